@@ -1,0 +1,5 @@
+//! Vision Mamba, prompting methods, data, training loop, checkpoints, reports.
+
+pub mod error;
+
+pub use error::{Error, Result};
