@@ -57,7 +57,8 @@ pub fn level() -> Level {
 /// Coefficients of 2^f on [-0.5, 0.5]: Chebyshev fit of degree 5 with the constant held at 1, so that
 /// 2^0 = 1 exactly; relative error 2.0e-7 before rounding.
 #[allow(clippy::excessive_precision)]
-const EXP2: [f32; 6] = [1.0, 0.693_147_2, 0.240_223_49, 0.055_503_81, 0.009_666_368_5, 0.001_338_130_3];
+const EXP2: [f32; 6] =
+    [1.0, std::f32::consts::LN_2, 0.240_223_49, 0.055_503_81, 0.009_666_368_5, 0.001_338_130_3];
 
 /// Coefficients of 2 atanh(s) / s in s^2 on [0, 1/9]; relative error 4.1e-9 before rounding.
 #[allow(clippy::excessive_precision)]

@@ -116,7 +116,9 @@ mod x86 {
     pub struct Avx512(());
 
     impl Avx512 {
-        /// The token; callable only where AVX-512F is enabled.
+        /// The token.
+        /// # Safety
+        /// The machine must have AVX-512F.
         #[inline]
         #[target_feature(enable = "avx512f")]
         pub fn new() -> Self {
@@ -196,7 +198,9 @@ mod x86 {
     pub struct Avx2(());
 
     impl Avx2 {
-        /// The token; callable only where AVX2 and FMA are enabled.
+        /// The token.
+        /// # Safety
+        /// The machine must have AVX2 and FMA.
         #[inline]
         #[target_feature(enable = "avx2,fma")]
         pub fn new() -> Self {
