@@ -9,6 +9,7 @@
 
 pub mod linear;
 pub mod registry;
+pub mod selective_scan;
 pub mod silu;
 pub mod spec;
 

@@ -4,5 +4,9 @@ use crate::spec::Op;
 
 /// All ops.
 pub fn all() -> Vec<Box<dyn Op>> {
-    vec![Box::new(crate::linear::cases::Linear), Box::new(crate::silu::cases::Silu)]
+    vec![
+        Box::new(crate::linear::cases::Linear),
+        Box::new(crate::selective_scan::cases::SelectiveScan),
+        Box::new(crate::silu::cases::Silu),
+    ]
 }
