@@ -13,6 +13,7 @@ pub mod drop_path;
 pub mod linear;
 pub mod patch_embed;
 pub mod registry;
+pub mod selective_scan;
 pub mod silu;
 pub mod simam;
 pub mod spec;

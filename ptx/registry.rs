@@ -3,19 +3,19 @@
 use std::fmt::Write;
 
 use crate::spec::Op;
-use crate::{adamw, cross_entropy, drop_path, linear, patch_embed, silu, simam, token_rows};
 
 /// All ops.
 pub fn all() -> Vec<Box<dyn Op>> {
     vec![
-        Box::new(patch_embed::cases::PatchEmbed),
-        Box::new(linear::cases::Linear),
-        Box::new(silu::cases::Silu),
-        Box::new(token_rows::cases::TokenRows),
-        Box::new(drop_path::cases::DropPath),
-        Box::new(simam::cases::SimAm),
-        Box::new(cross_entropy::cases::CrossEntropy),
-        Box::new(adamw::cases::AdamW),
+        Box::new(crate::adamw::cases::AdamW),
+        Box::new(crate::cross_entropy::cases::CrossEntropy),
+        Box::new(crate::drop_path::cases::DropPath),
+        Box::new(crate::linear::cases::Linear),
+        Box::new(crate::patch_embed::cases::PatchEmbed),
+        Box::new(crate::selective_scan::cases::SelectiveScan),
+        Box::new(crate::silu::cases::Silu),
+        Box::new(crate::simam::cases::SimAm),
+        Box::new(crate::token_rows::cases::TokenRows),
     ]
 }
 
