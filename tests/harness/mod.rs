@@ -1,0 +1,154 @@
+//! One case of one op: its inputs, what the reference gives for them, and what a device gives.
+
+mod compare;
+
+use std::cell::RefCell;
+
+use autograd::{Function, Sinks, Tape, Var};
+use engine::{Device, Result, Rng, Tensor};
+use ptx::spec::{Case, Input, Op, Values};
+
+pub use compare::{compare, relative};
+
+/// A case with its random inputs: the same for every device, level and run.
+pub struct Problem<'a> {
+    pub op: &'a dyn Op,
+    pub case: Case,
+    pub inputs: Vec<Input>,
+    values: Vec<Vec<f32>>,
+}
+
+/// Which gradients of a call are asked for, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    /// Only this input is trained, of those that the case asks for.
+    pub input: Option<usize>,
+    /// A gradient arrives only at this output.
+    pub output: Option<usize>,
+    /// Calls that share the inputs: their gradients add up.
+    pub calls: usize,
+}
+
+impl Ask {
+    pub const ALL: Ask = Ask { input: None, output: None, calls: 1 };
+}
+
+/// Outputs with their shapes, and the gradients that the inputs got.
+pub struct Outcome {
+    pub outputs: Vec<(Vec<usize>, Vec<f32>)>,
+    pub grads: Vec<Option<Vec<f32>>>,
+}
+
+impl<'a> Problem<'a> {
+    pub fn new(op: &'a dyn Op, case: Case) -> Self {
+        let inputs = op.inputs(&case);
+        let seed = hash(&[op.name(), &case.name]);
+        let draw = |(i, input): (usize, &Input)| input.values(&mut Rng::keyed(seed, 0, i as u32, 0));
+        let values = inputs.iter().enumerate().map(draw).collect();
+        Problem { op, case, inputs, values }
+    }
+
+    /// How to rerun this case alone.
+    pub fn name(&self) -> String {
+        format!("{}:{}", self.op.name(), self.case.name)
+    }
+
+    /// Elements of all inputs.
+    pub fn numel(&self) -> usize {
+        self.values.iter().map(Vec::len).sum()
+    }
+
+    pub fn asks_gradient(&self) -> bool {
+        self.inputs.iter().any(|input| input.grad)
+    }
+
+    /// The inputs in f64.
+    pub fn exact_inputs(&self) -> Values {
+        self.values.iter().map(|values| exact(values)).collect()
+    }
+
+    /// The random gradient that arrives at output `index` of `n` elements.
+    pub fn upstream(&self, index: usize, n: usize) -> Vec<f32> {
+        let mut rng = Rng::keyed(hash(&[self.op.name(), &self.case.name]), 0, index as u32, 1);
+        (0..n).map(|_| rng.normal() as f32).collect()
+    }
+
+    /// The upstream gradients as the reference takes them: zero where none arrives.
+    pub fn exact_upstream(&self, outputs: &Values, ask: Ask) -> Values {
+        let arrives = |i| ask.output.is_none_or(|only| only == i);
+        let of = |(i, y): (usize, &Vec<f64>)| match arrives(i) {
+            true => exact(&self.upstream(i, y.len())),
+            false => vec![0.0; y.len()],
+        };
+        outputs.iter().enumerate().map(of).collect()
+    }
+
+    /// The inputs on a device.
+    pub fn tensors(&self, device: &Device) -> Vec<Tensor> {
+        let on = |(input, values): (&Input, &Vec<f32>)| Tensor::from_slice(device, values, &input.shape);
+        self.inputs.iter().zip(&self.values).map(on).collect()
+    }
+
+    /// The inputs as variables, those whose gradient is asked for as leaves of the tape.
+    pub fn variables(&self, tape: &Tape, tensors: Vec<Tensor>, ask: Ask) -> Vec<Var> {
+        let trained = |i: usize| self.inputs[i].grad && ask.input.is_none_or(|only| only == i);
+        let variable = |(i, tensor)| if trained(i) { tape.leaf(tensor) } else { Var::constant(tensor) };
+        tensors.into_iter().enumerate().map(variable).collect()
+    }
+
+    /// A value whose backward pass sends `upstream[i]` to output i of each call.
+    pub fn join(tape: &Tape, calls: &[Vec<Var>], upstream: &[Vec<f32>], ask: Ask) -> Result<Var> {
+        let (mut joined, mut grads) = (vec![], vec![]);
+        for (i, y) in calls.iter().flat_map(|outputs| outputs.iter().enumerate()) {
+            if ask.output.is_none_or(|only| only == i) {
+                grads.push(Some(Tensor::from_slice(tape.device(), &upstream[i], y.shape())));
+                joined.push(y);
+            }
+        }
+        let end = vec![Tensor::zeros(tape.device(), &[1])];
+        Ok(tape.record("upstream", &joined, end, || Box::new(Upstream(RefCell::new(grads))))?.remove(0))
+    }
+
+    /// Forward, and backward where a gradient is asked for.
+    pub fn run(&self, device: &Device, ask: Ask) -> Result<Outcome> {
+        let tape = Tape::new(device);
+        let inputs = self.variables(&tape, self.tensors(device), ask);
+        let calls = (0..ask.calls).map(|_| self.op.forward(&self.case, &tape, &inputs));
+        let calls = calls.collect::<Result<Vec<_>>>()?;
+        let mut grads = vec![None; inputs.len()];
+        if inputs.iter().any(Var::wants_grad) {
+            let sizes = calls[0].iter().map(|y| y.value().numel());
+            let upstream: Vec<_> = sizes.enumerate().map(|(i, n)| self.upstream(i, n)).collect();
+            let end = Self::join(&tape, &calls, &upstream, ask)?;
+            let mut arrived = tape.backward(&end, Tensor::zeros(device, &[1]))?;
+            grads = inputs.iter().map(|var| Some(arrived.take(var)?.as_slice().to_vec())).collect();
+        }
+        for (input, (var, values)) in self.inputs.iter().zip(inputs.iter().zip(&self.values)) {
+            assert!(var.value().as_slice() == values, "input {} was written to", input.name);
+        }
+        let outputs = calls[0].iter().map(|y| (y.shape().to_vec(), y.value().as_slice().to_vec()));
+        Ok(Outcome { outputs: outputs.collect(), grads })
+    }
+}
+
+/// Hands each output its gradient, whole and unshared.
+struct Upstream(RefCell<Vec<Option<Tensor>>>);
+
+impl Function for Upstream {
+    fn backward(&self, _: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
+        for (i, grad) in self.0.borrow_mut().iter_mut().enumerate() {
+            sinks.give(i, grad.take().expect("runs once"));
+        }
+        Ok(())
+    }
+}
+
+fn exact(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(v)).collect()
+}
+
+/// FNV-1a over the names.
+fn hash(names: &[&str]) -> u64 {
+    let bytes = names.iter().flat_map(|name| name.bytes());
+    bytes.fold(0xCBF2_9CE4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3))
+}
