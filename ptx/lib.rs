@@ -7,7 +7,9 @@
 //!
 //! Adding an op is one folder and one line in [`registry`]; tests, benches and the README's table read it.
 
+pub mod causal_conv1d;
 pub mod linear;
+pub mod prompt_add_norm;
 pub mod registry;
 pub mod selective_scan;
 pub mod silu;

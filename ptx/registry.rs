@@ -6,6 +6,8 @@ use crate::spec::Op;
 pub fn all() -> Vec<Box<dyn Op>> {
     vec![
         Box::new(crate::linear::cases::Linear),
+        Box::new(crate::prompt_add_norm::cases::PromptAddNorm),
+        Box::new(crate::causal_conv1d::cases::CausalConv1d),
         Box::new(crate::selective_scan::cases::SelectiveScan),
         Box::new(crate::silu::cases::Silu),
     ]
