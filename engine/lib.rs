@@ -5,6 +5,7 @@ pub mod error;
 pub mod gemm;
 pub mod rng;
 pub mod shape;
+pub mod simd;
 pub mod tensor;
 
 pub use device::Device;

@@ -1,1 +1,16 @@
-//! The ops.
+//! The ops: one folder an op, with the same files in each.
+//!
+//! - `mod.rs`: formula, axes, limits, shape check; the autograd function (what is saved, what is recomputed)
+//! - `reference.rs`: plain loops over f32 or f64, forward and backward; the oracle, never tuned
+//! - `cpu.rs`: fast, multi-threaded, SIMD over channels
+//! - `cases.rs`: shapes, settings, tolerance, bytes and FLOP: data that knows no device
+//!
+//! Adding an op is one folder and one line in [`registry`]; tests, benches and the README's table read it.
+
+pub mod linear;
+pub mod registry;
+pub mod selective_scan;
+pub mod silu;
+pub mod spec;
+
+mod rows;
