@@ -89,22 +89,23 @@ impl Entry {
         offset: usize,
         bytes: Bytes,
     ) -> Result<Self, Fault> {
+        let wanted = shape.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim));
+        if wanted == Some(0) {
+            return Ok(Entry { dtype, strides: row_major(&shape), shape, offset: 0, bytes });
+        }
         let held = bytes.as_slice().len() / dtype.size();
-        let wanted = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         let last = shape.iter().zip(&strides).try_fold(offset, |at, (&dim, &stride)| {
             dim.saturating_sub(1).checked_mul(stride).and_then(|step| at.checked_add(step))
         });
-        let fits = match wanted {
-            Some(0) => return Ok(Entry { dtype, strides: row_major(&shape), shape, offset: 0, bytes }),
-            Some(n) => n <= held && last.is_some_and(|last| last < held),
-            None => false,
-        };
-        if strides.len() != shape.len() || !fits {
+        let inside = wanted.is_some_and(|n| n <= held) && last.is_some_and(|last| last < held);
+        if strides.len() != shape.len() || !inside {
             return Err(Fault::damaged(format!(
                 "shape {shape:?}, strides {strides:?}, offset {offset} reach beyond a storage of {held} elements"
             )));
         }
-        Ok(Entry { dtype, shape, strides, offset, bytes })
+        // The stride of an axis of length 1 leads nowhere and can be any number.
+        let strides = shape.iter().zip(strides).map(|(&dim, stride)| if dim == 1 { 0 } else { stride });
+        Ok(Entry { dtype, strides: strides.collect(), shape, offset, bytes })
     }
 
     /// A row-major tensor that fills `bytes`.
@@ -145,7 +146,6 @@ impl Entry {
     }
 
     fn is_contiguous(&self) -> bool {
-        // The stride of an axis of length 1 is never used.
         let mut axes = self.shape.iter().zip(self.strides.iter().zip(row_major(&self.shape)));
         axes.all(|(&dim, (&have, want))| dim == 1 || have == want)
     }
@@ -206,6 +206,7 @@ mod tests {
         assert_eq!(values(&[2, 2], &[3, 1], 1, 6), [1., 2., 4., 5.]);
         assert_eq!(values(&[2, 2, 2], &[1, 4, 2], 0, 8), [0., 2., 4., 6., 1., 3., 5., 7.]);
         assert_eq!(values(&[1, 3], &[77, 1], 2, 5), [2., 3., 4.]);
+        assert_eq!(values(&[1, 3], &[usize::MAX, 2], 0, 5), [0., 2., 4.]);
         assert_eq!(values(&[], &[], 4, 5), [4.]);
         assert_eq!(values(&[0, 9], &[9, 1], usize::MAX, 0), [0.; 0]);
     }
