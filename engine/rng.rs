@@ -30,7 +30,12 @@ pub struct Rng {
 impl Rng {
     /// The stream of one purpose: `op` tells uses apart, `epoch` and `sample` repetitions of one use.
     pub fn keyed(seed: u64, epoch: u32, sample: u32, op: u32) -> Self {
-        Rng { key: [seed as u32, (seed >> 32) as u32], counter: [0, epoch, sample, op], block: [0; 4], used: 4 }
+        Rng {
+            key: [seed as u32, (seed >> 32) as u32],
+            counter: [0, epoch, sample, op],
+            block: [0; 4],
+            used: 4,
+        }
     }
 
     pub fn next_u32(&mut self) -> u32 {

@@ -1,5 +1,6 @@
 //! Vision Mamba, prompting methods, data, training loop, checkpoints, reports.
 
 pub mod error;
+pub mod report;
 
 pub use error::{Error, Result};
