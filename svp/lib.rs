@@ -2,5 +2,6 @@
 
 pub mod checkpoint;
 pub mod error;
+pub mod report;
 
 pub use error::{Error, Result};
