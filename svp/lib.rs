@@ -1,5 +1,6 @@
 //! Vision Mamba, prompting methods, data, training loop, checkpoints, reports.
 
+pub mod data;
 pub mod error;
 
 pub use error::{Error, Result};
