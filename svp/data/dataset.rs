@@ -83,7 +83,11 @@ impl FromStr for Layout {
             "folder" => Ok(Layout::Folder),
             "vtab" => Ok(Layout::Vtab),
             "json" => Ok(Layout::Json),
-            _ => Err(Error::input("dataset", format!("unknown layout {name:?}"), "use auto, folder, vtab or json")),
+            _ => Err(Error::input(
+                "dataset",
+                format!("unknown layout {name:?}"),
+                "use auto, folder, vtab or json",
+            )),
         }
     }
 }
@@ -141,7 +145,11 @@ impl Dataset {
         };
         for (split, samples) in [("train", Some(&train)), ("val", Some(&val)), ("test", test.as_ref())] {
             if samples.is_some_and(Vec::is_empty) {
-                return Err(Error::path(dir, format!("the {split} split has no images"), "fill or remove it"));
+                return Err(Error::path(
+                    dir,
+                    format!("the {split} split has no images"),
+                    "fill or remove it",
+                ));
             }
         }
         if test.is_none() {

@@ -65,7 +65,8 @@ fn try_decode(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
     if bytes.is_empty() {
         return Err("the file is empty".into());
     }
-    let format = image::guess_format(bytes).map_err(|_| "is not a jpeg, png, pnm or webp image".to_string())?;
+    let format =
+        image::guess_format(bytes).map_err(|_| "is not a jpeg, png, pnm or webp image".to_string())?;
     if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
         return Err("the jpeg is truncated".into());
     }
@@ -92,7 +93,8 @@ fn to_rgb8(image: DynamicImage) -> RgbImage {
     let high = |v: u16| (v >> 8) as u8;
     let (width, height) = (image.width(), image.height());
     let grey = |luma: &mut dyn Iterator<Item = u16>| luma.flat_map(|v| [high(v); 3]).collect();
-    let colour = |rgb: &mut dyn Iterator<Item = &[u16]>| rgb.flat_map(|p| [p[0], p[1], p[2]].map(high)).collect();
+    let colour =
+        |rgb: &mut dyn Iterator<Item = &[u16]>| rgb.flat_map(|p| [p[0], p[1], p[2]].map(high)).collect();
     let bytes: Vec<u8> = match &image {
         DynamicImage::ImageLuma16(i) => grey(&mut i.as_raw().iter().copied()),
         DynamicImage::ImageLumaA16(i) => grey(&mut i.as_raw().chunks_exact(2).map(|p| p[0])),

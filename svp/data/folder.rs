@@ -33,7 +33,7 @@ pub(super) fn open(dir: &Path) -> Result<Splits> {
     let test = other(&["test"])?;
     let mut notes = Vec::new();
     if other_files > 0 {
-        notes.push(format!("{other_files} files beside the images were left out, judged by their names"));
+        notes.push(format!("left out because their names are not those of images: {other_files} files"));
     }
     Ok(Splits { classes, train, val, test, notes })
 }
@@ -55,9 +55,9 @@ pub(super) fn split_dir(dir: &Path, names: &[&str]) -> Result<Option<PathBuf>> {
 fn known_classes(split: &Path, classes: &[String], other_files: &mut usize) -> Result<Vec<Sample>> {
     let mut samples = Vec::new();
     for (name, path) in class_dirs(split)? {
-        let label = classes
-            .binary_search(&name)
-            .map_err(|_| Error::path(&path, "is a class that train does not have", "remove or rename the folder"))?;
+        let label = classes.binary_search(&name).map_err(|_| {
+            Error::path(&path, "is a class that train does not have", "remove or rename the folder")
+        })?;
         samples.extend(images(&path, other_files)?.into_iter().map(|file| Sample::file(file, label as u32)));
     }
     Ok(samples)

@@ -31,7 +31,7 @@ pub(super) fn open(dir: &Path) -> Result<Splits> {
         train.retain(|sample| !paths.contains(&sample.source));
         if train.len() < all {
             // Stanford Cars: the published training list contains the whole validation list.
-            notes.push(format!("{} images of train.json are in val.json and not trained on", all - train.len()));
+            notes.push(format!("not trained on because they are in val.json: {} images", all - train.len()));
         }
     }
     let classes = ids.iter().map(Id::to_string).collect();
@@ -78,6 +78,9 @@ fn sorted_ids(path: &Path, entries: &[(String, Id)]) -> Result<Vec<Id>> {
     let mut ids: Vec<Id> = entries.iter().map(|(_, id)| id.clone()).collect();
     ids.sort();
     ids.dedup();
+    if ids.is_empty() {
+        return Err(Error::path(path, "lists no images", "check that it is the split file"));
+    }
     if let (Some(Id::Number(n)), Some(Id::Text(text))) = (ids.first(), ids.last()) {
         let what = format!("has numbers ({n}) and texts ({text:?}) as class ids");
         return Err(Error::path(path, what, "use one kind"));

@@ -17,11 +17,13 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
 
 /// Turns (path, label) into samples below `base`; one error names the first images that are not there.
 pub(super) fn samples(list: &Path, base: &Path, entries: Vec<(String, u32)>) -> Result<Vec<Sample>> {
-    let files: Vec<(PathBuf, u32)> = entries.into_iter().map(|(name, label)| (base.join(name), label)).collect();
+    let files: Vec<(PathBuf, u32)> =
+        entries.into_iter().map(|(name, label)| (base.join(name), label)).collect();
     let missing: Vec<&PathBuf> = files.iter().map(|(path, _)| path).filter(|path| !path.is_file()).collect();
     if !missing.is_empty() {
         let first: Vec<String> = missing.iter().take(3).map(|path| path.display().to_string()).collect();
-        let what = format!("{} of {} listed images are missing: {}", missing.len(), files.len(), first.join(", "));
+        let what =
+            format!("{} of {} listed images are missing: {}", missing.len(), files.len(), first.join(", "));
         let more = if missing.len() > first.len() { ", ..." } else { "" };
         return Err(Error::path(list, what + more, "unpack the images next to the list"));
     }

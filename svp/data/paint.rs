@@ -136,12 +136,12 @@ impl Placed {
                 let half = (self.radius * 0.09).max(0.7);
                 (self.ink, cover((edge + half).abs() - half))
             }
-            Fill::Stripes => (blend(wave(local[1], 0.5) - 0.125), cover(edge)),
+            Fill::Stripes => (blend(wave(local[0], 0.5) - 0.125), cover(edge)),
             Fill::Dots => {
                 let dot = [wave(local[0], 0.5), wave(local[1], 0.5)];
                 (blend(distance(dot, [0.0; 2]) - 0.15), cover(edge))
             }
-            Fill::Split => (blend(local[0]), cover(edge)),
+            Fill::Split => (blend(local[1]), cover(edge)),
         }
     }
 }

@@ -77,7 +77,11 @@ impl FromStr for Task {
     fn from_str(name: &str) -> Result<Self> {
         Task::ALL.into_iter().find(|task| task.name() == name).ok_or_else(|| {
             let names = Task::ALL.map(Task::name).join(", ");
-            Error::input("data", format!("no built-in task is called {name:?}"), format!("use one of {names}"))
+            Error::input(
+                "data",
+                format!("no built-in task is called {name:?}"),
+                format!("use one of {names}"),
+            )
         })
     }
 }

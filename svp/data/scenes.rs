@@ -151,7 +151,11 @@ impl Scene {
     pub fn position(&mut self, label: u32, rng: &mut Rng) {
         const CELL: f32 = SIZE as f32 / 4.0;
         let radius = uniform(rng, 2.8, 3.8);
-        let mut coordinate = |cell: u32| (cell as f32 + 0.5) * CELL + uniform(rng, -2.5, 2.5);
+        // In its cell, and not cut off by the border.
+        let mut coordinate = |cell: u32| {
+            let middle = (cell as f32 + 0.5) * CELL;
+            (middle + uniform(rng, -2.5, 2.5)).clamp(3.0, SIZE as f32 - 3.0)
+        };
         let centre = [coordinate(label % 4), coordinate(label / 4)];
         let target = Spot { centre, radius };
         let mut spots = vec![target];

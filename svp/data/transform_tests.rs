@@ -65,8 +65,8 @@ fn small_training_pictures_are_shifted_by_at_most_four_pixels() {
     for sample in 0..2000 {
         let out = transform.pixels(&image, &mut Rng::keyed(3, 0, sample, 1));
         let black = |line: &mut dyn Iterator<Item = u32>, on_x: bool| {
-            line.take_while(|&i| (if on_x { out.get_pixel(i, 16) } else { out.get_pixel(16, i) }).0 == [0; 3]).count()
-                as i32
+            line.take_while(|&i| (if on_x { out.get_pixel(i, 16) } else { out.get_pixel(16, i) }).0 == [0; 3])
+                .count() as i32
         };
         let x = black(&mut (0..32), true) - black(&mut (0..32).rev(), true);
         let y = black(&mut (0..32), false) - black(&mut (0..32).rev(), false);
