@@ -12,7 +12,6 @@ pub mod causal_conv1d;
 pub mod cross_entropy;
 pub mod drop_path;
 pub mod linear;
-pub mod linear;
 pub mod patch_embed;
 pub mod prompt_add_norm;
 pub mod registry;
