@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod data;
 pub mod error;
+pub mod model;
 pub mod report;
 
 pub use error::{Error, Result};

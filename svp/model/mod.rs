@@ -1,0 +1,15 @@
+//! Vision Mamba, its prompts and its head, under the published state-dict names.
+
+mod config;
+mod head;
+mod load;
+mod params;
+mod prompt;
+mod vim;
+
+pub use config::VimConfig;
+pub use head::{Head, HeadKind};
+pub use load::{LoadOptions, LoadedVim, load};
+pub use params::{Bound, ParamId, Params};
+pub use prompt::{Prompts, SvpConfig, Variant};
+pub use vim::{DropPath, Vim};
