@@ -1,5 +1,6 @@
 //! Vision Mamba, its prompts and its head, under the published state-dict names.
 
+mod classifier;
 mod config;
 mod head;
 mod load;
@@ -7,6 +8,7 @@ mod params;
 mod prompt;
 mod vim;
 
+pub use classifier::{Classifier, Parts};
 pub use config::VimConfig;
 pub use head::{Head, HeadKind};
 pub use load::{LoadOptions, LoadedVim, load};
