@@ -8,10 +8,12 @@
 //! Adding an op is one folder and one line in [`registry`]; tests, benches and the README's table read it.
 
 pub mod adamw;
+pub mod causal_conv1d;
 pub mod cross_entropy;
 pub mod drop_path;
 pub mod linear;
 pub mod patch_embed;
+pub mod prompt_add_norm;
 pub mod registry;
 pub mod selective_scan;
 pub mod silu;

@@ -11,6 +11,8 @@ pub fn all() -> Vec<Box<dyn Op>> {
         Box::new(crate::cross_entropy::cases::CrossEntropy),
         Box::new(crate::drop_path::cases::DropPath),
         Box::new(crate::linear::cases::Linear),
+        Box::new(crate::prompt_add_norm::cases::PromptAddNorm),
+        Box::new(crate::causal_conv1d::cases::CausalConv1d),
         Box::new(crate::patch_embed::cases::PatchEmbed),
         Box::new(crate::selective_scan::cases::SelectiveScan),
         Box::new(crate::silu::cases::Silu),

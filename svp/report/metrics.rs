@@ -1,0 +1,252 @@
+//! `metrics.jsonl`: one JSON object a line, appended as the run goes.
+//!
+//! The records of a step are written before the state of that step is saved. Then whatever a saved state
+//! covers is in the file, and [`truncate_after`] removes exactly what a resumed run is going to write again.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::{Error, Result};
+
+/// One line of the file. `step` and `epoch` count what is finished, so the first are 1.
+///
+/// Losses are mean cross-entropies, accuracies and shares lie in 0..=1, times are in seconds. JSON has no NaN
+/// and no infinity: both are written as `null`, which reads back as NaN.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Record {
+    /// After a training step.
+    Step {
+        step: u64,
+        epoch: u64,
+        #[serde(deserialize_with = "nan_if_null")]
+        loss: f32,
+        #[serde(deserialize_with = "nan_if_null")]
+        lr: f32,
+        #[serde(deserialize_with = "nan_if_null")]
+        images_per_s: f32,
+        #[serde(deserialize_with = "nan_if_null")]
+        wait_share: f32,
+    },
+    /// After an epoch and its validation; `seconds` is the time of both.
+    Epoch {
+        step: u64,
+        epoch: u64,
+        #[serde(deserialize_with = "nan_if_null")]
+        train_loss: f32,
+        #[serde(deserialize_with = "nan_if_null")]
+        val_loss: f32,
+        #[serde(deserialize_with = "nan_if_null")]
+        val_top1: f32,
+        #[serde(deserialize_with = "nan_if_null")]
+        val_top5: f32,
+        #[serde(deserialize_with = "nan_if_null")]
+        seconds: f32,
+    },
+    /// The one test of the chosen epoch, at the end.
+    Final {
+        step: u64,
+        best_epoch: u64,
+        #[serde(deserialize_with = "nan_if_null")]
+        test_loss: f32,
+        #[serde(deserialize_with = "nan_if_null")]
+        test_top1: f32,
+        #[serde(deserialize_with = "nan_if_null")]
+        test_top5: f32,
+        #[serde(deserialize_with = "nan_if_null")]
+        seconds: f32,
+    },
+}
+
+impl Record {
+    /// Training steps finished when this was written.
+    pub fn step(&self) -> u64 {
+        match self {
+            Record::Step { step, .. } | Record::Epoch { step, .. } | Record::Final { step, .. } => *step,
+        }
+    }
+}
+
+fn nan_if_null<'de, D: Deserializer<'de>>(input: D) -> std::result::Result<f32, D::Error> {
+    Ok(Option::deserialize(input)?.unwrap_or(f32::NAN))
+}
+
+/// Appends records to a file.
+#[derive(Debug)]
+pub struct MetricsWriter {
+    path: PathBuf,
+    file: File,
+}
+
+impl MetricsWriter {
+    /// Opens the file for appending, making it if there is none.
+    pub fn append(path: &Path) -> Result<Self> {
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map_err(|e| Error::io(path, "open the metrics file", &e))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Writes one line, in one call, so that a killed run tears at most the last.
+    pub fn write(&mut self, record: &Record) -> Result<()> {
+        let mut line = serde_json::to_vec(record).expect("numbers and fixed names make valid JSON");
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(|e| Error::io(&self.path, "write the metrics file", &e))
+    }
+}
+
+/// The records of a metrics file, in order. A last line torn by `kill -9` is left out; a missing file has none.
+///
+/// # Errors
+/// When the file cannot be read, and when a whole line is no record: the line is named.
+pub fn read_metrics(path: &Path) -> Result<Vec<Record>> {
+    Ok(scan(path)?.into_iter().map(|(_, record)| record).collect())
+}
+
+/// Cuts the file after the last record that a state saved at `step` covers: later records, a
+/// [`Record::Final`] (a run that goes on has not ended) and a torn last line are dropped.
+pub fn truncate_after(path: &Path, step: u64) -> Result<()> {
+    let covered = |record: &Record| record.step() <= step && !matches!(record, Record::Final { .. });
+    let keep = scan(path)?.iter().take_while(|(_, record)| covered(record)).last().map_or(0, |(end, _)| *end);
+    let cut = || OpenOptions::new().write(true).open(path)?.set_len(keep);
+    match cut() {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(path, "cut the metrics file", &e)),
+        _ => Ok(()),
+    }
+}
+
+/// The record of every whole line, with the offset in bytes where the line ends.
+fn scan(path: &Path) -> Result<Vec<(u64, Record)>> {
+    let bytes = match std::fs::read(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read.map_err(|e| Error::io(path, "read the metrics file", &e))?,
+    };
+    let whole_lines = bytes.split_inclusive(|&b| b == b'\n').filter(|line| line.ends_with(b"\n"));
+    let mut end = 0;
+    whole_lines
+        .enumerate()
+        .map(|(number, line)| {
+            end += line.len() as u64;
+            let record = serde_json::from_slice(line).map_err(|e| {
+                Error::path(path, format!("line {} is no record: {e}", number + 1), "remove that line")
+            })?;
+            Ok((end, record))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(step: u64, loss: f32) -> Record {
+        Record::Step { step, epoch: 1, loss, lr: 1e-3, images_per_s: 4.5, wait_share: 0.0 }
+    }
+
+    fn epoch(step: u64) -> Record {
+        let epoch = step / 2;
+        Record::Epoch {
+            step,
+            epoch,
+            train_loss: 2.5,
+            val_loss: 2.25,
+            val_top1: 0.5,
+            val_top5: 0.875,
+            seconds: 3.0,
+        }
+    }
+
+    fn last(step: u64) -> Record {
+        Record::Final { step, best_epoch: 1, test_loss: 1.0, test_top1: 0.75, test_top5: 1.0, seconds: 9.0 }
+    }
+
+    fn append(path: &Path, records: &[Record]) {
+        let mut writer = MetricsWriter::append(path).unwrap();
+        records.iter().for_each(|record| writer.write(record).unwrap());
+    }
+
+    fn written(records: &[Record]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        append(&path, records);
+        (folder, path)
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let records = [step(1, 2.3), step(2, 2.0), epoch(2), last(2)];
+        let (_folder, path) = written(&records);
+        assert_eq!(read_metrics(&path).unwrap(), records);
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap().lines().next().unwrap(),
+            r#"{"kind":"step","step":1,"epoch":1,"loss":2.3,"lr":0.001,"images_per_s":4.5,"wait_share":0.0}"#
+        );
+    }
+
+    #[test]
+    fn what_is_not_finite_becomes_null() {
+        for loss in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let (_folder, path) = written(&[step(1, loss)]);
+            assert!(std::fs::read_to_string(&path).unwrap().contains(r#""loss":null"#));
+            let read = read_metrics(&path).unwrap();
+            assert!(matches!(read[..], [Record::Step { loss, .. }] if loss.is_nan()));
+        }
+    }
+
+    #[test]
+    fn a_resumed_file_continues_exactly() {
+        let all = [step(1, 1.0), step(2, 0.9), epoch(2), step(3, 0.8), step(4, 0.7), epoch(4), last(4)];
+        for (saved, kept) in [(0, 0), (1, 1), (2, 3), (3, 4), (4, 6), (9, 6)] {
+            let (_folder, path) = written(&all);
+            let unbroken = std::fs::read(&path).unwrap();
+            OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"kind\":\"st").unwrap();
+            truncate_after(&path, saved).unwrap();
+            append(&path, &all[kept..]);
+            assert_eq!(std::fs::read(&path).unwrap(), unbroken, "resumed at step {saved}");
+        }
+    }
+
+    #[test]
+    fn a_torn_last_line_is_left_out_wherever_it_tears() {
+        let (_folder, path) = written(&[step(1, 1.0), step(2, 2.0)]);
+        let bytes = std::fs::read(&path).unwrap();
+        let first = bytes.iter().position(|&b| b == b'\n').unwrap() + 1;
+        for length in first..bytes.len() {
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            assert_eq!(read_metrics(&path).unwrap(), [step(1, 1.0)], "cut at {length}");
+            truncate_after(&path, 5).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), &bytes[..first]);
+        }
+    }
+
+    #[test]
+    fn a_broken_line_is_named() {
+        let (_folder, path) = written(&[step(1, 1.0)]);
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"oops\n").unwrap();
+        let message = read_metrics(&path).unwrap_err().to_string();
+        assert!(message.contains("line 2 is no record") && !message.contains('\n'), "{message}");
+        assert!(truncate_after(&path, 1).is_err());
+    }
+
+    #[test]
+    fn a_missing_file_has_no_records_and_stays_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        assert_eq!(read_metrics(&path).unwrap(), []);
+        truncate_after(&path, 3).unwrap();
+        assert!(!path.exists());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_one_line() {
+        let mut writer = MetricsWriter::append(Path::new("/dev/full")).unwrap();
+        let message = writer.write(&step(1, 1.0)).unwrap_err().to_string();
+        assert!(message.contains("free some space") && !message.contains('\n'), "{message}");
+    }
+}

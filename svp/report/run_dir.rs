@@ -1,0 +1,215 @@
+//! The folder of one run: standard file names, and a lock that keeps a second run out.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// Files any of which says that a folder already holds a run.
+const MARKS: [&str; 5] =
+    ["config.toml", "metrics.jsonl", "last.safetensors", "best.safetensors", "report.json"];
+
+/// A run's folder, locked for as long as this value lives.
+///
+/// The lock belongs to the open file, so it ends with the process however that ends. The file `run.lock`
+/// stays: were it removed, a waiting and a third process could each lock a different file of that name.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunDir {
+    /// Makes the folder (and its parents) for a new run, and locks it.
+    ///
+    /// # Errors
+    /// When it cannot be made or written, when another process runs in it, when it already holds a run.
+    pub fn create(path: &Path) -> Result<Self> {
+        if path.exists() && !path.is_dir() {
+            return Err(Error::path(path, "a file is in the way of the run folder", "choose another --out"));
+        }
+        fs::create_dir_all(path).map_err(|e| Error::io(path, "make the run folder", &e))?;
+        let run = Self::lock(path)?;
+        match MARKS.iter().find(|mark| path.join(mark).exists()) {
+            None => Ok(run),
+            Some(mark) => Err(Error::path(
+                path,
+                format!("already holds a run ({mark})"),
+                format!("continue it with `--resume {}`, or choose another --out", path.display()),
+            )),
+        }
+    }
+
+    /// Opens the folder of a run that was started before, and locks it.
+    ///
+    /// # Errors
+    /// When there is no `config.toml` in it, when it cannot be written, when another process runs in it.
+    pub fn resume(path: &Path) -> Result<Self> {
+        let hint = "give --resume the folder of a run";
+        if !path.is_dir() {
+            return Err(Error::path(path, "is not a folder", hint));
+        }
+        if !path.join("config.toml").is_file() {
+            return Err(Error::path(path, "holds no run (no config.toml)", hint));
+        }
+        Self::lock(path)
+    }
+
+    fn lock(path: &Path) -> Result<Self> {
+        let name = path.join("run.lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&name)
+            .map_err(|e| Error::io(&name, "write in the run folder", &e))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(Error::path(
+                path,
+                "another process is running in this folder",
+                "wait for it, or choose another --out",
+            )),
+            Err(TryLockError::Error(e)) => Err(Error::io(&name, "lock the run folder", &e)),
+        }
+    }
+
+    /// The folder itself; TensorBoard's event files lie directly in it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Every option of the run, as resolved from defaults, file and flags.
+    pub fn config(&self) -> PathBuf {
+        self.path.join("config.toml")
+    }
+
+    /// One record a line, see [`super::metrics`].
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    /// The newest state: trained tensors and what resuming needs.
+    pub fn last(&self) -> PathBuf {
+        self.path.join("last.safetensors")
+    }
+
+    /// The trained tensors of the best epoch.
+    pub fn best(&self) -> PathBuf {
+        self.path.join("best.safetensors")
+    }
+
+    /// One class name a line, in label order.
+    pub fn classes(&self) -> PathBuf {
+        self.path.join("classes.txt")
+    }
+
+    /// The results at the end, as JSON.
+    pub fn report(&self) -> PathBuf {
+        self.path.join("report.json")
+    }
+
+    /// Loss and accuracy as a picture, see [`super::curves`].
+    pub fn curves(&self) -> PathBuf {
+        self.path.join("curves.png")
+    }
+}
+
+/// The first of `root/METHOD-DATASET-1`, `-2`, ... that does not exist, such as `runs/svp-flowers-1`.
+pub fn default_name(root: &Path, method: &str, dataset: &str) -> PathBuf {
+    let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    let dataset: String = dataset.chars().map(plain).collect();
+    (1u64..)
+        .map(|n| root.join(format!("{method}-{dataset}-{n}")))
+        .find(|path| !path.exists())
+        .expect("fewer than 2^64 runs")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fails(result: Result<RunDir>, parts: &[&str]) {
+        let message = result.expect_err("refused").to_string();
+        assert!(!message.contains('\n'), "{message}");
+        for part in parts {
+            assert!(message.contains(part), "`{part}` is not in: {message}");
+        }
+    }
+
+    #[test]
+    fn a_new_run_gets_its_folder_and_its_parents() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("runs/first");
+        let run = RunDir::create(&path).unwrap();
+        assert!(path.is_dir());
+        assert_eq!(run.path(), path);
+        assert_eq!(run.metrics(), path.join("metrics.jsonl"));
+    }
+
+    #[test]
+    fn two_runs_cannot_share_a_folder() {
+        let root = tempfile::tempdir().unwrap();
+        let first = RunDir::create(root.path()).unwrap();
+        fails(RunDir::create(root.path()), &["another process", "--out"]);
+        fs::write(first.config(), "seed = 1\n").unwrap();
+        fails(RunDir::resume(root.path()), &["another process"]);
+        drop(first);
+        RunDir::resume(root.path()).unwrap();
+    }
+
+    #[test]
+    fn a_folder_with_a_run_is_resumed_not_overwritten() {
+        let root = tempfile::tempdir().unwrap();
+        for mark in MARKS {
+            let path = root.path().join(mark);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join(mark), "x").unwrap();
+            fails(RunDir::create(&path), &["already holds a run", mark, "--resume"]);
+        }
+        RunDir::resume(&root.path().join("config.toml")).unwrap();
+    }
+
+    #[test]
+    fn a_run_that_wrote_nothing_leaves_its_folder_free() {
+        let root = tempfile::tempdir().unwrap();
+        drop(RunDir::create(root.path()).unwrap());
+        RunDir::create(root.path()).unwrap();
+    }
+
+    #[test]
+    fn nothing_to_resume_is_said() {
+        let root = tempfile::tempdir().unwrap();
+        fails(RunDir::resume(root.path()), &["holds no run", "config.toml"]);
+        fails(RunDir::resume(&root.path().join("absent")), &["is not a folder"]);
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("taken");
+        fs::write(&file, "").unwrap();
+        fails(RunDir::create(&file), &["taken", "a file is in the way"]);
+        fails(RunDir::create(&file.join("run")), &["taken", "make the run folder"]);
+    }
+
+    /// A folder's permissions do not stop the superuser; the `/proc` file system stops everyone.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_place_that_cannot_be_written_is_one_line() {
+        fails(RunDir::create(Path::new("/proc/svp-run")), &["/proc/svp-run", "make the run folder"]);
+        fails(RunDir::create(Path::new("/proc/self")), &["/proc/self/run.lock", "write in the run folder"]);
+    }
+
+    #[test]
+    fn default_names_count_up() {
+        let root = tempfile::tempdir().unwrap();
+        let first = default_name(root.path(), "svp", "my birds/2024");
+        assert_eq!(first, root.path().join("svp-my-birds-2024-1"));
+        fs::create_dir(&first).unwrap();
+        assert_eq!(
+            default_name(root.path(), "svp", "my birds/2024"),
+            root.path().join("svp-my-birds-2024-2")
+        );
+    }
+}
