@@ -3,7 +3,7 @@
 use autograd::{Tape, Var};
 use engine::{Device, Tensor};
 
-use super::{DropPath, Head, HeadKind, Params, Prompts, SvpConfig, Vim};
+use super::{Bound, DropPath, Head, HeadKind, Params, Prompts, SvpConfig, Vim};
 use crate::Result;
 
 /// A classifier on a Vim.
@@ -49,20 +49,38 @@ impl Classifier {
         tape: &Tape,
         images: Tensor,
         drop_path: Option<DropPath>,
-    ) -> Result<(Var, Var, super::Bound)> {
+    ) -> Result<(Var, Var, Bound)> {
         let bound = self.params.bind(tape);
-        let mut images = Var::constant(images);
-        if self.simam {
-            tape.scope("input");
-            images = ptx::simam::simam(tape, &images)?;
-        }
-        let hidden = self.vim.forward(tape, &bound, &images, self.prompts.as_ref(), drop_path)?;
+        let hidden = self.hidden(tape, &bound, images, drop_path)?;
         let features = Head::features(tape, &self.vim.config, &hidden)?;
         let logits = self.head.forward(tape, &bound, &features)?;
         Ok((hidden, logits, bound))
     }
 
-    /// Logits `[b k]`, nothing recorded.
+    fn hidden(&self, tape: &Tape, bound: &Bound, images: Tensor, drop_path: Option<DropPath>) -> Result<Var> {
+        let mut images = Var::constant(images);
+        if self.simam {
+            tape.scope("input");
+            images = ptx::simam::simam(tape, &images)?;
+        }
+        self.vim.forward(tape, bound, &images, self.prompts.as_ref(), drop_path)
+    }
+
+    /// Logits `[b k]` and parameters for features `[b d]` that were computed before.
+    pub fn classify(&self, tape: &Tape, features: Tensor) -> Result<(Var, Bound)> {
+        let bound = self.params.bind(tape);
+        let logits = self.head.forward(tape, &bound, &Var::constant(features))?;
+        Ok((logits, bound))
+    }
+
+    /// Features `[b d]` of images: the class token after the final norm. Nothing is recorded.
+    pub fn features(&self, images: Tensor) -> Result<Tensor> {
+        let tape = Tape::inference(&self.device);
+        let hidden = self.hidden(&tape, &self.params.bind(&tape), images, None)?;
+        Ok(Head::features(&tape, &self.vim.config, &hidden)?.into_value())
+    }
+
+    /// Logits `[b k]` of images. Nothing is recorded.
     pub fn logits(&self, images: Tensor) -> Result<Tensor> {
         let (_, logits, _) = self.forward(&Tape::inference(&self.device), images, None)?;
         Ok(logits.into_value())

@@ -1,7 +1,6 @@
 //! A backbone from a checkpoint.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use engine::Tensor;
 
@@ -38,12 +37,9 @@ fn is_head(name: &str) -> bool {
     name.starts_with("head.") || name.starts_with("head_dist.") || name.starts_with("prompt_")
 }
 
-/// Loads the backbone in `path`; values stay in the mapped file where they can.
-pub fn load(path: &Path, options: LoadOptions) -> Result<LoadedVim> {
-    load_from(&Checkpoint::open(path)?, path, options)
-}
-
-fn load_from(file: &Checkpoint, path: &Path, options: LoadOptions) -> Result<LoadedVim> {
+/// Loads the backbone of a checkpoint; values stay in the mapped file where they can.
+pub fn load(file: &Checkpoint, options: LoadOptions) -> Result<LoadedVim> {
+    let path = file.path();
     let shapes: BTreeMap<&str, &[usize]> =
         file.entries().iter().map(|(name, entry)| (name.as_str(), entry.shape())).collect();
     let not_vim = || {

@@ -37,18 +37,21 @@ impl Optimizer {
     }
 
     /// One update. A parameter without a gradient (a scale row of a layer that does not exist has zero, but a
-    /// tensor the loss does not reach has none) is left as it is.
+    /// tensor the loss does not reach has none) is left as it is. Takes the bound parameters: while they are on
+    /// a tape, a parameter has two owners and could only be copied.
     pub fn step(
         &mut self,
         device: &Device,
         params: &mut Params,
-        bound: &Bound,
+        bound: Bound,
         grads: &autograd::Gradients,
         settings: &Settings,
     ) -> Result<()> {
         self.steps += 1;
-        for moments in &mut self.moments {
-            let Some(grad) = grads.get(&bound[moments.id]) else { continue };
+        let of: Vec<_> = self.moments.iter().map(|moments| grads.get(&bound[moments.id])).collect();
+        drop(bound);
+        for (moments, grad) in self.moments.iter_mut().zip(of) {
+            let Some(grad) = grad else { continue };
             let (param, m, v) = (params.get_mut(moments.id), &mut moments.m, &mut moments.v);
             let slot = Slot { param, grad, m, v, decay: moments.decay };
             step(device, &mut [slot], settings, self.steps)?;

@@ -96,7 +96,7 @@ pub fn vim_training(golden: &Golden) -> Vec<String> {
             }
         }
         drop((hidden, logits));
-        optimizer.step(&device, &mut model.params, &bound, &grads, &settings).unwrap();
+        optimizer.step(&device, &mut model.params, bound, &grads, &settings).unwrap();
     }
     found.compare("trajectory.losses", &losses, golden.get("trajectory.losses").as_slice(), TRAJECTORY);
     for id in model.params.trained() {
