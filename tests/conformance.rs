@@ -12,7 +12,8 @@ use std::sync::{Mutex, MutexGuard};
 use autograd::Tape;
 use engine::simd::{self, Level};
 use engine::{Device, Rng, Tensor};
-use harness::{Ask, Outcome, Problem, compare, relative};
+use harness::compare::{compare, relative};
+use harness::{Ask, Outcome, Problem};
 use ptx::registry;
 use ptx::spec::{Case, Op, Values};
 

@@ -1,14 +1,12 @@
 //! One case of one op: its inputs, what the reference gives for them, and what a device gives.
 
-mod compare;
+pub mod compare;
 
 use std::cell::RefCell;
 
 use autograd::{Function, Sinks, Tape, Var};
 use engine::{Device, Result, Rng, Tensor};
 use ptx::spec::{Case, Input, Op, Values};
-
-pub use compare::{compare, relative};
 
 /// A case with its random inputs: the same for every device, level and run.
 pub struct Problem<'a> {
