@@ -1,5 +1,7 @@
 //! Vision Mamba, prompting methods, data, training loop, checkpoints, reports.
 
+pub mod checkpoint;
+pub mod data;
 pub mod error;
 pub mod report;
 

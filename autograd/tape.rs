@@ -1,0 +1,299 @@
+//! Variables, nodes, the reverse walk, and the sinks gradients go to.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use engine::{Device, Error, Result, Tensor};
+
+use crate::saved::{Recipe, Saved};
+
+/// The gradient of one recorded call.
+pub trait Function {
+    /// Gets the gradient of each output (`None` where none arrived) and hands gradients of the inputs to
+    /// `sinks`, only for inputs that want one. Runs at most once.
+    fn backward(&self, grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()>;
+}
+
+/// A value on the tape. Without an id, no trainable parameter reaches it: it gets no gradient.
+#[derive(Clone)]
+pub struct Var {
+    value: Tensor,
+    id: Option<usize>,
+    recipe: Option<(Arc<Recipe>, usize)>,
+}
+
+impl Var {
+    /// A value that wants no gradient.
+    pub fn constant(value: Tensor) -> Self {
+        Var { value, id: None, recipe: None }
+    }
+
+    pub fn value(&self) -> &Tensor {
+        &self.value
+    }
+
+    pub fn into_value(self) -> Tensor {
+        self.value
+    }
+
+    pub fn shape(&self) -> &[usize] {
+        self.value.shape()
+    }
+
+    /// True when a gradient of this value is needed.
+    pub fn wants_grad(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// What to keep for a backward pass: the value, or its recipe when it has one.
+    pub fn save(&self) -> Saved {
+        match &self.recipe {
+            Some((recipe, index)) => Saved::Recomputed(recipe.clone(), *index),
+            None => Saved::Value(self.value.clone()),
+        }
+    }
+}
+
+struct Node {
+    function: Box<dyn Function>,
+    inputs: Vec<Option<usize>>,
+    outputs: Vec<usize>,
+}
+
+#[derive(Default)]
+struct Recording {
+    nodes: Vec<Node>,
+    vars: usize,
+    scope: String,
+}
+
+/// What was computed, in order. Made anew for every step.
+pub struct Tape {
+    device: Device,
+    recording: RefCell<Recording>,
+    enabled: bool,
+    check_finite: bool,
+}
+
+impl Tape {
+    pub fn new(device: &Device) -> Self {
+        Tape { device: device.clone(), recording: RefCell::default(), enabled: true, check_finite: false }
+    }
+
+    /// A tape that records nothing: evaluation.
+    pub fn inference(device: &Device) -> Self {
+        Tape { enabled: false, ..Self::new(device) }
+    }
+
+    /// From here on the first output that is not finite is an error naming scope and op.
+    pub fn checking_finite(self) -> Self {
+        Tape { check_finite: true, ..self }
+    }
+
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Names the part of the model that the next calls belong to, for messages.
+    pub fn scope(&self, name: impl Into<String>) {
+        if self.check_finite {
+            self.recording.borrow_mut().scope = name.into();
+        }
+    }
+
+    /// A trained value: its gradient is in [`Gradients`] afterwards.
+    pub fn leaf(&self, value: Tensor) -> Var {
+        let id = self.enabled.then(|| self.recording.borrow_mut().new_var());
+        Var { value, id, recipe: None }
+    }
+
+    /// Records a call. `function` is asked for (and so anything saved) only when an input wants a gradient.
+    pub fn record(
+        &self,
+        op: &'static str,
+        inputs: &[&Var],
+        outputs: Vec<Tensor>,
+        function: impl FnOnce() -> Box<dyn Function>,
+    ) -> Result<Vec<Var>> {
+        let mut recording = self.recording.borrow_mut();
+        if self.check_finite {
+            for output in &outputs {
+                output.check_finite(&format!("{} {op}", recording.scope))?;
+            }
+        }
+        if !self.enabled || inputs.iter().all(|v| v.id.is_none()) {
+            return Ok(outputs.into_iter().map(Var::constant).collect());
+        }
+        let ids: Vec<usize> = outputs.iter().map(|_| recording.new_var()).collect();
+        let inputs = inputs.iter().map(|v| v.id).collect();
+        recording.nodes.push(Node { function: function(), inputs, outputs: ids.clone() });
+        let var = |(value, id)| Var { value, id: Some(id), recipe: None };
+        Ok(outputs.into_iter().zip(ids).map(var).collect())
+    }
+
+    /// Lets the outputs of one call be made again in backward instead of kept: who saves them saves `recipe`.
+    pub fn recomputed(&self, vars: Vec<Var>, recipe: impl FnOnce() -> Arc<Recipe>) -> Vec<Var> {
+        if !self.enabled {
+            return vars;
+        }
+        let recipe = recipe();
+        let with = |(i, var)| Var { recipe: Some((recipe.clone(), i)), ..var };
+        vars.into_iter().enumerate().map(with).collect()
+    }
+
+    /// Walks the calls backwards from `output`, whose gradient is `seed`, releasing what each saved.
+    pub fn backward(self, output: &Var, seed: Tensor) -> Result<Gradients> {
+        let recording = self.recording.into_inner();
+        let mut grads: Vec<Option<Tensor>> = vec![None; recording.vars];
+        let Some(id) = output.id else {
+            let what = "no trained tensor reaches the output: nothing to differentiate".into();
+            return Err(Error::Unsupported { op: "backward", what });
+        };
+        grads[id] = Some(seed);
+        for node in recording.nodes.into_iter().rev() {
+            let arrived: Vec<_> = node.outputs.iter().map(|&id| grads[id].take()).collect();
+            if arrived.iter().any(Option::is_some) {
+                let mut sinks = Sinks { grads: &mut grads, inputs: &node.inputs, device: &self.device };
+                node.function.backward(arrived, &mut sinks)?;
+            }
+        }
+        Ok(Gradients { grads })
+    }
+}
+
+impl Recording {
+    fn new_var(&mut self) -> usize {
+        self.vars += 1;
+        self.vars - 1
+    }
+}
+
+/// A gradient being written: whole when it is the first to arrive, added when others came before.
+pub struct Sink {
+    pub tensor: Tensor,
+    pub accumulate: bool,
+}
+
+impl Sink {
+    /// The elements, zero where nothing arrived yet: for functions that write only a part of them.
+    pub fn zeroed(&mut self) -> &mut [f32] {
+        let data = self.tensor.as_mut_slice();
+        if !self.accumulate {
+            data.fill(0.0);
+        }
+        data
+    }
+}
+
+/// Where a function puts the gradients of its inputs, by position in the recorded call.
+pub struct Sinks<'a> {
+    grads: &'a mut [Option<Tensor>],
+    inputs: &'a [Option<usize>],
+    device: &'a Device,
+}
+
+impl Sinks<'_> {
+    pub fn device(&self) -> &Device {
+        self.device
+    }
+
+    pub fn wants(&self, input: usize) -> bool {
+        self.inputs[input].is_some()
+    }
+
+    /// A buffer to write the gradient of `input` into; hand it back with [`Sinks::put`].
+    pub fn take(&mut self, input: usize, shape: &[usize]) -> Option<Sink> {
+        let id = self.inputs[input]?;
+        Some(match self.grads[id].take() {
+            Some(mut tensor) => {
+                assert_eq!(tensor.shape(), shape);
+                tensor.make_unique(self.device);
+                Sink { tensor, accumulate: true }
+            }
+            None => Sink { tensor: Tensor::empty(self.device, shape), accumulate: false },
+        })
+    }
+
+    pub fn put(&mut self, input: usize, sink: Sink) {
+        if let Some(id) = self.inputs[input] {
+            self.grads[id] = Some(sink.tensor);
+        }
+    }
+
+    /// Hands over a whole gradient that is already computed: moved when first, else added.
+    pub fn give(&mut self, input: usize, grad: Tensor) {
+        let Some(id) = self.inputs[input] else { return };
+        match &mut self.grads[id] {
+            Some(sum) => sum.add_assign(self.device, &grad),
+            slot => *slot = Some(grad),
+        }
+    }
+}
+
+/// The gradients of the leaves after a backward walk.
+pub struct Gradients {
+    grads: Vec<Option<Tensor>>,
+}
+
+impl Gradients {
+    /// The gradient of a leaf; `None` when the output does not depend on it.
+    pub fn take(&mut self, var: &Var) -> Option<Tensor> {
+        self.grads[var.id?].take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Sum;
+    impl Function for Sum {
+        fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
+            let dy = grads.remove(0).expect("one output");
+            sinks.give(0, dy.clone());
+            sinks.give(1, dy);
+            Ok(())
+        }
+    }
+
+    fn sum(tape: &Tape, a: &Var, b: &Var) -> Var {
+        let mut y = a.value().to_owned_on(tape.device());
+        y.add_assign(tape.device(), b.value());
+        tape.record("sum", &[a, b], vec![y], || Box::new(Sum)).unwrap().remove(0)
+    }
+
+    fn one(v: f32) -> Tensor {
+        Tensor::from_vec(vec![v], &[1])
+    }
+
+    #[test]
+    fn shared_gradients_are_copied_before_they_are_added_to() {
+        let tape = Tape::new(&Device::cpu());
+        let (a, b) = (tape.leaf(one(1.0)), tape.leaf(one(2.0)));
+        let c = sum(&tape, &a, &b); // both inputs get the same storage
+        let d = sum(&tape, &c, &a);
+        let mut grads = tape.backward(&d, one(1.0)).unwrap();
+        assert_eq!(grads.take(&a).unwrap().as_slice(), [2.0]);
+        assert_eq!(grads.take(&b).unwrap().as_slice(), [1.0]);
+    }
+
+    #[test]
+    fn constants_and_inference_record_nothing() {
+        let tape = Tape::new(&Device::cpu());
+        let c = sum(&tape, &Var::constant(one(1.0)), &Var::constant(one(1.0)));
+        assert!(!c.wants_grad() && tape.recording.borrow().nodes.is_empty());
+        assert!(tape.backward(&c, one(1.0)).is_err());
+        let tape = Tape::inference(&Device::cpu());
+        let a = tape.leaf(one(1.0));
+        assert!(!sum(&tape, &a, &a).wants_grad());
+    }
+
+    #[test]
+    fn a_checked_tape_names_the_first_bad_op() {
+        let tape = Tape::inference(&Device::cpu()).checking_finite();
+        tape.scope("layers.3");
+        let bad = Var::constant(one(f32::NAN));
+        let err = tape.record("sum", &[&bad], vec![one(f32::NAN)], || Box::new(Sum)).err().unwrap();
+        assert!(err.to_string().starts_with("layers.3 sum: first non-finite"), "{err}");
+    }
+}

@@ -1,0 +1,210 @@
+//! Devices and their memory.
+//!
+//! The CPU device keeps freed buffers and hands them out again: a training step asks for the same sizes
+//! every time, and fresh pages from the system cost more than the arithmetic of a small op.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::collections::HashMap;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Alignment of every buffer: a cache line, and a full AVX-512 vector.
+const ALIGN: usize = 64;
+/// Guard words on both sides of a buffer, checked when it is freed (conformance tests only).
+const GUARD: usize = ALIGN / 4;
+const GUARD_BITS: u32 = 0x7FC0_5EED;
+
+/// Where a tensor lives and an op runs. Cheap to clone; tensors of one device share its memory pool.
+#[derive(Debug, Clone)]
+pub enum Device {
+    Cpu(Arc<CpuPool>),
+}
+
+impl Device {
+    /// A CPU device with an empty pool.
+    pub fn cpu() -> Self {
+        Device::Cpu(Arc::new(CpuPool::default()))
+    }
+
+    /// A CPU device for tests: fresh buffers hold NaN, and writes outside a buffer are found.
+    pub fn cpu_checked() -> Self {
+        let pool = CpuPool::default();
+        pool.checked.store(true, Ordering::Relaxed);
+        Device::Cpu(Arc::new(pool))
+    }
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            Device::Cpu(_) => "cpu",
+        }
+    }
+
+    /// Most bytes ever in use at once, and bytes in use now.
+    pub fn memory(&self) -> (usize, usize) {
+        match self {
+            Device::Cpu(pool) => (pool.peak.load(Ordering::Relaxed), pool.in_use.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Writes found outside a buffer since the device was made (checked devices only).
+    pub fn red_zone_hits(&self) -> usize {
+        match self {
+            Device::Cpu(pool) => pool.hits.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn alloc(&self, len: usize) -> Buffer {
+        match self {
+            Device::Cpu(pool) => CpuPool::take(pool, len),
+        }
+    }
+}
+
+/// Free buffers by capacity, and counts.
+#[derive(Debug, Default)]
+pub struct CpuPool {
+    free: Mutex<HashMap<usize, Vec<Block>>>,
+    in_use: AtomicUsize,
+    peak: AtomicUsize,
+    checked: AtomicBool,
+    hits: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Block(NonNull<f32>, usize);
+
+// SAFETY: a block is owned memory; nothing else points to it.
+unsafe impl Send for Block {}
+
+impl CpuPool {
+    fn take(pool: &Arc<CpuPool>, len: usize) -> Buffer {
+        let checked = pool.checked.load(Ordering::Relaxed);
+        let capacity = size_class(len + if checked { 2 * GUARD } else { 0 });
+        let reused = pool.free.lock().unwrap().get_mut(&capacity).and_then(Vec::pop);
+        let block = reused.unwrap_or_else(|| Block::new(capacity));
+        let now = pool.in_use.fetch_add(capacity * 4, Ordering::Relaxed) + capacity * 4;
+        pool.peak.fetch_max(now, Ordering::Relaxed);
+        let mut buffer =
+            Buffer { block: Some(block), len, guard: if checked { GUARD } else { 0 }, pool: pool.clone() };
+        if checked {
+            buffer.raw().fill(f32::from_bits(GUARD_BITS));
+            buffer.as_mut_slice().fill(f32::NAN);
+        }
+        buffer
+    }
+}
+
+/// Rounds up to one of four sizes per power of two, so that freed buffers fit again.
+fn size_class(len: usize) -> usize {
+    let len = len.max(16);
+    let step = (len.next_power_of_two() / 8).max(16);
+    len.div_ceil(step) * step
+}
+
+impl Block {
+    fn layout(capacity: usize) -> Layout {
+        Layout::from_size_align(capacity * 4, ALIGN).expect("size of a tensor")
+    }
+
+    fn new(capacity: usize) -> Self {
+        let layout = Self::layout(capacity);
+        // SAFETY: the layout has a non-zero size (a size class is at least 16 elements).
+        let at = unsafe { alloc(layout) };
+        let Some(at) = NonNull::new(at.cast::<f32>()) else { handle_alloc_error(layout) };
+        // Touch the memory once, so that every later view is of initialised floats.
+        // SAFETY: `capacity` floats were just allocated at `at`.
+        unsafe { at.write_bytes(0, capacity) };
+        Block(at, capacity)
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `Block::new` with this layout.
+        unsafe { dealloc(self.0.as_ptr().cast(), Self::layout(self.1)) }
+    }
+}
+
+/// A writable run of floats that goes back to its pool when dropped. Its content is unspecified at first.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    block: Option<Block>,
+    len: usize,
+    guard: usize,
+    pool: Arc<CpuPool>,
+}
+
+// SAFETY: shared access is read-only; writing needs `&mut`.
+unsafe impl Sync for Buffer {}
+
+impl Buffer {
+    fn raw(&mut self) -> &mut [f32] {
+        let block = self.block.as_ref().expect("present until drop");
+        // SAFETY: the block holds `block.1` initialised floats and is owned by this buffer alone.
+        unsafe { std::slice::from_raw_parts_mut(block.0.as_ptr(), block.1) }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[f32] {
+        let block = self.block.as_ref().expect("present until drop");
+        // SAFETY: guard + len floats fit in the block's capacity, all initialised.
+        unsafe { std::slice::from_raw_parts(block.0.as_ptr().add(self.guard), self.len) }
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
+        let range = self.guard..self.guard + self.len;
+        &mut self.raw()[range]
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.guard > 0 {
+            let (guard, end) = (self.guard, self.guard + self.len);
+            let raw = self.raw();
+            let hit = raw[..guard].iter().chain(&raw[end..]).any(|v| v.to_bits() != GUARD_BITS);
+            self.pool.hits.fetch_add(usize::from(hit), Ordering::Relaxed);
+        }
+        let block = self.block.take().expect("present until drop");
+        self.pool.in_use.fetch_sub(block.1 * 4, Ordering::Relaxed);
+        if let Ok(mut free) = self.pool.free.lock() {
+            free.entry(block.1).or_default().push(block);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn freed_buffers_come_back_and_counts_are_kept() {
+        let device = Device::cpu();
+        let a = device.alloc(1000);
+        let at = a.as_slice().as_ptr();
+        drop(a);
+        assert_eq!(device.alloc(1001).as_slice().as_ptr(), at, "same size class");
+        let (peak, now) = device.memory();
+        assert!(peak >= 4000 && now == 0, "{peak} {now}");
+    }
+
+    #[test]
+    fn size_classes_waste_at_most_a_quarter() {
+        for len in [1, 16, 17, 1000, 1024, 1025, 4_841_472] {
+            let class = size_class(len);
+            assert!(class >= len && (class * 4 <= len * 5 + 64), "{len} {class}");
+        }
+    }
+
+    #[test]
+    fn a_checked_device_poisons_and_finds_stray_writes() {
+        let device = Device::cpu_checked();
+        let mut a = device.alloc(10);
+        assert!(a.as_slice().iter().all(|v| v.is_nan()));
+        let at = a.as_mut_slice().as_mut_ptr();
+        // SAFETY: the guard follows the ten floats in the same allocation.
+        unsafe { at.add(10).write(1.0) };
+        drop(a);
+        assert_eq!(device.red_zone_hits(), 1);
+    }
+}

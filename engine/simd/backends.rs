@@ -1,0 +1,293 @@
+//! The instruction sets behind [`Simd`].
+
+use super::Simd;
+
+/// Arrays of eight floats, left to the compiler: any machine.
+#[derive(Clone, Copy)]
+pub struct Portable;
+
+impl Simd for Portable {
+    type V = [f32; 8];
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        [x; 8]
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] - b[i])
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        // Two roundings: a fused product without the instruction is a slow library call.
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    fn recip(self, a: Self::V) -> Self::V {
+        a.map(|a| 1.0 / a)
+    }
+    #[inline(always)]
+    fn sqrt(self, a: Self::V) -> Self::V {
+        a.map(f32::sqrt)
+    }
+    #[inline(always)]
+    fn where_gt(self, x: Self::V, y: Self::V, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| if x[i] > y[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    fn split(self, x: Self::V) -> (Self::V, Self::V) {
+        // Adding 1.5 * 2^23 rounds to a whole number; the clamp keeps 2^n normal.
+        let x = x.map(|x| if x < -126.0 { -126.0 } else { x });
+        let n = x.map(|x| (x + 12_582_912.0) - 12_582_912.0);
+        (self.sub(x, n), n)
+    }
+    #[inline(always)]
+    fn scale(self, a: Self::V, n: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] * f32::from_bits(((n[i] as i32 + 127) as u32) << 23))
+    }
+    #[inline(always)]
+    fn sum(self, a: Self::V) -> f32 {
+        ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
+    }
+    #[inline(always)]
+    unsafe fn load(self, at: *const f32) -> Self::V {
+        // SAFETY: the caller vouches for eight floats; an array of floats needs no more alignment.
+        unsafe { at.cast::<[f32; 8]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(self, at: *mut f32, v: Self::V) {
+        // SAFETY: as in `load`.
+        unsafe { at.cast::<[f32; 8]>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(self, at: *const f32, n: usize) -> Self::V {
+        let mut v = [0.0; 8];
+        // SAFETY: the caller vouches for `n` floats.
+        v[..n].copy_from_slice(unsafe { std::slice::from_raw_parts(at, n) });
+        v
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, at: *mut f32, n: usize, v: Self::V) {
+        // SAFETY: the caller vouches for `n` floats.
+        unsafe { std::slice::from_raw_parts_mut(at, n) }.copy_from_slice(&v[..n]);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::Simd;
+
+    macro_rules! ops {
+        ($($name:ident($($arg:ident),*) = $intrinsic:ident;)*) => {
+            $(
+                #[inline(always)]
+                fn $name(self, $($arg: Self::V),*) -> Self::V {
+                    // SAFETY: a token of this type exists only where the instructions do.
+                    unsafe { $intrinsic($($arg),*) }
+                }
+            )*
+        };
+    }
+
+    /// Sixteen floats, AVX-512F.
+    #[derive(Clone, Copy)]
+    pub struct Avx512(());
+
+    impl Avx512 {
+        /// The token.
+        /// # Safety
+        /// The machine must have AVX-512F.
+        #[inline]
+        #[target_feature(enable = "avx512f")]
+        pub fn new() -> Self {
+            Avx512(())
+        }
+    }
+
+    impl Simd for Avx512 {
+        type V = __m512;
+        const LANES: usize = 16;
+
+        ops! {
+            add(a, b) = _mm512_add_ps;
+            sub(a, b) = _mm512_sub_ps;
+            mul(a, b) = _mm512_mul_ps;
+            fma(a, b, c) = _mm512_fmadd_ps;
+            min(a, b) = _mm512_min_ps;
+            max(a, b) = _mm512_max_ps;
+            sqrt(a) = _mm512_sqrt_ps;
+            scale(a, n) = _mm512_scalef_ps;
+        }
+        #[inline(always)]
+        fn splat(self, x: f32) -> __m512 {
+            // SAFETY: the token proves AVX-512F.
+            unsafe { _mm512_set1_ps(x) }
+        }
+        #[inline(always)]
+        fn recip(self, a: __m512) -> __m512 {
+            // SAFETY: the token proves AVX-512F. One Newton step takes 14 bits to 28.
+            unsafe {
+                let r = _mm512_rcp14_ps(a);
+                _mm512_mul_ps(r, _mm512_fnmadd_ps(a, r, _mm512_set1_ps(2.0)))
+            }
+        }
+        #[inline(always)]
+        fn where_gt(self, x: __m512, y: __m512, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: the token proves AVX-512F.
+            unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, y), b, a) }
+        }
+        #[inline(always)]
+        fn split(self, x: __m512) -> (__m512, __m512) {
+            // SAFETY: the token proves AVX-512F. Immediate 8: to nearest even, no exceptions, whole numbers.
+            unsafe {
+                let n = _mm512_roundscale_ps::<8>(x);
+                (_mm512_sub_ps(x, n), n)
+            }
+        }
+        #[inline(always)]
+        fn sum(self, a: __m512) -> f32 {
+            // SAFETY: the token proves AVX-512F; its reduction tree is fixed.
+            unsafe { _mm512_reduce_add_ps(a) }
+        }
+        #[inline(always)]
+        unsafe fn load(self, at: *const f32) -> __m512 {
+            // SAFETY: the caller vouches for sixteen floats.
+            unsafe { _mm512_loadu_ps(at) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, at: *mut f32, v: __m512) {
+            // SAFETY: the caller vouches for sixteen floats.
+            unsafe { _mm512_storeu_ps(at, v) }
+        }
+        #[inline(always)]
+        unsafe fn load_first(self, at: *const f32, n: usize) -> __m512 {
+            // SAFETY: masked lanes are not read; the caller vouches for the others.
+            unsafe { _mm512_maskz_loadu_ps(((1u32 << n) - 1) as u16, at) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, at: *mut f32, n: usize, v: __m512) {
+            // SAFETY: masked lanes are not written; the caller vouches for the others.
+            unsafe { _mm512_mask_storeu_ps(at, ((1u32 << n) - 1) as u16, v) }
+        }
+    }
+
+    /// Eight floats, AVX2 and FMA.
+    #[derive(Clone, Copy)]
+    pub struct Avx2(());
+
+    impl Avx2 {
+        /// The token.
+        /// # Safety
+        /// The machine must have AVX2 and FMA.
+        #[inline]
+        #[target_feature(enable = "avx2,fma")]
+        pub fn new() -> Self {
+            Avx2(())
+        }
+    }
+
+    impl Simd for Avx2 {
+        type V = __m256;
+        const LANES: usize = 8;
+
+        ops! {
+            add(a, b) = _mm256_add_ps;
+            sub(a, b) = _mm256_sub_ps;
+            mul(a, b) = _mm256_mul_ps;
+            fma(a, b, c) = _mm256_fmadd_ps;
+            min(a, b) = _mm256_min_ps;
+            max(a, b) = _mm256_max_ps;
+            sqrt(a) = _mm256_sqrt_ps;
+        }
+        #[inline(always)]
+        fn splat(self, x: f32) -> __m256 {
+            // SAFETY: the token proves AVX2.
+            unsafe { _mm256_set1_ps(x) }
+        }
+        #[inline(always)]
+        fn recip(self, a: __m256) -> __m256 {
+            // SAFETY: the token proves AVX2.
+            unsafe { _mm256_div_ps(_mm256_set1_ps(1.0), a) }
+        }
+        #[inline(always)]
+        fn where_gt(self, x: __m256, y: __m256, a: __m256, b: __m256) -> __m256 {
+            // SAFETY: the token proves AVX2.
+            unsafe { _mm256_blendv_ps(b, a, _mm256_cmp_ps::<_CMP_GT_OQ>(x, y)) }
+        }
+        #[inline(always)]
+        fn split(self, x: __m256) -> (__m256, __m256) {
+            // SAFETY: the token proves AVX2. The clamp keeps 2^n normal for `scale`.
+            unsafe {
+                let x = _mm256_max_ps(x, _mm256_set1_ps(-126.0));
+                let n = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
+                (_mm256_sub_ps(x, n), n)
+            }
+        }
+        #[inline(always)]
+        fn scale(self, a: __m256, n: __m256) -> __m256 {
+            // SAFETY: the token proves AVX2. 2^n is built from its exponent bits.
+            unsafe {
+                let bits = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+                _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(bits)))
+            }
+        }
+        #[inline(always)]
+        fn sum(self, a: __m256) -> f32 {
+            // SAFETY: the token proves AVX2.
+            unsafe {
+                let v = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+                let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+                _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn load(self, at: *const f32) -> __m256 {
+            // SAFETY: the caller vouches for eight floats.
+            unsafe { _mm256_loadu_ps(at) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, at: *mut f32, v: __m256) {
+            // SAFETY: the caller vouches for eight floats.
+            unsafe { _mm256_storeu_ps(at, v) }
+        }
+        #[inline(always)]
+        unsafe fn load_first(self, at: *const f32, n: usize) -> __m256 {
+            // SAFETY: masked lanes are not read; the caller vouches for the others.
+            unsafe { _mm256_maskload_ps(at, mask(n)) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, at: *mut f32, n: usize, v: __m256) {
+            // SAFETY: masked lanes are not written; the caller vouches for the others.
+            unsafe { _mm256_maskstore_ps(at, mask(n), v) }
+        }
+    }
+
+    /// All ones in the first `n` of eight lanes.
+    #[inline(always)]
+    unsafe fn mask(n: usize) -> __m256i {
+        // SAFETY: called where AVX2 is proven.
+        unsafe { _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)) }
+    }
+}

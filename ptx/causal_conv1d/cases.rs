@@ -1,0 +1,94 @@
+//! Cases of the convolution.
+
+use autograd::{Tape, Var};
+use engine::Result;
+
+use super::reference::Conv;
+use super::{Filter, causal_conv1d};
+use crate::spec::{Case, Cost, Draw, Input, Op, Values, sum_tolerance};
+
+pub struct CausalConv1d;
+
+impl CausalConv1d {
+    fn conv(case: &Case, reverse: bool) -> Conv {
+        Conv { l: case.get("l"), e: case.get("e"), k: case.get("k"), reverse }
+    }
+
+    /// The first half of xz.
+    fn x(case: &Case, xz: &[f64]) -> Vec<f64> {
+        xz.chunks_exact(2 * case.get("e")).flat_map(|row| row[..case.get("e")].to_vec()).collect()
+    }
+}
+
+impl Op for CausalConv1d {
+    fn name(&self) -> &'static str {
+        "causal_conv1d"
+    }
+
+    fn formula(&self) -> &'static str {
+        "u_f[t] = silu(b + Σ w[k] x[t-K+1+k]), u_b[t] = silu(b' + Σ w'[k] x[t+K-1-k])"
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let mut cases = vec![];
+        for (b, l, e, k) in
+            [(1, 1, 8, 4), (2, 5, 24, 4), (1, 2, 33, 3), (3, 37, 40, 2), (1, 197, 19, 4), (1, 785, 16, 4)]
+        {
+            for frozen in [0, 1] {
+                cases.push(Case::new(&[("b", b), ("l", l), ("e", e), ("k", k), ("frozen", frozen)]));
+            }
+        }
+        cases.push(Case::bench(&[("b", 8), ("l", 197), ("e", 768), ("k", 4), ("frozen", 1)]));
+        cases
+    }
+
+    fn inputs(&self, case: &Case) -> Vec<Input> {
+        let (e, trained) = (case.get("e"), !case.is("frozen"));
+        let weight = |name| Input::new(name, &[e, 1, case.get("k")], Draw::Normal(0.0, 0.5), trained);
+        vec![
+            Input::normal("xz", &[case.get("b"), case.get("l"), 2 * e], true),
+            weight("weight_f"),
+            Input::normal("bias_f", &[e], trained),
+            weight("weight_b"),
+            Input::normal("bias_b", &[e], trained),
+        ]
+    }
+
+    fn forward(&self, _: &Case, tape: &Tape, inputs: &[Var]) -> Result<Vec<Var>> {
+        let filters = [1, 3].map(|i| Filter { weight: &inputs[i], bias: &inputs[i + 1] });
+        Ok(causal_conv1d(tape, &inputs[0], filters)?.to_vec())
+    }
+
+    fn reference(&self, case: &Case, inputs: &[Vec<f64>]) -> Values {
+        let x = Self::x(case, &inputs[0]);
+        let run =
+            |dir: usize| Self::conv(case, dir == 1).forward(&x, &inputs[1 + 2 * dir], &inputs[2 + 2 * dir]);
+        vec![run(0), run(1)]
+    }
+
+    fn reference_grad(&self, case: &Case, inputs: &[Vec<f64>], grads: &[Vec<f64>]) -> Values {
+        let (x, e) = (Self::x(case, &inputs[0]), case.get("e"));
+        let run = |dir: usize| {
+            Self::conv(case, dir == 1).backward(&x, &inputs[1 + 2 * dir], &inputs[2 + 2 * dir], &grads[dir])
+        };
+        let ([dx_f, dw_f, db_f], [dx_b, dw_b, db_b]) = (run(0), run(1));
+        let mut dxz = vec![0.0; inputs[0].len()];
+        for i in 0..dx_f.len() {
+            dxz[i / e * 2 * e + i % e] = dx_f[i] + dx_b[i];
+        }
+        vec![dxz, dw_f, db_f, dw_b, db_b]
+    }
+
+    fn tolerance(&self, case: &Case) -> f64 {
+        2e-6 + sum_tolerance(case.get("b") * case.get("l"))
+    }
+
+    fn cost(&self, case: &Case) -> (Cost, Cost) {
+        let n = (case.get("b") * case.get("l") * case.get("e")) as f64;
+        let taps = case.get("k") as f64;
+        (
+            Cost { bytes: 12.0 * n, flop: 2.0 * n * (2.0 * taps + 4.0), exp: 2.0 * n },
+            Cost { bytes: 16.0 * n, flop: 2.0 * n * (4.0 * taps + 8.0), exp: 2.0 * n },
+        )
+    }
+}

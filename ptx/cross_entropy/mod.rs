@@ -1,0 +1,86 @@
+//! Cross-entropy with soft targets: `loss = -mean_b sum_k t log_softmax(x)`, x and t `[b k]`, loss `[1]`.
+//!
+//! Backward: `dx = dloss (softmax(x) sum_k t - t) / b`. Targets are constants. Logits and targets are kept.
+//! Rows are few and short: sums and exponentials are f64.
+
+pub mod cases;
+mod cpu;
+pub mod reference;
+
+use autograd::{Function, Saved, Sinks, Tape, Var};
+use engine::shape::{axes, check_shape};
+use engine::{Device, Error, Result, Tensor};
+
+const OP: &str = "cross_entropy";
+
+/// The mean loss `[1]` of `logits[b k]` against `targets[b k]`, whose rows sum to 1.
+pub fn cross_entropy(tape: &Tape, logits: &Var, targets: &Tensor) -> Result<Var> {
+    let [b, k] = axes(OP, "logits", "[b k]", logits.shape())?;
+    check_shape(OP, "targets", "[b k]", &[b, k], targets.shape())?;
+    if b * k == 0 {
+        return Err(Error::Unsupported { op: OP, what: format!("no loss over {b} samples of {k} classes") });
+    }
+    let loss = cpu::forward(k, logits.value().as_slice(), targets.as_slice());
+    let loss = Tensor::from_slice(tape.device(), &[loss], &[1]);
+    let function = || -> Box<dyn Function> {
+        Box::new(CrossEntropy { k, logits: logits.save(), targets: targets.clone() })
+    };
+    Ok(tape.record(OP, &[logits], vec![loss], function)?.remove(0))
+}
+
+/// Targets `[b k]` of class numbers: `1 - e + e / k` at the class and `e / k` elsewhere, `e = smoothing`.
+pub fn smooth_targets(device: &Device, labels: &[u32], k: usize, smoothing: f32) -> Result<Tensor> {
+    let off = smoothing / k as f32;
+    let mut targets = vec![off; labels.len() * k];
+    for (row, &label) in labels.iter().enumerate() {
+        if label as usize >= k {
+            let what = format!("label {label} of sample {row} is not one of {k} classes");
+            return Err(Error::Unsupported { op: OP, what });
+        }
+        targets[row * k + label as usize] = 1.0 - smoothing + off;
+    }
+    Ok(Tensor::from_slice(device, &targets, &[labels.len(), k]))
+}
+
+struct CrossEntropy {
+    k: usize,
+    logits: Saved,
+    targets: Tensor,
+}
+
+impl Function for CrossEntropy {
+    fn backward(&self, grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
+        let dloss = grads[0].as_ref().expect("the only output").as_slice()[0];
+        let x = self.logits.get()?;
+        let mut dx = Tensor::empty(sinks.device(), x.shape());
+        cpu::backward(self.k, x.as_slice(), self.targets.as_slice(), dloss, dx.as_mut_slice());
+        sinks.give(0, dx);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn smoothing_keeps_rows_at_one_and_labels_in_range() {
+        let targets = smooth_targets(&Device::cpu(), &[2, 0], 4, 0.1).unwrap();
+        assert_eq!(targets.shape(), [2, 4]);
+        assert_eq!(targets.as_slice()[..4], [0.025, 0.025, 1.0 - 0.1 + 0.025, 0.025]);
+        assert_eq!(targets.as_slice()[4], 1.0 - 0.1 + 0.025);
+        let err = smooth_targets(&Device::cpu(), &[1, 4], 4, 0.1).unwrap_err().to_string();
+        assert_eq!(err, "cross_entropy: label 4 of sample 1 is not one of 4 classes");
+    }
+
+    #[test]
+    fn far_apart_logits_give_finite_losses() {
+        let tape = Tape::new(&Device::cpu());
+        let logits = tape.leaf(Tensor::from_vec(vec![3e4, -3e4, 0.0], &[1, 3]));
+        let targets = smooth_targets(tape.device(), &[1], 3, 0.0).unwrap();
+        let loss = cross_entropy(&tape, &logits, &targets).unwrap();
+        assert_eq!(loss.value().as_slice(), [6e4]);
+        let mut grads = tape.backward(&loss, Tensor::from_vec(vec![1.0], &[1])).unwrap();
+        assert_eq!(grads.take(&logits).unwrap().as_slice(), [1.0, -1.0, 0.0]);
+    }
+}

@@ -1,0 +1,101 @@
+//! Cases of the linear op.
+
+use autograd::{Tape, Var};
+use engine::Result;
+
+use super::reference;
+use crate::spec::{Case, Cost, Input, Op, Values, sum_tolerance};
+
+pub struct Linear;
+
+impl Op for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn formula(&self) -> &'static str {
+        "y = x[:, c0..c0+k] wᵀ + bias"
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let mut cases = vec![];
+        for (rows, width, first, n) in
+            [(1, 1, 0, 1), (5, 7, 0, 3), (197, 56, 3, 24), (785, 33, 0, 65), (65, 40, 8, 17)]
+        {
+            for bias in [0, 1] {
+                for frozen in [0, 1] {
+                    let k = width - first - usize::from(first > 0);
+                    cases.push(Case::new(&[
+                        ("rows", rows),
+                        ("width", width),
+                        ("first", first),
+                        ("k", k),
+                        ("n", n),
+                        ("bias", bias),
+                        ("frozen", frozen),
+                    ]));
+                }
+            }
+        }
+        // The projections of Vim-S at batch 8: in_proj, x_proj, dt_proj, out_proj.
+        for (width, k, n) in [(384, 384, 1536), (768, 768, 56), (56, 24, 768), (768, 768, 384)] {
+            cases.push(Case::bench(&[
+                ("rows", 8 * 197),
+                ("width", width),
+                ("k", k),
+                ("n", n),
+                ("frozen", 1),
+            ]));
+        }
+        // The generators of SVP, trained: cross, inner down, inner up.
+        for (k, n) in [(384, 384), (384, 64), (64, 384)] {
+            cases.push(Case::bench(&[("rows", 8 * 197), ("width", k), ("k", k), ("n", n), ("bias", 1)]));
+        }
+        cases
+    }
+
+    fn inputs(&self, case: &Case) -> Vec<Input> {
+        let (k, n, trained) = (case.get("k"), case.get("n"), !case.is("frozen"));
+        let mut inputs = vec![
+            Input::normal("x", &[case.get("rows"), case.get("width")], true),
+            Input::normal("w", &[n, k], trained),
+        ];
+        if case.is("bias") {
+            inputs.push(Input::normal("bias", &[n], trained));
+        }
+        inputs
+    }
+
+    fn forward(&self, case: &Case, tape: &Tape, inputs: &[Var]) -> Result<Vec<Var>> {
+        Ok(vec![super::window(tape, &inputs[0], case.get("first"), &inputs[1], inputs.get(2))?])
+    }
+
+    fn reference(&self, case: &Case, inputs: &[Vec<f64>]) -> Values {
+        let bias = inputs.get(2).map_or(&[][..], Vec::as_slice);
+        vec![reference::forward(
+            &inputs[0],
+            case.get("width"),
+            case.get("first"),
+            &inputs[1],
+            case.get("k"),
+            bias,
+        )]
+    }
+
+    fn reference_grad(&self, case: &Case, inputs: &[Vec<f64>], grads: &[Vec<f64>]) -> Values {
+        let (width, first, k) = (case.get("width"), case.get("first"), case.get("k"));
+        let (dx, dw, dbias) = reference::backward(&inputs[0], width, first, &inputs[1], k, &grads[0]);
+        vec![dx, dw, dbias]
+    }
+
+    fn tolerance(&self, case: &Case) -> f64 {
+        sum_tolerance(case.get("rows").max(case.get("k")).max(case.get("n")))
+    }
+
+    fn cost(&self, case: &Case) -> (Cost, Cost) {
+        let (r, k, n) = (case.get("rows") as f64, case.get("k") as f64, case.get("n") as f64);
+        let one = Cost { bytes: 4.0 * (r * k + n * k + r * n), flop: 2.0 * r * k * n, exp: 0.0 };
+        let products = if case.is("frozen") { 1.0 } else { 2.0 };
+        (one, Cost { bytes: products * one.bytes, flop: products * one.flop, exp: 0.0 })
+    }
+}

@@ -1,0 +1,101 @@
+//! Cases of patch embedding.
+
+use autograd::{Tape, Var};
+use engine::Result;
+
+use super::Weights;
+use super::reference::{self, Sizes};
+use crate::spec::{Case, Cost, Input, Op, Values, sum_tolerance};
+
+pub struct PatchEmbed;
+
+fn sizes(case: &Case) -> Sizes {
+    Sizes {
+        b: case.get("b"),
+        c: case.get("c"),
+        size: case.get("size"),
+        patch: case.get("patch"),
+        stride: case.get("stride"),
+        d: case.get("d"),
+    }
+}
+
+impl Op for PatchEmbed {
+    fn name(&self) -> &'static str {
+        "patch_embed"
+    }
+
+    fn formula(&self) -> &'static str {
+        "y[t] = w patch(t) + bias + pos[t]; y[p/2] = cls + pos[p/2]"
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let case = |[b, c, size, patch, stride, d]: [usize; 6], images, trained| {
+            [
+                ("b", b),
+                ("c", c),
+                ("size", size),
+                ("patch", patch),
+                ("stride", stride),
+                ("d", d),
+                ("images", images),
+                ("trained", trained),
+            ]
+        };
+        let mut cases = vec![];
+        for sizes in [
+            [1, 1, 2, 2, 2, 1],   // one patch, the class token before it
+            [2, 3, 8, 4, 4, 7],   // 5 tokens
+            [3, 3, 10, 4, 4, 5],  // pixels beyond the last patch
+            [1, 3, 16, 8, 4, 33], // overlapping, an odd number of patches
+            [1, 2, 28, 2, 2, 17], // 197 tokens
+            [2, 1, 58, 4, 2, 5],  // 785 tokens
+        ] {
+            for (images, trained) in [(1, 1), (0, 1), (1, 0)] {
+                cases.push(Case::new(&case(sizes, images, trained)));
+            }
+        }
+        cases.push(Case::bench(&case([8, 3, 224, 16, 16, 384], 0, 1)));
+        cases
+    }
+
+    fn inputs(&self, case: &Case) -> Vec<Input> {
+        let (s, trained) = (sizes(case), case.is("trained"));
+        vec![
+            Input::normal("images", &[s.b, s.c, s.size, s.size], case.is("images")),
+            Input::normal("weight", &[s.d, s.c, s.patch, s.patch], trained),
+            Input::normal("bias", &[s.d], trained),
+            Input::normal("cls", &[1, 1, s.d], trained),
+            Input::normal("pos", &[1, s.tokens(), s.d], trained),
+        ]
+    }
+
+    fn forward(&self, case: &Case, tape: &Tape, inputs: &[Var]) -> Result<Vec<Var>> {
+        let [images, weight, bias, cls, pos] = inputs else { unreachable!("five inputs") };
+        let weights = Weights { weight, bias, cls, pos };
+        Ok(vec![super::patch_embed(tape, images, &weights, case.get("stride"))?])
+    }
+
+    fn reference(&self, case: &Case, x: &[Vec<f64>]) -> Values {
+        vec![reference::forward(sizes(case), &x[0], &x[1], &x[2], &x[3], &x[4])]
+    }
+
+    fn reference_grad(&self, case: &Case, x: &[Vec<f64>], grads: &[Vec<f64>]) -> Values {
+        reference::backward(sizes(case), &x[0], &x[1], &grads[0]).into()
+    }
+
+    fn tolerance(&self, case: &Case) -> f64 {
+        let s = sizes(case);
+        let overlap = s.patch.div_ceil(s.stride).pow(2);
+        sum_tolerance(s.k().max(s.b * s.tokens()).max(s.d * overlap))
+    }
+
+    fn cost(&self, case: &Case) -> (Cost, Cost) {
+        let s = sizes(case);
+        let (images, tokens) = (s.b * s.c * s.size * s.size, s.b * s.tokens());
+        let product = 2.0 * (tokens * s.d * s.k()) as f64;
+        let bytes = 4.0 * (images + s.d * s.k() + tokens * s.d + s.tokens() * s.d) as f64;
+        let products = f64::from(u8::from(case.is("images")) + u8::from(case.is("trained")));
+        (Cost { bytes, flop: product, exp: 0.0 }, Cost { bytes, flop: products * product, exp: 0.0 })
+    }
+}

@@ -1,0 +1,174 @@
+//! Patch embedding: images `[b c s s]` to tokens `[b p+1 d]`, the class token in the middle.
+//!
+//! `y[t] = w patch(t) + bias + pos[t]` for the `p = ((s - patch) / stride + 1)^2` patches in row-major order,
+//! and `y[m] = cls + pos[m]` at row `m = floor(p / 2)`; later patches move down one row. A stride below the
+//! patch size makes patches overlap (the stride-8 models). The images are kept only for a trained weight.
+
+pub mod cases;
+mod cpu;
+pub mod reference;
+
+use autograd::{Function, Saved, Sinks, Tape, Var};
+use engine::shape::{axes, check_shape};
+use engine::{Error, Result, Tensor};
+
+const OP: &str = "patch_embed";
+
+/// The parameters, with their published shapes.
+pub struct Weights<'a> {
+    /// `[d c patch patch]`
+    pub weight: &'a Var,
+    /// `[d]`
+    pub bias: &'a Var,
+    /// `[1 1 d]`
+    pub cls: &'a Var,
+    /// `[1 p+1 d]`
+    pub pos: &'a Var,
+}
+
+/// Sizes of one call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dims {
+    b: usize,
+    c: usize,
+    size: usize,
+    patch: usize,
+    stride: usize,
+    /// Patches on a side.
+    grid: usize,
+    d: usize,
+}
+
+impl Dims {
+    /// Tokens of an image, class token included.
+    fn tokens(&self) -> usize {
+        self.grid * self.grid + 1
+    }
+
+    /// The row of the class token.
+    fn middle(&self) -> usize {
+        self.grid * self.grid / 2
+    }
+
+    /// Values of a patch.
+    fn k(&self) -> usize {
+        self.c * self.patch * self.patch
+    }
+
+    fn images(&self) -> [usize; 4] {
+        [self.b, self.c, self.size, self.size]
+    }
+
+    fn weight(&self) -> [usize; 4] {
+        [self.d, self.c, self.patch, self.patch]
+    }
+
+    /// The patches of all images as rows.
+    fn columns(&self) -> [usize; 2] {
+        [self.b * self.tokens(), self.k()]
+    }
+}
+
+/// Tokens `[b p+1 d]` of `images[b c s s]`, with patches `stride` pixels apart.
+pub fn patch_embed(tape: &Tape, images: &Var, weights: &Weights, stride: usize) -> Result<Var> {
+    let Weights { weight, bias, cls, pos } = weights;
+    let dims = check(images, weights, stride)?;
+    let mut columns = Tensor::empty(tape.device(), &dims.columns());
+    cpu::gather(dims, images.value().as_slice(), columns.as_mut_slice());
+    let mut y = Tensor::empty(tape.device(), &[dims.b, dims.tokens(), dims.d]);
+    let [w, bias_, cls_, pos_] = [weight, bias, cls, pos].map(|v| v.value().as_slice());
+    cpu::forward(dims, columns.as_slice(), w, bias_, cls_, pos_, y.as_mut_slice());
+    let function = || -> Box<dyn Function> {
+        Box::new(PatchEmbed {
+            dims,
+            images: weight.wants_grad().then(|| images.save()),
+            weight: images.wants_grad().then(|| weight.save()),
+        })
+    };
+    Ok(tape.record(OP, &[images, weight, bias, cls, pos], vec![y], function)?.remove(0))
+}
+
+fn check(images: &Var, weights: &Weights, stride: usize) -> Result<Dims> {
+    let [b, c, size, _] = axes(OP, "images", "[b c s s]", images.shape())?;
+    let [d, _, patch, _] = axes(OP, "weight", "[d c patch patch]", weights.weight.shape())?;
+    if stride == 0 || patch == 0 || patch > size {
+        let what = format!("patches of {patch} pixels, {stride} apart, do not fit images of {size} pixels");
+        return Err(Error::Unsupported { op: OP, what });
+    }
+    let dims = Dims { b, c, size, patch, stride, grid: (size - patch) / stride + 1, d };
+    check_shape(OP, "images", "[b c s s]", &dims.images(), images.shape())?;
+    check_shape(OP, "weight", "[d c patch patch]", &dims.weight(), weights.weight.shape())?;
+    check_shape(OP, "bias", "[d]", &[d], weights.bias.shape())?;
+    check_shape(OP, "cls", "[1 1 d]", &[1, 1, d], weights.cls.shape())?;
+    check_shape(OP, "pos", "[1 p+1 d]", &[1, dims.tokens(), d], weights.pos.shape())?;
+    Ok(dims)
+}
+
+struct PatchEmbed {
+    dims: Dims,
+    images: Option<Saved>,
+    weight: Option<Saved>,
+}
+
+impl Function for PatchEmbed {
+    fn backward(&self, grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
+        let d = self.dims;
+        let dy = grads[0].as_ref().expect("the only output").as_slice();
+        if let Some(mut sink) = sinks.take(0, &d.images()) {
+            let weight = self.weight.as_ref().expect("saved for the images' gradient").get()?;
+            let mut columns = Tensor::empty(sinks.device(), &d.columns());
+            cpu::grad_columns(d, dy, weight.as_slice(), columns.as_mut_slice());
+            cpu::scatter(d, columns.as_slice(), sink.zeroed());
+            sinks.put(0, sink);
+        }
+        if let Some(mut sink) = sinks.take(1, &d.weight()) {
+            let images = self.images.as_ref().expect("saved for the weight's gradient").get()?;
+            let mut columns = Tensor::empty(sinks.device(), &d.columns());
+            cpu::gather(d, images.as_slice(), columns.as_mut_slice());
+            cpu::grad_weight(d, dy, columns.as_slice(), sink.tensor.as_mut_slice(), sink.accumulate);
+            sinks.put(1, sink);
+        }
+        if let Some(mut sink) = sinks.take(2, &[d.d]) {
+            cpu::grad_bias(d, dy, sink.zeroed());
+            sinks.put(2, sink);
+        }
+        if let Some(mut sink) = sinks.take(3, &[1, 1, d.d]) {
+            cpu::sum_samples(d, dy, d.middle(), sink.zeroed());
+            sinks.put(3, sink);
+        }
+        if let Some(mut sink) = sinks.take(4, &[1, d.tokens(), d.d]) {
+            cpu::sum_samples(d, dy, 0, sink.zeroed());
+            sinks.put(4, sink);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::Device;
+
+    #[test]
+    fn misfits_are_refused_by_name() {
+        let tape = Tape::inference(&Device::cpu());
+        let zeros = |shape: &[usize]| Var::constant(Tensor::zeros(tape.device(), shape));
+        let (weight, bias, cls) = (zeros(&[5, 3, 4, 4]), zeros(&[5]), zeros(&[1, 1, 5]));
+        let run = |images: &[usize], tokens, stride| {
+            let pos = zeros(&[1, tokens, 5]);
+            let weights = Weights { weight: &weight, bias: &bias, cls: &cls, pos: &pos };
+            patch_embed(&tape, &zeros(images), &weights, stride).map(|y| y.shape().to_vec())
+        };
+        assert_eq!(run(&[2, 3, 8, 8], 5, 4).unwrap(), [2, 5, 5]);
+        for (images, tokens, stride, message) in [
+            (&[2, 3, 8, 8][..], 6, 4, "pos must be [1 p+1 d] = [1, 5, 5], got [1, 6, 5]"),
+            (&[2, 3, 8, 9], 5, 4, "images must be [b c s s] = [2, 3, 8, 8], got [2, 3, 8, 9]"),
+            (&[3, 8, 8], 5, 4, "images must be [b c s s]"),
+            (&[2, 3, 3, 3], 2, 4, "do not fit images of 3 pixels"),
+            (&[2, 3, 8, 8], 5, 0, "0 apart"),
+        ] {
+            let err = run(images, tokens, stride).unwrap_err().to_string();
+            assert!(err.contains(message), "{err}");
+        }
+    }
+}

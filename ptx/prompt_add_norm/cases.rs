@@ -1,0 +1,140 @@
+//! Cases of prompt add + residual add + norm.
+
+use autograd::{Tape, Var};
+use engine::{Result, Tensor};
+
+use super::reference::AddNorm;
+use super::{Prompt, Settings, prompt_add_norm};
+use crate::spec::{Case, Cost, Input, Op, Values, sum_tolerance};
+
+pub struct PromptAddNorm;
+
+/// Rows of a scale, and the one a case uses.
+const ROWS: usize = 3;
+const ROW: usize = 1;
+
+impl PromptAddNorm {
+    fn skip(case: &Case) -> Option<usize> {
+        case.is("skip").then(|| case.get("l") / 2)
+    }
+
+    /// Drop path of every other image.
+    fn keep(case: &Case) -> Vec<f32> {
+        if !case.is("keep") {
+            return vec![];
+        }
+        (0..case.get("b")).map(|b| if b % 2 == 0 { 1.25 } else { 0.0 }).collect()
+    }
+
+    /// Positions of the optional inputs: residual, first prompt.
+    fn at(case: &Case) -> (Option<usize>, usize) {
+        if case.is("residual") { (Some(2), 3) } else { (None, 2) }
+    }
+}
+
+impl Op for PromptAddNorm {
+    fn name(&self) -> &'static str {
+        "prompt_add_norm"
+    }
+
+    fn formula(&self) -> &'static str {
+        "r = r + keep·(h + Σ scale·silu(prompt)), out = w·r / rms(r)"
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let mut cases = vec![];
+        let sizes = [(1, 1, 8), (2, 5, 33), (3, 16, 7), (1, 197, 40), (2, 785, 19)];
+        for (b, l, d) in sizes {
+            for (residual, prompts, skip, keep, frozen) in
+                [(0, 0, 0, 0, 0), (1, 0, 0, 1, 1), (0, 1, 1, 0, 1), (1, 2, 1, 1, 0), (1, 2, 0, 0, 1)]
+            {
+                let switches = [("residual", residual), ("prompts", prompts), ("skip", skip), ("keep", keep)];
+                let sizes = [("b", b), ("l", l), ("d", d), ("frozen", frozen)];
+                cases.push(Case::new(&[&sizes[..], &switches[..]].concat()));
+            }
+        }
+        let switches = [("residual", 1), ("prompts", 2), ("skip", 1), ("frozen", 1)];
+        cases.push(Case::bench(&[&[("b", 8), ("l", 197), ("d", 384)], &switches[..]].concat()));
+        cases
+    }
+
+    fn inputs(&self, case: &Case) -> Vec<Input> {
+        let (d, shape) = (case.get("d"), [case.get("b"), case.get("l"), case.get("d")]);
+        let mut inputs =
+            vec![Input::normal("h", &shape, true), Input::normal("weight", &[d], !case.is("frozen"))];
+        if case.is("residual") {
+            inputs.push(Input::normal("residual", &shape, true));
+        }
+        for names in [["inner", "inner_scale"], ["cross", "cross_scale"]].iter().take(case.get("prompts")) {
+            inputs.push(Input::normal(names[0], &shape, true));
+            inputs.push(Input::normal(names[1], &[ROWS, d], true));
+        }
+        inputs
+    }
+
+    fn forward(&self, case: &Case, tape: &Tape, inputs: &[Var]) -> Result<Vec<Var>> {
+        let (residual, first) = Self::at(case);
+        let prompts: Vec<Prompt> = inputs[first..]
+            .chunks_exact(2)
+            .map(|p| Prompt { generated: &p[0], scale: &p[1], row: ROW })
+            .collect();
+        let keep = Self::keep(case);
+        let keep = (!keep.is_empty()).then(|| Tensor::from_slice(tape.device(), &keep, &[keep.len()]));
+        let settings = Settings { skip: Self::skip(case), keep: keep.as_ref() };
+        let residual = residual.map(|i| &inputs[i]);
+        Ok(prompt_add_norm(tape, &inputs[0], residual, &prompts, &inputs[1], settings)?.to_vec())
+    }
+
+    fn reference(&self, case: &Case, inputs: &[Vec<f64>]) -> Values {
+        let keep: Vec<f64> = Self::keep(case).into_iter().map(f64::from).collect();
+        let (sum, out) = reference(case, inputs, &keep).forward();
+        vec![sum, out]
+    }
+
+    fn reference_grad(&self, case: &Case, inputs: &[Vec<f64>], grads: &[Vec<f64>]) -> Values {
+        let keep: Vec<f64> = Self::keep(case).into_iter().map(f64::from).collect();
+        let g = reference(case, inputs, &keep).backward(&grads[0], &grads[1]);
+        let mut all = vec![g.h, g.weight];
+        if case.is("residual") {
+            all.push(g.residual);
+        }
+        for (generated, scale) in g.prompts {
+            let mut rows = vec![0.0; ROWS * case.get("d")];
+            rows[ROW * case.get("d")..(ROW + 1) * case.get("d")].copy_from_slice(&scale);
+            all.extend([generated, rows]);
+        }
+        all
+    }
+
+    fn tolerance(&self, case: &Case) -> f64 {
+        2e-6 + sum_tolerance((case.get("b") * case.get("l")).max(case.get("d")))
+    }
+
+    fn cost(&self, case: &Case) -> (Cost, Cost) {
+        let n = (case.get("b") * case.get("l") * case.get("d")) as f64;
+        let (r, p) = (case.get("residual") as f64, case.get("prompts") as f64);
+        (
+            Cost { bytes: 4.0 * n * (3.0 + r + p), flop: n * (6.0 + 6.0 * p), exp: p * n },
+            // Reads the sum, both upstream gradients and the prompts; writes the gradients of h and the prompts.
+            Cost { bytes: 4.0 * n * (4.0 + 2.0 * p), flop: n * (10.0 + 12.0 * p), exp: 2.0 * p * n },
+        )
+    }
+}
+
+fn reference<'a>(case: &Case, inputs: &'a [Vec<f64>], keep: &'a [f64]) -> AddNorm<'a, f64> {
+    let (residual, first) = PromptAddNorm::at(case);
+    let d = case.get("d");
+    AddNorm {
+        l: case.get("l"),
+        d,
+        skip: PromptAddNorm::skip(case),
+        h: &inputs[0],
+        residual: residual.map_or(&[], |i| &inputs[i]),
+        prompts: inputs[first..]
+            .chunks_exact(2)
+            .map(|p| (&p[0][..], &p[1][ROW * d..(ROW + 1) * d]))
+            .collect(),
+        weight: &inputs[1],
+        keep,
+    }
+}

@@ -1,0 +1,205 @@
+//! Prompt add + residual add + RMSNorm, the entry of a Vim block (SVP, eq. 3-5; Vim's `fused_add_norm`).
+//!
+//! ```text
+//! h'       = h + sum_p scale_p * silu(prompt_p)       not in row `skip` (the class token)
+//! residual = residual_in + keep[b] h'                 keep: drop path, 0 or 1 / (1 - p) per image
+//! out      = weight * residual / sqrt(mean_d residual^2 + eps)
+//! ```
+//! Axes: `h, residual_in, prompt_p: [b l d]` (prompts before their SiLU, at most two), `weight: [d]`,
+//! `scale_p: [rows d]` of which one row is used, `keep: [b]`. Outputs residual and out, `[b l d]`.
+//! Backward recomputes the norm from the residual.
+
+pub mod cases;
+mod cpu;
+pub mod reference;
+
+use autograd::{Function, Saved, Sinks, Tape, Var};
+use engine::shape::{axes3, check_shape};
+use engine::{Error, Result, Tensor};
+
+const OP: &str = "prompt_add_norm";
+
+/// Added to the mean square (Vim's RMSNorm).
+pub const EPS: f64 = 1e-5;
+
+/// Most prompts added in one call: inner and cross.
+pub const MAX_PROMPTS: usize = 2;
+
+/// A generated prompt and its learned scale.
+#[derive(Clone, Copy)]
+pub struct Prompt<'a> {
+    /// `[b l d]`, before the SiLU.
+    pub generated: &'a Var,
+    /// `[rows d]`; this call uses `row`.
+    pub scale: &'a Var,
+    pub row: usize,
+}
+
+/// The settings of one call.
+#[derive(Clone, Copy, Default)]
+pub struct Settings<'a> {
+    /// The token that gets no prompt.
+    pub skip: Option<usize>,
+    /// `[b]`: drop path's factor of each image.
+    pub keep: Option<&'a Tensor>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dims {
+    pub b: usize,
+    pub l: usize,
+    pub d: usize,
+    pub skip: Option<usize>,
+}
+
+/// `[residual, out]`; see the module for the formula.
+pub fn prompt_add_norm(
+    tape: &Tape,
+    h: &Var,
+    residual: Option<&Var>,
+    prompts: &[Prompt],
+    weight: &Var,
+    settings: Settings,
+) -> Result<[Var; 2]> {
+    let dims = check(h, residual, prompts, weight, settings)?;
+    let none = Var::constant(Tensor::from_vec(vec![], &[0]));
+    let mut vars = vec![h, residual.unwrap_or(&none), weight];
+    vars.extend(prompts.iter().flat_map(|p| [p.generated, p.scale]));
+
+    let rows: Vec<usize> = prompts.iter().map(|p| p.row).collect();
+    let mut sum = Tensor::empty(tape.device(), h.shape());
+    let mut out = Tensor::empty(tape.device(), h.shape());
+    let call = Call { dims, rows, has_residual: residual.is_some(), keep: settings.keep.cloned() };
+    let values: Vec<Tensor> = vars.iter().map(|v| v.value().clone()).collect();
+    cpu::forward(&call.inputs(&values), sum.as_mut_slice(), out.as_mut_slice());
+
+    let kept = sum.clone();
+    let function = || -> Box<dyn Function> {
+        // Of h and the incoming residual only the sum is needed again.
+        let saved = [2].into_iter().chain(3..vars.len()).map(|i| vars[i].save()).collect();
+        Box::new(AddNorm {
+            call,
+            residual: kept,
+            saved,
+            scale_shapes: prompts.iter().map(|p| p.scale.shape().to_vec()).collect(),
+        })
+    };
+    let mut outputs = tape.record(OP, &vars, vec![sum, out], function)?.into_iter();
+    Ok([outputs.next().expect("two outputs"), outputs.next().expect("two outputs")])
+}
+
+fn check(
+    h: &Var,
+    residual: Option<&Var>,
+    prompts: &[Prompt],
+    weight: &Var,
+    settings: Settings,
+) -> Result<Dims> {
+    let [b, l, d] = axes3(OP, "h", "[b l d]", h.shape())?;
+    let is = |name, axes, want: &[usize], got: &[usize]| check_shape(OP, name, axes, want, got);
+    residual.map_or(Ok(()), |r| is("residual", "[b l d]", &[b, l, d], r.shape()))?;
+    is("weight", "[d]", &[d], weight.shape())?;
+    settings.keep.map_or(Ok(()), |k| is("keep", "[b]", &[b], k.shape()))?;
+    if prompts.len() > MAX_PROMPTS {
+        let what = format!("{} prompts: at most {MAX_PROMPTS}", prompts.len());
+        return Err(Error::Unsupported { op: OP, what });
+    }
+    for prompt in prompts {
+        is("prompt", "[b l d]", &[b, l, d], prompt.generated.shape())?;
+        let rows = prompt.scale.shape().first().copied().unwrap_or(0).max(prompt.row + 1);
+        is("scale", "[rows d]", &[rows, d], prompt.scale.shape())?;
+    }
+    Ok(Dims { b, l, d, skip: settings.skip })
+}
+
+/// What a call is, without its values.
+struct Call {
+    dims: Dims,
+    /// The row of each prompt's scale.
+    rows: Vec<usize>,
+    has_residual: bool,
+    keep: Option<Tensor>,
+}
+
+/// The values of one call, as slices.
+pub(crate) struct Inputs<'a> {
+    pub dims: Dims,
+    pub h: &'a [f32],
+    pub residual: Option<&'a [f32]>,
+    pub weight: &'a [f32],
+    /// (generated, scale) of each prompt.
+    pub prompts: Vec<(&'a [f32], &'a [f32])>,
+    pub keep: Option<&'a [f32]>,
+}
+
+impl Call {
+    /// From the tensors in recorded order.
+    fn inputs<'a>(&'a self, values: &'a [Tensor]) -> Inputs<'a> {
+        let d = self.dims.d;
+        let prompt = |(i, row): (usize, &usize)| {
+            (values[3 + 2 * i].as_slice(), &values[4 + 2 * i].as_slice()[row * d..(row + 1) * d])
+        };
+        Inputs {
+            dims: self.dims,
+            h: values[0].as_slice(),
+            residual: self.has_residual.then(|| values[1].as_slice()),
+            weight: values[2].as_slice(),
+            prompts: self.rows.iter().enumerate().map(prompt).collect(),
+            keep: self.keep.as_ref().map(Tensor::as_slice),
+        }
+    }
+}
+
+struct AddNorm {
+    call: Call,
+    /// The sum that is normalised.
+    residual: Tensor,
+    /// weight, then generated and scale of each prompt.
+    saved: Vec<Saved>,
+    scale_shapes: Vec<Vec<usize>>,
+}
+
+impl Function for AddNorm {
+    fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
+        let Dims { b, l, d, .. } = self.call.dims;
+        let saved = self.saved.iter().map(Saved::get).collect::<Result<Vec<_>>>()?;
+        let values: Vec<Tensor> =
+            [&self.residual, &self.residual].into_iter().chain(&saved).cloned().collect();
+        let inputs = self.call.inputs(&values);
+        let device = sinks.device().clone();
+
+        let dout = grads.pop().expect("two outputs");
+        // The gradient of the sum: what arrives from the next block, plus what comes through the norm.
+        let mut dsum = match grads.pop().expect("two outputs") {
+            Some(dsum) => dsum,
+            None => Tensor::zeros(&device, &[b, l, d]),
+        };
+        dsum.make_unique(&device);
+        if let Some(dout) = &dout {
+            let mut weight_sink = sinks.take(2, &[d]);
+            let dweight = weight_sink.as_mut().map(autograd::Sink::zeroed);
+            cpu::backward_norm(&inputs, dout.as_slice(), dsum.as_mut_slice(), dweight);
+            weight_sink.into_iter().for_each(|sink| sinks.put(2, sink));
+        }
+        if self.call.has_residual {
+            sinks.give(1, dsum.clone());
+        }
+        for (i, row) in self.call.rows.iter().enumerate() {
+            let mut generated_sink = sinks.take(3 + 2 * i, &[b, l, d]);
+            let mut scale_sink = sinks.take(4 + 2 * i, &self.scale_shapes[i]);
+            let dgenerated = generated_sink.as_mut().map(|s| (s.accumulate, s.tensor.as_mut_slice()));
+            let dscale = scale_sink.as_mut().map(|s| &mut s.zeroed()[row * d..(row + 1) * d]);
+            cpu::backward_prompt(&inputs, i, dsum.as_slice(), dgenerated, dscale);
+            generated_sink.into_iter().for_each(|sink| sinks.put(3 + 2 * i, sink));
+            scale_sink.into_iter().for_each(|sink| sinks.put(4 + 2 * i, sink));
+        }
+        if sinks.wants(0) {
+            if let Some(keep) = inputs.keep {
+                dsum.make_unique(&device);
+                cpu::scale_images(keep, dsum.as_mut_slice());
+            }
+            sinks.give(0, dsum);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! Prompt add, residual add and norm in plain loops. Empty slices stand for absent inputs.
+
+use num_traits::Float;
+
+use super::EPS;
+use crate::silu::reference::{silu, silu_grad};
+
+/// The inputs: see the module for axes; prompts as (generated, scale row).
+pub struct AddNorm<'a, T> {
+    pub l: usize,
+    pub d: usize,
+    pub skip: Option<usize>,
+    pub h: &'a [T],
+    pub residual: &'a [T],
+    pub prompts: Vec<(&'a [T], &'a [T])>,
+    pub weight: &'a [T],
+    pub keep: &'a [T],
+}
+
+/// Gradients shaped as the inputs; of each prompt (generated, scale row).
+pub struct Grads<T> {
+    pub h: Vec<T>,
+    pub residual: Vec<T>,
+    pub prompts: Vec<(Vec<T>, Vec<T>)>,
+    pub weight: Vec<T>,
+}
+
+impl<T: Float> AddNorm<'_, T> {
+    fn keep(&self, row: usize) -> T {
+        if self.keep.is_empty() { T::one() } else { self.keep[row / self.l] }
+    }
+
+    fn prompted(&self, row: usize) -> bool {
+        self.skip != Some(row % self.l)
+    }
+
+    fn inverse_rms(&self, row: &[T]) -> T {
+        let squares = row.iter().fold(T::zero(), |sum, &v| sum + v * v);
+        T::one() / (squares / T::from(self.d).unwrap() + T::from(EPS).unwrap()).sqrt()
+    }
+
+    /// `(residual, out)`
+    pub fn forward(&self) -> (Vec<T>, Vec<T>) {
+        let mut sum = vec![T::zero(); self.h.len()];
+        for at in 0..sum.len() {
+            let (row, c) = (at / self.d, at % self.d);
+            let mut v = self.h[at];
+            if self.prompted(row) {
+                for (generated, scale) in &self.prompts {
+                    v = v + scale[c] * silu(generated[at]);
+                }
+            }
+            v = v * self.keep(row);
+            sum[at] = if self.residual.is_empty() { v } else { self.residual[at] + v };
+        }
+        let mut out = sum.clone();
+        for row in out.chunks_exact_mut(self.d) {
+            let scale = self.inverse_rms(row);
+            row.iter_mut().zip(self.weight).for_each(|(v, &w)| *v = *v * scale * w);
+        }
+        (sum, out)
+    }
+
+    /// Gradients given those of both outputs.
+    pub fn backward(&self, dresidual: &[T], dout: &[T]) -> Grads<T> {
+        let (sum, _) = self.forward();
+        let mut dsum = dresidual.to_vec();
+        let mut weight = vec![T::zero(); self.d];
+        for row in 0..sum.len() / self.d {
+            let at = row * self.d;
+            let r = &sum[at..at + self.d];
+            let scale = self.inverse_rms(r);
+            let mut mean = T::zero();
+            for c in 0..self.d {
+                mean = mean + r[c] * self.weight[c] * dout[at + c] / T::from(self.d).unwrap();
+                weight[c] = weight[c] + dout[at + c] * r[c] * scale;
+            }
+            for c in 0..self.d {
+                let through = scale * self.weight[c] * dout[at + c] - scale.powi(3) * r[c] * mean;
+                dsum[at + c] = dsum[at + c] + through;
+            }
+        }
+        let h: Vec<T> = (0..dsum.len()).map(|at| dsum[at] * self.keep(at / self.d)).collect();
+        let prompt = |(generated, scale): &(&[T], &[T])| {
+            let (mut dg, mut ds) = (vec![T::zero(); h.len()], vec![T::zero(); self.d]);
+            for at in (0..h.len()).filter(|at| self.prompted(at / self.d)) {
+                let c = at % self.d;
+                dg[at] = h[at] * scale[c] * silu_grad(generated[at]);
+                ds[c] = ds[c] + h[at] * silu(generated[at]);
+            }
+            (dg, ds)
+        };
+        let prompts = self.prompts.iter().map(prompt).collect();
+        Grads { h, residual: dsum, prompts, weight }
+    }
+}

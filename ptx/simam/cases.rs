@@ -1,0 +1,64 @@
+//! Cases of SimAM.
+
+use autograd::{Tape, Var};
+use engine::Result;
+
+use super::reference;
+use crate::spec::{Case, Cost, Draw, Input, Op, Values};
+
+pub struct SimAm;
+
+fn pixels(case: &Case) -> usize {
+    case.get("h") * case.get("w")
+}
+
+impl Op for SimAm {
+    fn name(&self) -> &'static str {
+        "simam"
+    }
+
+    fn formula(&self) -> &'static str {
+        "y = x σ((x-μ)² / 4(v + 1e-3) + 1/2)"
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let case = |b, c, h, w| [("b", b), ("c", c), ("h", h), ("w", w)];
+        let mut cases = vec![];
+        for (b, c, h, w) in [(1, 1, 1, 2), (1, 3, 5, 1), (2, 3, 7, 5), (3, 1, 197, 1), (1, 2, 32, 33)] {
+            cases.push(Case::new(&case(b, c, h, w)));
+        }
+        cases.push(Case::new(&case(1, 1, 157, 113))); // several blocks of a sum, the last one ragged
+        cases.push(Case::bench(&case(8, 3, 224, 224)));
+        cases
+    }
+
+    fn inputs(&self, case: &Case) -> Vec<Input> {
+        let shape = ["b", "c", "h", "w"].map(|axis| case.get(axis));
+        vec![Input::new("x", &shape, Draw::Normal(0.3, 1.2), true)]
+    }
+
+    fn forward(&self, _: &Case, tape: &Tape, inputs: &[Var]) -> Result<Vec<Var>> {
+        Ok(vec![super::simam(tape, &inputs[0])?])
+    }
+
+    fn reference(&self, case: &Case, inputs: &[Vec<f64>]) -> Values {
+        vec![reference::forward(pixels(case), &inputs[0])]
+    }
+
+    fn reference_grad(&self, case: &Case, inputs: &[Vec<f64>], grads: &[Vec<f64>]) -> Values {
+        vec![reference::backward(pixels(case), &inputs[0], &grads[0])]
+    }
+
+    /// About twenty roundings, the polynomial of 2^x (3e-7), and blocks of sums.
+    fn tolerance(&self, _: &Case) -> f64 {
+        4e-6
+    }
+
+    fn cost(&self, case: &Case) -> (Cost, Cost) {
+        let n = (case.get("b") * case.get("c") * pixels(case)) as f64;
+        (
+            Cost { bytes: 8.0 * n, flop: 10.0 * n, exp: n },
+            Cost { bytes: 12.0 * n, flop: 27.0 * n, exp: 2.0 * n },
+        )
+    }
+}

@@ -1,0 +1,122 @@
+//! What an op tells tests and benches about itself.
+
+use autograd::{Tape, Var};
+use engine::{Result, Rng};
+
+/// One setting of one op: named sizes and switches. Knows no device.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// Shown in reports and used to rerun one case.
+    pub name: String,
+    sizes: Vec<(&'static str, usize)>,
+    /// Vim-S at its training shapes: timed by the benches, too large for the f64 gradient check.
+    pub bench: bool,
+}
+
+impl Case {
+    /// A case named by its sizes; a switch is a size of 0 or 1.
+    pub fn new(sizes: &[(&'static str, usize)]) -> Self {
+        let name = sizes.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(",");
+        Case { name, sizes: sizes.to_vec(), bench: false }
+    }
+
+    /// A case of the benches.
+    pub fn bench(sizes: &[(&'static str, usize)]) -> Self {
+        Case { bench: true, ..Self::new(sizes) }
+    }
+
+    /// The size of this name; absent sizes are 0.
+    pub fn get(&self, name: &str) -> usize {
+        self.sizes.iter().find(|(k, _)| *k == name).map_or(0, |(_, v)| *v)
+    }
+
+    pub fn is(&self, name: &str) -> bool {
+        self.get(name) != 0
+    }
+}
+
+/// How the random values of an input are drawn.
+#[derive(Debug, Clone, Copy)]
+pub enum Draw {
+    /// Normal with this mean and standard deviation.
+    Normal(f64, f64),
+    /// Uniform in this range.
+    Uniform(f64, f64),
+}
+
+/// One input of an op in one case.
+#[derive(Debug, Clone)]
+pub struct Input {
+    pub name: &'static str,
+    pub shape: Vec<usize>,
+    pub draw: Draw,
+    /// Whether the case asks for its gradient.
+    pub grad: bool,
+}
+
+impl Input {
+    pub fn new(name: &'static str, shape: &[usize], draw: Draw, grad: bool) -> Self {
+        Input { name, shape: shape.to_vec(), draw, grad }
+    }
+
+    /// Standard normal values.
+    pub fn normal(name: &'static str, shape: &[usize], grad: bool) -> Self {
+        Self::new(name, shape, Draw::Normal(0.0, 1.0), grad)
+    }
+
+    /// The values of this input, rounded to f32 once for every device and the reference.
+    pub fn values(&self, rng: &mut Rng) -> Vec<f32> {
+        let draw = |rng: &mut Rng| match self.draw {
+            Draw::Normal(mean, deviation) => mean + deviation * rng.normal(),
+            Draw::Uniform(lo, hi) => rng.range(lo, hi),
+        };
+        (0..self.shape.iter().product()).map(|_| draw(rng) as f32).collect()
+    }
+}
+
+/// Work of one call, for the bounds that benches print.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cost {
+    /// Bytes that must be read or written at least once.
+    pub bytes: f64,
+    /// Additions and multiplications.
+    pub flop: f64,
+    /// Exponentials.
+    pub exp: f64,
+}
+
+/// Values or gradients by position.
+pub type Values = Vec<Vec<f64>>;
+
+/// An op as tests and benches see it.
+pub trait Op: Sync {
+    fn name(&self) -> &'static str;
+
+    /// One line for the op table: the formula.
+    fn formula(&self) -> &'static str;
+
+    fn cases(&self) -> Vec<Case>;
+
+    fn inputs(&self, case: &Case) -> Vec<Input>;
+
+    /// Runs the op on the tape's device; the result keeps gradients for inputs on the tape.
+    fn forward(&self, case: &Case, tape: &Tape, inputs: &[Var]) -> Result<Vec<Var>>;
+
+    /// The plain-loop outputs.
+    fn reference(&self, case: &Case, inputs: &[Vec<f64>]) -> Values;
+
+    /// The plain-loop gradients of the inputs, given those of the outputs.
+    /// Entries of inputs whose gradient no case asks for may be empty.
+    fn reference_grad(&self, case: &Case, inputs: &[Vec<f64>], grads: &[Vec<f64>]) -> Values;
+
+    /// Largest error in f32, relative to the norm of the whole tensor, from the length of its sums.
+    fn tolerance(&self, case: &Case) -> f64;
+
+    /// Work of one forward call, and of one backward call.
+    fn cost(&self, case: &Case) -> (Cost, Cost);
+}
+
+/// Error bound of a sum of `terms` rounded products: their roundings add like a random walk.
+pub fn sum_tolerance(terms: usize) -> f64 {
+    4.0 * f64::from(f32::EPSILON) * (terms as f64).sqrt().max(1.0)
+}

@@ -1,0 +1,241 @@
+//! One tensor of a file: type, shape, where its bytes lie, and how it becomes an f32 tensor.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use engine::Tensor;
+use half::{bf16, f16};
+use memmap2::Mmap;
+
+use super::Fault;
+
+/// Element types that files may hold; only the float types become tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtype {
+    F64,
+    F32,
+    F16,
+    BF16,
+    I64,
+    I32,
+    I16,
+    I8,
+    U8,
+    Bool,
+}
+
+impl Dtype {
+    /// Bytes of one element.
+    pub fn size(self) -> usize {
+        match self {
+            Dtype::F64 | Dtype::I64 => 8,
+            Dtype::F32 | Dtype::I32 => 4,
+            Dtype::F16 | Dtype::BF16 | Dtype::I16 => 2,
+            Dtype::I8 | Dtype::U8 | Dtype::Bool => 1,
+        }
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&format!("{self:?}").to_lowercase())
+    }
+}
+
+/// Bytes of a storage: part of the mapped file, or memory where the file holds them compressed.
+#[derive(Debug, Clone)]
+pub(super) enum Bytes {
+    Mapped { map: Arc<Mmap>, range: Range<usize> },
+    Inflated(Arc<[u8]>),
+}
+
+impl Bytes {
+    /// Part of a mapped file; the end is checked.
+    pub(super) fn mapped(map: &Arc<Mmap>, start: usize, len: usize) -> Result<Self, Fault> {
+        let end = start.checked_add(len).filter(|&end| end <= map.len());
+        let end = end.ok_or_else(|| {
+            Fault::damaged(format!("{len} bytes wanted at byte {start}, the file has {}", map.len()))
+        })?;
+        Ok(Bytes::Mapped { map: map.clone(), range: start..end })
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped { map, range } => &map[range.clone()],
+            Bytes::Inflated(bytes) => bytes,
+        }
+    }
+}
+
+/// A tensor in a file: a strided view of a storage, checked to lie inside it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    /// In elements, like `offset`.
+    strides: Vec<usize>,
+    offset: usize,
+    bytes: Bytes,
+}
+
+impl Entry {
+    /// A view of `bytes`; its last element must lie inside, and it must not repeat elements (an expanded
+    /// tensor of a few bytes could ask for any amount of memory).
+    pub(super) fn strided(
+        dtype: Dtype,
+        shape: Vec<usize>,
+        strides: Vec<usize>,
+        offset: usize,
+        bytes: Bytes,
+    ) -> Result<Self, Fault> {
+        let wanted = shape.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim));
+        if wanted == Some(0) {
+            return Ok(Entry { dtype, strides: row_major(&shape), shape, offset: 0, bytes });
+        }
+        let held = bytes.as_slice().len() / dtype.size();
+        let last = shape.iter().zip(&strides).try_fold(offset, |at, (&dim, &stride)| {
+            dim.saturating_sub(1).checked_mul(stride).and_then(|step| at.checked_add(step))
+        });
+        let inside = wanted.is_some_and(|n| n <= held) && last.is_some_and(|last| last < held);
+        if strides.len() != shape.len() || !inside {
+            return Err(Fault::damaged(format!(
+                "shape {shape:?}, strides {strides:?}, offset {offset} reach beyond a storage of {held} elements"
+            )));
+        }
+        // The stride of an axis of length 1 leads nowhere and can be any number.
+        let strides = shape.iter().zip(strides).map(|(&dim, stride)| if dim == 1 { 0 } else { stride });
+        Ok(Entry { dtype, strides: strides.collect(), shape, offset, bytes })
+    }
+
+    /// A row-major tensor that fills `bytes`.
+    pub(super) fn contiguous(dtype: Dtype, shape: Vec<usize>, bytes: Bytes) -> Result<Self, Fault> {
+        let strides = row_major(&shape);
+        Entry::strided(dtype, shape, strides, 0, bytes)
+    }
+
+    /// Element type in the file.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The values as f32: mapped in place where they lie there row-major and aligned, converted once otherwise.
+    pub(super) fn tensor(&self) -> Result<Tensor, Fault> {
+        if let (Dtype::F32, Bytes::Mapped { map, range }) = (self.dtype, &self.bytes)
+            && let start = range.start + 4 * self.offset
+            && (map.as_ptr() as usize + start).is_multiple_of(4)
+            && self.is_contiguous()
+        {
+            return Tensor::from_map(map.clone(), start, &self.shape)
+                .map_err(|e| Fault::damaged(e.to_string()));
+        }
+        let values = match self.dtype {
+            Dtype::F64 => self.gather(|b| f64::from_le_bytes(b) as f32),
+            Dtype::F32 => self.gather(f32::from_le_bytes),
+            Dtype::F16 => self.gather(|b| f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => self.gather(|b| bf16::from_le_bytes(b).to_f32()),
+            other => {
+                return Err(Fault::new(format!("is {other}"), "only floating-point tensors can be weights"));
+            }
+        };
+        Ok(Tensor::from_vec(values, &self.shape))
+    }
+
+    fn is_contiguous(&self) -> bool {
+        let mut axes = self.shape.iter().zip(self.strides.iter().zip(row_major(&self.shape)));
+        axes.all(|(&dim, (&have, want))| dim == 1 || have == want)
+    }
+
+    /// All elements in row-major order.
+    fn gather<const SIZE: usize>(&self, decode: impl Fn([u8; SIZE]) -> f32) -> Vec<f32> {
+        let (stored, _) = self.bytes.as_slice().as_chunks::<SIZE>();
+        let n = self.shape.iter().product();
+        let mut values = Vec::with_capacity(n);
+        if n > 0 && self.is_contiguous() {
+            values.extend(stored[self.offset..self.offset + n].iter().map(|&b| decode(b)));
+        } else if n > 0 {
+            let mut index = vec![0; self.shape.len()];
+            let mut at = self.offset;
+            while values.len() < n {
+                values.push(decode(stored[at]));
+                // Counts up like an odometer, last axis fastest.
+                for axis in (0..index.len()).rev() {
+                    index[axis] += 1;
+                    at += self.strides[axis];
+                    if index[axis] < self.shape[axis] {
+                        break;
+                    }
+                    at -= self.strides[axis] * self.shape[axis];
+                    index[axis] = 0;
+                }
+            }
+        }
+        values
+    }
+}
+
+fn row_major(shape: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1usize; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        // A product that overflows belongs to a shape that is refused.
+        strides[axis - 1] = strides[axis].saturating_mul(shape[axis]);
+    }
+    strides
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn f32s(n: usize) -> Bytes {
+        Bytes::Inflated((0..n).flat_map(|i| (i as f32).to_le_bytes()).collect())
+    }
+
+    fn values(shape: &[usize], strides: &[usize], offset: usize, n: usize) -> Vec<f32> {
+        let entry = Entry::strided(Dtype::F32, shape.into(), strides.into(), offset, f32s(n)).unwrap();
+        entry.tensor().unwrap().as_slice().to_vec()
+    }
+
+    #[test]
+    fn strides_and_offsets_are_followed() {
+        assert_eq!(values(&[3, 2], &[1, 3], 0, 6), [0., 3., 1., 4., 2., 5.]);
+        assert_eq!(values(&[2, 2], &[3, 1], 1, 6), [1., 2., 4., 5.]);
+        assert_eq!(values(&[2, 2, 2], &[1, 4, 2], 0, 8), [0., 2., 4., 6., 1., 3., 5., 7.]);
+        assert_eq!(values(&[1, 3], &[77, 1], 2, 5), [2., 3., 4.]);
+        assert_eq!(values(&[1, 3], &[usize::MAX, 2], 0, 5), [0., 2., 4.]);
+        assert_eq!(values(&[], &[], 4, 5), [4.]);
+        assert_eq!(values(&[0, 9], &[9, 1], usize::MAX, 0), [0.; 0]);
+    }
+
+    #[test]
+    fn views_beyond_their_storage_are_refused() {
+        let refused = |shape: &[usize], strides: &[usize], offset| {
+            Entry::strided(Dtype::F32, shape.into(), strides.into(), offset, f32s(6)).is_err()
+        };
+        assert!(refused(&[7], &[1], 0));
+        assert!(refused(&[3, 2], &[2, 1], 1));
+        assert!(refused(&[2, 2], &[usize::MAX, 1], 0));
+        assert!(refused(&[usize::MAX, 2], &[0, 0], 0));
+        assert!(refused(&[1 << 40], &[0], 0), "expanded");
+        assert!(refused(&[2, 3], &[3], 0), "rank");
+        assert!(!refused(&[2, 3], &[3, 1], 0));
+    }
+
+    #[test]
+    fn half_and_double_are_converted() {
+        let bytes = |b: Vec<u8>| Bytes::Inflated(b.into());
+        let all = [1.5f32, -2.0, 0.25];
+        let half = bytes(all.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect());
+        let brain = bytes(all.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect());
+        let double = bytes(all.iter().flat_map(|&v| f64::from(v).to_le_bytes()).collect());
+        for (dtype, bytes) in [(Dtype::F16, half), (Dtype::BF16, brain), (Dtype::F64, double)] {
+            let entry = Entry::contiguous(dtype, vec![3], bytes).unwrap();
+            assert_eq!(entry.tensor().unwrap().as_slice(), all, "{dtype}");
+        }
+        assert!(Entry::contiguous(Dtype::I32, vec![3], f32s(3)).unwrap().tensor().is_err());
+    }
+}

@@ -1,0 +1,50 @@
+//! What identifies a set of weights.
+
+use engine::Tensor;
+use sha2::{Digest, Sha256};
+
+/// SHA-256 (64 hex digits) over names, shapes and f32 values, sorted by name: the same for the same weights,
+/// whatever the file format, the order, and the float type they were converted from.
+pub fn hash_tensors<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> String {
+    let mut sorted: Vec<_> = tensors.into_iter().collect();
+    sorted.sort_by_key(|&(name, _)| name);
+    let mut hash = Sha256::new();
+    let number = |hash: &mut Sha256, n: usize| hash.update((n as u64).to_le_bytes());
+    for (name, tensor) in sorted {
+        // Lengths go first, so that no two sets of weights are written as the same bytes.
+        number(&mut hash, name.len());
+        hash.update(name);
+        number(&mut hash, tensor.shape().len());
+        tensor.shape().iter().for_each(|&dim| number(&mut hash, dim));
+        hash.update(bytemuck::cast_slice::<f32, u8>(tensor.as_slice()));
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_shapes_and_values_count_and_order_does_not() {
+        let a = Tensor::from_vec(vec![1.0, 2.0], &[2]);
+        let b = Tensor::from_vec(vec![1.0, 2.0], &[1, 2]);
+        let c = Tensor::from_vec(vec![1.0, 2.5], &[2]);
+        let base = hash_tensors([("x", &a), ("y", &c)]);
+        assert_eq!(base, hash_tensors([("y", &c), ("x", &a)]));
+        assert_eq!(base.len(), 64);
+        for other in [[("x", &b), ("y", &c)], [("x", &c), ("y", &c)], [("xy", &a), ("y", &c)]] {
+            assert_ne!(base, hash_tensors(other));
+        }
+    }
+
+    /// The layout is part of every saved file that names its backbone: it must not change unnoticed.
+    #[test]
+    fn the_byte_layout_is_fixed() {
+        let mut bytes = Vec::new();
+        bytes.extend([1, 0, 0, 0, 0, 0, 0, 0, b'w', 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+        bytes.extend(1.0f32.to_le_bytes());
+        let want: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hash_tensors([("w", &Tensor::from_vec(vec![1.0], &[1]))]), want);
+    }
+}

@@ -1,0 +1,83 @@
+//! Reading and writing `.safetensors`.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use engine::Tensor;
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+use serde_json::{Map, Value, json};
+
+use super::entry::{Bytes, Dtype, Entry};
+use super::{Entries, Fault, Metadata, write_atomically};
+use crate::{Error, Result};
+
+/// Bytes of the header length, and what the header is padded to.
+const WORD: usize = 8;
+
+/// Tensors and metadata of a mapped file.
+pub(super) fn read(map: &Arc<Mmap>) -> std::result::Result<(Entries, Metadata), Fault> {
+    let broken = |e: safetensors::SafeTensorError| Fault::damaged(format!("bad safetensors: {e}"));
+    let (header_len, header) = SafeTensors::read_metadata(map).map_err(broken)?;
+    let data = WORD + header_len;
+    let mut entries = BTreeMap::new();
+    for (name, info) in header.tensors() {
+        let at = |fault: Fault| fault.at(&format!("tensor {name}"));
+        let dtype = dtype(info.dtype).map_err(at)?;
+        let (start, end) = info.data_offsets;
+        let bytes = Bytes::mapped(map, data + start, end - start).map_err(at)?;
+        let entry = Entry::contiguous(dtype, info.shape.clone(), bytes).map_err(at)?;
+        entries.insert(name, entry);
+    }
+    let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+    Ok((entries, metadata))
+}
+
+fn dtype(dtype: safetensors::Dtype) -> std::result::Result<Dtype, Fault> {
+    Ok(match dtype {
+        safetensors::Dtype::F64 => Dtype::F64,
+        safetensors::Dtype::F32 => Dtype::F32,
+        safetensors::Dtype::F16 => Dtype::F16,
+        safetensors::Dtype::BF16 => Dtype::BF16,
+        safetensors::Dtype::I64 => Dtype::I64,
+        safetensors::Dtype::I32 => Dtype::I32,
+        safetensors::Dtype::I16 => Dtype::I16,
+        safetensors::Dtype::I8 => Dtype::I8,
+        safetensors::Dtype::U8 => Dtype::U8,
+        safetensors::Dtype::BOOL => Dtype::Bool,
+        other => {
+            return Err(Fault::new(format!("is {other:?}"), "save it as float32, float16 or bfloat16"));
+        }
+    })
+}
+
+/// Writes f32 tensors, whole or not at all. The same tensors and metadata give the same bytes, in whatever
+/// order they come. (The writer of the `safetensors` crate puts the metadata in the order of a hash map,
+/// which differs from run to run, so the header is written here.)
+pub fn save_safetensors(path: &Path, tensors: &[(String, &Tensor)], metadata: &Metadata) -> Result<()> {
+    let mut sorted: Vec<_> = tensors.iter().collect();
+    sorted.sort_by(|a, b| a.0.cmp(&b.0));
+    if let Some(pair) = sorted.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        return Err(Error::path(path, format!("two tensors are named {}", pair[0].0), "rename one"));
+    }
+    let mut header = Map::new();
+    if !metadata.is_empty() {
+        header.insert("__metadata__".into(), json!(metadata));
+    }
+    let mut end = 0;
+    for (name, tensor) in &sorted {
+        let start = end;
+        end += 4 * tensor.numel();
+        let info = json!({"dtype": "F32", "shape": tensor.shape(), "data_offsets": [start, end]});
+        header.insert(name.clone(), info);
+    }
+    let mut header = Value::Object(header).to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(WORD), b' ');
+    write_atomically(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        sorted.iter().try_for_each(|(_, tensor)| file.write_all(bytemuck::cast_slice(tensor.as_slice())))
+    })
+}

@@ -1,0 +1,106 @@
+//! Files that are there whole or not at all.
+
+use std::fs::{File, Permissions};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// Writes a file under a temporary name in the same folder, syncs it and renames it to `path`, so that a
+/// crash, a full disk or a reader at any moment sees the old file or the new one, never a part. On failure
+/// the temporary file is removed.
+pub fn write_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+) -> Result<()> {
+    // The parent of a bare file name is "", which means here.
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    replace(path, folder, write).map_err(|e| Error::io(path, "write", &e))
+}
+
+fn replace(
+    path: &Path,
+    folder: &Path,
+    write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".partial-").suffix(".tmp");
+    // Temporary files are private by default; this one becomes an ordinary file (the umask applies).
+    #[cfg(unix)]
+    builder.permissions(<Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
+    let temporary = builder.tempfile_in(folder)?;
+    let mut buffered = BufWriter::with_capacity(1 << 20, temporary.as_file());
+    write(&mut buffered)?;
+    buffered.flush()?;
+    drop(buffered);
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).map_err(|e| e.error)?;
+    // The new name is safe only when the folder is. Where folders cannot be opened, the rename has to do.
+    #[cfg(unix)]
+    File::open(folder)?.sync_all()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn replaces_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        for text in ["first, and long", "second"] {
+            write_atomically(&path, |file| file.write_all(text.as_bytes())).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(names(folder.path()), ["a.bin"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn has_the_permissions_of_an_ordinary_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, ordinary) = (folder.path().join("ours"), folder.path().join("ordinary"));
+        write_atomically(&ours, |_| Ok(())).unwrap();
+        std::fs::write(&ordinary, "").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&ours), mode(&ordinary));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_keeps_the_old_file_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        std::fs::write(&path, "old").unwrap();
+        // The device that is always full gives the error of the operating system itself.
+        let error = write_atomically(&path, |file| {
+            file.write_all(b"half of it")?;
+            File::options().write(true).open("/dev/full")?.write_all(b"x")
+        });
+        let line = error.unwrap_err().to_string();
+        assert!(line.contains("a.bin") && line.contains("free some space") && !line.contains('\n'), "{line}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(names(folder.path()), ["a.bin"]);
+    }
+
+    #[test]
+    fn places_that_cannot_be_written_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = |path: &Path, kind: Option<io::ErrorKind>| {
+            write_atomically(path, |_| kind.map_or(Ok(()), |k| Err(k.into()))).unwrap_err().to_string()
+        };
+        let missing = line(&folder.path().join("none/a.bin"), None);
+        assert!(missing.contains("none/a.bin") && missing.contains("check the path"), "{missing}");
+        // Root may write anywhere, so the refusal itself is made up.
+        let read_only = line(&folder.path().join("a.bin"), Some(io::ErrorKind::ReadOnlyFilesystem));
+        assert!(read_only.contains("choose a place that can be written"), "{read_only}");
+        assert_eq!(names(folder.path()), [""; 0]);
+    }
+}

@@ -1,0 +1,129 @@
+//! Image files to 8-bit RGB, as Pillow's `convert("RGB")` gives it.
+//!
+//! Grey is replicated, palettes are resolved, alpha is dropped, 16 bits keep their high byte, CMYK goes through
+//! c' = (255 - c)(255 - k) / 255, and an EXIF orientation is ignored. One departure: Pillow clips 16-bit grey
+//! at 255, which makes such pictures white; here they keep their high byte like 16-bit colour.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+
+use crate::{Error, Result};
+
+/// Most pixels a picture may have: a larger one is refused before anything is allocated for it.
+pub const MAX_PIXELS: u64 = 100_000_000;
+/// Most pixels a side, which is also the limit of the JPEG format.
+const MAX_SIDE: u32 = 65_535;
+/// Most bytes an image file may have, and most that its decoder may allocate.
+const MAX_BYTES: u64 = 512 << 20;
+/// File name endings that are taken for images, in any case. What is in the file decides how it is read.
+pub const EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "ppm", "pgm", "pnm", "webp"];
+
+/// True if the name ends in one of [`EXTENSIONS`].
+pub fn is_image_name(path: &Path) -> bool {
+    let ending = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+    EXTENSIONS.iter().any(|e| e.eq_ignore_ascii_case(ending))
+}
+
+/// Reads an image file.
+///
+/// # Errors
+/// An unreadable, damaged, unsupported or too large file, with its path.
+pub fn read(path: &Path) -> Result<RgbImage> {
+    let bytes = read_bytes(path, MAX_BYTES)?;
+    decode(&bytes).map_err(|what| Error::path(path, what, "replace or remove the file"))
+}
+
+/// Reads a regular file of at most `limit` bytes.
+pub(super) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let failed = |e: std::io::Error| Error::io(path, "read", &e);
+    let file = File::open(path).map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    if !meta.is_file() {
+        return Err(Error::path(path, "is not a regular file", "replace or remove it"));
+    }
+    if meta.len() > limit {
+        let what = format!("has {} MiB, the limit is {} MiB", meta.len() >> 20, limit >> 20);
+        return Err(Error::path(path, what, "replace or remove the file"));
+    }
+    let mut bytes = Vec::with_capacity(meta.len() as usize);
+    file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// Decodes the content of an image file; the error says in a few words what is wrong with it.
+pub fn decode(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
+    // A decoder that panics on a damaged file must not end a run of hours.
+    catch_unwind(AssertUnwindSafe(|| try_decode(bytes))).unwrap_or_else(|_| Err("its decoder failed".into()))
+}
+
+fn try_decode(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
+    let one_line = |e: image::ImageError| e.to_string().replace(['\n', '\r'], " ");
+    if bytes.is_empty() {
+        return Err("the file is empty".into());
+    }
+    let format =
+        image::guess_format(bytes).map_err(|_| "is not a jpeg, png, pnm or webp image".to_string())?;
+    if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
+        return Err("the jpeg is truncated".into());
+    }
+    let reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut decoder = reader.into_decoder().map_err(one_line)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MAX_PIXELS || width.max(height) > MAX_SIDE {
+        let most = MAX_PIXELS / 1_000_000;
+        return Err(format!("is {width}x{height}, the limit is {most} megapixels and {MAX_SIDE} a side"));
+    }
+    if width == 0 || height == 0 {
+        return Err(format!("is {width}x{height}"));
+    }
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_BYTES);
+    limits.reserve(decoder.total_bytes()).map_err(|_| {
+        format!("needs {} MiB, the limit is {} MiB", decoder.total_bytes() >> 20, MAX_BYTES >> 20)
+    })?;
+    decoder.set_limits(limits).map_err(one_line)?;
+    DynamicImage::from_decoder(decoder).map(to_rgb8).map_err(one_line)
+}
+
+fn to_rgb8(image: DynamicImage) -> RgbImage {
+    let high = |v: u16| (v >> 8) as u8;
+    let (width, height) = (image.width(), image.height());
+    let grey = |luma: &mut dyn Iterator<Item = u16>| luma.flat_map(|v| [high(v); 3]).collect();
+    let colour =
+        |rgb: &mut dyn Iterator<Item = &[u16]>| rgb.flat_map(|p| [p[0], p[1], p[2]].map(high)).collect();
+    let bytes: Vec<u8> = match &image {
+        DynamicImage::ImageLuma16(i) => grey(&mut i.as_raw().iter().copied()),
+        DynamicImage::ImageLumaA16(i) => grey(&mut i.as_raw().chunks_exact(2).map(|p| p[0])),
+        DynamicImage::ImageRgb16(i) => colour(&mut i.as_raw().chunks_exact(3)),
+        DynamicImage::ImageRgba16(i) => colour(&mut i.as_raw().chunks_exact(4)),
+        _ => return image.into_rgb8(),
+    };
+    RgbImage::from_raw(width, height, bytes).expect("three bytes a pixel")
+}
+
+/// True if an end-of-image marker follows the start of the first scan. The decoder fills what is missing of a
+/// truncated file with grey without a word; Pillow refuses such files.
+fn jpeg_is_complete(bytes: &[u8]) -> bool {
+    const START_OF_SCAN: u8 = 0xDA;
+    let mut at = 2;
+    while let Some(&[marker, kind, high, low]) = bytes.get(at..at + 4) {
+        if marker != 0xFF {
+            break;
+        }
+        if kind == START_OF_SCAN {
+            return bytes[at..].windows(2).any(|w| w == [0xFF, 0xD9]);
+        }
+        // A fill byte may come before a marker; otherwise a segment and its length follow.
+        at += if kind == 0xFF { 1 } else { 2 + usize::from(u16::from_be_bytes([high, low])) };
+    }
+    // Not a plain chain of segments: the decoder judges.
+    true
+}
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

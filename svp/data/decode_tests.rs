@@ -1,0 +1,128 @@
+use std::fs;
+use std::path::PathBuf;
+
+use engine::Rng;
+
+use super::*;
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/decode")
+}
+
+/// Every file `X` beside an `X.want.ppm`, which is what Pillow 13.0.0 gives for `open(X).convert("RGB")`.
+#[test]
+fn every_kind_of_file_decodes_as_pillow_does() {
+    let mut seen = 0;
+    for entry in fs::read_dir(golden()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_string();
+        if name.ends_with(".want.ppm") {
+            continue;
+        }
+        let got = read(&path).unwrap();
+        let want = read(&golden().join(format!("{name}.want.ppm"))).unwrap();
+        assert_eq!(got.dimensions(), want.dimensions(), "{name}");
+        let worst = got.as_raw().iter().zip(want.as_raw()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        let most = match name.as_str() {
+            // Another inverse transform and chroma filter than libjpeg's and libwebp's.
+            lossy if lossy.ends_with(".jpg") || lossy == "lossy.webp" => 5,
+            // A scale other than 255 is truncated, not rounded.
+            "maxval.pgm" | "maxval.ppm" => 1,
+            _ => 0,
+        };
+        assert!(worst <= most, "{name}: {worst} levels");
+        seen += 1;
+    }
+    assert_eq!(seen, 16);
+}
+
+/// 16-bit grey keeps its high byte, where Pillow clips at 255.
+#[test]
+fn sixteen_bit_grey_keeps_its_high_byte() {
+    let grey =
+        DynamicImage::ImageLuma16(image::ImageBuffer::from_fn(3, 1, |x, _| image::Luma([x as u16 * 1000])));
+    let mut bytes = Vec::new();
+    grey.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png).unwrap();
+    assert_eq!(decode(&bytes).unwrap().into_raw(), [0, 0, 0, 3, 3, 3, 7, 7, 7]);
+}
+
+#[test]
+fn content_decides_not_the_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("really_a_png.JPG");
+    fs::copy(golden().join("rgba.png"), &path).unwrap();
+    assert!(is_image_name(&path));
+    assert_eq!(read(&path).unwrap().dimensions(), (10, 12));
+    assert!(!is_image_name(Path::new("png")) && !is_image_name(Path::new("a.txt")));
+}
+
+#[test]
+fn one_pixel_is_an_image() {
+    for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Pnm, ImageFormat::WebP] {
+        let mut bytes = Vec::new();
+        let image = RgbImage::from_pixel(1, 1, image::Rgb([255; 3]));
+        image.write_to(&mut Cursor::new(&mut bytes), format).unwrap();
+        assert_eq!(decode(&bytes).unwrap().into_raw(), [255; 3], "{format:?}");
+    }
+}
+
+/// Headers that promise far more than the file holds: refused by their size, before any pixel is allocated.
+#[test]
+fn huge_images_are_refused_by_their_header() {
+    let mut png = fs::read(golden().join("rgba.png")).unwrap();
+    png[16..20].copy_from_slice(&20_000u32.to_be_bytes());
+    png[20..24].copy_from_slice(&20_000u32.to_be_bytes());
+    let sum = crc32(&png[12..29]).to_be_bytes();
+    png[29..33].copy_from_slice(&sum);
+    let mut jpeg = fs::read(golden().join("colour.jpg")).unwrap();
+    let frame = jpeg.windows(2).position(|w| w == [0xFF, 0xC0]).unwrap();
+    jpeg[frame + 5..frame + 9].copy_from_slice(&[0x4E, 0x20, 0x4E, 0x20]);
+    let ppm = b"P6 20000 20000 255\n".to_vec();
+    for bytes in [png, jpeg, ppm] {
+        let reason = decode(&bytes).unwrap_err();
+        assert!(reason.contains("20000x20000") && reason.contains("100 megapixels"), "{reason}");
+    }
+    let reason = decode(b"P5 1000000 1 255\n").unwrap_err();
+    assert!(reason.contains("65535 a side"), "{reason}");
+}
+
+/// The checksum of PNG chunks.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |c, _| if c & 1 == 1 { c >> 1 ^ 0xEDB8_8320 } else { c >> 1 })
+    })
+}
+
+#[test]
+fn truncated_empty_and_foreign_files_are_refused() {
+    for entry in fs::read_dir(golden()).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = fs::read(&path).unwrap();
+        assert!(decode(&bytes[..bytes.len() / 2]).is_err(), "{}", path.display());
+    }
+    assert!(decode(b"").unwrap_err().contains("empty"));
+    assert!(decode(b"GIF89a\x01\x00\x01\x00").is_err());
+    assert!(decode(b"hello").unwrap_err().contains("not a jpeg"));
+    let missing = read(Path::new("no/such.png")).unwrap_err().to_string();
+    assert!(missing.contains("no/such.png") && missing.contains("check the path"), "{missing}");
+    assert!(read(&golden()).is_err(), "a folder");
+}
+
+/// Damaged files give an error or a picture, never a panic and never one of another size than its header.
+#[test]
+fn mutated_files_do_no_harm() {
+    let files: Vec<PathBuf> = fs::read_dir(golden()).unwrap().map(|e| e.unwrap().path()).collect();
+    for case in 0..600u32 {
+        let mut rng = Rng::keyed(5, 0, case, 0);
+        let mut bytes = fs::read(&files[case as usize % files.len()]).unwrap();
+        for _ in 0..1 + rng.below(4) {
+            let at = rng.below(bytes.len() as u32) as usize;
+            bytes[at] = rng.next_u32() as u8;
+        }
+        bytes.truncate(bytes.len() - rng.below(3) as usize);
+        // Without the net that `decode` spreads.
+        if let Ok(image) = try_decode(&bytes) {
+            assert_eq!(image.as_raw().len() as u64, 3 * u64::from(image.width()) * u64::from(image.height()));
+        }
+    }
+}

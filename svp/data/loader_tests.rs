@@ -1,0 +1,208 @@
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::data::{Augment, Dataset, Source};
+
+/// The drawn `count` task with random crops, so that augmentation shows in the bytes.
+fn drawn(n: usize) -> Arc<Vec<Sample>> {
+    Arc::new(Dataset::builtin("count").unwrap().train[..n].to_vec())
+}
+
+fn transform() -> Transform {
+    Transform::train(16, Augment::default())
+}
+
+fn loader(samples: &Arc<Vec<Sample>>, options: LoaderOptions) -> Loader {
+    Loader::new(samples.clone(), transform(), options).unwrap()
+}
+
+fn all(batches: Batches) -> Vec<Batch> {
+    batches.map(Result::unwrap).collect()
+}
+
+/// `n` image files of one colour each, of which those in `broken` are damaged.
+fn files(n: usize, broken: &[usize]) -> (TempDir, Arc<Vec<Sample>>) {
+    let dir = tempfile::tempdir().unwrap();
+    let sample = |i: usize| {
+        let path = dir.path().join(format!("{i:03}.png"));
+        match broken.contains(&i) {
+            true => fs::write(&path, "no image").unwrap(),
+            false => image::RgbImage::from_pixel(2, 2, image::Rgb([i as u8; 3])).save(&path).unwrap(),
+        }
+        Sample { source: Source::File(path.into()), label: i as u32 }
+    };
+    let samples = (0..n).map(sample).collect();
+    (dir, Arc::new(samples))
+}
+
+#[test]
+fn batches_do_not_depend_on_the_number_of_workers() {
+    let samples = drawn(50);
+    let epoch = |workers| all(loader(&samples, LoaderOptions::train(8, workers, 7)).epoch(3, 0));
+    let one = epoch(1);
+    assert_eq!(one.len(), 6);
+    for workers in [2, 3, 16] {
+        assert_eq!(epoch(workers), one, "{workers} workers");
+    }
+}
+
+#[test]
+fn a_resumed_epoch_goes_on_where_it_stopped() {
+    let samples = drawn(40);
+    let loader = loader(&samples, LoaderOptions::train(8, 2, 1));
+    let whole = all(loader.epoch(5, 0));
+    for start in 0..=5 {
+        assert_eq!(all(loader.epoch(5, start)), whole[start..]);
+    }
+    assert!(all(loader.epoch(5, 9)).is_empty());
+}
+
+#[test]
+fn an_epoch_shuffles_every_sample_once_and_anew() {
+    let samples = drawn(40);
+    let train = loader(&samples, LoaderOptions::train(8, 2, 1));
+    let order = |epoch| all(train.epoch(epoch, 0)).into_iter().flat_map(|b| b.indices).collect::<Vec<_>>();
+    let (first, second) = (order(0), order(1));
+    assert_ne!(first, second);
+    assert_ne!(first, (0..40).collect::<Vec<_>>());
+    assert_eq!(first.iter().collect::<BTreeSet<_>>().len(), 40);
+    // The same sample looks different in another epoch.
+    let look = |epoch| {
+        let batch = all(train.epoch(epoch, 0)).into_iter().find(|b| b.indices.contains(&0)).unwrap();
+        let at = batch.indices.iter().position(|&i| i == 0).unwrap() * transform().values();
+        batch.images[at..at + transform().values()].to_vec()
+    };
+    assert_ne!(look(0), look(1));
+    assert_eq!(look(0), look(0));
+}
+
+#[test]
+fn evaluation_keeps_order_and_the_last_part() {
+    let samples = drawn(21);
+    let eval = Loader::new(samples.clone(), Transform::eval(32), LoaderOptions::eval(8, 2)).unwrap();
+    let batches = all(eval.epoch(0, 0));
+    assert_eq!(eval.batches(), 3);
+    assert_eq!(batches.iter().map(|b| b.labels.len()).collect::<Vec<_>>(), [8, 8, 5]);
+    assert_eq!(
+        batches.iter().flat_map(|b| b.indices.clone()).collect::<Vec<_>>(),
+        (0..21).collect::<Vec<_>>()
+    );
+    assert!(batches.iter().all(|b| b.images.len() == b.labels.len() * 3 * 32 * 32));
+    assert!(batches.iter().flat_map(|b| b.indices.iter().zip(&b.labels)).all(|(i, l)| i % 8 == *l));
+    assert!(eval.wait() > Duration::ZERO);
+}
+
+#[test]
+fn in_training_the_next_readable_sample_takes_the_place() {
+    let (_dir, samples) = files(300, &[10, 11]);
+    let (_sound_dir, sound) = files(300, &[]);
+    let options = |workers| LoaderOptions::train(30, workers, 2);
+    let want: Vec<u32> =
+        all(loader(&sound, options(1)).epoch(0, 0)).into_iter().flat_map(|b| b.indices).collect();
+    let train = loader(&samples, options(3));
+    let got = all(train.epoch(0, 0));
+    let indices: Vec<u32> = got.iter().flat_map(|b| b.indices.clone()).collect();
+    assert_eq!(indices.len(), 300);
+    for (place, &index) in want.iter().enumerate() {
+        let next = (0..).map(|shift| want[(place + shift) % 300]).find(|i| ![10, 11].contains(i)).unwrap();
+        assert_eq!(indices[place], next, "place {place}, sample {index}");
+    }
+    let broken = train.broken();
+    assert_eq!(broken.iter().map(|b| b.index).collect::<Vec<_>>(), [10, 11]);
+    assert!(broken[0].reason.contains("010.png: is not a jpeg"), "{}", broken[0].reason);
+
+    // The same bytes with other workers and from the middle, and nothing is counted twice.
+    assert_eq!(all(loader(&samples, options(1)).epoch(0, 0)), got);
+    assert_eq!(all(train.epoch(0, 4)), got[4..]);
+    assert_eq!(train.broken().len(), 2);
+}
+
+#[test]
+fn in_evaluation_broken_images_are_left_out() {
+    let (_dir, samples) = files(250, &[0, 249]);
+    let eval = loader(&samples, LoaderOptions::eval(1, 2));
+    let batches = all(eval.epoch(0, 0));
+    assert_eq!(
+        batches.iter().flat_map(|b| b.indices.clone()).collect::<Vec<_>>(),
+        (1..249).collect::<Vec<_>>()
+    );
+    assert_eq!(eval.broken().len(), 2);
+}
+
+#[test]
+fn more_than_one_per_cent_broken_stops() {
+    // Fifty images may have one broken, 300 three; all but the last of each case are tolerated.
+    let cases: [(usize, &[usize], bool); 6] = [
+        (50, &[7], true),
+        (50, &[7, 30], false),
+        (300, &[1, 2, 3], true),
+        (300, &[1, 2, 3, 299], false),
+        (1, &[0], false),
+        (2, &[0, 1], false),
+    ];
+    for (n, broken, fine) in cases {
+        let (_dir, samples) = files(n, broken);
+        for options in [LoaderOptions::eval(10, 2), LoaderOptions::train(n.min(10), 2, 0)] {
+            let loader = loader(&samples, options);
+            let results: Vec<Result<Batch>> = loader.epoch(0, 0).collect();
+            let errors: Vec<&Error> = results.iter().filter_map(|r| r.as_ref().err()).collect();
+            assert_eq!(errors.is_empty(), fine, "{n} {broken:?} {options:?}");
+            if !fine {
+                assert!(results.last().unwrap().is_err(), "nothing comes after the error");
+                let message = errors[0].to_string();
+                let want = format!("{} of {n} images met so far are broken, the first is ", broken.len());
+                assert!(message.contains(&want), "{message}");
+                assert!(message.contains(&format!("{:03}.png", broken[0])), "{message}");
+            }
+        }
+    }
+}
+
+#[test]
+fn dropping_the_iterator_stops_the_workers() {
+    let samples = drawn(800);
+    let train = loader(&samples, LoaderOptions::train(8, 3, 1));
+    let mut batches = train.epoch(0, 0);
+    batches.next().unwrap().unwrap();
+    let epoch = Arc::downgrade(&batches.epoch);
+    drop(batches);
+    assert!(epoch.upgrade().is_none(), "drop joins the workers");
+}
+
+#[test]
+fn workers_do_not_run_far_ahead() {
+    let samples = drawn(800);
+    let train = loader(&samples, LoaderOptions::train(8, 2, 1));
+    let mut batches = train.epoch(0, 0);
+    batches.next().unwrap().unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let state = lock(&batches.epoch.state);
+    assert!(state.claim <= state.next + 3 && state.ready.len() <= 3, "{} {}", state.claim, state.ready.len());
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused() {
+    let refused =
+        |samples: &Arc<Vec<Sample>>, options| match Loader::new(samples.clone(), transform(), options) {
+            Ok(_) => panic!("{options:?} was accepted"),
+            Err(error) => error.to_string(),
+        };
+    let samples = drawn(10);
+    assert!(refused(&samples, LoaderOptions::train(11, 1, 0)).contains("use at most 10"));
+    assert!(refused(&samples, LoaderOptions::eval(0, 1)).contains("at least 1"));
+    assert!(refused(&samples, LoaderOptions::eval(1, 0)).contains("at least 1"));
+    assert!(refused(&drawn(0), LoaderOptions::eval(1, 1)).contains("no images"));
+    assert!(Loader::new(samples, transform(), LoaderOptions::eval(11, 1)).is_ok());
+}
+
+#[test]
+fn a_missing_file_is_a_broken_image() {
+    let samples = vec![Sample { source: Source::File(Path::new("gone.png").into()), label: 0 }];
+    let loader = loader(&Arc::new(samples), LoaderOptions::eval(1, 1));
+    let error = loader.epoch(0, 0).next().unwrap().unwrap_err().to_string();
+    assert!(error.contains("gone.png") && error.contains("cannot read"), "{error}");
+}

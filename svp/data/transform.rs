@@ -1,0 +1,154 @@
+//! From a decoded picture to the normalised input of the model (`spec/recipe.md` sections 10 to 12).
+
+use std::sync::LazyLock;
+
+use engine::Rng;
+use image::{RgbImage, imageops};
+use serde::{Deserialize, Serialize};
+
+use super::resize::{Rect, resize};
+
+/// Mean of the ImageNet channels red, green, blue.
+pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+/// Standard deviation of the ImageNet channels.
+pub const STD: [f32; 3] = [0.229, 0.224, 0.225];
+/// Input sizes up to this one are for small pictures (CIFAR and the like): nothing is enlarged and cropped
+/// again in evaluation, and a picture that has the size already is padded and shifted in training.
+const SMALL: u32 = 32;
+/// Border added to small pictures in training, pixels a side.
+const PAD: u32 = 4;
+
+/// Random changes of training images.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Augment {
+    /// Smallest share of the picture's area that a random crop keeps, in (0, 1].
+    pub scale_min: f64,
+    /// Mirror half of the images.
+    pub flip: bool,
+}
+
+impl Default for Augment {
+    fn default() -> Self {
+        Augment { scale_min: 0.08, flip: true }
+    }
+}
+
+/// What happens to a picture between its file and the model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Transform {
+    /// Input size of the model, pixels a side.
+    pub size: u32,
+    /// `None`: the evaluation transform.
+    pub augment: Option<Augment>,
+    /// Evaluation at more than 32 pixels: the shorter side becomes `size / crop_ratio` before the crop.
+    pub crop_ratio: f64,
+}
+
+impl Transform {
+    /// The evaluation transform with the published crop ratio 0.875.
+    pub fn eval(size: u32) -> Self {
+        Transform { size, augment: None, crop_ratio: 0.875 }
+    }
+
+    /// The training transform.
+    pub fn train(size: u32, augment: Augment) -> Self {
+        Transform { augment: Some(augment), ..Transform::eval(size) }
+    }
+
+    /// Values of one transformed image: 3 x size x size.
+    pub fn values(&self) -> usize {
+        3 * self.size as usize * self.size as usize
+    }
+
+    /// Transforms one picture and writes it normalised as [3 size size]. Random numbers come from `rng` only.
+    ///
+    /// # Panics
+    /// When `out` has not [`Transform::values`] values.
+    pub fn apply(&self, image: &RgbImage, rng: &mut Rng, out: &mut [f32]) {
+        assert_eq!(out.len(), self.values(), "one image of {0}x{0}", self.size);
+        normalise(&self.pixels(image, rng), out);
+    }
+
+    /// The 8-bit picture before normalisation, `size` x `size`.
+    pub fn pixels(&self, image: &RgbImage, rng: &mut Rng) -> RgbImage {
+        let Some(augment) = self.augment else {
+            return self.centre(image);
+        };
+        let ready = image.width() == self.size && image.height() == self.size;
+        let mut out = if self.size <= SMALL && ready {
+            shifted(image, rng)
+        } else {
+            let source = random_crop(image.width(), image.height(), augment.scale_min, rng);
+            let whole = Rect { x: 0, y: 0, width: self.size, height: self.size };
+            resize(image, source, (self.size, self.size), whole)
+        };
+        if augment.flip && rng.chance(0.5) {
+            imageops::flip_horizontal_in_place(&mut out);
+        }
+        out
+    }
+
+    /// Shorter side to `size / crop_ratio` (up to 32 pixels: to `size`), then the centre.
+    fn centre(&self, image: &RgbImage) -> RgbImage {
+        let ratio = if self.size <= SMALL { 1.0 } else { self.crop_ratio };
+        let (w, h) = (image.width(), image.height());
+        let short = (f64::from(self.size) / ratio) as u32;
+        let long = |long: u32, by: u32| (u64::from(short) * u64::from(long) / u64::from(by)) as u32;
+        let to = if w <= h { (short, long(h, w)) } else { (long(w, h), short) };
+        let at = |len: u32| (f64::from(len - self.size) / 2.0).round_ties_even() as u32;
+        let window = Rect { x: at(to.0), y: at(to.1), width: self.size, height: self.size };
+        resize(image, Rect::of(image), to, window)
+    }
+}
+
+/// A black border, then a random crop of the old size.
+fn shifted(image: &RgbImage, rng: &mut Rng) -> RgbImage {
+    let (w, h) = image.dimensions();
+    let mut out = RgbImage::new(w, h);
+    let mut shift = || i64::from(rng.below(2 * PAD + 1)) - i64::from(PAD);
+    let (x, y) = (shift(), shift());
+    imageops::replace(&mut out, image, x, y);
+    out
+}
+
+/// The part of a `width` x `height` picture that a random resized crop keeps: area and aspect ratio drawn up to
+/// ten times until it fits, else the largest centred part with an aspect ratio between 3/4 and 4/3.
+fn random_crop(width: u32, height: u32, scale_min: f64, rng: &mut Rng) -> Rect {
+    const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
+    let (w, h) = (f64::from(width), f64::from(height));
+    for _ in 0..10 {
+        let area = rng.range(scale_min, 1.0) * w * h;
+        let ratio = rng.range(RATIO.0.ln(), RATIO.1.ln()).exp();
+        let cut = |side: f64| side.sqrt().round_ties_even() as u32;
+        let (cw, ch) = (cut(area * ratio), cut(area / ratio));
+        if (1..=width).contains(&cw) && (1..=height).contains(&ch) {
+            let (y, x) = (rng.below(height - ch + 1), rng.below(width - cw + 1));
+            return Rect { x, y, width: cw, height: ch };
+        }
+    }
+    let narrow = |side: f64| (side.round_ties_even() as u32).max(1);
+    let (cw, ch) = match w / h {
+        r if r < RATIO.0 => (width, narrow(w / RATIO.0)),
+        r if r > RATIO.1 => (narrow(h * RATIO.1), height),
+        _ => (width, height),
+    };
+    Rect { x: (width - cw) / 2, y: (height - ch) / 2, width: cw, height: ch }
+}
+
+/// Interleaved bytes to normalised planes: (v / 255 - mean) / std.
+fn normalise(image: &RgbImage, out: &mut [f32]) {
+    static TABLE: LazyLock<[[f32; 256]; 3]> = LazyLock::new(|| {
+        std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 / 255.0 - MEAN[c]) / STD[c]))
+    });
+    let plane = out.len() / 3;
+    for (c, out) in out.chunks_exact_mut(plane).enumerate() {
+        for (out, pixel) in out.iter_mut().zip(image.as_raw().chunks_exact(3)) {
+            *out = TABLE[c][usize::from(pixel[c])];
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "transform_tests.rs"]
+mod tests;
