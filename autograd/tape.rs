@@ -237,6 +237,11 @@ pub struct Gradients {
 
 impl Gradients {
     /// The gradient of a leaf; `None` when the output does not depend on it.
+    pub fn get(&self, var: &Var) -> Option<&Tensor> {
+        self.grads[var.id?].as_ref()
+    }
+
+    /// [`Gradients::get`], handed over.
     pub fn take(&mut self, var: &Var) -> Option<Tensor> {
         self.grads[var.id?].take()
     }

@@ -3,6 +3,8 @@
 pub mod checkpoint;
 pub mod data;
 pub mod error;
+pub mod model;
 pub mod report;
+pub mod train;
 
 pub use error::{Error, Result};

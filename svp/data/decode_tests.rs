@@ -9,7 +9,8 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/decode")
 }
 
-/// Every file `X` beside an `X.want.ppm`, which is what Pillow 13.0.0 gives for `open(X).convert("RGB")`.
+/// Every file `X` beside an `X.want.ppm`, which is what Pillow 13.0.0 gives for `open(X).convert("RGB")`;
+/// made by `make_decode.py`.
 #[test]
 fn every_kind_of_file_decodes_as_pillow_does() {
     let mut seen = 0;

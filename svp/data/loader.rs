@@ -63,11 +63,11 @@ impl LoaderOptions {
 pub struct Batch {
     /// Number of the batch in its epoch.
     pub number: usize,
-    /// [b 3 size size], normalised.
+    /// `[b 3 size size]`, normalised.
     pub images: Vec<f32>,
-    /// [b] classes.
+    /// Classes, one a sample.
     pub labels: Vec<u32>,
-    /// [b] positions in the split.
+    /// Positions in the split, one a sample.
     pub indices: Vec<u32>,
 }
 

@@ -1,7 +1,7 @@
 //! Images for training: finding them, reading them, changing them, handing them out in batches.
 //!
 //! - [`dataset`]: a [`Dataset`] is class names and the samples of its splits; [`Dataset::open`] reads an image
-//!   folder ([`folder`]), VTAB-1k lists ([`vtab`]) or VPT-style JSON splits ([`json`])
+//!   folder, VTAB-1k lists or VPT-style JSON splits
 //! - [`procedural`]: image tasks drawn by code, [`Dataset::builtin`]
 //! - [`decode`], [`resize`], [`transform`]: from a file to the numbers that the published program sees
 //! - [`loader`]: batches, decoded by threads of its own while the model computes

@@ -181,7 +181,7 @@ pub fn arc(radius: f32, from: f32, to: f32, points: usize) -> impl Iterator<Item
 pub fn star(points: usize, outer: f32, inner: f32) -> Vec<Point> {
     let corner = |i: usize| {
         let (sin, cos) = (TAU * i as f32 / (2 * points) as f32).sin_cos();
-        let radius = if i % 2 == 0 { outer } else { inner };
+        let radius = if i.is_multiple_of(2) { outer } else { inner };
         [radius * cos, radius * sin]
     };
     (0..2 * points).map(corner).collect()

@@ -7,6 +7,12 @@ use image::RgbImage;
 
 /// Fraction bits of the fixed-point weights: 32 less 8 for the pixel and 2 for overshoot.
 const BITS: u32 = 22;
+/// One half in fixed point: where a sum starts, to be rounded.
+const HALF: i32 = 1 << (BITS - 1);
+/// Rows that the horizontal pass works on together.
+const ROWS: usize = 4;
+/// Bytes that the vertical pass sums at a time: the sums stay in registers.
+const BLOCK: usize = 32;
 /// Pixels are interleaved red, green, blue.
 const CHANNELS: usize = 3;
 
@@ -132,57 +138,74 @@ fn to_byte(sum: i32) -> u8 {
     (sum >> BITS).clamp(0, 255) as u8
 }
 
+/// The same column of [`ROWS`] rows, red, green, blue and an unused byte each.
+type Column = [u8; 4 * ROWS];
+
 /// Resizes every row of the view; returns rows of `columns.bounds.len()` pixels.
 fn horizontal(view: &View, columns: &Taps, resized: bool) -> Vec<u8> {
     let width = columns.bounds.len() * CHANNELS;
     let mut out = vec![0; width * view.height];
     let (first, end) = columns.span();
-    // One spare byte behind the row, so that a pixel can be read as four bytes.
-    let mut row = vec![0; (end - first) * CHANNELS + 1];
-    let used = row.len() - 1;
-    for (y, out) in out.chunks_exact_mut(width).enumerate() {
-        let source = &view.data[y * view.stride + first * CHANNELS..][..used];
-        if resized {
-            row[..used].copy_from_slice(source);
-            horizontal_row(&row, columns, first, out);
-        } else {
-            out.copy_from_slice(source);
+    let source = |y: usize| &view.data[y * view.stride + first * CHANNELS..][..(end - first) * CHANNELS];
+    if !resized {
+        out.chunks_exact_mut(width).enumerate().for_each(|(y, out)| out.copy_from_slice(source(y)));
+        return out;
+    }
+    let mut strip: Vec<Column> = vec![[0; 4 * ROWS]; end - first];
+    for (group, out) in out.chunks_mut(ROWS * width).enumerate() {
+        for row in 0..out.len() / width {
+            let pixels = source(group * ROWS + row).chunks_exact(CHANNELS);
+            for (column, pixel) in strip.iter_mut().zip(pixels) {
+                column[4 * row..][..CHANNELS].copy_from_slice(pixel);
+            }
         }
+        horizontal_rows(&strip, columns, first, width, out);
     }
     out
 }
 
-/// One output row: a pixel is a four-lane sum, whose last lane is not used.
-fn horizontal_row(row: &[u8], columns: &Taps, first: usize, out: &mut [u8]) {
-    for (pixel, (at, weights)) in out.chunks_exact_mut(CHANNELS).zip(columns.iter()) {
-        let mut sum = [1 << (BITS - 1); 4];
-        let start = (at - first) * CHANNELS;
-        for (k, w) in weights.iter().enumerate() {
-            let v: &[u8; 4] = row[start + k * CHANNELS..][..4].try_into().expect("four bytes");
-            for lane in 0..4 {
-                sum[lane] += w * i32::from(v[lane]);
+// Plain integer loops, but compiled for the instruction sets that multiply many integers at once.
+engine::simd_fn! {
+    /// Up to [`ROWS`] output rows of `width` bytes from a strip that begins at column `first`.
+    fn horizontal_rows<S>(_simd, strip: &[Column], columns: &Taps, first: usize, width: usize, out: &mut [u8]) {
+        for (x, (at, weights)) in columns.iter().enumerate() {
+            let mut sum = [HALF; 4 * ROWS];
+            for (column, w) in strip[at - first..].iter().zip(weights) {
+                for i in 0..4 * ROWS {
+                    sum[i] += w * i32::from(column[i]);
+                }
+            }
+            for (row, sum) in out.chunks_exact_mut(width).zip(sum.chunks_exact(4)) {
+                row[x * CHANNELS..][..CHANNELS].copy_from_slice(&[to_byte(sum[0]), to_byte(sum[1]), to_byte(sum[2])]);
             }
         }
-        pixel.copy_from_slice(&[to_byte(sum[0]), to_byte(sum[1]), to_byte(sum[2])]);
     }
 }
 
-/// Resizes columns: `lines` are rows of `width` bytes, the first of them input row `first`.
-fn vertical(lines: &[u8], width: usize, rows: &Taps, first: usize, out: &mut [u8]) {
-    /// Bytes summed at a time: the sums stay in registers.
-    const BLOCK: usize = 32;
-    for (out, (at, weights)) in out.chunks_exact_mut(width).zip(rows.iter()) {
-        let lines = &lines[(at - first) * width..];
-        for x in (0..width).step_by(BLOCK) {
-            let mut sum = [1 << (BITS - 1); BLOCK];
-            let len = BLOCK.min(width - x);
-            for (line, w) in lines.chunks_exact(width).zip(weights) {
-                match <&[u8; BLOCK]>::try_from(&line[x..x + len]) {
-                    Ok(v) => (0..BLOCK).for_each(|i| sum[i] += w * i32::from(v[i])),
-                    Err(_) => (0..len).for_each(|i| sum[i] += w * i32::from(line[x + i])),
+engine::simd_fn! {
+    /// Resizes columns: `lines` are rows of `width` bytes, the first of them input row `first`.
+    fn vertical<S>(_simd, lines: &[u8], width: usize, rows: &Taps, first: usize, out: &mut [u8]) {
+        for (out, (at, weights)) in out.chunks_exact_mut(width).zip(rows.iter()) {
+            let lines = &lines[(at - first) * width..];
+            let mut blocks = out.chunks_exact_mut(BLOCK);
+            let mut x = 0;
+            for block in &mut blocks {
+                let mut sum = [HALF; BLOCK];
+                for (line, w) in lines.chunks_exact(width).zip(weights) {
+                    let v: &[u8; BLOCK] = line[x..][..BLOCK].try_into().expect("a whole block");
+                    for i in 0..BLOCK {
+                        sum[i] += w * i32::from(v[i]);
+                    }
                 }
+                for i in 0..BLOCK {
+                    block[i] = to_byte(sum[i]);
+                }
+                x += BLOCK;
             }
-            (0..len).for_each(|i| out[x + i] = to_byte(sum[i]));
+            for (i, byte) in blocks.into_remainder().iter_mut().enumerate() {
+                let terms = lines.chunks_exact(width).zip(weights).map(|(line, w)| w * i32::from(line[x + i]));
+                *byte = to_byte(HALF + terms.sum::<i32>());
+            }
         }
     }
 }

@@ -61,7 +61,7 @@ impl Transform {
         3 * self.size as usize * self.size as usize
     }
 
-    /// Transforms one picture and writes it normalised as [3 size size]. Random numbers come from `rng` only.
+    /// Transforms one picture and writes it normalised as `[3 size size]`. Random numbers come from `rng` only.
     ///
     /// # Panics
     /// When `out` has not [`Transform::values`] values.

@@ -1,0 +1,245 @@
+//! Flags and config file: the same names in both, flags win.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+use svp::data::Layout;
+use svp::model::{HeadKind, Variant};
+use svp::train::{BUILTIN, Method, TrainConfig};
+use svp::{Error, Result};
+
+/// Adds what a flag leaves open from the config file.
+macro_rules! options {
+    ($($(#[$meta:meta])* $field:ident: $ty:ty,)*) => {
+        /// Everything that can be set on the command line and in a config file.
+        #[derive(Debug, Clone, Default, Args, Deserialize)]
+        #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+        pub struct Options {
+            $($(#[$meta])* pub $field: Option<$ty>,)*
+        }
+
+        impl Options {
+            /// These settings, and the file's where these say nothing.
+            pub fn over(self, file: Options) -> Options {
+                Options { $($field: self.$field.or(file.$field),)* }
+            }
+
+            /// Names of the settings that are given.
+            pub fn given(&self) -> Vec<&'static str> {
+                [$((stringify!($field), self.$field.is_some()),)*]
+                    .into_iter()
+                    .filter_map(|(name, given)| given.then_some(name))
+                    .collect()
+            }
+        }
+    };
+}
+
+options! {
+    /// Vim checkpoint, .pth or .safetensors [default: a small built-in one]
+    #[arg(long, value_name = "FILE", help_heading = "Model")]
+    backbone: PathBuf,
+    /// Train this size from scratch instead (with --method full): vim_tiny, vim_small, vim_base, vim_nano, each
+    /// published one also with _stride8
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    model: String,
+    /// Width, in place of the named size's
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    embed_dim: usize,
+    /// Number of blocks, in place of the named size's
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    depth: usize,
+    /// Pixels a patch, in place of the named size's
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    patch_size: usize,
+    /// Pixels between patches, where the checkpoint does not tell
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    stride: usize,
+    /// Input size; another than the checkpoint's resizes its position embedding
+    #[arg(long, value_name = "PIXELS", help_heading = "Model")]
+    img_size: usize,
+    /// Load a checkpoint although keys are missing, unexpected or of another shape
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Model")]
+    allow_mismatch: bool,
+    /// Folder of images, or builtin:count, builtin:orientation, builtin:position, builtin:shapes
+    #[arg(long, value_name = "DIR", help_heading = "Data")]
+    data: PathBuf,
+    /// Layout: auto, folder, vtab, json [default: auto]
+    #[arg(long, value_name = "LAYOUT", help_heading = "Data")]
+    dataset: Layout,
+    /// Share of the training images held out where there is no validation split [default: 0.2]
+    #[arg(long, value_name = "SHARE", help_heading = "Data")]
+    val_fraction: f64,
+    /// Random crops and mirror images in training [default: true; false for drawn tasks whose labels they change]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
+    augment: bool,
+    /// Smallest share of the picture that a random crop keeps [default: 0.08]
+    #[arg(long, value_name = "SHARE", help_heading = "Data")]
+    crop_scale_min: f64,
+    /// Mirror half of the training images [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
+    flip: bool,
+    /// Data threads [default: the number of cores]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    workers: usize,
+    /// What is trained: svp (prompts and head), linear (head), full (everything) [default: svp]
+    #[arg(long, value_name = "METHOD", help_heading = "Method")]
+    method: MethodFlag,
+    /// paper (its equations) or official (as the published program computes) [default: paper]
+    #[arg(long, value_name = "VARIANT", help_heading = "Method")]
+    variant: VariantFlag,
+    /// Hidden width of the inner prompt generators [default: 64]
+    #[arg(long, value_name = "N", help_heading = "Method")]
+    hidden: usize,
+    /// Layers that share a cross prompt generator [default: 8]
+    #[arg(long, value_name = "N", help_heading = "Method")]
+    group_size: usize,
+    /// Inner prompts [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Method")]
+    inner: bool,
+    /// Cross prompts [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Method")]
+    cross: bool,
+    /// linear, or two-layer (D -> D/2 -> classes) [default: linear]
+    #[arg(long, value_name = "HEAD", help_heading = "Method")]
+    head: HeadFlag,
+    /// SimAM reweighting of the input image (the published --input_relu)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Method")]
+    simam: bool,
+    /// [default: 100]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    epochs: u32,
+    /// Images a step [default: 32]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    batch_size: usize,
+    /// Learning rate at a batch of 512; the batch size scales it [default: svp 5e-3, linear 2e-2, full 1e-3]
+    #[arg(long, value_name = "RATE", help_heading = "Training")]
+    lr: f64,
+    /// Scale --lr by batch size / 512, as published [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Training")]
+    lr_scaling: bool,
+    /// [default: a twentieth of the epochs, at most 5]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    warmup_epochs: u32,
+    /// Rate at the start of the warm-up, not scaled [default: 1e-5]
+    #[arg(long, value_name = "RATE", help_heading = "Training")]
+    warmup_lr: f64,
+    /// Rate at the end of the cosine, not scaled [default: 1e-5]
+    #[arg(long, value_name = "RATE", help_heading = "Training")]
+    min_lr: f64,
+    /// [default: svp and linear 1e-4, full 0.05]
+    #[arg(long, value_name = "RATE", help_heading = "Training")]
+    weight_decay: f64,
+    /// Label smoothing [default: 0.1]
+    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    smoothing: f32,
+    /// Rate of stochastic depth at the last block [default: 0.1]
+    #[arg(long, value_name = "RATE", help_heading = "Training")]
+    drop_path: f64,
+    /// [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    seed: u64,
+    /// Choose the best epoch on the test split, as the published program does; the report says so
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Training")]
+    select_on_test: bool,
+    /// Save every N steps, beside every epoch and about once a minute
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    save_every: u64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MethodFlag {
+    Svp,
+    Linear,
+    Full,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VariantFlag {
+    Paper,
+    Official,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadFlag {
+    Linear,
+    TwoLayer,
+}
+
+impl Options {
+    /// Reads a config file.
+    pub fn read(path: &Path) -> Result<Options> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read the config", &e))?;
+        toml::from_str(&text).map_err(|e| {
+            let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            let at = format!("{}, line {line}", path.display());
+            Error::input(at, e.message().replace('\n', " "), "keys are the long flags without --; see --help")
+        })
+    }
+
+    /// Fills in the defaults.
+    pub fn resolve(self) -> TrainConfig {
+        let method = match self.method {
+            Some(MethodFlag::Linear) => Method::Linear,
+            Some(MethodFlag::Full) => Method::Full,
+            Some(MethodFlag::Svp) | None => Method::Svp,
+        };
+        let data = self.data.unwrap_or_else(|| PathBuf::from(format!("{BUILTIN}count")));
+        let drawn = data.to_str().is_some_and(|name| name.starts_with(BUILTIN) && !name.ends_with("shapes"));
+        let epochs = self.epochs.unwrap_or(100);
+        let (lr, weight_decay) = match method {
+            Method::Svp => (5e-3, 1e-4),
+            Method::Linear => (2e-2, 1e-4),
+            Method::Full => (1e-3, 0.05),
+        };
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        TrainConfig {
+            backbone: self.backbone,
+            model: self.model,
+            embed_dim: self.embed_dim,
+            depth: self.depth,
+            patch_size: self.patch_size,
+            stride: self.stride,
+            img_size: self.img_size,
+            allow_mismatch: self.allow_mismatch.unwrap_or(false),
+            data,
+            dataset: self.dataset.unwrap_or(Layout::Auto),
+            val_fraction: self.val_fraction.unwrap_or(0.2),
+            method,
+            variant: match self.variant {
+                Some(VariantFlag::Official) => Variant::Official,
+                _ => Variant::Paper,
+            },
+            hidden: self.hidden.unwrap_or(64),
+            group_size: self.group_size.unwrap_or(8),
+            inner: self.inner.unwrap_or(true),
+            cross: self.cross.unwrap_or(true),
+            head: match self.head {
+                Some(HeadFlag::TwoLayer) => HeadKind::TwoLayer,
+                _ => HeadKind::Linear,
+            },
+            simam: self.simam.unwrap_or(false),
+            epochs,
+            batch_size: self.batch_size.unwrap_or(32),
+            lr: self.lr.unwrap_or(lr),
+            lr_scaling: self.lr_scaling.unwrap_or(true),
+            warmup_epochs: self.warmup_epochs.unwrap_or((epochs / 20).min(5)),
+            warmup_lr: self.warmup_lr.unwrap_or(1e-5),
+            min_lr: self.min_lr.unwrap_or(1e-5),
+            weight_decay: self.weight_decay.unwrap_or(weight_decay),
+            smoothing: self.smoothing.unwrap_or(0.1),
+            drop_path: self.drop_path.unwrap_or(0.1),
+            augment: self.augment.unwrap_or(!drawn),
+            crop_scale_min: self.crop_scale_min.unwrap_or(0.08),
+            flip: self.flip.unwrap_or(true),
+            seed: self.seed.unwrap_or(0),
+            select_on_test: self.select_on_test.unwrap_or(false),
+            workers: self.workers.unwrap_or(cores),
+            save_every: self.save_every.unwrap_or(0),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Everything a run depends on, resolved: what is written to the run folder.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Schedule;
+use crate::data::{Augment, Layout};
+use crate::model::{HeadKind, SvpConfig, Variant};
+use crate::{Error, Result};
+
+/// What is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Selective visual prompts and the head.
+    Svp,
+    /// The head alone, on features computed once.
+    Linear,
+    /// Everything.
+    Full,
+}
+
+impl Method {
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Svp => "svp",
+            Method::Linear => "linear",
+            Method::Full => "full",
+        }
+    }
+}
+
+/// The data drawn by code, as `--data` names it.
+pub const BUILTIN: &str = "builtin:";
+
+/// A run. The keys are those of the command line and of a config file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Checkpoint of the backbone; `None` with no `model`: the built-in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<PathBuf>,
+    /// A size to train from scratch instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embed_dim: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch_size: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stride: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub img_size: Option<usize>,
+    pub allow_mismatch: bool,
+    /// A folder, or `builtin:TASK`.
+    pub data: PathBuf,
+    pub dataset: Layout,
+    pub val_fraction: f64,
+    pub method: Method,
+    pub variant: Variant,
+    pub hidden: usize,
+    pub group_size: usize,
+    pub inner: bool,
+    pub cross: bool,
+    pub head: HeadKind,
+    pub simam: bool,
+    pub epochs: u32,
+    pub batch_size: usize,
+    /// At a batch of 512 unless `lr_scaling` is off.
+    pub lr: f64,
+    pub lr_scaling: bool,
+    pub warmup_epochs: u32,
+    pub warmup_lr: f64,
+    pub min_lr: f64,
+    pub weight_decay: f64,
+    pub smoothing: f32,
+    pub drop_path: f64,
+    /// Random crops and mirror images in training.
+    pub augment: bool,
+    pub crop_scale_min: f64,
+    pub flip: bool,
+    pub seed: u64,
+    /// Choose the best epoch on the test split, as the published program does.
+    pub select_on_test: bool,
+    /// Data threads.
+    pub workers: usize,
+    /// Save the state every so many steps too (0: at epochs, and about once a minute).
+    pub save_every: u64,
+}
+
+impl TrainConfig {
+    /// The learning-rate schedule, rates scaled as published: lr x batch / 512.
+    pub fn schedule(&self) -> Schedule {
+        let scale = if self.lr_scaling { self.batch_size as f64 / 512.0 } else { 1.0 };
+        Schedule {
+            lr: self.lr * scale,
+            warmup_lr: self.warmup_lr,
+            min_lr: self.min_lr,
+            warmup_epochs: self.warmup_epochs,
+            epochs: self.epochs,
+        }
+    }
+
+    /// The prompts to add.
+    pub fn svp(&self) -> Option<SvpConfig> {
+        (self.method == Method::Svp).then_some(SvpConfig {
+            variant: self.variant,
+            hidden: self.hidden,
+            group_size: self.group_size,
+            inner: self.inner,
+            cross: self.cross,
+        })
+    }
+
+    /// Random changes of training images; none for cached features.
+    pub fn augmentation(&self) -> Option<Augment> {
+        let wanted = self.augment && self.method != Method::Linear;
+        wanted.then_some(Augment { scale_min: self.crop_scale_min, flip: self.flip })
+    }
+
+    /// Refuses settings that cannot work, naming the flag.
+    pub fn check(&self) -> Result<()> {
+        let positive = |x: f64| x.is_finite() && x >= 0.0;
+        let wrong = |flag: &str, what: String, hint: &str| Err(Error::input(format!("--{flag}"), what, hint));
+        if self.epochs == 0 || self.batch_size == 0 || self.workers == 0 {
+            return wrong(
+                "epochs, --batch-size, --workers",
+                "must be at least 1".into(),
+                "leave them out for defaults",
+            );
+        }
+        for (flag, value) in [
+            ("lr", self.lr),
+            ("weight-decay", self.weight_decay),
+            ("warmup-lr", self.warmup_lr),
+            ("min-lr", self.min_lr),
+        ] {
+            if !positive(value) {
+                return wrong(flag, format!("{value} is not a rate"), "use a finite number of at least 0");
+            }
+        }
+        for (flag, value, most) in [
+            ("smoothing", f64::from(self.smoothing), 0.999),
+            ("drop-path", self.drop_path, 0.999),
+            ("val-fraction", self.val_fraction, 0.9),
+            ("crop-scale-min", self.crop_scale_min, 1.0),
+        ] {
+            if !(positive(value) && value <= most) {
+                return wrong(flag, format!("{value} is out of range"), &format!("use 0 to {most}"));
+            }
+        }
+        if self.backbone.is_some() && self.model.is_some() {
+            return wrong(
+                "model",
+                "trains from scratch, --backbone from a checkpoint".into(),
+                "give one of the two",
+            );
+        }
+        if self.model.is_some() && self.method != Method::Full {
+            return wrong(
+                "model",
+                "a backbone with random values is of no use frozen".into(),
+                "add --method full",
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! What a step is fed: images from files, or features computed once.
+
+use std::sync::Arc;
+
+use engine::{Rng, Tensor};
+
+use crate::Result;
+use crate::data::{Loader, LoaderOptions, Sample, Transform};
+use crate::model::Classifier;
+
+/// Stream of the order in which features are seen.
+const ORDER: u32 = 0xFEA7_0000;
+
+/// One step's input.
+pub struct FeedBatch {
+    /// `[b 3 s s]` normalised images, or `[b d]` features.
+    pub input: Tensor,
+    pub labels: Vec<u32>,
+    /// Positions in the split.
+    pub indices: Vec<u32>,
+}
+
+/// A split, handed out in batches.
+pub enum Feed {
+    Images(Loader),
+    Features(Features),
+}
+
+/// The class token's features of a split.
+pub struct Features {
+    dim: usize,
+    values: Vec<f32>,
+    labels: Vec<u32>,
+    broken: Vec<String>,
+    batch: usize,
+    seed: u64,
+    shuffle: bool,
+}
+
+impl Feed {
+    /// Images of a split, shuffled and whole batches only in training.
+    pub fn images(samples: &Arc<Vec<Sample>>, transform: Transform, options: LoaderOptions) -> Result<Self> {
+        Ok(Feed::Images(Loader::new(samples.clone(), transform, options)?))
+    }
+
+    /// Runs the frozen backbone once over the images of `loader`; batches then come from memory.
+    pub fn features(model: &Classifier, loader: &Loader, options: LoaderOptions) -> Result<Self> {
+        let mut features = Features {
+            dim: model.vim.config.embed_dim,
+            values: vec![],
+            labels: vec![],
+            broken: vec![],
+            batch: options.batch,
+            seed: options.seed,
+            shuffle: options.shuffle,
+        };
+        for batch in loader.epoch(0, 0) {
+            let batch = batch?;
+            let images = image_tensor(batch.images, model.vim.config.img_size);
+            features.values.extend_from_slice(model.features(images)?.as_slice());
+            features.labels.extend(batch.labels);
+        }
+        features.broken = broken(loader);
+        Ok(Feed::Features(features))
+    }
+
+    /// Images that could not be read so far, with the reason.
+    pub fn broken(&self) -> Vec<String> {
+        match self {
+            Feed::Images(loader) => broken(loader),
+            Feed::Features(features) => features.broken.clone(),
+        }
+    }
+
+    /// Batches of an epoch.
+    pub fn batches(&self) -> usize {
+        match self {
+            Feed::Images(loader) => loader.batches(),
+            Feed::Features(f) if f.shuffle => (f.labels.len() / f.batch).max(1),
+            Feed::Features(f) => f.labels.len().div_ceil(f.batch),
+        }
+    }
+
+    /// The batches of `epoch` from number `start` on; images are `img_size` pixels a side.
+    pub fn epoch<'a>(
+        &'a self,
+        epoch: u32,
+        start: usize,
+        img_size: usize,
+    ) -> Box<dyn Iterator<Item = Result<FeedBatch>> + 'a> {
+        match self {
+            Feed::Images(loader) => Box::new(loader.epoch(epoch, start).map(move |batch| {
+                let batch = batch?;
+                let input = image_tensor(batch.images, img_size);
+                Ok(FeedBatch { input, labels: batch.labels, indices: batch.indices })
+            })),
+            Feed::Features(features) => {
+                let order = features.order(epoch);
+                Box::new((start..self.batches()).map(move |number| Ok(features.batch(&order, number))))
+            }
+        }
+    }
+}
+
+fn image_tensor(values: Vec<f32>, size: usize) -> Tensor {
+    let b = values.len() / (3 * size * size);
+    Tensor::from_vec(values, &[b, 3, size, size])
+}
+
+fn broken(loader: &Loader) -> Vec<String> {
+    loader.broken().into_iter().map(|broken| broken.reason).collect()
+}
+
+impl Features {
+    fn order(&self, epoch: u32) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.labels.len() as u32).collect();
+        if self.shuffle {
+            Rng::keyed(self.seed, epoch, 0, ORDER).shuffle(&mut order);
+        }
+        order
+    }
+
+    fn batch(&self, order: &[u32], number: usize) -> FeedBatch {
+        let indices = order[number * self.batch..((number + 1) * self.batch).min(order.len())].to_vec();
+        let row = |&i: &u32| &self.values[i as usize * self.dim..(i as usize + 1) * self.dim];
+        let values: Vec<f32> = indices.iter().flat_map(row).copied().collect();
+        let labels = indices.iter().map(|&i| self.labels[i as usize]).collect();
+        FeedBatch { input: Tensor::from_vec(values, &[indices.len(), self.dim]), labels, indices }
+    }
+}

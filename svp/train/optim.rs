@@ -1,0 +1,85 @@
+//! AdamW over the trained parameters.
+
+use engine::{Device, Tensor};
+use ptx::adamw::{Settings, Slot, step};
+
+use crate::Result;
+use crate::model::{Bound, ParamId, Params};
+
+/// Whether weight decay applies to a parameter in the published recipe (section 6): not to vectors, biases,
+/// position embedding and class token; to the prompts' scale matrices it does.
+pub fn recipe_decays(name: &str, value: &Tensor) -> bool {
+    value.shape().len() > 1 && !name.ends_with(".bias") && !matches!(name, "pos_embed" | "cls_token")
+}
+
+struct Moments {
+    id: ParamId,
+    decay: bool,
+    m: Tensor,
+    v: Tensor,
+}
+
+/// AdamW's state: two moments per trained parameter, and the steps taken.
+pub struct Optimizer {
+    moments: Vec<Moments>,
+    pub steps: u64,
+}
+
+impl Optimizer {
+    /// Zero moments for every trained parameter; `decays` tells which ones weight decay applies to.
+    pub fn new(device: &Device, params: &Params, decays: impl Fn(&str, &Tensor) -> bool) -> Self {
+        let moments = |id: ParamId| {
+            let value = params.get(id);
+            let zeros = || Tensor::zeros(device, value.shape());
+            Moments { id, decay: decays(params.name(id), value), m: zeros(), v: zeros() }
+        };
+        Optimizer { moments: params.trained().into_iter().map(moments).collect(), steps: 0 }
+    }
+
+    /// One update. A parameter without a gradient (a scale row of a layer that does not exist has zero, but a
+    /// tensor the loss does not reach has none) is left as it is. Takes the bound parameters: while they are on
+    /// a tape, a parameter has two owners and could only be copied.
+    pub fn step(
+        &mut self,
+        device: &Device,
+        params: &mut Params,
+        bound: Bound,
+        grads: &autograd::Gradients,
+        settings: &Settings,
+    ) -> Result<()> {
+        self.steps += 1;
+        let of: Vec<_> = self.moments.iter().map(|moments| grads.get(&bound[moments.id])).collect();
+        drop(bound);
+        for (moments, grad) in self.moments.iter_mut().zip(of) {
+            let Some(grad) = grad else { continue };
+            let (param, m, v) = (params.get_mut(moments.id), &mut moments.m, &mut moments.v);
+            let slot = Slot { param, grad, m, v, decay: moments.decay };
+            step(device, &mut [slot], settings, self.steps)?;
+        }
+        Ok(())
+    }
+
+    /// The moments by the names of their parameters: `(name, m, v)`.
+    pub fn state<'a>(
+        &'a self,
+        params: &'a Params,
+    ) -> impl Iterator<Item = (&'a str, &'a Tensor, &'a Tensor)> {
+        self.moments.iter().map(|moments| (params.name(moments.id), &moments.m, &moments.v))
+    }
+
+    /// Replaces the moments of every parameter by `value(name, first, shape)`, `first` telling m from v.
+    pub fn restore(
+        &mut self,
+        params: &Params,
+        steps: u64,
+        mut value: impl FnMut(&str, bool, &[usize]) -> Result<Tensor>,
+    ) -> Result<()> {
+        for moments in &mut self.moments {
+            let name = params.name(moments.id);
+            moments.m = value(name, true, moments.m.shape())?;
+            moments.v = value(name, false, moments.v.shape())?;
+        }
+        self.steps = steps;
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! What a finished run reports.
+
+use std::path::Path;
+use std::time::Instant;
+
+use engine::Device;
+use serde::Serialize;
+
+use super::run::Throughput;
+use super::setup::Feeds;
+use super::state::Position;
+use super::{Evaluation, TrainConfig, Trained};
+use crate::Result;
+use crate::checkpoint::write_atomically;
+use crate::model::Classifier;
+
+/// Parameters by module, trained and all.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ParameterCount {
+    pub module: &'static str,
+    pub trained: usize,
+    pub all: usize,
+}
+
+/// Counts parameters by module, as users speak of them.
+pub fn count_parameters(model: &Classifier) -> Vec<ParameterCount> {
+    let module = |name: &str| match name.split('.').next().unwrap_or(name) {
+        "head" => "head",
+        "prompt_generator" => "inner prompts",
+        "prompt_generator_shared" => "cross prompts",
+        "prompt_scale" | "prompt_shared_scale" => "prompt scales",
+        _ => "backbone",
+    };
+    let mut counts: Vec<ParameterCount> = vec![];
+    for (name, value, trained) in model.params.iter() {
+        let module = module(name);
+        let count = match counts.iter_mut().find(|c| c.module == module) {
+            Some(count) => count,
+            None => counts.push_mut(ParameterCount { module, trained: 0, all: 0 }),
+        };
+        count.all += value.numel();
+        count.trained += if trained { value.numel() } else { 0 };
+    }
+    counts
+}
+
+/// The report of a run (`report.json`). Times and speeds are of the process that finished it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    pub method: &'static str,
+    pub data: String,
+    pub classes: usize,
+    pub epochs: u32,
+    pub steps: u64,
+    /// From 1.
+    pub best_epoch: u32,
+    /// Split that chose the epoch: `val`, or `test` where that was asked for.
+    pub selected_on: &'static str,
+    pub selected_top1: f64,
+    /// The one test of the chosen epoch; absent without a test split, or when it chose.
+    pub test: Option<Evaluation>,
+    pub parameters: Vec<ParameterCount>,
+    pub trained_parameters: usize,
+    pub images_per_s: f64,
+    /// Share of the step time spent waiting for data.
+    pub wait_share: f64,
+    pub seconds: f64,
+    /// Most memory held by tensors at once, backbone file excluded.
+    pub peak_tensor_bytes: usize,
+    pub backbone_hash: String,
+    /// Images that could not be read, with the reason.
+    pub broken_images: Vec<String>,
+}
+
+impl Outcome {
+    pub(super) fn new(
+        config: &TrainConfig,
+        model: &Classifier,
+        trained: &Trained,
+        position: &Position,
+        feeds: &Feeds,
+        test: Option<Evaluation>,
+        throughput: Throughput,
+        began: Instant,
+        device: &Device,
+    ) -> Self {
+        let parameters = count_parameters(model);
+        let best = position.best.expect("a finished run has chosen an epoch");
+        let busy = throughput.busy.as_secs_f64().max(1e-9);
+        Outcome {
+            method: config.method.name(),
+            data: config.data.display().to_string(),
+            classes: trained.classes.len(),
+            epochs: config.epochs,
+            steps: position.step,
+            best_epoch: best.epoch,
+            selected_on: if config.select_on_test { "test" } else { "val" },
+            selected_top1: best.top1,
+            test,
+            trained_parameters: parameters.iter().map(|p| p.trained).sum(),
+            parameters,
+            images_per_s: throughput.images as f64 / busy,
+            wait_share: throughput.waited.as_secs_f64() / busy,
+            seconds: began.elapsed().as_secs_f64(),
+            peak_tensor_bytes: device.memory().0,
+            backbone_hash: trained.backbone_hash.clone(),
+            broken_images: feeds.broken(),
+        }
+    }
+
+    /// Top-1 that the run reports: of the test where there is one, else of the split that chose.
+    pub fn top1(&self) -> f64 {
+        self.test.as_ref().map_or(self.selected_top1, |test| test.top1)
+    }
+
+    pub(super) fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).expect("plain data") + "\n";
+        write_atomically(path, |file| std::io::Write::write_all(file, text.as_bytes()))
+    }
+}

@@ -1,0 +1,153 @@
+//! From a config to a model and its data.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use engine::Device;
+use memmap2::MmapMut;
+
+use super::config::BUILTIN;
+use super::{Method, TrainConfig, Trained};
+use crate::checkpoint::{Checkpoint, ClassRow, hash_tensors};
+use crate::data::{Dataset, Loader, LoaderOptions, Transform};
+use crate::model::{Classifier, LoadOptions, LoadedVim, Params, Parts, Variant, Vim, VimConfig, load};
+use crate::train::Feed;
+use crate::{Error, Result};
+
+/// The backbone inside the program: `benches/results` tells how it was made.
+static BACKBONE: &[u8] = include_bytes!("../assets/backbone.safetensors");
+
+/// What `--backbone` of the built-in one would be called.
+pub const BUILTIN_BACKBONE: &str = "built-in backbone";
+
+/// The built-in checkpoint.
+fn builtin_backbone() -> Result<Checkpoint> {
+    let path = Path::new(BUILTIN_BACKBONE);
+    let mut map = MmapMut::map_anon(BACKBONE.len()).map_err(|e| Error::io(path, "map memory", &e))?;
+    map.copy_from_slice(BACKBONE);
+    let map = map.make_read_only().map_err(|e| Error::io(path, "map memory", &e))?;
+    Checkpoint::from_map(Arc::new(map), path)
+}
+
+/// The frozen backbone of a config, or one with initial values when it names a size.
+pub fn backbone(config: &TrainConfig) -> Result<LoadedVim> {
+    if let Some(name) = &config.model {
+        return from_scratch(config, name);
+    }
+    let options = LoadOptions {
+        img_size: config.img_size,
+        stride: config.stride,
+        class_row: if config.variant == Variant::Official { ClassRow::First } else { ClassRow::Middle },
+        allow_mismatch: config.allow_mismatch,
+        seed: config.seed,
+    };
+    match &config.backbone {
+        Some(path) => load(&Checkpoint::open(path)?, options),
+        None => load(&builtin_backbone()?, options),
+    }
+}
+
+fn from_scratch(config: &TrainConfig, name: &str) -> Result<LoadedVim> {
+    let named = VimConfig::named(name)?;
+    let embed_dim = config.embed_dim.unwrap_or(named.embed_dim);
+    let patch_size = config.patch_size.unwrap_or(named.patch_size);
+    let stride = match (config.stride, config.patch_size) {
+        (Some(stride), _) => stride,
+        (None, Some(patch_size)) => patch_size,
+        (None, None) => named.stride,
+    };
+    let sized = VimConfig::sized(
+        config.img_size.unwrap_or(named.img_size),
+        patch_size,
+        embed_dim,
+        config.depth.unwrap_or(named.depth),
+    );
+    let mut params = Params::default();
+    let vim = Vim::init(VimConfig { stride, ..sized }, &mut params, config.seed)?;
+    let hash = hash_tensors(params.iter().map(|(name, value, _)| (name, value)));
+    Ok(LoadedVim { vim, params, hash, notes: vec!["backbone with initial values".into()] })
+}
+
+/// The data set of a config.
+pub fn dataset(config: &TrainConfig) -> Result<Dataset> {
+    match config.data.to_str().and_then(|name| name.strip_prefix(BUILTIN)) {
+        Some(task) => Dataset::builtin(task),
+        None => Dataset::open(&config.data, config.dataset, config.seed, config.val_fraction),
+    }
+}
+
+/// A model with its new parts, and what its trained file will say.
+pub fn classifier(
+    config: &TrainConfig,
+    device: &Device,
+    loaded: LoadedVim,
+    classes: &[String],
+) -> Result<(Classifier, Trained)> {
+    let trained = Trained::new(config, &loaded.vim.config, classes, &loaded.hash);
+    let parts = Parts {
+        svp: config.svp(),
+        head: config.head,
+        classes: classes.len(),
+        simam: config.simam,
+        full: config.method == Method::Full,
+    };
+    let model = Classifier::new(device, loaded.vim, loaded.params, parts, config.seed)?;
+    Ok((model, trained))
+}
+
+/// The splits of a run, ready to be fed.
+pub struct Feeds {
+    pub train: Feed,
+    pub val: Feed,
+    /// `None` without a test split, or when it is the split that selects.
+    pub test: Option<Feed>,
+}
+
+impl Feeds {
+    /// Images of any split that could not be read so far, with the reason.
+    pub fn broken(&self) -> Vec<String> {
+        [Some(&self.train), Some(&self.val), self.test.as_ref()]
+            .into_iter()
+            .flatten()
+            .flat_map(Feed::broken)
+            .collect()
+    }
+}
+
+/// Loaders of the splits; for the linear method, their features.
+pub fn feeds(config: &TrainConfig, model: &Classifier, data: &Dataset) -> Result<Feeds> {
+    let size = model.vim.config.img_size as u32;
+    let train_transform = match config.augmentation() {
+        Some(augment) => Transform::train(size, augment),
+        None => Transform::eval(size),
+    };
+    let (train, val) = (Arc::new(data.train.clone()), Arc::new(data.val.clone()));
+    let test = data.test.clone().map(Arc::new);
+    let (val, test) = match (config.select_on_test, test) {
+        (true, Some(test)) => (test, None),
+        (true, None) => {
+            return Err(Error::input("--select-on-test", "there is no test split", "leave the flag out"));
+        }
+        (false, test) => (val, test),
+    };
+    let shuffled = LoaderOptions::train(config.batch_size, config.workers, config.seed);
+    let in_order = LoaderOptions::eval(config.batch_size, config.workers);
+    if config.method != Method::Linear {
+        let eval = |samples| Feed::images(samples, Transform::eval(size), in_order);
+        return Ok(Feeds {
+            train: Feed::images(&train, train_transform, shuffled)?,
+            val: eval(&val)?,
+            test: test.as_ref().map(eval).transpose()?,
+        });
+    }
+    // Refuses a batch larger than the data, as training on images would.
+    Loader::new(train.clone(), train_transform, shuffled)?;
+    let features = |samples, options| {
+        Feed::features(model, &Loader::new(samples, Transform::eval(size), in_order)?, options)
+    };
+    Ok(Feeds {
+        train: features(train, shuffled)?,
+        val: features(val, in_order)?,
+        test: test.map(|samples| features(samples, in_order)).transpose()?,
+    })
+}

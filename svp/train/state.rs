@@ -1,0 +1,185 @@
+//! A run's state on disk: `best` with the trained tensors, `last` with what resuming needs beside them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use engine::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::{Method, Optimizer, TrainConfig};
+use crate::checkpoint::{Checkpoint, save_safetensors};
+use crate::model::{HeadKind, Params, SvpConfig};
+use crate::{Error, Result};
+
+/// What a trained file says about itself: enough to rebuild the model on its backbone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trained {
+    pub method: Method,
+    pub svp: Option<SvpConfig>,
+    pub head: HeadKind,
+    pub simam: bool,
+    pub img_size: usize,
+    pub stride: usize,
+    /// Which row the published loader's resize kept; see `checkpoint::ClassRow`.
+    pub class_row_first: bool,
+    pub classes: Vec<String>,
+    pub backbone_hash: String,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    pub step: u64,
+    /// Epoch under way, from 0, and the batches of it that are done.
+    pub epoch: u32,
+    pub batch: usize,
+    /// Sum of the losses of those batches, as bits: JSON must not round it.
+    pub loss_sum_bits: u64,
+    pub best: Option<Best>,
+}
+
+/// The epoch chosen so far.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// From 1.
+    pub epoch: u32,
+    /// Correct and all images of the split that selects.
+    pub top1: f64,
+}
+
+impl Position {
+    pub fn loss_sum(&self) -> f64 {
+        f64::from_bits(self.loss_sum_bits)
+    }
+
+    pub fn add_loss(&mut self, loss: f32) {
+        self.loss_sum_bits = (self.loss_sum() + f64::from(loss)).to_bits();
+    }
+}
+
+const MODEL: &str = "svp.model";
+const POSITION: &str = "svp.position";
+const DATA: &str = "svp.data";
+const FIRST: &str = "adamw.m.";
+const SECOND: &str = "adamw.v.";
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("plain data")
+}
+
+fn trained_tensors(params: &Params) -> Vec<(String, &Tensor)> {
+    params
+        .iter()
+        .filter(|(_, _, trained)| *trained)
+        .map(|(name, value, _)| (name.to_string(), value))
+        .collect()
+}
+
+/// Writes the trained tensors, whole or not at all.
+pub(super) fn save_best(path: &Path, params: &Params, trained: &Trained, position: &Position) -> Result<()> {
+    let mut metadata = BTreeMap::from([(MODEL.to_string(), json(trained))]);
+    metadata.insert(POSITION.into(), json(position));
+    save_safetensors(path, &trained_tensors(params), &metadata)
+}
+
+/// What `last` holds.
+pub(super) struct Saveable<'a> {
+    pub params: &'a Params,
+    pub optimizer: &'a Optimizer,
+    pub trained: &'a Trained,
+    pub position: &'a Position,
+    /// The data set's fingerprint.
+    pub data: &'a str,
+}
+
+/// Writes the trained tensors and the optimizer's, whole or not at all.
+pub(super) fn save_last(path: &Path, state: Saveable) -> Result<()> {
+    let mut tensors = trained_tensors(state.params);
+    for (name, m, v) in state.optimizer.state(state.params) {
+        tensors.push((format!("{FIRST}{name}"), m));
+        tensors.push((format!("{SECOND}{name}"), v));
+    }
+    let metadata = BTreeMap::from([
+        (MODEL.to_string(), json(state.trained)),
+        (POSITION.to_string(), json(state.position)),
+        (DATA.to_string(), state.data.to_string()),
+    ]);
+    save_safetensors(path, &tensors, &metadata)
+}
+
+/// A trained file, opened.
+pub struct TrainedFile {
+    file: Checkpoint,
+    pub trained: Trained,
+    pub position: Position,
+}
+
+impl TrainedFile {
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = Checkpoint::open(path)?;
+        let read = |key: &str| {
+            let hint = "give a file that svp-train wrote (best.safetensors of a run folder)";
+            file.metadata().get(key).ok_or_else(|| Error::path(path, format!("has no entry {key}"), hint))
+        };
+        let bad = |e: serde_json::Error| {
+            Error::path(path, format!("its description is damaged: {e}"), "train again")
+        };
+        let trained = serde_json::from_str(read(MODEL)?).map_err(bad)?;
+        let position = serde_json::from_str(read(POSITION)?).map_err(bad)?;
+        Ok(TrainedFile { file, trained, position })
+    }
+
+    /// Puts the trained tensors into `params`, whose trained parameters must be the same.
+    pub fn restore(&self, params: &mut Params) -> Result<()> {
+        for id in params.trained() {
+            let shape = params.get(id).shape().to_vec();
+            let value = self.tensor(params.name(id), &shape)?;
+            params.set(id, value);
+        }
+        Ok(())
+    }
+
+    /// Puts the optimizer's state back. `data` must be the fingerprint of the data the run began with.
+    pub fn restore_optimizer(
+        &self,
+        device: &Device,
+        params: &Params,
+        optimizer: &mut Optimizer,
+        data: &str,
+    ) -> Result<()> {
+        if self.file.metadata().get(DATA).is_none_or(|stored| stored != data) {
+            let what = "the data set is not the one the run began with";
+            return Err(Error::path(self.file.path(), what, "put the data back, or start a new run"));
+        }
+        optimizer.restore(params, self.position.step, |name, first, shape| {
+            let name = format!("{}{name}", if first { FIRST } else { SECOND });
+            Ok(self.tensor(&name, shape)?.to_owned_on(device))
+        })
+    }
+
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let tensor = self.file.tensor(name)?;
+        if tensor.shape() == shape {
+            return Ok(tensor);
+        }
+        let what = format!("{name} has shape {:?}, the model {shape:?}", tensor.shape());
+        Err(Error::path(self.file.path(), what, "the file belongs to another backbone or setting"))
+    }
+}
+
+impl Trained {
+    /// What this run will have trained.
+    pub fn new(config: &TrainConfig, vim: &crate::model::VimConfig, classes: &[String], hash: &str) -> Self {
+        Trained {
+            method: config.method,
+            svp: config.svp(),
+            head: config.head,
+            simam: config.simam,
+            img_size: vim.img_size,
+            stride: vim.stride,
+            class_row_first: config.variant == crate::model::Variant::Official,
+            classes: classes.to_vec(),
+            backbone_hash: hash.to_string(),
+        }
+    }
+}

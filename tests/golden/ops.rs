@@ -1,0 +1,163 @@
+//! Goldens of single ops.
+
+use autograd::{Function, Sinks, Tape, Var};
+use engine::{Device, Result, Tensor};
+use ptx::causal_conv1d::{Filter, causal_conv1d as conv};
+use ptx::prompt_add_norm::{Settings, prompt_add_norm};
+use ptx::selective_scan::{Direction, selective_scan as scan};
+use svp::checkpoint::{ClassRow, resize_pos_embed};
+
+use super::file::{Differences, Golden};
+
+const FORWARD: f64 = 1e-5;
+const GRADIENT: f64 = 1e-4;
+
+/// Hands given gradients to the outputs of an op.
+struct Upstream(Vec<Tensor>);
+
+impl Function for Upstream {
+    fn backward(&self, _: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
+        self.0.iter().enumerate().for_each(|(i, grad)| sinks.give(i, grad.clone()));
+        Ok(())
+    }
+}
+
+fn backward(tape: Tape, outputs: &[&Var], grads: Vec<Tensor>) -> autograd::Gradients {
+    let one = || Tensor::from_vec(vec![1.0], &[1]);
+    let end = tape.record("upstream", outputs, vec![one()], || Box::new(Upstream(grads))).unwrap().remove(0);
+    tape.backward(&end, one()).unwrap()
+}
+
+/// Reverses the tokens of `[b l c]`.
+fn flipped(t: &Tensor) -> Tensor {
+    let [b, l, c] = t.shape()[..] else { panic!() };
+    let from = t.as_slice();
+    let rows = (0..b * l).flat_map(|r| from[(r / l * l + l - 1 - r % l) * c..][..c].to_vec()).collect();
+    Tensor::from_vec(rows, t.shape())
+}
+
+fn map(t: &Tensor, f: impl Fn(f32) -> f32) -> Tensor {
+    Tensor::from_vec(t.as_slice().iter().map(|&v| f(v)).collect(), t.shape())
+}
+
+/// Columns side by side, `[b l a]` and `[b l c]`.
+fn columns(a: &Tensor, b: &Tensor) -> Tensor {
+    let (n, m) = (a.shape()[2], b.shape()[2]);
+    let rows = a.as_slice().chunks_exact(n).zip(b.as_slice().chunks_exact(m));
+    Tensor::from_vec(rows.flat_map(|(a, b)| [a, b].concat()).collect(), &[a.shape()[0], a.shape()[1], n + m])
+}
+
+/// Columns `first..first + n` of `[.. width]`.
+fn window(t: &Tensor, first: usize, n: usize) -> Vec<f32> {
+    let width = *t.shape().last().unwrap();
+    t.as_slice().chunks_exact(width).flat_map(|row| row[first..first + n].to_vec()).collect()
+}
+
+/// One direction at a time: the other one's input is zero, so the average is half the golden output.
+pub fn selective_scan(golden: &Golden) -> Vec<String> {
+    let mut found = Differences::default();
+    for dir in 0..2 {
+        let turn = |t: Tensor| if dir == 0 { t } else { flipped(&t) };
+        let get = |name: &str| turn(golden.channels_last(name));
+        let tape = Tape::new(&Device::cpu_checked());
+        let (u, delta, z) = (get("u"), get("delta"), get("z"));
+        let (e, n) = (u.shape()[2], golden.get("A").shape()[1]);
+        let leaf = |t: Tensor| tape.leaf(t);
+        let xz = leaf(columns(&map(&z, |_| 0.0), &z));
+        let x_dbl = leaf(columns(&get("B"), &get("C")));
+        let (used, unused) = (leaf(u.clone()), leaf(map(&u, |_| 0.0)));
+        let delta = leaf(delta);
+        let a_log = leaf(map(golden.get("A"), |a| (-a).ln()));
+        let (d, bias) = (leaf(golden.get("D").clone()), leaf(golden.get("delta_bias").clone()));
+        let other: Vec<Var> =
+            [&delta, &x_dbl, &a_log, &d, &bias].map(|v| Var::constant(v.value().clone())).into();
+        let active =
+            Direction { u: &used, delta: &delta, x_dbl: &x_dbl, a_log: &a_log, d: &d, delta_bias: &bias };
+        let idle = Direction {
+            u: &unused,
+            delta: &other[0],
+            x_dbl: &other[1],
+            a_log: &other[2],
+            d: &other[3],
+            delta_bias: &other[4],
+        };
+        let directions = if dir == 0 { [active, idle] } else { [idle, active] };
+        let out = scan(&tape, &xz, directions, None).unwrap();
+        let mut check = |name: &str, got: &[f32], want: &Tensor, tolerance| {
+            found.compare(&format!("direction {dir} {name}"), got, want.as_slice(), tolerance);
+        };
+        check("out", map(out.value(), |v| 2.0 * v).as_slice(), &get("out"), FORWARD);
+        let mut grads = backward(tape, &[&out], vec![map(&get("grad_out"), |g| 2.0 * g)]);
+        let mut grad = |v: &Var| grads.take(v).unwrap();
+        check("du", grad(&used).as_slice(), &get("grad.u"), GRADIENT);
+        check("ddelta", grad(&delta).as_slice(), &get("grad.delta"), GRADIENT);
+        check("dz", &window(&grad(&xz), e, e), &get("grad.z"), GRADIENT);
+        let dx_dbl = grad(&x_dbl);
+        check("dB", &window(&dx_dbl, 0, n), &get("grad.B"), GRADIENT);
+        check("dC", &window(&dx_dbl, n, n), &get("grad.C"), GRADIENT);
+        let da_log = grad(&a_log);
+        let da: Vec<f32> =
+            da_log.as_slice().iter().zip(golden.get("A").as_slice()).map(|(g, a)| g / a).collect();
+        check("dA", &da, golden.get("grad.A"), GRADIENT);
+        check("dD", grad(&d).as_slice(), golden.get("grad.D"), GRADIENT);
+        check("ddelta_bias", grad(&bias).as_slice(), golden.get("grad.delta_bias"), GRADIENT);
+    }
+    found.0
+}
+
+pub fn causal_conv1d(golden: &Golden) -> Vec<String> {
+    let mut found = Differences::default();
+    for dir in 0..2 {
+        let turn = |t: Tensor| if dir == 0 { t } else { flipped(&t) };
+        let get = |name: &str| turn(golden.channels_last(name));
+        let tape = Tape::new(&Device::cpu_checked());
+        let x = get("x");
+        let (e, k) = (x.shape()[2], golden.get("weight").shape()[1]);
+        let xz = tape.leaf(columns(&x, &map(&x, |_| 0.5)));
+        let weight = tape.leaf(golden.get("weight").clone().reshape(&[e, 1, k]));
+        let bias = tape.leaf(golden.get("bias").clone());
+        let idle = [&weight, &bias].map(|v| Var::constant(v.value().clone()));
+        let (active, idle) =
+            (Filter { weight: &weight, bias: &bias }, Filter { weight: &idle[0], bias: &idle[1] });
+        let out = conv(&tape, &xz, if dir == 0 { [active, idle] } else { [idle, active] }).unwrap();
+        found.compare("out", out[dir].value().as_slice(), get("out").as_slice(), FORWARD);
+        let mut grads = backward(tape, &[&out[dir]], vec![get("grad_out")]);
+        let dxz = grads.take(&xz).unwrap();
+        found.compare("dx", &window(&dxz, 0, e), get("grad.x").as_slice(), GRADIENT);
+        let (dw, db) = (grads.take(&weight).unwrap(), grads.take(&bias).unwrap());
+        found.compare("dweight", dw.as_slice(), golden.get("grad.weight").as_slice(), GRADIENT);
+        found.compare("dbias", db.as_slice(), golden.get("grad.bias").as_slice(), GRADIENT);
+    }
+    found.0
+}
+
+pub fn add_rms_norm(golden: &Golden) -> Vec<String> {
+    let mut found = Differences::default();
+    let tape = Tape::new(&Device::cpu_checked());
+    let tokens = |name: &str| {
+        let t = golden.get(name).clone();
+        let [l, d] = t.shape()[..] else { panic!() };
+        t.reshape(&[1, l, d])
+    };
+    let (x, residual) = (tape.leaf(tokens("x")), tape.leaf(tokens("residual")));
+    let weight = tape.leaf(golden.get("weight").clone());
+    let [sum, out] = prompt_add_norm(&tape, &x, Some(&residual), &[], &weight, Settings::default()).unwrap();
+    found.compare("residual_out", sum.value().as_slice(), golden.get("residual_out").as_slice(), FORWARD);
+    found.compare("out", out.value().as_slice(), golden.get("out").as_slice(), FORWARD);
+    let mut grads = backward(tape, &[&sum, &out], vec![tokens("grad_residual_out"), tokens("grad_out")]);
+    for (name, var) in [("x", &x), ("residual", &residual), ("weight", &weight)] {
+        let got = grads.take(var).unwrap();
+        found.compare(name, got.as_slice(), golden.get(&format!("grad.{name}")).as_slice(), GRADIENT);
+    }
+    found.0
+}
+
+pub fn pos_embed_interpolation(golden: &Golden) -> Vec<String> {
+    let mut found = Differences::default();
+    for side in [24, 8] {
+        let name = format!("pos_embed_to_{side}x{side}");
+        let got = resize_pos_embed(golden.get("pos_embed"), (side, side), ClassRow::First).unwrap();
+        found.compare(&name, got.as_slice(), golden.get(&name).as_slice(), FORWARD);
+    }
+    found.0
+}
