@@ -54,6 +54,19 @@ pub fn level() -> Level {
     Level::Portable
 }
 
+/// Asks for the cache line of element `at`, which is about to be read or written; beyond the end it does nothing.
+#[inline(always)]
+pub fn prefetch(from: &[f32], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if at < from.len() {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: inside the slice; a prefetch changes no state that a program can see.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().add(at).cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (from, at);
+}
+
 /// Coefficients of 2^f on [-0.5, 0.5]: Chebyshev fit of degree 5 with the constant held at 1, so that
 /// 2^0 = 1 exactly; relative error 2.0e-7 before rounding.
 #[allow(clippy::excessive_precision)]
@@ -88,6 +101,10 @@ pub trait Simd: Copy {
     fn where_gt(self, x: Self::V, y: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// x = n + f with n whole and f in [-0.5, 0.5]: returns (f, n).
     fn split(self, x: Self::V) -> (Self::V, Self::V);
+    /// As `split` of a b, without rounding the product first where the machine can.
+    fn split_product(self, a: Self::V, b: Self::V) -> (Self::V, Self::V) {
+        self.split(self.mul(a, b))
+    }
     /// a 2^n for whole n.
     fn scale(self, a: Self::V, n: Self::V) -> Self::V;
     /// The sum over the lanes, in a fixed order.
@@ -139,6 +156,17 @@ pub trait Simd: Copy {
     #[inline(always)]
     fn exp2(self, x: Self::V) -> Self::V {
         let (f, n) = self.split(x);
+        let mut p = self.splat(EXP2[5]);
+        for c in [EXP2[4], EXP2[3], EXP2[2], EXP2[1], EXP2[0]] {
+            p = self.fma(p, f, self.splat(c));
+        }
+        self.scale(p, n)
+    }
+
+    /// 2^(a b): the product enters unrounded.
+    #[inline(always)]
+    fn exp2_product(self, a: Self::V, b: Self::V) -> Self::V {
+        let (f, n) = self.split_product(a, b);
         let mut p = self.splat(EXP2[5]);
         for c in [EXP2[4], EXP2[3], EXP2[2], EXP2[1], EXP2[0]] {
             p = self.fma(p, f, self.splat(c));

@@ -167,6 +167,14 @@ mod x86 {
             }
         }
         #[inline(always)]
+        fn split_product(self, a: __m512, b: __m512) -> (__m512, __m512) {
+            // Adding 1.5 * 2^23 rounds to a whole number; `scale` takes any n, so nothing is clamped.
+            let magic = self.splat(12_582_912.0);
+            let n = self.sub(self.fma(a, b, magic), magic);
+            // SAFETY: the token proves AVX-512F.
+            (unsafe { _mm512_fmsub_ps(a, b, n) }, n)
+        }
+        #[inline(always)]
         fn sum(self, a: __m512) -> f32 {
             // SAFETY: the token proves AVX-512F; its reduction tree is fixed.
             unsafe { _mm512_reduce_add_ps(a) }

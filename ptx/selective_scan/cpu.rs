@@ -4,15 +4,37 @@
 //! with the states of a block in registers. Bound: 16 exponentials per token and channel at about 5 cycles a
 //! vector; memory traffic is a tenth of that.
 
-use engine::simd::Simd;
+use engine::simd::{Simd, prefetch};
 use engine::simd_fn;
 use rayon::prelude::*;
 
 use super::{CHUNK, Dims, Inputs, MAX_STATE};
 use crate::rows::Shared;
 
+/// Tokens between asking for an input and using it: a token takes about 100 cycles, memory several hundred.
+pub(super) const AHEAD: usize = 6;
+
 /// Channels per task.
 const GROUP: usize = 128;
+
+/// Runs a body for every state. With 16, as in the published models, it is written out sixteen times: with the
+/// index known the states stay in registers, and the compiler would leave a loop of this length rolled.
+macro_rules! each_state {
+    ($count:ident = $n:expr, $k:ident => $body:block) => {
+        if $count == 16 {
+            each_state!(@ $k $body 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+        } else {
+            for $k in 0..$n $body
+        }
+    };
+    (@ $k:ident $body:block $($i:literal)*) => {{
+        $({
+            let $k: usize = $i;
+            $body
+        })*
+    }};
+}
+pub(super) use each_state;
 
 /// Parameters as the loops want them: `A log2(e)`, transposed to `[n e]`, for both directions.
 pub(super) fn decay_rates(dims: Dims, a_log: [&[f32]; 2]) -> [Vec<f32>; 2] {
@@ -124,12 +146,26 @@ impl Block<'_> {
         Token { delta: s.softplus(raw), raw, u }
     }
 
-    /// B and C of a token.
+    /// Asks for the inputs of step `i`. Tokens lie a row apart, too far for the machine to guess.
     #[inline(always)]
-    pub fn bc(&self, t: usize) -> (&[f32], &[f32]) {
-        let (n, width) = (self.dims.n, self.dims.r + 2 * self.dims.n);
+    pub fn ahead(&self, i: usize) {
+        if i < self.dims.l {
+            let row = self.b * self.dims.l + token(self.dir, i, self.dims.l);
+            let at = row * self.dims.e + self.channel;
+            prefetch(self.inputs.u[self.dir], at);
+            prefetch(self.inputs.delta[self.dir], at);
+            prefetch(self.inputs.xz, at + (row + 1) * self.dims.e);
+        }
+    }
+
+    /// B and C of a token; `N` tells the compiler their length where it is known.
+    #[inline(always)]
+    pub fn bc<const N: usize>(&self, t: usize) -> (&[f32], &[f32]) {
+        let n = if N == 0 { self.dims.n } else { N };
+        let width = self.dims.r + 2 * self.dims.n;
         let at = (self.b * self.dims.l + t) * width + self.dims.r;
-        self.inputs.x_dbl[self.dir][at..at + 2 * n].split_at(n)
+        let row = &self.inputs.x_dbl[self.dir][at..at + 2 * n];
+        (&row[..n], &row[n..2 * n])
     }
 
     /// The place of state 0 of this block before a chunk in `states`.
@@ -160,16 +196,17 @@ impl Block<'_> {
                     self.store::<S, FULL>(s, states, self.state_at(i / CHUNK) + n * e, *state);
                 }
             }
+            self.ahead(i + AHEAD);
             let t = token(self.dir, i, l);
             let Token { delta, u, .. } = self.token::<S, FULL>(s, t, bias);
-            let (bt, ct) = self.bc(t);
+            let (bt, ct) = self.bc::<N>(t);
             let du = s.mul(delta, u);
             let mut y = s.mul(skip, u);
-            for n in 0..n {
-                let decay = s.exp2(s.mul(delta, a[n]));
-                state[n] = s.fma(decay, state[n], s.mul(du, s.splat(bt[n])));
-                y = s.fma(state[n], s.splat(ct[n]), y);
-            }
+            each_state!(N = n, k => {
+                let decay = s.exp2_product(delta, a[k]);
+                state[k] = s.fma(decay, state[k], s.mul(du, s.splat(bt[k])));
+                y = s.fma(state[k], s.splat(ct[k]), y);
+            });
             self.finish::<S, FULL>(s, t, y, out);
         }
     }

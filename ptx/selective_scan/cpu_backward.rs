@@ -9,7 +9,7 @@ use engine::simd::Simd;
 use engine::simd_fn;
 use rayon::prelude::*;
 
-use super::cpu::{Block, Token, decay_rates, token};
+use super::cpu::{Block, Token, decay_rates, each_state, token};
 use super::{CHUNK, Dims, Inputs};
 use crate::rows::Shared;
 
@@ -101,7 +101,7 @@ struct Group<'a> {
 
 /// Cache-resident working memory of a task, in vectors.
 struct Work<V> {
-    /// Per token of the chunk and state: the state before the token, and its decay.
+    /// Per token of the chunk and state: the state before the token (and after the last), and its decay.
     before: Vec<V>,
     decay: Vec<V>,
     /// Per token and state: dB and dC, summed over blocks.
@@ -122,7 +122,7 @@ simd_fn! {
         // Vectors kept in Vecs of the vector type: aligned to the vector's size.
         let zeros = |len: usize| vec![s.splat(0.0); len];
         let mut work = Work {
-            before: zeros(CHUNK * n),
+            before: zeros((CHUNK + 1) * n),
             decay: zeros(CHUNK * n),
             db: zeros(CHUNK * n),
             dc: zeros(CHUNK * n),
@@ -243,7 +243,7 @@ impl Step<'_> {
         for i in 0..count {
             let t = token(dir, self.steps.start + i, dims.l);
             let token = self.at.token::<S, FULL>(s, t, bias);
-            let y = self.recompute::<S, FULL>(s, n, i, &token, t, i + 1 < count, work);
+            let y = self.recompute::<S, N, FULL>(s, n, i, &token, t, work);
             dys[i] = self.gate::<S, FULL>(s, t, s.fma(skip, token.u, y));
             tokens[i] = Some(token);
         }
@@ -257,31 +257,28 @@ impl Step<'_> {
         dd
     }
 
-    /// Keeps the state before token `i` and its decay; returns y without the skip.
+    /// Keeps the state after token `i` and its decay; returns y without the skip.
     #[inline(always)]
-    fn recompute<S: Simd, const FULL: bool>(
+    fn recompute<S: Simd, const N: usize, const FULL: bool>(
         &self,
         s: S,
         n: usize,
         i: usize,
         token: &Token<S::V>,
         t: usize,
-        more: bool,
         work: &mut Work<S::V>,
     ) -> S::V {
-        let (bt, ct) = self.at.bc(t);
+        let (bt, ct) = self.at.bc::<N>(t);
         let du = s.mul(token.delta, token.u);
+        let (before, after) = work.before[i * n..(i + 2) * n].split_at_mut(n);
+        let decays = &mut work.decay[i * n..(i + 1) * n];
         let mut y = s.splat(0.0);
-        for k in 0..n {
+        each_state!(N = n, k => {
             let a = self.at.load::<S, FULL>(s, self.at.a2, k * self.at.dims.e + self.at.channel);
-            let decay = s.exp2(s.mul(token.delta, a));
-            let after = s.fma(decay, work.before[i * n + k], s.mul(du, s.splat(bt[k])));
-            work.decay[i * n + k] = decay;
-            if more {
-                work.before[(i + 1) * n + k] = after;
-            }
-            y = s.fma(after, s.splat(ct[k]), y);
-        }
+            decays[k] = s.exp2_product(token.delta, a);
+            after[k] = s.fma(decays[k], before[k], s.mul(du, s.splat(bt[k])));
+            y = s.fma(after[k], s.splat(ct[k]), y);
+        });
         y
     }
 
@@ -319,29 +316,30 @@ impl Step<'_> {
         t: usize,
         work: &mut Work<S::V>,
     ) {
-        let (bt, ct) = self.at.bc(t);
+        let (bt, ct) = self.at.bc::<N>(t);
         let Token { delta, raw, u } = *token;
         let du = s.mul(delta, u);
         let zero = s.splat(0.0);
         let (mut through_b, mut through_a) = (zero, zero);
         let carry = &mut work.carry[self.block * n..(self.block + 1) * n];
-        for k in 0..n {
-            let (before, decay) = (work.before[i * n + k], work.decay[i * n + k]);
+        let (before, after) = work.before[i * n..(i + 2) * n].split_at(n);
+        let decay = &work.decay[i * n..(i + 1) * n];
+        let (db, dc) = (&mut work.db[i * n..(i + 1) * n], &mut work.dc[i * n..(i + 1) * n]);
+        let trained = N == 0 && !work.da.is_empty();
+        let da = if trained { &mut work.da[self.block * n..(self.block + 1) * n] } else { &mut [] };
+        each_state!(N = n, k => {
             let a = self.at.load::<S, FULL>(s, self.at.a2, k * self.at.dims.e + self.at.channel);
-            let b = s.splat(bt[k]);
             let grad = s.fma(dy, s.splat(ct[k]), carry[k]);
-            let after = s.fma(decay, before, s.mul(du, b));
-            work.dc[i * n + k] = s.fma(dy, after, work.dc[i * n + k]);
-            work.db[i * n + k] = s.fma(grad, du, work.db[i * n + k]);
-            through_b = s.fma(grad, b, through_b);
-            carry[k] = s.mul(grad, decay);
-            let decayed = s.mul(carry[k], before);
+            dc[k] = s.fma(dy, after[k], dc[k]);
+            db[k] = s.fma(grad, du, db[k]);
+            through_b = s.fma(grad, s.splat(bt[k]), through_b);
+            carry[k] = s.mul(grad, decay[k]);
+            let decayed = s.mul(carry[k], before[k]);
             through_a = s.fma(decayed, a, through_a);
-            if N == 0 && !work.da.is_empty() {
-                let at = self.block * n + k;
-                work.da[at] = s.fma(decayed, delta, work.da[at]);
+            if trained {
+                da[k] = s.fma(decayed, delta, da[k]);
             }
-        }
+        });
         // The rates carry log2(e); the derivative does not.
         let ddelta = s.fma(through_a, s.splat(std::f32::consts::LN_2), s.mul(u, through_b));
         let at = (self.at.b * self.at.dims.l + t) * self.at.dims.e + self.at.channel;

@@ -36,7 +36,10 @@ pub fn count_parameters(model: &Classifier) -> Vec<ParameterCount> {
         let module = module(name);
         let count = match counts.iter_mut().find(|c| c.module == module) {
             Some(count) => count,
-            None => counts.push_mut(ParameterCount { module, trained: 0, all: 0 }),
+            None => {
+                counts.push(ParameterCount { module, trained: 0, all: 0 });
+                counts.last_mut().expect("just pushed")
+            }
         };
         count.all += value.numel();
         count.trained += if trained { value.numel() } else { 0 };
