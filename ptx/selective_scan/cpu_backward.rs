@@ -327,7 +327,7 @@ impl Step<'_> {
         let (db, dc) = (&mut work.db[i * n..(i + 1) * n], &mut work.dc[i * n..(i + 1) * n]);
         let trained = N == 0 && !work.da.is_empty();
         let da = if trained { &mut work.da[self.block * n..(self.block + 1) * n] } else { &mut [] };
-        each_state!(N = n, k => {
+        for k in 0..n {
             let a = self.at.load::<S, FULL>(s, self.at.a2, k * self.at.dims.e + self.at.channel);
             let grad = s.fma(dy, s.splat(ct[k]), carry[k]);
             dc[k] = s.fma(dy, after[k], dc[k]);
@@ -339,7 +339,7 @@ impl Step<'_> {
             if trained {
                 da[k] = s.fma(decayed, delta, da[k]);
             }
-        });
+        }
         // The rates carry log2(e); the derivative does not.
         let ddelta = s.fma(through_a, s.splat(std::f32::consts::LN_2), s.mul(u, through_b));
         let at = (self.at.b * self.at.dims.l + t) * self.at.dims.e + self.at.channel;
