@@ -205,6 +205,12 @@ pub trait Simd: Copy {
     /// log(1 + e^x) = max(x, 0) + log1p(e^-|x|); x itself above 20.
     #[inline(always)]
     fn softplus(self, x: Self::V) -> Self::V {
+        self.softplus_and_grad(x).0
+    }
+
+    /// (softplus(x), softplus'(x)), with softplus' = sigmoid(x), 1 above 20; one exponential for both.
+    #[inline(always)]
+    fn softplus_and_grad(self, x: Self::V) -> (Self::V, Self::V) {
         let zero = self.splat(0.0);
         let negative = self.min(x, self.sub(zero, x));
         let e = self.exp(negative);
@@ -216,13 +222,10 @@ pub trait Simd: Copy {
             p = self.fma(p, q, self.splat(c));
         }
         let y = self.fma(p, s, self.max(x, zero));
-        self.where_gt(x, self.splat(SOFTPLUS_LINEAR), x, y)
-    }
-
-    /// The derivative of softplus: sigmoid(x), 1 above 20.
-    #[inline(always)]
-    fn softplus_grad(self, x: Self::V) -> Self::V {
-        self.where_gt(x, self.splat(SOFTPLUS_LINEAR), self.splat(1.0), self.sigmoid(x))
+        let (one, linear) = (self.splat(1.0), self.splat(SOFTPLUS_LINEAR));
+        let falling = self.recip(self.add(one, e));
+        let slope = self.where_gt(x, zero, falling, self.mul(e, falling));
+        (self.where_gt(x, linear, x, y), self.where_gt(x, linear, one, slope))
     }
 }
 
@@ -275,7 +278,7 @@ mod tests {
                     2 => s.silu(v),
                     3 => s.silu_and_grad(v).1,
                     4 => s.softplus(v),
-                    5 => s.softplus_grad(v),
+                    5 => s.softplus_and_grad(v).1,
                     6 => s.recip(v),
                     _ => s.exp(v),
                 };

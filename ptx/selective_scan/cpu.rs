@@ -34,16 +34,24 @@ pub(super) fn token(dir: usize, i: usize, l: usize) -> usize {
     if dir == 0 { i } else { l - 1 - i }
 }
 
-/// Writes `out`, and the state before every chunk into `states [2 b chunks n e]` when given.
-pub(super) fn forward(dims: Dims, inputs: &Inputs, out: &mut [f32], states: Option<&mut [f32]>) {
+/// What the backward pass starts from.
+pub(super) struct Kept<T> {
+    /// `[2 b chunks n e]`: the state before every chunk.
+    pub states: T,
+    /// `[b l e]`: y of both directions, summed, before average and gate.
+    pub y: T,
+}
+
+/// Writes `out`, and what is kept when asked.
+pub(super) fn forward(dims: Dims, inputs: &Inputs, out: &mut [f32], keep: Option<Kept<&mut [f32]>>) {
     let a2 = decay_rates(dims, inputs.a_log);
     let out = Shared::new(out);
-    let states = states.map(Shared::new);
+    let keep = keep.map(|keep| Kept { states: Shared::new(keep.states), y: Shared::new(keep.y) });
     let groups = dims.e.div_ceil(GROUP);
     (0..dims.b * groups).into_par_iter().for_each(|task| {
         let (b, first) = (task / groups, task % groups * GROUP);
         let end = (first + GROUP).min(dims.e);
-        forward_group(dims, inputs, &a2, b, first, end, &out, states.as_ref());
+        forward_group(dims, inputs, &a2, b, first, end, &out, keep.as_ref());
     });
 }
 
@@ -57,15 +65,15 @@ simd_fn! {
         first: usize,
         end: usize,
         out: &Shared,
-        states: Option<&Shared>,
+        keep: Option<&Kept<Shared>>,
     ) {
         for channel in (first..end).step_by(S::LANES) {
             for dir in 0..2 {
                 let block = Block { dims, inputs, a2: &a2[dir], b, channel, dir };
                 if end - channel >= S::LANES {
-                    block.forward::<S, true>(s, out, states);
+                    block.forward::<S, true>(s, out, keep);
                 } else {
-                    block.forward::<S, false>(s, out, states);
+                    block.forward::<S, false>(s, out, keep);
                 }
             }
         }
@@ -89,10 +97,10 @@ pub(super) struct Chunk<V> {
     pub tokens: [usize; CHUNK],
     /// Steps that exist.
     pub count: usize,
-    /// delta + bias
-    pub raw: [V; CHUNK],
     /// softplus(delta + bias)
     pub delta: [V; CHUNK],
+    /// Its derivative; the compiler leaves it out where it is not used.
+    pub slope: [V; CHUNK],
     pub u: [V; CHUNK],
     /// delta u
     pub du: [V; CHUNK],
@@ -128,16 +136,16 @@ impl Block<'_> {
         let zero = [s.splat(0.0); CHUNK];
         let count = (l - first).min(CHUNK);
         let tokens = std::array::from_fn(|i| token(self.dir, first + i.min(count - 1), l));
-        let mut of = Chunk { tokens, count, raw: zero, delta: zero, u: zero, du: zero };
+        let mut of = Chunk { tokens, count, delta: zero, slope: zero, u: zero, du: zero };
         for i in 0..count {
             self.ahead(first + i + CHUNK);
             let at = (self.b * l + of.tokens[i]) * self.dims.e + self.channel;
-            of.raw[i] = s.add(self.load::<S, FULL>(s, self.inputs.delta[self.dir], at), bias);
+            let raw = s.add(self.load::<S, FULL>(s, self.inputs.delta[self.dir], at), bias);
             of.u[i] = self.load::<S, FULL>(s, self.inputs.u[self.dir], at);
             if let Some(prompt) = self.inputs.prompt {
                 of.u[i] = s.add(of.u[i], self.load::<S, FULL>(s, prompt, at));
             }
-            of.delta[i] = s.softplus(of.raw[i]);
+            (of.delta[i], of.slope[i]) = s.softplus_and_grad(raw);
             of.du[i] = s.mul(of.delta[i], of.u[i]);
         }
         of
@@ -172,13 +180,13 @@ impl Block<'_> {
     }
 
     #[inline(always)]
-    fn forward<S: Simd, const FULL: bool>(&self, s: S, out: &Shared, states: Option<&Shared>) {
+    fn forward<S: Simd, const FULL: bool>(&self, s: S, out: &Shared, keep: Option<&Kept<Shared>>) {
         let Dims { e, n, .. } = self.dims;
         let bias = self.load::<S, FULL>(s, self.inputs.delta_bias[self.dir], self.channel);
         let skip = self.load::<S, FULL>(s, self.inputs.d[self.dir], self.channel);
         let mut state = [s.splat(0.0); MAX_STATE];
         for number in 0..self.dims.chunks() {
-            if let Some(states) = states {
+            if let Some(Kept { states, .. }) = keep {
                 for (k, state) in state.iter().enumerate().take(n) {
                     self.store::<S, FULL>(s, states, self.state_at(number) + k * e, *state);
                 }
@@ -197,25 +205,33 @@ impl Block<'_> {
                 state[k] = now;
             }
             for i in 0..chunk.count {
-                self.finish::<S, FULL>(s, chunk.tokens[i], y[i], out);
+                self.finish::<S, FULL>(s, chunk.tokens[i], y[i], out, keep);
             }
         }
     }
 
     /// The first direction leaves y in `out`; the second adds its own, halves and gates.
     #[inline(always)]
-    fn finish<S: Simd, const FULL: bool>(&self, s: S, t: usize, y: S::V, out: &Shared) {
+    fn finish<S: Simd, const FULL: bool>(
+        &self,
+        s: S,
+        t: usize,
+        mut y: S::V,
+        out: &Shared,
+        keep: Option<&Kept<Shared>>,
+    ) {
         let row = self.b * self.dims.l + t;
         let at = row * self.dims.e + self.channel;
-        let y = if self.dir == 0 {
-            y
-        } else {
+        if self.dir == 1 {
             // SAFETY: written by this task in the first direction.
             let before = unsafe { out.slice(at, (self.dims.e - self.channel).min(S::LANES)) };
-            let z =
-                self.load::<S, FULL>(s, self.inputs.xz, row * 2 * self.dims.e + self.dims.e + self.channel);
-            s.mul(s.mul(s.add(s.read(before, 0), y), s.splat(0.5)), s.silu(z))
-        };
+            y = s.add(s.read(before, 0), y);
+            if let Some(Kept { y: kept, .. }) = keep {
+                self.store::<S, FULL>(s, kept, at, y);
+            }
+            let z = self.load::<S, FULL>(s, self.inputs.xz, at + (row + 1) * self.dims.e);
+            y = s.mul(s.mul(y, s.splat(0.5)), s.silu(z));
+        }
         self.store::<S, FULL>(s, out, at, y);
     }
 }

@@ -9,7 +9,7 @@ use engine::simd::Simd;
 use engine::simd_fn;
 use rayon::prelude::*;
 
-use super::cpu::{Block, Chunk, decay_rates, token};
+use super::cpu::{Block, Chunk, Kept, decay_rates, token};
 use super::{CHUNK, Dims, Inputs};
 use crate::rows::Shared;
 
@@ -40,7 +40,7 @@ struct Out<'a> {
     dd: Option<Shared<'a>>,
 }
 
-pub(super) fn backward(dims: Dims, inputs: &Inputs, states: &[f32], dout: &[f32], grads: Grads) {
+pub(super) fn backward(dims: Dims, inputs: &Inputs, kept: Kept<&[f32]>, dout: &[f32], grads: Grads) {
     let Dims { b, l, e, n, .. } = dims;
     let a2 = decay_rates(dims, inputs.a_log);
     let groups = e.div_ceil(GROUP);
@@ -54,8 +54,16 @@ pub(super) fn backward(dims: Dims, inputs: &Inputs, states: &[f32], dout: &[f32]
         dd: grads.dd.map(Shared::new),
     };
     (0..b * groups).into_par_iter().for_each(|task| {
-        let group =
-            Group { dims, inputs, a2: &a2, states, dout, b: task / groups, group: task % groups, groups };
+        let group = Group {
+            dims,
+            inputs,
+            a2: &a2,
+            kept: &kept,
+            dout,
+            b: task / groups,
+            group: task % groups,
+            groups,
+        };
         run_group(&group, &out);
     });
     for (dir, dx_dbl) in grads.dx_dbl.into_iter().enumerate() {
@@ -92,7 +100,7 @@ struct Group<'a> {
     dims: Dims,
     inputs: &'a Inputs<'a>,
     a2: &'a [Vec<f32>; 2],
-    states: &'a [f32],
+    kept: &'a Kept<&'a [f32]>,
     dout: &'a [f32],
     b: usize,
     group: usize,
@@ -221,8 +229,6 @@ struct Step<'a> {
 
 /// The sums over states that a chunk's gradients are made of.
 struct Sums<V> {
-    /// y without the skip.
-    y: [V; CHUNK],
     /// sum_n G B
     through_b: [V; CHUNK],
     /// sum_n G decay before A, A with its log2(e)
@@ -239,17 +245,11 @@ impl Step<'_> {
         let chunk = self.at.chunk::<S, FULL>(s, self.chunk, bias);
         let zero = [s.splat(0.0); CHUNK];
 
-        // dy from dout through average and gate; what dz is y times of.
-        let (mut dy, mut slope) = (zero, zero);
+        let mut dy = zero;
         for i in 0..chunk.count {
-            let row = self.at.b * dims.l + chunk.tokens[i];
-            let z = self.at.load::<S, FULL>(s, self.at.inputs.xz, (2 * row + 1) * dims.e + self.at.channel);
-            let dout = self.at.load::<S, FULL>(s, self.group.dout, row * dims.e + self.at.channel);
-            let half = s.mul(dout, s.splat(0.5));
-            let (gate, gate_slope) = s.silu_and_grad(z);
-            (dy[i], slope[i]) = (s.mul(half, gate), s.mul(half, gate_slope));
+            dy[i] = self.gate::<S, FULL>(s, self.at.b * dims.l + chunk.tokens[i]);
         }
-        let mut sums = Sums { y: zero, through_b: zero, through_a: zero };
+        let mut sums = Sums { through_b: zero, through_a: zero };
         for k in 0..dims.n {
             self.state::<S, TRAINED, FULL>(s, k, &chunk, &dy, &mut sums, work);
         }
@@ -258,11 +258,10 @@ impl Step<'_> {
             let at = row * dims.e + self.at.channel;
             // The rates carry log2(e); the derivative does not.
             let through_a = s.mul(sums.through_a[i], s.splat(std::f32::consts::LN_2));
-            let ddelta = s.mul(s.fma(u, sums.through_b[i], through_a), s.softplus_grad(chunk.raw[i]));
+            let ddelta = s.mul(s.fma(u, sums.through_b[i], through_a), chunk.slope[i]);
             let du = s.fma(chunk.delta[i], sums.through_b[i], s.mul(skip, dy[i]));
             self.at.store::<S, FULL>(s, &self.out.ddelta[dir], at, ddelta);
             self.at.store::<S, FULL>(s, &self.out.du[dir], at, du);
-            self.add_dz::<S, FULL>(s, row, s.mul(slope[i], s.fma(skip, u, sums.y[i])));
             work.dd[self.block] = s.fma(dy[i], u, work.dd[self.block]);
         }
     }
@@ -282,14 +281,13 @@ impl Step<'_> {
         let bc = self.at.bc(chunk);
         let a = self.at.load::<S, FULL>(s, self.at.a2, k * e + self.at.channel);
         let kept = self.at.state_at(self.chunk) + k * e;
-        let first = self.at.load::<S, FULL>(s, self.group.states, kept);
+        let first = self.at.load::<S, FULL>(s, self.group.kept.states, kept);
         let (mut decay, mut after) = ([first; CHUNK], [first; CHUNK]);
         let mut now = first;
         for i in 0..CHUNK {
             decay[i] = s.exp2_product(chunk.delta[i], a);
             now = s.fma(decay[i], now, s.mul(chunk.du[i], s.splat(bc[i][k])));
             after[i] = now;
-            sums.y[i] = s.fma(now, s.splat(bc[i][n + k]), sums.y[i]);
         }
         let db: &mut [S::V; CHUNK] = (&mut work.db[k * CHUNK..(k + 1) * CHUNK]).try_into().expect("a chunk");
         let dc: &mut [S::V; CHUNK] = (&mut work.dc[k * CHUNK..(k + 1) * CHUNK]).try_into().expect("a chunk");
@@ -310,16 +308,19 @@ impl Step<'_> {
         work.carry[at] = carry;
     }
 
-    /// dz in two halves, as each direction's y becomes known.
+    /// dy from dout through average and gate; in the first direction also dz, from the y that was kept.
     #[inline(always)]
-    fn add_dz<S: Simd, const FULL: bool>(&self, s: S, row: usize, mut dz: S::V) {
+    fn gate<S: Simd, const FULL: bool>(&self, s: S, row: usize) -> S::V {
         let (e, channel) = (self.at.dims.e, self.at.channel);
-        let at = (2 * row + 1) * e + channel;
+        let (at, z_at) = (row * e + channel, (2 * row + 1) * e + channel);
+        let z = self.at.load::<S, FULL>(s, self.at.inputs.xz, z_at);
+        let half = s.mul(self.at.load::<S, FULL>(s, self.group.dout, at), s.splat(0.5));
         if self.at.dir == 1 {
-            // SAFETY: written by this task in the first direction.
-            let before = unsafe { self.out.dxz.slice(at, (e - channel).min(S::LANES)) };
-            dz = s.add(dz, s.read(before, 0));
+            return s.mul(half, s.silu(z));
         }
-        self.at.store::<S, FULL>(s, &self.out.dxz, at, dz);
+        let (gate, slope) = s.silu_and_grad(z);
+        let y = self.at.load::<S, FULL>(s, self.group.kept.y, at);
+        self.at.store::<S, FULL>(s, &self.out.dxz, z_at, s.mul(s.mul(half, slope), y));
+        s.mul(half, gate)
     }
 }

@@ -11,7 +11,7 @@
 //! `xz: [b l 2e]`; `A_log: [e n]`; `D, delta_bias: [e]`; an optional `prompt: [b l e]` is added to u of both
 //! directions. Nothing is flipped in memory. State up to 64.
 //!
-//! Forward keeps the state every [`CHUNK`] tokens; backward recomputes a chunk's states from it. Gradients of
+//! Forward keeps y and the state every [`CHUNK`] tokens; backward recomputes a chunk's states from it. Gradients of
 //! A_log, D and delta_bias are computed only when asked.
 
 pub mod cases;
@@ -85,19 +85,19 @@ pub fn selective_scan(
 
     let device = tape.device();
     let mut out = Tensor::empty(device, &[dims.b, dims.l, dims.e]);
-    let mut states = keep.then(|| Tensor::empty(device, &[2, dims.b, dims.chunks(), dims.n, dims.e]));
+    let mut kept = keep.then(|| cpu::Kept {
+        states: Tensor::empty(device, &[2, dims.b, dims.chunks(), dims.n, dims.e]),
+        y: Tensor::empty(device, &[dims.b, dims.l, dims.e]),
+    });
     let values: Vec<Tensor> = vars.iter().map(|v| v.value().clone()).collect();
     let inputs = Inputs::new(&values, prompt.is_some());
-    cpu::forward(dims, &inputs, out.as_mut_slice(), states.as_mut().map(Tensor::as_mut_slice));
+    let to_keep = kept.as_mut().map(|k| cpu::Kept { states: k.states.as_mut_slice(), y: k.y.as_mut_slice() });
+    cpu::forward(dims, &inputs, out.as_mut_slice(), to_keep);
 
     let function = || -> Box<dyn Function> {
-        let states = states.expect("kept when an input wants a gradient");
-        Box::new(Scan {
-            dims,
-            saved: vars.iter().map(|v| v.save()).collect(),
-            states,
-            prompt: prompt.is_some(),
-        })
+        let kept = kept.expect("kept when an input wants a gradient");
+        let saved = vars.iter().map(|v| v.save()).collect();
+        Box::new(Scan { dims, saved, kept, prompt: prompt.is_some() })
     };
     Ok(tape.record(OP, &vars, vec![out], function)?.remove(0))
 }
@@ -157,7 +157,7 @@ struct Scan {
     dims: Dims,
     /// In recorded order; u and delta may be recipes.
     saved: Vec<Saved>,
-    states: Tensor,
+    kept: cpu::Kept<Tensor>,
     prompt: bool,
 }
 
@@ -180,7 +180,7 @@ impl Function for Scan {
         cpu_backward::backward(
             self.dims,
             &inputs,
-            self.states.as_slice(),
+            cpu::Kept { states: self.kept.states.as_slice(), y: self.kept.y.as_slice() },
             dout.as_slice(),
             cpu_backward::Grads {
                 dxz: dxz.as_mut_slice(),
