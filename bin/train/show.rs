@@ -24,14 +24,18 @@ pub fn outcomes(outcomes: &[Outcome]) -> String {
             Some(test) => ("test", percent(test.top5 as f32)),
             None => (outcome.selected_on, "-".into()),
         };
+        // A run that was finished before it was resumed has made no steps.
+        let stepped = outcome.images_per_s > 0.0;
+        let images_per_s = if stepped { format!("{:.1}", outcome.images_per_s) } else { "-".into() };
+        let wait = if stepped { percent(outcome.wait_share as f32) } else { "-".into() };
         table.row([
             method(outcome.method).into(),
             percent(outcome.top1() as f32),
             top5,
             on.into(),
             count(outcome.trained_parameters as u64),
-            format!("{:.1}", outcome.images_per_s),
-            percent(outcome.wait_share as f32),
+            images_per_s,
+            wait,
             duration(Duration::from_secs_f64(outcome.seconds)),
             bytes(outcome.peak_tensor_bytes as u64),
         ]);

@@ -84,6 +84,7 @@ pub fn prepare(config: &TrainConfig, device: &Device) -> Result<Prepared> {
     config.check()?;
     let mut loaded = setup::backbone(config)?;
     let data = setup::dataset(config)?;
+    setup::check_data(config, &data)?;
     let mut notes = std::mem::take(&mut loaded.notes);
     notes.extend(data.notes.iter().cloned());
     let (model, trained) = setup::classifier(config, device, loaded, &data.classes)?;

@@ -78,6 +78,19 @@ pub fn dataset(config: &TrainConfig) -> Result<Dataset> {
     }
 }
 
+/// Refuses settings that do not fit the data, before anything is written.
+pub(super) fn check_data(config: &TrainConfig, data: &Dataset) -> Result<()> {
+    if config.batch_size > data.train.len() {
+        let (batch, n) = (config.batch_size, data.train.len());
+        let what = format!("{batch} is larger than the {n} training images");
+        return Err(Error::input("--batch-size", what, format!("use at most {n}")));
+    }
+    if config.select_on_test && data.test.is_none() {
+        return Err(Error::input("--select-on-test", "there is no test split", "leave the flag out"));
+    }
+    Ok(())
+}
+
 /// The training images of a run in its batches; the linear method sees them unchanged.
 pub(super) fn train_images(config: &TrainConfig, size: u32, data: &Dataset) -> Result<Feed> {
     let transform = match config.augmentation() {
@@ -134,10 +147,7 @@ pub fn feeds(config: &TrainConfig, model: &Classifier, data: &Dataset) -> Result
     let test = data.test.clone().map(Arc::new);
     let (val, test) = match (config.select_on_test, test) {
         (true, Some(test)) => (test, None),
-        (true, None) => {
-            return Err(Error::input("--select-on-test", "there is no test split", "leave the flag out"));
-        }
-        (false, test) => (val, test),
+        (_, test) => (val, test),
     };
     let in_order = LoaderOptions::eval(config.batch_size, config.workers);
     if config.method != Method::Linear {
