@@ -283,9 +283,10 @@ fn a_model_refuses_other_classes_and_another_backbone() {
 #[test]
 fn broken_images_are_named_and_the_others_predicted() {
     let place = Place::new("images");
-    // A PNG header of 20,000x20,000 pixels, and nothing behind it.
+    // A PNG header of 20,000x20,000 pixels, and no pixels behind it.
     let mut huge = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x4e\x20\0\0\x4e\x20\x08\x02\0\0\0".to_vec();
     huge.extend(0x6c12_d16e_u32.to_be_bytes());
+    huge.extend(b"\0\0\0\x10IDAT");
     let huge = place.write("huge.png", &huge);
     let good = place.write("one-pixel.ppm", b"P6 1 1 255\nabc");
     let more = place.write("folder/deep/grey.pgm", b"P5 2 2 255\nabcd");

@@ -37,7 +37,7 @@ impl Place {
                 let mut image = b"P6 32 32 255\n".to_vec();
                 image.extend((0..32 * 32 * 3).map(|at| {
                     noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                    let stripe = if at / 3 % (class + 2) == 0 { 130 } else { 0 };
+                    let stripe = if at / 3 % (class + 2) == 0 { 120 } else { 0 };
                     (noise >> 25) as u8 + stripe
                 }));
                 self.write(&format!("{name}/{split}/class {class}/{i}.ppm"), &image);
