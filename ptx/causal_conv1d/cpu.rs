@@ -34,24 +34,63 @@ fn source(dims: Dims, dir: usize, t: usize, k: usize) -> Option<usize> {
     if dir == 0 { t.checked_sub(back) } else { Some(t + back).filter(|&t| t < dims.l) }
 }
 
+/// The rows that the taps of a direction read for output `t`, zeros where there is no token. A row is `e` values
+/// at the start of `stride`.
+#[inline(always)]
+fn taps<'a>(
+    dims: Dims,
+    rows: &'a [f32],
+    stride: usize,
+    zeros: &'a [f32],
+    dir: usize,
+    t: usize,
+) -> [&'a [f32]; MAX_WIDTH] {
+    std::array::from_fn(|k| match (k < dims.k).then(|| source(dims, dir, t, k)).flatten() {
+        Some(t) => &rows[t * stride..t * stride + dims.e],
+        None => zeros,
+    })
+}
+
+/// `start + sum_k w[k] rows[k]` at channels `i..`.
+#[inline(always)]
+fn weigh<S: Simd>(s: S, start: S::V, filter: &[f32], rows: &[&[f32]; MAX_WIDTH], i: usize) -> S::V {
+    let e = rows[0].len();
+    let mut sum = start;
+    for (weight, row) in filter.chunks_exact(e).zip(rows) {
+        sum = s.fma(s.read(weight, i), s.read(row, i), sum);
+    }
+    sum
+}
+
 pub(super) fn forward(dims: Dims, xz: &[f32], filters: &Filters, u_f: &mut [f32], u_b: &mut [f32]) {
-    let image = dims.l * dims.e;
+    let (image, zeros) = (dims.l * dims.e, vec![0.0; dims.e]);
     let images = u_f.par_chunks_mut(image).zip(u_b.par_chunks_mut(image)).zip(xz.par_chunks(2 * image));
-    images.for_each(|((u_f, u_b), xz)| forward_image(dims, xz, filters, u_f, u_b));
+    images.for_each(|((u_f, u_b), xz)| forward_image(dims, xz, filters, &zeros, u_f, u_b));
 }
 
-/// Turns du into the gradient of the sum under the SiLU, in place.
-pub(super) fn through_silu(dims: Dims, xz: &[f32], filters: &Filters, du_f: &mut [f32], du_b: &mut [f32]) {
-    let image = dims.l * dims.e;
+/// Turns du into the gradient of the sum under the SiLU, in place, and writes dx (or adds it, when told) to the
+/// first half of `dxz`; the second half becomes zero unless adding. Both image by image, while it is in cache.
+pub(super) fn backward(
+    dims: Dims,
+    xz: &[f32],
+    filters: &Filters,
+    du_f: &mut [f32],
+    du_b: &mut [f32],
+    dxz: Option<(&mut [f32], bool)>,
+) {
+    let (image, zeros) = (dims.l * dims.e, vec![0.0; dims.e]);
     let images = du_f.par_chunks_mut(image).zip(du_b.par_chunks_mut(image)).zip(xz.par_chunks(2 * image));
-    images.for_each(|((du_f, du_b), xz)| through_silu_image(dims, xz, filters, du_f, du_b));
-}
-
-/// Writes (or adds) dx into the first half of `dxz`; the second half becomes zero unless adding.
-pub(super) fn grad_x(dims: Dims, dpre: [&[f32]; 2], filters: &Filters, dxz: &mut [f32], accumulate: bool) {
-    let image = dims.l * dims.e;
-    let images = dxz.par_chunks_mut(2 * image).zip(dpre[0].par_chunks(image)).zip(dpre[1].par_chunks(image));
-    images.for_each(|((dxz, f), b)| grad_x_image(dims, [f, b], filters, dxz, accumulate));
+    match dxz {
+        None => {
+            images.for_each(|((du_f, du_b), xz)| through_silu_image(dims, xz, filters, &zeros, du_f, du_b))
+        }
+        Some((dxz, add)) => {
+            images.zip(dxz.par_chunks_mut(2 * image)).for_each(|(((du_f, du_b), xz), dxz)| {
+                through_silu_image(dims, xz, filters, &zeros, du_f, du_b);
+                grad_x_image(dims, [du_f, du_b], filters, &zeros, dxz, add);
+            })
+        }
+    }
 }
 
 /// Adds to `dweight [e 1 K]`.
@@ -82,66 +121,53 @@ simd_fn! {
     }
 }
 
-/// The sum under the SiLU of one direction at a token, channels from `i`.
-#[inline(always)]
-fn pre<S: Simd>(s: S, dims: Dims, xz: &[f32], filters: &Filters, dir: usize, t: usize, i: usize) -> S::V {
-    let mut sum = s.read(filters.bias[dir], i);
-    for k in 0..dims.k.min(MAX_WIDTH) {
-        if let Some(t) = source(dims, dir, t, k) {
-            let x = s.read(&xz[..t * 2 * dims.e + dims.e], t * 2 * dims.e + i);
-            sum = s.fma(s.read(&filters.weight[dir][..(k + 1) * dims.e], k * dims.e + i), x, sum);
-        }
-    }
-    sum
-}
-
 simd_fn! {
-    fn forward_image<S>(s, dims: Dims, xz: &[f32], filters: &Filters, u_f: &mut [f32], u_b: &mut [f32]) {
-        for t in 0..dims.l {
-            let row = t * dims.e..(t + 1) * dims.e;
+    fn forward_image<S>(s, dims: Dims, xz: &[f32], filters: &Filters, zeros: &[f32], u_f: &mut [f32], u_b: &mut [f32]) {
+        for (t, (u_f, u_b)) in u_f.chunks_exact_mut(dims.e).zip(u_b.chunks_exact_mut(dims.e)).enumerate() {
+            let rows = [0, 1].map(|dir| taps(dims, xz, 2 * dims.e, zeros, dir, t));
             for i in (0..dims.e).step_by(S::LANES) {
-                s.write(&mut u_f[row.clone()], i, s.silu(pre(s, dims, xz, filters, 0, t, i)));
-                s.write(&mut u_b[row.clone()], i, s.silu(pre(s, dims, xz, filters, 1, t, i)));
+                let f = weigh(s, s.read(filters.bias[0], i), &filters.weight[0], &rows[0], i);
+                let b = weigh(s, s.read(filters.bias[1], i), &filters.weight[1], &rows[1], i);
+                s.write(u_f, i, s.silu(f));
+                s.write(u_b, i, s.silu(b));
             }
         }
     }
 }
 
 simd_fn! {
-    fn through_silu_image<S>(s, dims: Dims, xz: &[f32], filters: &Filters, du_f: &mut [f32], du_b: &mut [f32]) {
-        for t in 0..dims.l {
-            let row = t * dims.e..(t + 1) * dims.e;
+    fn through_silu_image<S>(
+        s, dims: Dims, xz: &[f32], filters: &Filters, zeros: &[f32], du_f: &mut [f32], du_b: &mut [f32],
+    ) {
+        for (t, (du_f, du_b)) in du_f.chunks_exact_mut(dims.e).zip(du_b.chunks_exact_mut(dims.e)).enumerate() {
+            let rows = [0, 1].map(|dir| taps(dims, xz, 2 * dims.e, zeros, dir, t));
             for i in (0..dims.e).step_by(S::LANES) {
-                for (dir, du) in [&mut *du_f, &mut *du_b].into_iter().enumerate() {
-                    let (_, slope) = s.silu_and_grad(pre(s, dims, xz, filters, dir, t, i));
-                    let du = &mut du[row.clone()];
-                    let g = s.mul(s.read(du, i), slope);
-                    s.write(du, i, g);
-                }
+                let f = weigh(s, s.read(filters.bias[0], i), &filters.weight[0], &rows[0], i);
+                let b = weigh(s, s.read(filters.bias[1], i), &filters.weight[1], &rows[1], i);
+                let (f, b) = (s.silu_and_grad(f).1, s.silu_and_grad(b).1);
+                let (f, b) = (s.mul(s.read(du_f, i), f), s.mul(s.read(du_b, i), b));
+                s.write(du_f, i, f);
+                s.write(du_b, i, b);
             }
         }
     }
 }
 
 simd_fn! {
-    fn grad_x_image<S>(s, dims: Dims, dpre: [&[f32]; 2], filters: &Filters, dxz: &mut [f32], accumulate: bool) {
-        let e = dims.e;
-        for t in 0..dims.l {
-            let (dx, dz) = dxz[t * 2 * e..(t + 1) * 2 * e].split_at_mut(e);
-            for i in (0..e).step_by(S::LANES) {
-                let mut sum = if accumulate { s.read(dx, i) } else { s.splat(0.0) };
-                for dir in 0..2 {
-                    for k in 0..dims.k.min(MAX_WIDTH) {
-                        // Output t + back of the forward direction reads x[t] with tap k: the other way round.
-                        if let Some(t) = source(dims, 1 - dir, t, k) {
-                            let g = s.read(&dpre[dir][..(t + 1) * e], t * e + i);
-                            sum = s.fma(s.read(&filters.weight[dir][..(k + 1) * e], k * e + i), g, sum);
-                        }
-                    }
-                }
+    fn grad_x_image<S>(
+        s, dims: Dims, dpre: [&[f32]; 2], filters: &Filters, zeros: &[f32], dxz: &mut [f32], add: bool,
+    ) {
+        for (t, dxz) in dxz.chunks_exact_mut(2 * dims.e).enumerate() {
+            let (dx, dz) = dxz.split_at_mut(dims.e);
+            // Output t + back of the forward direction reads x[t] with tap k: the other way round.
+            let rows = [0, 1].map(|dir| taps(dims, dpre[dir], dims.e, zeros, 1 - dir, t));
+            for i in (0..dims.e).step_by(S::LANES) {
+                let start = if add { s.read(dx, i) } else { s.splat(0.0) };
+                let sum = weigh(s, start, &filters.weight[0], &rows[0], i);
+                let sum = weigh(s, sum, &filters.weight[1], &rows[1], i);
                 s.write(dx, i, sum);
             }
-            if !accumulate {
+            if !add {
                 dz.fill(0.0);
             }
         }

@@ -99,13 +99,12 @@ impl Function for Conv {
         });
         drop(grads);
         dpre.iter_mut().for_each(|g| g.make_unique(&device));
-        let [dpre_f, dpre_b] = dpre.each_mut();
-        cpu::through_silu(self.dims, xz, &filters, dpre_f.as_mut_slice(), dpre_b.as_mut_slice());
+        let mut dxz = sinks.take(0, &[b, l, 2 * e]);
+        let [dpre_f, dpre_b] = dpre.each_mut().map(Tensor::as_mut_slice);
+        let to = dxz.as_mut().map(|sink| (sink.tensor.as_mut_slice(), sink.accumulate));
+        cpu::backward(self.dims, xz, &filters, dpre_f, dpre_b, to);
+        dxz.into_iter().for_each(|sink| sinks.put(0, sink));
         let dpre = [dpre[0].as_slice(), dpre[1].as_slice()];
-        if let Some(mut sink) = sinks.take(0, &[b, l, 2 * e]) {
-            cpu::grad_x(self.dims, dpre, &filters, sink.tensor.as_mut_slice(), sink.accumulate);
-            sinks.put(0, sink);
-        }
         for dir in 0..2 {
             if let Some(mut sink) = sinks.take(1 + 2 * dir, &[e, 1, k]) {
                 cpu::grad_weight(self.dims, xz, dpre[dir], dir, sink.zeroed());

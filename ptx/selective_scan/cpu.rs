@@ -1,8 +1,9 @@
 //! The scan on the CPU, forward.
 //!
 //! One task walks a block of `LANES` channels of one image through all tokens, first forwards, then backwards,
-//! with the states of a block in registers. Bound: 16 exponentials per token and channel at about 5 cycles a
-//! vector; memory traffic is a tenth of that.
+//! [`CHUNK`] tokens at a time: per state, the chunk's decays are independent of each other and keep the
+//! arithmetic units busy while the recurrence runs through them. Bound: the exponentials, one per token,
+//! channel and state; memory traffic is a tenth of that.
 
 use engine::simd::{Simd, prefetch};
 use engine::simd_fn;
@@ -11,30 +12,8 @@ use rayon::prelude::*;
 use super::{CHUNK, Dims, Inputs, MAX_STATE};
 use crate::rows::Shared;
 
-/// Tokens between asking for an input and using it: a token takes about 100 cycles, memory several hundred.
-pub(super) const AHEAD: usize = 6;
-
 /// Channels per task.
 const GROUP: usize = 128;
-
-/// Runs a body for every state. With 16, as in the published models, it is written out sixteen times: with the
-/// index known the states stay in registers, and the compiler would leave a loop of this length rolled.
-macro_rules! each_state {
-    ($count:ident = $n:expr, $k:ident => $body:block) => {
-        if $count == 16 {
-            each_state!(@ $k $body 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
-        } else {
-            for $k in 0..$n $body
-        }
-    };
-    (@ $k:ident $body:block $($i:literal)*) => {{
-        $({
-            let $k: usize = $i;
-            $body
-        })*
-    }};
-}
-pub(super) use each_state;
 
 /// Parameters as the loops want them: `A log2(e)`, transposed to `[n e]`, for both directions.
 pub(super) fn decay_rates(dims: Dims, a_log: [&[f32]; 2]) -> [Vec<f32>; 2] {
@@ -83,10 +62,10 @@ simd_fn! {
         for channel in (first..end).step_by(S::LANES) {
             for dir in 0..2 {
                 let block = Block { dims, inputs, a2: &a2[dir], b, channel, dir };
-                match (dims.n == 16, end - channel >= S::LANES) {
-                    (true, true) => block.forward::<S, 16, true>(s, out, states),
-                    (_, true) => block.forward::<S, 0, true>(s, out, states),
-                    (_, false) => block.forward::<S, 0, false>(s, out, states),
+                if end - channel >= S::LANES {
+                    block.forward::<S, true>(s, out, states);
+                } else {
+                    block.forward::<S, false>(s, out, states);
                 }
             }
         }
@@ -103,13 +82,20 @@ pub(super) struct Block<'a> {
     pub dir: usize,
 }
 
-/// One token's inputs of a block.
-pub(super) struct Token<V> {
-    /// softplus(delta + bias)
-    pub delta: V,
+/// The inputs of a block in one chunk, in the order of the walk. Steps beyond the last token are zero: they
+/// leave the state and every sum as they are.
+pub(super) struct Chunk<V> {
+    /// The token of each step; steps beyond the last repeat one.
+    pub tokens: [usize; CHUNK],
+    /// Steps that exist.
+    pub count: usize,
     /// delta + bias
-    pub raw: V,
-    pub u: V,
+    pub raw: [V; CHUNK],
+    /// softplus(delta + bias)
+    pub delta: [V; CHUNK],
+    pub u: [V; CHUNK],
+    /// delta u
+    pub du: [V; CHUNK],
 }
 
 impl Block<'_> {
@@ -135,15 +121,26 @@ impl Block<'_> {
         s.write(to, 0, v);
     }
 
+    /// Loads chunk number `chunk` of the walk.
     #[inline(always)]
-    pub fn token<S: Simd, const FULL: bool>(&self, s: S, t: usize, bias: S::V) -> Token<S::V> {
-        let at = (self.b * self.dims.l + t) * self.dims.e + self.channel;
-        let raw = s.add(self.load::<S, FULL>(s, self.inputs.delta[self.dir], at), bias);
-        let mut u = self.load::<S, FULL>(s, self.inputs.u[self.dir], at);
-        if let Some(prompt) = self.inputs.prompt {
-            u = s.add(u, self.load::<S, FULL>(s, prompt, at));
+    pub fn chunk<S: Simd, const FULL: bool>(&self, s: S, chunk: usize, bias: S::V) -> Chunk<S::V> {
+        let (l, first) = (self.dims.l, chunk * CHUNK);
+        let zero = [s.splat(0.0); CHUNK];
+        let count = (l - first).min(CHUNK);
+        let tokens = std::array::from_fn(|i| token(self.dir, first + i.min(count - 1), l));
+        let mut of = Chunk { tokens, count, raw: zero, delta: zero, u: zero, du: zero };
+        for i in 0..count {
+            self.ahead(first + i + CHUNK);
+            let at = (self.b * l + of.tokens[i]) * self.dims.e + self.channel;
+            of.raw[i] = s.add(self.load::<S, FULL>(s, self.inputs.delta[self.dir], at), bias);
+            of.u[i] = self.load::<S, FULL>(s, self.inputs.u[self.dir], at);
+            if let Some(prompt) = self.inputs.prompt {
+                of.u[i] = s.add(of.u[i], self.load::<S, FULL>(s, prompt, at));
+            }
+            of.delta[i] = s.softplus(of.raw[i]);
+            of.du[i] = s.mul(of.delta[i], of.u[i]);
         }
-        Token { delta: s.softplus(raw), raw, u }
+        of
     }
 
     /// Asks for the inputs of step `i`. Tokens lie a row apart, too far for the machine to guess.
@@ -158,14 +155,14 @@ impl Block<'_> {
         }
     }
 
-    /// B and C of a token; `N` tells the compiler their length where it is known.
+    /// B and C of the chunk's steps, `2n` values each.
     #[inline(always)]
-    pub fn bc<const N: usize>(&self, t: usize) -> (&[f32], &[f32]) {
-        let n = if N == 0 { self.dims.n } else { N };
-        let width = self.dims.r + 2 * self.dims.n;
-        let at = (self.b * self.dims.l + t) * width + self.dims.r;
-        let row = &self.inputs.x_dbl[self.dir][at..at + 2 * n];
-        (&row[..n], &row[n..2 * n])
+    pub fn bc<V>(&self, chunk: &Chunk<V>) -> [&[f32]; CHUNK] {
+        let (n, r) = (self.dims.n, self.dims.r);
+        chunk.tokens.map(|t| {
+            let at = (self.b * self.dims.l + t) * (r + 2 * n) + r;
+            &self.inputs.x_dbl[self.dir][at..at + 2 * n]
+        })
     }
 
     /// The place of state 0 of this block before a chunk in `states`.
@@ -175,39 +172,33 @@ impl Block<'_> {
     }
 
     #[inline(always)]
-    fn forward<S: Simd, const N: usize, const FULL: bool>(
-        &self,
-        s: S,
-        out: &Shared,
-        states: Option<&Shared>,
-    ) {
-        let Dims { l, e, n, .. } = self.dims;
-        let n = if N == 0 { n } else { N };
+    fn forward<S: Simd, const FULL: bool>(&self, s: S, out: &Shared, states: Option<&Shared>) {
+        let Dims { e, n, .. } = self.dims;
         let bias = self.load::<S, FULL>(s, self.inputs.delta_bias[self.dir], self.channel);
         let skip = self.load::<S, FULL>(s, self.inputs.d[self.dir], self.channel);
-        let mut a = [s.splat(0.0); MAX_STATE];
-        for (n, a) in a.iter_mut().enumerate().take(n) {
-            *a = self.load::<S, FULL>(s, self.a2, n * e + self.channel);
-        }
         let mut state = [s.splat(0.0); MAX_STATE];
-        for i in 0..l {
-            if let (Some(states), true) = (states, i % CHUNK == 0) {
-                for (n, state) in state.iter().enumerate().take(n) {
-                    self.store::<S, FULL>(s, states, self.state_at(i / CHUNK) + n * e, *state);
+        for number in 0..self.dims.chunks() {
+            if let Some(states) = states {
+                for (k, state) in state.iter().enumerate().take(n) {
+                    self.store::<S, FULL>(s, states, self.state_at(number) + k * e, *state);
                 }
             }
-            self.ahead(i + AHEAD);
-            let t = token(self.dir, i, l);
-            let Token { delta, u, .. } = self.token::<S, FULL>(s, t, bias);
-            let (bt, ct) = self.bc::<N>(t);
-            let du = s.mul(delta, u);
-            let mut y = s.mul(skip, u);
-            each_state!(N = n, k => {
-                let decay = s.exp2_product(delta, a[k]);
-                state[k] = s.fma(decay, state[k], s.mul(du, s.splat(bt[k])));
-                y = s.fma(state[k], s.splat(ct[k]), y);
-            });
-            self.finish::<S, FULL>(s, t, y, out);
+            let chunk = self.chunk::<S, FULL>(s, number, bias);
+            let bc = self.bc(&chunk);
+            let mut y = chunk.u.map(|u| s.mul(skip, u));
+            for k in 0..n {
+                let a = self.load::<S, FULL>(s, self.a2, k * e + self.channel);
+                let mut now = state[k];
+                for i in 0..CHUNK {
+                    let decay = s.exp2_product(chunk.delta[i], a);
+                    now = s.fma(decay, now, s.mul(chunk.du[i], s.splat(bc[i][k])));
+                    y[i] = s.fma(now, s.splat(bc[i][n + k]), y[i]);
+                }
+                state[k] = now;
+            }
+            for i in 0..chunk.count {
+                self.finish::<S, FULL>(s, chunk.tokens[i], y[i], out);
+            }
         }
     }
 

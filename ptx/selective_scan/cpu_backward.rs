@@ -1,15 +1,15 @@
 //! The scan on the CPU, backward.
 //!
 //! One task owns a group of channels of one image. Per direction it takes the chunks of tokens from the last
-//! to the first; per chunk it goes through its blocks of channels: the chunk's states and decays are recomputed
-//! from the kept state into scratch that stays in the first-level cache, then the chunk is walked back. dB and
-//! dC are summed lane by lane over the blocks and over the lanes once per chunk.
+//! to the first; per chunk it goes through its blocks of channels, and per state once forwards through the
+//! chunk (states and decays recomputed from the kept state) and once back. dB and dC are summed lane by lane
+//! over the blocks, and over the lanes once per chunk; these sums stay in the first-level cache.
 
 use engine::simd::Simd;
 use engine::simd_fn;
 use rayon::prelude::*;
 
-use super::cpu::{Block, Token, decay_rates, each_state, token};
+use super::cpu::{Block, Chunk, decay_rates, token};
 use super::{CHUNK, Dims, Inputs};
 use crate::rows::Shared;
 
@@ -99,18 +99,17 @@ struct Group<'a> {
     groups: usize,
 }
 
-/// Cache-resident working memory of a task, in vectors.
+/// Working memory of a task, in vectors.
 struct Work<V> {
-    /// Per token of the chunk and state: the state before the token (and after the last), and its decay.
-    before: Vec<V>,
-    decay: Vec<V>,
-    /// Per token and state: dB and dC, summed over blocks.
+    /// Per state and step of the chunk: dB and dC, summed over blocks.
     db: Vec<V>,
     dc: Vec<V>,
     /// Per block and state: the gradient that flows from later tokens.
     carry: Vec<V>,
-    /// Per state of a block: dA so far.
+    /// Per block and state: dA so far, when asked.
     da: Vec<V>,
+    /// Per block: dD so far.
+    dd: Vec<V>,
 }
 
 simd_fn! {
@@ -120,40 +119,39 @@ simd_fn! {
         zero_x_half(group, out, first, end);
         let blocks = (end - first).div_ceil(S::LANES);
         // Vectors kept in Vecs of the vector type: aligned to the vector's size.
-        let zeros = |len: usize| vec![s.splat(0.0); len];
+        let zero = s.splat(0.0);
+        let zeros = |len: usize| vec![zero; len];
+        let trained = out.da.is_some();
         let mut work = Work {
-            before: zeros((CHUNK + 1) * n),
-            decay: zeros(CHUNK * n),
-            db: zeros(CHUNK * n),
-            dc: zeros(CHUNK * n),
+            db: zeros(n * CHUNK),
+            dc: zeros(n * CHUNK),
             carry: zeros(blocks * n),
-            da: zeros(if out.da.is_some() { blocks * n } else { 0 }),
+            da: zeros(if trained { blocks * n } else { 0 }),
+            dd: zeros(blocks),
         };
         for dir in 0..2 {
-            work.carry.fill(s.splat(0.0));
-            work.da.fill(s.splat(0.0));
-            let mut dd = zeros(blocks);
+            work.carry.fill(zero);
+            work.da.fill(zero);
+            work.dd.fill(zero);
             for chunk in (0..group.dims.chunks()).rev() {
-                let steps = chunk * CHUNK..((chunk + 1) * CHUNK).min(l);
-                work.db.fill(s.splat(0.0));
-                work.dc.fill(s.splat(0.0));
+                work.db.fill(zero);
+                work.dc.fill(zero);
                 for block in 0..blocks {
                     let channel = first + block * S::LANES;
                     let at = Block {
                         dims: group.dims, inputs: group.inputs, a2: &group.a2[dir], b: group.b, channel, dir,
                     };
-                    let step = Step { group, at, steps: steps.clone(), block, out };
-                    let trained = out.da.is_some();
-                    let sum = match (n == 16 && !trained, end - channel >= S::LANES) {
-                        (true, true) => step.run::<S, 16, true>(s, &mut work),
-                        (_, true) => step.run::<S, 0, true>(s, &mut work),
-                        (_, false) => step.run::<S, 0, false>(s, &mut work),
-                    };
-                    dd[block] = s.add(dd[block], sum);
+                    let step = Step { group, at, chunk, block, out };
+                    match (trained, end - channel >= S::LANES) {
+                        (false, true) => step.run::<S, false, true>(s, &mut work),
+                        (true, true) => step.run::<S, true, true>(s, &mut work),
+                        (false, false) => step.run::<S, false, false>(s, &mut work),
+                        (true, false) => step.run::<S, true, false>(s, &mut work),
+                    }
                 }
-                store_bc(s, group, dir, steps, &work, out);
+                store_bc(s, group, dir, chunk * CHUNK..((chunk + 1) * CHUNK).min(l), &work, out);
             }
-            store_parameters(s, group, dir, &work, &dd, out);
+            store_parameters(s, group, dir, &work, out);
         }
     }
 }
@@ -184,18 +182,18 @@ fn store_bc<S: Simd>(
         // SAFETY: this group's sums at this token: this task's own.
         let to = unsafe { out.dbc.slice(at * 2 * n, 2 * n) };
         for k in 0..n {
-            to[k] = s.sum(work.db[row * n + k]);
-            to[n + k] = s.sum(work.dc[row * n + k]);
+            to[k] = s.sum(work.db[k * CHUNK + row]);
+            to[n + k] = s.sum(work.dc[k * CHUNK + row]);
         }
     }
 }
 
 /// Writes dA and dD of this image's channels.
 #[inline(always)]
-fn store_parameters<S: Simd>(s: S, group: &Group, dir: usize, work: &Work<S::V>, dd: &[S::V], out: &Out) {
+fn store_parameters<S: Simd>(s: S, group: &Group, dir: usize, work: &Work<S::V>, out: &Out) {
     let Dims { b, e, n, .. } = group.dims;
     let (first, end) = (group.group * GROUP, ((group.group + 1) * GROUP).min(e));
-    for (block, sum) in dd.iter().enumerate() {
+    for (block, sum) in work.dd.iter().enumerate() {
         let channel = first + block * S::LANES;
         let lanes = (end - channel).min(S::LANES);
         if let Some(to) = &out.dd {
@@ -216,135 +214,112 @@ fn store_parameters<S: Simd>(s: S, group: &Group, dir: usize, work: &Work<S::V>,
 struct Step<'a> {
     group: &'a Group<'a>,
     at: Block<'a>,
-    steps: std::ops::Range<usize>,
+    chunk: usize,
     block: usize,
     out: &'a Out<'a>,
 }
 
+/// The sums over states that a chunk's gradients are made of.
+struct Sums<V> {
+    /// y without the skip.
+    y: [V; CHUNK],
+    /// sum_n G B
+    through_b: [V; CHUNK],
+    /// sum_n G decay before A, A with its log2(e)
+    through_a: [V; CHUNK],
+}
+
 impl Step<'_> {
-    /// Returns the block's contribution to dD. With `N` 0 the state size is read at run time, and dA is
-    /// summed when asked.
     #[inline(always)]
-    fn run<S: Simd, const N: usize, const FULL: bool>(&self, s: S, work: &mut Work<S::V>) -> S::V {
+    fn run<S: Simd, const TRAINED: bool, const FULL: bool>(&self, s: S, work: &mut Work<S::V>) {
         let dims = self.at.dims;
-        let n = if N == 0 { dims.n } else { N };
         let dir = self.at.dir;
         let bias = self.at.load::<S, FULL>(s, self.at.inputs.delta_bias[dir], self.at.channel);
         let skip = self.at.load::<S, FULL>(s, self.at.inputs.d[dir], self.at.channel);
-        let count = self.steps.len();
-        let zero = s.splat(0.0);
-        let (mut tokens, mut dys) = ([const { None }; CHUNK], [zero; CHUNK]);
+        let chunk = self.at.chunk::<S, FULL>(s, self.chunk, bias);
+        let zero = [s.splat(0.0); CHUNK];
 
-        let chunk = self.steps.start / CHUNK;
-        for k in 0..n {
-            work.before[k] =
-                self.at.load::<S, FULL>(s, self.group.states, self.at.state_at(chunk) + k * dims.e);
+        // dy from dout through average and gate; what dz is y times of.
+        let (mut dy, mut slope) = (zero, zero);
+        for i in 0..chunk.count {
+            let row = self.at.b * dims.l + chunk.tokens[i];
+            let z = self.at.load::<S, FULL>(s, self.at.inputs.xz, (2 * row + 1) * dims.e + self.at.channel);
+            let dout = self.at.load::<S, FULL>(s, self.group.dout, row * dims.e + self.at.channel);
+            let half = s.mul(dout, s.splat(0.5));
+            let (gate, gate_slope) = s.silu_and_grad(z);
+            (dy[i], slope[i]) = (s.mul(half, gate), s.mul(half, gate_slope));
         }
-        for i in 0..count {
-            let t = token(dir, self.steps.start + i, dims.l);
-            let token = self.at.token::<S, FULL>(s, t, bias);
-            let y = self.recompute::<S, N, FULL>(s, n, i, &token, t, work);
-            dys[i] = self.gate::<S, FULL>(s, t, s.fma(skip, token.u, y));
-            tokens[i] = Some(token);
+        let mut sums = Sums { y: zero, through_b: zero, through_a: zero };
+        for k in 0..dims.n {
+            self.state::<S, TRAINED, FULL>(s, k, &chunk, &dy, &mut sums, work);
         }
-        let mut dd = zero;
-        for i in (0..count).rev() {
-            let t = token(dir, self.steps.start + i, dims.l);
-            let token = tokens[i].as_ref().expect("filled above");
-            dd = s.fma(dys[i], token.u, dd);
-            self.back::<S, N, FULL>(s, n, i, token, dys[i], skip, t, work);
+        for i in 0..chunk.count {
+            let (u, row) = (chunk.u[i], self.at.b * dims.l + chunk.tokens[i]);
+            let at = row * dims.e + self.at.channel;
+            // The rates carry log2(e); the derivative does not.
+            let through_a = s.mul(sums.through_a[i], s.splat(std::f32::consts::LN_2));
+            let ddelta = s.mul(s.fma(u, sums.through_b[i], through_a), s.softplus_grad(chunk.raw[i]));
+            let du = s.fma(chunk.delta[i], sums.through_b[i], s.mul(skip, dy[i]));
+            self.at.store::<S, FULL>(s, &self.out.ddelta[dir], at, ddelta);
+            self.at.store::<S, FULL>(s, &self.out.du[dir], at, du);
+            self.add_dz::<S, FULL>(s, row, s.mul(slope[i], s.fma(skip, u, sums.y[i])));
+            work.dd[self.block] = s.fma(dy[i], u, work.dd[self.block]);
         }
-        dd
     }
 
-    /// Keeps the state after token `i` and its decay; returns y without the skip.
+    /// One state through the chunk and back: the formulas of `reference::backward_state`.
     #[inline(always)]
-    fn recompute<S: Simd, const N: usize, const FULL: bool>(
+    fn state<S: Simd, const TRAINED: bool, const FULL: bool>(
         &self,
         s: S,
-        n: usize,
-        i: usize,
-        token: &Token<S::V>,
-        t: usize,
-        work: &mut Work<S::V>,
-    ) -> S::V {
-        let (bt, ct) = self.at.bc::<N>(t);
-        let du = s.mul(token.delta, token.u);
-        let (before, after) = work.before[i * n..(i + 2) * n].split_at_mut(n);
-        let decays = &mut work.decay[i * n..(i + 1) * n];
-        let mut y = s.splat(0.0);
-        each_state!(N = n, k => {
-            let a = self.at.load::<S, FULL>(s, self.at.a2, k * self.at.dims.e + self.at.channel);
-            decays[k] = s.exp2_product(token.delta, a);
-            after[k] = s.fma(decays[k], before[k], s.mul(du, s.splat(bt[k])));
-            y = s.fma(after[k], s.splat(ct[k]), y);
-        });
-        y
-    }
-
-    /// dy from dout through gate and average; dz in two halves, as each direction's y becomes known.
-    #[inline(always)]
-    fn gate<S: Simd, const FULL: bool>(&self, s: S, t: usize, y: S::V) -> S::V {
-        let (dims, channel) = (self.at.dims, self.at.channel);
-        let row = self.at.b * dims.l + t;
-        let z_at = row * 2 * dims.e + dims.e + channel;
-        let z = self.at.load::<S, FULL>(s, self.at.inputs.xz, z_at);
-        let dout = self.at.load::<S, FULL>(s, self.group.dout, row * dims.e + channel);
-        let half = s.mul(dout, s.splat(0.5));
-        let (gate, slope) = s.silu_and_grad(z);
-        let mut dz = s.mul(s.mul(half, slope), y);
-        if self.at.dir == 1 {
-            // SAFETY: written by this task in the first direction.
-            let before = unsafe { self.out.dxz.slice(z_at, (dims.e - channel).min(S::LANES)) };
-            dz = s.add(dz, s.read(before, 0));
-        }
-        self.at.store::<S, FULL>(s, &self.out.dxz, z_at, dz);
-        s.mul(half, gate)
-    }
-
-    /// One token back: the formulas of `reference::backward_state`, all states of a block at once.
-    #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    fn back<S: Simd, const N: usize, const FULL: bool>(
-        &self,
-        s: S,
-        n: usize,
-        i: usize,
-        token: &Token<S::V>,
-        dy: S::V,
-        skip: S::V,
-        t: usize,
+        k: usize,
+        chunk: &Chunk<S::V>,
+        dy: &[S::V; CHUNK],
+        sums: &mut Sums<S::V>,
         work: &mut Work<S::V>,
     ) {
-        let (bt, ct) = self.at.bc::<N>(t);
-        let Token { delta, raw, u } = *token;
-        let du = s.mul(delta, u);
-        let zero = s.splat(0.0);
-        let (mut through_b, mut through_a) = (zero, zero);
-        let carry = &mut work.carry[self.block * n..(self.block + 1) * n];
-        let (before, after) = work.before[i * n..(i + 2) * n].split_at(n);
-        let decay = &work.decay[i * n..(i + 1) * n];
-        let (db, dc) = (&mut work.db[i * n..(i + 1) * n], &mut work.dc[i * n..(i + 1) * n]);
-        let trained = N == 0 && !work.da.is_empty();
-        let da = if trained { &mut work.da[self.block * n..(self.block + 1) * n] } else { &mut [] };
-        each_state!(N = n, k => {
-            let a = self.at.load::<S, FULL>(s, self.at.a2, k * self.at.dims.e + self.at.channel);
-            let grad = s.fma(dy, s.splat(ct[k]), carry[k]);
-            dc[k] = s.fma(dy, after[k], dc[k]);
-            db[k] = s.fma(grad, du, db[k]);
-            through_b = s.fma(grad, s.splat(bt[k]), through_b);
-            carry[k] = s.mul(grad, decay[k]);
-            let decayed = s.mul(carry[k], before[k]);
-            through_a = s.fma(decayed, a, through_a);
-            if trained {
-                da[k] = s.fma(decayed, delta, da[k]);
+        let Dims { e, n, .. } = self.at.dims;
+        let bc = self.at.bc(chunk);
+        let a = self.at.load::<S, FULL>(s, self.at.a2, k * e + self.at.channel);
+        let kept = self.at.state_at(self.chunk) + k * e;
+        let first = self.at.load::<S, FULL>(s, self.group.states, kept);
+        let (mut decay, mut after) = ([first; CHUNK], [first; CHUNK]);
+        let mut now = first;
+        for i in 0..CHUNK {
+            decay[i] = s.exp2_product(chunk.delta[i], a);
+            now = s.fma(decay[i], now, s.mul(chunk.du[i], s.splat(bc[i][k])));
+            after[i] = now;
+            sums.y[i] = s.fma(now, s.splat(bc[i][n + k]), sums.y[i]);
+        }
+        let db: &mut [S::V; CHUNK] = (&mut work.db[k * CHUNK..(k + 1) * CHUNK]).try_into().expect("a chunk");
+        let dc: &mut [S::V; CHUNK] = (&mut work.dc[k * CHUNK..(k + 1) * CHUNK]).try_into().expect("a chunk");
+        let at = self.block * n + k;
+        let mut carry = work.carry[at];
+        for i in (0..CHUNK).rev() {
+            let grad = s.fma(dy[i], s.splat(bc[i][n + k]), carry);
+            dc[i] = s.fma(dy[i], after[i], dc[i]);
+            db[i] = s.fma(grad, chunk.du[i], db[i]);
+            sums.through_b[i] = s.fma(grad, s.splat(bc[i][k]), sums.through_b[i]);
+            carry = s.mul(grad, decay[i]);
+            let decayed = s.mul(carry, if i == 0 { first } else { after[i - 1] });
+            sums.through_a[i] = s.fma(decayed, a, sums.through_a[i]);
+            if TRAINED {
+                work.da[at] = s.fma(decayed, chunk.delta[i], work.da[at]);
             }
-        });
-        // The rates carry log2(e); the derivative does not.
-        let ddelta = s.fma(through_a, s.splat(std::f32::consts::LN_2), s.mul(u, through_b));
-        let at = (self.at.b * self.at.dims.l + t) * self.at.dims.e + self.at.channel;
-        let dir = self.at.dir;
-        self.at.store::<S, FULL>(s, &self.out.ddelta[dir], at, s.mul(ddelta, s.softplus_grad(raw)));
-        self.at.store::<S, FULL>(s, &self.out.du[dir], at, s.fma(delta, through_b, s.mul(skip, dy)));
+        }
+        work.carry[at] = carry;
+    }
+
+    /// dz in two halves, as each direction's y becomes known.
+    #[inline(always)]
+    fn add_dz<S: Simd, const FULL: bool>(&self, s: S, row: usize, mut dz: S::V) {
+        let (e, channel) = (self.at.dims.e, self.at.channel);
+        let at = (2 * row + 1) * e + channel;
+        if self.at.dir == 1 {
+            // SAFETY: written by this task in the first direction.
+            let before = unsafe { self.out.dxz.slice(at, (e - channel).min(S::LANES)) };
+            dz = s.add(dz, s.read(before, 0));
+        }
+        self.at.store::<S, FULL>(s, &self.out.dxz, at, dz);
     }
 }

@@ -26,7 +26,7 @@ use engine::{Error, Result, Tensor};
 const OP: &str = "selective_scan";
 
 /// Tokens between kept states.
-pub const CHUNK: usize = 16;
+pub const CHUNK: usize = 8;
 
 /// Largest state.
 pub const MAX_STATE: usize = 64;

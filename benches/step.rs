@@ -1,0 +1,156 @@
+//! The whole SVP training step of Vim-S at 224 px, batch 8, side by side with its own GEMMs alone and, when a
+//! Python with PyTorch is named, with the reference script of `tools/reference`.
+//!
+//! ```text
+//! cargo bench --bench step
+//! REFERENCE_PYTHON=venv/bin/python cargo bench --bench step
+//! ```
+
+use std::process::Command;
+use std::time::Instant;
+
+use autograd::Tape;
+use engine::gemm::{Mat, gemm};
+use engine::{Device, Rng, Tensor};
+use ptx::adamw::Settings;
+use ptx::cross_entropy::{cross_entropy, smooth_targets};
+use svp::model::{Classifier, HeadKind, Params, Parts, SvpConfig, Vim, VimConfig};
+use svp::report::table::bytes;
+use svp::train::{Optimizer, recipe_decays};
+
+const BATCH: usize = 8;
+const CLASSES: usize = 100;
+const STEPS: usize = 5;
+
+struct Step {
+    device: Device,
+    model: Classifier,
+    optimizer: Optimizer,
+    images: Tensor,
+    targets: Tensor,
+}
+
+impl Step {
+    fn new() -> Self {
+        let device = Device::cpu();
+        let config = VimConfig::named("vim_small").unwrap();
+        let mut params = Params::default();
+        let vim = Vim::init(config, &mut params, 0).unwrap();
+        let svp = Some(SvpConfig::default());
+        let parts = Parts { svp, head: HeadKind::Linear, classes: CLASSES, simam: false, full: false };
+        let model = Classifier::new(&device, vim, params, parts, 0).unwrap();
+        let optimizer = Optimizer::new(&device, &model.params, recipe_decays);
+        let mut rng = Rng::keyed(0, 0, 0, 0);
+        let images = (0..BATCH * 3 * 224 * 224).map(|_| rng.normal() as f32).collect();
+        let images = Tensor::from_vec(images, &[BATCH, 3, 224, 224]);
+        let labels: Vec<u32> = (0..BATCH as u32).collect();
+        let targets = smooth_targets(&device, &labels, CLASSES, 0.1).unwrap();
+        Step { device, model, optimizer, images, targets }
+    }
+
+    fn run(&mut self) {
+        let tape = Tape::new(&self.device);
+        let (_, logits, bound) = self.model.forward(&tape, self.images.clone(), None).unwrap();
+        let loss = cross_entropy(&tape, &logits, &self.targets).unwrap();
+        assert!(loss.value().as_slice()[0].is_finite());
+        let grads = tape.backward(&loss, Tensor::from_vec(vec![1.0], &[1])).unwrap();
+        let settings = Settings { lr: 1e-3, weight_decay: 1e-4, ..Settings::default() };
+        self.optimizer.step(&self.device, &mut self.model.params, bound, &grads, &settings).unwrap();
+    }
+}
+
+/// A product of the step: rows, columns, inner length, and how often.
+type Product = (usize, usize, usize, usize);
+
+/// The products that the mathematics of one step needs, each once: forward, gradients of activations through
+/// every layer but the first generator's input, and weight gradients of the generators.
+fn products(config: &VimConfig) -> Vec<Product> {
+    let (r, d, e) = (BATCH * config.tokens(), config.embed_dim, config.d_inner());
+    let x_dbl = config.dt_rank + 2 * config.d_state;
+    let frozen = [(2 * e, d, 1), (x_dbl, e, 2), (e, config.dt_rank, 2), (d, e, 1)];
+    let trained = [(d, d), (64, d), (d, 64)];
+    let mut all = vec![(BATCH * (config.tokens() - 1), d, 3 * config.patch_size * config.patch_size, 1)];
+    for (n, k, times) in frozen {
+        all.push((r, n, k, times * config.depth));
+        all.push((r, k, n, times * config.depth));
+    }
+    for (n, k) in trained {
+        all.push((r, n, k, config.depth));
+        all.push((r, k, n, config.depth));
+        all.push((n, k, r, config.depth));
+    }
+    all
+}
+
+/// Runs each product as the step's weights and activations lie.
+fn run_products(products: &[Product], a: &[f32], b: &[f32], c: &mut [f32]) {
+    for &(m, n, k, times) in products {
+        for _ in 0..times {
+            gemm(m, n, k, Mat::rows(a, k), Mat::transposed(b, k), &mut c[..m * n], n, false);
+        }
+    }
+}
+
+fn seconds(mut run: impl FnMut()) -> Vec<f64> {
+    run();
+    let mut times: Vec<f64> = (0..STEPS)
+        .map(|_| {
+            let begun = Instant::now();
+            run();
+            begun.elapsed().as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times
+}
+
+/// Most memory this process ever held, from the system; `None` where it does not say.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+fn main() {
+    if std::env::args().any(|arg| arg == "--test") {
+        return; // `cargo test --benches` only asks whether it starts.
+    }
+    let mut step = Step::new();
+    let times = seconds(|| step.run());
+    let memory = peak_memory();
+    let config = step.model.vim.config;
+    let products = products(&config);
+    let gflop = products.iter().map(|&(m, n, k, times)| 2e-9 * (m * n * k * times) as f64).sum::<f64>();
+    let largest = |size: fn(&Product) -> usize| vec![0.5; products.iter().map(size).max().unwrap()];
+    let (a, b, mut c) = (largest(|p| p.0 * p.2), largest(|p| p.1 * p.2), largest(|p| p.0 * p.1));
+    let gemms = seconds(|| run_products(&products, &a, &b, &mut c));
+    let (median, own) = (times[STEPS / 2], gemms[STEPS / 2]);
+    println!(
+        "SVP step, Vim-S, 224 px, batch {BATCH}, {} threads, {:?}",
+        rayon::current_num_threads(),
+        engine::simd::level()
+    );
+    println!(
+        "  step          {median:.3} s (fastest {:.3})  {:.2} images/s",
+        times[0],
+        BATCH as f64 / median
+    );
+    println!(
+        "  its GEMMs     {own:.3} s (fastest {:.3})  {gflop:.0} GFLOP at {:.0} GFLOP/s",
+        gemms[0],
+        gflop / own
+    );
+    println!("  step / GEMMs  {:.2}", median / own);
+    println!("  peak memory   {}", memory.map_or("not known here".into(), bytes));
+    match std::env::var("REFERENCE_PYTHON") {
+        Err(_) => println!("  reference     not run: set REFERENCE_PYTHON to a Python with PyTorch"),
+        Ok(python) => {
+            drop(step);
+            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/reference/svp_step.py");
+            let output =
+                Command::new(python).arg(script).arg("--json").output().expect("the reference starts");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            println!("  reference     {}", String::from_utf8_lossy(&output.stdout).trim());
+        }
+    }
+}
