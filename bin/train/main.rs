@@ -1,22 +1,24 @@
 //! `svp-train`: trains prompts, a head or a whole Vim.
 
+mod demo;
 mod options;
+mod show;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
-use engine::Device;
+use serde::Serialize;
 use svp::report::{Show, default_name};
-use svp::train::{Outcome, Session, Surroundings};
+use svp::train::{BUILTIN, Outcome, Session, Surroundings, TrainConfig, dry_run};
 use svp::{Error, Result};
+use svp_cli::Compute;
 
 use options::Options;
 
 /// Adapts a frozen, pre-trained Vision Mamba to a new image task with selective visual prompts.
 ///
-/// Without arguments: a demonstration on a drawn task with a built-in backbone.
+/// Without settings: a demonstration, a linear probe against SVP on a drawn task with a built-in backbone.
 #[derive(Parser)]
 #[command(version, max_term_width = 110)]
 struct Cli {
@@ -25,45 +27,56 @@ struct Cli {
     /// Settings as TOML; flags win
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
-    /// Run folder [default: runs/METHOD-DATA-N]
+    /// Run folder; of the demonstration, the folder for its runs [default: runs/METHOD-DATA-N]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Continue the run in this folder
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "dry_run"])]
     resume: Option<PathBuf>,
-    /// Threads that compute [default: the number of cores]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    /// Check checkpoint and data, say what would be trained, make one step and write nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Print the report as JSON on standard output
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    compute: Compute,
 }
-
-static STOP: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("error: {e}");
-            ExitCode::from(e.exit_code() as u8)
-        }
-    }
+    svp_cli::exit(run(Cli::parse()))
 }
 
-fn run(cli: Cli) -> Result<()> {
-    let threads = rayon::ThreadPoolBuilder::new().num_threads(cli.threads.unwrap_or(0)).build_global();
-    threads.map_err(|e| Error::input("--threads", e.to_string(), "use at least 1"))?;
-    ctrlc::set_handler(|| STOP.store(true, Ordering::SeqCst))
-        .map_err(|e| Error::input("signals", e.to_string(), "run in an ordinary process"))?;
-    let stop = || STOP.load(Ordering::SeqCst);
-    let around = Surroundings { device: Device::cpu(), show: Show::fitting(), stop: &stop };
-    let outcome = match &cli.resume {
-        Some(folder) => resume(folder, &cli.options, around)?,
-        None => start(&cli, around)?,
+fn run(cli: Cli) -> Result<ExitCode> {
+    let device = cli.compute.start()?;
+    svp_cli::stop_on_signals()?;
+    let around = Surroundings { device, show: Show::fitting(), stop: &svp_cli::stopped };
+    let parent = Path::new("runs");
+    let outcomes = if let Some(folder) = &cli.resume {
+        vec![resume(folder, &cli.options, around)?]
+    } else if let (None, Some(configs)) = (&cli.config, demo::runs(&cli.options))
+        && !cli.dry_run
+    {
+        let parent = cli.out.as_deref().unwrap_or(parent);
+        let run = |config| {
+            let out = free_folder(parent, &config);
+            start(config, &out, around.clone())
+        };
+        configs.into_iter().map(run).collect::<Result<_>>()?
+    } else {
+        let file = cli.config.as_deref().map(Options::read).transpose()?.unwrap_or_default();
+        let config = cli.options.over(file).resolve();
+        if cli.dry_run {
+            let found = dry_run(&config, &around.device)?;
+            svp_cli::print(&if cli.json { json(&found) } else { show::dry_run(&found) })?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let out = cli.out.unwrap_or_else(|| free_folder(parent, &config));
+        vec![start(config, &out, around)?]
     };
-    print(&outcome, cli.json);
-    Ok(())
+    let lines = || outcomes.iter().map(json).collect();
+    svp_cli::print(&if cli.json { lines() } else { show::outcomes(&outcomes) })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn resume(folder: &Path, options: &Options, around: Surroundings) -> Result<Outcome> {
@@ -74,31 +87,17 @@ fn resume(folder: &Path, options: &Options, around: Surroundings) -> Result<Outc
     Session::resume(folder, around)?.run()
 }
 
-fn start(cli: &Cli, around: Surroundings) -> Result<Outcome> {
-    let file = match &cli.config {
-        Some(path) => Options::read(path)?,
-        None => Options::default(),
-    };
-    let config = cli.options.clone().over(file).resolve();
-    let data = config.data.file_name().map(|name| name.to_string_lossy().replace("builtin:", ""));
-    let out = cli.out.clone().unwrap_or_else(|| {
-        default_name(Path::new("runs"), config.method.name(), data.as_deref().unwrap_or("data"))
-    });
-    eprintln!("run folder: {}", out.display());
-    Session::start(config, &out, around)?.run()
+fn start(config: TrainConfig, out: &Path, around: Surroundings) -> Result<Outcome> {
+    svp_cli::tell(&format!("run folder: {}", out.display()));
+    Session::start(config, out, around)?.run()
 }
 
-fn print(outcome: &Outcome, json: bool) {
-    if json {
-        println!("{}", serde_json::to_string(outcome).expect("plain data"));
-        return;
-    }
-    let on = if outcome.test.is_some() { "test" } else { outcome.selected_on };
-    println!(
-        "{on} top-1 {:.2}%  (epoch {} of {}, chosen on {})",
-        100.0 * outcome.top1(),
-        outcome.best_epoch,
-        outcome.epochs,
-        outcome.selected_on
-    );
+/// A name in `parent` that says what is trained on what, and is not taken.
+fn free_folder(parent: &Path, config: &TrainConfig) -> PathBuf {
+    let data = config.data.file_name().map(|name| name.to_string_lossy().replace(BUILTIN, ""));
+    default_name(parent, config.method.name(), data.as_deref().unwrap_or("data"))
+}
+
+fn json<T: Serialize>(report: &T) -> String {
+    serde_json::to_string(report).expect("plain data") + "\n"
 }

@@ -34,8 +34,8 @@ pub use entry::{Dtype, Entry};
 pub use hash::hash_tensors;
 pub use keys::{KeyReport, MisShaped};
 pub use pos_embed::{ClassRow, resize_pos_embed};
-pub use safetensors::save_safetensors;
-pub use write::write_atomically;
+pub use safetensors::{Precision, save_safetensors, save_safetensors_as};
+pub use write::{remove_partial_files, write_atomically};
 
 // Values are used, hashed and written as they lie in memory, which must be how they lie in the files.
 const _: () = assert!(cfg!(target_endian = "little"), "checkpoints need a little-endian machine");

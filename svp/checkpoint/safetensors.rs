@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::Tensor;
+use half::f16;
 use memmap2::Mmap;
 use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
@@ -53,10 +54,45 @@ fn dtype(dtype: safetensors::Dtype) -> std::result::Result<Dtype, Fault> {
     })
 }
 
-/// Writes f32 tensors, whole or not at all. The same tensors and metadata give the same bytes, in whatever
+/// Float type of the tensors of a file that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    F32,
+    /// Rounded to the nearest; a finite value beyond 65,504 is refused.
+    F16,
+}
+
+impl Precision {
+    /// Bytes of one value.
+    pub fn size(self) -> usize {
+        match self {
+            Precision::F32 => 4,
+            Precision::F16 => 2,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "F32",
+            Precision::F16 => "F16",
+        }
+    }
+}
+
+/// Writes f32 tensors, whole or not at all: [`save_safetensors_as`] with [`Precision::F32`].
+pub fn save_safetensors(path: &Path, tensors: &[(String, &Tensor)], metadata: &Metadata) -> Result<()> {
+    save_safetensors_as(path, tensors, metadata, Precision::F32)
+}
+
+/// Writes tensors, whole or not at all. The same tensors and metadata give the same bytes, in whatever
 /// order they come. (The writer of the `safetensors` crate puts the metadata in the order of a hash map,
 /// which differs from run to run, so the header is written here.)
-pub fn save_safetensors(path: &Path, tensors: &[(String, &Tensor)], metadata: &Metadata) -> Result<()> {
+pub fn save_safetensors_as(
+    path: &Path,
+    tensors: &[(String, &Tensor)],
+    metadata: &Metadata,
+    precision: Precision,
+) -> Result<()> {
     let mut sorted: Vec<_> = tensors.iter().collect();
     sorted.sort_by(|a, b| a.0.cmp(&b.0));
     if let Some(pair) = sorted.windows(2).find(|pair| pair[0].0 == pair[1].0) {
@@ -69,8 +105,14 @@ pub fn save_safetensors(path: &Path, tensors: &[(String, &Tensor)], metadata: &M
     let mut end = 0;
     for (name, tensor) in &sorted {
         let start = end;
-        end += 4 * tensor.numel();
-        let info = json!({"dtype": "F32", "shape": tensor.shape(), "data_offsets": [start, end]});
+        end += precision.size() * tensor.numel();
+        if precision == Precision::F16
+            && tensor.as_slice().iter().any(|&v| v.is_finite() && f16::from_f32(v).is_infinite())
+        {
+            let what = format!("tensor {name} has values that float16 cannot hold");
+            return Err(Error::path(path, what, "keep float32"));
+        }
+        let info = json!({"dtype": precision.name(), "shape": tensor.shape(), "data_offsets": [start, end]});
         header.insert(name.clone(), info);
     }
     let mut header = Value::Object(header).to_string().into_bytes();
@@ -78,6 +120,11 @@ pub fn save_safetensors(path: &Path, tensors: &[(String, &Tensor)], metadata: &M
     write_atomically(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
-        sorted.iter().try_for_each(|(_, tensor)| file.write_all(bytemuck::cast_slice(tensor.as_slice())))
+        sorted.iter().try_for_each(|(_, tensor)| match precision {
+            Precision::F32 => file.write_all(bytemuck::cast_slice(tensor.as_slice())),
+            Precision::F16 => {
+                tensor.as_slice().iter().try_for_each(|&v| file.write_all(&f16::from_f32(v).to_le_bytes()))
+            }
+        })
     })
 }

@@ -6,6 +6,26 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
+/// How the names of files begin and end that are not whole yet.
+const PREFIX: &str = ".partial-";
+const SUFFIX: &str = ".tmp";
+
+/// Removes what writers that were killed have left in a folder. Nobody else may be writing there.
+pub fn remove_partial_files(folder: &Path) -> Result<()> {
+    let remove = || {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.as_encoded_bytes();
+            if name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes()) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    };
+    remove().map_err(|e| Error::io(folder, "remove what an interrupted run left", &e))
+}
+
 /// Writes a file under a temporary name in the same folder, syncs it and renames it to `path`, so that a
 /// crash, a full disk or a reader at any moment sees the old file or the new one, never a part. On failure
 /// the temporary file is removed.
@@ -24,7 +44,7 @@ fn replace(
     write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".partial-").suffix(".tmp");
+    builder.prefix(PREFIX).suffix(SUFFIX);
     // Temporary files are private by default; this one becomes an ordinary file (the umask applies).
     #[cfg(unix)]
     builder.permissions(<Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));

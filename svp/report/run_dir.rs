@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
+use crate::checkpoint::remove_partial_files;
 use crate::{Error, Result};
 
 /// Files any of which says that a folder already holds a run.
@@ -64,7 +65,10 @@ impl RunDir {
             .open(&name)
             .map_err(|e| Error::io(&name, "write in the run folder", &e))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => {
+                remove_partial_files(path)?;
+                Ok(Self { path: path.to_owned(), _lock: lock })
+            }
             Err(TryLockError::WouldBlock) => Err(Error::path(
                 path,
                 "another process is running in this folder",
@@ -175,6 +179,19 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         drop(RunDir::create(root.path()).unwrap());
         RunDir::create(root.path()).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_removed_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        for name in [".partial-a1b2c3.tmp", "config.toml", ".partial-notes", "mine.tmp"] {
+            fs::write(root.path().join(name), "").unwrap();
+        }
+        drop(RunDir::resume(root.path()).unwrap());
+        let mut left: Vec<_> =
+            fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".partial-notes", "config.toml", "mine.tmp", "run.lock"]);
     }
 
     #[test]

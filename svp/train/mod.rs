@@ -1,6 +1,7 @@
 //! Training: config, optimizer, schedule, the loop, evaluation, state on disk.
 
 mod config;
+mod dry_run;
 mod evaluate;
 mod feed;
 mod optim;
@@ -9,8 +10,10 @@ mod run;
 mod schedule;
 mod setup;
 mod state;
+mod trained_model;
 
 pub use config::{BUILTIN, Method, TrainConfig};
+pub use dry_run::{DryRun, dry_run};
 pub use evaluate::{Evaluation, evaluate, ranking, softmax};
 pub use feed::{Feed, FeedBatch};
 pub use optim::{Optimizer, recipe_decays};
@@ -19,3 +22,4 @@ pub use run::{Prepared, Session, Surroundings, prepare, read_config};
 pub use schedule::Schedule;
 pub use setup::{BUILTIN_BACKBONE, backbone, dataset};
 pub use state::{Position, Trained, TrainedFile};
+pub use trained_model::{TrainedModel, load_trained};

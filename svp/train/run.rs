@@ -84,6 +84,7 @@ pub fn prepare(config: &TrainConfig, device: &Device) -> Result<Prepared> {
     config.check()?;
     let mut loaded = setup::backbone(config)?;
     let data = setup::dataset(config)?;
+    setup::check_data(config, &data)?;
     let mut notes = std::mem::take(&mut loaded.notes);
     notes.extend(data.notes.iter().cloned());
     let (model, trained) = setup::classifier(config, device, loaded, &data.classes)?;
@@ -105,7 +106,8 @@ impl<'a> Session<'a> {
         let prepared = prepare(&config, &around.device)?;
         let run = RunDir::create(out)?;
         let text = toml::to_string(&config).expect("plain values make valid TOML");
-        for (path, text) in [(run.config(), text), (run.classes(), prepared.data.classes.join("\n") + "\n")] {
+        // The config comes last: with it the folder can be resumed.
+        for (path, text) in [(run.classes(), prepared.data.classes.join("\n") + "\n"), (run.config(), text)] {
             write_atomically(&path, |file| std::io::Write::write_all(file, text.as_bytes()))?;
         }
         Self::open(config, prepared, run, None, around)
@@ -271,24 +273,7 @@ impl State<'_> {
     }
 
     fn loss_and_gradients(&self, tape: Tape, batch: &FeedBatch) -> Result<(f32, Bound, Gradients)> {
-        let (logits, bound) = if self.config.method == Method::Linear {
-            self.model.classify(&tape, batch.input.clone())?
-        } else {
-            let drop_path = DropPath {
-                rate: self.config.drop_path,
-                seed: self.config.seed,
-                epoch: self.position.epoch,
-                samples: &batch.indices,
-            };
-            let (_, logits, bound) = self.model.forward(&tape, batch.input.clone(), Some(drop_path))?;
-            (logits, bound)
-        };
-        let classes = self.trained.classes.len();
-        let targets = smooth_targets(&self.device, &batch.labels, classes, self.config.smoothing)?;
-        let loss = cross_entropy(&tape, &logits, &targets)?;
-        let value = loss.value().as_slice()[0];
-        let grads = tape.backward(&loss, Tensor::from_vec(vec![1.0], &[1]))?;
-        Ok((value, bound, grads))
+        loss_and_gradients(&self.config, &self.model, self.position.epoch, tape, batch)
     }
 
     /// Looks for the first tensor that is not finite by running the step again, checking each.
@@ -425,4 +410,28 @@ impl State<'_> {
         let hint = format!("test with `svp-train --resume {}`", self.out.run.path().display());
         Error::Interrupted { step: self.position.step, hint }
     }
+}
+
+/// The loss of a batch in an epoch (from 0), and the gradients of the parameters that are trained.
+pub(super) fn loss_and_gradients(
+    config: &TrainConfig,
+    model: &Classifier,
+    epoch: u32,
+    tape: Tape,
+    batch: &FeedBatch,
+) -> Result<(f32, Bound, Gradients)> {
+    let (logits, bound) = if config.method == Method::Linear {
+        model.classify(&tape, batch.input.clone())?
+    } else {
+        let drop_path =
+            DropPath { rate: config.drop_path, seed: config.seed, epoch, samples: &batch.indices };
+        let (_, logits, bound) = model.forward(&tape, batch.input.clone(), Some(drop_path))?;
+        (logits, bound)
+    };
+    let classes = logits.shape()[1];
+    let targets = smooth_targets(&model.device, &batch.labels, classes, config.smoothing)?;
+    let loss = cross_entropy(&tape, &logits, &targets)?;
+    let value = loss.value().as_slice()[0];
+    let grads = tape.backward(&loss, Tensor::from_vec(vec![1.0], &[1]))?;
+    Ok((value, bound, grads))
 }

@@ -41,10 +41,12 @@ pub fn backbone(config: &TrainConfig) -> Result<LoadedVim> {
         allow_mismatch: config.allow_mismatch,
         seed: config.seed,
     };
-    match &config.backbone {
-        Some(path) => load(&Checkpoint::open(path)?, options),
-        None => load(&builtin_backbone()?, options),
-    }
+    load(&open_backbone(config.backbone.as_deref())?, options)
+}
+
+/// The checkpoint of a backbone; `None`: the built-in one.
+pub(super) fn open_backbone(path: Option<&Path>) -> Result<Checkpoint> {
+    path.map_or_else(builtin_backbone, Checkpoint::open)
 }
 
 fn from_scratch(config: &TrainConfig, name: &str) -> Result<LoadedVim> {
@@ -74,6 +76,29 @@ pub fn dataset(config: &TrainConfig) -> Result<Dataset> {
         Some(task) => Dataset::builtin(task),
         None => Dataset::open(&config.data, config.dataset, config.seed, config.val_fraction),
     }
+}
+
+/// Refuses settings that do not fit the data, before anything is written.
+pub(super) fn check_data(config: &TrainConfig, data: &Dataset) -> Result<()> {
+    if config.batch_size > data.train.len() {
+        let (batch, n) = (config.batch_size, data.train.len());
+        let what = format!("{batch} is larger than the {n} training images");
+        return Err(Error::input("--batch-size", what, format!("use at most {n}")));
+    }
+    if config.select_on_test && data.test.is_none() {
+        return Err(Error::input("--select-on-test", "there is no test split", "leave the flag out"));
+    }
+    Ok(())
+}
+
+/// The training images of a run in its batches; the linear method sees them unchanged.
+pub(super) fn train_images(config: &TrainConfig, size: u32, data: &Dataset) -> Result<Feed> {
+    let transform = match config.augmentation() {
+        Some(augment) => Transform::train(size, augment),
+        None => Transform::eval(size),
+    };
+    let options = LoaderOptions::train(config.batch_size, config.workers, config.seed);
+    Feed::images(&Arc::new(data.train.clone()), transform, options)
 }
 
 /// A model with its new parts, and what its trained file will say.
@@ -117,36 +142,24 @@ impl Feeds {
 /// Loaders of the splits; for the linear method, their features.
 pub fn feeds(config: &TrainConfig, model: &Classifier, data: &Dataset) -> Result<Feeds> {
     let size = model.vim.config.img_size as u32;
-    let train_transform = match config.augmentation() {
-        Some(augment) => Transform::train(size, augment),
-        None => Transform::eval(size),
-    };
-    let (train, val) = (Arc::new(data.train.clone()), Arc::new(data.val.clone()));
+    let train = train_images(config, size, data)?;
+    let val = Arc::new(data.val.clone());
     let test = data.test.clone().map(Arc::new);
     let (val, test) = match (config.select_on_test, test) {
         (true, Some(test)) => (test, None),
-        (true, None) => {
-            return Err(Error::input("--select-on-test", "there is no test split", "leave the flag out"));
-        }
-        (false, test) => (val, test),
+        (_, test) => (val, test),
     };
-    let shuffled = LoaderOptions::train(config.batch_size, config.workers, config.seed);
     let in_order = LoaderOptions::eval(config.batch_size, config.workers);
     if config.method != Method::Linear {
         let eval = |samples| Feed::images(samples, Transform::eval(size), in_order);
-        return Ok(Feeds {
-            train: Feed::images(&train, train_transform, shuffled)?,
-            val: eval(&val)?,
-            test: test.as_ref().map(eval).transpose()?,
-        });
+        return Ok(Feeds { train, val: eval(&val)?, test: test.as_ref().map(eval).transpose()? });
     }
-    // Refuses a batch larger than the data, as training on images would.
-    Loader::new(train.clone(), train_transform, shuffled)?;
+    let shuffled = LoaderOptions::train(config.batch_size, config.workers, config.seed);
     let features = |samples, options| {
         Feed::features(model, &Loader::new(samples, Transform::eval(size), in_order)?, options)
     };
     Ok(Feeds {
-        train: features(train, shuffled)?,
+        train: features(Arc::new(data.train.clone()), shuffled)?,
         val: features(val, in_order)?,
         test: test.map(|samples| features(samples, in_order)).transpose()?,
     })

@@ -1,0 +1,37 @@
+//! What plain `svp-train` does: a linear probe against SVP on a drawn task with the built-in backbone.
+
+use std::path::PathBuf;
+
+use svp::train::{BUILTIN, TrainConfig};
+
+use crate::options::{MethodFlag, Options};
+
+/// The drawn task.
+const TASK: &str = "count";
+const BATCH_SIZE: usize = 32;
+const LINEAR_EPOCHS: u32 = 100;
+const LINEAR_LR: f64 = 2e-2;
+const SVP_EPOCHS: u32 = 30;
+const SVP_LR: f64 = 2e-2;
+
+/// Settings that leave the demonstration what it is.
+const ALLOWED: [&str; 2] = ["seed", "workers"];
+
+/// The runs of the demonstration, or `None` when other settings ask for a run of their own.
+pub fn runs(options: &Options) -> Option<[TrainConfig; 2]> {
+    let run = |method, epochs, lr| {
+        let demo = Options {
+            data: Some(PathBuf::from(format!("{BUILTIN}{TASK}"))),
+            method: Some(method),
+            epochs: Some(epochs),
+            lr: Some(lr),
+            batch_size: Some(BATCH_SIZE),
+            ..Options::default()
+        };
+        options.clone().over(demo).resolve()
+    };
+    let plain = options.given().iter().all(|name| ALLOWED.contains(name));
+    plain.then(|| {
+        [run(MethodFlag::Linear, LINEAR_EPOCHS, LINEAR_LR), run(MethodFlag::Svp, SVP_EPOCHS, SVP_LR)]
+    })
+}

@@ -1,0 +1,89 @@
+//! Results for the reader.
+
+use std::time::Duration;
+
+use svp::report::Table;
+use svp::report::table::{bytes, count, duration, percent};
+use svp::train::{DryRun, Outcome, ParameterCount};
+
+/// Finished runs side by side.
+pub fn outcomes(outcomes: &[Outcome]) -> String {
+    let mut table = Table::new([
+        "method",
+        "top-1",
+        "top-5",
+        "measured on",
+        "trained",
+        "images/s",
+        "data wait",
+        "time",
+        "tensors at most",
+    ]);
+    for outcome in outcomes {
+        let (on, top5) = match &outcome.test {
+            Some(test) => ("test", percent(test.top5 as f32)),
+            None => (outcome.selected_on, "-".into()),
+        };
+        // A run that was finished before it was resumed has made no steps.
+        let stepped = outcome.images_per_s > 0.0;
+        let images_per_s = if stepped { format!("{:.1}", outcome.images_per_s) } else { "-".into() };
+        let wait = if stepped { percent(outcome.wait_share as f32) } else { "-".into() };
+        table.row([
+            method(outcome.method).into(),
+            percent(outcome.top1() as f32),
+            top5,
+            on.into(),
+            count(outcome.trained_parameters as u64),
+            images_per_s,
+            wait,
+            duration(Duration::from_secs_f64(outcome.seconds)),
+            bytes(outcome.peak_tensor_bytes as u64),
+        ]);
+    }
+    let chosen: String = outcomes
+        .iter()
+        .map(|o| {
+            let (best, epochs) = (o.best_epoch, o.epochs);
+            format!("{}: epoch {best} of {epochs}, chosen on {}\n", method(o.method), o.selected_on)
+        })
+        .collect();
+    format!("{table}\n{chosen}")
+}
+
+fn method(name: &str) -> &str {
+    match name {
+        "svp" => "SVP",
+        "linear" => "linear probe",
+        "full" => "full fine-tuning",
+        other => other,
+    }
+}
+
+/// What a run would do.
+pub fn dry_run(found: &DryRun) -> String {
+    let mut table = Table::new(["module", "trained", "all"]);
+    let mut row = |module: &str, trained: usize, all: usize| {
+        table.row([module.into(), count(trained as u64), count(all as u64)]);
+    };
+    for ParameterCount { module, trained, all } in &found.parameters {
+        row(module, *trained, *all);
+    }
+    let sum = |of: fn(&ParameterCount) -> usize| found.parameters.iter().map(of).sum();
+    row("total", sum(|p| p.trained), sum(|p| p.all));
+    let notes: String = found.notes.iter().map(|note| format!("{note}\n")).collect();
+    let [train, val, test] = found.images.map(|n| count(n as u64));
+    format!(
+        "{notes}{table}\n\
+         {} on {}: {} classes, {train} images to train, {val} to validate, {test} to test\n\
+         {} steps an epoch, {} in all\n\
+         {} of tensors at most in the one step that was made, loss {:.4}\n\
+         nothing was written\n",
+        method(found.method),
+        found.data,
+        found.classes,
+        count(found.steps_per_epoch as u64),
+        count(found.steps),
+        bytes(found.peak_tensor_bytes as u64),
+        found.loss,
+    )
+}

@@ -1,0 +1,65 @@
+//! What a run would do: everything checked, one step made, nothing written.
+
+use autograd::Tape;
+use engine::Device;
+use ptx::adamw::Settings;
+use serde::Serialize;
+
+use super::outcome::{ParameterCount, count_parameters};
+use super::run::{loss_and_gradients, prepare};
+use super::{Method, Optimizer, TrainConfig, recipe_decays, setup};
+use crate::{Error, Result};
+
+/// What a dry run found.
+#[derive(Debug, Clone, Serialize)]
+pub struct DryRun {
+    pub method: &'static str,
+    pub data: String,
+    pub classes: usize,
+    /// Images to train, validate and test on.
+    pub images: [usize; 3],
+    pub parameters: Vec<ParameterCount>,
+    pub steps_per_epoch: usize,
+    pub steps: u64,
+    /// Of the one step.
+    pub loss: f32,
+    /// Most memory held by tensors in the one step, backbone file excluded.
+    pub peak_tensor_bytes: usize,
+    /// Facts about checkpoint and data, a line each.
+    pub notes: Vec<String>,
+}
+
+/// Loads checkpoint and data, and makes the first training step in memory.
+///
+/// # Errors
+/// Those of a run up to and including its first step.
+pub fn dry_run(config: &TrainConfig, device: &Device) -> Result<DryRun> {
+    let mut prepared = prepare(config, device)?;
+    let (model, data) = (&mut prepared.model, &prepared.data);
+    let size = model.vim.config.img_size;
+    let train = setup::train_images(config, size as u32, data)?;
+    let first = train.epoch(0, 0, size).next();
+    let mut batch = first.ok_or_else(|| Error::input("data", "there is no batch", "add images"))??;
+    if config.method == Method::Linear {
+        batch.input = model.features(batch.input)?;
+    }
+    let mut optimizer = Optimizer::new(device, &model.params, recipe_decays);
+    let tape = Tape::new(device).checking_finite();
+    let (loss, bound, grads) = loss_and_gradients(config, model, 0, tape, &batch)?;
+    let settings =
+        Settings { lr: config.schedule().epoch(0), weight_decay: config.weight_decay, ..Settings::default() };
+    optimizer.step(device, &mut model.params, bound, &grads, &settings)?;
+    let steps_per_epoch = train.batches();
+    Ok(DryRun {
+        method: config.method.name(),
+        data: config.data.display().to_string(),
+        classes: data.classes.len(),
+        images: [data.train.len(), data.val.len(), data.test.as_ref().map_or(0, Vec::len)],
+        parameters: count_parameters(model),
+        steps_per_epoch,
+        steps: steps_per_epoch as u64 * u64::from(config.epochs),
+        loss,
+        peak_tensor_bytes: device.memory().0,
+        notes: prepared.notes,
+    })
+}

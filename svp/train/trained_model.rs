@@ -1,0 +1,86 @@
+//! A trained model, rebuilt from its backbone and the file with what was trained.
+
+use std::path::{Path, PathBuf};
+
+use engine::Device;
+
+use super::run::read_config;
+use super::setup::open_backbone;
+use super::{Method, TrainConfig, Trained, TrainedFile};
+use crate::checkpoint::{Checkpoint, ClassRow};
+use crate::model::{Classifier, LoadOptions, LoadedVim, Parts, load};
+use crate::{Error, Result};
+
+/// A model that predicts.
+pub struct TrainedModel {
+    pub model: Classifier,
+    pub trained: Trained,
+    /// Config of the run, where it lies beside the trained file.
+    pub config: Option<TrainConfig>,
+}
+
+/// Loads what a run has trained and puts it on its backbone.
+///
+/// `run` is a run folder (its `best.safetensors` is taken) or a trained file. The backbone comes from `backbone`, else
+/// from where the run's `config.toml` beside the file says, else it is the built-in one; after `--method full` it is in
+/// the trained file itself.
+///
+/// # Errors
+/// A missing or damaged file, a backbone other than the one the file was trained on.
+pub fn load_trained(run: &Path, backbone: Option<&Path>, device: &Device) -> Result<TrainedModel> {
+    let path = if run.is_dir() { run.join("best.safetensors") } else { run.to_path_buf() };
+    let config_path = path.with_file_name("config.toml");
+    if run.is_dir() && !path.exists() {
+        let what = "holds no trained model (no best.safetensors)";
+        return Err(Error::path(run, what, "give the folder of a run that has finished an epoch"));
+    }
+    let file = TrainedFile::open(&path)?;
+    let config = config_path.exists().then(|| read_config(&config_path)).transpose()?;
+    let trained = &file.trained;
+    let options = LoadOptions {
+        img_size: Some(trained.img_size),
+        stride: Some(trained.stride),
+        class_row: if trained.class_row_first { ClassRow::First } else { ClassRow::Middle },
+        allow_mismatch: config.as_ref().is_some_and(|config| config.allow_mismatch),
+        seed: config.as_ref().map_or(0, |config| config.seed),
+    };
+    let full = trained.method == Method::Full;
+    let LoadedVim { vim, params, .. } = if full {
+        load(&Checkpoint::open(&path)?, options)?
+    } else {
+        let used = backbone.map(PathBuf::from).or_else(|| config.as_ref()?.backbone.clone());
+        own_backbone(&path, used.as_deref(), trained, options)?
+    };
+    let parts = Parts {
+        svp: trained.svp,
+        head: trained.head,
+        classes: trained.classes.len(),
+        simam: trained.simam,
+        full,
+    };
+    let mut model = Classifier::new(device, vim, params, parts, 0)?;
+    file.restore(&mut model.params)?;
+    Ok(TrainedModel { model, trained: file.trained, config })
+}
+
+/// The backbone that `trained` belongs to.
+fn own_backbone(
+    file: &Path,
+    backbone: Option<&Path>,
+    trained: &Trained,
+    options: LoadOptions,
+) -> Result<LoadedVim> {
+    let checkpoint = open_backbone(backbone)?;
+    let place = checkpoint.path().to_path_buf();
+    let loaded = load(&checkpoint, options)?;
+    if loaded.hash == trained.backbone_hash {
+        return Ok(loaded);
+    }
+    let what = format!(
+        "is not the backbone that {} was trained on (hash {:.12}, wanted {:.12})",
+        file.display(),
+        loaded.hash,
+        trained.backbone_hash
+    );
+    Err(Error::path(&place, what, "give that one with --backbone"))
+}

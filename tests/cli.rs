@@ -1,0 +1,331 @@
+//! The commands from outside: what they print, and what bad input gets.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
+
+use support::{Place, text, train, words};
+
+/// Data of three classes and a small Vim trained on it.
+struct Trained {
+    data: String,
+    run: String,
+    best: String,
+}
+
+static TRAINED: LazyLock<Trained> = LazyLock::new(|| {
+    let place = Place::new("cli");
+    let data = place.data("data", 3);
+    let run = place.small_vim("full", &data);
+    let best = format!("{run}/best.safetensors");
+    Trained { data, run, best }
+});
+
+fn eval(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_svp-eval")).args(args).output().unwrap()
+}
+
+fn predict(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_svp-predict")).args(args).output().unwrap()
+}
+
+fn convert(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_svp-convert")).args(args).output().unwrap()
+}
+
+fn golden(name: &str) -> String {
+    format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The command failed with `code`, in one line of error that has all `parts`.
+#[track_caller]
+fn fails_with(output: &Output, code: i32, parts: &[&str]) {
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error:")).collect();
+    assert_eq!(errors.len(), 1, "{stderr}");
+    assert_eq!(stderr.lines().last(), Some(errors[0]), "nothing follows: {stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    for part in parts {
+        assert!(errors[0].contains(part), "`{part}` is not in: {stderr}");
+    }
+}
+
+#[track_caller]
+fn fails(output: &Output, parts: &[&str]) {
+    fails_with(output, 1, parts);
+}
+
+#[track_caller]
+fn succeeds(output: &Output) -> String {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Trains on the data of the tests with more arguments.
+fn train_on_data(out: &str, more: &[&str]) -> Output {
+    let usual = ["--data", &TRAINED.data, "--backbone", &TRAINED.best, "--out", out, "--epochs", "1"];
+    train(&[&usual, more].concat())
+}
+
+#[test]
+fn a_missing_or_damaged_checkpoint_is_named() {
+    let place = Place::new("checkpoints");
+    let out = place.at("run");
+    let refused = |checkpoint: &str, parts: &[&str]| {
+        let args = ["--backbone", checkpoint, "--data", &TRAINED.data, "--out", &out];
+        fails(&train(&args), parts);
+        assert!(!Path::new(&out).exists(), "a refused run leaves nothing");
+    };
+    let half = |name: &str| {
+        let bytes = fs::read(golden(name)).unwrap();
+        place.write(name, &bytes[..bytes.len() / 2])
+    };
+    refused(&place.at("none.pth"), &["none.pth", "No such file"]);
+    for name in ["vim_nano_release.pth", "vim_nano_release_legacy.pth", "vim_nano_release.safetensors"] {
+        refused(&half(name), &[name, "get it again"]);
+    }
+    refused(&place.write("opcode.pth", &[0x80, 2, 0xF7, b'.']), &["opcode.pth", "opcode"]);
+    refused(&place.write("text.pth", b"not weights"), &["text.pth", "neither"]);
+    let mut nan = fs::read(&TRAINED.best).unwrap();
+    let end = nan.len();
+    nan[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    refused(&place.write("nan.safetensors", &nan), &["nan.safetensors", "pos_embed", "non-finite"]);
+}
+
+#[test]
+fn bad_data_is_named() {
+    let place = Place::new("data");
+    let refused = |data: &str, parts: &[&str]| {
+        fails(&train(&["--backbone", &TRAINED.best, "--data", data, "--out", &place.at("run")]), parts);
+    };
+    refused(&place.at("none"), &["none", "No such file"]);
+    let empty = place.data("empty", 2);
+    fs::create_dir(Path::new(&empty).join("train/nothing")).unwrap();
+    refused(&empty, &["train/nothing", "has no image"]);
+    refused("builtin:none", &["none", "count"]);
+    let broken = place.data("broken", 2);
+    for i in 0..4 {
+        place.write(&format!("broken/train/class 0/{i}.ppm"), b"P6 32 32 255\nshort");
+    }
+    let more = ["--backbone", &TRAINED.best, "--batch-size", "8", "--data", &broken];
+    let out = place.at("stopped");
+    fails(&train(&[&more[..], &["--out", &out]].concat()), &["class 0", ".ppm"]);
+}
+
+#[test]
+fn settings_that_cannot_work_are_named() {
+    let place = Place::new("settings");
+    let out = place.at("run");
+    fails(&train_on_data(&out, &["--batch-size", "500"]), &["batch", "500", "48"]);
+    fails(&train_on_data(&out, &["--device", "gpu"]), &["--device", "gpu", "auto or cpu"]);
+    fails(&train_on_data(&out, &["--threads", "0"]), &["--threads"]);
+    fails(&train_on_data(&out, &["--lr", "nan"]), &["--lr"]);
+    fails(&train_on_data(&out, &["--val-fraction", "0"]), &["val-fraction"]);
+    let config = place.write("bad.toml", b"seed = 1\n\nlearning-rate = 2\n");
+    fails(&train_on_data(&out, &["--config", &config]), &["bad.toml, line 3", "learning-rate"]);
+    assert!(!Path::new(&out).exists(), "a refused run leaves nothing");
+    let unknown = train_on_data(&out, &["--leaning-rate", "1"]);
+    let stderr = text(&unknown.stderr);
+    assert_eq!(unknown.status.code(), Some(2), "{stderr}");
+    assert!(stderr.starts_with("error:") && stderr.contains("--leaning-rate"), "{stderr}");
+}
+
+#[test]
+fn run_folders_that_cannot_be_used_are_named() {
+    let place = Place::new("folders");
+    let file = place.write("taken", b"");
+    fails(&train_on_data(&file, &[]), &["taken", "a file is in the way"]);
+    fails(&train_on_data(&TRAINED.run, &[]), &["already holds a run", "--resume"]);
+    fails(&train(&["--resume", &place.at("none")]), &["none", "is not a folder"]);
+    fails(&train(&["--resume", &TRAINED.data]), &["data", "holds no run"]);
+    fails(&train(&["--resume", &TRAINED.run, "--epochs", "9"]), &["--epochs", "keeps its settings"]);
+    #[cfg(target_os = "linux")]
+    fails(&train_on_data("/proc/run", &[]), &["/proc/run", "make the run folder"]);
+}
+
+/// A file-size limit stands for the full disk, which cannot be had without a file system of its own.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_named_and_leaves_no_part_of_a_file() {
+    let place = Place::new("full-disk");
+    let out = place.at("run");
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 8; exec '{}' --data '{}' --backbone '{}' --batch-size 8 --hidden 64 --out '{out}'",
+        env!("CARGO_BIN_EXE_svp-train"),
+        TRAINED.data,
+        TRAINED.best
+    );
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    fails(&output, &[&out, "cannot write", "File too large"]);
+    let parts = fs::read_dir(&out)
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with(".partial-"));
+    assert_eq!(parts.count(), 0);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let eval = Command::new(env!("CARGO_BIN_EXE_svp-eval"))
+        .arg(&TRAINED.run)
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    fails(&eval, &["standard output", "No space left"]);
+}
+
+#[test]
+fn two_runs_do_not_share_a_folder() {
+    let place = Place::new("shared");
+    let out = place.at("run");
+    let long = ["--data", &TRAINED.data, "--backbone", &TRAINED.best, "--out", &out, "--epochs", "100000"];
+    let mut first =
+        Command::new(env!("CARGO_BIN_EXE_svp-train")).args(long).stderr(Stdio::null()).spawn().unwrap();
+    while !Path::new(&out).join("metrics.jsonl").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        assert!(first.try_wait().unwrap().is_none(), "the first run goes on");
+    }
+    let second = train(&["--resume", &out]);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    fails(&second, &["run", "another process"]);
+}
+
+#[test]
+fn a_run_that_diverges_says_where_and_keeps_its_state() {
+    let place = Place::new("diverging");
+    let out = place.at("run");
+    let rates = "--lr 1e30 --lr-scaling false --warmup-epochs 0 --batch-size 8 --method svp";
+    fails_with(&train_on_data(&out, &words(rates)), 3, &["step 2", "non-finite", "last.safetensors", "--lr"]);
+    assert!(Path::new(&out).join("last.safetensors").is_file());
+}
+
+#[test]
+fn a_dry_run_counts_and_writes_nothing() {
+    let place = Place::new("dry-run");
+    let out = place.at("run");
+    for method in ["svp", "linear", "full"] {
+        let args = ["--method", method, "--batch-size", "8", "--dry-run"];
+        let shown = succeeds(&train_on_data(&out, &args));
+        for part in ["backbone", "total", "6 steps an epoch, 6 in all", "nothing was written"] {
+            assert!(shown.contains(part), "`{part}` is not in: {shown}");
+        }
+        let json = succeeds(&train_on_data(&out, &[&args[..], &["--json"]].concat()));
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["method"], method);
+        assert!(json["peak_tensor_bytes"].as_u64().unwrap() > 0);
+        let parameters = json["parameters"].as_array().unwrap();
+        let trained = |module: &str| {
+            let of = parameters.iter().find(|p| p["module"] == module);
+            of.map_or(0, |p| p["trained"].as_u64().unwrap())
+        };
+        assert_eq!(trained("head"), 3 * 16 + 3);
+        assert_eq!(trained("backbone") > 0, method == "full");
+        assert_eq!(trained("inner prompts") > 0, method == "svp");
+    }
+    assert!(!Path::new(&out).exists());
+}
+
+/// The report of the run, `svp-eval` and `svp-predict` agree, with the backbone where the run found it or given.
+#[test]
+fn what_was_trained_is_measured_and_predicts() {
+    let place = Place::new("use");
+    let out = place.at("run");
+    let backbone = place.at("moved.safetensors");
+    fs::copy(&TRAINED.best, &backbone).unwrap();
+    let args = "--batch-size 8 --lr 0.05 --hidden 8 --group-size 1 --json";
+    let report = succeeds(&train_on_data(&out, &words(args)));
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let json = |output: &Output| -> serde_json::Value { serde_json::from_str(&succeeds(output)).unwrap() };
+    let found = json(&eval(&[&out, "--json"]));
+    assert_eq!(found["split"], "test");
+    for key in ["top1", "top5", "loss", "per_class", "images"] {
+        assert_eq!(found[key], report["test"][key], "{key}");
+    }
+    assert_eq!(json(&eval(&[&out, "--json", "--backbone", &backbone])), found);
+    let shown = succeeds(&eval(&[&out, "--split", "val"]));
+    assert!(shown.contains("class 2") && shown.contains("Val split"), "{shown}");
+
+    let images = format!("{}/test", TRAINED.data);
+    let lines = succeeds(&predict(&["--run", &format!("{out}/best.safetensors"), "--json", &images]));
+    let mut correct = 0;
+    for line in lines.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let guesses = line["predictions"].as_array().unwrap();
+        let total: f64 = guesses.iter().map(|guess| guess["probability"].as_f64().unwrap()).sum();
+        assert!((total - 1.0).abs() < 1e-6 && guesses.len() == 3, "{line}");
+        correct +=
+            usize::from(line["image"].as_str().unwrap().contains(guesses[0]["class"].as_str().unwrap()));
+    }
+    assert_eq!(lines.lines().count(), 18);
+    assert_eq!(correct as f64 / 18.0, report["test"]["top1"].as_f64().unwrap());
+}
+
+#[test]
+fn a_model_refuses_other_classes_and_another_backbone() {
+    let place = Place::new("refusals");
+    let out = place.at("run");
+    succeeds(&train_on_data(&out, &words("--method linear --batch-size 8")));
+    let four = place.data("four", 4);
+    fails(&eval(&[&out, "--data", &four]), &["four", "has 4 classes, the model 3"]);
+    let renamed = place.data("renamed", 3);
+    for split in ["train", "test"] {
+        fs::rename(format!("{renamed}/{split}/class 1"), format!("{renamed}/{split}/class 11")).unwrap();
+    }
+    fails(&eval(&[&out, "--data", &renamed]), &["renamed", "\"class 11\"", "\"class 1\""]);
+    let other = golden("vim_nano_release.pth");
+    fails(&eval(&[&out, "--backbone", &other]), &["vim_nano_release.pth", "--backbone"]);
+    fails(&eval(&[&TRAINED.data]), &["data", "best.safetensors"]);
+    fails(&predict(&["--run", &other, &out]), &["vim_nano_release.pth", "best.safetensors"]);
+}
+
+#[test]
+fn broken_images_are_named_and_the_others_predicted() {
+    let place = Place::new("images");
+    // A PNG header of 20,000x20,000 pixels, and no pixels behind it.
+    let mut huge = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x4e\x20\0\0\x4e\x20\x08\x02\0\0\0".to_vec();
+    huge.extend(0x6c12_d16e_u32.to_be_bytes());
+    huge.extend(b"\0\0\0\x10IDAT");
+    let huge = place.write("huge.png", &huge);
+    let good = place.write("one-pixel.ppm", b"P6 1 1 255\nabc");
+    let more = place.write("folder/deep/grey.pgm", b"P5 2 2 255\nabcd");
+    let (none, folder) = (place.at("none.jpg"), place.at("folder"));
+    place.write("empty/readme.txt", b"");
+    let empty = place.at("empty");
+    let output = predict(&["--run", &TRAINED.run, &huge, &good, &none, &empty, &folder]);
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let errors: Vec<&str> = stderr.lines().collect();
+    assert_eq!(errors.len(), 3, "{stderr}");
+    assert!(errors.iter().all(|line| line.starts_with("error:")), "{stderr}");
+    for part in ["huge.png: is 20000x20000", "none.jpg: cannot read", "empty: has no images"] {
+        assert!(stderr.contains(part), "`{part}` is not in: {stderr}");
+    }
+    assert!(stdout.contains(&good) && stdout.contains(&more), "{stdout}");
+    assert_eq!(stdout.lines().count(), 2 * (1 + 3), "{stdout}");
+}
+
+#[test]
+fn converting_keeps_the_weights() {
+    let place = Place::new("convert");
+    let hash = |output: &Output| {
+        let shown = succeeds(output);
+        let (_, hash) = shown.trim_end().rsplit_once("backbone ").unwrap();
+        assert_eq!(hash.len(), 64, "{shown}");
+        hash.to_string()
+    };
+    let (a, b, half) = (place.at("a.safetensors"), place.at("b.safetensors"), place.at("half.safetensors"));
+    let full = hash(&convert(&[&golden("vim_nano_release.pth"), &a]));
+    assert_eq!(hash(&convert(&[&a, &b])), full);
+    assert_eq!(fs::read(&a).unwrap(), fs::read(&b).unwrap());
+    let f16 = golden("vim_nano_release_f16.pth");
+    assert_eq!(hash(&convert(&[&f16, &half, "--half"])), hash(&convert(&[&f16, &b, "--force"])));
+    let size = |path: &str| fs::metadata(path).unwrap().len();
+    assert!(size(&half) < size(&a) * 6 / 10);
+
+    fails(&convert(&[&a, &half]), &["half.safetensors", "exists", "--force"]);
+    fails(&convert(&[&a, &place.at("a.pth")]), &["a.pth", ".safetensors"]);
+    fails(&convert(&[&place.at("none.pth"), &place.at("c.safetensors")]), &["none.pth", "No such file"]);
+    fails(&convert(&[&a, &place.at("none/c.safetensors")]), &["none/c.safetensors", "cannot write"]);
+}

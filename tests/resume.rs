@@ -1,0 +1,203 @@
+//! A run is a function of its config, seed and data: however often it is stopped, and with any number of threads, it
+//! ends with the bytes of the unbroken run.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use support::{Place, text, train, words};
+
+const METHODS: [&str; 3] = ["svp", "full", "linear"];
+
+/// Data and a backbone to train on.
+struct Task {
+    place: Place,
+    data: String,
+    backbone: String,
+}
+
+/// When a process is killed.
+#[derive(Clone, Copy)]
+enum After {
+    Millis(u64),
+    /// Records in the metrics file beyond those it found.
+    Records(usize),
+}
+
+impl Task {
+    fn new(name: &str) -> Self {
+        let place = Place::new(name);
+        let data = place.data("data", 3);
+        let backbone = place.small_vim("backbone", &data) + "/best.safetensors";
+        Task { place, data, backbone }
+    }
+
+    fn args<'a>(&'a self, method: &'a str, out: &'a str) -> Vec<&'a str> {
+        // Steps on cached features are so short that more of them are needed for the same time.
+        let epochs = if method == "linear" { "40" } else { "8" };
+        let fixed = words("--batch-size 8 --hidden 8 --group-size 1 --drop-path 0.3 --lr 0.1 --seed 3");
+        let task = ["--data", &self.data, "--backbone", &self.backbone, "--method", method];
+        [&task[..], &["--epochs", epochs, "--out", out], &fixed].concat()
+    }
+
+    /// Trains to the end; the run folder.
+    fn unbroken(&self, method: &str, name: &str, more: &[&str]) -> String {
+        let out = self.place.at(name);
+        let output = train(&[&self.args(method, &out)[..], more].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        out
+    }
+}
+
+fn spawn(args: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_svp-train"))
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn records(run: &str) -> usize {
+    fs::read(Path::new(run).join("metrics.jsonl")).map_or(0, |b| b.iter().filter(|&&b| b == b'\n').count())
+}
+
+/// Waits for the moment, or for the end of the process.
+fn wait(child: &mut Child, run: &str, before: usize, after: After) {
+    let began = Instant::now();
+    let due = || match after {
+        After::Millis(millis) => began.elapsed() >= Duration::from_millis(millis),
+        After::Records(more) => records(run) >= before + more,
+    };
+    while !due() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_micros(500));
+        assert!(began.elapsed() < Duration::from_secs(120), "{run} hangs");
+    }
+}
+
+/// The trained files, which must be the same.
+fn same(a: &str, b: &str) {
+    for name in ["best.safetensors", "last.safetensors"] {
+        let bytes = |run: &str| fs::read(Path::new(run).join(name)).unwrap();
+        assert!(bytes(a) == bytes(b), "{name} of {a} and {b} differ");
+    }
+}
+
+/// Metrics without what depends on the clock.
+fn numbers(run: &str) -> Vec<String> {
+    let file = fs::read_to_string(Path::new(run).join("metrics.jsonl")).unwrap();
+    let timeless = |line: &str| {
+        let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
+        let fields = record.as_object_mut().unwrap();
+        ["images_per_s", "wait_share", "seconds"].iter().for_each(|name| drop(fields.remove(*name)));
+        record.to_string()
+    };
+    file.lines().map(timeless).collect()
+}
+
+/// Starts a run, kills it at a moment, resumes it and kills it again for `kills` times, then lets it end. Returns how
+/// many processes were killed before they had ended.
+fn broken(task: &Task, method: &str, out: &str, save_every: &str, after: After, kills: usize) -> usize {
+    let start = [&task.args(method, out)[..], &["--save-every", save_every]].concat();
+    let mut killed = 0;
+    for attempt in 0..=kills {
+        // Killed before it had written its config, a run is started again.
+        let resumable = Path::new(out).join("config.toml").exists();
+        let mut child = if resumable { spawn(&["--resume", out]) } else { spawn(&start) };
+        if attempt < kills {
+            wait(&mut child, out, records(out), after);
+            child.kill().unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
+        match output.status.code() {
+            None => killed += 1,
+            code => assert_eq!(code, Some(0), "{}", text(&output.stderr)),
+        }
+    }
+    killed
+}
+
+fn killed_and_resumed(method: &str) {
+    let task = Task::new(&format!("killed-{method}"));
+    let unbroken = task.unbroken(method, "unbroken", &[]);
+    let mut killed = 0;
+    let moments = [1, 4, 10, 20, 35, 60, 100].map(After::Millis);
+    let counts = [1, 2, 5, 9, 16].map(After::Records);
+    for (i, after) in moments.into_iter().chain(counts).enumerate() {
+        let out = task.place.at(&format!("broken-{i}"));
+        killed += broken(&task, method, &out, ["1", "2"][i % 2], after, 4);
+        same(&unbroken, &out);
+        assert_eq!(numbers(&unbroken), numbers(&out), "{out}");
+        let left = fs::read_dir(&out)
+            .unwrap()
+            .any(|e| e.unwrap().file_name().to_string_lossy().starts_with(".partial-"));
+        assert!(!left, "{out} holds parts of files");
+    }
+    assert!(killed >= 12, "only {killed} processes were killed before they had ended");
+}
+
+#[test]
+fn svp_killed_and_resumed() {
+    killed_and_resumed("svp");
+}
+
+#[test]
+fn full_killed_and_resumed() {
+    killed_and_resumed("full");
+}
+
+#[test]
+fn linear_killed_and_resumed() {
+    killed_and_resumed("linear");
+}
+
+#[test]
+fn a_signal_saves_and_says_how_to_resume() {
+    let task = Task::new("signals");
+    for method in METHODS {
+        let unbroken = task.unbroken(method, &format!("{method}-unbroken"), &[]);
+        for signal in ["TERM", "INT"] {
+            let out = task.place.at(&format!("{method}-{signal}"));
+            let mut child = spawn(&[&task.args(method, &out)[..], &["--save-every", "1"]].concat());
+            wait(&mut child, &out, 0, After::Records(3));
+            let kill = format!("kill -{signal} {}", child.id());
+            assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+            let output = child.wait_with_output().unwrap();
+            let stderr = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(75), "{stderr}");
+            let last = stderr.lines().last().unwrap();
+            assert!(last.starts_with("error: stopped by a signal after step"), "{stderr}");
+            assert!(last.contains(&format!("svp-train --resume {out}")), "{stderr}");
+            let resumed = train(&["--resume", &out]);
+            assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+            same(&unbroken, &out);
+        }
+    }
+}
+
+#[test]
+fn threads_and_workers_change_nothing() {
+    let task = Task::new("threads");
+    for method in METHODS {
+        let run = |threads: &str, workers: &str| {
+            let more = ["--threads", threads, "--workers", workers];
+            task.unbroken(method, &format!("{method}-{threads}-{workers}"), &more)
+        };
+        let one = run("1", "1");
+        same(&one, &run("2", "3"));
+        same(&one, &run("5", "1"));
+    }
+}
+
+/// Resuming what is finished tests again and changes nothing.
+#[test]
+fn a_finished_run_stays_as_it_is() {
+    let task = Task::new("finished");
+    let (once, twice) = (task.unbroken("svp", "once", &[]), task.unbroken("svp", "twice", &[]));
+    assert!(train(&["--resume", &twice]).status.success());
+    same(&once, &twice);
+    assert_eq!(numbers(&once), numbers(&twice));
+}
