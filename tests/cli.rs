@@ -288,18 +288,21 @@ fn broken_images_are_named_and_the_others_predicted() {
     huge.extend(0x6c12_d16e_u32.to_be_bytes());
     huge.extend(b"\0\0\0\x10IDAT");
     let huge = place.write("huge.png", &huge);
-    let good = place.write("one-pixel.ppm", b"P6 1 1 255\nabc");
+    let dot = place.write("one-pixel.ppm", b"P6 1 1 255\nabc");
+    let good = place.write("two-pixels.ppm", b"P6 2 1 255\nabcdef");
     let more = place.write("folder/deep/grey.pgm", b"P5 2 2 255\nabcd");
     let (none, folder) = (place.at("none.jpg"), place.at("folder"));
     place.write("empty/readme.txt", b"");
     let empty = place.at("empty");
-    let output = predict(&["--run", &TRAINED.run, &huge, &good, &none, &empty, &folder]);
+    let output = predict(&["--run", &TRAINED.run, &huge, &dot, &good, &none, &empty, &folder]);
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     let errors: Vec<&str> = stderr.lines().collect();
-    assert_eq!(errors.len(), 3, "{stderr}");
+    assert_eq!(errors.len(), 4, "{stderr}");
     assert!(errors.iter().all(|line| line.starts_with("error:")), "{stderr}");
-    for part in ["huge.png: is 20000x20000", "none.jpg: cannot read", "empty: has no images"] {
+    for part in
+        ["huge.png: is 20000x20000", "one-pixel.ppm: is 1x1", "none.jpg: cannot read", "empty: has no images"]
+    {
         assert!(stderr.contains(part), "`{part}` is not in: {stderr}");
     }
     assert!(stdout.contains(&good) && stdout.contains(&more), "{stdout}");

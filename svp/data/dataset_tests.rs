@@ -5,14 +5,14 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A folder with these files; names that end like images become one-pixel images.
+/// A folder with these files; names that end like images become two-pixel images.
 fn tree(files: &[(&str, &str)]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in files {
         let path = dir.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         if decode::is_image_name(&path) {
-            RgbImage::new(1, 1).save_with_format(&path, image::ImageFormat::Png).unwrap();
+            RgbImage::new(2, 1).save_with_format(&path, image::ImageFormat::Png).unwrap();
         } else {
             fs::write(&path, text).unwrap();
         }

@@ -77,8 +77,8 @@ fn try_decode(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
         let most = MAX_PIXELS / 1_000_000;
         return Err(format!("is {width}x{height}, the limit is {most} megapixels and {MAX_SIDE} a side"));
     }
-    if width == 0 || height == 0 {
-        return Err(format!("is {width}x{height}"));
+    if u64::from(width) * u64::from(height) < 2 {
+        return Err(format!("is {width}x{height} pixels, no picture"));
     }
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES);

@@ -58,12 +58,16 @@ fn content_decides_not_the_name() {
 }
 
 #[test]
-fn one_pixel_is_an_image() {
+fn one_pixel_is_no_picture() {
     for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Pnm, ImageFormat::WebP] {
-        let mut bytes = Vec::new();
-        let image = RgbImage::from_pixel(1, 1, image::Rgb([255; 3]));
-        image.write_to(&mut Cursor::new(&mut bytes), format).unwrap();
-        assert_eq!(decode(&bytes).unwrap().into_raw(), [255; 3], "{format:?}");
+        let encoded = |width| {
+            let mut bytes = Vec::new();
+            let image = RgbImage::from_pixel(width, 1, image::Rgb([255; 3]));
+            image.write_to(&mut Cursor::new(&mut bytes), format).unwrap();
+            bytes
+        };
+        assert!(decode(&encoded(1)).unwrap_err().contains("1x1"), "{format:?}");
+        assert_eq!(decode(&encoded(2)).unwrap().into_raw(), [255; 6], "{format:?}");
     }
 }
 
