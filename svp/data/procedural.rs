@@ -20,9 +20,9 @@ use crate::{Error, Result};
 pub enum Task {
     /// How many objects (1 to 8), of mixed shape, colour and size.
     Count,
-    /// Where an arrow points: 16 directions over 360 degrees.
+    /// At which of 8 orientations over 180 degrees a bar lies.
     Orientation,
-    /// In which cell of a 4x4 grid the cross lies, among other shapes.
+    /// In which cell of a 4x4 grid a cross lies.
     Position,
     /// Which of 10 shapes in which of 5 fill styles: the broad source task for pre-training.
     Shapes,
@@ -48,7 +48,7 @@ impl Task {
     pub fn classes(self) -> Vec<String> {
         match self {
             Task::Count => (1..=8).map(|n| n.to_string()).collect(),
-            Task::Orientation => (0..16).map(|bin| format!("{} degrees", bin as f32 * 22.5)).collect(),
+            Task::Orientation => (0..8).map(|bin| format!("{} degrees", bin as f32 * 22.5)).collect(),
             Task::Position => (0..16).map(|cell| format!("row {} column {}", cell / 4, cell % 4)).collect(),
             Task::Shapes => {
                 let style = |shape| FILLS.map(|fill| format!("{shape:?} {fill:?}").to_lowercase());

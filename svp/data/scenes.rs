@@ -136,39 +136,25 @@ impl Scene {
         }
     }
 
-    /// An arrow that points to the direction `label` of 16, give or take a third of a step.
+    /// A bar at orientation `label` of 8 over half a turn, give or take a quarter of a step.
     pub fn orientation(&mut self, label: u32, rng: &mut Rng) {
-        let step = TAU / 16.0;
-        let angle = (label as f32 + uniform(rng, -0.33, 0.33)) * step;
-        let radius = uniform(rng, 7.0, 12.0);
-        let outline = arrow(uniform(rng, 0.12, 0.28), uniform(rng, 0.5, 0.7), uniform(rng, -0.1, 0.3));
-        let fill = pick(&[Fill::Solid, Fill::Outline, Fill::Split], rng);
+        let step = PI / 8.0;
+        let angle = (label as f32 + uniform(rng, -0.25, 0.25)) * step;
+        let radius = uniform(rng, 8.0, 13.0);
+        let half = uniform(rng, 0.12, 0.25);
+        let bar = [[-1.0, -half], [1.0, -half], [1.0, half], [-1.0, half]];
         let spot = Spot { centre: within(radius, rng), radius };
-        self.object(&outline, spot, angle, fill, rng);
+        self.object(&bar, spot, angle, Fill::Solid, rng);
     }
 
-    /// A cross with its centre in cell `label` of a 4x4 grid, row by row, among three to six other shapes.
+    /// A cross with its centre in cell `label` of a 4x4 grid, row by row.
     pub fn position(&mut self, label: u32, rng: &mut Rng) {
         const CELL: f32 = SIZE as f32 / 4.0;
-        let radius = uniform(rng, 2.8, 3.8);
-        // In its cell, and not cut off by the border.
-        let mut coordinate = |cell: u32| {
-            let middle = (cell as f32 + 0.5) * CELL;
-            (middle + uniform(rng, -2.5, 2.5)).clamp(3.0, SIZE as f32 - 3.0)
-        };
+        let radius = uniform(rng, 3.0, 5.0);
+        let mut coordinate = |cell: u32| (cell as f32 + 0.5) * CELL + uniform(rng, -3.0, 3.0);
         let centre = [coordinate(label % 4), coordinate(label / 4)];
-        let target = Spot { centre, radius };
-        let mut spots = vec![target];
-        let others = 3 + rng.below(4);
-        for _ in 0..others {
-            let radius = uniform(rng, 2.2, 3.8);
-            spots.extend(free(&spots, radius, rng));
-        }
         let angle = uniform(rng, 0.0, TAU);
-        self.object(&Shape::Cross.outline(), target, angle, Fill::Solid, rng);
-        for &spot in &spots[1..] {
-            self.compact(spot, rng);
-        }
+        self.object(&Shape::Cross.outline(), Spot { centre, radius }, angle, Fill::Solid, rng);
     }
 
     /// Shape `label / 5` in fill style `label % 5`, large, over up to three small discs.
