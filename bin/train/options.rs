@@ -188,7 +188,7 @@ impl Options {
             Some(MethodFlag::Full) => Method::Full,
             Some(MethodFlag::Svp) | None => Method::Svp,
         };
-        let data = self.data.unwrap_or_else(|| PathBuf::from(format!("{BUILTIN}count")));
+        let data = self.data.unwrap_or_else(|| PathBuf::from(format!("{BUILTIN}orientation")));
         let drawn = data.to_str().is_some_and(|name| name.starts_with(BUILTIN) && !name.ends_with("shapes"));
         let epochs = self.epochs.unwrap_or(100);
         let (lr, weight_decay) = match method {
