@@ -20,7 +20,7 @@ use svp::train::{Optimizer, recipe_decays};
 
 const BATCH: usize = 8;
 const CLASSES: usize = 100;
-const STEPS: usize = 5;
+const STEPS: usize = 7;
 
 struct Step {
     device: Device,
