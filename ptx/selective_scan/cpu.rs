@@ -138,7 +138,6 @@ impl Block<'_> {
         let tokens = std::array::from_fn(|i| token(self.dir, first + i.min(count - 1), l));
         let mut of = Chunk { tokens, count, delta: zero, slope: zero, u: zero, du: zero };
         for i in 0..count {
-            self.ahead(first + i + CHUNK);
             let at = (self.b * l + of.tokens[i]) * self.dims.e + self.channel;
             let raw = s.add(self.load::<S, FULL>(s, self.inputs.delta[self.dir], at), bias);
             of.u[i] = self.load::<S, FULL>(s, self.inputs.u[self.dir], at);
@@ -167,8 +166,8 @@ impl Block<'_> {
     #[inline(always)]
     pub fn bc<V>(&self, chunk: &Chunk<V>) -> [&[f32]; CHUNK] {
         let (n, r) = (self.dims.n, self.dims.r);
-        chunk.tokens.map(|t| {
-            let at = (self.b * self.dims.l + t) * (r + 2 * n) + r;
+        std::array::from_fn(|i| {
+            let at = (self.b * self.dims.l + chunk.tokens[i]) * (r + 2 * n) + r;
             &self.inputs.x_dbl[self.dir][at..at + 2 * n]
         })
     }
@@ -191,6 +190,7 @@ impl Block<'_> {
                     self.store::<S, FULL>(s, states, self.state_at(number) + k * e, *state);
                 }
             }
+            (0..CHUNK).for_each(|i| self.ahead((number + 1) * CHUNK + i));
             let chunk = self.chunk::<S, FULL>(s, number, bias);
             let bc = self.bc(&chunk);
             let mut y = chunk.u.map(|u| s.mul(skip, u));

@@ -5,7 +5,7 @@
 //! chunk (states and decays recomputed from the kept state) and once back. dB and dC are summed lane by lane
 //! over the blocks, and over the lanes once per chunk; these sums stay in the first-level cache.
 
-use engine::simd::Simd;
+use engine::simd::{Simd, prefetch};
 use engine::simd_fn;
 use rayon::prelude::*;
 
@@ -249,9 +249,11 @@ impl Step<'_> {
         for i in 0..chunk.count {
             dy[i] = self.gate::<S, FULL>(s, self.at.b * dims.l + chunk.tokens[i]);
         }
+        self.next_block::<S>(&chunk);
         let mut sums = Sums { through_b: zero, through_a: zero };
+        let bc = self.at.bc(&chunk);
         for k in 0..dims.n {
-            self.state::<S, TRAINED, FULL>(s, k, &chunk, &dy, &mut sums, work);
+            self.state::<S, TRAINED, FULL>(s, k, &chunk, &bc, &dy, &mut sums, work);
         }
         for i in 0..chunk.count {
             let (u, row) = (chunk.u[i], self.at.b * dims.l + chunk.tokens[i]);
@@ -266,6 +268,23 @@ impl Step<'_> {
         }
     }
 
+    /// Asks for the inputs of the next block while this one computes.
+    #[inline(always)]
+    fn next_block<S: Simd>(&self, chunk: &Chunk<S::V>) {
+        let (e, dir, inputs) = (self.at.dims.e, self.at.dir, self.at.inputs);
+        let channel = self.at.channel + S::LANES;
+        for t in chunk.tokens {
+            let row = self.at.b * self.at.dims.l + t;
+            for from in [inputs.u[dir], inputs.delta[dir], self.group.dout, self.group.kept.y] {
+                prefetch(from, row * e + channel);
+            }
+            prefetch(inputs.xz, (2 * row + 1) * e + channel);
+        }
+        for k in 0..self.at.dims.n {
+            prefetch(self.group.kept.states, self.at.state_at(self.chunk) + k * e + S::LANES);
+        }
+    }
+
     /// One state through the chunk and back: the formulas of `reference::backward_state`.
     #[inline(always)]
     fn state<S: Simd, const TRAINED: bool, const FULL: bool>(
@@ -273,12 +292,12 @@ impl Step<'_> {
         s: S,
         k: usize,
         chunk: &Chunk<S::V>,
+        bc: &[&[f32]; CHUNK],
         dy: &[S::V; CHUNK],
         sums: &mut Sums<S::V>,
         work: &mut Work<S::V>,
     ) {
         let Dims { e, n, .. } = self.at.dims;
-        let bc = self.at.bc(chunk);
         let a = self.at.load::<S, FULL>(s, self.at.a2, k * e + self.at.channel);
         let kept = self.at.state_at(self.chunk) + k * e;
         let first = self.at.load::<S, FULL>(s, self.group.kept.states, kept);
