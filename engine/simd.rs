@@ -116,6 +116,18 @@ pub trait Simd: Copy {
     /// # Safety
     /// `LANES` floats must be writable at `at`.
     unsafe fn store(self, at: *mut f32, v: Self::V);
+    /// Writes past the caches where the machine can: for what is not read again soon. Call [`Simd::fence`]
+    /// before another thread reads it.
+    /// # Safety
+    /// `LANES` floats must be writable at `at`.
+    #[inline(always)]
+    unsafe fn stream(self, at: *mut f32, v: Self::V) {
+        // SAFETY: the caller vouches for the floats.
+        unsafe { self.store(at, v) }
+    }
+    /// Orders what [`Simd::stream`] wrote before what follows.
+    #[inline(always)]
+    fn fence(self) {}
     /// The first `n < LANES` floats, zero in the other lanes.
     /// # Safety
     /// `n` floats must be readable at `at`.

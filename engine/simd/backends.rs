@@ -190,6 +190,22 @@ mod x86 {
             unsafe { _mm512_storeu_ps(at, v) }
         }
         #[inline(always)]
+        unsafe fn stream(self, at: *mut f32, v: __m512) {
+            // SAFETY: the caller vouches for sixteen floats; streaming needs a whole cache line.
+            unsafe {
+                if (at as usize).is_multiple_of(64) {
+                    _mm512_stream_ps(at, v);
+                } else {
+                    _mm512_storeu_ps(at, v);
+                }
+            }
+        }
+        #[inline(always)]
+        fn fence(self) {
+            // SAFETY: SSE is part of every x86-64 machine.
+            unsafe { _mm_sfence() }
+        }
+        #[inline(always)]
         unsafe fn load_first(self, at: *const f32, n: usize) -> __m512 {
             // SAFETY: masked lanes are not read; the caller vouches for the others.
             unsafe { _mm512_maskz_loadu_ps(((1u32 << n) - 1) as u16, at) }

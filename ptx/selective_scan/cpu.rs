@@ -77,6 +77,7 @@ simd_fn! {
                 }
             }
         }
+        s.fence();
     }
 }
 
@@ -127,6 +128,17 @@ impl Block<'_> {
         // SAFETY: channels of one image and direction belong to one task.
         let to = unsafe { to.slice(at, lanes) };
         s.write(to, 0, v);
+    }
+
+    /// [`Block::store`] of what only the backward pass reads.
+    #[inline(always)]
+    fn keep<S: Simd, const FULL: bool>(&self, s: S, to: &Shared, at: usize, v: S::V) {
+        if FULL {
+            // SAFETY: a full block of existing channels, which belong to this task alone.
+            unsafe { s.stream(to.slice(at, S::LANES).as_mut_ptr(), v) }
+        } else {
+            self.store::<S, FULL>(s, to, at, v);
+        }
     }
 
     /// Loads chunk number `chunk` of the walk.
@@ -187,7 +199,7 @@ impl Block<'_> {
         for number in 0..self.dims.chunks() {
             if let Some(Kept { states, .. }) = keep {
                 for (k, state) in state.iter().enumerate().take(n) {
-                    self.store::<S, FULL>(s, states, self.state_at(number) + k * e, *state);
+                    self.keep::<S, FULL>(s, states, self.state_at(number) + k * e, *state);
                 }
             }
             (0..CHUNK).for_each(|i| self.ahead((number + 1) * CHUNK + i));
@@ -227,7 +239,7 @@ impl Block<'_> {
             let before = unsafe { out.slice(at, (self.dims.e - self.channel).min(S::LANES)) };
             y = s.add(s.read(before, 0), y);
             if let Some(Kept { y: kept, .. }) = keep {
-                self.store::<S, FULL>(s, kept, at, y);
+                self.keep::<S, FULL>(s, kept, at, y);
             }
             let z = self.load::<S, FULL>(s, self.inputs.xz, at + (row + 1) * self.dims.e);
             y = s.mul(s.mul(y, s.splat(0.5)), s.silu(z));
