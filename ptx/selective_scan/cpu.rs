@@ -130,9 +130,9 @@ impl Block<'_> {
         s.write(to, 0, v);
     }
 
-    /// [`Block::store`] of what only the backward pass reads.
+    /// [`Block::store`] past the caches, of what is read again only after much else.
     #[inline(always)]
-    fn keep<S: Simd, const FULL: bool>(&self, s: S, to: &Shared, at: usize, v: S::V) {
+    pub fn keep<S: Simd, const FULL: bool>(&self, s: S, to: &Shared, at: usize, v: S::V) {
         if FULL {
             // SAFETY: a full block of existing channels, which belong to this task alone.
             unsafe { s.stream(to.slice(at, S::LANES).as_mut_ptr(), v) }

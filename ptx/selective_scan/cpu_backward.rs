@@ -161,6 +161,7 @@ simd_fn! {
             }
             store_parameters(s, group, dir, &work, out);
         }
+        s.fence();
     }
 }
 
@@ -262,8 +263,8 @@ impl Step<'_> {
             let through_a = s.mul(sums.through_a[i], s.splat(std::f32::consts::LN_2));
             let ddelta = s.mul(s.fma(u, sums.through_b[i], through_a), chunk.slope[i]);
             let du = s.fma(chunk.delta[i], sums.through_b[i], s.mul(skip, dy[i]));
-            self.at.store::<S, FULL>(s, &self.out.ddelta[dir], at, ddelta);
-            self.at.store::<S, FULL>(s, &self.out.du[dir], at, du);
+            self.at.keep::<S, FULL>(s, &self.out.ddelta[dir], at, ddelta);
+            self.at.keep::<S, FULL>(s, &self.out.du[dir], at, du);
             work.dd[self.block] = s.fma(dy[i], u, work.dd[self.block]);
         }
     }
