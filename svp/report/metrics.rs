@@ -108,10 +108,15 @@ pub fn read_metrics(path: &Path) -> Result<Vec<Record>> {
     Ok(scan(path)?.into_iter().map(|(_, record)| record).collect())
 }
 
-/// Cuts the file after the last record that a state saved at `step` covers: later records, a
-/// [`Record::Final`] (a run that goes on has not ended) and a torn last line are dropped.
-pub fn truncate_after(path: &Path, step: u64) -> Result<()> {
-    let covered = |record: &Record| record.step() <= step && !matches!(record, Record::Final { .. });
+/// Cuts the file after the last record that a state covers which was saved at `step` with `epochs` epochs
+/// finished: later records, a [`Record::Final`] (a run that goes on has not ended) and a torn last line are
+/// dropped. An epoch's record may be there before its state: its last step was saved, and it will be evaluated again.
+pub fn truncate_after(path: &Path, step: u64, epochs: u64) -> Result<()> {
+    let covered = |record: &Record| match *record {
+        Record::Final { .. } => false,
+        Record::Epoch { epoch, .. } => epoch <= epochs,
+        Record::Step { .. } => record.step() <= step,
+    };
     let keep = scan(path)?.iter().take_while(|(_, record)| covered(record)).last().map_or(0, |(end, _)| *end);
     let cut = || OpenOptions::new().write(true).open(path)?.set_len(keep);
     match cut() {
@@ -201,11 +206,13 @@ mod tests {
     #[test]
     fn a_resumed_file_continues_exactly() {
         let all = [step(1, 1.0), step(2, 0.9), epoch(2), step(3, 0.8), step(4, 0.7), epoch(4), last(4)];
-        for (saved, kept) in [(0, 0), (1, 1), (2, 3), (3, 4), (4, 6), (9, 6)] {
+        // At step 2 the last step of an epoch may be saved before the epoch is.
+        let saves = [(0, 0, 0), (1, 0, 1), (2, 0, 2), (2, 1, 3), (3, 1, 4), (4, 1, 5), (4, 2, 6), (9, 9, 6)];
+        for (saved, epochs, kept) in saves {
             let (_folder, path) = written(&all);
             let unbroken = std::fs::read(&path).unwrap();
             OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"kind\":\"st").unwrap();
-            truncate_after(&path, saved).unwrap();
+            truncate_after(&path, saved, epochs).unwrap();
             append(&path, &all[kept..]);
             assert_eq!(std::fs::read(&path).unwrap(), unbroken, "resumed at step {saved}");
         }
@@ -219,7 +226,7 @@ mod tests {
         for length in first..bytes.len() {
             std::fs::write(&path, &bytes[..length]).unwrap();
             assert_eq!(read_metrics(&path).unwrap(), [step(1, 1.0)], "cut at {length}");
-            truncate_after(&path, 5).unwrap();
+            truncate_after(&path, 5, 0).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), &bytes[..first]);
         }
     }
@@ -230,7 +237,7 @@ mod tests {
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"oops\n").unwrap();
         let message = read_metrics(&path).unwrap_err().to_string();
         assert!(message.contains("line 2 is no record") && !message.contains('\n'), "{message}");
-        assert!(truncate_after(&path, 1).is_err());
+        assert!(truncate_after(&path, 1, 0).is_err());
     }
 
     #[test]
@@ -238,7 +245,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         assert_eq!(read_metrics(&path).unwrap(), []);
-        truncate_after(&path, 3).unwrap();
+        truncate_after(&path, 3, 1).unwrap();
         assert!(!path.exists());
     }
 

@@ -124,7 +124,9 @@ impl<'a> Session<'a> {
             let what = "backbone, data or settings are not those the run began with";
             return Err(Error::path(&last, what, "put them back, or start a new run"));
         }
-        metrics::truncate_after(&run.metrics(), saved.as_ref().map_or(0, |saved| saved.position.step))?;
+        let (step, epochs) =
+            saved.as_ref().map_or((0, 0), |saved| (saved.position.step, saved.position.epoch));
+        metrics::truncate_after(&run.metrics(), step, u64::from(epochs))?;
         Self::open(config, prepared, run, saved, around)
     }
 
