@@ -12,9 +12,6 @@ pub enum Error {
     /// A value that must be finite is not.
     #[error("{at}: first non-finite value at element {index} ({value})")]
     NonFinite { at: String, index: usize, value: f32 },
-    /// The device could not give what was asked.
-    #[error("device {device}: {what}")]
-    Device { device: String, what: String },
 }
 
 /// Result of an engine or op call.

@@ -11,4 +11,4 @@ pub mod tensor;
 pub use device::Device;
 pub use error::{Error, Result};
 pub use rng::Rng;
-pub use tensor::{DType, Tensor};
+pub use tensor::Tensor;

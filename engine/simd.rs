@@ -167,18 +167,18 @@ pub trait Simd: Copy {
     /// 2^x; relative error below 3e-7.
     #[inline(always)]
     fn exp2(self, x: Self::V) -> Self::V {
-        let (f, n) = self.split(x);
-        let mut p = self.splat(EXP2[5]);
-        for c in [EXP2[4], EXP2[3], EXP2[2], EXP2[1], EXP2[0]] {
-            p = self.fma(p, f, self.splat(c));
-        }
-        self.scale(p, n)
+        self.raise(self.split(x))
     }
 
     /// 2^(a b): the product enters unrounded.
     #[inline(always)]
     fn exp2_product(self, a: Self::V, b: Self::V) -> Self::V {
-        let (f, n) = self.split_product(a, b);
+        self.raise(self.split_product(a, b))
+    }
+
+    /// 2^(f + n) for f in [-0.5, 0.5] and whole n.
+    #[inline(always)]
+    fn raise(self, (f, n): (Self::V, Self::V)) -> Self::V {
         let mut p = self.splat(EXP2[5]);
         for c in [EXP2[4], EXP2[3], EXP2[2], EXP2[1], EXP2[0]] {
             p = self.fma(p, f, self.splat(c));

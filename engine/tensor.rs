@@ -1,4 +1,4 @@
-//! A tensor: shared storage and a shape. Row-major, contiguous, no strides.
+//! A tensor: shared f32 storage and a shape. Row-major, contiguous, no strides.
 
 use std::sync::Arc;
 
@@ -8,12 +8,6 @@ use rayon::prelude::*;
 use crate::device::{Buffer, Device};
 use crate::shape::numel;
 use crate::{Error, Result};
-
-/// Type of the stored elements. Arithmetic, accumulation and recurrent state are always f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DType {
-    F32,
-}
 
 #[derive(Debug)]
 enum Storage {
@@ -75,10 +69,6 @@ impl Tensor {
 
     pub fn numel(&self) -> usize {
         numel(&self.shape)
-    }
-
-    pub fn dtype(&self) -> DType {
-        DType::F32
     }
 
     /// The same elements under another shape of equal size.
