@@ -3,6 +3,7 @@
 pub mod device;
 pub mod error;
 pub mod gemm;
+pub mod launch;
 pub mod rng;
 pub mod shape;
 pub mod simd;

@@ -1,0 +1,98 @@
+//! Launched devices: what runs kernels from PTX text. The emulator implements [`Launcher`] now, the CUDA driver
+//! can next; nothing above this file knows which it is.
+
+use std::fmt::Debug;
+
+use crate::Result;
+
+/// A committed PTX file.
+#[derive(Debug)]
+pub struct PtxFile {
+    /// `<op>/kernel.ptx`, for messages.
+    pub name: &'static str,
+    pub text: &'static str,
+}
+
+/// One `.entry` of a PTX file.
+#[derive(Debug, Clone, Copy)]
+pub struct Kernel {
+    pub file: &'static PtxFile,
+    pub entry: &'static str,
+}
+
+/// Bytes on a launched device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Region {
+    pub at: u64,
+    pub bytes: usize,
+}
+
+/// One argument of a launch. Pointers say what the kernel may do with them: a store into an `In` is a fault.
+#[derive(Debug, Clone, Copy)]
+pub enum Arg {
+    In(Region),
+    Out(Region),
+    InOut(Region),
+    /// A pointer that this call does not use: 0.
+    None,
+    U32(u32),
+    F32(f32),
+}
+
+/// Blocks, threads in a block, and bytes of dynamic shared memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Grid {
+    pub blocks: [u32; 3],
+    pub threads: [u32; 3],
+    pub shared: u32,
+}
+
+/// Element type of a matrix operand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DType {
+    F32,
+    Bf16,
+}
+
+/// `C[m n] = op(A)[m k] op(B)[k n] + beta C`, column-major as BLAS takes it; sums in f32.
+#[derive(Debug, Clone, Copy)]
+pub struct BlasGemm {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    /// Matrix, leading dimension, transposed.
+    pub a: (Region, usize, bool),
+    pub b: (Region, usize, bool),
+    pub c: (Region, usize),
+    /// Type of A and B, and of C.
+    pub input: DType,
+    pub output: DType,
+    /// 0 or 1.
+    pub beta: f32,
+}
+
+/// A device with its own memory that runs kernels in the order they are launched.
+pub trait Launcher: Debug + Send + Sync {
+    /// `emulated` or `cuda`.
+    fn name(&self) -> &'static str;
+
+    /// Memory of unspecified content, aligned to 256 bytes.
+    fn alloc(&self, bytes: usize) -> Result<Region>;
+
+    fn free(&self, region: Region);
+
+    fn upload(&self, to: Region, bytes: &[u8]) -> Result<()>;
+
+    /// Waits for what was launched before.
+    fn download(&self, from: Region, bytes: &mut [u8]) -> Result<()>;
+
+    fn copy(&self, to: Region, from: Region) -> Result<()>;
+
+    /// Fills with zero bytes.
+    fn zero(&self, region: Region) -> Result<()>;
+
+    /// Runs a kernel; number, width and kind of the arguments are checked against its `.entry`.
+    fn launch(&self, kernel: Kernel, grid: Grid, args: &[Arg]) -> Result<()>;
+
+    fn gemm(&self, gemm: &BlasGemm) -> Result<()>;
+}
