@@ -54,14 +54,14 @@ pub fn level() -> Level {
     Level::Portable
 }
 
-/// Asks for the cache line of element `at`, which is about to be read or written; beyond the end it does nothing.
+/// Asks for the cache line of element `at`, which is about to be read or written; any `at` is allowed.
 #[inline(always)]
 pub fn prefetch(from: &[f32], at: usize) {
     #[cfg(target_arch = "x86_64")]
-    if at < from.len() {
+    {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: inside the slice; a prefetch changes no state that a program can see.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().add(at).cast()) }
+        // SAFETY: a prefetch touches no memory that a program can see and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().wrapping_add(at).cast()) }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (from, at);

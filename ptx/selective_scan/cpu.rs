@@ -1,7 +1,8 @@
 //! The scan on the CPU, forward.
 //!
-//! One task walks a block of `LANES` channels of one image through all tokens, first forwards, then backwards,
-//! [`CHUNK`] tokens at a time: per state, the chunk's decays are independent of each other and keep the
+//! One task walks a group of channels of one image through all tokens, first forwards, then backwards, [`CHUNK`]
+//! tokens at a time, a block of `LANES` channels after the other: rows are read in runs of a group, and the
+//! states stay in the first-level cache. Per state, the chunk's decays are independent of each other and keep the
 //! arithmetic units busy while the recurrence runs through them. Bound: the exponentials, one per token,
 //! channel and state; memory traffic is a tenth of that.
 
@@ -67,13 +68,20 @@ simd_fn! {
         out: &Shared,
         keep: Option<&Kept<Shared>>,
     ) {
-        for channel in (first..end).step_by(S::LANES) {
-            for dir in 0..2 {
-                let block = Block { dims, inputs, a2: &a2[dir], b, channel, dir };
-                if end - channel >= S::LANES {
-                    block.forward::<S, true>(s, out, keep);
-                } else {
-                    block.forward::<S, false>(s, out, keep);
+        let mut states = vec![s.splat(0.0); (end - first).div_ceil(S::LANES) * dims.n];
+        let mut bc: StepBc = [[0.0; 2 * MAX_STATE]; CHUNK];
+        for dir in 0..2 {
+            states.fill(s.splat(0.0));
+            for number in 0..dims.chunks() {
+                let block = |channel| Block { dims, inputs, a2: &a2[dir], b, channel, dir };
+                block(first).copy_bc(s, number, &mut bc);
+                for (i, states) in states.chunks_exact_mut(dims.n).enumerate() {
+                    let channel = first + i * S::LANES;
+                    if end - channel >= S::LANES {
+                        block(channel).forward::<S, true>(s, number, &bc, states, out, keep);
+                    } else {
+                        block(channel).forward::<S, false>(s, number, &bc, states, out, keep);
+                    }
                 }
             }
         }
@@ -94,8 +102,8 @@ pub(super) struct Block<'a> {
 /// The inputs of a block in one chunk, in the order of the walk. Steps beyond the last token are zero: they
 /// leave the state and every sum as they are.
 pub(super) struct Chunk<V> {
-    /// The token of each step; steps beyond the last repeat one.
-    pub tokens: [usize; CHUNK],
+    /// The row of each step; steps beyond the last repeat one.
+    pub rows: [usize; CHUNK],
     /// Steps that exist.
     pub count: usize,
     /// softplus(delta + bias)
@@ -106,6 +114,9 @@ pub(super) struct Chunk<V> {
     /// delta u
     pub du: [V; CHUNK],
 }
+
+/// B and then C of every step of a chunk, `2n` values in each row.
+pub(super) type StepBc = [[f32; 2 * MAX_STATE]; CHUNK];
 
 impl Block<'_> {
     /// Loads a block at `at`; `FULL` says that all lanes exist.
@@ -141,16 +152,23 @@ impl Block<'_> {
         }
     }
 
+    /// The row of each step of chunk number `chunk`, and how many steps exist: those beyond the last token
+    /// repeat its row.
+    #[inline(always)]
+    pub fn rows(&self, chunk: usize) -> ([usize; CHUNK], usize) {
+        let (l, first) = (self.dims.l, chunk * CHUNK);
+        let count = (l - first).min(CHUNK);
+        (std::array::from_fn(|i| self.b * l + token(self.dir, first + i.min(count - 1), l)), count)
+    }
+
     /// Loads chunk number `chunk` of the walk.
     #[inline(always)]
     pub fn chunk<S: Simd, const FULL: bool>(&self, s: S, chunk: usize, bias: S::V) -> Chunk<S::V> {
-        let (l, first) = (self.dims.l, chunk * CHUNK);
         let zero = [s.splat(0.0); CHUNK];
-        let count = (l - first).min(CHUNK);
-        let tokens = std::array::from_fn(|i| token(self.dir, first + i.min(count - 1), l));
-        let mut of = Chunk { tokens, count, delta: zero, slope: zero, u: zero, du: zero };
+        let (rows, count) = self.rows(chunk);
+        let mut of = Chunk { rows, count, delta: zero, slope: zero, u: zero, du: zero };
         for i in 0..count {
-            let at = (self.b * l + of.tokens[i]) * self.dims.e + self.channel;
+            let at = rows[i] * self.dims.e + self.channel;
             let raw = s.add(self.load::<S, FULL>(s, self.inputs.delta[self.dir], at), bias);
             of.u[i] = self.load::<S, FULL>(s, self.inputs.u[self.dir], at);
             if let Some(prompt) = self.inputs.prompt {
@@ -162,26 +180,29 @@ impl Block<'_> {
         of
     }
 
-    /// Asks for the inputs of step `i`. Tokens lie a row apart, too far for the machine to guess.
+    /// Asks for the inputs of chunk number `chunk`. Rows lie too far apart for the machine to guess.
     #[inline(always)]
-    pub fn ahead(&self, i: usize) {
-        if i < self.dims.l {
-            let row = self.b * self.dims.l + token(self.dir, i, self.dims.l);
-            let at = row * self.dims.e + self.channel;
-            prefetch(self.inputs.u[self.dir], at);
-            prefetch(self.inputs.delta[self.dir], at);
-            prefetch(self.inputs.xz, at + (row + 1) * self.dims.e);
+    fn ahead(&self, chunk: usize) {
+        if chunk < self.dims.chunks() {
+            for row in self.rows(chunk).0 {
+                let at = row * self.dims.e + self.channel;
+                prefetch(self.inputs.u[self.dir], at);
+                prefetch(self.inputs.delta[self.dir], at);
+                prefetch(self.inputs.xz, at + (row + 1) * self.dims.e);
+            }
         }
     }
 
-    /// B and C of the chunk's steps, `2n` values each.
+    /// Copies B and C of a chunk's steps into one small table: read through it, they cost no address
+    /// arithmetic and no bounds checks in the loops over states.
     #[inline(always)]
-    pub fn bc<V>(&self, chunk: &Chunk<V>) -> [&[f32]; CHUNK] {
+    pub fn copy_bc<S: Simd>(&self, s: S, chunk: usize, to: &mut StepBc) {
         let (n, r) = (self.dims.n, self.dims.r);
-        std::array::from_fn(|i| {
-            let at = (self.b * self.dims.l + chunk.tokens[i]) * (r + 2 * n) + r;
-            &self.inputs.x_dbl[self.dir][at..at + 2 * n]
-        })
+        for (to, row) in to.iter_mut().zip(self.rows(chunk).0) {
+            let at = row * (r + 2 * n) + r;
+            let from = &self.inputs.x_dbl[self.dir][at..at + 2 * n];
+            (0..2 * n).step_by(S::LANES).for_each(|i| s.write(to, i, s.read(from, i)));
+        }
     }
 
     /// The place of state 0 of this block before a chunk in `states`.
@@ -190,35 +211,38 @@ impl Block<'_> {
             + self.channel
     }
 
+    /// One block through one chunk; `states` holds its `n` states.
     #[inline(always)]
-    fn forward<S: Simd, const FULL: bool>(&self, s: S, out: &Shared, keep: Option<&Kept<Shared>>) {
+    fn forward<S: Simd, const FULL: bool>(
+        &self,
+        s: S,
+        number: usize,
+        bc: &StepBc,
+        states: &mut [S::V],
+        out: &Shared,
+        keep: Option<&Kept<Shared>>,
+    ) {
         let Dims { e, n, .. } = self.dims;
         let bias = self.load::<S, FULL>(s, self.inputs.delta_bias[self.dir], self.channel);
         let skip = self.load::<S, FULL>(s, self.inputs.d[self.dir], self.channel);
-        let mut state = [s.splat(0.0); MAX_STATE];
-        for number in 0..self.dims.chunks() {
-            if let Some(Kept { states, .. }) = keep {
-                for (k, state) in state.iter().enumerate().take(n) {
-                    self.keep::<S, FULL>(s, states, self.state_at(number) + k * e, *state);
-                }
+        self.ahead(number + 1);
+        let chunk = self.chunk::<S, FULL>(s, number, bias);
+        let mut y = chunk.u.map(|u| s.mul(skip, u));
+        for (k, state) in states.iter_mut().enumerate().take(MAX_STATE) {
+            if let Some(Kept { states: kept, .. }) = keep {
+                self.keep::<S, FULL>(s, kept, self.state_at(number) + k * e, *state);
             }
-            (0..CHUNK).for_each(|i| self.ahead((number + 1) * CHUNK + i));
-            let chunk = self.chunk::<S, FULL>(s, number, bias);
-            let bc = self.bc(&chunk);
-            let mut y = chunk.u.map(|u| s.mul(skip, u));
-            for k in 0..n {
-                let a = self.load::<S, FULL>(s, self.a2, k * e + self.channel);
-                let mut now = state[k];
-                for i in 0..CHUNK {
-                    let decay = s.exp2_product(chunk.delta[i], a);
-                    now = s.fma(decay, now, s.mul(chunk.du[i], s.splat(bc[i][k])));
-                    y[i] = s.fma(now, s.splat(bc[i][n + k]), y[i]);
-                }
-                state[k] = now;
+            let a = self.load::<S, FULL>(s, self.a2, k * e + self.channel);
+            let mut now = *state;
+            for i in 0..CHUNK {
+                let decay = s.exp2_product(chunk.delta[i], a);
+                now = s.fma(decay, now, s.mul(chunk.du[i], s.splat(bc[i][k])));
+                y[i] = s.fma(now, s.splat(bc[i][n + k]), y[i]);
             }
-            for i in 0..chunk.count {
-                self.finish::<S, FULL>(s, chunk.tokens[i], y[i], out, keep);
-            }
+            *state = now;
+        }
+        for i in 0..chunk.count {
+            self.finish::<S, FULL>(s, chunk.rows[i], y[i], out, keep);
         }
     }
 
@@ -227,12 +251,11 @@ impl Block<'_> {
     fn finish<S: Simd, const FULL: bool>(
         &self,
         s: S,
-        t: usize,
+        row: usize,
         mut y: S::V,
         out: &Shared,
         keep: Option<&Kept<Shared>>,
     ) {
-        let row = self.b * self.dims.l + t;
         let at = row * self.dims.e + self.channel;
         if self.dir == 1 {
             // SAFETY: written by this task in the first direction.

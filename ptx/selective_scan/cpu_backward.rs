@@ -9,8 +9,8 @@ use engine::simd::{Simd, prefetch};
 use engine::simd_fn;
 use rayon::prelude::*;
 
-use super::cpu::{Block, Chunk, Kept, decay_rates, token};
-use super::{CHUNK, Dims, Inputs};
+use super::cpu::{Block, Chunk, Kept, StepBc, decay_rates, token};
+use super::{CHUNK, Dims, Inputs, MAX_STATE};
 use crate::rows::Shared;
 
 /// Channels per task: fixed, so that the sums of dB and dC do not depend on the number of threads.
@@ -137,6 +137,7 @@ simd_fn! {
             da: zeros(if trained { blocks * n } else { 0 }),
             dd: zeros(blocks),
         };
+        let mut bc: StepBc = [[0.0; 2 * MAX_STATE]; CHUNK];
         for dir in 0..2 {
             work.carry.fill(zero);
             work.da.fill(zero);
@@ -144,17 +145,19 @@ simd_fn! {
             for chunk in (0..group.dims.chunks()).rev() {
                 work.db.fill(zero);
                 work.dc.fill(zero);
+                let block_at = |channel| Block {
+                    dims: group.dims, inputs: group.inputs, a2: &group.a2[dir], b: group.b, channel, dir,
+                };
+                block_at(first).copy_bc(s, chunk, &mut bc);
                 for block in 0..blocks {
                     let channel = first + block * S::LANES;
-                    let at = Block {
-                        dims: group.dims, inputs: group.inputs, a2: &group.a2[dir], b: group.b, channel, dir,
-                    };
+                    let at = block_at(channel);
                     let step = Step { group, at, chunk, block, out };
                     match (trained, end - channel >= S::LANES) {
-                        (false, true) => step.run::<S, false, true>(s, &mut work),
-                        (true, true) => step.run::<S, true, true>(s, &mut work),
-                        (false, false) => step.run::<S, false, false>(s, &mut work),
-                        (true, false) => step.run::<S, true, false>(s, &mut work),
+                        (false, true) => step.run::<S, false, true>(s, &bc, &mut work),
+                        (true, true) => step.run::<S, true, true>(s, &bc, &mut work),
+                        (false, false) => step.run::<S, false, false>(s, &bc, &mut work),
+                        (true, false) => step.run::<S, true, false>(s, &bc, &mut work),
                     }
                 }
                 store_bc(s, group, dir, chunk * CHUNK..((chunk + 1) * CHUNK).min(l), &work, out);
@@ -238,7 +241,7 @@ struct Sums<V> {
 
 impl Step<'_> {
     #[inline(always)]
-    fn run<S: Simd, const TRAINED: bool, const FULL: bool>(&self, s: S, work: &mut Work<S::V>) {
+    fn run<S: Simd, const TRAINED: bool, const FULL: bool>(&self, s: S, bc: &StepBc, work: &mut Work<S::V>) {
         let dims = self.at.dims;
         let dir = self.at.dir;
         let bias = self.at.load::<S, FULL>(s, self.at.inputs.delta_bias[dir], self.at.channel);
@@ -248,17 +251,15 @@ impl Step<'_> {
 
         let mut dy = zero;
         for i in 0..chunk.count {
-            dy[i] = self.gate::<S, FULL>(s, self.at.b * dims.l + chunk.tokens[i]);
+            dy[i] = self.gate::<S, FULL>(s, chunk.rows[i]);
         }
         self.next_block::<S>(&chunk);
         let mut sums = Sums { through_b: zero, through_a: zero };
-        let bc = self.at.bc(&chunk);
-        for k in 0..dims.n {
-            self.state::<S, TRAINED, FULL>(s, k, &chunk, &bc, &dy, &mut sums, work);
+        for k in 0..dims.n.min(MAX_STATE) {
+            self.state::<S, TRAINED, FULL>(s, k, &chunk, bc, &dy, &mut sums, work);
         }
         for i in 0..chunk.count {
-            let (u, row) = (chunk.u[i], self.at.b * dims.l + chunk.tokens[i]);
-            let at = row * dims.e + self.at.channel;
+            let (u, at) = (chunk.u[i], chunk.rows[i] * dims.e + self.at.channel);
             // The rates carry log2(e); the derivative does not.
             let through_a = s.mul(sums.through_a[i], s.splat(std::f32::consts::LN_2));
             let ddelta = s.mul(s.fma(u, sums.through_b[i], through_a), chunk.slope[i]);
@@ -274,8 +275,7 @@ impl Step<'_> {
     fn next_block<S: Simd>(&self, chunk: &Chunk<S::V>) {
         let (e, dir, inputs) = (self.at.dims.e, self.at.dir, self.at.inputs);
         let channel = self.at.channel + S::LANES;
-        for t in chunk.tokens {
-            let row = self.at.b * self.at.dims.l + t;
+        for row in chunk.rows {
             for from in [inputs.u[dir], inputs.delta[dir], self.group.dout, self.group.kept.y] {
                 prefetch(from, row * e + channel);
             }
@@ -293,7 +293,7 @@ impl Step<'_> {
         s: S,
         k: usize,
         chunk: &Chunk<S::V>,
-        bc: &[&[f32]; CHUNK],
+        bc: &StepBc,
         dy: &[S::V; CHUNK],
         sums: &mut Sums<S::V>,
         work: &mut Work<S::V>,
