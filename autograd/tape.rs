@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use engine::{Device, Error, Result, Tensor};
+use engine::{DType, Device, Error, Result, Tensor};
 
 use crate::saved::{Recipe, Saved};
 
@@ -175,13 +175,17 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// The elements, zero where nothing arrived yet: for functions that write only a part of them.
-    pub fn zeroed(&mut self) -> &mut [f32] {
-        let data = self.tensor.as_mut_slice();
+    /// The tensor, zero where nothing arrived yet: for functions that add to it, or write only a part of it.
+    pub fn zeroed_tensor(&mut self) -> &mut Tensor {
         if !self.accumulate {
-            data.fill(0.0);
+            self.tensor.fill_zero();
         }
-        data
+        &mut self.tensor
+    }
+
+    /// The elements of [`Sink::zeroed_tensor`] on the CPU.
+    pub fn zeroed(&mut self) -> &mut [f32] {
+        self.zeroed_tensor().as_mut_slice()
     }
 }
 
@@ -201,8 +205,13 @@ impl Sinks<'_> {
         self.inputs[input].is_some()
     }
 
-    /// A buffer to write the gradient of `input` into; hand it back with [`Sinks::put`].
+    /// A buffer to write the gradient of `input` into, f32; hand it back with [`Sinks::put`].
     pub fn take(&mut self, input: usize, shape: &[usize]) -> Option<Sink> {
+        self.take_typed(input, DType::F32, shape)
+    }
+
+    /// [`Sinks::take`] of a type. A gradient that came before keeps the type it came in.
+    pub fn take_typed(&mut self, input: usize, dtype: DType, shape: &[usize]) -> Option<Sink> {
         let id = self.inputs[input]?;
         Some(match self.grads[id].take() {
             Some(mut tensor) => {
@@ -210,7 +219,7 @@ impl Sinks<'_> {
                 tensor.make_unique(self.device);
                 Sink { tensor, accumulate: true }
             }
-            None => Sink { tensor: Tensor::empty(self.device, shape), accumulate: false },
+            None => Sink { tensor: Tensor::empty_typed(self.device, dtype, shape), accumulate: false },
         })
     }
 

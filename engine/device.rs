@@ -9,6 +9,9 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::launch::Launcher;
+use crate::launched::LaunchedPool;
+
 /// Alignment of every buffer: a cache line, and a full AVX-512 vector.
 const ALIGN: usize = 64;
 /// Guard words on both sides of a buffer, checked when it is freed (conformance tests only).
@@ -19,6 +22,7 @@ const GUARD_BITS: u32 = 0x7FC0_5EED;
 #[derive(Debug, Clone)]
 pub enum Device {
     Cpu(Arc<CpuPool>),
+    Launched(Arc<LaunchedPool>),
 }
 
 impl Device {
@@ -34,9 +38,29 @@ impl Device {
         Device::Cpu(Arc::new(pool))
     }
 
+    /// A device that runs kernels; freed memory is handed out again.
+    pub fn launched(launcher: Arc<dyn Launcher>) -> Self {
+        Device::Launched(Arc::new(LaunchedPool::new(launcher, true)))
+    }
+
+    /// [`Device::launched`] for tests: every tensor gets memory of its own, of exactly its size, so that a
+    /// launcher that watches memory sees reads of what nobody wrote and accesses outside a tensor.
+    pub fn launched_checked(launcher: Arc<dyn Launcher>) -> Self {
+        Device::Launched(Arc::new(LaunchedPool::new(launcher, false)))
+    }
+
+    /// What runs this device's kernels; `None` on the CPU.
+    pub fn launcher(&self) -> Option<&dyn Launcher> {
+        match self {
+            Device::Cpu(_) => None,
+            Device::Launched(pool) => Some(&**pool),
+        }
+    }
+
     pub fn name(&self) -> &'static str {
         match self {
             Device::Cpu(_) => "cpu",
+            Device::Launched(pool) => pool.name(),
         }
     }
 
@@ -44,19 +68,15 @@ impl Device {
     pub fn memory(&self) -> (usize, usize) {
         match self {
             Device::Cpu(pool) => (pool.peak.load(Ordering::Relaxed), pool.in_use.load(Ordering::Relaxed)),
+            Device::Launched(pool) => pool.memory(),
         }
     }
 
-    /// Writes found outside a buffer since the device was made (checked devices only).
+    /// Writes found outside a buffer since the device was made (checked CPU devices only).
     pub fn red_zone_hits(&self) -> usize {
         match self {
             Device::Cpu(pool) => pool.hits.load(Ordering::Relaxed),
-        }
-    }
-
-    pub(crate) fn alloc(&self, len: usize) -> Buffer {
-        match self {
-            Device::Cpu(pool) => CpuPool::take(pool, len),
+            Device::Launched(_) => 0,
         }
     }
 }
@@ -78,7 +98,7 @@ struct Block(NonNull<f32>, usize);
 unsafe impl Send for Block {}
 
 impl CpuPool {
-    fn take(pool: &Arc<CpuPool>, len: usize) -> Buffer {
+    pub(crate) fn take(pool: &Arc<CpuPool>, len: usize) -> Buffer {
         let checked = pool.checked.load(Ordering::Relaxed);
         let capacity = size_class(len + if checked { 2 * GUARD } else { 0 });
         let reused = pool.free.lock().unwrap().get_mut(&capacity).and_then(Vec::pop);
@@ -96,7 +116,7 @@ impl CpuPool {
 }
 
 /// Rounds up to one of four sizes per power of two, so that freed buffers fit again.
-fn size_class(len: usize) -> usize {
+pub(crate) fn size_class(len: usize) -> usize {
     let len = len.max(16);
     let step = (len.next_power_of_two() / 8).max(16);
     len.div_ceil(step) * step
@@ -179,12 +199,12 @@ mod tests {
 
     #[test]
     fn freed_buffers_come_back_and_counts_are_kept() {
-        let device = Device::cpu();
-        let a = device.alloc(1000);
+        let pool = Arc::new(CpuPool::default());
+        let a = CpuPool::take(&pool, 1000);
         let at = a.as_slice().as_ptr();
         drop(a);
-        assert_eq!(device.alloc(1001).as_slice().as_ptr(), at, "same size class");
-        let (peak, now) = device.memory();
+        assert_eq!(CpuPool::take(&pool, 1001).as_slice().as_ptr(), at, "same size class");
+        let (peak, now) = Device::Cpu(pool).memory();
         assert!(peak >= 4000 && now == 0, "{peak} {now}");
     }
 
@@ -199,7 +219,8 @@ mod tests {
     #[test]
     fn a_checked_device_poisons_and_finds_stray_writes() {
         let device = Device::cpu_checked();
-        let mut a = device.alloc(10);
+        let Device::Cpu(pool) = &device else { panic!("a CPU device") };
+        let mut a = CpuPool::take(pool, 10);
         assert!(a.as_slice().iter().all(|v| v.is_nan()));
         let at = a.as_mut_slice().as_mut_ptr();
         // SAFETY: the guard follows the ten floats in the same allocation.

@@ -12,6 +12,9 @@ pub enum Error {
     /// A value that must be finite is not.
     #[error("{at}: first non-finite value at element {index} ({value})")]
     NonFinite { at: String, index: usize, value: f32 },
+    /// A launched device failed: out of memory, or a fault in a kernel.
+    #[error("{device} device: {what}")]
+    Device { device: &'static str, what: String },
 }
 
 /// Result of an engine or op call.

@@ -27,6 +27,17 @@ pub struct Region {
     pub bytes: usize,
 }
 
+impl Region {
+    /// Nothing at all: what an empty tensor occupies.
+    pub const EMPTY: Region = Region { at: 0, bytes: 0 };
+
+    /// The region without its first bytes.
+    pub fn skip(self, bytes: usize) -> Self {
+        assert!(bytes <= self.bytes, "{bytes} bytes into a region of {}", self.bytes);
+        Region { at: self.at + bytes as u64, bytes: self.bytes - bytes }
+    }
+}
+
 /// One argument of a launch. Pointers say what the kernel may do with them: a store into an `In` is a fault.
 #[derive(Debug, Clone, Copy)]
 pub enum Arg {
@@ -47,11 +58,21 @@ pub struct Grid {
     pub shared: u32,
 }
 
-/// Element type of a matrix operand.
+/// Element type of a tensor or a matrix operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DType {
     F32,
     Bf16,
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub fn size(self) -> usize {
+        match self {
+            DType::F32 => 4,
+            DType::Bf16 => 2,
+        }
+    }
 }
 
 /// `C[m n] = op(A)[m k] op(B)[k n] + beta C`, column-major as BLAS takes it; sums in f32.

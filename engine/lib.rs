@@ -1,9 +1,11 @@
 //! Tensors, devices, GEMM, SIMD and counter-based random numbers. Knows no op and no model.
 
 pub mod device;
+mod elementwise;
 pub mod error;
 pub mod gemm;
 pub mod launch;
+mod launched;
 pub mod rng;
 pub mod shape;
 pub mod simd;
@@ -11,5 +13,6 @@ pub mod tensor;
 
 pub use device::Device;
 pub use error::{Error, Result};
+pub use launch::DType;
 pub use rng::Rng;
 pub use tensor::Tensor;

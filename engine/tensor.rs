@@ -1,22 +1,32 @@
-//! A tensor: shared f32 storage and a shape. Row-major, contiguous, no strides.
+//! A tensor: shared storage and a shape. Row-major, contiguous, no strides.
+//!
+//! On the CPU elements are f32 and are read as slices. On a launched device they are f32 or bf16 and are read
+//! with [`Tensor::to_host`]; kernels get them as arguments.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use half::bf16;
 use memmap2::Mmap;
 use rayon::prelude::*;
 
-use crate::device::{Buffer, Device};
+use crate::device::{Buffer, CpuPool, Device};
+use crate::elementwise::{self, Elements};
+use crate::launch::{Arg, Launcher, Region};
+use crate::launched::{LaunchedBuffer, LaunchedPool};
 use crate::shape::numel;
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 
 #[derive(Debug)]
 enum Storage {
-    /// Memory of the device's pool.
+    /// Memory of the CPU device's pool.
     Owned(Buffer),
     /// Memory of an ordinary vector.
     Vec(Vec<f32>),
     /// Part of a mapped file: `offset` bytes in, read-only.
     Mapped { map: Arc<Mmap>, offset: usize },
+    /// Memory of a launched device.
+    Launched(LaunchedBuffer, DType),
 }
 
 /// Shared, immutable unless held once: cloning copies a pointer.
@@ -27,15 +37,38 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// A tensor of unspecified content (NaN on a checked device), to be written whole.
+    /// A tensor of unspecified content (NaN on a checked CPU device), to be written whole. f32.
     pub fn empty(device: &Device, shape: &[usize]) -> Self {
-        Tensor { storage: Arc::new(Storage::Owned(device.alloc(numel(shape)))), shape: shape.to_vec() }
+        Self::empty_typed(device, DType::F32, shape)
+    }
+
+    /// [`Tensor::empty`] of a type; on the CPU there is only f32.
+    pub fn empty_typed(device: &Device, dtype: DType, shape: &[usize]) -> Self {
+        let n = numel(shape);
+        let storage = match device {
+            Device::Cpu(pool) => {
+                assert_eq!(dtype, DType::F32, "the CPU computes in f32");
+                Storage::Owned(CpuPool::take(pool, n))
+            }
+            Device::Launched(pool) => Storage::Launched(LaunchedPool::take(pool, n * dtype.size()), dtype),
+        };
+        Tensor { storage: Arc::new(storage), shape: shape.to_vec() }
     }
 
     pub fn zeros(device: &Device, shape: &[usize]) -> Self {
         let mut out = Self::empty(device, shape);
-        out.as_mut_slice().fill(0.0);
+        out.fill_zero();
         out
+    }
+
+    /// Sets every element of an unshared tensor to zero.
+    pub fn fill_zero(&mut self) {
+        match self.storage_mut() {
+            Storage::Launched(buffer, _) => {
+                buffer.pool().keep(buffer.pool().zero(buffer.region()));
+            }
+            _ => self.as_mut_slice().fill(0.0),
+        }
     }
 
     /// Takes over a vector; its length must be the product of the shape.
@@ -44,11 +77,17 @@ impl Tensor {
         Tensor { storage: Arc::new(Storage::Vec(data)), shape: shape.to_vec() }
     }
 
-    /// Copies values onto a device.
+    /// Copies values onto a device, as f32.
     pub fn from_slice(device: &Device, data: &[f32], shape: &[usize]) -> Self {
         assert_eq!(data.len(), numel(shape), "{} values for shape {shape:?}", data.len());
         let mut out = Self::empty(device, shape);
-        out.as_mut_slice().copy_from_slice(data);
+        match out.storage_mut() {
+            Storage::Launched(buffer, _) => {
+                let bytes = bytemuck::cast_slice(data);
+                buffer.pool().keep(buffer.pool().upload(buffer.region(), bytes));
+            }
+            _ => out.as_mut_slice().copy_from_slice(data),
+        }
         out
     }
 
@@ -78,6 +117,15 @@ impl Tensor {
         self
     }
 
+    /// f32 on the CPU; what it was made with on a launched device.
+    pub fn dtype(&self) -> DType {
+        match &*self.storage {
+            Storage::Launched(_, dtype) => *dtype,
+            _ => DType::F32,
+        }
+    }
+
+    /// The elements of a tensor of the CPU.
     pub fn as_slice(&self) -> &[f32] {
         match &*self.storage {
             Storage::Owned(buffer) => buffer.as_slice(),
@@ -85,23 +133,125 @@ impl Tensor {
             Storage::Mapped { map, offset } => {
                 bytemuck::cast_slice(&map[*offset..*offset + numel(&self.shape) * 4])
             }
+            Storage::Launched(..) => {
+                panic!("a tensor of a launched device has no slice: shape {:?}", self.shape)
+            }
         }
     }
 
     /// The elements for writing. Panics when the storage is shared or mapped: ops write only what they made.
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        match self.storage_mut() {
+            Storage::Owned(buffer) => buffer.as_mut_slice(),
+            Storage::Vec(data) => data,
+            Storage::Mapped { .. } => panic!("a mapped tensor is read-only"),
+            Storage::Launched(..) => panic!("a tensor of a launched device has no slice"),
+        }
+    }
+
+    /// The storage for writing. Panics when it is shared.
+    fn storage_mut(&mut self) -> &mut Storage {
         match Arc::get_mut(&mut self.storage) {
-            Some(Storage::Owned(buffer)) => buffer.as_mut_slice(),
-            Some(Storage::Vec(data)) => data,
-            Some(Storage::Mapped { .. }) => panic!("a mapped tensor is read-only"),
+            Some(storage) => storage,
             None => panic!("write to a shared tensor of shape {:?}", self.shape),
         }
     }
 
-    /// Adds `other`, element by element; a shared storage is copied first.
+    /// The values in f32: borrowed on the CPU, else read from the device.
+    pub fn values(&self) -> Result<Cow<'_, [f32]>> {
+        let Storage::Launched(buffer, dtype) = &*self.storage else { return Ok(self.as_slice().into()) };
+        match dtype {
+            DType::F32 => {
+                let mut values = vec![0.0f32; self.numel()];
+                buffer.pool().download(buffer.region(), bytemuck::cast_slice_mut(&mut values))?;
+                Ok(values.into())
+            }
+            DType::Bf16 => {
+                let mut values = vec![bf16::ZERO; self.numel()];
+                buffer.pool().download(buffer.region(), bytemuck::cast_slice_mut(&mut values))?;
+                Ok(values.into_iter().map(bf16::to_f32).collect())
+            }
+        }
+    }
+
+    /// The values in f32, in a vector of their own.
+    pub fn to_host(&self) -> Result<Vec<f32>> {
+        Ok(self.values()?.into_owned())
+    }
+
+    /// The tensor on a device: itself where it is already there; f32 when it moves.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        match (&*self.storage, device) {
+            (Storage::Launched(buffer, _), Device::Launched(pool)) if Arc::ptr_eq(buffer.pool(), pool) => {
+                Ok(self.clone())
+            }
+            (Storage::Launched(..), _) | (_, Device::Launched(_)) => {
+                Ok(Self::from_slice(device, &self.values()?, &self.shape))
+            }
+            _ => Ok(self.clone()),
+        }
+    }
+
+    /// The tensor in another type, rounded to the nearest; itself where it has it already.
+    pub fn cast(&self, dtype: DType) -> Result<Self> {
+        if dtype == self.dtype() {
+            return Ok(self.clone());
+        }
+        let Storage::Launched(buffer, _) = &*self.storage else {
+            let what = "the CPU computes in f32".into();
+            return Err(Error::Unsupported { op: "cast", what });
+        };
+        let mut out = Self::empty_typed(&Device::Launched(buffer.pool().clone()), dtype, &self.shape);
+        elementwise::cast(&**buffer.pool(), self.numel(), out.elements_mut(), self.elements())?;
+        Ok(out)
+    }
+
+    /// Where a tensor of a launched device lies.
+    pub fn region(&self) -> Region {
+        match &*self.storage {
+            Storage::Launched(buffer, _) => buffer.region(),
+            _ => panic!("no kernel can read a tensor of the CPU: shape {:?}", self.shape),
+        }
+    }
+
+    /// Where a tensor of a launched device lies, for writing. Panics when the storage is shared.
+    pub fn region_mut(&mut self) -> Region {
+        self.storage_mut();
+        self.region()
+    }
+
+    /// The tensor as what a kernel reads.
+    pub fn arg(&self) -> Arg {
+        Arg::In(self.region())
+    }
+
+    /// The tensor as what a kernel writes whole. Panics when the storage is shared.
+    pub fn arg_mut(&mut self) -> Arg {
+        Arg::Out(self.region_mut())
+    }
+
+    /// The tensor as what a kernel reads and writes. Panics when the storage is shared.
+    pub fn arg_inout(&mut self) -> Arg {
+        Arg::InOut(self.region_mut())
+    }
+
+    fn elements(&self) -> Elements {
+        (self.region(), self.dtype())
+    }
+
+    fn elements_mut(&mut self) -> Elements {
+        (self.region_mut(), self.dtype())
+    }
+
+    /// Adds `other`, element by element; a shared storage is copied first. Types may differ.
     pub fn add_assign(&mut self, device: &Device, other: &Tensor) {
         assert_eq!(self.shape, other.shape);
         self.make_unique(device);
+        if let Device::Launched(pool) = device {
+            let n = self.numel();
+            pool.keep(elementwise::add_assign(&**pool, n, self.elements_mut(), other.elements()));
+            return;
+        }
         let chunks = self.as_mut_slice().par_chunks_mut(1 << 16).zip(other.as_slice().par_chunks(1 << 16));
         chunks.for_each(|(to, from)| to.iter_mut().zip(from).for_each(|(t, f)| *t += f));
     }
@@ -113,9 +263,14 @@ impl Tensor {
         }
     }
 
-    /// A copy of its own on `device`.
+    /// A copy of its own on `device`: of a tensor of the CPU, or of that device.
     pub fn to_owned_on(&self, device: &Device) -> Self {
-        Self::from_slice(device, self.as_slice(), &self.shape)
+        let Storage::Launched(buffer, dtype) = &*self.storage else {
+            return Self::from_slice(device, self.as_slice(), &self.shape);
+        };
+        let mut out = Self::empty_typed(device, *dtype, &self.shape);
+        buffer.pool().keep(buffer.pool().copy(out.region_mut(), buffer.region()));
+        out
     }
 
     /// True when the values live in a mapped file.
@@ -126,7 +281,7 @@ impl Tensor {
     /// Refuses NaN and infinity, naming the place and the first such element.
     pub fn check_finite(&self, at: &str) -> Result<()> {
         // Without its sign, a float's bits order like its magnitude; an integer maximum vectorises.
-        let data = self.as_slice();
+        let data = self.values()?;
         let largest = |chunk: &[f32]| chunk.iter().fold(0, |m, v| m.max(v.to_bits() & 0x7FFF_FFFF));
         if data.par_chunks(1 << 16).all(|chunk| largest(chunk) < f32::INFINITY.to_bits()) {
             return Ok(());
