@@ -292,6 +292,7 @@ mod tests {
                     4 => s.softplus(v),
                     5 => s.softplus_and_grad(v).1,
                     6 => s.recip(v),
+                    8 => s.exp2_product(v, s.splat(1.5)),
                     _ => s.exp(v),
                 };
                 s.write(y, i, r);
@@ -309,7 +310,7 @@ mod tests {
     fn every_level_agrees_with_f64() {
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         type Function<'a> = (&'a str, &'a dyn Fn(f64) -> f64, f64);
-        let functions: [Function; 8] = [
+        let functions: [Function; 9] = [
             ("exp2", &|x| x.exp2(), 4e-7),
             ("sigmoid", &sigmoid, 1e-5),
             ("silu", &|x| x * sigmoid(x), 1e-5),
@@ -318,6 +319,8 @@ mod tests {
             ("softplus'", &|x| if x > 20.0 { 1.0 } else { sigmoid(x) }, 1e-5),
             ("recip", &|x| 1.0 / x, 2.5e-7),
             ("exp", &|x| x.exp(), 1e-5),
+            // Up to 2^60, half a unit in the last place of the exponent where the product is rounded first.
+            ("exp2_product", &|x| (1.5 * x).exp2(), 3e-6),
         ];
         let x: Vec<f32> = (0..40_003).map(|i| (i as f32 - 20_000.5) * 0.002).collect();
         for limit_to in [Level::Avx512, Level::Avx2, Level::Portable] {
@@ -335,6 +338,8 @@ mod tests {
             let mut one = [0.0];
             apply(0, &[0.0], &mut one);
             assert_eq!(one, [1.0], "2^0 must be exact: a frozen state must not drift");
+            apply(8, &[0.0], &mut one);
+            assert_eq!(one, [1.0], "as above");
             apply(1, &[-1e4], &mut one);
             assert!(one[0].abs() < 1e-30, "sigmoid far below: {}", one[0]);
             let whole: Vec<f32> = (0..19).map(|i| (1 << i) as f32).collect();

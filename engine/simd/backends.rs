@@ -111,6 +111,42 @@ mod x86 {
         };
     }
 
+    /// 2^(j / 32)
+    static ROOTS: [f32; 32] = [
+        1.0,
+        1.021_897_15,
+        1.044_273_78,
+        1.067_140_401,
+        1.090_507_7,
+        1.114_386_74,
+        1.138_788_6,
+        1.163_724_9,
+        1.189_207_1,
+        1.215_247_4,
+        1.241_857_8,
+        1.269_051,
+        1.296_839_6,
+        1.325_236_64,
+        1.354_255_5,
+        1.383_91,
+        1.414_213_56,
+        1.445_180_8,
+        1.476_826_15,
+        1.509_164_4,
+        1.542_210_8,
+        1.575_980_85,
+        1.610_490_3,
+        1.645_755_5,
+        1.681_792_8,
+        1.718_619_3,
+        1.756_252_2,
+        1.794_709_1,
+        1.834_008_1,
+        1.874_167_63,
+        1.915_206_6,
+        1.957_144_1,
+    ];
+
     /// Sixteen floats, AVX-512F.
     #[derive(Clone, Copy)]
     pub struct Avx512(());
@@ -167,12 +203,19 @@ mod x86 {
             }
         }
         #[inline(always)]
-        fn split_product(self, a: __m512, b: __m512) -> (__m512, __m512) {
-            // Adding 1.5 * 2^23 rounds to a whole number; `scale` takes any n, so nothing is clamped.
-            let magic = self.splat(12_582_912.0);
-            let n = self.sub(self.fma(a, b, magic), magic);
-            // SAFETY: the token proves AVX-512F.
-            (unsafe { _mm512_fmsub_ps(a, b, n) }, n)
+        fn exp2_product(self, a: __m512, b: __m512) -> __m512 {
+            // Adding 1.5 * 2^18 rounds to whole 32nds, whose count stands in the low bits.
+            let magic = self.splat(393_216.0);
+            let rounded = self.fma(a, b, magic);
+            let n = self.sub(rounded, magic);
+            // SAFETY: the token proves AVX-512F. `scalef` rounds n down to whole.
+            unsafe {
+                let f = _mm512_fmsub_ps(a, b, n);
+                let [low, high] = [&ROOTS[..16], &ROOTS[16..]].map(|half| _mm512_loadu_ps(half.as_ptr()));
+                let root = _mm512_permutex2var_ps(low, _mm512_castps_si512(rounded), high);
+                let slope = self.fma(f, self.splat(0.240_226_5), self.splat(0.693_157_35));
+                _mm512_scalef_ps(self.fma(self.mul(f, root), slope, root), n)
+            }
         }
         #[inline(always)]
         fn sum(self, a: __m512) -> f32 {

@@ -5,6 +5,8 @@
 //! chunk (states and decays recomputed from the kept state) and once back. dB and dC are summed lane by lane
 //! over the blocks, and over the lanes once per chunk; these sums stay in the first-level cache.
 
+use std::array::from_fn;
+
 use engine::simd::{Simd, prefetch};
 use engine::simd_fn;
 use rayon::prelude::*;
@@ -110,8 +112,8 @@ struct Group<'a> {
 /// Working memory of a task, in vectors.
 struct Work<V> {
     /// Per state and step of the chunk: dB and dC, summed over blocks.
-    db: Vec<V>,
-    dc: Vec<V>,
+    db: Vec<[V; CHUNK]>,
+    dc: Vec<[V; CHUNK]>,
     /// Per block and state: the gradient that flows from later tokens.
     carry: Vec<V>,
     /// Per block and state: dA so far, when asked.
@@ -131,8 +133,8 @@ simd_fn! {
         let zeros = |len: usize| vec![zero; len];
         let trained = out.da.is_some();
         let mut work = Work {
-            db: zeros(n * CHUNK),
-            dc: zeros(n * CHUNK),
+            db: vec![[zero; CHUNK]; n],
+            dc: vec![[zero; CHUNK]; n],
             carry: zeros(blocks * n),
             da: zeros(if trained { blocks * n } else { 0 }),
             dd: zeros(blocks),
@@ -143,8 +145,8 @@ simd_fn! {
             work.da.fill(zero);
             work.dd.fill(zero);
             for chunk in (0..group.dims.chunks()).rev() {
-                work.db.fill(zero);
-                work.dc.fill(zero);
+                work.db.fill([zero; CHUNK]);
+                work.dc.fill([zero; CHUNK]);
                 let block_at = |channel| Block {
                     dims: group.dims, inputs: group.inputs, a2: &group.a2[dir], b: group.b, channel, dir,
                 };
@@ -194,8 +196,8 @@ fn store_bc<S: Simd>(
         // SAFETY: this group's sums at this token: this task's own.
         let to = unsafe { out.dbc.slice(at * 2 * n, 2 * n) };
         for k in 0..n {
-            to[k] = s.sum(work.db[k * CHUNK + row]);
-            to[n + k] = s.sum(work.dc[k * CHUNK + row]);
+            to[k] = s.sum(work.db[k][row]);
+            to[n + k] = s.sum(work.dc[k][row]);
         }
     }
 }
@@ -255,8 +257,12 @@ impl Step<'_> {
         }
         self.next_block::<S>(&chunk);
         let mut sums = Sums { through_b: zero, through_a: zero };
-        for k in 0..dims.n.min(MAX_STATE) {
-            self.state::<S, TRAINED, FULL>(s, k, &chunk, bc, &dy, &mut sums, work);
+        // Two states share the loads and stores of what belongs to a token.
+        for k in (0..dims.n - dims.n % 2).step_by(2) {
+            self.states::<S, TRAINED, FULL, 2>(s, k, &chunk, bc, &dy, &mut sums, work);
+        }
+        if dims.n % 2 == 1 {
+            self.states::<S, TRAINED, FULL, 1>(s, dims.n - 1, &chunk, bc, &dy, &mut sums, work);
         }
         for i in 0..chunk.count {
             let (u, at) = (chunk.u[i], chunk.rows[i] * dims.e + self.at.channel);
@@ -286,12 +292,12 @@ impl Step<'_> {
         }
     }
 
-    /// One state through the chunk and back: the formulas of `reference::backward_state`.
+    /// States `first..first + K` through the chunk and back: the formulas of `reference::backward_state`.
     #[inline(always)]
-    fn state<S: Simd, const TRAINED: bool, const FULL: bool>(
+    fn states<S: Simd, const TRAINED: bool, const FULL: bool, const K: usize>(
         &self,
         s: S,
-        k: usize,
+        first: usize,
         chunk: &Chunk<S::V>,
         bc: &StepBc,
         dy: &[S::V; CHUNK],
@@ -299,33 +305,39 @@ impl Step<'_> {
         work: &mut Work<S::V>,
     ) {
         let Dims { e, n, .. } = self.at.dims;
-        let a = self.at.load::<S, FULL>(s, self.at.a2, k * e + self.at.channel);
-        let kept = self.at.state_at(self.chunk) + k * e;
-        let first = self.at.load::<S, FULL>(s, self.group.kept.states, kept);
-        let (mut decay, mut after) = ([first; CHUNK], [first; CHUNK]);
-        let mut now = first;
+        assert!(first + K <= n && n <= MAX_STATE);
+        let a: [_; K] =
+            from_fn(|k| self.at.load::<S, FULL>(s, self.at.a2, (first + k) * e + self.at.channel));
+        let kept = self.at.state_at(self.chunk) + first * e;
+        let before: [_; K] = from_fn(|k| self.at.load::<S, FULL>(s, self.group.kept.states, kept + k * e));
+        let (mut decay, mut after) = ([before; CHUNK], [before; CHUNK]);
+        let mut now = before;
         for i in 0..CHUNK {
-            decay[i] = s.exp2_product(chunk.delta[i], a);
-            now = s.fma(decay[i], now, s.mul(chunk.du[i], s.splat(bc[i][k])));
+            for k in 0..K {
+                decay[i][k] = s.exp2_product(chunk.delta[i], a[k]);
+                now[k] = s.fma(decay[i][k], now[k], s.mul(chunk.du[i], s.splat(bc[i][first + k])));
+            }
             after[i] = now;
         }
-        let db: &mut [S::V; CHUNK] = (&mut work.db[k * CHUNK..(k + 1) * CHUNK]).try_into().expect("a chunk");
-        let dc: &mut [S::V; CHUNK] = (&mut work.dc[k * CHUNK..(k + 1) * CHUNK]).try_into().expect("a chunk");
-        let at = self.block * n + k;
-        let mut carry = work.carry[at];
+        let at = self.block * n + first;
+        let mut carry: [_; K] = from_fn(|k| work.carry[at + k]);
+        let db = &mut work.db[first..first + K];
+        let dc = &mut work.dc[first..first + K];
         for i in (0..CHUNK).rev() {
-            let grad = s.fma(dy[i], s.splat(bc[i][n + k]), carry);
-            dc[i] = s.fma(dy[i], after[i], dc[i]);
-            db[i] = s.fma(grad, chunk.du[i], db[i]);
-            sums.through_b[i] = s.fma(grad, s.splat(bc[i][k]), sums.through_b[i]);
-            carry = s.mul(grad, decay[i]);
-            let decayed = s.mul(carry, if i == 0 { first } else { after[i - 1] });
-            sums.through_a[i] = s.fma(decayed, a, sums.through_a[i]);
-            if TRAINED {
-                work.da[at] = s.fma(decayed, chunk.delta[i], work.da[at]);
+            for k in 0..K {
+                let grad = s.fma(dy[i], s.splat(bc[i][n + first + k]), carry[k]);
+                dc[k][i] = s.fma(dy[i], after[i][k], dc[k][i]);
+                db[k][i] = s.fma(grad, chunk.du[i], db[k][i]);
+                sums.through_b[i] = s.fma(grad, s.splat(bc[i][first + k]), sums.through_b[i]);
+                carry[k] = s.mul(grad, decay[i][k]);
+                let decayed = s.mul(carry[k], if i == 0 { before[k] } else { after[i - 1][k] });
+                sums.through_a[i] = s.fma(decayed, a[k], sums.through_a[i]);
+                if TRAINED {
+                    work.da[at + k] = s.fma(decayed, chunk.delta[i], work.da[at + k]);
+                }
             }
         }
-        work.carry[at] = carry;
+        work.carry[at..at + K].copy_from_slice(&carry);
     }
 
     /// dy from dout through average and gate; in the first direction also dz, from the y that was kept.
