@@ -180,17 +180,14 @@ impl Block<'_> {
         of
     }
 
-    /// Asks for the inputs of chunk number `chunk`. Rows lie too far apart for the machine to guess.
+    /// Asks for the inputs of one row. Rows lie too far apart for the machine to guess. Called between states:
+    /// a burst of requests would fill the queue of the cache and hold up the arithmetic behind it.
     #[inline(always)]
-    fn ahead(&self, chunk: usize) {
-        if chunk < self.dims.chunks() {
-            for row in self.rows(chunk).0 {
-                let at = row * self.dims.e + self.channel;
-                prefetch(self.inputs.u[self.dir], at);
-                prefetch(self.inputs.delta[self.dir], at);
-                prefetch(self.inputs.xz, at + (row + 1) * self.dims.e);
-            }
-        }
+    fn ahead(&self, row: usize) {
+        let at = row * self.dims.e + self.channel;
+        prefetch(self.inputs.u[self.dir], at);
+        prefetch(self.inputs.delta[self.dir], at);
+        prefetch(self.inputs.xz, at + (row + 1) * self.dims.e);
     }
 
     /// Copies B and C of a chunk's steps into one small table: read through it, they cost no address
@@ -225,12 +222,15 @@ impl Block<'_> {
         let Dims { e, n, .. } = self.dims;
         let bias = self.load::<S, FULL>(s, self.inputs.delta_bias[self.dir], self.channel);
         let skip = self.load::<S, FULL>(s, self.inputs.d[self.dir], self.channel);
-        self.ahead(number + 1);
+        let (next, _) = self.rows((number + 1).min(self.dims.chunks() - 1));
         let chunk = self.chunk::<S, FULL>(s, number, bias);
         let mut y = chunk.u.map(|u| s.mul(skip, u));
         for (k, state) in states.iter_mut().enumerate().take(MAX_STATE) {
             if let Some(Kept { states: kept, .. }) = keep {
                 self.keep::<S, FULL>(s, kept, self.state_at(number) + k * e, *state);
+            }
+            if let Some(&row) = next.get(k) {
+                self.ahead(row);
             }
             let a = self.load::<S, FULL>(s, self.a2, k * e + self.channel);
             let mut now = *state;

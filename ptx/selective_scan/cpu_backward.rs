@@ -255,10 +255,10 @@ impl Step<'_> {
         for i in 0..chunk.count {
             dy[i] = self.gate::<S, FULL>(s, chunk.rows[i]);
         }
-        self.next_block::<S>(&chunk);
         let mut sums = Sums { through_b: zero, through_a: zero };
         // Two states share the loads and stores of what belongs to a token.
         for k in (0..dims.n - dims.n % 2).step_by(2) {
+            self.ahead::<S>(&chunk, k);
             self.states::<S, TRAINED, FULL, 2>(s, k, &chunk, bc, &dy, &mut sums, work);
         }
         if dims.n % 2 == 1 {
@@ -276,19 +276,20 @@ impl Step<'_> {
         }
     }
 
-    /// Asks for the inputs of the next block while this one computes.
+    /// Asks for what the next block needs: states `k` and `k + 1`, and the inputs of one row. Called between
+    /// states: a burst of requests would fill the queue of the cache and hold up the arithmetic behind it.
     #[inline(always)]
-    fn next_block<S: Simd>(&self, chunk: &Chunk<S::V>) {
+    fn ahead<S: Simd>(&self, chunk: &Chunk<S::V>, k: usize) {
         let (e, dir, inputs) = (self.at.dims.e, self.at.dir, self.at.inputs);
-        let channel = self.at.channel + S::LANES;
-        for row in chunk.rows {
+        let states = self.at.state_at(self.chunk) + k * e + S::LANES;
+        prefetch(self.group.kept.states, states);
+        prefetch(self.group.kept.states, states + e);
+        if let Some(row) = chunk.rows.get(k / 2) {
+            let at = row * e + self.at.channel + S::LANES;
             for from in [inputs.u[dir], inputs.delta[dir], self.group.dout, self.group.kept.y] {
-                prefetch(from, row * e + channel);
+                prefetch(from, at);
             }
-            prefetch(inputs.xz, (2 * row + 1) * e + channel);
-        }
-        for k in 0..self.at.dims.n {
-            prefetch(self.group.kept.states, self.at.state_at(self.chunk) + k * e + S::LANES);
+            prefetch(inputs.xz, at + (row + 1) * e);
         }
     }
 
