@@ -1,5 +1,6 @@
 //! Tensors, devices, GEMM, SIMD and counter-based random numbers. Knows no op and no model.
 
+pub mod blas;
 pub mod device;
 mod elementwise;
 pub mod error;

@@ -1,0 +1,75 @@
+//! What the launches of the ops share: arguments, grids and names of entries.
+
+use engine::launch::{Arg, DType, Grid, Region};
+use engine::{Error, Result, Tensor};
+
+/// Most blocks along y and z of a grid.
+pub(crate) const MAX_YZ: usize = 65_535;
+
+/// The entry of a kernel for a type: `name_f32` or `name_bf16`.
+macro_rules! entry {
+    ($file:expr, $name:literal, $dtype:expr) => {
+        engine::launch::Kernel {
+            file: &$file,
+            entry: match $dtype {
+                engine::DType::F32 => concat!($name, "_f32"),
+                engine::DType::Bf16 => concat!($name, "_bf16"),
+            },
+        }
+    };
+}
+pub(crate) use entry;
+
+/// A committed PTX file of this crate.
+macro_rules! ptx_file {
+    ($op:literal) => {
+        engine::launch::PtxFile {
+            name: concat!($op, "/kernel.ptx"),
+            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $op, "/kernel.ptx")),
+        }
+    };
+}
+pub(crate) use ptx_file;
+
+/// A size as kernels take it: elements are counted in 31 bits.
+pub(crate) fn size(op: &'static str, n: usize) -> Result<u32> {
+    i32::try_from(n).map(|n| n as u32).map_err(|_| {
+        let what = format!("{n} elements in one call: at most {} on a launched device", i32::MAX);
+        Error::Unsupported { op, what }
+    })
+}
+
+/// Blocks of `threads` along x; y and z checked against the hardware's limit.
+pub(crate) fn grid(op: &'static str, [x, y, z]: [usize; 3], threads: usize) -> Result<Grid> {
+    if y.max(z) > MAX_YZ {
+        let what = format!("{} samples in one call: at most {MAX_YZ} on a launched device", y.max(z));
+        return Err(Error::Unsupported { op, what });
+    }
+    let blocks = [size(op, x)?, y as u32, z as u32];
+    Ok(Grid { blocks, threads: [threads as u32, 1, 1], shared: 0 })
+}
+
+/// Elements of a 16-byte access.
+pub(crate) fn wide(dtype: DType) -> usize {
+    16 / dtype.size()
+}
+
+/// `wide` elements a thread where rows of `width` keep their alignment, else one.
+pub(crate) fn each(width: usize, wide: usize) -> usize {
+    if width.is_multiple_of(wide) { wide } else { 1 }
+}
+
+/// A tensor that may be absent, for reading.
+pub(crate) fn optional(tensor: Option<&Tensor>) -> Arg {
+    tensor.map_or(Arg::None, Tensor::arg)
+}
+
+/// A tensor that may not be asked for, for writing.
+pub(crate) fn optional_mut(tensor: Option<&mut Tensor>) -> Arg {
+    tensor.map_or(Arg::None, Tensor::arg_mut)
+}
+
+/// A region that is added to or written whole.
+pub(crate) fn result(region: Region, accumulate: bool) -> Arg {
+    if accumulate { Arg::InOut(region) } else { Arg::Out(region) }
+}
