@@ -37,7 +37,10 @@ impl Place {
     fn check(&self, rows: usize, cols: usize) {
         let (outer, inner) = if self.transposed { (cols, rows) } else { (rows, cols) };
         let end = (outer.max(1) - 1) * self.ld + inner;
-        assert!(inner <= self.ld && end * self.dtype.size() <= self.region.bytes, "{self:?}: {rows} x {cols}");
+        assert!(
+            inner <= self.ld && end * self.dtype.size() <= self.region.bytes,
+            "{self:?}: {rows} x {cols}"
+        );
     }
 }
 
@@ -104,8 +107,7 @@ mod tests {
                 let (lda, ldb, ldc) = (if ta { m } else { k } + 3, if tb { k } else { n } + 1, n + 2);
                 let sizes = [lda * if ta { k } else { m }, ldb * if tb { n } else { k }, ldc * m];
                 let mut rng = Rng::keyed(5, 0, 0, 0);
-                let mut memory: Vec<f32> =
-                    (0..sizes.iter().sum()).map(|_| rng.normal() as f32).collect();
+                let mut memory: Vec<f32> = (0..sizes.iter().sum()).map(|_| rng.normal() as f32).collect();
                 let place = |i: usize, ld, transposed| {
                     let at = 4 * sizes[..i].iter().sum::<usize>() as u64;
                     Place { region: Region { at, bytes: 4 * sizes[i] }, dtype: DType::F32, ld, transposed }

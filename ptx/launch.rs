@@ -1,6 +1,6 @@
 //! What the launches of the ops share: arguments, grids and names of entries.
 
-use engine::launch::{Arg, DType, Grid, Region};
+use engine::launch::{Arg, DType, Grid, Kernel, Launcher, Region};
 use engine::{Error, Result, Tensor};
 
 /// Most blocks along y and z of a grid.
@@ -39,6 +39,15 @@ pub(crate) fn size(op: &'static str, n: usize) -> Result<u32> {
     })
 }
 
+/// [`size`] of each, as arguments.
+pub(crate) fn sizes<const N: usize>(op: &'static str, sizes: [usize; N]) -> Result<[Arg; N]> {
+    let mut args = [Arg::U32(0); N];
+    for (arg, n) in args.iter_mut().zip(sizes) {
+        *arg = Arg::U32(size(op, n)?);
+    }
+    Ok(args)
+}
+
 /// Blocks of `threads` along x; y and z checked against the hardware's limit.
 pub(crate) fn grid(op: &'static str, [x, y, z]: [usize; 3], threads: usize) -> Result<Grid> {
     if y.max(z) > MAX_YZ {
@@ -72,4 +81,22 @@ pub(crate) fn optional_mut(tensor: Option<&mut Tensor>) -> Arg {
 /// A region that is added to or written whole.
 pub(crate) fn result(region: Region, accumulate: bool) -> Arg {
     if accumulate { Arg::InOut(region) } else { Arg::Out(region) }
+}
+
+/// Refuses a tensor of another type than a kernel takes.
+pub(crate) fn check_type(op: &'static str, name: &str, tensor: &Tensor, dtype: DType) -> Result<()> {
+    if tensor.dtype() == dtype {
+        return Ok(());
+    }
+    Err(Error::Unsupported { op, what: format!("{name} is {:?}, not {dtype:?}", tensor.dtype()) })
+}
+
+/// Launches unless there is nothing to do.
+pub(crate) fn run(launcher: &dyn Launcher, kernel: Kernel, grid: Grid, args: &[Arg]) -> Result<()> {
+    if grid.blocks.contains(&0) { Ok(()) } else { launcher.launch(kernel, grid, args) }
+}
+
+/// A gradient in the type that a kernel reads it in.
+pub(crate) fn typed(grad: Tensor, dtype: DType) -> Result<Tensor> {
+    if grad.dtype() == dtype { Ok(grad) } else { grad.cast(dtype) }
 }

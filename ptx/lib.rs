@@ -3,6 +3,7 @@
 //! - `mod.rs`: formula, axes, limits, shape check; the autograd function (what is saved, what is recomputed)
 //! - `reference.rs`: plain loops over f32 or f64, forward and backward; the oracle, never tuned
 //! - `cpu.rs`: fast, multi-threaded, SIMD over channels
+//! - `kernel.cu`, `kernel.ptx` (made from it by `tools/build_ptx`), `launch.rs`: the kernels and their launches
 //! - `cases.rs`: shapes, settings, tolerance, bytes and FLOP: data that knows no device
 //!
 //! Adding an op is one folder and one line in [`registry`]; tests, benches and the README's table read it.
@@ -21,4 +22,5 @@ pub mod simam;
 pub mod spec;
 pub mod token_rows;
 
+mod launch;
 mod rows;

@@ -11,15 +11,15 @@ const CHUNK: usize = 1 << 14;
 /// The settings as the elements need them.
 pub struct Factors {
     /// `1 - lr wd`
-    shrink: f32,
+    pub shrink: f32,
     /// `1 - b1`, `b2`, `1 - b2`
-    new_m: f32,
-    old_v: f32,
-    new_v: f32,
+    pub new_m: f32,
+    pub old_v: f32,
+    pub new_v: f32,
     /// `lr / (1 - b1^t)`, `1 / sqrt(1 - b2^t)`
-    rate: f32,
-    correct: f32,
-    eps: f32,
+    pub rate: f32,
+    pub correct: f32,
+    pub eps: f32,
 }
 
 impl Factors {

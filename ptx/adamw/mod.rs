@@ -4,6 +4,7 @@
 
 pub mod cases;
 mod cpu;
+mod launch;
 pub mod reference;
 
 use engine::shape::check_shape;
@@ -47,6 +48,9 @@ pub fn step(device: &Device, slots: &mut [Slot], settings: &Settings, number: u6
         for (name, tensor) in [("grad", slot.grad), ("m", slot.m), ("v", slot.v)] {
             check_shape(OP, name, "as param", shape, tensor.shape())?;
         }
+    }
+    if let Some(launcher) = device.launcher() {
+        return launch::step(device, launcher, slots, settings, number);
     }
     for slot in slots {
         slot.param.make_unique(device);

@@ -29,12 +29,20 @@ struct Filter {
     __device__ __forceinline__ Filter(const float* weight, const float* biases, u32 channel, u32 width) {
         load<N>(biases + channel, bias);
 #pragma unroll
-        for (int k = 0; k < TAPS; k++) {
+        for (int i = 0; i < N; i++) {
+            const float* from = weight + (channel + i) * width;
+            float taps[TAPS];
+            if (width == TAPS) {
+                load<TAPS>(from, taps);
+            } else {
 #pragma unroll
-            for (int i = 0; i < N; i++) {
-                const u32 tap = k + width - TAPS;  // wraps for the taps a narrow filter lacks
-                w[k][i] = tap < width ? weight[(channel + i) * width + tap] : 0.0f;
+                for (int k = 0; k < TAPS; k++) {
+                    const u32 tap = k + width - TAPS;  // wraps for the taps a narrow filter lacks
+                    taps[k] = tap < width ? from[tap] : 0.0f;
+                }
             }
+#pragma unroll
+            for (int k = 0; k < TAPS; k++) w[k][i] = taps[k];
         }
     }
 };

@@ -6,15 +6,19 @@
 //! ```
 //! Axes: x is the first half of `xz: [b l 2e]`; weights `[e 1 K]`, K from 2 to 4; biases `[e]`; outputs
 //! `[b l e]` each, in token order. Backward recomputes the sum under the SiLU from x; the outputs can be made
-//! again from x, so who saves them saves a recipe.
+//! again from x, so who saves them saves a recipe. On a launched device xz and the outputs have one type, filters
+//! and their gradients are f32.
 
 pub mod cases;
 mod cpu;
+mod launch;
 pub mod reference;
 
 use autograd::{Function, Recipe, Saved, Sinks, Tape, Var};
 use engine::shape::{axes3, check_shape};
 use engine::{Device, Error, Result, Tensor};
+
+use crate::launch::typed;
 
 const OP: &str = "causal_conv1d";
 
@@ -42,14 +46,14 @@ pub fn causal_conv1d(tape: &Tape, xz: &Var, filters: [Filter; 2]) -> Result<[Var
     let dims = check(xz, &filters)?;
     let vars = [xz, filters[0].weight, filters[0].bias, filters[1].weight, filters[1].bias];
     let values = vars.map(|v| v.value().clone());
-    let outputs = forward(tape.device(), dims, &values);
+    let outputs = forward(tape.device(), dims, &values)?;
     let function = || -> Box<dyn Function> { Box::new(Conv { dims, saved: vars.map(Var::save) }) };
     let outputs = tape.record(OP, &vars, outputs, function)?;
     let (device, saved) = (tape.device().clone(), vars.map(Var::save));
     let recipe = move || {
         Recipe::new(move || {
             let values = saved.iter().map(Saved::get).collect::<Result<Vec<_>>>()?;
-            Ok(forward(&device, dims, &values))
+            forward(&device, dims, &values)
         })
     };
     let mut outputs = tape.recomputed(outputs, recipe).into_iter();
@@ -71,13 +75,17 @@ fn check(xz: &Var, filters: &[Filter; 2]) -> Result<Dims> {
     Ok(Dims { b, l, e, k })
 }
 
-fn forward(device: &Device, dims: Dims, values: &[Tensor]) -> Vec<Tensor> {
-    let shape = [dims.b, dims.l, dims.e];
-    let mut u = vec![Tensor::empty(device, &shape), Tensor::empty(device, &shape)];
-    let (first, second) = u.split_at_mut(1);
-    let filters = cpu::Filters::new(dims, values);
-    cpu::forward(dims, values[0].as_slice(), &filters, first[0].as_mut_slice(), second[0].as_mut_slice());
-    u
+fn forward(device: &Device, dims: Dims, values: &[Tensor]) -> Result<Vec<Tensor>> {
+    let u = || Tensor::empty_typed(device, values[0].dtype(), &[dims.b, dims.l, dims.e]);
+    let (mut u_f, mut u_b) = (u(), u());
+    match device.launcher() {
+        None => {
+            let (xz, filters) = (values[0].as_slice(), cpu::Filters::new(dims, values));
+            cpu::forward(dims, xz, &filters, u_f.as_mut_slice(), u_b.as_mut_slice());
+        }
+        Some(launcher) => launch::forward(launcher, dims, values, [&mut u_f, &mut u_b])?,
+    }
+    Ok(vec![u_f, u_b])
 }
 
 struct Conv {
@@ -86,18 +94,26 @@ struct Conv {
 }
 
 impl Function for Conv {
-    fn backward(&self, grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
-        let Dims { b, l, e, k } = self.dims;
+    fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
         let values = self.saved.iter().map(Saved::get).collect::<Result<Vec<_>>>()?;
+        let mut du = || grads.remove(0).map(|du| typed(du, values[0].dtype())).transpose();
+        let du = [du()?, du()?];
+        match sinks.device().clone().launcher() {
+            None => self.backward_cpu(&values, du, sinks),
+            Some(launcher) => launch::backward(launcher, self.dims, &values, du, sinks)?,
+        }
+        Ok(())
+    }
+}
+
+impl Conv {
+    fn backward_cpu(&self, values: &[Tensor], du: [Option<Tensor>; 2], sinks: &mut Sinks) {
+        let Dims { b, l, e, k } = self.dims;
         let xz = values[0].as_slice();
-        let filters = cpu::Filters::new(self.dims, &values);
+        let filters = cpu::Filters::new(self.dims, values);
         let device = sinks.device().clone();
         // The gradient of the sum under the SiLU; zero for a direction that nothing used.
-        let mut dpre = [0, 1].map(|dir| match &grads[dir] {
-            Some(du) => du.clone(),
-            None => Tensor::zeros(&device, &[b, l, e]),
-        });
-        drop(grads);
+        let mut dpre = du.map(|du| du.unwrap_or_else(|| Tensor::zeros(&device, &[b, l, e])));
         dpre.iter_mut().for_each(|g| g.make_unique(&device));
         let mut dxz = sinks.take(0, &[b, l, 2 * e]);
         let [dpre_f, dpre_b] = dpre.each_mut().map(Tensor::as_mut_slice);
@@ -115,6 +131,5 @@ impl Function for Conv {
                 sinks.put(2 + 2 * dir, sink);
             }
         }
-        Ok(())
     }
 }

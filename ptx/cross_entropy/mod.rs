@@ -1,10 +1,11 @@
 //! Cross-entropy with soft targets: `loss = -mean_b sum_k t log_softmax(x)`, x and t `[b k]`, loss `[1]`.
 //!
 //! Backward: `dx = dloss (softmax(x) sum_k t - t) / b`. Targets are constants. Logits and targets are kept.
-//! Rows are few and short: sums and exponentials are f64.
+//! Rows are few and short: on the CPU sums and exponentials are f64.
 
 pub mod cases;
 mod cpu;
+mod launch;
 pub mod reference;
 
 use autograd::{Function, Saved, Sinks, Tape, Var};
@@ -20,8 +21,13 @@ pub fn cross_entropy(tape: &Tape, logits: &Var, targets: &Tensor) -> Result<Var>
     if b * k == 0 {
         return Err(Error::Unsupported { op: OP, what: format!("no loss over {b} samples of {k} classes") });
     }
-    let loss = cpu::forward(k, logits.value().as_slice(), targets.as_slice());
-    let loss = Tensor::from_slice(tape.device(), &[loss], &[1]);
+    let loss = match tape.device().launcher() {
+        None => {
+            let loss = cpu::forward(k, logits.value().as_slice(), targets.as_slice());
+            Tensor::from_slice(tape.device(), &[loss], &[1])
+        }
+        Some(launcher) => launch::forward(tape.device(), launcher, k, logits.value(), targets)?,
+    };
     let function = || -> Box<dyn Function> {
         Box::new(CrossEntropy { k, logits: logits.save(), targets: targets.clone() })
     };
@@ -50,10 +56,16 @@ struct CrossEntropy {
 
 impl Function for CrossEntropy {
     fn backward(&self, grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
-        let dloss = grads[0].as_ref().expect("the only output").as_slice()[0];
+        let dloss = grads[0].as_ref().expect("the only output");
         let x = self.logits.get()?;
-        let mut dx = Tensor::empty(sinks.device(), x.shape());
-        cpu::backward(self.k, x.as_slice(), self.targets.as_slice(), dloss, dx.as_mut_slice());
+        let mut dx = Tensor::empty_typed(sinks.device(), x.dtype(), x.shape());
+        match sinks.device().launcher() {
+            None => {
+                let (targets, dloss) = (self.targets.as_slice(), dloss.as_slice()[0]);
+                cpu::backward(self.k, x.as_slice(), targets, dloss, dx.as_mut_slice());
+            }
+            Some(launcher) => launch::backward(launcher, self.k, &x, &self.targets, dloss, &mut dx)?,
+        }
         sinks.give(0, dx);
         Ok(())
     }

@@ -5,6 +5,7 @@
 
 pub mod cases;
 mod cpu;
+mod launch;
 pub mod reference;
 
 use autograd::{Function, Sinks, Tape, Var};
@@ -40,8 +41,11 @@ pub fn keep_scales(
 pub fn drop_path(tape: &Tape, x: &Var, keep: &Tensor) -> Result<Var> {
     let [b, l, d] = axes(OP, "x", "[b l d]", x.shape())?;
     check_shape(OP, "keep", "[b]", &[b], keep.shape())?;
-    let mut y = Tensor::empty(tape.device(), x.shape());
-    cpu::forward(l * d, keep.as_slice(), x.value().as_slice(), y.as_mut_slice());
+    let mut y = Tensor::empty_typed(tape.device(), x.value().dtype(), x.shape());
+    match tape.device().launcher() {
+        None => cpu::forward(l * d, keep.as_slice(), x.value().as_slice(), y.as_mut_slice()),
+        Some(launcher) => launch::forward(launcher, keep, x.value(), &mut y)?,
+    }
     let function = || -> Box<dyn Function> { Box::new(DropPath(keep.clone())) };
     Ok(tape.record(OP, &[x], vec![y], function)?.remove(0))
 }
@@ -52,7 +56,10 @@ impl Function for DropPath {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
         let mut dy = grads.remove(0).expect("the only output");
         dy.make_unique(sinks.device());
-        cpu::backward(dy.numel() / self.0.numel(), self.0.as_slice(), dy.as_mut_slice());
+        match sinks.device().launcher() {
+            None => cpu::backward(dy.numel() / self.0.numel(), self.0.as_slice(), dy.as_mut_slice()),
+            Some(launcher) => launch::backward(launcher, &self.0, &mut dy)?,
+        }
         sinks.give(0, dy);
         Ok(())
     }

@@ -2,8 +2,8 @@
 // class token; scatter: the transpose, each pixel sums the patches that hold it; assemble: y = product + bias + pos,
 // with cls in place of the bias (and the product, which is zero) at the class token.
 //
-// Layout: images f32 [b c size size], columns [b tokens k] (scatter: f32), tokens = grid^2 + 1, the class token in
-// row `middle` = grid^2 / 2; product f32 and y [b tokens d].
+// Layout: images [b c size size], columns [b tokens k] (scatter: f32), tokens = grid^2 + 1, the class token in row
+// `middle` = grid^2 / 2; product f32 and y [b tokens d].
 // Mapping: gather: a block of 128 threads to a row, 4 neighbouring pixels a thread where patch, stride and size are
 // multiples of 4, else one; scatter: a thread to a pixel; assemble: flat, 4 values a thread where d allows.
 // Bound: memory, each side once.
@@ -16,11 +16,11 @@ enum { THREADS = 256 };
 __device__ __forceinline__ u32 patch_of(u32 token, u32 middle) { return token < middle ? token : token - 1; }
 
 template <int N, typename T>
-__device__ __forceinline__ void gather(const float* images, T* columns, u32 c, u32 size, u32 patch, u32 stride, u32 grid) {
+__device__ __forceinline__ void gather(const T* images, T* columns, u32 c, u32 size, u32 patch, u32 stride, u32 grid) {
     const u32 tokens = grid * grid + 1, middle = grid * grid / 2, k = c * patch * patch;
     const u32 sample = blockIdx.x / tokens, token = blockIdx.x % tokens;
     const u32 at = patch_of(token, middle);
-    const float* corner = images + static_cast<size_t>(sample) * c * size * size
+    const T* corner = images + static_cast<size_t>(sample) * c * size * size
         + (at / grid * size + at % grid) * stride;
     columns += static_cast<size_t>(blockIdx.x) * k;
     for (u32 i = threadIdx.x * N; i < k; i += ROW_THREADS * N) {
@@ -31,9 +31,9 @@ __device__ __forceinline__ void gather(const float* images, T* columns, u32 c, u
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
-    patch_embed_scatter(const float* columns, float* images, u32 pixels, u32 c, u32 size, u32 patch, u32 stride,
-                        u32 grid, u32 accumulate) {
+template <typename T>
+__device__ __forceinline__ void scatter(const float* columns, T* images, u32 pixels, u32 c, u32 size, u32 patch,
+                                        u32 stride, u32 grid, u32 accumulate) {
     const u32 pixel = blockIdx.x * THREADS + threadIdx.x;
     if (pixel >= pixels) return;
     const u32 tokens = grid * grid + 1, middle = grid * grid / 2, k = c * patch * patch;
@@ -41,15 +41,16 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const u32 sample = pixel / (size * size) / c;
     // The first patch that reaches as far as the pixel, on each axis.
     const u32 first_x = x < patch ? 0 : (x - patch) / stride + 1, first_y = y < patch ? 0 : (y - patch) / stride + 1;
-    float sum = 0.0f;
+    float sum[1] = {0.0f};
+    if (accumulate) load(images + pixel, sum);
     for (u32 py = first_y; py < grid && py * stride <= y; py++) {
         for (u32 px = first_x; px < grid && px * stride <= x; px++) {
             const u32 at = py * grid + px, token = at < middle ? at : at + 1;
             const u32 value = (plane * patch + y - py * stride) * patch + x - px * stride;
-            sum += columns[(static_cast<size_t>(sample) * tokens + token) * k + value];
+            sum[0] += columns[(static_cast<size_t>(sample) * tokens + token) * k + value];
         }
     }
-    images[pixel] = accumulate ? images[pixel] + sum : sum;
+    store(images + pixel, sum);
 }
 
 template <typename T>
@@ -73,13 +74,18 @@ struct Assemble {
 
 #define ENTRIES(T, suffix)                                                                                      \
     extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                   \
-        patch_embed_gather_##suffix(const float* images, T* columns, u32 c, u32 size, u32 patch, u32 stride,    \
+        patch_embed_gather_##suffix(const T* images, T* columns, u32 c, u32 size, u32 patch, u32 stride,    \
                                     u32 grid) {                                                                 \
         if ((patch | stride | size) % 4 == 0) {                                                                 \
             gather<4>(images, columns, c, size, patch, stride, grid);                                           \
         } else {                                                                                                \
             gather<1>(images, columns, c, size, patch, stride, grid);                                           \
         }                                                                                                       \
+    }                                                                                                           \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                       \
+        patch_embed_scatter_##suffix(const float* columns, T* images, u32 pixels, u32 c, u32 size, u32 patch,   \
+                                     u32 stride, u32 grid, u32 accumulate) {                                    \
+        scatter(columns, images, pixels, c, size, patch, stride, grid, accumulate);                             \
     }                                                                                                           \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                       \
         patch_embed_assemble_##suffix(const float* product, const float* bias, const float* cls,                \

@@ -6,11 +6,14 @@
 
 pub mod cases;
 mod cpu;
+mod launch;
 pub mod reference;
 
 use autograd::{Function, Saved, Sinks, Tape, Var};
 use engine::shape::{axes, check_shape};
-use engine::{Error, Result, Tensor};
+use engine::{DType, Device, Error, Result, Tensor};
+
+use crate::launch::typed;
 
 const OP: &str = "patch_embed";
 
@@ -73,19 +76,28 @@ impl Dims {
 pub fn patch_embed(tape: &Tape, images: &Var, weights: &Weights, stride: usize) -> Result<Var> {
     let Weights { weight, bias, cls, pos } = weights;
     let dims = check(images, weights, stride)?;
-    let mut columns = Tensor::empty(tape.device(), &dims.columns());
-    cpu::gather(dims, images.value().as_slice(), columns.as_mut_slice());
-    let mut y = Tensor::empty(tape.device(), &[dims.b, dims.tokens(), dims.d]);
-    let [w, bias_, cls_, pos_] = [weight, bias, cls, pos].map(|v| v.value().as_slice());
-    cpu::forward(dims, columns.as_slice(), w, bias_, cls_, pos_, y.as_mut_slice());
+    let y = forward(tape.device(), dims, images.value(), [weight, bias, cls, pos].map(|v| v.value()))?;
     let function = || -> Box<dyn Function> {
         Box::new(PatchEmbed {
             dims,
+            dtype: images.value().dtype(),
             images: weight.wants_grad().then(|| images.save()),
             weight: images.wants_grad().then(|| weight.save()),
         })
     };
     Ok(tape.record(OP, &[images, weight, bias, cls, pos], vec![y], function)?.remove(0))
+}
+
+fn forward(device: &Device, dims: Dims, images: &Tensor, weights: [&Tensor; 4]) -> Result<Tensor> {
+    if let Some(launcher) = device.launcher() {
+        return launch::forward(device, launcher, dims, images, weights);
+    }
+    let mut columns = Tensor::empty(device, &dims.columns());
+    cpu::gather(dims, images.as_slice(), columns.as_mut_slice());
+    let mut y = Tensor::empty(device, &[dims.b, dims.tokens(), dims.d]);
+    let [w, bias, cls, pos] = weights.map(Tensor::as_slice);
+    cpu::forward(dims, columns.as_slice(), w, bias, cls, pos, y.as_mut_slice());
+    Ok(y)
 }
 
 fn check(images: &Var, weights: &Weights, stride: usize) -> Result<Dims> {
@@ -106,39 +118,65 @@ fn check(images: &Var, weights: &Weights, stride: usize) -> Result<Dims> {
 
 struct PatchEmbed {
     dims: Dims,
+    dtype: DType,
     images: Option<Saved>,
     weight: Option<Saved>,
 }
 
 impl Function for PatchEmbed {
-    fn backward(&self, grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
-        let d = self.dims;
-        let dy = grads[0].as_ref().expect("the only output").as_slice();
-        if let Some(mut sink) = sinks.take(0, &d.images()) {
+    fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
+        let (d, device) = (self.dims, sinks.device().clone());
+        let dy = typed(grads.remove(0).expect("the only output"), self.dtype)?;
+        if let Some(mut sink) = sinks.take_typed(0, self.dtype, &d.images()) {
             let weight = self.weight.as_ref().expect("saved for the images' gradient").get()?;
-            let mut columns = Tensor::empty(sinks.device(), &d.columns());
-            cpu::grad_columns(d, dy, weight.as_slice(), columns.as_mut_slice());
-            cpu::scatter(d, columns.as_slice(), sink.zeroed());
+            match device.launcher() {
+                None => {
+                    let mut columns = Tensor::empty(&device, &d.columns());
+                    cpu::grad_columns(d, dy.as_slice(), weight.as_slice(), columns.as_mut_slice());
+                    cpu::scatter(d, columns.as_slice(), sink.zeroed());
+                }
+                Some(launcher) => {
+                    let to = (&mut sink.tensor, sink.accumulate);
+                    launch::grad_images(&device, launcher, d, &dy, &weight, to)?;
+                }
+            }
             sinks.put(0, sink);
         }
         if let Some(mut sink) = sinks.take(1, &d.weight()) {
             let images = self.images.as_ref().expect("saved for the weight's gradient").get()?;
-            let mut columns = Tensor::empty(sinks.device(), &d.columns());
-            cpu::gather(d, images.as_slice(), columns.as_mut_slice());
-            cpu::grad_weight(d, dy, columns.as_slice(), sink.tensor.as_mut_slice(), sink.accumulate);
+            let (dw, accumulate) = (&mut sink.tensor, sink.accumulate);
+            match device.launcher() {
+                None => {
+                    let mut columns = Tensor::empty(&device, &d.columns());
+                    cpu::gather(d, images.as_slice(), columns.as_mut_slice());
+                    cpu::grad_weight(d, dy.as_slice(), columns.as_slice(), dw.as_mut_slice(), accumulate);
+                }
+                Some(launcher) => {
+                    let columns = launch::gather(&device, launcher, d, &images)?;
+                    launch::grad_weight(launcher, d, &dy, &columns, (dw, accumulate))?;
+                }
+            }
             sinks.put(1, sink);
         }
         if let Some(mut sink) = sinks.take(2, &[d.d]) {
-            cpu::grad_bias(d, dy, sink.zeroed());
+            match device.launcher() {
+                None => cpu::grad_bias(d, dy.as_slice(), sink.zeroed()),
+                Some(_) => launch::grad_bias(&device, d, &dy, sink.tensor.region_mut(), sink.accumulate)?,
+            }
             sinks.put(2, sink);
         }
-        if let Some(mut sink) = sinks.take(3, &[1, 1, d.d]) {
-            cpu::sum_samples(d, dy, d.middle(), sink.zeroed());
-            sinks.put(3, sink);
-        }
-        if let Some(mut sink) = sinks.take(4, &[1, d.tokens(), d.d]) {
-            cpu::sum_samples(d, dy, 0, sink.zeroed());
-            sinks.put(4, sink);
+        // Class token and positions: input, first row, rows.
+        for (input, first, count) in [(3, d.middle(), 1), (4, 0, d.tokens())] {
+            if let Some(mut sink) = sinks.take(input, &[1, count, d.d]) {
+                match device.launcher() {
+                    None => cpu::sum_samples(d, dy.as_slice(), first, sink.zeroed()),
+                    Some(_) => {
+                        let (to, rows) = (sink.tensor.region_mut(), (count, sink.accumulate));
+                        launch::sum_samples(&device, d, &dy, first, to, rows)?;
+                    }
+                }
+                sinks.put(input, sink);
+            }
         }
         Ok(())
     }
@@ -147,7 +185,6 @@ impl Function for PatchEmbed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::Device;
 
     #[test]
     fn misfits_are_refused_by_name() {

@@ -7,15 +7,19 @@
 //! ```
 //! Axes: `h, residual_in, prompt_p: [b l d]` (prompts before their SiLU, at most two), `weight: [d]`,
 //! `scale_p: [rows d]` of which one row is used, `keep: [b]`. Outputs residual and out, `[b l d]`.
-//! Backward recomputes the norm from the residual.
+//! Backward recomputes the norm from the residual. On a launched device the prompts and out have the type of h;
+//! residual, weight, scales and keep are f32.
 
 pub mod cases;
 mod cpu;
+mod launch;
 pub mod reference;
 
 use autograd::{Function, Saved, Sinks, Tape, Var};
 use engine::shape::{axes3, check_shape};
-use engine::{Error, Result, Tensor};
+use engine::{DType, Error, Result, Tensor};
+
+use crate::launch::typed;
 
 const OP: &str = "prompt_add_norm";
 
@@ -67,11 +71,15 @@ pub fn prompt_add_norm(
     vars.extend(prompts.iter().flat_map(|p| [p.generated, p.scale]));
 
     let rows: Vec<usize> = prompts.iter().map(|p| p.row).collect();
+    let dtype = h.value().dtype();
     let mut sum = Tensor::empty(tape.device(), h.shape());
-    let mut out = Tensor::empty(tape.device(), h.shape());
+    let mut out = Tensor::empty_typed(tape.device(), dtype, h.shape());
     let call = Call { dims, rows, has_residual: residual.is_some(), keep: settings.keep.cloned() };
     let values: Vec<Tensor> = vars.iter().map(|v| v.value().clone()).collect();
-    cpu::forward(&call.inputs(&values), sum.as_mut_slice(), out.as_mut_slice());
+    match tape.device().launcher() {
+        None => cpu::forward(&call.inputs(&values), sum.as_mut_slice(), out.as_mut_slice()),
+        Some(launcher) => launch::forward(launcher, &call, &values, &mut sum, &mut out)?,
+    }
 
     let kept = sum.clone();
     let function = || -> Box<dyn Function> {
@@ -79,6 +87,7 @@ pub fn prompt_add_norm(
         let saved = [2].into_iter().chain(3..vars.len()).map(|i| vars[i].save()).collect();
         Box::new(AddNorm {
             call,
+            dtype,
             residual: kept,
             saved,
             scale_shapes: prompts.iter().map(|p| p.scale.shape().to_vec()).collect(),
@@ -152,6 +161,8 @@ impl Call {
 
 struct AddNorm {
     call: Call,
+    /// Of h.
+    dtype: DType,
     /// The sum that is normalised.
     residual: Tensor,
     /// weight, then generated and scale of each prompt.
@@ -161,16 +172,29 @@ struct AddNorm {
 
 impl Function for AddNorm {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
-        let Dims { b, l, d, .. } = self.call.dims;
         let saved = self.saved.iter().map(Saved::get).collect::<Result<Vec<_>>>()?;
         let values: Vec<Tensor> =
             [&self.residual, &self.residual].into_iter().chain(&saved).cloned().collect();
-        let inputs = self.call.inputs(&values);
-        let device = sinks.device().clone();
+        let mut grad = |dtype| grads.remove(0).map(|grad| typed(grad, dtype)).transpose();
+        let grads = [grad(DType::F32)?, grad(self.dtype)?];
+        match sinks.device().clone().launcher() {
+            None => self.backward_cpu(&values, grads, sinks),
+            Some(launcher) => {
+                let (call, shapes) = (&self.call, &self.scale_shapes);
+                launch::backward(launcher, call, self.dtype, &values, grads, shapes, sinks)?;
+            }
+        }
+        Ok(())
+    }
+}
 
-        let dout = grads.pop().expect("two outputs");
+impl AddNorm {
+    fn backward_cpu(&self, values: &[Tensor], [dresidual, dout]: [Option<Tensor>; 2], sinks: &mut Sinks) {
+        let Dims { b, l, d, .. } = self.call.dims;
+        let inputs = self.call.inputs(values);
+        let device = sinks.device().clone();
         // The gradient of the sum: what arrives from the next block, plus what comes through the norm.
-        let mut dsum = match grads.pop().expect("two outputs") {
+        let mut dsum = match dresidual {
             Some(dsum) => dsum,
             None => Tensor::zeros(&device, &[b, l, d]),
         };
@@ -200,6 +224,5 @@ impl Function for AddNorm {
             }
             sinks.give(0, dsum);
         }
-        Ok(())
     }
 }

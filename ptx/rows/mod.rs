@@ -1,5 +1,7 @@
 //! Work split by rows: fixed pieces, so that sums come out the same for any number of threads.
 
+pub(crate) mod launch;
+
 use std::marker::PhantomData;
 
 use rayon::prelude::*;

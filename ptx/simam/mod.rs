@@ -7,11 +7,14 @@
 
 pub mod cases;
 mod cpu;
+mod launch;
 pub mod reference;
 
 use autograd::{Function, Saved, Sinks, Tape, Var};
 use engine::shape::axes;
 use engine::{Error, Result, Tensor};
+
+use crate::launch::typed;
 
 const OP: &str = "simam";
 
@@ -22,8 +25,11 @@ pub fn simam(tape: &Tape, x: &Var) -> Result<Var> {
         let what = format!("an image of {h} x {w} pixels has no variance");
         return Err(Error::Unsupported { op: OP, what });
     }
-    let mut y = Tensor::empty(tape.device(), x.shape());
-    cpu::forward(h * w, x.value().as_slice(), y.as_mut_slice());
+    let mut y = Tensor::empty_typed(tape.device(), x.value().dtype(), x.shape());
+    match tape.device().launcher() {
+        None => cpu::forward(h * w, x.value().as_slice(), y.as_mut_slice()),
+        Some(launcher) => launch::forward(launcher, h * w, x.value(), &mut y)?,
+    }
     let function = || -> Box<dyn Function> { Box::new(SimAm { pixels: h * w, x: x.save() }) };
     Ok(tape.record(OP, &[x], vec![y], function)?.remove(0))
 }
@@ -36,9 +42,12 @@ struct SimAm {
 impl Function for SimAm {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
         let x = self.x.get()?;
-        let mut dy = grads.remove(0).expect("the only output");
+        let mut dy = typed(grads.remove(0).expect("the only output"), x.dtype())?;
         dy.make_unique(sinks.device());
-        cpu::backward(self.pixels, x.as_slice(), dy.as_mut_slice());
+        match sinks.device().launcher() {
+            None => cpu::backward(self.pixels, x.as_slice(), dy.as_mut_slice()),
+            Some(launcher) => launch::backward(launcher, self.pixels, &x, &mut dy)?,
+        }
         sinks.give(0, dy);
         Ok(())
     }

@@ -4,11 +4,14 @@
 
 pub mod cases;
 mod cpu;
+mod launch;
 pub mod reference;
 
 use autograd::{Function, Sinks, Tape, Var};
 use engine::shape::{axes, check_shape};
-use engine::{Error, Result, Tensor};
+use engine::{DType, Device, Error, Result, Tensor};
+
+use crate::launch::typed;
 
 const OP: &str = "token_rows";
 
@@ -66,26 +69,44 @@ fn window_run(x: &Var, first: usize, count: usize) -> Result<(usize, Run)> {
 }
 
 fn record(tape: &Tape, inputs: &[&Var], runs: Vec<Run>, shape: &[usize]) -> Result<Var> {
-    let mut y = Tensor::zeros(tape.device(), shape);
-    for (x, &run) in inputs.iter().zip(&runs) {
-        cpu::add(run, x.value().as_slice(), y.as_mut_slice());
-    }
-    let function = || -> Box<dyn Function> { Box::new(TokenRows { b: shape[0], runs }) };
+    let dtype = inputs[0].value().dtype();
+    let values: Vec<&Tensor> = inputs.iter().map(|x| x.value()).collect();
+    let mut y = Tensor::empty_typed(tape.device(), dtype, shape);
+    place(tape.device(), &runs, &values, &mut y)?;
+    let function = || -> Box<dyn Function> { Box::new(TokenRows { b: shape[0], dtype, runs }) };
     Ok(tape.record(OP, inputs, vec![y], function)?.remove(0))
+}
+
+/// Writes the rows of the runs to `to`, zeros elsewhere.
+fn place(device: &Device, runs: &[Run], from: &[&Tensor], to: &mut Tensor) -> Result<()> {
+    if let Some(launcher) = device.launcher() {
+        return launch::place(launcher, runs, from, to);
+    }
+    to.fill_zero();
+    for (run, from) in runs.iter().zip(from) {
+        cpu::add(*run, from.as_slice(), to.as_mut_slice());
+    }
+    Ok(())
 }
 
 /// One run an input.
 struct TokenRows {
     b: usize,
+    dtype: DType,
     runs: Vec<Run>,
 }
 
 impl Function for TokenRows {
-    fn backward(&self, grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
-        let dy = grads[0].as_ref().expect("the only output");
+    fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
+        let (dy, device) =
+            (typed(grads.remove(0).expect("the only output"), self.dtype)?, sinks.device().clone());
         for (input, run) in self.runs.iter().enumerate() {
-            if let Some(mut sink) = sinks.take(input, &[self.b, run.from.l, run.d]) {
-                cpu::add(run.reversed(), dy.as_slice(), sink.zeroed());
+            if let Some(mut sink) = sinks.take_typed(input, self.dtype, &[self.b, run.from.l, run.d]) {
+                match (sink.accumulate, device.launcher()) {
+                    (false, _) => place(&device, &[run.reversed()], &[&dy], &mut sink.tensor)?,
+                    (true, None) => cpu::add(run.reversed(), dy.as_slice(), sink.tensor.as_mut_slice()),
+                    (true, Some(launcher)) => launch::add(launcher, run.reversed(), &dy, &mut sink.tensor)?,
+                }
                 sinks.put(input, sink);
             }
         }
@@ -96,7 +117,6 @@ impl Function for TokenRows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::Device;
 
     #[test]
     fn rows_beyond_the_end_are_refused() {

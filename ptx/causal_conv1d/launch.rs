@@ -1,0 +1,81 @@
+//! The convolution on a launched device.
+
+use autograd::{Sink, Sinks};
+use engine::launch::{Arg, Grid, Launcher, PtxFile};
+use engine::{Result, Tensor};
+
+use super::{Dims, OP};
+use crate::launch::{check_type, each, entry, grid, optional, optional_mut, ptx_file, result, run, sizes};
+use crate::rows::launch::{Rows, sum};
+
+static FILE: PtxFile = ptx_file!("causal_conv1d");
+const THREADS: usize = 64;
+/// Channels of a thread where e allows, forward and backward.
+const FORWARD: usize = 4;
+const BACKWARD: usize = 2;
+/// Tokens a thread walks. Longer runs read fewer tokens twice, and leave fewer partial sums of the filters'
+/// gradients; shorter ones make more threads.
+const TOKENS: usize = 32;
+const FILTER_TOKENS: usize = 64;
+
+pub fn forward(launcher: &dyn Launcher, d: Dims, values: &[Tensor], u: [&mut Tensor; 2]) -> Result<()> {
+    let mut args: Vec<Arg> = values.iter().map(Tensor::arg).collect();
+    args.extend(u.map(Tensor::arg_mut));
+    args.extend(sizes(OP, [d.l, d.e, d.k, TOKENS])?);
+    let kernel = entry!(FILE, "causal_conv1d_forward", values[0].dtype());
+    run(launcher, kernel, walks(d, FORWARD, TOKENS)?, &args)
+}
+
+/// Gradients of the inputs that want one, from those of the outputs that got one.
+pub fn backward(
+    launcher: &dyn Launcher,
+    d: Dims,
+    values: &[Tensor],
+    du: [Option<Tensor>; 2],
+    sinks: &mut Sinks,
+) -> Result<()> {
+    let (dtype, device) = (values[0].dtype(), sinks.device().clone());
+    let mut dxz = sinks.take_typed(0, dtype, &[d.b, d.l, 2 * d.e]);
+    let mut filters: Vec<Option<Sink>> = (1..5).map(|i| sinks.take(i, values[i].shape())).collect();
+    let asked = filters.iter().any(Option::is_some);
+    let tokens = if asked { FILTER_TOKENS } else { TOKENS };
+
+    let rows = d.b * d.l.div_ceil(tokens);
+    let partial = |sink: &Sink| Tensor::empty(&device, &[rows, sink.tensor.numel()]);
+    let mut partials: Vec<Option<Tensor>> = filters.iter().map(|sink| sink.as_ref().map(partial)).collect();
+    let mut args: Vec<Arg> = values.iter().map(Tensor::arg).collect();
+    args.extend(du.iter().map(|du| optional(du.as_ref())));
+    let accumulate = dxz.as_ref().is_some_and(|sink| sink.accumulate);
+    args.push(match &mut dxz {
+        Some(sink) => {
+            check_type(OP, "the gradient of xz", &sink.tensor, dtype)?;
+            result(sink.tensor.region_mut(), accumulate)
+        }
+        None => Arg::None,
+    });
+    if asked {
+        args.extend(partials.iter_mut().map(|partial| optional_mut(partial.as_mut())));
+    }
+    args.extend(sizes(OP, [d.l, d.e, d.k, tokens, usize::from(accumulate)])?);
+    let kernel = match asked {
+        true => entry!(FILE, "causal_conv1d_backward_filters", dtype),
+        false => entry!(FILE, "causal_conv1d_backward", dtype),
+    };
+    run(launcher, kernel, walks(d, BACKWARD, tokens)?, &args)?;
+
+    dxz.into_iter().for_each(|sink| sinks.put(0, sink));
+    for (i, (sink, partial)) in filters.iter_mut().zip(&partials).enumerate() {
+        if let (Some(mut sink), Some(partial)) = (sink.take(), partial) {
+            let width = sink.tensor.numel();
+            sum(&device, Rows::of(partial, width), sink.tensor.region_mut(), sink.accumulate)?;
+            sinks.put(1 + i, sink);
+        }
+    }
+    Ok(())
+}
+
+/// Channels along x, runs of tokens along y, images along z.
+fn walks(d: Dims, channels: usize, tokens: usize) -> Result<Grid> {
+    let threads = d.e.div_ceil(each(d.e, channels));
+    grid(OP, [threads.div_ceil(THREADS), d.l.div_ceil(tokens), d.b], THREADS)
+}

@@ -1,0 +1,105 @@
+//! Patch embedding on a launched device: patches gathered as rows, a GEMM, its product in f32 assembled to tokens.
+
+use engine::blas::{Place, gemm};
+use engine::launch::{Launcher, PtxFile, Region};
+use engine::{Device, Result, Tensor};
+
+use super::{Dims, OP};
+use crate::launch::{each, entry, grid, ptx_file, result, run, sizes};
+use crate::rows::launch::{Rows, sum};
+
+static FILE: PtxFile = ptx_file!("patch_embed");
+/// Threads of a gathered row, and of the other kernels.
+const ROW_THREADS: usize = 128;
+const THREADS: usize = 256;
+/// Values of a thread of `assemble` where d allows.
+const EACH: usize = 4;
+
+impl Dims {
+    fn rows(&self) -> usize {
+        self.b * self.tokens()
+    }
+}
+
+/// The patches of all images as rows, zeros for the class token.
+pub fn gather(device: &Device, launcher: &dyn Launcher, d: Dims, images: &Tensor) -> Result<Tensor> {
+    let mut columns = Tensor::empty_typed(device, images.dtype(), &d.columns());
+    let mut args = vec![images.arg(), columns.arg_mut()];
+    args.extend(sizes(OP, [d.c, d.size, d.patch, d.stride, d.grid])?);
+    let kernel = entry!(FILE, "patch_embed_gather", images.dtype());
+    run(launcher, kernel, grid(OP, [d.rows(), 1, 1], ROW_THREADS)?, &args)?;
+    Ok(columns)
+}
+
+/// `y[b p+1 d]` in the type of the images.
+pub fn forward(
+    device: &Device,
+    launcher: &dyn Launcher,
+    d: Dims,
+    images: &Tensor,
+    [w, bias, cls, pos]: [&Tensor; 4],
+) -> Result<Tensor> {
+    let (columns, w) = (gather(device, launcher, d, images)?, w.cast(images.dtype())?);
+    let mut product = Tensor::empty(device, &[d.rows(), d.d]);
+    let (a, b) = (Place::rows(&columns, 0, d.k()), Place::transposed(&w, 0, d.k()));
+    gemm(launcher, [d.rows(), d.d, d.k()], a, b, Place::result(&mut product, 0, d.d), false)?;
+    let mut y = Tensor::empty_typed(device, images.dtype(), &[d.b, d.tokens(), d.d]);
+    let elements = y.numel();
+    let mut args = vec![product.arg(), bias.arg(), cls.arg(), pos.arg(), y.arg_mut()];
+    args.extend(sizes(OP, [elements, d.tokens(), d.middle(), d.d])?);
+    let blocks = elements.div_ceil(THREADS * each(d.d, EACH));
+    let kernel = entry!(FILE, "patch_embed_assemble", images.dtype());
+    run(launcher, kernel, grid(OP, [blocks, 1, 1], THREADS)?, &args)?;
+    Ok(y)
+}
+
+pub fn grad_images(
+    device: &Device,
+    launcher: &dyn Launcher,
+    d: Dims,
+    dy: &Tensor,
+    w: &Tensor,
+    (to, accumulate): (&mut Tensor, bool),
+) -> Result<()> {
+    let (mut columns, w) = (Tensor::empty(device, &d.columns()), w.cast(dy.dtype())?);
+    let (a, b) = (Place::rows(dy, 0, d.d), Place::rows(&w, 0, d.k()));
+    gemm(launcher, [d.rows(), d.k(), d.d], a, b, Place::result(&mut columns, 0, d.k()), false)?;
+    let pixels = to.numel();
+    let mut args = vec![columns.arg(), result(to.region_mut(), accumulate)];
+    args.extend(sizes(OP, [pixels, d.c, d.size, d.patch, d.stride, d.grid, usize::from(accumulate)])?);
+    let kernel = entry!(FILE, "patch_embed_scatter", to.dtype());
+    run(launcher, kernel, grid(OP, [pixels.div_ceil(THREADS), 1, 1], THREADS)?, &args)
+}
+
+pub fn grad_weight(
+    launcher: &dyn Launcher,
+    d: Dims,
+    dy: &Tensor,
+    columns: &Tensor,
+    (dw, accumulate): (&mut Tensor, bool),
+) -> Result<()> {
+    let (a, b) = (Place::transposed(dy, 0, d.d), Place::rows(columns, 0, d.k()));
+    gemm(launcher, [d.d, d.k(), d.rows()], a, b, Place::result(dw, 0, d.k()), accumulate)
+}
+
+/// The gradient of the bias: all tokens of all images but the class tokens.
+pub fn grad_bias(device: &Device, d: Dims, dy: &Tensor, to: Region, accumulate: bool) -> Result<()> {
+    let mut images = Tensor::empty(device, &[d.tokens(), d.d]);
+    sum_samples(device, d, dy, 0, images.region_mut(), (d.tokens(), false))?;
+    let part = |first: usize, rows| Rows { first: first * d.d, rows, ..Rows::of(&images, d.d) };
+    sum(device, part(0, d.middle()), to, accumulate)?;
+    sum(device, part(d.middle() + 1, d.tokens() - d.middle() - 1), to, true)
+}
+
+/// The sum over the images of `count` tokens from row `first` on.
+pub fn sum_samples(
+    device: &Device,
+    d: Dims,
+    dy: &Tensor,
+    first: usize,
+    to: Region,
+    (count, accumulate): (usize, bool),
+) -> Result<()> {
+    let (stride, first) = (d.tokens() * d.d, first * d.d);
+    sum(device, Rows { tensor: dy, first, rows: d.b, width: count * d.d, stride }, to, accumulate)
+}
