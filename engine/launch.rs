@@ -48,6 +48,10 @@ pub enum Arg {
     None,
     U32(u32),
     F32(f32),
+    /// No argument: memory that the kernel reads through an address in a table.
+    ReachedIn(Region),
+    /// No argument: memory that the kernel reads and writes through an address in a table.
+    ReachedInOut(Region),
 }
 
 /// Blocks, threads in a block, and bytes of dynamic shared memory.

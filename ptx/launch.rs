@@ -1,7 +1,7 @@
 //! What the launches of the ops share: arguments, grids and names of entries.
 
 use engine::launch::{Arg, DType, Grid, Kernel, Launcher, Region};
-use engine::{Error, Result, Tensor};
+use engine::{Device, Error, Result, Tensor};
 
 /// Most blocks along y and z of a grid.
 pub(crate) const MAX_YZ: usize = 65_535;
@@ -99,4 +99,49 @@ pub(crate) fn run(launcher: &dyn Launcher, kernel: Kernel, grid: Grid, args: &[A
 /// A gradient in the type that a kernel reads it in.
 pub(crate) fn typed(grad: Tensor, dtype: DType) -> Result<Tensor> {
     if grad.dtype() == dtype { Ok(grad) } else { grad.cast(dtype) }
+}
+
+/// Elements of one tensor that a block takes in a kernel over many tensors.
+const CHUNK: usize = 4096;
+
+/// Chunks of many tensors, as such a kernel reads them: for each the addresses of its elements, in several tensors
+/// of one size, their number, and a word that belongs to the tensor.
+#[derive(Default)]
+pub(crate) struct Table {
+    words: Vec<u32>,
+    chunks: usize,
+    reached: Vec<Arg>,
+}
+
+impl Table {
+    /// Adds the chunks of f32 tensors of `n` elements: what is read only, and what is read and written.
+    pub fn add(&mut self, inout: &[Region], input: Region, n: usize, word: u32) {
+        let all = inout.iter().chain([&input]);
+        for first in (0..n).step_by(CHUNK) {
+            for at in all.clone().map(|region| region.skip(first * DType::F32.size()).at) {
+                self.words.extend([at as u32, (at >> 32) as u32]);
+            }
+            self.words.extend([(n - first).min(CHUNK) as u32, word]);
+            self.chunks += 1;
+        }
+        if n > 0 {
+            self.reached.push(Arg::ReachedIn(input));
+            self.reached.extend(inout.iter().map(|&region| Arg::ReachedInOut(region)));
+        }
+    }
+
+    pub fn chunks(&self) -> usize {
+        self.chunks
+    }
+
+    /// The memory behind the addresses.
+    pub fn reached(&self) -> &[Arg] {
+        &self.reached
+    }
+
+    /// The table on the device: its words are the bits of the elements.
+    pub fn tensor(&self, device: &Device) -> Tensor {
+        let bits: Vec<f32> = self.words.iter().map(|&word| f32::from_bits(word)).collect();
+        Tensor::from_slice(device, &bits, &[bits.len()])
+    }
 }

@@ -9,10 +9,8 @@
 enum { THREADS = 256 };
 
 struct Chunk {
-    float* p;
+    float *p, *m, *v;
     const float* g;
-    float* m;
-    float* v;
     u32 count;
     // 1 - lr wd, or 1 where the tensor does not decay.
     float shrink;

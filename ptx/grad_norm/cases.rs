@@ -1,0 +1,56 @@
+//! Cases of the gradient norm.
+
+use autograd::{Tape, Var};
+use engine::{Result, Tensor};
+
+use super::reference;
+use crate::spec::{Case, Cost, Input, Op, Values, sum_tolerance};
+
+/// Three tensors: `n` elements, one, and `n / 2`.
+pub struct GradNorm;
+
+impl Op for GradNorm {
+    fn name(&self) -> &'static str {
+        "grad_norm"
+    }
+
+    fn formula(&self) -> &'static str {
+        "norm = √(Σ_i g_i·g_i)"
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let mut cases: Vec<Case> =
+            [2, 5, 197, 4099, 785 * 33].iter().map(|&n| Case::new(&[("n", n)])).collect();
+        cases.push(Case::bench(&[("n", 1_096_192)])); // 1.6 million in all: SVP on Vim-S
+        cases
+    }
+
+    fn inputs(&self, case: &Case) -> Vec<Input> {
+        let n = case.get("n");
+        [("a", n), ("b", 1), ("c", n / 2)].map(|(name, n)| Input::normal(name, &[n], false)).into()
+    }
+
+    fn forward(&self, _: &Case, tape: &Tape, inputs: &[Var]) -> Result<Vec<Var>> {
+        let grads: Vec<&Tensor> = inputs.iter().map(Var::value).collect();
+        let norm = super::grad_norm(tape.device(), &grads)?;
+        Ok(vec![Var::constant(Tensor::from_slice(tape.device(), &[norm], &[1]))])
+    }
+
+    fn reference(&self, _: &Case, inputs: &[Vec<f64>]) -> Values {
+        vec![vec![reference::grad_norm(inputs)]]
+    }
+
+    fn reference_grad(&self, _: &Case, _: &[Vec<f64>], _: &[Vec<f64>]) -> Values {
+        unreachable!("no case asks for a gradient")
+    }
+
+    /// Sums of a few hundred terms in a row at most.
+    fn tolerance(&self, _: &Case) -> f64 {
+        sum_tolerance(16)
+    }
+
+    fn cost(&self, case: &Case) -> (Cost, Cost) {
+        let n = 1.5 * case.get("n") as f64;
+        (Cost { bytes: 4.0 * n, flop: 2.0 * n, exp: 0.0 }, Cost::default())
+    }
+}
