@@ -1,0 +1,381 @@
+//! Instructions that touch only registers: each over all lanes of a warp in one loop.
+
+use crate::approx;
+use crate::convert::convert;
+use crate::float::{self, Lanes, NAN, flush, saturate};
+use crate::fma::fma_lanes;
+use crate::integer as int;
+use crate::isa::{Compare, Float1, Float2, Half, Logic, Mode, Op, Round};
+use crate::program::{LOCAL_WINDOW, SHARED_WINDOW, WINDOW};
+use crate::registers::Registers;
+use crate::types::{File, Space, Type};
+
+/// Executes `op` for the lanes of `m`. False for operations that need more than registers.
+#[inline]
+pub(crate) fn execute(r: &mut Registers, op: &Op, m: u32) -> bool {
+    match *op {
+        Op::Move { d, a } => {
+            let v = *r.word(a);
+            r.set_word(d, &v, m);
+        }
+        Op::Fma { mode, d, a, b, c } => {
+            let v = fma(r.word(a), r.word(b), r.word(c), mode);
+            r.set_word(d, &v, m);
+        }
+        Op::Float { f, mode, d, a, b } => {
+            let v = float2(f, mode, r.word(a), r.word(b));
+            r.set_word(d, &v, m);
+        }
+        Op::FloatUnary { f, mode, d, a } => {
+            let v = float1(f, mode, r.word(a));
+            r.set_word(d, &v, m);
+        }
+        Op::Int { f, ty, d, a, b } => {
+            if ty.bits() == 64 {
+                let v = int::binary64(f, ty.signed(), r.double(a), r.double(b));
+                r.set_double(d, &v, m);
+            } else {
+                let v = int::binary(f, ty, r.word(a), r.word(b));
+                r.set_word(d, &v, m);
+            }
+        }
+        Op::MadWide { ty, d, a, b, c } if ty.bits() == 32 => {
+            let p = int::mul_wide(ty.signed(), r.word(a), r.word(b));
+            let v = int::zip(&p, r.double(c), u64::wrapping_add);
+            r.set_double(d, &v, m);
+        }
+        Op::MulWide { ty, d, a, b } if ty.bits() == 32 => {
+            let v = int::mul_wide(ty.signed(), r.word(a), r.word(b));
+            r.set_double(d, &v, m);
+        }
+        Op::SetPred { f, ty, ftz, d, q, a, b, combine } => {
+            let yes = compare(r, f, ty, ftz, a, b);
+            let with = |p: u32| match combine {
+                None => p,
+                Some((logic, c, negated)) => {
+                    let c = if negated { !r.pred(c) } else { r.pred(c) };
+                    apply(logic, p, c)
+                }
+            };
+            let (yes, no) = (with(yes), with(!yes));
+            r.set_pred(d, yes, m);
+            if let Some(q) = q {
+                r.set_pred(q, no, m);
+            }
+        }
+        Op::Set { f, ty, ftz, float, d, a, b } => {
+            let yes = compare(r, f, ty, ftz, a, b);
+            let one = if float { 1f32.to_bits() } else { u32::MAX };
+            let v = std::array::from_fn(|l| if yes >> l & 1 == 1 { one } else { 0 });
+            r.set_word(d, &v, m);
+        }
+        Op::Select { d, a, b, p } => {
+            let (p, a, b) = (r.pred(p), r.word(a), r.word(b));
+            let v = std::array::from_fn(|l| if p >> l & 1 == 1 { a[l] } else { b[l] });
+            r.set_word(d, &v, m);
+        }
+        Op::Select64 { d, a, b, p } => {
+            let (p, a, b) = (r.pred(p), r.double(a), r.double(b));
+            let v = std::array::from_fn(|l| if p >> l & 1 == 1 { a[l] } else { b[l] });
+            r.set_double(d, &v, m);
+        }
+        Op::Convert { convert: how, d, a } => {
+            if how.from.file() == File::Double {
+                convert(&how, r, d, |r, l| r.doubles[a as usize][l], m);
+            } else {
+                convert(&how, r, d, |r, l| u64::from(r.words[a as usize][l]), m);
+            }
+        }
+        _ => return rare(r, op, m),
+    }
+    true
+}
+
+/// The less frequent ones, kept out of the hot function.
+fn rare(r: &mut Registers, op: &Op, m: u32) -> bool {
+    match *op {
+        Op::Nop | Op::Fence => {}
+        Op::Move64 { d, a } => {
+            let v = *r.double(a);
+            r.set_double(d, &v, m);
+        }
+        Op::MovePred { d, a } => r.set_pred(d, r.pred(a), m),
+        Op::NotPred { d, a } => r.set_pred(d, !r.pred(a), m),
+        Op::Logic { f, d, a, b } => r.set_pred(d, apply(f, r.pred(a), r.pred(b)), m),
+        Op::Pack64 { d, low, high } => {
+            let v = int::zip(r.word(low), r.word(high), |a, b| u64::from(a) | u64::from(b) << 32);
+            r.set_double(d, &v, m);
+        }
+        Op::Unpack64 { low, high, a } => {
+            let v = *r.double(a);
+            r.set_word(low, &v.map(|v| v as u32), m);
+            r.set_word(high, &v.map(|v| (v >> 32) as u32), m);
+        }
+        Op::Pack32 { d, low, high } => {
+            let v = int::zip(r.word(low), r.word(high), |a, b| a & 0xffff | b << 16);
+            r.set_word(d, &v, m);
+        }
+        Op::Unpack32 { low, high, a } => {
+            let v = *r.word(a);
+            r.set_word(low, &v.map(|v| v & 0xffff), m);
+            r.set_word(high, &v.map(|v| v >> 16), m);
+        }
+        Op::IsSpace { space, d, a } => {
+            let a = r.double(a);
+            let yes = (0..32).fold(0, |p, l| p | u32::from(in_space(space, a[l])) << l);
+            r.set_pred(d, yes, m);
+        }
+        Op::Generic { space, to, d, a } => {
+            let base = match space {
+                Space::Shared => SHARED_WINDOW,
+                Space::Local => LOCAL_WINDOW,
+                _ => 0,
+            };
+            let v = r.double(a).map(|a| if to { a.wrapping_sub(base) } else { a.wrapping_add(base) });
+            r.set_double(d, &v, m);
+        }
+        Op::Float64 { f, d, a, b } => {
+            let v = int::zip(r.double(a), r.double(b), |a, b| {
+                double2(f, f64::from_bits(a), f64::from_bits(b)).to_bits()
+            });
+            r.set_double(d, &v, m);
+        }
+        Op::Unary64 { f, d, a } | Op::Approx64 { f, d, a } => {
+            let exact = matches!(op, Op::Unary64 { .. });
+            let v = r.double(a).map(|a| double1(f, exact, f64::from_bits(a)).to_bits());
+            r.set_double(d, &v, m);
+        }
+        Op::Fma64 { d, a, b, c } => {
+            let (a, b, c) = (r.double(a), r.double(b), r.double(c));
+            let f = f64::from_bits;
+            let v = std::array::from_fn(|l| f(a[l]).mul_add(f(b[l]), f(c[l])).to_bits());
+            r.set_double(d, &v, m);
+        }
+        Op::Bf16 { f, pair, d, a, b, c } => {
+            let (a, b, c) = (r.word(a), r.word(b), r.word(c));
+            let v = std::array::from_fn(|l| {
+                let low = half(f, a[l] as u16, b[l] as u16, c[l] as u16);
+                let high = half(f, (a[l] >> 16) as u16, (b[l] >> 16) as u16, (c[l] >> 16) as u16);
+                u32::from(low) | if pair { u32::from(high) << 16 } else { 0 }
+            });
+            r.set_word(d, &v, m);
+        }
+        Op::ConvertPair { round, relu, d, high, low } => {
+            let one = |x: u32| {
+                let x = f32::from_bits(x);
+                u32::from(float::to_bf16(if relu && x < 0.0 { 0.0 } else { x }, round))
+            };
+            let v = int::zip(r.word(low), r.word(high), |low, high| one(low) | one(high) << 16);
+            r.set_word(d, &v, m);
+        }
+        _ => return int::execute(r, op, m),
+    }
+    true
+}
+
+fn in_space(space: Space, a: u64) -> bool {
+    let shared = (SHARED_WINDOW..SHARED_WINDOW + WINDOW).contains(&a);
+    let local = (LOCAL_WINDOW..LOCAL_WINDOW + WINDOW).contains(&a);
+    match space {
+        Space::Shared => shared,
+        Space::Local => local,
+        _ => !shared && !local,
+    }
+}
+
+#[inline(always)]
+fn apply(f: Logic, a: u32, b: u32) -> u32 {
+    match f {
+        Logic::And => a & b,
+        Logic::Or => a | b,
+        Logic::Xor => a ^ b,
+    }
+}
+
+#[inline(always)]
+fn out(x: f32) -> u32 {
+    if x.is_nan() { NAN } else { x.to_bits() }
+}
+
+/// `f` of two f32 with the modifiers around it, chosen outside the loop.
+#[inline(always)]
+fn with_mode2(mode: Mode, a: &Lanes<u32>, b: &Lanes<u32>, f: impl Fn(f32, f32) -> f32) -> Lanes<u32> {
+    let f32 = f32::from_bits;
+    match (mode.ftz, mode.sat) {
+        (false, false) => int::zip(a, b, |a, b| out(f(f32(a), f32(b)))),
+        (true, false) => int::zip(a, b, |a, b| out(flush(f(flush(f32(a)), flush(f32(b)))))),
+        (false, true) => int::zip(a, b, |a, b| out(saturate(f(f32(a), f32(b))))),
+        (true, true) => int::zip(a, b, |a, b| out(saturate(flush(f(flush(f32(a)), flush(f32(b))))))),
+    }
+}
+
+fn float2(f: Float2, mode: Mode, a: &Lanes<u32>, b: &Lanes<u32>) -> Lanes<u32> {
+    let round = mode.round;
+    let near = round == Round::Nearest;
+    match f {
+        Float2::Add if near => with_mode2(mode, a, b, |a, b| a + b),
+        Float2::Sub if near => with_mode2(mode, a, b, |a, b| a - b),
+        Float2::Mul if near => with_mode2(mode, a, b, |a, b| a * b),
+        Float2::Div if near => with_mode2(mode, a, b, |a, b| a / b),
+        Float2::Add => with_mode2(mode, a, b, |a, b| float::add(a, b, round)),
+        Float2::Sub => with_mode2(mode, a, b, |a, b| float::add(a, -b, round)),
+        Float2::Mul => with_mode2(mode, a, b, |a, b| float::mul(a, b, round)),
+        Float2::Div => with_mode2(mode, a, b, |a, b| float::div(a, b, round)),
+        Float2::Min { nan } => with_mode2(mode, a, b, |a, b| float::min(a, b, nan)),
+        Float2::Max { nan } => with_mode2(mode, a, b, |a, b| float::max(a, b, nan)),
+        Float2::CopySign => int::zip(a, b, |a, b| b & 0x7fff_ffff | a & 0x8000_0000),
+    }
+}
+
+fn fma(a: &Lanes<u32>, b: &Lanes<u32>, c: &Lanes<u32>, mode: Mode) -> Lanes<u32> {
+    if mode == Mode::PLAIN {
+        return fma_lanes(a, b, c);
+    }
+    let ftz = |x: u32| {
+        let x = f32::from_bits(x);
+        if mode.ftz { flush(x) } else { x }
+    };
+    std::array::from_fn(|l| {
+        let x = float::fma(ftz(a[l]), ftz(b[l]), ftz(c[l]), mode.round);
+        let x = if mode.ftz { flush(x) } else { x };
+        out(if mode.sat { saturate(x) } else { x })
+    })
+}
+
+fn float1(f: Float1, mode: Mode, a: &Lanes<u32>) -> Lanes<u32> {
+    let round = mode.round;
+    let ftz = mode.ftz;
+    let math = |g: &dyn Fn(f32) -> f32| {
+        approx::each(a, |x| {
+            let x = g(if ftz { flush(x) } else { x });
+            f32::from_bits(out(if ftz { flush(x) } else { x }))
+        })
+    };
+    match f {
+        Float1::Neg if !ftz => a.map(|a| a ^ 0x8000_0000),
+        Float1::Abs if !ftz => a.map(|a| a & 0x7fff_ffff),
+        Float1::Neg => math(&|x| -x),
+        Float1::Abs => math(&f32::abs),
+        // Inlined: the most frequent special function by far.
+        Float1::Ex2 if ftz => approx::each(a, |x| f32::from_bits(out(flush(approx::ex2(flush(x)))))),
+        Float1::Ex2 => approx::each(a, |x| f32::from_bits(out(approx::ex2(x)))),
+        Float1::Sqrt => math(&|x| float::sqrt(x, round)),
+        Float1::Rcp => math(&|x| float::div(1.0, x, round)),
+        Float1::Rsqrt => math(&approx::rsqrt),
+        Float1::Lg2 => math(&approx::lg2),
+        Float1::Sin => math(&approx::sin),
+        Float1::Cos => math(&approx::cos),
+        Float1::Tanh => math(&approx::tanh),
+    }
+}
+
+fn double2(f: Float2, a: f64, b: f64) -> f64 {
+    let number = |x: f64, y: f64, first: bool| {
+        if x.is_nan() {
+            y
+        } else if y.is_nan() || first {
+            x
+        } else {
+            y
+        }
+    };
+    match f {
+        Float2::Add => a + b,
+        Float2::Sub => a - b,
+        Float2::Mul => a * b,
+        Float2::Div => a / b,
+        Float2::Min { .. } => number(a, b, a < b || a == b && a.is_sign_negative()),
+        Float2::Max { .. } => number(a, b, a > b || a == b && !a.is_sign_negative()),
+        Float2::CopySign => b.copysign(a),
+    }
+}
+
+fn double1(f: Float1, exact: bool, a: f64) -> f64 {
+    let v = match f {
+        Float1::Neg => -a,
+        Float1::Abs => a.abs(),
+        Float1::Sqrt => a.sqrt(),
+        Float1::Rcp => 1.0 / a,
+        _ => 1.0 / a.sqrt(),
+    };
+    if exact { v } else { approx::coarse64(v) }
+}
+
+fn half(f: Half, a: u16, b: u16, c: u16) -> u16 {
+    let (x, y) = (float::from_bf16(a), float::from_bf16(b));
+    let canonical = |x: f32| float::to_bf16(x, Round::Nearest);
+    match f {
+        Half::Neg => a ^ 0x8000,
+        Half::Abs => a & 0x7fff,
+        Half::Min { nan } => canonical(float::min(x, y, nan)),
+        Half::Max { nan } => canonical(float::max(x, y, nan)),
+        Half::Ex2 => canonical(approx::ex2(flush(x))),
+        Half::Tanh => canonical(approx::tanh(x)),
+        Half::Fma { relu } => {
+            let v = float::fma_bf16(a, b, c);
+            // relu: negative numbers to +0, NaN stays.
+            if relu && float::from_bf16(v) < 0.0 { 0 } else { v }
+        }
+    }
+}
+
+/// The lanes for which the comparison holds.
+#[inline(always)]
+fn compare(r: &Registers, f: Compare, ty: Type, ftz: bool, a: u32, b: u32) -> u32 {
+    match ty {
+        Type::F32 if ftz => {
+            let of = |x: u32| flush(f32::from_bits(x));
+            partial(f, &r.word(a).map(of), &r.word(b).map(of))
+        }
+        Type::F32 => partial(f, &r.word(a).map(f32::from_bits), &r.word(b).map(f32::from_bits)),
+        Type::F64 => partial(f, &r.double(a).map(f64::from_bits), &r.double(b).map(f64::from_bits)),
+        Type::S64 => total(f, &r.double(a).map(|a| a as i64), &r.double(b).map(|b| b as i64)),
+        ty if ty.bits() == 64 => total(f, r.double(a), r.double(b)),
+        Type::S32 => total(f, &r.word(a).map(|a| a as i32), &r.word(b).map(|b| b as i32)),
+        Type::S16 => total(f, &r.word(a).map(|a| a as i16), &r.word(b).map(|b| b as i16)),
+        _ => total(f, r.word(a), r.word(b)),
+    }
+}
+
+/// One bit per lane.
+#[inline(always)]
+fn bits<T: Copy>(a: &Lanes<T>, b: &Lanes<T>, f: impl Fn(T, T) -> bool) -> u32 {
+    let mut out = 0;
+    for l in 0..32 {
+        out |= u32::from(f(a[l], b[l])) << l;
+    }
+    out
+}
+
+fn total<T: Copy + Ord>(f: Compare, a: &Lanes<T>, b: &Lanes<T>) -> u32 {
+    match f {
+        Compare::Eq => bits(a, b, |a, b| a == b),
+        Compare::Ne => bits(a, b, |a, b| a != b),
+        Compare::Lt => bits(a, b, |a, b| a < b),
+        Compare::Le => bits(a, b, |a, b| a <= b),
+        Compare::Gt => bits(a, b, |a, b| a > b),
+        _ => bits(a, b, |a, b| a >= b),
+    }
+}
+
+fn partial<T: Copy + PartialOrd>(f: Compare, a: &Lanes<T>, b: &Lanes<T>) -> u32 {
+    #[expect(clippy::eq_op, reason = "x != x is what NaN means")]
+    let nan = |a: T, b: T| a != a || b != b;
+    match f {
+        Compare::Eq => bits(a, b, |a, b| a == b),
+        // Ordered: false with NaN.
+        Compare::Ne => bits(a, b, |a, b| a != b) & !bits(a, b, nan),
+        Compare::Lt => bits(a, b, |a, b| a < b),
+        Compare::Le => bits(a, b, |a, b| a <= b),
+        Compare::Gt => bits(a, b, |a, b| a > b),
+        Compare::Ge => bits(a, b, |a, b| a >= b),
+        Compare::Equ => bits(a, b, |a, b| a == b) | bits(a, b, nan),
+        Compare::Neu => bits(a, b, |a, b| a != b),
+        Compare::Ltu => !bits(a, b, |a, b| a >= b),
+        Compare::Leu => !bits(a, b, |a, b| a > b),
+        Compare::Gtu => !bits(a, b, |a, b| a <= b),
+        Compare::Geu => !bits(a, b, |a, b| a < b),
+        Compare::Num => !bits(a, b, nan),
+        Compare::Nan => bits(a, b, nan),
+    }
+}

@@ -1,0 +1,78 @@
+//! The `.approx` functions. A GPU computes them in its special function unit with a stated maximum error; here they are
+//! as close as f64 allows, so they lie within that error, but bits can differ from a GPU's.
+//!
+//! | function | here, of the exact value | a GPU (PTX ISA) |
+//! |---|---|---|
+//! | `ex2` | rounded, error below 0.501 units in the last place | 2 units |
+//! | `rcp` `sqrt` `rsqrt` | rounded (`rsqrt` below 0.501 units) | 1, 1 to 2^-22.9 relative |
+//! | `div.approx` `div.full` | rounded | 2 units |
+//! | `lg2` | below 0.501 units | absolute 2^-22 near 1, else 2^-22.6 relative |
+//! | `sin` `cos` | below 0.501 units of the exact argument | absolute 2^-20.9 in [-pi, pi] |
+//! | `tanh` | below 0.501 units | 2^-11 relative |
+
+use crate::float::Lanes;
+
+/// Taylor coefficients of 2^x at 0: ln(2)^k / k!. On [-0.5, 0.5] degree 9 leaves a relative error below 2^-37.
+const EX2: [f64; 10] = [
+    1.0,
+    std::f64::consts::LN_2,
+    0.240_226_506_959_100_72,
+    0.055_504_108_664_821_58,
+    0.009_618_129_107_628_477,
+    0.001_333_355_814_642_844_3,
+    0.000_154_035_303_933_816_1,
+    1.525_273_380_405_984e-5,
+    1.321_548_679_014_43e-6,
+    1.017_808_600_923_969_9e-7,
+];
+
+/// 2^x. Results below the normal range are denormal; NaN stays NaN.
+#[inline(always)]
+pub(crate) fn ex2(x: f32) -> f32 {
+    // Outside, the result is 0 or infinity whatever the fraction; NaN passes through the clamp.
+    let x = f64::from(x);
+    let y = if x < -160.0 { -160.0 } else { x };
+    let y = if y > 130.0 { 130.0 } else { y };
+    // Adding 1.5 * 2^52 leaves the nearest whole number in the low bits.
+    let shifted = y + 6_755_399_441_055_744.0;
+    let n = shifted - 6_755_399_441_055_744.0;
+    let r = y - n;
+    let mut p = EX2[9];
+    for k in (0..9).rev() {
+        p = p * r + EX2[k];
+    }
+    let scale = f64::from_bits((shifted.to_bits() << 52).wrapping_add(1023 << 52));
+    (p * scale) as f32
+}
+
+pub(crate) fn lg2(x: f32) -> f32 {
+    f64::from(x).log2() as f32
+}
+
+#[inline(always)]
+pub(crate) fn rsqrt(x: f32) -> f32 {
+    (1.0 / f64::from(x).sqrt()) as f32
+}
+
+pub(crate) fn sin(x: f32) -> f32 {
+    f64::from(x).sin() as f32
+}
+
+pub(crate) fn cos(x: f32) -> f32 {
+    f64::from(x).cos() as f32
+}
+
+pub(crate) fn tanh(x: f32) -> f32 {
+    f64::from(x).tanh() as f32
+}
+
+/// `rcp.approx.ftz.f64`, `rsqrt.approx.f64`: 20 bits of mantissa, the low word zero.
+pub(crate) fn coarse64(x: f64) -> f64 {
+    f64::from_bits(x.to_bits() & 0xffff_ffff_0000_0000)
+}
+
+/// `f` on every lane.
+#[inline(always)]
+pub(crate) fn each(a: &Lanes<u32>, f: impl Fn(f32) -> f32) -> Lanes<u32> {
+    a.map(|a| f(f32::from_bits(a)).to_bits())
+}

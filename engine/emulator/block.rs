@@ -1,0 +1,323 @@
+//! A block: its warps in turn, each until it waits, and the barriers between them.
+
+use crate::exec::Exec;
+use crate::fault::{Fault, FaultKind, Place, Run, Stop, stop};
+use crate::isa::{BarrierReduce, Op};
+use crate::launch::Env;
+use crate::meter::Tally;
+use crate::program::Special;
+use crate::shadow::Clock;
+use crate::shared::Shared;
+use crate::warp::{Wait, Warp};
+
+/// Barriers a block has.
+const BARRIERS: usize = 16;
+
+/// What the warps of a block share.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub index: u32,
+    pub ctaid: [u32; 3],
+    pub shared: Shared,
+    pub clock: Clock,
+    pub tally: Tally,
+    /// Threads that passed `bar.arrive`, and the warps they belong to, by barrier.
+    pub arrived: [u32; BARRIERS],
+    pub arrived_warps: [u32; BARRIERS],
+    /// Instructions executed in this block, by all warps.
+    pub executed: u64,
+}
+
+/// Storage for one block after another; each worker has one.
+#[derive(Debug)]
+pub(crate) struct Block {
+    warps: Vec<Warp>,
+    state: State,
+    order: Vec<usize>,
+}
+
+impl Block {
+    pub fn new(env: &Env) -> Self {
+        let warps = env.threads().div_ceil(32);
+        let mut all: Vec<Warp> = (0..warps).map(|w| Warp::new(w, &env.program)).collect();
+        for warp in &mut all {
+            fill_thread_specials(warp, env);
+        }
+        Self {
+            warps: all,
+            state: State {
+                index: 0,
+                ctaid: [0; 3],
+                shared: Shared::new(env),
+                clock: Clock::new(warps as usize),
+                tally: Tally::new(&env.program),
+                arrived: [0; BARRIERS],
+                arrived_warps: [0; BARRIERS],
+                executed: 0,
+            },
+            order: (0..warps as usize).collect(),
+        }
+    }
+
+    pub fn tally(&self) -> &Tally {
+        &self.state.tally
+    }
+
+    /// Runs block number `index` of the grid.
+    pub fn run(&mut self, env: &Env, index: u32) -> Result<(), Fault> {
+        let [gx, gy, _] = env.grid;
+        let ctaid = [index % gx, index / gx % gy, index / gx / gy];
+        let threads = env.threads();
+        let state = &mut self.state;
+        state.index = index;
+        state.ctaid = ctaid;
+        state.shared.start();
+        state.clock = Clock::new(self.warps.len());
+        state.arrived = [0; BARRIERS];
+        state.arrived_warps = [0; BARRIERS];
+        state.executed = 0;
+        for warp in &mut self.warps {
+            let here = threads - warp.index * 32;
+            warp.start(if here >= 32 { u32::MAX } else { (1 << here) - 1 });
+            for &(special, slot) in &env.program.specials {
+                if let Special::Ctaid(axis) = special {
+                    warp.registers.words[slot as usize] = [ctaid[axis as usize]; 32];
+                }
+            }
+        }
+        let mut random = env.options.seed ^ u64::from(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        loop {
+            shuffle(&mut self.order, &mut random);
+            for &w in &self.order {
+                let warp = &mut self.warps[w];
+                if warp.ready() {
+                    let mut exec = Exec { env, warp, state: &mut self.state, pc: 0 };
+                    if let Err(stop) = exec.run() {
+                        let pc = exec.pc;
+                        return Err(self.fault(env, w, pc, *stop));
+                    }
+                }
+            }
+            if self.warps.iter().all(|w| w.live == 0) {
+                return Ok(());
+            }
+            if let Err((warp, pc, stop)) = self.release(env) {
+                return Err(self.fault(env, warp, pc, *stop));
+            }
+        }
+    }
+
+    fn fault(&self, env: &Env, warp: usize, pc: u32, stop: Stop) -> Fault {
+        let info = &env.program.info[pc as usize];
+        let source = info.source.map(|(file, line)| format!("{}:{line}", env.module.sources[file as usize]));
+        Fault {
+            kind: stop.kind,
+            kernel: Some(env.kernel.to_string()),
+            place: Some(Box::new(Place {
+                file: env.module.file.to_string(),
+                line: info.line,
+                source,
+                opcode: info.opcode.to_string(),
+                thread: env.thread(warp as u32 * 32 + stop.lane),
+                block: self.state.ctaid,
+            })),
+            address: stop.address,
+            detail: stop.detail,
+        }
+    }
+
+    /// Opens the barriers whose threads are all there. All warps wait or are done.
+    fn release(&mut self, env: &Env) -> Result<(), (usize, u32, Box<Stop>)> {
+        let mut opened = false;
+        for w in 0..self.warps.len() {
+            // An earlier turn of this loop may have let the warp go on.
+            if !self.warps[w].ready() {
+                check_warp(&self.warps[w], env)?;
+            }
+        }
+        for id in 0..BARRIERS as u32 {
+            let waiting = |warp: &Warp| match warp.groups.first() {
+                Some(&crate::warp::Group { wait: Wait::Block { id: at, count }, .. }) if at == id => {
+                    Some(count)
+                }
+                _ => None,
+            };
+            let members: Vec<usize> =
+                (0..self.warps.len()).filter(|&w| waiting(&self.warps[w]).is_some()).collect();
+            let Some(&first) = members.first() else { continue };
+            let count = waiting(&self.warps[first]).unwrap_or(0);
+            let whole = if count == 0 {
+                let live = self.warps.iter().filter(|w| w.live != 0).count();
+                members.len() == live
+            } else {
+                members.len() as u32 * 32 + self.state.arrived[id as usize] >= count
+            };
+            if whole {
+                self.open(env, id, &members, count == 0)?;
+                opened = true;
+            }
+        }
+        if opened { Ok(()) } else { Err(self.stuck()) }
+    }
+
+    /// Lets the members of a barrier go on.
+    fn open(
+        &mut self,
+        env: &Env,
+        id: u32,
+        members: &[usize],
+        all: bool,
+    ) -> Result<(), (usize, u32, Box<Stop>)> {
+        let group = self.warps[members[0]].groups[0];
+        let gone = self.warps.iter().find(|w| w.live != w.lanes);
+        if let (true, true, Some(gone)) = (all, env.options.checks, gone) {
+            let lane = (gone.lanes & !gone.live).trailing_zeros();
+            let [x, y, z] = env.thread(gone.index * 32 + lane);
+            let detail = format!("barrier {id} waits for thread ({x}, {y}, {z}), which has left the kernel");
+            let at = group.mask.trailing_zeros();
+            let stop = Stop { kind: FaultKind::ExitBeforeBarrier, lane: at, address: None, detail };
+            return Err((members[0], group.pc, Box::new(stop)));
+        }
+        self.reduce(env, members);
+        if all {
+            self.state.clock.join_all();
+        } else {
+            let mut joined = members.to_vec();
+            joined.extend(
+                (0..self.warps.len()).filter(|w| self.state.arrived_warps[id as usize] >> w & 1 == 1),
+            );
+            joined.sort_unstable();
+            joined.dedup();
+            self.state.clock.join_warps(&joined);
+        }
+        self.state.arrived[id as usize] = 0;
+        self.state.arrived_warps[id as usize] = 0;
+        self.state.tally.barriers += 1;
+        for &w in members {
+            let group = &mut self.warps[w].groups[0];
+            group.pc += 1;
+            group.wait = Wait::Ready;
+        }
+        Ok(())
+    }
+
+    /// `bar.red`: over the predicates of all members.
+    fn reduce(&mut self, env: &Env, members: &[usize]) {
+        let op = |warp: &Warp| env.program.code[warp.groups[0].pc as usize].op;
+        let (mut ones, mut all) = (0, true);
+        for &w in members {
+            if let Op::BarrierReduce { p, negated, .. } = op(&self.warps[w]) {
+                let warp = &self.warps[w];
+                let p = if negated { !warp.registers.pred(p) } else { warp.registers.pred(p) };
+                ones += (p & warp.groups[0].mask).count_ones();
+                all &= warp.groups[0].mask & !p == 0;
+            }
+        }
+        for &w in members {
+            let Op::BarrierReduce { f, d, .. } = op(&self.warps[w]) else { continue };
+            let warp = &mut self.warps[w];
+            let mask = warp.groups[0].mask;
+            match f {
+                BarrierReduce::Popc => warp.registers.set_word(d, &[ones; 32], mask),
+                BarrierReduce::And => warp.registers.set_pred(d, if all { u32::MAX } else { 0 }, mask),
+                BarrierReduce::Or => warp.registers.set_pred(d, if ones > 0 { u32::MAX } else { 0 }, mask),
+            }
+        }
+    }
+
+    /// No barrier can open: names one thread that waits and one that cannot come.
+    fn stuck(&self) -> (usize, u32, Box<Stop>) {
+        let waits = |w: &&Warp| !w.groups.is_empty();
+        let warp = self.warps.iter().find(waits).expect("some warp is not done");
+        let group = warp.groups[0];
+        let id = if let Wait::Block { id, .. } = group.wait { id } else { 0 };
+        let elsewhere = self.warps.iter().find(|w| match w.groups.first() {
+            Some(g) => !matches!(g.wait, Wait::Block { id: other, .. } if other == id),
+            None => true,
+        });
+        let detail = match elsewhere {
+            Some(other) if other.live == 0 => {
+                format!("barrier {id} is never complete: warp {} has left the kernel", other.index)
+            }
+            Some(other) => format!("barrier {id} is never complete: warp {} waits at another", other.index),
+            None => format!("barrier {id} is never complete: fewer threads than its count"),
+        };
+        let lane = group.mask.trailing_zeros();
+        let stop = Stop { kind: FaultKind::PartialBarrier, lane, address: None, detail };
+        (warp.index as usize, group.pc, Box::new(stop))
+    }
+}
+
+/// A warp that cannot go on must wait at one barrier with all its lanes.
+fn check_warp(warp: &Warp, env: &Env) -> Result<(), (usize, u32, Box<Stop>)> {
+    let Some(first) = warp.groups.first() else { return Ok(()) };
+    let fail = |pc, result: Run<()>| match result {
+        Err(stop) => Err((warp.index as usize, pc, stop)),
+        Ok(()) => Ok(()),
+    };
+    let name = |lane: u32| {
+        let [x, y, z] = env.thread(warp.index * 32 + lane);
+        format!("({x}, {y}, {z})")
+    };
+    if let Some(group) = warp.groups.iter().find(|g| g.wait == Wait::Lanes) {
+        let lane = group.mask.trailing_zeros();
+        let absent = warp.lanes & !group.mask;
+        let gone = absent & !warp.live;
+        let (kind, detail) = if absent & warp.live == 0 && gone != 0 {
+            (
+                FaultKind::ExitBeforeBarrier,
+                format!("waits for thread {}, which has left", name(gone.trailing_zeros())),
+            )
+        } else {
+            let other = absent & warp.live;
+            (
+                FaultKind::Mask,
+                format!("the mask names thread {}, which waits elsewhere", name(other.trailing_zeros())),
+            )
+        };
+        return fail(group.pc, stop(kind, lane, None, detail));
+    }
+    if warp.groups.len() > 1 {
+        let other = warp.groups[1];
+        let line = env.program.info[other.pc as usize].line;
+        let detail = format!(
+            "only a part of the warp is here; thread {} waits at line {line}",
+            name(other.mask.trailing_zeros())
+        );
+        return fail(first.pc, stop(FaultKind::PartialBarrier, first.mask.trailing_zeros(), None, detail));
+    }
+    Ok(())
+}
+
+/// Special registers that are the same in every block.
+fn fill_thread_specials(warp: &mut Warp, env: &Env) {
+    let warps = env.threads().div_ceil(32);
+    for &(special, slot) in &env.program.specials {
+        let value = |lane: u32| match special {
+            Special::Tid(axis) => env.thread(warp.index * 32 + lane)[axis as usize],
+            Special::Ntid(axis) => env.block[axis as usize],
+            Special::Nctaid(axis) => env.grid[axis as usize],
+            Special::LaneId => lane,
+            Special::WarpId => warp.index,
+            Special::WarpCount => warps,
+            Special::LaneMaskEq => 1 << lane,
+            Special::LaneMaskLt => (1 << lane) - 1,
+            Special::LaneMaskLe => u32::MAX >> (31 - lane),
+            Special::LaneMaskGt => !(u32::MAX >> (31 - lane)),
+            Special::LaneMaskGe => !((1 << lane) - 1),
+            Special::SmCount => 1,
+            Special::DynamicShared => env.dynamic_shared,
+            Special::TotalShared => env.program.static_shared + env.dynamic_shared,
+            Special::SmId | Special::Ctaid(_) => 0,
+        };
+        let values = std::array::from_fn(|l| value(l as u32));
+        warp.registers.words[slot as usize] = values;
+    }
+}
+
+fn shuffle(order: &mut [usize], random: &mut u64) {
+    for k in (1..order.len()).rev() {
+        *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        order.swap(k, (*random >> 33) as usize % (k + 1));
+    }
+}

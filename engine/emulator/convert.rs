@@ -1,0 +1,114 @@
+//! `cvt` of one value.
+
+use crate::float::{self, NAN, flush, saturate};
+use crate::isa::{Convert, Round, Slot};
+use crate::registers::{Registers, each_lane};
+use crate::types::Type;
+
+/// Converts the lanes of `m` from what `source` reads into register `d`.
+#[inline(always)]
+pub(crate) fn convert(
+    c: &Convert,
+    r: &mut Registers,
+    d: Slot,
+    source: impl Fn(&Registers, usize) -> u64,
+    m: u32,
+) {
+    each_lane(m, |l| {
+        let v = value(c, source(r, l));
+        if c.register_bits == 64 {
+            r.doubles[d as usize][l] = v;
+        } else {
+            r.words[d as usize][l] = v as u32;
+        }
+    });
+}
+
+/// The bits of the destination register.
+fn value(c: &Convert, bits: u64) -> u64 {
+    let round = c.round.unwrap_or(Round::Nearest);
+    match (c.to, c.from) {
+        (to, Type::F32) if to.integer() => {
+            let x = f32::from_bits(bits as u32);
+            to_int(c, f64::from(if c.ftz { flush(x) } else { x }), round)
+        }
+        (to, Type::F64) if to.integer() => to_int(c, f64::from_bits(bits), round),
+        (to, from) if to.integer() => int_to_int(c, wide(bits, from)),
+        (Type::F32, from) if from.integer() => {
+            let x = float::from_int(wide(bits, from), round);
+            u64::from(if c.sat { saturate(x) } else { x }.to_bits())
+        }
+        (Type::F64, from) if from.integer() => float::from_int64(wide(bits, from), round).to_bits(),
+        (Type::F64, Type::F32) => {
+            let x = f32::from_bits(bits as u32);
+            let x = f64::from(if c.ftz { flush(x) } else { x });
+            (if c.sat { saturate64(x) } else { x }).to_bits()
+        }
+        (Type::F64, _) => {
+            let x = f64::from_bits(bits);
+            let x = if c.whole { float::whole(x, round) } else { x };
+            (if c.sat { saturate64(x) } else { x }).to_bits()
+        }
+        (Type::F32, Type::F64) => u64::from(float32(c, float::narrow(f64::from_bits(bits), round))),
+        (Type::F32, Type::F16) => u64::from(float32(c, half::f16::from_bits(bits as u16).to_f32())),
+        (Type::F16, _) => {
+            let x = f32::from_bits(bits as u32);
+            u64::from(if x.is_nan() { 0x7fff } else { half::f16::from_f32(x).to_bits() })
+        }
+        (Type::Bf16, _) => {
+            let x = f32::from_bits(bits as u32);
+            u64::from(float::to_bf16(if c.relu && x < 0.0 { 0.0 } else { x }, round))
+        }
+        // f32 to f32: to a whole value, or only its modifiers.
+        _ => {
+            let x = f32::from_bits(bits as u32);
+            let x = if c.ftz { flush(x) } else { x };
+            u64::from(float32(c, if c.whole { float::whole(f64::from(x), round) as f32 } else { x }))
+        }
+    }
+}
+
+fn saturate64(x: f64) -> f64 {
+    if x > 0.0 { x.min(1.0) } else { 0.0 }
+}
+
+fn float32(c: &Convert, x: f32) -> u32 {
+    let x = if c.ftz { flush(x) } else { x };
+    let x = if c.sat { saturate(x) } else { x };
+    if x.is_nan() { NAN } else { x.to_bits() }
+}
+
+/// The value of a whole-number type in the low bits.
+fn wide(bits: u64, ty: Type) -> i128 {
+    let shift = 64 - ty.bits();
+    if ty.signed() { i128::from((bits << shift) as i64 >> shift) } else { i128::from(bits << shift >> shift) }
+}
+
+fn limits(ty: Type) -> (i128, i128) {
+    if ty.signed() {
+        (-(1 << (ty.bits() - 1)), (1 << (ty.bits() - 1)) - 1)
+    } else {
+        (0, (1i128 << ty.bits()) - 1)
+    }
+}
+
+/// Extended from the destination type to its register.
+fn extend(c: &Convert, x: i128) -> u64 {
+    let x = wide(x as u64, c.to) as u64;
+    if c.register_bits == 64 { x } else { x & ((1 << c.register_bits) - 1) }
+}
+
+fn int_to_int(c: &Convert, x: i128) -> u64 {
+    let (low, high) = limits(c.to);
+    extend(c, if c.sat { x.clamp(low, high) } else { x })
+}
+
+/// Out of range clamps; NaN gives 0, or the top bit alone where a type of 64 bits is involved.
+fn to_int(c: &Convert, x: f64, round: Round) -> u64 {
+    if x.is_nan() {
+        return if c.to.bits() == 64 || c.from == Type::F64 { extend(c, 1 << (c.to.bits() - 1)) } else { 0 };
+    }
+    let (low, high) = limits(c.to);
+    // The cast saturates, so infinities are fine.
+    extend(c, (float::whole(x, round) as i128).clamp(low, high))
+}

@@ -1,0 +1,289 @@
+//! Loads and stores of global memory.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::access::{collect, deliver, uniform, word_mask};
+use crate::exec::Exec;
+use crate::fault::{FaultKind, Run, stop};
+use crate::float::Lanes;
+use crate::isa::Access;
+use crate::launch::{self, View};
+use crate::meter::Traffic;
+use crate::registers::each_lane;
+use crate::shadow::Note;
+
+/// What an access does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Does {
+    Load,
+    Store,
+    Atomic,
+}
+
+impl<'e> Exec<'e, '_> {
+    pub(crate) fn load_global(&mut self, access: &Access, at: &Lanes<u64>, active: u32) -> Run<()> {
+        let bytes = access.bytes();
+        self.count_global(at, active, bytes);
+        self.check_aligned(at, active, bytes)?;
+        let mut rest = active;
+        while rest != 0 {
+            let (view, lanes) = self.view(at, rest, bytes, Does::Load)?;
+            rest &= !lanes;
+            if self.env.options.checks {
+                self.check_load(view, at, lanes, bytes, access.strong)?;
+            }
+            let buffer = &view.buffer;
+            let offsets = at.map(|a| a.wrapping_sub(buffer.at));
+            let word = |_: usize, index: usize| buffer.word(index).load(Relaxed);
+            deliver(&mut self.warp.registers, access, &offsets, lanes, word);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn store_global(&mut self, access: &Access, at: &Lanes<u64>, active: u32) -> Run<()> {
+        let bytes = access.bytes();
+        self.count_global(at, active, bytes);
+        self.check_aligned(at, active, bytes)?;
+        let mut rest = active;
+        while rest != 0 {
+            let (view, lanes) = self.view(at, rest, bytes, Does::Store)?;
+            rest &= !lanes;
+            self.store_view(view, access, at, lanes)?;
+        }
+        Ok(())
+    }
+
+    fn store_view(&mut self, view: &View, access: &Access, at: &Lanes<u64>, lanes: u32) -> Run<()> {
+        let bytes = access.bytes();
+        let buffer = &view.buffer;
+        // Parts of one word by neighbouring lanes are written together.
+        let mut part: Option<(usize, u32, u8)> = None;
+        let mut rest = lanes;
+        while rest != 0 {
+            let lane = rest.trailing_zeros();
+            rest &= rest - 1;
+            let at = at[lane as usize];
+            let data = collect(&self.warp.registers, access, lane as usize, at);
+            let first = ((at - buffer.at) / 4) as usize;
+            if view.shadow.is_some() {
+                let bits = crate::memory::byte_mask(data.mask);
+                let same = || {
+                    (0..data.count)
+                        .all(|k| (buffer.word(first + k).load(Relaxed) ^ data.words[k]) & bits == 0)
+                };
+                self.note_global_write(view, lane, at, bytes, access.strong, same)?;
+            }
+            if data.mask == 0xf {
+                for k in 0..data.count {
+                    buffer.put(first + k, data.words[k], 0xf);
+                }
+                continue;
+            }
+            let bits = crate::memory::byte_mask(data.mask);
+            match &mut part {
+                Some((index, value, mask)) if *index == first => {
+                    *value = *value & !bits | data.words[0] & bits;
+                    *mask |= data.mask;
+                }
+                _ => {
+                    if let Some((index, value, mask)) = part.replace((first, data.words[0] & bits, data.mask))
+                    {
+                        buffer.put(index, value, mask);
+                    }
+                }
+            }
+        }
+        if let Some((index, value, mask)) = part {
+            buffer.put(index, value, mask);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn count_global(&mut self, at: &Lanes<u64>, active: u32, bytes: u32) {
+        let threads = u64::from(active.count_ones());
+        self.state.tally.checks += threads;
+        self.state.tally.traffic[self.pc as usize].global += Traffic {
+            requests: 1,
+            threads,
+            bytes: threads * u64::from(bytes),
+            sectors: sectors(at, active),
+            ..Traffic::default()
+        };
+    }
+
+    /// The view that the first lane of `active` may use, and all lanes that may use the same.
+    #[inline(always)]
+    pub(crate) fn view(&self, at: &Lanes<u64>, active: u32, bytes: u32, does: Does) -> Run<(&'e View, u32)> {
+        let env = self.env;
+        let lane = active.trailing_zeros();
+        let bytes = u64::from(bytes);
+        let inside = |v: &View, at: u64| at >= v.at && at.checked_add(bytes).is_some_and(|end| end <= v.end);
+        let allowed = |v: &View| does == Does::Load || v.access != launch::Access::Read;
+        let found = env.views.iter().find(|v| inside(v, at[lane as usize]) && allowed(v));
+        let Some(view) = found else { return self.no_view(lane, at[lane as usize], bytes, does) };
+        let mut lanes = 0;
+        each_lane(active, |l| lanes |= u32::from(inside(view, at[l])) << l);
+        Ok((view, lanes))
+    }
+
+    /// Says why an address is none that the launch may use.
+    #[cold]
+    fn no_view<T>(&self, lane: u32, at: u64, bytes: u64, does: Does) -> Run<T> {
+        let views = &self.env.views;
+        let end = at.saturating_add(bytes);
+        let fail = |kind, detail: String| stop(kind, lane, Some(at), detail);
+        if let Some(v) = views.iter().find(|v| at >= v.at && end <= v.end && does != Does::Load) {
+            let constant = v.access == launch::Access::Read;
+            debug_assert!(constant, "a view that may be written was found before");
+            return fail(FaultKind::ReadOnly, format!("byte {} of a buffer given for reading", at - v.at));
+        }
+        if let Some(v) = views.iter().find(|v| at >= v.at && at < v.end) {
+            let detail = format!("{bytes} bytes at byte {} of a buffer of {}", at - v.at, v.end - v.at);
+            return fail(FaultKind::OutOfBounds, detail);
+        }
+        if self.env.machine.buffer_at(at).is_some() {
+            let named =
+                views.iter().find(|v| self.env.machine.buffer_at(at).is_some_and(|b| b.at == v.buffer.at));
+            return match named {
+                Some(v) if at >= v.end => {
+                    fail(FaultKind::OutOfBounds, format!("{} bytes past the end of an argument", at - v.end))
+                }
+                Some(v) => fail(FaultKind::OutOfBounds, format!("{} bytes before an argument", v.at - at)),
+                None => fail(
+                    FaultKind::UnnamedBuffer,
+                    "memory of the machine, but of none of the arguments".into(),
+                ),
+            };
+        }
+        let near = views.iter().min_by_key(|v| if at < v.at { v.at - at } else { at - v.end });
+        let detail = match near {
+            Some(v) if at >= v.end => format!("{} bytes past the end of the nearest buffer", at - v.end),
+            Some(v) => format!("{} bytes before the nearest buffer", v.at - at),
+            None => "the launch has no buffers".into(),
+        };
+        fail(FaultKind::OutOfBounds, detail)
+    }
+
+    /// Initialisation and races of a load.
+    #[inline(always)]
+    pub(crate) fn check_load(
+        &self,
+        view: &View,
+        at: &Lanes<u64>,
+        lanes: u32,
+        bytes: u32,
+        strong: bool,
+    ) -> Run<()> {
+        // One lane stands for all at the same address.
+        let lanes = if uniform(at, lanes) { 1 << lanes.trailing_zeros() } else { lanes };
+        if !view.buffer.is_whole() {
+            let mut rest = lanes;
+            while rest != 0 {
+                let lane = rest.trailing_zeros();
+                rest &= rest - 1;
+                let offset = at[lane as usize] - view.buffer.at;
+                let mask = word_mask(offset, bytes);
+                let first = (offset / 4) as usize;
+                if !(0..bytes.div_ceil(4) as usize).all(|k| view.buffer.has(first + k, mask)) {
+                    let detail =
+                        format!("byte {} of a buffer, which nothing wrote", at[lane as usize] - view.at);
+                    return stop(FaultKind::Uninitialised, lane, Some(at[lane as usize]), detail);
+                }
+            }
+        }
+        let Some(shadow) = &view.shadow else { return Ok(()) };
+        let granule = self.env.program.global_granule.trailing_zeros();
+        let mut rest = lanes;
+        while rest != 0 {
+            let lane = rest.trailing_zeros();
+            rest &= rest - 1;
+            let at = at[lane as usize];
+            let note = self.note(lane, strong);
+            for g in self.granules(view, at, bytes, granule) {
+                if view.access == launch::Access::Write && !shadow.written(g) {
+                    let detail = format!("byte {} of an output, before this launch wrote it", at - view.at);
+                    return stop(FaultKind::Uninitialised, lane, Some(at), detail);
+                }
+                if let Some(conflict) = shadow.read(g, note, &self.state.clock) {
+                    return self.race(lane, at, conflict, false);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn note(&self, lane: u32, atomic: bool) -> Note {
+        Note::new(self.state.index, self.warp.index * 32 + lane, self.state.clock.now, atomic)
+    }
+
+    #[inline(always)]
+    fn granules(&self, view: &View, at: u64, bytes: u32, granule: u32) -> std::ops::RangeInclusive<usize> {
+        let offset = at - view.at;
+        (offset >> granule) as usize..=((offset + u64::from(bytes) - 1) >> granule) as usize
+    }
+
+    /// `same` says whether the bytes written are there already.
+    #[inline(always)]
+    pub(crate) fn note_global_write(
+        &self,
+        view: &View,
+        lane: u32,
+        at: u64,
+        bytes: u32,
+        atomic: bool,
+        same: impl Fn() -> bool,
+    ) -> Run<()> {
+        let Some(shadow) = &view.shadow else { return Ok(()) };
+        let granule = self.env.program.global_granule.trailing_zeros();
+        let note = self.note(lane, atomic);
+        for g in self.granules(view, at, bytes, granule) {
+            if let Some(conflict) = shadow.write(g, note, &self.state.clock)
+                && !(conflict.same_warp_writes && same())
+            {
+                return self.race(lane, at, conflict, true);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Distinct 32-byte sectors.
+#[inline(always)]
+fn sectors(at: &Lanes<u64>, active: u32) -> u64 {
+    let mut count = 0;
+    let mut last = u64::MAX;
+    let mut sorted = true;
+    each_lane(active, |l| {
+        let sector = at[l] / 32;
+        if sector != last {
+            sorted &= count == 0 || sector > last;
+            count += 1;
+            last = sector;
+        }
+    });
+    if sorted { count } else { distinct(at, active) }
+}
+
+fn distinct(at: &Lanes<u64>, active: u32) -> u64 {
+    let mut all = Vec::with_capacity(32);
+    each_lane(active, |l| all.push(at[l] / 32));
+    all.sort_unstable();
+    all.dedup();
+    all.len() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sectors;
+
+    #[test]
+    fn sectors_are_counted_once_a_request() {
+        let at = |f: fn(u64) -> u64| std::array::from_fn(|l| f(l as u64));
+        assert_eq!(sectors(&at(|l| 4 * l), u32::MAX), 4);
+        assert_eq!(sectors(&at(|l| 4 * (31 - l)), u32::MAX), 4);
+        assert_eq!(sectors(&at(|l| 4 * (l % 4) + 1024), u32::MAX), 1);
+        assert_eq!(sectors(&at(|l| 256 * (l % 2)), u32::MAX), 2);
+        assert_eq!(sectors(&at(|l| 256 * l), 0x0f), 4);
+    }
+}

@@ -1,0 +1,187 @@
+//! PTX text to tokens, each with its line.
+
+use crate::ParseError;
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Token<'t> {
+    /// Identifiers, directives and opcodes, dots included: `ld.global.v4.f32`, `%tid.x`, `.reg`, `$L__BB0_1`.
+    Word(&'t str),
+    /// A whole number, modulo 2^64.
+    Int(u64),
+    /// `0f...`: the bits of an f32.
+    F32(u32),
+    /// `0d...` or a decimal literal: the bits of an f64.
+    F64(u64),
+    Text(&'t str),
+    Punct(char),
+}
+
+/// Tokens with their lines, from 1.
+pub(crate) fn tokens<'t>(file: &str, text: &'t str) -> Result<Vec<(Token<'t>, u32)>, ParseError> {
+    let mut lexer = Lexer { file, text, at: 0, line: 1 };
+    let mut out = Vec::with_capacity(text.len() / 4);
+    while let Some(token) = lexer.next()? {
+        out.push(token);
+    }
+    Ok(out)
+}
+
+struct Lexer<'f, 't> {
+    file: &'f str,
+    text: &'t str,
+    at: usize,
+    line: u32,
+}
+
+impl<'t> Lexer<'_, 't> {
+    fn error(&self, message: String) -> ParseError {
+        ParseError { file: self.file.into(), line: self.line, message }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn skip_blanks(&mut self) -> Result<(), ParseError> {
+        loop {
+            let rest = &self.text[self.at..];
+            if rest.starts_with("//") {
+                self.at += rest.find('\n').unwrap_or(rest.len());
+            } else if rest.starts_with("/*") {
+                let end = rest.find("*/").ok_or_else(|| self.error("comment without an end".into()))? + 2;
+                self.line += rest[..end].matches('\n').count() as u32;
+                self.at += end;
+            } else if rest.starts_with(|c: char| c.is_ascii_whitespace()) {
+                self.line += u32::from(rest.starts_with('\n'));
+                self.at += 1;
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<(Token<'t>, u32)>, ParseError> {
+        self.skip_blanks()?;
+        let Some(c) = self.peek() else { return Ok(None) };
+        let line = self.line;
+        let token = match c {
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' | b'%' | b'.' => Token::Word(self.word()),
+            b'0'..=b'9' => self.number()?,
+            b'"' => {
+                let rest = &self.text[self.at + 1..];
+                let end = rest.find('"').ok_or_else(|| self.error("string without an end".into()))?;
+                self.at += end + 2;
+                Token::Text(&rest[..end])
+            }
+            c if c.is_ascii_punctuation() => {
+                self.at += 1;
+                Token::Punct(c as char)
+            }
+            _ => return Err(self.error("a character outside ASCII".into())),
+        };
+        Ok(Some((token, line)))
+    }
+
+    fn word(&mut self) -> &'t str {
+        let rest = &self.text[self.at..];
+        let bytes = rest.as_bytes();
+        let mut end = 1;
+        while end < bytes.len() {
+            match bytes[end] {
+                b'_' | b'$' | b'%' | b'.' => end += 1,
+                c if c.is_ascii_alphanumeric() => end += 1,
+                // `.L1::no_allocate` is one word, `$L__BB0_1:` ends before its colon.
+                b':' if bytes.get(end + 1) == Some(&b':') => end += 2,
+                _ => break,
+            }
+        }
+        self.at += end;
+        &rest[..end]
+    }
+
+    fn number(&mut self) -> Result<Token<'t>, ParseError> {
+        let rest = &self.text[self.at..];
+        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '.')).unwrap_or(rest.len());
+        let word = &rest[..end];
+        self.at += end;
+        let bad = || self.error(format!("`{word}` is no number"));
+        let hex = |digits: &str, wanted: usize| {
+            if digits.len() == wanted { u64::from_str_radix(digits, 16).ok() } else { None }
+        };
+        if let Some(digits) = word.strip_prefix("0f").or(word.strip_prefix("0F")) {
+            return Ok(Token::F32(hex(digits, 8).ok_or_else(bad)? as u32));
+        }
+        if let Some(digits) = word.strip_prefix("0d").or(word.strip_prefix("0D")) {
+            return Ok(Token::F64(hex(digits, 16).ok_or_else(bad)?));
+        }
+        if word.contains('.') {
+            return Ok(Token::F64(word.parse::<f64>().map_err(|_| bad())?.to_bits()));
+        }
+        let digits = word.trim_end_matches('U');
+        let parsed = if let Some(d) = digits.strip_prefix("0x").or(digits.strip_prefix("0X")) {
+            u64::from_str_radix(d, 16)
+        } else if let Some(d) = digits.strip_prefix("0b").or(digits.strip_prefix("0B")) {
+            u64::from_str_radix(d, 2)
+        } else if digits.len() > 1 && digits.starts_with('0') {
+            u64::from_str_radix(digits, 8)
+        } else {
+            digits.parse()
+        };
+        Ok(Token::Int(parsed.map_err(|_| bad())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<Token<'_>> {
+        tokens("t.ptx", text).unwrap().into_iter().map(|t| t.0).collect()
+    }
+
+    #[test]
+    fn opcodes_labels_and_registers_are_words() {
+        use Token::{Punct, Word};
+        assert_eq!(
+            words("$L_1: @!%p1 ld.global.L1::no_allocate.v2.f32"),
+            [
+                Word("$L_1"),
+                Punct(':'),
+                Punct('@'),
+                Punct('!'),
+                Word("%p1"),
+                Word("ld.global.L1::no_allocate.v2.f32")
+            ]
+        );
+    }
+
+    #[test]
+    fn numbers_of_every_form() {
+        use Token::{F32, F64, Int};
+        assert_eq!(
+            words("0f3F800000 0d3FF0000000000000 0x8000U 17 0b101 010 1.5"),
+            [
+                F32(0x3f80_0000),
+                F64(1f64.to_bits()),
+                Int(0x8000),
+                Int(17),
+                Int(5),
+                Int(8),
+                F64(1.5f64.to_bits())
+            ]
+        );
+    }
+
+    #[test]
+    fn lines_count_through_comments() {
+        let all = tokens("t.ptx", "a // x\n/* 1\n2 */ b\n\nc").unwrap();
+        assert_eq!(all.iter().map(|t| t.1).collect::<Vec<_>>(), [1, 3, 5]);
+    }
+
+    #[test]
+    fn bad_text_is_named_with_its_line() {
+        for text in ["\n0f12", "\n\"abc", "\n/* x", "\n0xZZ", "\n99999999999999999999999", "\né"] {
+            assert_eq!(tokens("t.ptx", text).unwrap_err().line, 2, "{text:?}");
+        }
+    }
+}

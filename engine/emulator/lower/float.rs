@@ -1,0 +1,168 @@
+//! f32, f64 and bf16 arithmetic.
+
+use super::modifiers::Mods;
+use super::{Builder, Lowered};
+use crate::isa::{Float1, Float2, Half, Mode, Op, Round};
+use crate::meter::Class;
+use crate::syntax::Instruction;
+use crate::types::Type;
+
+impl<'t> Builder<'t, '_> {
+    pub(super) fn float(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+        let ty = self.ty(i, m)?;
+        match ty {
+            Type::F32 => self.f32(i, m),
+            Type::F64 => self.f64(i, m),
+            Type::Bf16 | Type::Bf16x2 => self.bf16(i, m, ty == Type::Bf16x2),
+            _ => self.unsupported(i),
+        }
+    }
+
+    fn f32(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+        let rounded = m.round();
+        let mode = Mode { round: rounded.unwrap_or(Round::Nearest), ..m.mode() };
+        let (approx, full, nan) = (m.takes("approx"), m.takes("full"), m.takes("NaN"));
+        self.done(i, m)?;
+        let f2 = |f| Some((f, if let Float2::Mul = f { Class::FloatMul } else { Class::FloatAdd }));
+        let binary = match m.name {
+            "add" => f2(Float2::Add),
+            "sub" => f2(Float2::Sub),
+            "mul" => f2(Float2::Mul),
+            "div" if approx || full => Some((Float2::Div, Class::Mufu)),
+            "div" if rounded.is_some() => Some((Float2::Div, Class::FloatDivide)),
+            "min" => Some((Float2::Min { nan }, Class::Float)),
+            "max" => Some((Float2::Max { nan }, Class::Float)),
+            "copysign" => Some((Float2::CopySign, Class::Float)),
+            _ => None,
+        };
+        if let Some((f, class)) = binary {
+            let allowed = match f {
+                Float2::Add | Float2::Sub | Float2::Mul => !approx && !full && !nan,
+                Float2::Div => !mode.sat && !nan,
+                _ => rounded.is_none() && !mode.sat && !approx && !full,
+            };
+            if !allowed {
+                return self.unsupported(i);
+            }
+            let [d, a, b] = self.operands(i)?;
+            let (a, b) = (self.src(a, Type::F32)?, self.src(b, Type::F32)?);
+            let d = self.dst(d, Type::F32)?;
+            return self.emit(i, class, Op::Float { f, mode, d, a, b });
+        }
+        if m.name == "fma" || m.name == "mad" {
+            if rounded.is_none() || approx || full || nan {
+                return self.unsupported(i);
+            }
+            let [d, a, b, c] = self.operands(i)?;
+            let (a, b, c) = (self.src(a, Type::F32)?, self.src(b, Type::F32)?, self.src(c, Type::F32)?);
+            let d = self.dst(d, Type::F32)?;
+            return self.emit(i, Class::Fma, Op::Fma { mode, d, a, b, c });
+        }
+        // `sqrt` and `rcp` exist rounded and approximate, the others approximate only.
+        let f = match (m.name, approx, rounded.is_some()) {
+            ("neg", false, false) => Float1::Neg,
+            ("abs", false, false) => Float1::Abs,
+            ("sqrt", true, false) | ("sqrt", false, true) => Float1::Sqrt,
+            ("rcp", true, false) | ("rcp", false, true) => Float1::Rcp,
+            ("rsqrt", true, false) => Float1::Rsqrt,
+            ("ex2", true, false) => Float1::Ex2,
+            ("lg2", true, false) => Float1::Lg2,
+            ("sin", true, false) => Float1::Sin,
+            ("cos", true, false) => Float1::Cos,
+            ("tanh", true, false) => Float1::Tanh,
+            _ => return self.unsupported(i),
+        };
+        if full || nan || mode.sat {
+            return self.unsupported(i);
+        }
+        let class = match (f, approx) {
+            (Float1::Neg | Float1::Abs, _) => Class::Float,
+            (_, true) => Class::Mufu,
+            _ => Class::FloatDivide,
+        };
+        let [d, a] = self.operands(i)?;
+        let a = self.src(a, Type::F32)?;
+        let d = self.dst(d, Type::F32)?;
+        self.emit(i, class, Op::FloatUnary { f, mode, d, a })
+    }
+
+    fn f64(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+        let rounded = m.round();
+        let approx = m.takes("approx");
+        let ftz = m.takes("ftz");
+        self.done(i, m)?;
+        if !matches!(rounded, None | Some(Round::Nearest)) || ftz && !approx {
+            return self.unsupported(i);
+        }
+        let ty = Type::F64;
+        let f = match m.name {
+            "add" => Some(Float2::Add),
+            "sub" => Some(Float2::Sub),
+            "mul" => Some(Float2::Mul),
+            "div" => Some(Float2::Div),
+            "min" => Some(Float2::Min { nan: false }),
+            "max" => Some(Float2::Max { nan: false }),
+            "copysign" => Some(Float2::CopySign),
+            _ => None,
+        };
+        if let (Some(f), false) = (f, approx) {
+            let [d, a, b] = self.operands(i)?;
+            let (a, b) = (self.src(a, ty)?, self.src(b, ty)?);
+            let d = self.dst(d, ty)?;
+            return self.emit(i, Class::Double, Op::Float64 { f, d, a, b });
+        }
+        if m.name == "fma" || m.name == "mad" {
+            let [d, a, b, c] = self.operands(i)?;
+            let (a, b, c) = (self.src(a, ty)?, self.src(b, ty)?, self.src(c, ty)?);
+            let d = self.dst(d, ty)?;
+            return self.emit(i, Class::Double, Op::Fma64 { d, a, b, c });
+        }
+        let f = match (m.name, approx) {
+            ("neg", false) => Float1::Neg,
+            ("abs", false) => Float1::Abs,
+            ("sqrt", false) => Float1::Sqrt,
+            ("rcp", _) => Float1::Rcp,
+            ("rsqrt", true) => Float1::Rsqrt,
+            _ => return self.unsupported(i),
+        };
+        let [d, a] = self.operands(i)?;
+        let a = self.src(a, ty)?;
+        let d = self.dst(d, ty)?;
+        let op = if approx { Op::Approx64 { f, d, a } } else { Op::Unary64 { f, d, a } };
+        self.emit(i, Class::Double, op)
+    }
+
+    fn bf16(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>, pair: bool) -> Lowered<()> {
+        let nearest = m.takes("rn");
+        let (relu, nan) = (m.takes("relu"), m.takes("NaN"));
+        let (approx, _) = (m.takes("approx"), m.takes("ftz"));
+        self.done(i, m)?;
+        let (f, operands) = match (m.name, nearest, approx) {
+            ("fma", true, false) => (Half::Fma { relu }, 3),
+            ("min", false, false) => (Half::Min { nan }, 2),
+            ("max", false, false) => (Half::Max { nan }, 2),
+            ("neg", false, false) => (Half::Neg, 1),
+            ("abs", false, false) => (Half::Abs, 1),
+            ("ex2", false, true) => (Half::Ex2, 1),
+            ("tanh", false, true) => (Half::Tanh, 1),
+            _ => return self.unsupported(i),
+        };
+        let ty = if pair { Type::B32 } else { Type::B16 };
+        let [d, sources @ ..] = i.operands.as_slice() else { return self.unsupported(i) };
+        if sources.len() != operands {
+            return self.fail(format!("`{}` needs {operands} sources", i.opcode));
+        }
+        let mut slots = [0; 3];
+        for (slot, source) in slots.iter_mut().zip(sources) {
+            *slot = self.src(source, ty)?;
+        }
+        // Unused operands repeat the first: reading it twice is harmless.
+        for k in operands..3 {
+            slots[k] = slots[0];
+        }
+        let d = self.dst(d, ty)?;
+        let class = if matches!(f, Half::Ex2 | Half::Tanh) { Class::Mufu } else { Class::Bf16 };
+        let [a, b, c] = slots;
+        self.emit(i, class, Op::Bf16 { f, pair, d, a, b, c })
+    }
+}

@@ -1,0 +1,260 @@
+//! Loads, stores, atomics and asynchronous copies.
+
+use super::modifiers::Mods;
+use super::{Builder, Lowered, Name};
+use crate::isa::{Access, Address, AsyncCopy, Atomic, AtomicAccess, Op, Slot};
+use crate::meter::Class;
+use crate::syntax::{Instruction, Operand};
+use crate::types::{File, Space, Type};
+
+/// Orders, scopes and cache hints: execution here is sequentially consistent, and caches are not modelled.
+const HINTS: [&str; 26] = [
+    "weak",
+    "volatile",
+    "relaxed",
+    "acquire",
+    "release",
+    "acq_rel",
+    "cta",
+    "gpu",
+    "sys",
+    "ca",
+    "cg",
+    "cs",
+    "lu",
+    "cv",
+    "wb",
+    "wt",
+    "nc",
+    "L1::no_allocate",
+    "L1::evict_normal",
+    "L1::evict_first",
+    "L1::evict_last",
+    "L1::evict_unchanged",
+    "L2::64B",
+    "L2::128B",
+    "L2::256B",
+    "mmio",
+];
+
+const STRONG: [&str; 5] = ["volatile", "relaxed", "acquire", "release", "mmio"];
+
+impl<'t> Mods<'t> {
+    /// Whether the access is strong: takes part in synchronisation.
+    fn skip_hints(&mut self) -> bool {
+        let mut strong = false;
+        for hint in HINTS {
+            strong |= self.takes(hint) && STRONG.contains(&hint);
+        }
+        strong
+    }
+
+    /// 1, 2 or 4 elements.
+    fn vector(&mut self) -> u32 {
+        match (self.takes("v2"), self.takes("v4")) {
+            (true, _) => 2,
+            (_, true) => 4,
+            _ => 1,
+        }
+    }
+}
+
+impl<'t> Builder<'t, '_> {
+    /// The address operand, and the space it is in where the opcode's space is only the name's class (`.param`).
+    fn address(&mut self, operand: &Operand<'t>, space: Space) -> Lowered<(Address, Space)> {
+        let Operand::Address(name, offset) = operand else { return self.fail("an address is needed here") };
+        let Some(name) = name else {
+            let base = self.constant(File::Double, 0);
+            return Ok((Address { base, short: false, offset: *offset }, space));
+        };
+        match self.lookup(name) {
+            Some(Name::Register(ty, base)) if ty.bits() == 64 => {
+                Ok((Address { base, short: false, offset: *offset }, space))
+            }
+            Some(Name::Register(ty, base))
+                if ty.bits() == 32 && !matches!(space, Space::Generic | Space::Global) =>
+            {
+                Ok((Address { base, short: true, offset: *offset }, space))
+            }
+            Some(Name::Variable(home)) => {
+                let same = home.space == space || space == Space::Param && home.space == Space::Local;
+                if !same && space != Space::Generic {
+                    return self.fail(format!("`{name}` is a .{} variable", home.space));
+                }
+                let base = self.address_constant(File::Double, home, 0);
+                Ok((Address { base, short: false, offset: *offset }, home.space))
+            }
+            Some(_) => self.fail(format!("`{name}` cannot be an address")),
+            None => self.fail(format!("`{name}` is not declared")),
+        }
+    }
+
+    /// Races are tracked by the narrowest access.
+    fn note_granule(&mut self, space: Space, width: u32) {
+        let width = width.min(4);
+        if matches!(space, Space::Shared | Space::Generic) {
+            self.program.shared_granule = self.program.shared_granule.min(width);
+        }
+        if matches!(space, Space::Global | Space::Generic) {
+            self.program.global_granule = self.program.global_granule.min(width);
+        }
+    }
+
+    pub(super) fn load(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+        let [d, address] = self.operands(i)?;
+        let access = self.access(i, m, address, d, true)?;
+        self.emit(i, Class::Load, Op::Load(access))
+    }
+
+    pub(super) fn store(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+        let [address, a] = self.operands(i)?;
+        let access = self.access(i, m, address, a, false)?;
+        if matches!(access.space, Space::Param | Space::Const) {
+            return self.fail(format!("a store to .{} memory", access.space));
+        }
+        self.emit(i, Class::Store, Op::Store(access))
+    }
+
+    fn access(
+        &mut self,
+        i: &Instruction<'t>,
+        m: &mut Mods<'t>,
+        address: &Operand<'t>,
+        data: &Operand<'t>,
+        load: bool,
+    ) -> Lowered<Access> {
+        let space = m.find(Space::parse).unwrap_or(Space::Generic);
+        let strong = m.skip_hints();
+        let count = m.vector();
+        let ty = self.ty(i, m)?;
+        self.done(i, m)?;
+        if ty == Type::Pred {
+            return self.unsupported(i);
+        }
+        let (address, space) = self.address(address, space)?;
+        let one = std::slice::from_ref(data);
+        let elements = match data {
+            Operand::Vector(elements) => elements.as_slice(),
+            _ => one,
+        };
+        if elements.len() != count as usize || ty.bytes() * count > 16 {
+            return self.fail(format!("`{}` with {} elements", i.opcode, elements.len()));
+        }
+        let mut registers = [Slot::MAX; 4];
+        let mut register_bits = 0;
+        for (slot, element) in registers.iter_mut().zip(elements) {
+            if load && *element == Operand::Name("_", 0) {
+                continue;
+            }
+            let (has, at) = if load { self.dst_any(element, ty)? } else { self.src_any(element, ty)? };
+            let fits = if ty.float() { has.bits() == ty.bits() } else { has.bits() >= ty.bits() };
+            if !fits || has == Type::Pred || register_bits != 0 && register_bits != has.bits() {
+                return self.fail(format!("`{}` with a register of {} bits", i.opcode, has.bits()));
+            }
+            register_bits = has.bits();
+            *slot = at;
+        }
+        self.note_granule(space, ty.bytes());
+        Ok(Access {
+            space,
+            address,
+            width: ty.bytes(),
+            count,
+            double: register_bits == 64,
+            signed: ty.signed(),
+            register_bits,
+            strong,
+            registers,
+        })
+    }
+
+    pub(super) fn atomic(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+        let returns = m.name == "atom";
+        let space = m.find(Space::parse).unwrap_or(Space::Generic);
+        m.skip_hints();
+        let op = m.find(|p| {
+            Some(match p {
+                "add" => Atomic::Add,
+                "min" => Atomic::Min,
+                "max" => Atomic::Max,
+                "and" => Atomic::And,
+                "or" => Atomic::Or,
+                "xor" => Atomic::Xor,
+                "exch" => Atomic::Exch,
+                "inc" => Atomic::Inc,
+                "dec" => Atomic::Dec,
+                "cas" => Atomic::Cas,
+                _ => return None,
+            })
+        });
+        let Some(op) = op else { return self.unsupported(i) };
+        let ty = self.ty(i, m)?;
+        self.done(i, m)?;
+        let ok = match op {
+            Atomic::Add => matches!(ty, Type::U32 | Type::S32 | Type::U64 | Type::F32 | Type::F64),
+            Atomic::Min | Atomic::Max => matches!(ty, Type::U32 | Type::S32 | Type::U64 | Type::S64),
+            Atomic::Inc | Atomic::Dec => ty == Type::U32,
+            _ => matches!(ty, Type::B32 | Type::B64),
+        };
+        if !ok || !returns && matches!(op, Atomic::Exch | Atomic::Cas) {
+            return self.unsupported(i);
+        }
+        let mut operands = i.operands.iter();
+        let mut next = || operands.next();
+        let dest = if returns { next() } else { None };
+        let (Some(address), Some(a)) = (next(), next()) else {
+            return self.fail(format!("`{}` with too few operands", i.opcode));
+        };
+        let b = if op == Atomic::Cas { next() } else { None };
+        if next().is_some() || (op == Atomic::Cas && b.is_none()) || (returns && dest.is_none()) {
+            return self.fail(format!("`{}` with a wrong number of operands", i.opcode));
+        }
+        let (address, space) = self.address(address, space)?;
+        if !matches!(space, Space::Global | Space::Shared | Space::Generic) {
+            return self.unsupported(i);
+        }
+        let a = self.src(a, ty)?;
+        let b = b.map_or(Ok(a), |b| self.src(b, ty))?;
+        let dest = dest.map(|d| self.dst(d, ty)).transpose()?;
+        self.note_granule(space, ty.bytes());
+        self.emit(i, Class::Atomic, Op::Atomic(AtomicAccess { space, address, op, ty, dest, a, b }))
+    }
+
+    /// `cp.async.{ca,cg}.shared.global [to], [from], bytes{, source bytes}`, `.commit_group`, `.wait_group n`, `.wait_all`
+    pub(super) fn copy(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+        if !m.takes("async") {
+            return self.unsupported(i);
+        }
+        if m.takes("commit_group") {
+            self.done(i, m)?;
+            return self.emit(i, Class::Copy, Op::CopyCommit);
+        }
+        if m.takes("wait_all") {
+            self.done(i, m)?;
+            return self.emit(i, Class::Copy, Op::CopyWait { pending: None });
+        }
+        if m.takes("wait_group") {
+            self.done(i, m)?;
+            let [Operand::Int(n)] = self.operands(i)? else { return self.unsupported(i) };
+            return self.emit(i, Class::Copy, Op::CopyWait { pending: Some(*n as u32) });
+        }
+        m.skip_hints();
+        if !(m.takes("shared") || m.takes("shared::cta")) || !m.takes("global") {
+            return self.unsupported(i);
+        }
+        self.done(i, m)?;
+        let (to, from, bytes, source) = match i.operands.as_slice() {
+            [to, from, Operand::Int(bytes)] => (to, from, *bytes, None),
+            [to, from, Operand::Int(bytes), source] => (to, from, *bytes, Some(source)),
+            _ => return self.unsupported(i),
+        };
+        let wide = i.opcode.contains(".cg");
+        if !(bytes == 16 || !wide && matches!(bytes, 4 | 8)) {
+            return self.fail(format!("`{}` of {bytes} bytes", i.opcode));
+        }
+        let (to, _) = self.address(to, Space::Shared)?;
+        let (from, _) = self.address(from, Space::Global)?;
+        let source_bytes = source.map(|s| self.src(s, Type::U32)).transpose()?;
+        self.emit(i, Class::Copy, Op::CopyAsync(AsyncCopy { to, from, bytes: bytes as u32, source_bytes }))
+    }
+}

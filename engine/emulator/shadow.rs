@@ -1,0 +1,281 @@
+//! Who accessed what last, and what orders threads: the race detector.
+//!
+//! Time is a counter per block that every barrier advances. An access is noted with its thread and time; a later access
+//! of another thread conflicts unless a barrier both took part in lies between. Barriers that order: `bar.sync` for its
+//! threads (memory of the whole block), `bar.warp.sync` for the lanes of its mask. Shuffles and votes order nothing
+//! (CUDA documents no memory ordering for them).
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+/// What each thread of a block knows of the others.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    /// Time of accesses that happen now.
+    pub now: u32,
+    /// Everything up to here is known to all threads.
+    full: u32,
+    /// Everything a warp's own lanes did up to here is known to the warp.
+    warp: Vec<u32>,
+    /// `pairs[to * warps + from]`: what warp `to` knows of warp `from`, through barriers of a part of the block.
+    pairs: Vec<u32>,
+    /// The same between lanes, through barriers of a part of a warp.
+    lanes: Vec<Option<Box<[[u32; 32]; 32]>>>,
+}
+
+impl Clock {
+    pub fn new(warps: usize) -> Self {
+        Self { now: 1, full: 0, warp: vec![0; warps], pairs: Vec::new(), lanes: vec![None; warps] }
+    }
+
+    /// A barrier of all threads.
+    pub fn join_all(&mut self) {
+        self.full = self.now;
+        self.now += 1;
+    }
+
+    /// A barrier of some warps.
+    pub fn join_warps(&mut self, members: &[usize]) {
+        let n = self.warp.len();
+        if self.pairs.is_empty() {
+            self.pairs = vec![0; n * n];
+        }
+        for from in 0..n {
+            let known = members.iter().map(|&to| self.pairs[to * n + from]).max().unwrap_or(0);
+            let known = if members.contains(&from) { self.now } else { known };
+            members.iter().for_each(|&to| self.pairs[to * n + from] = known);
+        }
+        members.iter().for_each(|&w| self.warp[w] = self.now);
+        self.now += 1;
+    }
+
+    /// A barrier of some lanes of a warp; `live` are the lanes that have not exited.
+    pub fn join_lanes(&mut self, warp: usize, mask: u32, live: u32) {
+        if mask & live == live {
+            self.warp[warp] = self.now;
+        } else {
+            let known = self.lanes[warp].get_or_insert_with(|| Box::new([[0; 32]; 32]));
+            let members = || (0..32).filter(|l| mask >> l & 1 == 1);
+            for from in 0..32 {
+                let time = members().map(|to| known[to][from]).max().unwrap_or(0);
+                let time = if mask >> from & 1 == 1 { self.now } else { time };
+                members().for_each(|to| known[to][from] = time);
+            }
+        }
+        self.now += 1;
+    }
+
+    /// Whether what `from` did at `time` comes before what `to` does now.
+    #[inline(always)]
+    pub fn ordered(&self, from: u32, time: u32, to: u32) -> bool {
+        time <= self.full || from == to || self.ordered_in_part(from, time, to)
+    }
+
+    fn ordered_in_part(&self, from: u32, time: u32, to: u32) -> bool {
+        let (f, t) = (from as usize / 32, to as usize / 32);
+        if f == t {
+            let lanes = &self.lanes[t];
+            return time <= self.warp[t]
+                || lanes.as_ref().is_some_and(|k| time <= k[to as usize % 32][from as usize % 32]);
+        }
+        !self.pairs.is_empty() && time <= self.pairs[t * self.warp.len() + f]
+    }
+}
+
+/// A conflicting access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Conflict {
+    /// Thread of the block, or of another one.
+    pub thread: u32,
+    pub block: Option<u32>,
+    pub wrote: bool,
+    /// Both threads are of one warp and write.
+    pub same_warp_writes: bool,
+}
+
+/// Marks a thread number in a note: the access was atomic.
+const ATOMIC: u32 = 1 << 10;
+
+/// The last write, and the last reads of two warps, of a few bytes of shared memory.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cell {
+    wrote_at: u32,
+    /// With [`ATOMIC`].
+    writer: u16,
+    reader_warps: [u8; 2],
+    read_at: [u32; 2],
+    reader_lanes: [u32; 2],
+}
+
+impl Cell {
+    /// Notes a read by `lanes` of a warp; the conflict of the first lane that has one. Strong reads (volatile, relaxed,
+    /// acquire) go with atomics and are not noted.
+    #[inline(always)]
+    pub fn read(&mut self, clock: &Clock, warp: u32, lanes: u32, strong: bool) -> Option<Conflict> {
+        let mut conflict = None;
+        let both_strong = strong && u32::from(self.writer) & ATOMIC != 0;
+        if self.wrote_at > clock.full && !both_strong {
+            conflict = self.unordered_write(clock, warp, lanes, false);
+        }
+        if strong {
+            return conflict;
+        }
+        let warp = warp as u8;
+        if self.reader_warps[0] != warp {
+            // The newest reader first; the one before stays second, so a reader of another warp is never lost.
+            self.reader_warps.swap(0, 1);
+            self.read_at.swap(0, 1);
+            self.reader_lanes.swap(0, 1);
+        }
+        let same = self.reader_warps[0] == warp && self.read_at[0] == clock.now;
+        self.reader_lanes[0] = if same { self.reader_lanes[0] | lanes } else { lanes };
+        self.reader_warps[0] = warp;
+        self.read_at[0] = clock.now;
+        conflict
+    }
+
+    fn unordered_write(&self, clock: &Clock, warp: u32, lanes: u32, writes: bool) -> Option<Conflict> {
+        let writer = u32::from(self.writer) & !ATOMIC;
+        let unordered = |l: &u32| lanes >> l & 1 == 1 && !clock.ordered(writer, self.wrote_at, warp * 32 + l);
+        (0..32).find(unordered).map(|_| Conflict {
+            thread: writer,
+            block: None,
+            wrote: true,
+            same_warp_writes: writes && writer / 32 == warp,
+        })
+    }
+
+    /// Notes a write of one thread.
+    #[inline(always)]
+    pub fn write(&mut self, clock: &Clock, thread: u32, atomic: bool) -> Option<Conflict> {
+        let mut conflict = None;
+        let (warp, lane) = (thread / 32, thread % 32);
+        let both_atomic = atomic && u32::from(self.writer) & ATOMIC != 0;
+        if self.wrote_at > clock.full && !both_atomic {
+            conflict = self.unordered_write(clock, warp, 1 << lane, true);
+        }
+        for k in 0..2 {
+            if self.read_at[k] > clock.full && conflict.is_none() {
+                let first = u32::from(self.reader_warps[k]) * 32;
+                let unordered = |l: &u32| {
+                    self.reader_lanes[k] >> l & 1 == 1 && !clock.ordered(first + l, self.read_at[k], thread)
+                };
+                conflict = (0..32).find(unordered).map(|l| Conflict {
+                    thread: first + l,
+                    block: None,
+                    wrote: false,
+                    same_warp_writes: false,
+                });
+            }
+        }
+        self.writer = (thread | if atomic { ATOMIC } else { 0 }) as u16;
+        self.wrote_at = clock.now;
+        conflict
+    }
+}
+
+/// Notes on a buffer that a launch may write: the last write of every few bytes, and two readers once something reads.
+#[derive(Debug)]
+pub(crate) struct GlobalShadow {
+    writes: Box<[AtomicU64]>,
+    reads: std::sync::OnceLock<Box<[[AtomicU64; 2]]>>,
+}
+
+/// An access in 64 bits: block (27), atomic (1), thread (10), time (26); 0 is none, so blocks count from 1.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Note(u64);
+
+const TIME_BITS: u32 = 26;
+const THREAD_BITS: u32 = 10;
+
+impl Note {
+    pub fn new(block: u32, thread: u32, time: u32, atomic: bool) -> Self {
+        let time = u64::from(time.min((1 << TIME_BITS) - 1));
+        let upper = u64::from(block + 1) << 1 | u64::from(atomic);
+        Self(upper << (TIME_BITS + THREAD_BITS) | u64::from(thread) << TIME_BITS | time)
+    }
+
+    fn block(self) -> u32 {
+        (self.0 >> (TIME_BITS + THREAD_BITS + 1)) as u32
+    }
+
+    fn thread(self) -> u32 {
+        (self.0 >> TIME_BITS) as u32 & ((1 << THREAD_BITS) - 1)
+    }
+
+    fn time(self) -> u32 {
+        self.0 as u32 & ((1 << TIME_BITS) - 1)
+    }
+
+    fn atomic(self) -> bool {
+        self.0 >> (TIME_BITS + THREAD_BITS) & 1 == 1
+    }
+
+    /// Whether `self`, noted earlier, is unordered with `later`.
+    #[inline(always)]
+    fn conflicts(self, later: Note, clock: &Clock) -> bool {
+        if self.0 == 0 || self.atomic() && later.atomic() {
+            return false;
+        }
+        if self.block() != later.block() {
+            return true;
+        }
+        self.time() > clock.full && !clock.ordered(self.thread(), self.time(), later.thread())
+    }
+
+    fn conflict(self, later: Note, wrote: bool, writes: bool) -> Conflict {
+        let same_block = self.block() == later.block();
+        Conflict {
+            thread: self.thread(),
+            block: if same_block { None } else { Some(self.block() - 1) },
+            wrote,
+            same_warp_writes: wrote && writes && same_block && self.thread() / 32 == later.thread() / 32,
+        }
+    }
+}
+
+impl GlobalShadow {
+    pub fn new(granules: usize) -> Self {
+        let writes = std::iter::repeat_with(AtomicU64::default).take(granules).collect();
+        Self { writes, reads: std::sync::OnceLock::new() }
+    }
+
+    /// Whether anything in this launch wrote here.
+    #[inline(always)]
+    pub fn written(&self, granule: usize) -> bool {
+        self.writes[granule].load(SeqCst) != 0
+    }
+
+    #[inline(always)]
+    pub fn write(&self, granule: usize, note: Note, clock: &Clock) -> Option<Conflict> {
+        let before = Note(self.writes[granule].swap(note.0, SeqCst));
+        if before.conflicts(note, clock) {
+            return Some(before.conflict(note, true, true));
+        }
+        let reads = self.reads.get()?;
+        reads[granule].iter().find_map(|r| {
+            let read = Note(r.load(SeqCst));
+            read.conflicts(note, clock).then(|| read.conflict(note, false, true))
+        })
+    }
+
+    /// Keeps the newest reader, and one of another block where there was any.
+    #[inline(always)]
+    pub fn read(&self, granule: usize, note: Note, clock: &Clock) -> Option<Conflict> {
+        let make = || {
+            std::iter::repeat_with(Default::default)
+                .take(self.writes.len())
+                .collect::<Box<[[AtomicU64; 2]]>>()
+        };
+        let [newest, other] = &self.reads.get_or_init(make)[granule];
+        let before = Note(newest.swap(note.0, SeqCst));
+        let of_this_warp = |n: Note| n.block() == note.block() && n.thread() / 32 == note.thread() / 32;
+        if before.0 != 0 && !of_this_warp(before) {
+            let kept = Note(other.load(SeqCst));
+            if kept.0 == 0 || kept.block() == note.block() || before.block() != note.block() {
+                other.store(before.0, SeqCst);
+            }
+        }
+        let written = Note(self.writes[granule].load(SeqCst));
+        written.conflicts(note, clock).then(|| written.conflict(note, true, false))
+    }
+}
