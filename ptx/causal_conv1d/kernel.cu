@@ -5,7 +5,7 @@
 // Layout: x is the first half of xz [b l 2e]; weights [e 1 width], biases [e], f32; u_f, u_b [b l e].
 // Mapping: a thread owns N neighbouring channels (4 forward, 2 backward; 1 where e is no multiple of that) and walks
 // `tokens` tokens of one image. A window of four tokens of x stays in registers: with x[t] just read, u_f[t] and
-// u_b[t - 3] are known. Blocks of 64 threads: channels along x, runs of tokens along y, images along z.
+// u_b[t - 3] are known. Rows are read four at a time, so that their loads overlap. Blocks of 64 threads: channels along x, runs of tokens along y, images along z.
 //
 // Backward, with p the gradient of the sum under the SiLU: dx[t] = sum_k w_f[k] p_f[t + 3 - k] + w_b[k] p_b[t - 3 + k]
 // from windows of p_f and p_b beside that of x; p is in no memory. A run of tokens starts three tokens early and ends
@@ -15,7 +15,7 @@
 #include "../common/math.cuh"
 #include "../common/vector.cuh"
 
-enum { THREADS = 64, TAPS = 4 };
+enum { THREADS = 64, TAPS = 4, BATCH = 4 };
 
 struct Sizes {
     u32 l, e, width, tokens;
@@ -84,6 +84,19 @@ __device__ __forceinline__ void row(const T* __restrict__ at, u32 t, u32 l, size
     if (t < l) load<N>(at + t * stride, x);
 }
 
+// Writes output `t` of one direction, the window holding its four tokens, if it belongs to this run.
+template <bool REVERSE, int N, typename T>
+__device__ __forceinline__ void emit(const Filter<N>& filter, const Window<N>& window, T* u, u32 t, bool mine, u32 e) {
+    if (!mine) return;
+    float sum[N];
+#pragma unroll
+    for (int i = 0; i < N; i++) sum[i] = filter.bias[i];
+    weigh<REVERSE>(filter, window, sum);
+#pragma unroll
+    for (int i = 0; i < N; i++) sum[i] = silu(sum[i]);
+    store<N>(u + static_cast<size_t>(t) * e, sum);
+}
+
 template <int N, typename T>
 __device__ __forceinline__ void forward(const T* __restrict__ xz, const float* __restrict__ weight_f,
                                         const float* __restrict__ bias_f, const float* __restrict__ weight_b,
@@ -103,26 +116,16 @@ __device__ __forceinline__ void forward(const T* __restrict__ xz, const float* _
         row(xz, t, s.l, 2 * s.e, x);
         window.push(x);
     }
-#pragma unroll 4
-    for (u32 t = first; t < last + TAPS - 1; t++) {
-        row(xz, t, s.l, 2 * s.e, x);
-        window.push(x);
-        float sum[N];
-        if (t < last) {
+    for (u32 start = first; start < last + TAPS - 1; start += BATCH) {
+        float ahead[BATCH][N];
 #pragma unroll
-            for (int i = 0; i < N; i++) sum[i] = f.bias[i];
-            weigh<false>(f, window, sum);
+        for (int j = 0; j < BATCH; j++) row(xz, start + j, s.l, 2 * s.e, ahead[j]);
 #pragma unroll
-            for (int i = 0; i < N; i++) sum[i] = silu(sum[i]);
-            store<N>(u_f + static_cast<size_t>(t) * s.e, sum);
-        }
-        if (t >= first + TAPS - 1) {
-#pragma unroll
-            for (int i = 0; i < N; i++) sum[i] = b.bias[i];
-            weigh<true>(b, window, sum);
-#pragma unroll
-            for (int i = 0; i < N; i++) sum[i] = silu(sum[i]);
-            store<N>(u_b + static_cast<size_t>(t - (TAPS - 1)) * s.e, sum);
+        for (int j = 0; j < BATCH; j++) {
+            const u32 t = start + j;
+            window.push(ahead[j]);
+            emit<false>(f, window, u_f, t, t < last, s.e);
+            emit<true>(b, window, u_b, t - (TAPS - 1), t >= first + TAPS - 1 && t < last + TAPS - 1, s.e);
         }
     }
 }
@@ -168,6 +171,17 @@ struct Partials {
     float *weight_f, *bias_f, *weight_b, *bias_b;
 };
 
+// Turns the gradient of an output into that of the sum under the SiLU.
+template <bool REVERSE, int N>
+__device__ __forceinline__ void through_silu(const Filter<N>& filter, const Window<N>& window, float (&g)[N]) {
+    float sum[N];
+#pragma unroll
+    for (int i = 0; i < N; i++) sum[i] = filter.bias[i];
+    weigh<REVERSE>(filter, window, sum);
+#pragma unroll
+    for (int i = 0; i < N; i++) g[i] *= silu_slope(sum[i]);
+}
+
 template <int N, bool FILTERS, typename T>
 __device__ __forceinline__ void backward(const T* __restrict__ xz, const float* __restrict__ weight_f,
                                          const float* __restrict__ bias_f, const float* __restrict__ weight_b,
@@ -180,6 +194,7 @@ __device__ __forceinline__ void backward(const T* __restrict__ xz, const float* 
     const size_t image = static_cast<size_t>(blockIdx.z) * s.l * s.e + channel;
     const size_t image_xz = static_cast<size_t>(blockIdx.z) * s.l * 2 * s.e + channel;
     xz += image_xz, dxz += dxz == nullptr ? 0 : image_xz;
+    du_f += du_f == nullptr ? 0 : image, du_b += du_b == nullptr ? 0 : image;
     const Filter<N> f(weight_f, bias_f, channel, s.width), b(weight_b, bias_b, channel, s.width);
     Window<N> window, p_f, p_b;
     FilterGrad<N> grad_f, grad_b;
@@ -188,42 +203,37 @@ __device__ __forceinline__ void backward(const T* __restrict__ xz, const float* 
         row(xz, t, s.l, 2 * s.e, x);
         window.push(x);
     }
-#pragma unroll 4
-    for (u32 t = first; t < last + TAPS - 1; t++) {
-        const u32 behind = t - (TAPS - 1);
-        row(xz, t, s.l, 2 * s.e, x);
-        window.push(x);
-        float p[N], sum[N];
+    for (u32 start = first; start < last + TAPS - 1; start += BATCH) {
+        float ahead[BATCH][N], ahead_f[BATCH][N], ahead_b[BATCH][N];
 #pragma unroll
-        for (int i = 0; i < N; i++) p[i] = 0.0f, sum[i] = f.bias[i];
-        if (du_f != nullptr) row(du_f + image, t, s.l, s.e, p);
-        weigh<false>(f, window, sum);
+        for (int j = 0; j < BATCH; j++) {
+            row(xz, start + j, s.l, 2 * s.e, ahead[j]);
+            row(du_f, start + j, du_f == nullptr ? 0 : s.l, s.e, ahead_f[j]);
+            row(du_b, start + j - (TAPS - 1), du_b == nullptr ? 0 : s.l, s.e, ahead_b[j]);
+        }
 #pragma unroll
-        for (int i = 0; i < N; i++) p[i] *= silu_slope(sum[i]);
-        p_f.push(p);
-        if (FILTERS && t < last) grad_f.template add<false>(p, window);
-
-#pragma unroll
-        for (int i = 0; i < N; i++) p[i] = 0.0f, sum[i] = b.bias[i];
-        if (du_b != nullptr) row(du_b + image, behind, s.l, s.e, p);
-        weigh<true>(b, window, sum);
-#pragma unroll
-        for (int i = 0; i < N; i++) p[i] *= silu_slope(sum[i]);
-        p_b.push(p);
-        if (t < first + TAPS - 1) continue;
-        if (FILTERS) grad_b.template add<true>(p, window);
-
-        if (dxz != nullptr) {
-            T* to = dxz + static_cast<size_t>(behind) * 2 * s.e;
-            float dx[N] = {};
-            if (accumulate) {
-                load<N>(to, dx);
-            } else {
-                store<N>(to + s.e, dx);
+        for (int j = 0; j < BATCH; j++) {
+            const u32 t = start + j, behind = t - (TAPS - 1);
+            const bool mine = t >= first + TAPS - 1 && t < last + TAPS - 1;
+            window.push(ahead[j]);
+            through_silu<false>(f, window, ahead_f[j]);
+            p_f.push(ahead_f[j]);
+            through_silu<true>(b, window, ahead_b[j]);
+            p_b.push(ahead_b[j]);
+            if (FILTERS && t < last) grad_f.template add<false>(ahead_f[j], window);
+            if (FILTERS && mine) grad_b.template add<true>(ahead_b[j], window);
+            if (mine && dxz != nullptr) {
+                T* to = dxz + static_cast<size_t>(behind) * 2 * s.e;
+                float dx[N] = {};
+                if (accumulate) {
+                    load<N>(to, dx);
+                } else {
+                    store<N>(to + s.e, dx);
+                }
+                weigh<true>(f, p_f, dx);
+                weigh<false>(b, p_b, dx);
+                store<N>(to, dx);
             }
-            weigh<true>(f, p_f, dx);
-            weigh<false>(b, p_b, dx);
-            store<N>(to, dx);
         }
     }
     if (FILTERS) {

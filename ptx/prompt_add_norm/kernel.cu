@@ -13,12 +13,32 @@
 #include "../common/reduce.cuh"
 #include "../common/vector.cuh"
 
-enum { THREADS = 1024, PROMPTS = 2 };
+enum { THREADS = 512, PROMPTS = 2 };
 
 template <typename T>
 struct Prompts {
     const T* generated[PROMPTS];
     const float* scale[PROMPTS];
+
+    // The prompts at element `at`, zeros where a prompt is absent or not added. All loads of a row come before any
+    // use, so that they overlap.
+    template <int N>
+    __device__ __forceinline__ void load(size_t at, bool added, float (&q)[PROMPTS][N]) const {
+#pragma unroll
+        for (int p = 0; p < PROMPTS; p++) {
+#pragma unroll
+            for (int i = 0; i < N; i++) q[p][i] = 0.0f;
+            if (generated[p] != nullptr && added) ::load<N>(generated[p] + at, q[p]);
+        }
+    }
+
+    // The scales of prompt p, zeros where it is absent.
+    template <int N>
+    __device__ __forceinline__ void load_scale(int p, u32 column, float (&s)[N]) const {
+#pragma unroll
+        for (int i = 0; i < N; i++) s[i] = 0.0f;
+        if (generated[p] != nullptr) ::load<N>(scale[p] + column, s);
+    }
 };
 
 struct Sizes {
@@ -37,23 +57,16 @@ __device__ __forceinline__ void forward(const T* __restrict__ h, const float* __
     const size_t at = static_cast<size_t>(blockIdx.x) * s.d + column;
     float v[N] = {}, squares[1] = {0.0f};
     if (column < s.d) {
+        float q[PROMPTS][N], scale[PROMPTS][N], r[N] = {};
         load<N>(h + at, v);
-        const bool prompted = blockIdx.x % s.l != s.skip;
-#pragma unroll
-        for (int p = 0; p < PROMPTS; p++) {
-            if (prompts.generated[p] != nullptr && prompted) {
-                float q[N], scale[N];
-                load<N>(prompts.generated[p] + at, q);
-                load<N>(prompts.scale[p] + column, scale);
-#pragma unroll
-                for (int i = 0; i < N; i++) v[i] = fmaf(scale[i], silu(q[i]), v[i]);
-            }
-        }
-        const float factor = keep != nullptr ? keep[blockIdx.x / s.l] : 1.0f;
-        float r[N] = {};
+        prompts.load(at, blockIdx.x % s.l != s.skip, q);
+        for (int p = 0; p < PROMPTS; p++) prompts.load_scale(p, column, scale[p]);
         if (residual != nullptr) load<N>(residual + at, r);
+        const float factor = keep != nullptr ? keep[blockIdx.x / s.l] : 1.0f;
 #pragma unroll
         for (int i = 0; i < N; i++) {
+#pragma unroll
+            for (int p = 0; p < PROMPTS; p++) v[i] = fmaf(scale[p][i], silu(q[p][i]), v[i]);
             v[i] = fmaf(factor, v[i], r[i]);
             squares[0] = fmaf(v[i], v[i], squares[0]);
         }
@@ -90,22 +103,19 @@ __device__ __forceinline__ void backward(const float* __restrict__ sum, const fl
     __shared__ float shared[2][THREADS / WARP][2];
     const u32 column = threadIdx.x * N;
     const bool inside = column < s.d;
-    float w[N] = {}, dweight[N] = {}, scale[PROMPTS][N] = {}, dscale[PROMPTS][N] = {};
-    if (inside) {
-        load<N>(weight + column, w);
-#pragma unroll
-        for (int p = 0; p < PROMPTS; p++) {
-            if (prompts.generated[p] != nullptr) load<N>(prompts.scale[p] + column, scale[p]);
-        }
-    }
+    float w[N] = {}, dweight[N] = {}, dscale[PROMPTS][N] = {};
+    if (inside) load<N>(weight + column, w);
     u32 set = 0;
     for (u32 row = blockIdx.x; row < s.rows; row += gridDim.x) {
         const size_t at = static_cast<size_t>(row) * s.d + column;
-        float g[N] = {};
-        if (inside && dresidual != nullptr) load<N>(dresidual + at, g);
+        float g[N] = {}, r[N] = {}, d[N] = {}, q[PROMPTS][N];
+        if (inside) {
+            if (dresidual != nullptr) load<N>(dresidual + at, g);
+            if (dout != nullptr) load<N>(sum + at, r), load<N>(dout + at, d);
+            prompts.load(at, row % s.l != s.skip, q);
+        }
         if (dout != nullptr) {
-            float r[N] = {}, d[N] = {}, sums[2] = {0.0f, 0.0f};
-            if (inside) load<N>(sum + at, r), load<N>(dout + at, d);
+            float sums[2] = {0.0f, 0.0f};
 #pragma unroll
             for (int i = 0; i < N; i++) {
                 sums[0] = fmaf(r[i], r[i], sums[0]);
@@ -127,22 +137,18 @@ __device__ __forceinline__ void backward(const float* __restrict__ sum, const fl
 #pragma unroll
         for (int i = 0; i < N; i++) g[i] *= factor;
         if (grads.dh != nullptr) store<N>(grads.dh + at, g);
-        const bool prompted = row % s.l != s.skip;
 #pragma unroll
         for (int p = 0; p < PROMPTS; p++) {
             if (prompts.generated[p] == nullptr) continue;
-            float dq[N] = {};
+            float scale[N], dq[N] = {};
+            prompts.load_scale(p, column, scale);
             if (grads.dgenerated[p] != nullptr && grads.accumulate[p]) load<N>(grads.dgenerated[p] + at, dq);
-            if (prompted) {
-                float q[N];
-                load<N>(prompts.generated[p] + at, q);
 #pragma unroll
-                for (int i = 0; i < N; i++) {
-                    float y;
-                    const float slope = silu_slope(q[i], y);
-                    dq[i] = fmaf(g[i] * scale[p][i], slope, dq[i]);
-                    dscale[p][i] = fmaf(g[i], y, dscale[p][i]);
-                }
+            for (int i = 0; i < N; i++) {
+                float y;
+                const float slope = silu_slope(q[p][i], y);
+                dq[i] = fmaf(g[i] * scale[i], slope, dq[i]);
+                dscale[p][i] = fmaf(g[i], y, dscale[p][i]);
             }
             if (grads.dgenerated[p] != nullptr) store<N>(grads.dgenerated[p] + at, dq);
         }

@@ -10,7 +10,7 @@ use crate::rows::launch::{Rows, sum};
 
 static FILE: PtxFile = ptx_file!("prompt_add_norm");
 const WARP: usize = 32;
-const MAX_THREADS: usize = 1024;
+const MAX_THREADS: usize = 512;
 /// Columns of a thread where d allows.
 const EACH: usize = 4;
 /// Blocks of a backward pass with column sums: enough to fill a device, few enough that their sums are little.

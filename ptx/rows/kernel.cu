@@ -14,13 +14,16 @@ __device__ __forceinline__ void sum(const T* __restrict__ x, float* out, u32 row
     __shared__ float partial[WARP][WARP + 1];
     const u32 lane = threadIdx.x, warp = threadIdx.y;
     const u32 column = blockIdx.x * WARP + lane;
-    const u32 end = min(rows, (blockIdx.y + 1) * part_rows);
+    const u32 first = blockIdx.y * part_rows + warp, end = min(rows, (blockIdx.y + 1) * part_rows);
     float total = 0.0f;
-    if (column < width) {
+    if (column < width && first < end) {
+        // Counted, so that the loads of eight rows go out before the first arrives.
+        const u32 steps = (end - first + WARP - 1) / WARP;
+        const T* at = x + static_cast<size_t>(first) * stride + column;
 #pragma unroll 8
-        for (u32 row = blockIdx.y * part_rows + warp; row < end; row += WARP) {
+        for (u32 i = 0; i < steps; i++) {
             float v[1];
-            load(x + static_cast<size_t>(row) * stride + column, v);
+            load(at + static_cast<size_t>(i) * WARP * stride, v);
             total += v[0];
         }
     }
