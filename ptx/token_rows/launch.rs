@@ -4,15 +4,15 @@ use engine::launch::{Arg, Kernel, Launcher, PtxFile};
 use engine::{DType, Result, Tensor};
 
 use super::{OP, Run};
-use crate::launch::{each, entry, grid, ptx_file, run, sizes, wide};
+use crate::launch::{each, entry, grid, optional, ptx_file, run, sizes, wide};
 
 static FILE: PtxFile = ptx_file!("token_rows");
 const THREADS: usize = 256;
 
 /// Writes the rows of one or two runs to `to`, zeros elsewhere.
-pub fn place(launcher: &dyn Launcher, runs: &[Run], from: &[&Tensor], to: &mut Tensor) -> Result<()> {
+pub fn place(launcher: &dyn Launcher, runs: &[Run], from: &[Tensor], to: &mut Tensor) -> Result<()> {
     let (first, dtype) = (runs[0], to.dtype());
-    let mut args = vec![from[0].arg(), from.get(1).map_or(Arg::None, |from| from.arg()), to.arg_mut()];
+    let mut args = vec![from[0].arg(), optional(from.get(1)), to.arg_mut()];
     args.extend(sizes(OP, [first.to.l, first.d])?);
     args.extend(run_sizes(first)?);
     args.extend(runs.get(1).map_or(Ok([Arg::U32(0); 4]), |&second| run_sizes(second))?);
@@ -25,7 +25,6 @@ pub fn place(launcher: &dyn Launcher, runs: &[Run], from: &[&Tensor], to: &mut T
 pub fn add(launcher: &dyn Launcher, from_run: Run, from: &Tensor, to: &mut Tensor) -> Result<()> {
     let Run { d, count, to: target, .. } = from_run;
     let (dtype, samples) = (to.dtype(), to.numel() / (target.l * d).max(1));
-    let from = from.cast(dtype)?;
     let mut args = vec![from.arg(), to.arg_inout()];
     args.extend(sizes(OP, [target.l, d])?);
     args.extend(run_sizes(from_run)?);

@@ -1,6 +1,7 @@
 //! Rows of token sequences `[b l d]`: `select` one, take a `window`, `join` two around a gap of zero rows.
 //!
-//! Each is runs of rows added to zeros, and backward adds the same runs the other way; only sizes are kept.
+//! Each is runs of rows added to zeros, and backward adds the same runs the other way; only sizes are kept. On a
+//! launched device the result has the type of the first input.
 
 pub mod cases;
 mod cpu;
@@ -10,8 +11,6 @@ pub mod reference;
 use autograd::{Function, Sinks, Tape, Var};
 use engine::shape::{axes, check_shape};
 use engine::{DType, Device, Error, Result, Tensor};
-
-use crate::launch::typed;
 
 const OP: &str = "token_rows";
 
@@ -70,15 +69,16 @@ fn window_run(x: &Var, first: usize, count: usize) -> Result<(usize, Run)> {
 
 fn record(tape: &Tape, inputs: &[&Var], runs: Vec<Run>, shape: &[usize]) -> Result<Var> {
     let dtype = inputs[0].value().dtype();
-    let values: Vec<&Tensor> = inputs.iter().map(|x| x.value()).collect();
+    let values = inputs.iter().map(|x| x.value().cast(dtype)).collect::<Result<Vec<_>>>()?;
     let mut y = Tensor::empty_typed(tape.device(), dtype, shape);
     place(tape.device(), &runs, &values, &mut y)?;
-    let function = || -> Box<dyn Function> { Box::new(TokenRows { b: shape[0], dtype, runs }) };
+    let dtypes = inputs.iter().map(|x| x.value().dtype()).collect();
+    let function = || -> Box<dyn Function> { Box::new(TokenRows { b: shape[0], runs, dtypes }) };
     Ok(tape.record(OP, inputs, vec![y], function)?.remove(0))
 }
 
 /// Writes the rows of the runs to `to`, zeros elsewhere.
-fn place(device: &Device, runs: &[Run], from: &[&Tensor], to: &mut Tensor) -> Result<()> {
+fn place(device: &Device, runs: &[Run], from: &[Tensor], to: &mut Tensor) -> Result<()> {
     if let Some(launcher) = device.launcher() {
         return launch::place(launcher, runs, from, to);
     }
@@ -92,20 +92,21 @@ fn place(device: &Device, runs: &[Run], from: &[&Tensor], to: &mut Tensor) -> Re
 /// One run an input.
 struct TokenRows {
     b: usize,
-    dtype: DType,
     runs: Vec<Run>,
+    dtypes: Vec<DType>,
 }
 
 impl Function for TokenRows {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
-        let (dy, device) =
-            (typed(grads.remove(0).expect("the only output"), self.dtype)?, sinks.device().clone());
-        for (input, run) in self.runs.iter().enumerate() {
-            if let Some(mut sink) = sinks.take_typed(input, self.dtype, &[self.b, run.from.l, run.d]) {
+        let (dy, device) = (grads.remove(0).expect("the only output"), sinks.device().clone());
+        for (input, (run, &dtype)) in self.runs.iter().zip(&self.dtypes).enumerate() {
+            if let Some(mut sink) = sinks.take_typed(input, dtype, &[self.b, run.from.l, run.d]) {
+                let (run, to) = (run.reversed(), &mut sink.tensor);
+                let dy = dy.cast(to.dtype())?;
                 match (sink.accumulate, device.launcher()) {
-                    (false, _) => place(&device, &[run.reversed()], &[&dy], &mut sink.tensor)?,
-                    (true, None) => cpu::add(run.reversed(), dy.as_slice(), sink.tensor.as_mut_slice()),
-                    (true, Some(launcher)) => launch::add(launcher, run.reversed(), &dy, &mut sink.tensor)?,
+                    (false, _) => place(&device, &[run], &[dy], to)?,
+                    (true, None) => cpu::add(run, dy.as_slice(), to.as_mut_slice()),
+                    (true, Some(launcher)) => launch::add(launcher, run, &dy, to)?,
                 }
                 sinks.put(input, sink);
             }
