@@ -340,7 +340,7 @@ impl<'t> Builder<'t, '_> {
                     None => self.fail(format!("`{name}` is not declared")),
                 };
             }
-            Operand::Int(n) if !ty.float() || *n == 0 => *n & mask,
+            Operand::Int(n) if ty != Type::Pred && (!ty.float() || *n == 0) => *n & mask,
             Operand::F32(bits) if ty.bits() == 32 => u64::from(*bits),
             Operand::F64(bits) if ty == Type::F32 => u64::from((f64::from_bits(*bits) as f32).to_bits()),
             Operand::F64(bits) if ty.bits() == 64 => *bits,

@@ -187,7 +187,7 @@ __device__ __forceinline__ void backward(const T* __restrict__ xz, const float* 
                                          const float* __restrict__ bias_f, const float* __restrict__ weight_b,
                                          const float* __restrict__ bias_b, const T* __restrict__ du_f,
                                          const T* __restrict__ du_b, T* __restrict__ dxz, Partials partials,
-                                         Sizes s, bool accumulate) {
+                                         Sizes s, u32 accumulate) {
     const u32 channel = (blockIdx.x * THREADS + threadIdx.x) * N;
     if (channel >= s.e) return;
     const u32 first = blockIdx.y * s.tokens, last = min(first + s.tokens, s.l);

@@ -32,12 +32,12 @@ struct Prompts {
         }
     }
 
-    // The scales of prompt p, zeros where it is absent.
+    // The scales of prompt p, zeros where it is absent or not added.
     template <int N>
-    __device__ __forceinline__ void load_scale(int p, u32 column, float (&s)[N]) const {
+    __device__ __forceinline__ void load_scale(int p, u32 column, bool added, float (&s)[N]) const {
 #pragma unroll
         for (int i = 0; i < N; i++) s[i] = 0.0f;
-        if (generated[p] != nullptr) ::load<N>(scale[p] + column, s);
+        if (generated[p] != nullptr && added) ::load<N>(scale[p] + column, s);
     }
 };
 
@@ -59,8 +59,10 @@ __device__ __forceinline__ void forward(const T* __restrict__ h, const float* __
     if (column < s.d) {
         float q[PROMPTS][N], scale[PROMPTS][N], r[N] = {};
         load<N>(h + at, v);
-        prompts.load(at, blockIdx.x % s.l != s.skip, q);
-        for (int p = 0; p < PROMPTS; p++) prompts.load_scale(p, column, scale[p]);
+        const bool added = blockIdx.x % s.l != s.skip;
+        prompts.load(at, added, q);
+#pragma unroll
+        for (int p = 0; p < PROMPTS; p++) prompts.load_scale(p, column, added, scale[p]);
         if (residual != nullptr) load<N>(residual + at, r);
         const float factor = keep != nullptr ? keep[blockIdx.x / s.l] : 1.0f;
 #pragma unroll
@@ -108,11 +110,12 @@ __device__ __forceinline__ void backward(const float* __restrict__ sum, const fl
     u32 set = 0;
     for (u32 row = blockIdx.x; row < s.rows; row += gridDim.x) {
         const size_t at = static_cast<size_t>(row) * s.d + column;
-        float g[N] = {}, r[N] = {}, d[N] = {}, q[PROMPTS][N];
+        const bool added = row % s.l != s.skip;
+        float g[N] = {}, r[N] = {}, d[N] = {}, q[PROMPTS][N] = {};
         if (inside) {
             if (dresidual != nullptr) load<N>(dresidual + at, g);
             if (dout != nullptr) load<N>(sum + at, r), load<N>(dout + at, d);
-            prompts.load(at, row % s.l != s.skip, q);
+            prompts.load(at, added, q);
         }
         if (dout != nullptr) {
             float sums[2] = {0.0f, 0.0f};
@@ -141,7 +144,7 @@ __device__ __forceinline__ void backward(const float* __restrict__ sum, const fl
         for (int p = 0; p < PROMPTS; p++) {
             if (prompts.generated[p] == nullptr) continue;
             float scale[N], dq[N] = {};
-            prompts.load_scale(p, column, scale);
+            prompts.load_scale(p, column, added, scale);
             if (grads.dgenerated[p] != nullptr && grads.accumulate[p]) load<N>(grads.dgenerated[p] + at, dq);
 #pragma unroll
             for (int i = 0; i < N; i++) {

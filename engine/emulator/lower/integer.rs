@@ -330,6 +330,13 @@ impl<'t> Builder<'t, '_> {
             (d, Operand::Name("%clock64" | "%globaltimer", 0)) => {
                 Op::Clock { double: true, d: self.dst(d, ty)? }
             }
+            // Constants are words: a constant predicate is one compared with zero.
+            (d, &Operand::Int(n)) if ty == Type::Pred => {
+                let (a, b) = (self.constant(File::Word, n & 1), self.constant(File::Word, 0));
+                let d = self.dst(d, ty)?;
+                let f = Compare::Ne;
+                Op::SetPred { f, ty: Type::U32, ftz: false, d, q: None, a, b, combine: None }
+            }
             (d, a) => {
                 let a = self.src(a, ty)?;
                 let d = self.dst(d, ty)?;

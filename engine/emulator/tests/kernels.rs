@@ -82,3 +82,41 @@ fn axpy_with_a_ragged_end() {
     let loads = meter.traffic(ptx_emulator::Space::Global, ptx_emulator::Class::Load);
     assert_eq!((loads.bytes, loads.sectors, loads.requests), (8000, 250, 64));
 }
+
+/// A predicate that starts as a constant, as NVRTC writes a parity test.
+#[test]
+fn constant_predicates() {
+    const PARITY: &str = r"
+.version 8.4
+.target sm_80
+.address_size 64
+.visible .entry parity(.param .u64 parity_param_0, .param .u32 parity_param_1)
+{
+	.reg .pred 	%p<5>;
+	.reg .b32 	%r<5>;
+	.reg .b64 	%rd<2>;
+	ld.param.u64 	%rd1, [parity_param_0];
+	ld.param.u32 	%r1, [parity_param_1];
+	and.b32  	%r2, %r1, 1;
+	setp.eq.b32 	%p1, %r2, 1;
+	mov.pred 	%p2, 0;
+	xor.pred  	%p3, %p1, %p2;
+	mov.pred 	%p4, 1;
+	selp.u32 	%r3, 10, 20, %p3;
+	@%p4 add.u32 	%r3, %r3, 1;
+	st.global.u32 	[%rd1], %r3;
+	ret;
+}
+";
+    let module = Module::parse("parity.ptx", PARITY).unwrap();
+    let machine = Machine::new();
+    let at = machine.alloc(4);
+    for (n, want) in [(6, 21), (7, 11)] {
+        let launch = Launch { grid: [1; 3], block: [1; 3], shared: 0 };
+        let args = [Arg::Buffer { at, bytes: 4, access: Access::Write }, Arg::U32(n)];
+        machine.launch(&module, "parity", launch, &args).unwrap();
+        let mut bytes = [0; 4];
+        machine.read(at, &mut bytes).unwrap();
+        assert_eq!(u32::from_le_bytes(bytes), want, "{n}");
+    }
+}
