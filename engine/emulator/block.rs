@@ -108,16 +108,15 @@ impl Block {
     }
 
     fn fault(&self, env: &Env, warp: usize, pc: u32, stop: Stop) -> Fault {
-        let info = &env.program.info[pc as usize];
-        let source = info.source.map(|(file, line)| format!("{}:{line}", env.module.sources[file as usize]));
+        let line = &env.program.lines[pc as usize];
         Fault {
             kind: stop.kind,
             kernel: Some(env.kernel.to_string()),
             place: Some(Box::new(Place {
-                file: env.module.file.to_string(),
-                line: info.line,
-                source,
-                opcode: info.opcode.to_string(),
+                file: line.file.to_string(),
+                line: line.line,
+                source: line.source.as_ref().map(|(file, line)| format!("{file}:{line}")),
+                opcode: line.opcode.to_string(),
                 thread: env.thread(warp as u32 * 32 + stop.lane),
                 block: self.state.ctaid,
             })),
@@ -279,7 +278,7 @@ fn check_warp(warp: &Warp, env: &Env) -> Result<(), (usize, u32, Box<Stop>)> {
     }
     if warp.groups.len() > 1 {
         let other = warp.groups[1];
-        let line = env.program.info[other.pc as usize].line;
+        let line = env.program.lines[other.pc as usize].line;
         let detail = format!(
             "only a part of the warp is here; thread {} waits at line {line}",
             name(other.mask.trailing_zeros())

@@ -109,14 +109,15 @@ impl Exec<'_, '_> {
 
     fn check_written(&mut self, inst: &Inst, mask: u32, active: u32) -> Run<()> {
         self.state.tally.checks += u64::from(mask.count_ones());
-        match self.warp.registers.unwritten(inst, &self.env.program, mask, active) {
+        match self.warp.registers.unwritten(inst, mask, active) {
             None => Ok(()),
             Some(lane) => stop(FaultKind::Uninitialised, lane, None, "reads a register that nothing wrote"),
         }
     }
 
     fn check_endless(&mut self) -> Run<()> {
-        self.state.executed += std::mem::take(&mut self.warp.executed);
+        self.state.executed += self.warp.executed - self.warp.reported;
+        self.warp.reported = self.warp.executed;
         let most = self.env.options.max_instructions;
         if self.state.executed > most {
             return stop(

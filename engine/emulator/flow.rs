@@ -127,6 +127,17 @@ pub(crate) fn registers(op: &Op, visit: &mut impl FnMut(File, Slot, Use)) {
     }
 }
 
+/// The source of a plain move: copying what was never written is no use of it. Compilers do so where variables of two
+/// paths meet.
+pub(crate) fn moved(op: &Op) -> Option<(File, Slot)> {
+    match *op {
+        Op::Move { a, .. } => Some((File::Word, a)),
+        Op::Move64 { a, .. } => Some((File::Double, a)),
+        Op::MovePred { a, .. } => Some((File::Pred, a)),
+        _ => None,
+    }
+}
+
 fn wide(ty: Type) -> File {
     if ty.bits() == 16 { File::Word } else { File::Double }
 }
@@ -232,8 +243,8 @@ pub(crate) fn mark_suspects(program: &mut Program) {
     while let Some(block) = work.pop() {
         let mut written = entry[block].clone().expect("in the list because it was reached");
         let end = leaders.get(block + 1).copied().unwrap_or(program.code.len());
-        for inst in program.code[leaders[block]..end].iter().filter(|i| i.guard == Slot::MAX) {
-            writes_of(inst, |file, slot| written.add(number.at(file, slot)));
+        for inst in &program.code[leaders[block]..end] {
+            after(inst, &mut written, number);
         }
         successors(program, end - 1, |pc| {
             let next = block_of[pc];
@@ -254,8 +265,9 @@ pub(crate) fn mark_suspects(program: &mut Program) {
         for inst in &mut program.code[first..end] {
             reads_of(inst, |file, slot| {
                 let at = number.at(file, slot);
-                if !written.has(at) {
+                if !written.has(at) && !watched.has(at) {
                     watched.add(at);
+                    program.watched.push((file, slot));
                 }
             });
             inst.suspect = {
@@ -263,15 +275,21 @@ pub(crate) fn mark_suspects(program: &mut Program) {
                 reads_of(inst, |file, slot| any |= !written.has(number.at(file, slot)));
                 any
             };
-            if inst.guard == Slot::MAX {
-                writes_of(inst, |file, slot| written.add(number.at(file, slot)));
-            }
+            after(inst, written, number);
         }
     }
     for inst in &mut program.code {
         let mut any = false;
         writes_of(inst, |file, slot| any |= watched.has(number.at(file, slot)));
         inst.tracks = any;
+    }
+}
+
+/// Adds what an instruction surely writes. A guard may not hold, and a move may copy what nothing wrote.
+fn after(inst: &Inst, written: &mut Set, number: Numbering) {
+    let copies = moved(&inst.op).is_none_or(|(file, a)| written.has(number.at(file, a)));
+    if inst.guard == Slot::MAX && copies {
+        writes_of(inst, |file, slot| written.add(number.at(file, slot)));
     }
 }
 

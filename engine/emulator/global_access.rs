@@ -31,6 +31,7 @@ impl<'e> Exec<'e, '_> {
             rest &= !lanes;
             if self.env.options.checks {
                 self.check_load(view, at, lanes, bytes, access.strong)?;
+                self.check_coherent(view, access, at, lanes)?;
             }
             let buffer = &view.buffer;
             let offsets = at.map(|a| a.wrapping_sub(buffer.at));
@@ -207,6 +208,19 @@ impl<'e> Exec<'e, '_> {
                 if let Some(conflict) = shadow.read(g, note, &self.state.clock) {
                     return self.race(lane, at, conflict, false);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// A load through the non-coherent cache must not see a store of the same launch, not even of its own thread.
+    fn check_coherent(&self, view: &View, access: &Access, at: &Lanes<u64>, lanes: u32) -> Run<()> {
+        let (true, Some(shadow)) = (access.non_coherent, &view.shadow) else { return Ok(()) };
+        let granule = self.env.program.global_granule.trailing_zeros();
+        for lane in (0..32).filter(|l| lanes >> l & 1 == 1) {
+            let at = at[lane as usize];
+            if self.granules(view, at, access.bytes(), granule).any(|g| shadow.written(g)) {
+                return stop(FaultKind::Race, lane, Some(at), "a .nc load of what this launch wrote");
             }
         }
         Ok(())

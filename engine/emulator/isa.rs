@@ -222,6 +222,8 @@ pub(crate) struct Access {
     pub register_bits: u32,
     /// Volatile, relaxed, acquire or release: no race with atomics and other strong accesses.
     pub strong: bool,
+    /// `.nc`: through a cache that does not see stores of the same launch.
+    pub non_coherent: bool,
     /// `Slot::MAX` for elements nobody wants (`_`).
     pub registers: [Slot; 4],
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::block::Block;
 use crate::fault::{Fault, FaultKind};
 use crate::memory::{Buffer, Machine, Options};
-use crate::meter::Meter;
+use crate::meter::{Meter, Tally};
 use crate::module::{Entry, Module};
 use crate::program::Program;
 use crate::shadow::GlobalShadow;
@@ -87,7 +87,6 @@ pub(crate) struct View {
 #[derive(Debug)]
 pub(crate) struct Env<'l> {
     pub machine: &'l Machine,
-    pub module: &'l Module,
     pub kernel: &'l str,
     pub program: Arc<Program>,
     pub options: Options,
@@ -133,7 +132,6 @@ impl Machine {
         let params = pack(entry, args).map_err(|detail| fault(FaultKind::Arguments, detail))?;
         let mut env = Env {
             machine: self,
-            module,
             kernel,
             program: program.clone(),
             options: self.options,
@@ -172,6 +170,15 @@ impl Machine {
             let buffer = Arc::new(Buffer::filled(global.at, global.bytes, &global.init));
             let access = if global.constant { Access::Read } else { Access::ReadWrite };
             views.push(self.view(global.at, global.bytes, buffer, access, program));
+        }
+        // Two arguments may name the same memory: what may be written is found first, and may be read.
+        views.sort_by_key(|v| v.access == Access::Read);
+        for k in 0..views.len() {
+            let (at, end) = (views[k].at, views[k].end);
+            let overlaps = |(j, v): (usize, &View)| j != k && v.at < end && at < v.end;
+            if views[k].access == Access::Write && views.iter().enumerate().any(overlaps) {
+                views[k].access = Access::ReadWrite;
+            }
         }
         Ok(views)
     }
@@ -240,7 +247,7 @@ fn run_blocks(env: &Env) -> Result<Meter, Fault> {
     // The fault of the lowest turn, so that the same one is reported whatever the number of workers.
     let first = Mutex::new(None::<(u32, Fault)>);
     let stop_at = AtomicU32::new(u32::MAX);
-    let meter = Mutex::new(Meter::default());
+    let tally = Mutex::new(Tally::new(&env.program));
     let work = || {
         let mut block = Block::new(env);
         loop {
@@ -256,8 +263,7 @@ fn run_blocks(env: &Env) -> Result<Meter, Fault> {
                 }
             }
         }
-        let mut meter = meter.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        block.tally().fold(&env.program, &env.module.file, &env.module.sources, &mut meter);
+        tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(block.tally());
     };
     if workers <= 1 {
         work();
@@ -267,7 +273,8 @@ fn run_blocks(env: &Env) -> Result<Meter, Fault> {
     if let Some((_, fault)) = first.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
         return Err(fault);
     }
-    let mut meter = meter.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let tally = tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut meter = tally.meter(&env.program);
     meter.launches = 1;
     meter.blocks = u64::from(blocks);
     meter.threads = u64::from(blocks) * u64::from(env.threads());

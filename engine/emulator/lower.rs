@@ -13,9 +13,9 @@ use std::sync::Arc;
 use crate::ParseError;
 use crate::flow;
 use crate::isa::{Op, Slot};
-use crate::meter::Class;
+use crate::meter::{Class, Line};
 use crate::module::{Global, Param, functions};
-use crate::program::{Info, Inst, LOCAL_GAP, Placed, Program, SHARED_BASE, SHARED_GAP, Special};
+use crate::program::{Inst, LOCAL_GAP, Placed, Program, SHARED_BASE, SHARED_GAP, Special};
 use crate::syntax::{Function, Instruction, Operand, Statement, Text, Variable};
 use crate::types::{File, Space, Type};
 
@@ -49,25 +49,29 @@ pub(crate) fn lower(
     let mut builder = Builder {
         file,
         functions: functions(text),
-        sources: text.sources.iter().map(|s| s.0).collect(),
+        name: file.into(),
+        sources: text.sources.iter().map(|&(n, path)| (n, base_name(path).into())).collect(),
         scopes: vec![top],
         calls: Vec::new(),
         labels: Vec::new(),
         line: function.line,
         source: None,
+        lines: Vec::new(),
         opcodes: HashMap::new(),
         word_constants: HashMap::new(),
         double_constants: HashMap::new(),
         specials: HashMap::new(),
         program: Program {
             code: Vec::new(),
-            info: Vec::new(),
+            classes: Vec::new(),
+            lines: Arc::new([]),
             words: 0,
             doubles: 0,
             preds: 0,
             word_constants: Vec::new(),
             double_constants: Vec::new(),
             specials: Vec::new(),
+            watched: Vec::new(),
             tables: Vec::new(),
             shared: Vec::new(),
             static_shared: 0,
@@ -119,14 +123,16 @@ struct Call<'t> {
 struct Builder<'t, 'b> {
     file: &'b str,
     functions: HashMap<&'t str, &'b Function<'t>>,
-    /// File numbers of `.loc`, by index.
-    sources: Vec<u64>,
+    name: Arc<str>,
+    /// Source files by the numbers of `.loc`.
+    sources: Vec<(u64, Arc<str>)>,
     scopes: Vec<Scope<'t>>,
     calls: Vec<Call<'t>>,
     /// The pc of each label, once known.
     labels: Vec<Option<u32>>,
     line: u32,
-    source: Option<(u32, u32)>,
+    source: Option<(Arc<str>, u32)>,
+    lines: Vec<Line>,
     opcodes: HashMap<&'t str, Arc<str>>,
     word_constants: HashMap<u32, Slot>,
     double_constants: HashMap<u64, Slot>,
@@ -182,9 +188,9 @@ impl<'t> Builder<'t, '_> {
             }
             Statement::Variable(variable) => self.declare(variable)?,
             Statement::Source(file, line) => {
-                let index = self.sources.iter().position(|f| f == file);
+                let name = self.sources.iter().find(|(number, _)| number == file);
                 // Line 0 marks code without a source line.
-                self.source = if *line == 0 { None } else { index.map(|i| (i as u32, *line)) };
+                self.source = if *line == 0 { None } else { name.map(|(_, name)| (name.clone(), *line)) };
             }
             Statement::Block(statements) => self.block(statements)?,
             Statement::Instruction(instruction) => {
@@ -434,13 +440,19 @@ impl<'t> Builder<'t, '_> {
         let opcode =
             self.opcodes.entry(instruction.opcode).or_insert_with(|| instruction.opcode.into()).clone();
         self.program.code.push(Inst { op, guard, negated, suspect: false, tracks: false });
-        self.program.info.push(Info { line: instruction.line, source: self.source, class, opcode });
+        self.program.classes.push(class);
+        self.lines.push(Line {
+            file: self.name.clone(),
+            line: instruction.line,
+            source: self.source.clone(),
+            opcode,
+        });
         Ok(())
     }
 
     /// Labels to counters, dynamic shared memory to its place, and which registers need watching.
     fn finish(mut self) -> Lowered<Program> {
-        let last = self.program.info.last().map_or(self.line, |i| i.line);
+        let last = self.lines.last().map_or(self.line, |l| l.line);
         let end = Instruction { guard: None, opcode: "ret", operands: Vec::new(), line: last };
         self.emit(&end, Class::Control, Op::Exit)?;
         let labels: Vec<u32> = self.labels.iter().map(|l| l.expect("every label has a statement")).collect();
@@ -465,9 +477,14 @@ impl<'t> Builder<'t, '_> {
                 self.program.word_constants.push((slot, at as u32));
             }
         }
+        self.program.lines = self.lines.into();
         flow::mark_suspects(&mut self.program);
         Ok(self.program)
     }
+}
+
+fn base_name(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
 /// Address of dynamic shared memory before its place is known.

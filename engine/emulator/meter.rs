@@ -126,8 +126,8 @@ pub struct Meter {
     pub threads: u64,
     pub classes: BTreeMap<Class, Count>,
     pub accesses: BTreeMap<Access, Traffic>,
-    /// Every instruction of the kernels that ran, executed or not: coverage.
-    pub lines: BTreeMap<Line, Count>,
+    /// Every instruction of the kernels that ran, executed or not.
+    coverage: Vec<(Arc<[Line]>, Vec<Count>)>,
     /// Barriers of whole blocks that were completed.
     pub barriers: u64,
     /// Checks made: of addresses, of initialisation, of races, of barriers; one per thread and access.
@@ -144,6 +144,19 @@ impl Meter {
         let mut sum = Count::default();
         self.classes.values().for_each(|&c| sum += c);
         sum
+    }
+
+    /// Every instruction of the kernels that ran, executed or not, in the order of their files.
+    pub fn lines(&self) -> impl Iterator<Item = (&Line, Count)> {
+        self.coverage.iter().flat_map(|(lines, counts)| lines.iter().zip(counts.iter().copied()))
+    }
+
+    fn cover(&mut self, lines: &Arc<[Line]>, counts: &[Count]) {
+        let same = |other: &Arc<[Line]>| Arc::ptr_eq(lines, other) || lines == other;
+        match self.coverage.iter_mut().find(|(other, _)| same(other)) {
+            Some((_, sums)) => sums.iter_mut().zip(counts).for_each(|(sum, &c)| *sum += c),
+            None => self.coverage.push((lines.clone(), counts.to_vec())),
+        }
     }
 
     /// Traffic of a class of access (load, store, atomic) in a space, over all widths.
@@ -165,7 +178,7 @@ impl AddAssign<&Meter> for Meter {
         self.checks += other.checks;
         other.classes.iter().for_each(|(k, &c)| *self.classes.entry(*k).or_default() += c);
         other.accesses.iter().for_each(|(k, &t)| *self.accesses.entry(*k).or_default() += t);
-        other.lines.iter().for_each(|(k, &c)| *self.lines.entry(k.clone()).or_default() += c);
+        other.coverage.iter().for_each(|(lines, counts)| self.cover(lines, counts));
     }
 }
 
@@ -202,17 +215,26 @@ impl Tally {
         }
     }
 
-    /// Adds what this worker counted.
-    pub fn fold(&self, program: &Program, file: &Arc<str>, sources: &[Arc<str>], meter: &mut Meter) {
-        meter.barriers += self.barriers;
-        meter.checks += self.checks;
-        for ((inst, info), (&count, traffic)) in
-            program.code.iter().zip(&program.info).zip(self.counts.iter().zip(&self.traffic))
+    /// What another worker counted.
+    pub fn add(&mut self, other: &Tally) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(sum, &c)| *sum += c);
+        for (sum, t) in self.traffic.iter_mut().zip(&other.traffic) {
+            sum.global += t.global;
+            sum.shared += t.shared;
+            sum.local += t.local;
+        }
+        self.barriers += other.barriers;
+        self.checks += other.checks;
+    }
+
+    /// By class and kind of access.
+    pub fn meter(&self, program: &Program) -> Meter {
+        let mut meter = Meter { barriers: self.barriers, checks: self.checks, ..Meter::default() };
+        meter.cover(&program.lines, &self.counts);
+        for (((inst, &class), &count), traffic) in
+            program.code.iter().zip(&program.classes).zip(&self.counts).zip(&self.traffic)
         {
-            *meter.classes.entry(info.class).or_default() += count;
-            let source = info.source.map(|(file, line)| (sources[file as usize].clone(), line));
-            let line = Line { file: file.clone(), line: info.line, source, opcode: info.opcode.clone() };
-            *meter.lines.entry(line).or_default() += count;
+            *meter.classes.entry(class).or_default() += count;
             let mut add = |space, class, bytes, traffic: Traffic| {
                 if traffic.requests > 0 {
                     *meter.accesses.entry(Access { space, class, bytes }).or_default() += traffic;
@@ -225,16 +247,17 @@ impl Tally {
                 }
                 Op::Load(a) | Op::Store(a) => {
                     let global = if a.space == Space::Const { Space::Const } else { Space::Global };
-                    add(global, info.class, a.bytes(), traffic.global);
-                    add(Space::Shared, info.class, a.bytes(), traffic.shared);
-                    add(Space::Local, info.class, a.bytes(), traffic.local);
+                    add(global, class, a.bytes(), traffic.global);
+                    add(Space::Shared, class, a.bytes(), traffic.shared);
+                    add(Space::Local, class, a.bytes(), traffic.local);
                 }
                 Op::Atomic(a) => {
-                    add(Space::Global, info.class, a.ty.bytes(), traffic.global);
-                    add(Space::Shared, info.class, a.ty.bytes(), traffic.shared);
+                    add(Space::Global, class, a.ty.bytes(), traffic.global);
+                    add(Space::Shared, class, a.ty.bytes(), traffic.shared);
                 }
                 _ => {}
             }
         }
+        meter
     }
 }

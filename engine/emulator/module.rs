@@ -14,7 +14,6 @@ use crate::types::Space;
 #[derive(Debug)]
 pub struct Module {
     pub(crate) file: Arc<str>,
-    pub(crate) sources: Vec<Arc<str>>,
     pub(crate) globals: Vec<Global>,
     entries: Vec<Entry>,
     programs: Vec<Arc<Program>>,
@@ -68,13 +67,7 @@ impl Module {
     pub fn parse(file: &str, text: &str) -> Result<Self, ParseError> {
         let text = parse(file, text)?;
         let globals = place_globals(&text.variables);
-        let mut module = Self {
-            file: file.into(),
-            sources: text.sources.iter().map(|(_, name)| base_name(name).into()).collect(),
-            globals,
-            entries: Vec::new(),
-            programs: Vec::new(),
-        };
+        let mut module = Self { file: file.into(), globals, entries: Vec::new(), programs: Vec::new() };
         for function in text.functions.iter().filter(|f| f.entry) {
             let params = place_params(&function.params);
             let program = lower(file, &text, &module.globals, function, &params)?;
@@ -108,17 +101,13 @@ impl Module {
     /// For each instruction of an entry, in order of execution without branches: its line in the PTX file.
     pub fn lines(&self, entry: &str) -> Option<Vec<u32>> {
         let at = self.entries.iter().position(|e| e.name == entry)?;
-        Some(self.programs[at].info.iter().map(|i| i.line).collect())
+        Some(self.programs[at].lines.iter().map(|l| l.line).collect())
     }
 
     pub(crate) fn program(&self, name: &str) -> Option<(&Entry, &Arc<Program>)> {
         let at = self.entries.iter().position(|e| e.name == name)?;
         Some((&self.entries[at], &self.programs[at]))
     }
-}
-
-fn base_name(path: &str) -> &str {
-    path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
 fn place_params(params: &[Variable<'_>]) -> Vec<Param> {

@@ -388,7 +388,10 @@ impl<'t> Parser<'_, 't> {
             if !operands.is_empty() {
                 self.need(',')?;
             }
-            operands.push(self.operand()?);
+            operands.push(
+                self.operand()
+                    .map_err(|e| ParseError { message: format!("`{word}`: {}", e.message), ..e })?,
+            );
         }
         out.push(Statement::Instruction(Instruction { guard, opcode: word, operands, line }));
         Ok(())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::isa::{Op, Slot};
-use crate::meter::Class;
+use crate::meter::{Class, Line};
 use crate::types::File;
 
 /// Where the shared window starts in generic addresses; also the lowest offset of a shared variable, see [`SHARED_BASE`].
@@ -62,26 +62,20 @@ pub(crate) struct Inst {
     pub tracks: bool,
 }
 
-/// What messages and the meter say about an instruction.
-#[derive(Debug, Clone)]
-pub(crate) struct Info {
-    pub line: u32,
-    /// Index into the module's sources, and line; from `.loc`.
-    pub source: Option<(u32, u32)>,
-    pub class: Class,
-    pub opcode: Arc<str>,
-}
-
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     pub code: Vec<Inst>,
-    pub info: Vec<Info>,
+    pub classes: Vec<Class>,
+    /// What messages and the meter say about each instruction.
+    pub lines: Arc<[Line]>,
     pub words: u32,
     pub doubles: u32,
     pub preds: u32,
     pub word_constants: Vec<(Slot, u32)>,
     pub double_constants: Vec<(Slot, u64)>,
     pub specials: Vec<(Special, Slot)>,
+    /// Registers that some path reads unwritten; see [`crate::flow`].
+    pub watched: Vec<(File, Slot)>,
     pub tables: Vec<Vec<u32>>,
     pub shared: Vec<Placed>,
     /// Static bytes as a driver counts them, without the gaps.
@@ -93,17 +87,4 @@ pub(crate) struct Program {
     /// Narrowest access by loads, stores and atomics, up to 4 bytes: what races are tracked by.
     pub shared_granule: u32,
     pub global_granule: u32,
-}
-
-impl Program {
-    /// Constants and special registers: written before a warp starts.
-    pub fn is_given(&self, file: File, slot: Slot) -> bool {
-        match file {
-            File::Word => {
-                self.word_constants.iter().any(|c| c.0 == slot) || self.specials.iter().any(|s| s.1 == slot)
-            }
-            File::Double => self.double_constants.iter().any(|c| c.0 == slot),
-            File::Pred => false,
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! The registers of a warp: one array of 32 values per register, one bit per lane for predicates.
 
 use crate::float::Lanes;
+use crate::flow::{moved, registers};
 use crate::isa::{Slot, Use};
 use crate::program::{Inst, Program};
 use crate::types::File;
@@ -14,6 +15,8 @@ pub(crate) struct Registers {
     pub carry: u32,
     /// Which lanes wrote a watched register; see [`crate::flow`].
     written: [Vec<u32>; 3],
+    /// The same at the start of a block: all but the watched.
+    given: [Vec<u32>; 3],
 }
 
 /// Calls `f` for each lane of `mask`.
@@ -39,15 +42,28 @@ fn blend<T: Copy>(out: &mut Lanes<T>, v: &Lanes<T>, mask: u32) {
     }
 }
 
+fn index(file: File) -> usize {
+    match file {
+        File::Word => 0,
+        File::Double => 1,
+        File::Pred => 2,
+    }
+}
+
 impl Registers {
     /// Constants are filled in, specials are not.
     pub fn new(program: &Program) -> Self {
+        let mut given = [program.words, program.doubles, program.preds].map(|n| vec![u32::MAX; n as usize]);
+        for &(file, slot) in &program.watched {
+            given[index(file)][slot as usize] = 0;
+        }
         let mut all = Self {
             words: vec![[0; 32]; program.words as usize],
             doubles: vec![[0; 32]; program.doubles as usize],
             preds: vec![0; program.preds as usize],
             carry: 0,
-            written: [program.words, program.doubles, program.preds].map(|n| vec![0; n as usize]),
+            written: given.clone(),
+            given,
         };
         for &(slot, bits) in &program.word_constants {
             all.words[slot as usize] = [bits; 32];
@@ -60,7 +76,9 @@ impl Registers {
 
     /// Forgets what was written.
     pub fn reset(&mut self) {
-        self.written.iter_mut().for_each(|w| w.fill(0));
+        for (written, given) in self.written.iter_mut().zip(&self.given) {
+            written.copy_from_slice(given);
+        }
     }
 
     #[inline(always)]
@@ -95,39 +113,35 @@ impl Registers {
     }
 
     fn written(&mut self, file: File, slot: Slot) -> &mut u32 {
-        let file = match file {
-            File::Word => 0,
-            File::Double => 1,
-            File::Pred => 2,
-        };
-        &mut self.written[file][slot as usize]
+        &mut self.written[index(file)][slot as usize]
     }
 
-    /// Notes a write to watched registers by the lanes of `mask`.
+    /// Notes a write to watched registers by the lanes of `mask`. A move of what was never written writes nothing.
     pub fn note(&mut self, inst: &Inst, mask: u32) {
-        crate::flow::registers(&inst.op, &mut |file, slot, how| {
+        let mask = match moved(&inst.op) {
+            Some((file, a)) if inst.suspect => mask & *self.written(file, a),
+            _ => mask,
+        };
+        registers(&inst.op, &mut |file, slot, how| {
             if how == Use::Write {
                 *self.written(file, slot) |= mask;
             }
         });
     }
 
-    /// A lane of `mask` that would read a register it has not written, given the registers known to be constants.
-    pub fn unwritten(&mut self, inst: &Inst, program: &Program, lanes: u32, guarded: u32) -> Option<u32> {
+    /// A lane that would use a register it has not written; `lanes` look at the guard, `guarded` at the operands.
+    pub fn unwritten(&mut self, inst: &Inst, lanes: u32, guarded: u32) -> Option<u32> {
         let mut missing = 0;
-        let mut check = |file, slot, mask: u32| {
-            if !program.is_given(file, slot) {
-                missing |= mask & !*self.written(file, slot);
-            }
-        };
         if inst.guard != Slot::MAX {
-            check(File::Pred, inst.guard, lanes);
+            missing |= lanes & !*self.written(File::Pred, inst.guard);
         }
-        crate::flow::registers(&inst.op, &mut |file, slot, how| {
-            if how == Use::Read {
-                check(file, slot, guarded);
-            }
-        });
+        if moved(&inst.op).is_none() {
+            registers(&inst.op, &mut |file, slot, how| {
+                if how == Use::Read {
+                    missing |= guarded & !*self.written(file, slot);
+                }
+            });
+        }
         if missing == 0 { None } else { Some(missing.trailing_zeros()) }
     }
 }

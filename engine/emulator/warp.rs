@@ -52,8 +52,9 @@ pub(crate) struct Warp {
     pub flights: Vec<Flight>,
     /// Commit groups each lane has closed.
     pub committed: Lanes<u32>,
-    /// Instructions executed in this block.
+    /// Instructions executed in this block, and how many of them its total has.
     pub executed: u64,
+    pub reported: u64,
 }
 
 impl Warp {
@@ -70,6 +71,7 @@ impl Warp {
             flights: Vec::new(),
             committed: [0; 32],
             executed: 0,
+            reported: 0,
         }
     }
 
@@ -84,6 +86,7 @@ impl Warp {
         self.flights.clear();
         self.committed = [0; 32];
         self.executed = 0;
+        self.reported = 0;
     }
 
     pub fn ready(&self) -> bool {

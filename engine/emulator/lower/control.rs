@@ -156,7 +156,7 @@ impl<'t> Builder<'t, '_> {
         // The function sees the module and its parameters, nothing of its caller.
         let callers = self.scopes.split_off(1);
         self.scopes.push(scope);
-        let source = self.source;
+        let source = self.source.clone();
         self.block(&function.body)?;
         self.source = source;
         self.scopes.truncate(1);

@@ -8,7 +8,7 @@ use crate::syntax::{Instruction, Operand};
 use crate::types::{File, Space, Type};
 
 /// Orders, scopes and cache hints: execution here is sequentially consistent, and caches are not modelled.
-const HINTS: [&str; 26] = [
+const HINTS: [&str; 25] = [
     "weak",
     "volatile",
     "relaxed",
@@ -25,7 +25,6 @@ const HINTS: [&str; 26] = [
     "cv",
     "wb",
     "wt",
-    "nc",
     "L1::no_allocate",
     "L1::evict_normal",
     "L1::evict_first",
@@ -124,6 +123,7 @@ impl<'t> Builder<'t, '_> {
         load: bool,
     ) -> Lowered<Access> {
         let space = m.find(Space::parse).unwrap_or(Space::Generic);
+        let non_coherent = load && m.takes("nc");
         let strong = m.skip_hints();
         let count = m.vector();
         let ty = self.ty(i, m)?;
@@ -164,6 +164,7 @@ impl<'t> Builder<'t, '_> {
             signed: ty.signed(),
             register_bits,
             strong,
+            non_coherent,
             registers,
         })
     }

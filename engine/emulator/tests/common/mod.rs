@@ -1,0 +1,102 @@
+//! Runs a few lines of PTX as the kernel `k`.
+
+use ptx_emulator::{Access, Arg, Fault, Launch, Machine, Meter, Module, Options};
+
+/// An argument, made on the machine it runs on.
+#[derive(Clone, Copy)]
+pub enum In {
+    /// Bytes, whether the host writes them, and what the kernel may do.
+    Memory(usize, bool, Access),
+    Word(u32),
+}
+
+pub struct Inout;
+
+#[allow(non_snake_case)]
+pub fn Out(bytes: usize) -> In {
+    In::Memory(bytes, true, Access::Write)
+}
+
+impl In {
+    pub fn bytes(n: usize) -> In {
+        In::Memory(n, true, Access::Read)
+    }
+
+    /// That nothing wrote.
+    pub fn fresh(n: usize) -> In {
+        In::Memory(n, false, Access::Read)
+    }
+
+    pub fn u32(x: u32) -> In {
+        In::Word(x)
+    }
+}
+
+impl Inout {
+    pub fn bytes(n: usize) -> In {
+        In::Memory(n, true, Access::ReadWrite)
+    }
+
+    pub fn fresh(n: usize) -> In {
+        In::Memory(n, false, Access::ReadWrite)
+    }
+}
+
+pub fn launch(blocks: u32, threads: u32) -> Launch {
+    Launch { grid: [blocks, 1, 1], block: [threads, 1, 1], shared: 0 }
+}
+
+/// A kernel of up to two parameters: `p0` of 64 bits, `p1` of 32, or of 64 where the code loads it so.
+pub struct Bench {
+    text: String,
+    seed: u64,
+}
+
+impl Bench {
+    pub fn new(variables: &str, code: &str) -> Self {
+        let p1 = if code.contains("u64 %rd2, [p1]") { ".param .u64 p1" } else { ".param .u32 p1" };
+        let params = match (code.contains("[p0]"), code.contains("[p1]")) {
+            (true, true) => format!(".param .u64 p0, {p1}"),
+            (true, false) => ".param .u64 p0".into(),
+            _ => String::new(),
+        };
+        let text = format!(
+            ".version 8.4\n.target sm_80\n.address_size 64\n.visible .entry k({params})\n{{
+.reg .pred %p<9>;\n.reg .b16 %rs<9>;\n.reg .b32 %r<32>;\n.reg .f32 %f<9>;\n.reg .b64 %rd<9>;
+{variables}\n{code}\n}}\n.file 1 \"dir/test.cu\"\n"
+        );
+        Self { text, seed: 0 }
+    }
+
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub fn module(&self) -> Module {
+        Module::parse("test.ptx", &self.text).unwrap_or_else(|e| panic!("{e}\n{}", self.text))
+    }
+
+    pub fn run(&self, threads: u32, args: &[In]) -> Result<Meter, Fault> {
+        self.launch(launch(1, threads), args)
+    }
+
+    pub fn launch(&self, launch: Launch, args: &[In]) -> Result<Meter, Fault> {
+        let machine = Machine::with(Options { seed: self.seed, ..Options::default() });
+        let make = |arg: &In| match *arg {
+            In::Word(x) => Arg::U32(x),
+            In::Memory(bytes, written, access) => {
+                let at = machine.alloc(bytes);
+                if written {
+                    machine.write(at, &vec![0; bytes]).unwrap();
+                }
+                Arg::Buffer { at, bytes, access }
+            }
+        };
+        let args: Vec<Arg> = args.iter().map(make).collect();
+        machine.launch(&self.module(), "k", launch, &args)
+    }
+}
