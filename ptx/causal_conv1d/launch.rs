@@ -13,7 +13,7 @@ const THREADS: usize = 64;
 /// Channels of a thread where e allows, forward and backward.
 const FORWARD: usize = 4;
 const BACKWARD: usize = 2;
-/// Tokens a thread walks. Longer runs read fewer tokens twice, and leave fewer partial sums of the filters'
+/// Tokens a thread walks, at most. Longer runs read fewer tokens twice, and leave fewer partial sums of the filters'
 /// gradients; shorter ones make more threads.
 const TOKENS: usize = 32;
 const FILTER_TOKENS: usize = 64;
@@ -21,9 +21,10 @@ const FILTER_TOKENS: usize = 64;
 pub fn forward(launcher: &dyn Launcher, d: Dims, values: &[Tensor], u: [&mut Tensor; 2]) -> Result<()> {
     let mut args: Vec<Arg> = values.iter().map(Tensor::arg).collect();
     args.extend(u.map(Tensor::arg_mut));
-    args.extend(sizes(OP, [d.l, d.e, d.k, TOKENS])?);
+    let tokens = run_length(d, TOKENS);
+    args.extend(sizes(OP, [d.l, d.e, d.k, tokens])?);
     let kernel = entry!(FILE, "causal_conv1d_forward", values[0].dtype());
-    run(launcher, kernel, walks(d, FORWARD, TOKENS)?, &args)
+    run(launcher, kernel, walks(d, FORWARD, tokens)?, &args)
 }
 
 /// Gradients of the inputs that want one, from those of the outputs that got one.
@@ -38,7 +39,7 @@ pub fn backward(
     let mut dxz = sinks.take_typed(0, dtype, &[d.b, d.l, 2 * d.e]);
     let mut filters: Vec<Option<Sink>> = (1..5).map(|i| sinks.take(i, values[i].shape())).collect();
     let asked = filters.iter().any(Option::is_some);
-    let tokens = if asked { FILTER_TOKENS } else { TOKENS };
+    let tokens = run_length(d, if asked { FILTER_TOKENS } else { TOKENS });
 
     let rows = d.b * d.l.div_ceil(tokens);
     let partial = |sink: &Sink| Tensor::empty(&device, &[rows, sink.tensor.numel()]);
@@ -72,6 +73,11 @@ pub fn backward(
         }
     }
     Ok(())
+}
+
+/// Tokens of a run: as many runs as `most` needs, of equal length but for the last.
+fn run_length(d: Dims, most: usize) -> usize {
+    d.l.div_ceil(d.l.div_ceil(most).max(1)).max(1)
 }
 
 /// Channels along x, runs of tokens along y, images along z.

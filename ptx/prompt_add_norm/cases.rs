@@ -38,7 +38,7 @@ impl Op for PromptAddNorm {
     }
 
     fn formula(&self) -> &'static str {
-        "r = r + keep·(h + Σ scale·silu(prompt)), out = w·r / rms(r)"
+        "r = r + keep·(h + Σ scale·silu(prompt + bias)), out = w·r / rms(r)"
     }
 
     fn cases(&self) -> Vec<Case> {
@@ -65,9 +65,11 @@ impl Op for PromptAddNorm {
         if case.is("residual") {
             inputs.push(Input::normal("residual", &shape, true));
         }
-        for names in [["inner", "inner_scale"], ["cross", "cross_scale"]].iter().take(case.get("prompts")) {
+        let names = [["inner", "inner_bias", "inner_scale"], ["cross", "cross_bias", "cross_scale"]];
+        for names in names.iter().take(case.get("prompts")) {
             inputs.push(Input::normal(names[0], &shape, true));
-            inputs.push(Input::normal(names[1], &[ROWS, d], true));
+            inputs.push(Input::normal(names[1], &[d], true));
+            inputs.push(Input::normal(names[2], &[ROWS, d], true));
         }
         inputs
     }
@@ -75,8 +77,8 @@ impl Op for PromptAddNorm {
     fn forward(&self, case: &Case, tape: &Tape, inputs: &[Var]) -> Result<Vec<Var>> {
         let (residual, first) = Self::at(case);
         let prompts: Vec<Prompt> = inputs[first..]
-            .chunks_exact(2)
-            .map(|p| Prompt { generated: &p[0], scale: &p[1], row: ROW })
+            .chunks_exact(3)
+            .map(|p| Prompt { generated: &p[0], bias: &p[1], scale: &p[2], row: ROW })
             .collect();
         let keep = Self::keep(case);
         let keep = (!keep.is_empty()).then(|| Tensor::from_slice(tape.device(), &keep, &[keep.len()]));
@@ -98,10 +100,10 @@ impl Op for PromptAddNorm {
         if case.is("residual") {
             all.push(g.residual);
         }
-        for (generated, scale) in g.prompts {
+        for [generated, bias, scale] in g.prompts {
             let mut rows = vec![0.0; ROWS * case.get("d")];
             rows[ROW * case.get("d")..(ROW + 1) * case.get("d")].copy_from_slice(&scale);
-            all.extend([generated, rows]);
+            all.extend([generated, bias, rows]);
         }
         all
     }
@@ -114,9 +116,9 @@ impl Op for PromptAddNorm {
         let n = (case.get("b") * case.get("l") * case.get("d")) as f64;
         let (r, p) = (case.get("residual") as f64, case.get("prompts") as f64);
         (
-            Cost { bytes: 4.0 * n * (3.0 + r + p), flop: n * (6.0 + 6.0 * p), exp: p * n },
+            Cost { bytes: 4.0 * n * (3.0 + r + p), flop: n * (6.0 + 7.0 * p), exp: p * n },
             // Reads the sum, both upstream gradients and the prompts; writes the gradients of h and the prompts.
-            Cost { bytes: 4.0 * n * (4.0 + 2.0 * p), flop: n * (10.0 + 12.0 * p), exp: 2.0 * p * n },
+            Cost { bytes: 4.0 * n * (4.0 + 2.0 * p), flop: n * (10.0 + 14.0 * p), exp: 2.0 * p * n },
         )
     }
 }
@@ -131,8 +133,8 @@ fn reference<'a>(case: &Case, inputs: &'a [Vec<f64>], keep: &'a [f64]) -> AddNor
         h: &inputs[0],
         residual: residual.map_or(&[], |i| &inputs[i]),
         prompts: inputs[first..]
-            .chunks_exact(2)
-            .map(|p| (&p[0][..], &p[1][ROW * d..(ROW + 1) * d]))
+            .chunks_exact(3)
+            .map(|p| [&p[0][..], &p[1], &p[2][ROW * d..(ROW + 1) * d]])
             .collect(),
         weight: &inputs[1],
         keep,

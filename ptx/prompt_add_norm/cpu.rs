@@ -3,7 +3,7 @@
 use engine::simd_fn;
 use rayon::prelude::*;
 
-use super::{EPS, Inputs};
+use super::{EPS, Inputs, PromptIn};
 use crate::rows::{PIECE, sum_over_rows};
 
 /// Writes the sum and the normalised sum.
@@ -37,8 +37,9 @@ simd_fn! {
         for i in (0..d).step_by(S::LANES) {
             let mut v = s.read(h, i);
             if inputs.prompted(row) {
-                for (generated, scale) in &inputs.prompts {
-                    v = s.fma(s.read(scale, i), s.silu(s.read(&generated[at.clone()], i)), v);
+                for p in &inputs.prompts {
+                    let q = s.add(s.read(&p.generated[at.clone()], i), s.read(p.bias, i));
+                    v = s.fma(s.read(p.scale, i), s.silu(q), v);
                 }
             }
             v = match inputs.residual {
@@ -116,68 +117,71 @@ simd_fn! {
     }
 }
 
-/// The gradients of prompt `which`: written to (or added to, when told) `dgenerated`, added to `dscale`.
+/// The gradients of prompt `which`: written to (or added to, when told) `dgenerated`, added to `dbias` and `dscale`.
 pub(super) fn backward_prompt(
     inputs: &Inputs,
     which: usize,
     dsum: &[f32],
     dgenerated: Option<(bool, &mut [f32])>,
+    dbias: Option<&mut [f32]>,
     dscale: Option<&mut [f32]>,
 ) {
     let (d, rows) = (inputs.dims.d, inputs.dims.b * inputs.dims.l);
-    let (generated, scale) = inputs.prompts[which];
+    let prompt = inputs.prompts[which];
     if let Some((accumulate, dgenerated)) = dgenerated {
         dgenerated.par_chunks_mut(PIECE * d).enumerate().for_each(|(piece, to)| {
             for (i, to) in to.chunks_exact_mut(d).enumerate() {
                 let row = piece * PIECE + i;
-                let at = row * d..(row + 1) * d;
-                match (inputs.prompted(row), accumulate) {
-                    (true, _) => {
-                        generated_row(
-                            inputs.keep(row),
-                            scale,
-                            &generated[at.clone()],
-                            &dsum[at],
-                            accumulate,
-                            to,
-                        );
-                    }
-                    (false, true) => {}
-                    (false, false) => to.fill(0.0),
+                if !accumulate {
+                    to.fill(0.0);
+                }
+                if inputs.prompted(row) {
+                    generated_row(inputs.keep(row), prompt.row(row), &dsum[row * d..(row + 1) * d], to);
                 }
             }
         });
     }
-    if let Some(dscale) = dscale {
-        sum_over_rows(rows, d, dscale, |rows, total| {
+    let sum = |to: Option<&mut [f32]>, add: fn(f32, PromptIn, &[f32], &mut [f32])| {
+        let Some(to) = to else { return };
+        sum_over_rows(rows, d, to, |rows, total| {
             for row in rows.filter(|&row| inputs.prompted(row)) {
-                let at = row * d..(row + 1) * d;
-                scale_row(inputs.keep(row), &generated[at.clone()], &dsum[at], total);
+                add(inputs.keep(row), prompt.row(row), &dsum[row * d..(row + 1) * d], total);
             }
         });
+    };
+    // The bias takes the sum of what the generated values get.
+    sum(dbias, generated_row);
+    sum(dscale, scale_row);
+}
+
+impl PromptIn<'_> {
+    /// With one row of the generated values.
+    fn row(self, row: usize) -> Self {
+        let d = self.bias.len();
+        PromptIn { generated: &self.generated[row * d..(row + 1) * d], ..self }
     }
 }
 
 simd_fn! {
-    /// dgenerated = keep dsum scale silu'(generated)
-    fn generated_row<S>(
-        s, keep: f32, scale: &[f32], generated: &[f32], dsum: &[f32], accumulate: bool, to: &mut [f32],
-    ) {
+    /// to += keep dsum scale silu'(generated + bias)
+    fn generated_row<S>(s, keep: f32, prompt: PromptIn, dsum: &[f32], to: &mut [f32]) {
         for i in (0..to.len()).step_by(S::LANES) {
-            let (_, slope) = s.silu_and_grad(s.read(generated, i));
-            let g = s.mul(s.mul(s.splat(keep), s.read(dsum, i)), s.mul(s.read(scale, i), slope));
-            let g = if accumulate { s.add(g, s.read(to, i)) } else { g };
-            s.write(to, i, g);
+            let q = s.add(s.read(prompt.generated, i), s.read(prompt.bias, i));
+            let (_, slope) = s.silu_and_grad(q);
+            let g = s.mul(s.splat(keep), s.read(dsum, i));
+            let v = s.fma(g, s.mul(s.read(prompt.scale, i), slope), s.read(to, i));
+            s.write(to, i, v);
         }
     }
 }
 
 simd_fn! {
-    /// dscale += keep dsum silu(generated)
-    fn scale_row<S>(s, keep: f32, generated: &[f32], dsum: &[f32], dscale: &mut [f32]) {
+    /// dscale += keep dsum silu(generated + bias)
+    fn scale_row<S>(s, keep: f32, prompt: PromptIn, dsum: &[f32], dscale: &mut [f32]) {
         for i in (0..dscale.len()).step_by(S::LANES) {
+            let q = s.add(s.read(prompt.generated, i), s.read(prompt.bias, i));
             let g = s.mul(s.splat(keep), s.read(dsum, i));
-            let v = s.fma(g, s.silu(s.read(generated, i)), s.read(dscale, i));
+            let v = s.fma(g, s.silu(q), s.read(dscale, i));
             s.write(dscale, i, v);
         }
     }

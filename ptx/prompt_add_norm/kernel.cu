@@ -1,9 +1,11 @@
-// Prompt add + residual add + RMSNorm: with g the scaled prompts s_1 silu(q_1) + s_2 silu(q_2), zero in row `skip`,
+// Prompt add + residual add + RMSNorm: with g = s_1 silu(q_1 + c_1) + s_2 silu(q_2 + c_2), zero in row `skip`,
 // r = residual + keep (h + g), out = weight r / rms, rms = sqrt(mean r^2 + 1e-5).
 // Backward, from dr and dout: dsum = dr + weight dout / rms - r mean(r weight dout) / rms^3, dh = keep dsum,
-// dq = keep dsum s silu'(q), and the column sums ds = sum keep dsum silu(q), dweight = sum dout r / rms.
+// dq = keep dsum s silu'(q + c), and the column sums dc = sum dq, ds = sum keep dsum silu(q + c),
+// dweight = sum dout r / rms.
 //
-// Layout: rows [b l] of d; h, q and out f32 or bf16; residual, r, dr, dsum f32; weight, scales [d] and keep [b] f32.
+// Layout: rows [b l] of d; h, q and out f32 or bf16; residual, r, dr, dsum f32; weight, scales s and biases c [d] and
+// keep [b] f32.
 // Mapping: one row at a time to a block, N = 4 neighbouring columns a thread (1 where d is no multiple of 4), whole
 // warps. Forward: a block a row. Backward: blocks take every gridDim.x-th row and keep the column sums of theirs in
 // registers, written as row blockIdx.x of [blocks d]; a launch of column sums adds those. What is not asked for
@@ -18,7 +20,7 @@ enum { THREADS = 512, PROMPTS = 2 };
 template <typename T>
 struct Prompts {
     const T* generated[PROMPTS];
-    const float* scale[PROMPTS];
+    const float *bias[PROMPTS], *scale[PROMPTS];
 
     // The prompts at element `at`, zeros where a prompt is absent or not added. All loads of a row come before any
     // use, so that they overlap.
@@ -32,12 +34,12 @@ struct Prompts {
         }
     }
 
-    // The scales of prompt p, zeros where it is absent or not added.
+    // Bias and scale of prompt p, zeros where it is absent or not added.
     template <int N>
-    __device__ __forceinline__ void load_scale(int p, u32 column, bool added, float (&s)[N]) const {
+    __device__ __forceinline__ void load_affine(int p, u32 column, bool added, float (&c)[N], float (&s)[N]) const {
 #pragma unroll
-        for (int i = 0; i < N; i++) s[i] = 0.0f;
-        if (generated[p] != nullptr && added) ::load<N>(scale[p] + column, s);
+        for (int i = 0; i < N; i++) c[i] = s[i] = 0.0f;
+        if (generated[p] != nullptr && added) ::load<N>(bias[p] + column, c), ::load<N>(scale[p] + column, s);
     }
 };
 
@@ -57,18 +59,18 @@ __device__ __forceinline__ void forward(const T* __restrict__ h, const float* __
     const size_t at = static_cast<size_t>(blockIdx.x) * s.d + column;
     float v[N] = {}, squares[1] = {0.0f};
     if (column < s.d) {
-        float q[PROMPTS][N], scale[PROMPTS][N], r[N] = {};
+        float q[PROMPTS][N], bias[PROMPTS][N], scale[PROMPTS][N], r[N] = {};
         load<N>(h + at, v);
         const bool added = blockIdx.x % s.l != s.skip;
         prompts.load(at, added, q);
 #pragma unroll
-        for (int p = 0; p < PROMPTS; p++) prompts.load_scale(p, column, added, scale[p]);
+        for (int p = 0; p < PROMPTS; p++) prompts.load_affine(p, column, added, bias[p], scale[p]);
         if (residual != nullptr) load<N>(residual + at, r);
         const float factor = keep != nullptr ? keep[blockIdx.x / s.l] : 1.0f;
 #pragma unroll
         for (int i = 0; i < N; i++) {
 #pragma unroll
-            for (int p = 0; p < PROMPTS; p++) v[i] = fmaf(scale[p][i], silu(q[p][i]), v[i]);
+            for (int p = 0; p < PROMPTS; p++) v[i] = fmaf(scale[p][i], silu(q[p][i] + bias[p][i]), v[i]);
             v[i] = fmaf(factor, v[i], r[i]);
             squares[0] = fmaf(v[i], v[i], squares[0]);
         }
@@ -91,7 +93,7 @@ struct Grads {
     float* dsum;
     T *dh, *dgenerated[PROMPTS];
     // A row a block.
-    float *dweight, *dscale[PROMPTS];
+    float *dweight, *dbias[PROMPTS], *dscale[PROMPTS];
     // Whether the prompts' gradients are added to.
     u32 accumulate[PROMPTS];
 };
@@ -105,7 +107,7 @@ __device__ __forceinline__ void backward(const float* __restrict__ sum, const fl
     __shared__ float shared[2][THREADS / WARP][2];
     const u32 column = threadIdx.x * N;
     const bool inside = column < s.d;
-    float w[N] = {}, dweight[N] = {}, dscale[PROMPTS][N] = {};
+    float w[N] = {}, dweight[N] = {}, dbias[PROMPTS][N] = {}, dscale[PROMPTS][N] = {};
     if (inside) load<N>(weight + column, w);
     u32 set = 0;
     for (u32 row = blockIdx.x; row < s.rows; row += gridDim.x) {
@@ -143,14 +145,15 @@ __device__ __forceinline__ void backward(const float* __restrict__ sum, const fl
 #pragma unroll
         for (int p = 0; p < PROMPTS; p++) {
             if (prompts.generated[p] == nullptr) continue;
-            float scale[N], dq[N] = {};
-            prompts.load_scale(p, column, added, scale);
+            float bias[N], scale[N], dq[N] = {};
+            prompts.load_affine(p, column, added, bias, scale);
             if (grads.dgenerated[p] != nullptr && grads.accumulate[p]) load<N>(grads.dgenerated[p] + at, dq);
 #pragma unroll
             for (int i = 0; i < N; i++) {
                 float y;
-                const float slope = silu_slope(q[p][i], y);
-                dq[i] = fmaf(g[i] * scale[i], slope, dq[i]);
+                const float through = g[i] * scale[i] * silu_slope(q[p][i] + bias[i], y);
+                dq[i] += through;
+                dbias[p][i] += through;
                 dscale[p][i] = fmaf(g[i], y, dscale[p][i]);
             }
             if (grads.dgenerated[p] != nullptr) store<N>(grads.dgenerated[p] + at, dq);
@@ -161,16 +164,19 @@ __device__ __forceinline__ void backward(const float* __restrict__ sum, const fl
         if (grads.dweight != nullptr) store<N>(grads.dweight + at, dweight);
 #pragma unroll
         for (int p = 0; p < PROMPTS; p++) {
+            if (grads.dbias[p] != nullptr) store<N>(grads.dbias[p] + at, dbias[p]);
             if (grads.dscale[p] != nullptr) store<N>(grads.dscale[p] + at, dscale[p]);
         }
     }
 }
 
+// Backward asks for one resident block of the largest size: left to itself, ptxas aims at two and spills.
 #define ENTRIES(T, suffix)                                                                                       \
     extern "C" __global__ void __launch_bounds__(THREADS) prompt_add_norm_forward_##suffix(                      \
-        const T* h, const float* residual, const T* q_1, const float* s_1, const T* q_2, const float* s_2,       \
-        const float* weight, const float* keep, float* sum, T* out, u32 l, u32 d, u32 skip) {                    \
-        const Prompts<T> prompts{{q_1, q_2}, {s_1, s_2}};                                                        \
+        const T* h, const float* residual, const T* q_1, const float* c_1, const float* s_1, const T* q_2,       \
+        const float* c_2, const float* s_2, const float* weight, const float* keep, float* sum, T* out, u32 l,   \
+        u32 d, u32 skip) {                                                                                       \
+        const Prompts<T> prompts{{q_1, q_2}, {c_1, c_2}, {s_1, s_2}};                                            \
         const Sizes sizes{gridDim.x, l, d, skip};                                                                \
         if (d % 4 == 0) {                                                                                        \
             forward<4>(h, residual, prompts, weight, keep, sum, out, sizes);                                     \
@@ -178,12 +184,13 @@ __device__ __forceinline__ void backward(const float* __restrict__ sum, const fl
             forward<1>(h, residual, prompts, weight, keep, sum, out, sizes);                                     \
         }                                                                                                        \
     }                                                                                                            \
-    extern "C" __global__ void __launch_bounds__(THREADS) prompt_add_norm_backward_##suffix(                     \
-        const float* sum, const float* dresidual, const T* dout, const T* q_1, const float* s_1, const T* q_2,   \
-        const float* s_2, const float* weight, const float* keep, float* dsum, T* dh, T* dq_1, T* dq_2,          \
-        float* dweight, float* ds_1, float* ds_2, u32 rows, u32 l, u32 d, u32 skip, u32 add_1, u32 add_2) {      \
-        const Prompts<T> prompts{{q_1, q_2}, {s_1, s_2}};                                                        \
-        const Grads<T> grads{dsum, dh, {dq_1, dq_2}, dweight, {ds_1, ds_2}, {add_1, add_2}};                     \
+    extern "C" __global__ void __launch_bounds__(THREADS, 1) prompt_add_norm_backward_##suffix(                  \
+        const float* sum, const float* dresidual, const T* dout, const T* q_1, const float* c_1,                 \
+        const float* s_1, const T* q_2, const float* c_2, const float* s_2, const float* weight,                 \
+        const float* keep, float* dsum, T* dh, T* dq_1, T* dq_2, float* dweight, float* dc_1, float* ds_1,       \
+        float* dc_2, float* ds_2, u32 rows, u32 l, u32 d, u32 skip, u32 add_1, u32 add_2) {                      \
+        const Prompts<T> prompts{{q_1, q_2}, {c_1, c_2}, {s_1, s_2}};                                            \
+        const Grads<T> grads{dsum, dh, {dq_1, dq_2}, dweight, {dc_1, dc_2}, {ds_1, ds_2}, {add_1, add_2}};       \
         const Sizes sizes{rows, l, d, skip};                                                                     \
         if (d % 4 == 0) {                                                                                        \
             backward<4>(sum, dresidual, dout, prompts, weight, keep, grads, sizes);                              \

@@ -4,7 +4,7 @@ use autograd::{Sink, Sinks};
 use engine::launch::{Arg, DType, Grid, Launcher, PtxFile};
 use engine::{Error, Result, Tensor};
 
-use super::{Call, MAX_PROMPTS, OP};
+use super::{BIAS, Call, GENERATED, MAX_PROMPTS, OP, SCALE, prompt_input};
 use crate::launch::{check_type, each, entry, grid, optional, optional_mut, ptx_file, result, run, sizes};
 use crate::rows::launch::{Rows, sum};
 
@@ -17,12 +17,14 @@ const EACH: usize = 4;
 const SUM_BLOCKS: usize = 1024;
 
 impl Call {
-    /// Generated prompt and scale row, twice.
-    fn prompt_args(&self, values: &[Tensor]) -> [Arg; 2 * MAX_PROMPTS] {
-        let mut args = [Arg::None; 2 * MAX_PROMPTS];
+    /// Generated prompt, bias and scale row, twice.
+    fn prompt_args(&self, values: &[Tensor]) -> [Arg; 3 * MAX_PROMPTS] {
+        let mut args = [Arg::None; 3 * MAX_PROMPTS];
         for (i, row) in self.rows.iter().enumerate() {
-            args[2 * i] = values[3 + 2 * i].arg();
-            args[2 * i + 1] = Arg::In(values[4 + 2 * i].region().skip(row * self.row_bytes()));
+            args[3 * i] = values[prompt_input(i, GENERATED)].arg();
+            args[3 * i + 1] = values[prompt_input(i, BIAS)].arg();
+            let scale = values[prompt_input(i, SCALE)].region();
+            args[3 * i + 2] = Arg::In(scale.skip(row * self.row_bytes()));
         }
         args
     }
@@ -89,17 +91,19 @@ pub fn backward(
     let shared = dsum.is_some() && call.keep.is_none() && dtype == DType::F32;
     let mut dh = (sinks.wants(0) && !shared).then(|| Tensor::empty_typed(&device, dtype, &shape));
     let mut generated = [None, None];
-    let mut scales: [Option<Sink>; MAX_PROMPTS] = [None, None];
-    for (i, shape_of_scale) in scale_shapes.iter().enumerate() {
-        generated[i] = sinks.take_typed(3 + 2 * i, dtype, &shape);
-        scales[i] = sinks.take(4 + 2 * i, shape_of_scale);
+    // What gets column sums, with the input it belongs to: weight, then bias and scale of each prompt.
+    let mut sums: [(usize, Option<Sink>); 1 + 2 * MAX_PROMPTS] = Default::default();
+    sums[0] = (2, dout.as_ref().and_then(|_| sinks.take(2, &[d.d])));
+    for (i, scale_shape) in scale_shapes.iter().enumerate() {
+        generated[i] = sinks.take_typed(prompt_input(i, GENERATED), dtype, &shape);
+        let (bias, scale) = (prompt_input(i, BIAS), prompt_input(i, SCALE));
+        sums[1 + 2 * i] = (bias, sinks.take(bias, &[d.d]));
+        sums[2 + 2 * i] = (scale, sinks.take(scale, scale_shape));
     }
-    let weight = dout.as_ref().and_then(|_| sinks.take(2, &[d.d]));
-
-    let sums = weight.is_some() || scales.iter().any(Option::is_some);
-    let blocks = if sums { rows.min(SUM_BLOCKS) } else { rows };
-    let partial = |sink: &Option<Sink>| sink.as_ref().map(|_| Tensor::empty(&device, &[blocks, d.d]));
-    let mut partials = [partial(&weight), partial(&scales[0]), partial(&scales[1])];
+    let blocks = if sums.iter().any(|(_, sink)| sink.is_some()) { rows.min(SUM_BLOCKS) } else { rows };
+    let partial =
+        |(_, sink): &(usize, Option<Sink>)| sink.as_ref().map(|_| Tensor::empty(&device, &[blocks, d.d]));
+    let mut partials = sums.each_ref().map(partial);
 
     let mut args = vec![values[0].arg(), optional(dresidual.as_ref()), optional(dout.as_ref())];
     args.extend(call.prompt_args(values));
@@ -122,18 +126,18 @@ pub fn backward(
     );
     run(launcher, entry!(FILE, "prompt_add_norm_backward", dtype), call.grid(blocks)?, &args)?;
 
-    let [dweight, dscales @ ..] = &partials;
-    if let (Some(mut sink), Some(partial)) = (weight, dweight) {
-        sum(&device, Rows::of(partial, d.d), sink.tensor.region_mut(), sink.accumulate)?;
-        sinks.put(2, sink);
+    for (i, sink) in generated.into_iter().enumerate() {
+        sink.into_iter().for_each(|sink| sinks.put(prompt_input(i, GENERATED), sink));
     }
-    for (i, (generated, scale)) in generated.into_iter().zip(scales).enumerate() {
-        generated.into_iter().for_each(|sink| sinks.put(3 + 2 * i, sink));
-        if let (Some(mut sink), Some(partial)) = (scale, &dscales[i]) {
-            let row = sink.zeroed_tensor().region_mut().skip(call.rows[i] * call.row_bytes());
-            sum(&device, Rows::of(partial, d.d), row, true)?;
-            sinks.put(4 + 2 * i, sink);
-        }
+    for (i, ((input, sink), partial)) in sums.into_iter().zip(&partials).enumerate() {
+        let (Some(mut sink), Some(partial)) = (sink, partial) else { continue };
+        // A scale has more rows than the one that gets a gradient.
+        let (to, accumulate) = match i {
+            2 | 4 => (sink.zeroed_tensor().region_mut().skip(call.rows[i / 2 - 1] * call.row_bytes()), true),
+            _ => (sink.tensor.region_mut(), sink.accumulate),
+        };
+        sum(&device, Rows::of(partial, d.d), to, accumulate)?;
+        sinks.put(input, sink);
     }
     if let Some(dh) = dh.or_else(|| dsum.clone().filter(|_| shared)) {
         sinks.give(0, dh);

@@ -1,21 +1,21 @@
 //! Prompt add + residual add + RMSNorm, the entry of a Vim block (SVP, eq. 3-5; Vim's `fused_add_norm`).
 //!
 //! ```text
-//! h'       = h + sum_p scale_p * silu(prompt_p)       not in row `skip` (the class token)
+//! h'       = h + sum_p scale_p * silu(prompt_p + bias_p)    not in row `skip` (the class token)
 //! residual = residual_in + keep[b] h'                 keep: drop path, 0 or 1 / (1 - p) per image
 //! out      = weight * residual / sqrt(mean_d residual^2 + eps)
 //! ```
-//! Axes: `h, residual_in, prompt_p: [b l d]` (prompts before their SiLU, at most two), `weight: [d]`,
+//! Axes: `h, residual_in, prompt_p: [b l d]` (the generators' products, at most two), `weight, bias_p: [d]`,
 //! `scale_p: [rows d]` of which one row is used, `keep: [b]`. Outputs residual and out, `[b l d]`.
 //! Backward recomputes the norm from the residual. On a launched device the prompts and out have the type of h;
-//! residual, weight, scales and keep are f32.
+//! residual, weight, biases, scales and keep are f32.
 
 pub mod cases;
 mod cpu;
 mod launch;
 pub mod reference;
 
-use autograd::{Function, Saved, Sinks, Tape, Var};
+use autograd::{Function, Saved, Sink, Sinks, Tape, Var};
 use engine::shape::{axes3, check_shape};
 use engine::{DType, Error, Result, Tensor};
 
@@ -29,11 +29,13 @@ pub const EPS: f64 = 1e-5;
 /// Most prompts added in one call: inner and cross.
 pub const MAX_PROMPTS: usize = 2;
 
-/// A generated prompt and its learned scale.
+/// A generated prompt with the last bias of its generator and its learned scale.
 #[derive(Clone, Copy)]
 pub struct Prompt<'a> {
-    /// `[b l d]`, before the SiLU.
+    /// `[b l d]`, before bias and SiLU.
     pub generated: &'a Var,
+    /// `[d]`
+    pub bias: &'a Var,
     /// `[rows d]`; this call uses `row`.
     pub scale: &'a Var,
     pub row: usize,
@@ -68,7 +70,7 @@ pub fn prompt_add_norm(
     let dims = check(h, residual, prompts, weight, settings)?;
     let none = Var::constant(Tensor::from_vec(vec![], &[0]));
     let mut vars = vec![h, residual.unwrap_or(&none), weight];
-    vars.extend(prompts.iter().flat_map(|p| [p.generated, p.scale]));
+    vars.extend(prompts.iter().flat_map(|p| [p.generated, p.bias, p.scale]));
 
     let rows: Vec<usize> = prompts.iter().map(|p| p.row).collect();
     let dtype = h.value().dtype();
@@ -115,6 +117,7 @@ fn check(
     }
     for prompt in prompts {
         is("prompt", "[b l d]", &[b, l, d], prompt.generated.shape())?;
+        is("bias", "[d]", &[d], prompt.bias.shape())?;
         let rows = prompt.scale.shape().first().copied().unwrap_or(0).max(prompt.row + 1);
         is("scale", "[rows d]", &[rows, d], prompt.scale.shape())?;
     }
@@ -130,14 +133,30 @@ struct Call {
     keep: Option<Tensor>,
 }
 
+/// Position of an input of prompt `i`: `GENERATED`, `BIAS` or `SCALE`.
+pub(crate) fn prompt_input(i: usize, which: usize) -> usize {
+    3 + 3 * i + which
+}
+
+pub(crate) const GENERATED: usize = 0;
+pub(crate) const BIAS: usize = 1;
+pub(crate) const SCALE: usize = 2;
+
+/// The values of one prompt, as slices; the used row of its scale.
+#[derive(Clone, Copy)]
+pub(crate) struct PromptIn<'a> {
+    pub generated: &'a [f32],
+    pub bias: &'a [f32],
+    pub scale: &'a [f32],
+}
+
 /// The values of one call, as slices.
 pub(crate) struct Inputs<'a> {
     pub dims: Dims,
     pub h: &'a [f32],
     pub residual: Option<&'a [f32]>,
     pub weight: &'a [f32],
-    /// (generated, scale) of each prompt.
-    pub prompts: Vec<(&'a [f32], &'a [f32])>,
+    pub prompts: Vec<PromptIn<'a>>,
     pub keep: Option<&'a [f32]>,
 }
 
@@ -145,8 +164,10 @@ impl Call {
     /// From the tensors in recorded order.
     fn inputs<'a>(&'a self, values: &'a [Tensor]) -> Inputs<'a> {
         let d = self.dims.d;
-        let prompt = |(i, row): (usize, &usize)| {
-            (values[3 + 2 * i].as_slice(), &values[4 + 2 * i].as_slice()[row * d..(row + 1) * d])
+        let prompt = |(i, row): (usize, &usize)| PromptIn {
+            generated: values[prompt_input(i, GENERATED)].as_slice(),
+            bias: values[prompt_input(i, BIAS)].as_slice(),
+            scale: &values[prompt_input(i, SCALE)].as_slice()[row * d..(row + 1) * d],
         };
         Inputs {
             dims: self.dims,
@@ -165,7 +186,7 @@ struct AddNorm {
     dtype: DType,
     /// The sum that is normalised.
     residual: Tensor,
-    /// weight, then generated and scale of each prompt.
+    /// weight, then generated, bias and scale of each prompt.
     saved: Vec<Saved>,
     scale_shapes: Vec<Vec<usize>>,
 }
@@ -201,7 +222,7 @@ impl AddNorm {
         dsum.make_unique(&device);
         if let Some(dout) = &dout {
             let mut weight_sink = sinks.take(2, &[d]);
-            let dweight = weight_sink.as_mut().map(autograd::Sink::zeroed);
+            let dweight = weight_sink.as_mut().map(Sink::zeroed);
             cpu::backward_norm(&inputs, dout.as_slice(), dsum.as_mut_slice(), dweight);
             weight_sink.into_iter().for_each(|sink| sinks.put(2, sink));
         }
@@ -209,13 +230,17 @@ impl AddNorm {
             sinks.give(1, dsum.clone());
         }
         for (i, row) in self.call.rows.iter().enumerate() {
-            let mut generated_sink = sinks.take(3 + 2 * i, &[b, l, d]);
-            let mut scale_sink = sinks.take(4 + 2 * i, &self.scale_shapes[i]);
+            let [generated, bias, scale] = [GENERATED, BIAS, SCALE].map(|which| prompt_input(i, which));
+            let mut generated_sink = sinks.take(generated, &[b, l, d]);
+            let mut bias_sink = sinks.take(bias, &[d]);
+            let mut scale_sink = sinks.take(scale, &self.scale_shapes[i]);
             let dgenerated = generated_sink.as_mut().map(|s| (s.accumulate, s.tensor.as_mut_slice()));
+            let dbias = bias_sink.as_mut().map(Sink::zeroed);
             let dscale = scale_sink.as_mut().map(|s| &mut s.zeroed()[row * d..(row + 1) * d]);
-            cpu::backward_prompt(&inputs, i, dsum.as_slice(), dgenerated, dscale);
-            generated_sink.into_iter().for_each(|sink| sinks.put(3 + 2 * i, sink));
-            scale_sink.into_iter().for_each(|sink| sinks.put(4 + 2 * i, sink));
+            cpu::backward_prompt(&inputs, i, dsum.as_slice(), dgenerated, dbias, dscale);
+            for (input, sink) in [(generated, generated_sink), (bias, bias_sink), (scale, scale_sink)] {
+                sink.into_iter().for_each(|sink| sinks.put(input, sink));
+            }
         }
         if sinks.wants(0) {
             if let Some(keep) = inputs.keep {

@@ -5,23 +5,23 @@ use num_traits::Float;
 use super::EPS;
 use crate::silu::reference::{silu, silu_grad};
 
-/// The inputs: see the module for axes; prompts as (generated, scale row).
+/// The inputs: see the module for axes; prompts as [generated, bias, scale row].
 pub struct AddNorm<'a, T> {
     pub l: usize,
     pub d: usize,
     pub skip: Option<usize>,
     pub h: &'a [T],
     pub residual: &'a [T],
-    pub prompts: Vec<(&'a [T], &'a [T])>,
+    pub prompts: Vec<[&'a [T]; 3]>,
     pub weight: &'a [T],
     pub keep: &'a [T],
 }
 
-/// Gradients shaped as the inputs; of each prompt (generated, scale row).
+/// Gradients shaped as the inputs; of each prompt [generated, bias, scale row].
 pub struct Grads<T> {
     pub h: Vec<T>,
     pub residual: Vec<T>,
-    pub prompts: Vec<(Vec<T>, Vec<T>)>,
+    pub prompts: Vec<[Vec<T>; 3]>,
     pub weight: Vec<T>,
 }
 
@@ -46,8 +46,8 @@ impl<T: Float> AddNorm<'_, T> {
             let (row, c) = (at / self.d, at % self.d);
             let mut v = self.h[at];
             if self.prompted(row) {
-                for (generated, scale) in &self.prompts {
-                    v = v + scale[c] * silu(generated[at]);
+                for [generated, bias, scale] in &self.prompts {
+                    v = v + scale[c] * silu(generated[at] + bias[c]);
                 }
             }
             v = v * self.keep(row);
@@ -81,14 +81,15 @@ impl<T: Float> AddNorm<'_, T> {
             }
         }
         let h: Vec<T> = (0..dsum.len()).map(|at| dsum[at] * self.keep(at / self.d)).collect();
-        let prompt = |(generated, scale): &(&[T], &[T])| {
-            let (mut dg, mut ds) = (vec![T::zero(); h.len()], vec![T::zero(); self.d]);
+        let prompt = |[generated, bias, scale]: &[&[T]; 3]| {
+            let mut grads = [vec![T::zero(); h.len()], vec![T::zero(); self.d], vec![T::zero(); self.d]];
             for at in (0..h.len()).filter(|at| self.prompted(at / self.d)) {
-                let c = at % self.d;
-                dg[at] = h[at] * scale[c] * silu_grad(generated[at]);
-                ds[c] = ds[c] + h[at] * silu(generated[at]);
+                let (c, q) = (at % self.d, generated[at] + bias[at % self.d]);
+                grads[0][at] = h[at] * scale[c] * silu_grad(q);
+                grads[1][c] = grads[1][c] + grads[0][at];
+                grads[2][c] = grads[2][c] + h[at] * silu(q);
             }
-            (dg, ds)
+            grads
         };
         let prompts = self.prompts.iter().map(prompt).collect();
         Grads { h, residual: dsum, prompts, weight }

@@ -59,6 +59,11 @@ impl Affine {
     fn apply(&self, tape: &Tape, params: &Bound, x: &Var) -> Result<Var> {
         Ok(linear(tape, x, &params[self.weight], Some(&params[self.bias]))?)
     }
+
+    /// The product without its bias, which is added where the prompt is.
+    fn product(&self, tape: &Tape, params: &Bound, x: &Var) -> Result<Var> {
+        Ok(linear(tape, x, &params[self.weight], None)?)
+    }
 }
 
 /// The generators and scales: where their parameters are.
@@ -70,16 +75,17 @@ pub struct Prompts {
     cross_scale: Option<ParamId>,
 }
 
-/// A prompt ready to be added: generated values before their SiLU, and the row of its scale.
+/// A prompt ready to be added: generated values before bias and SiLU, and the row of its scale.
 pub struct Generated {
     value: Var,
+    bias: ParamId,
     scale: ParamId,
     row: usize,
 }
 
 impl Generated {
     pub fn as_prompt<'a>(&'a self, params: &'a Bound) -> Prompt<'a> {
-        Prompt { generated: &self.value, scale: &params[self.scale], row: self.row }
+        Prompt { generated: &self.value, bias: &params[self.bias], scale: &params[self.scale], row: self.row }
     }
 }
 
@@ -141,20 +147,20 @@ impl Prompts {
         let mut prompts = vec![];
         if let Some(scale) = self.inner_scale {
             let [down, up] = self.inner[layer];
-            let value = up.apply(tape, params, &down.apply(tape, params, h)?)?;
-            prompts.push(Generated { value, scale, row: layer });
+            let value = up.product(tape, params, &down.apply(tape, params, h)?)?;
+            prompts.push(Generated { value, bias: up.bias, scale, row: layer });
         }
         if let Some(scale) = self.cross_scale {
             let row = layer / self.config.group_size;
             let generator = self.cross[row];
             let value = match self.config.variant {
-                Variant::Paper => generator.apply(tape, params, h)?,
+                Variant::Paper => generator.product(tape, params, h)?,
                 Variant::Official => {
                     let inner = prompts.first();
                     self.cross_from_first_half(tape, params, generator, h, inner, (scale, row), class_row)?
                 }
             };
-            prompts.push(Generated { value, scale, row });
+            prompts.push(Generated { value, bias: generator.bias, scale, row });
         }
         Ok(prompts)
     }
@@ -172,8 +178,8 @@ impl Prompts {
         class_row: usize,
     ) -> Result<Var> {
         let first_half = window(tape, h, 0, class_row)?;
-        let cross = generator.apply(tape, params, &first_half)?;
-        let cross = Generated { value: cross, scale, row };
+        let value = generator.product(tape, params, &first_half)?;
+        let cross = Generated { value, bias: generator.bias, scale, row };
         let inner = match inner {
             Some(inner) => {
                 let value = window(tape, &inner.value, 0, class_row)?;
@@ -185,7 +191,7 @@ impl Prompts {
         // Of this call only the sum is used; the norm's weight does not matter.
         let ones = Var::constant(Tensor::from_vec(vec![1.0; h.shape()[2]], &[h.shape()[2]]));
         let [prompted, _] = prompt_add_norm(tape, &first_half, None, &added, &ones, Settings::default())?;
-        let second = generator.apply(tape, params, &prompted)?;
+        let second = generator.product(tape, params, &prompted)?;
         Ok(join(tape, &cross.value, &second, 1)?)
     }
 }
