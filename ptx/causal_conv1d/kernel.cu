@@ -5,7 +5,8 @@
 // Layout: x is the first half of xz [b l 2e]; weights [e 1 width], biases [e], f32; u_f, u_b [b l e].
 // Mapping: a thread owns N neighbouring channels (4 forward, 2 backward; 1 where e is no multiple of that) and walks
 // `tokens` tokens of one image. A window of four tokens of x stays in registers: with x[t] just read, u_f[t] and
-// u_b[t - 3] are known. Rows are read four at a time, so that their loads overlap. Blocks of 64 threads: channels along x, runs of tokens along y, images along z.
+// u_b[t - 3] are known. Rows are read four at a time, so that their loads overlap. Blocks of 64 threads: channels
+// along x, runs of tokens along y, images along z.
 //
 // Backward, with p the gradient of the sum under the SiLU: dx[t] = sum_k w_f[k] p_f[t + 3 - k] + w_b[k] p_b[t - 3 + k]
 // from windows of p_f and p_b beside that of x; p is in no memory. A run of tokens starts three tokens early and ends
