@@ -8,7 +8,7 @@ pub(crate) const MAX_YZ: usize = 65_535;
 
 /// The entry of a kernel for a type: `name_f32` or `name_bf16`.
 macro_rules! entry {
-    ($file:expr, $name:literal, $dtype:expr) => {
+    ($file:expr, $name:expr, $dtype:expr) => {
         engine::launch::Kernel {
             file: &$file,
             entry: match $dtype {

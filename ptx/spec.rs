@@ -33,6 +33,11 @@ impl Case {
     pub fn is(&self, name: &str) -> bool {
         self.get(name) != 0
     }
+
+    /// Sizes that launched devices must refuse, with [`engine::Error::Unsupported`].
+    pub fn cpu_only(&self) -> bool {
+        self.is("cpu_only")
+    }
 }
 
 /// How the random values of an input are drawn.

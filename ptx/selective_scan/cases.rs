@@ -23,28 +23,28 @@ impl Op for SelectiveScan {
 
     fn cases(&self) -> Vec<Case> {
         let mut cases = vec![];
+        // The last: y of a direction is more than a block's shared memory holds.
         let sizes = [
             (1, 1, 8, 16),
             (2, 5, 24, 8),
-            (1, 17, 33, 16),
             (3, 37, 16, 32),
             (1, 197, 40, 16),
-            (1, 785, 7, 5),
+            (2, 64, 8, 64),
+            (1, 785, 24, 16),
         ];
         for (b, l, e, n) in sizes {
             for frozen in [0, 1] {
-                cases.push(Case::new(&[
-                    ("b", b),
-                    ("l", l),
-                    ("e", e),
-                    ("n", n),
-                    ("r", RANK),
-                    ("frozen", frozen),
-                ]));
+                let sizes = [("b", b), ("l", l), ("e", e), ("n", n), ("r", RANK), ("frozen", frozen)];
+                cases.push(Case::new(&sizes));
             }
         }
-        // More channels than one task takes, a state of 64, and the prompt operand.
-        cases.push(Case::new(&[("b", 2), ("l", 16), ("e", 300), ("n", 16), ("r", RANK), ("prompt", 1)]));
+        // States and channels that only the CPU takes.
+        for (b, l, e, n) in [(1, 17, 33, 16), (1, 785, 7, 5), (2, 16, 300, 16)] {
+            let sizes = [("b", b), ("l", l), ("e", e), ("n", n), ("r", RANK), ("cpu_only", 1)];
+            cases.push(Case::new(&sizes));
+        }
+        // More channels than one block takes, a state of 64, and the prompt operand.
+        cases.push(Case::new(&[("b", 2), ("l", 16), ("e", 296), ("n", 16), ("r", RANK), ("prompt", 1)]));
         cases.push(Case::new(&[
             ("b", 1),
             ("l", 33),

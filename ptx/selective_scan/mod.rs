@@ -12,16 +12,21 @@
 //! directions. Nothing is flipped in memory. State up to 64.
 //!
 //! Forward keeps y and the state every [`CHUNK`] tokens; backward recomputes a chunk's states from it. Gradients of
-//! A_log, D and delta_bias are computed only when asked.
+//! A_log, D and delta_bias are computed only when asked. On a launched device (state 8, 16, 32 or 64, channels in
+//! eights, up to 16384 tokens) xz, u, delta, x_dbl, prompt, out and their gradients have one type, f32 or bf16; the
+//! rest is f32.
 
 pub mod cases;
 mod cpu;
 mod cpu_backward;
+mod launch;
 pub mod reference;
 
 use autograd::{Function, Saved, Sinks, Tape, Var};
 use engine::shape::{axes3, check_shape};
-use engine::{Error, Result, Tensor};
+use engine::{Device, Error, Result, Tensor};
+
+use crate::launch::typed;
 
 const OP: &str = "selective_scan";
 
@@ -83,23 +88,51 @@ pub fn selective_scan(
     let vars: Vec<&Var> = [xz].into_iter().chain(f).chain(b).chain([prompt.unwrap_or(&none)]).collect();
     let keep = vars.iter().any(|v| v.wants_grad());
 
-    let device = tape.device();
-    let mut out = Tensor::empty(device, &[dims.b, dims.l, dims.e]);
-    let mut kept = keep.then(|| cpu::Kept {
-        states: Tensor::empty(device, &[2, dims.b, dims.chunks(), dims.n, dims.e]),
-        y: Tensor::empty(device, &[dims.b, dims.l, dims.e]),
-    });
     let values: Vec<Tensor> = vars.iter().map(|v| v.value().clone()).collect();
-    let inputs = Inputs::new(&values, prompt.is_some());
-    let to_keep = kept.as_mut().map(|k| cpu::Kept { states: k.states.as_mut_slice(), y: k.y.as_mut_slice() });
-    cpu::forward(dims, &inputs, out.as_mut_slice(), to_keep);
-
+    let (out, kept) = forward(tape.device(), dims, &values, prompt.is_some(), keep)?;
     let function = || -> Box<dyn Function> {
         let kept = kept.expect("kept when an input wants a gradient");
         let saved = vars.iter().map(|v| v.save()).collect();
         Box::new(Scan { dims, saved, kept, prompt: prompt.is_some() })
     };
     Ok(tape.record(OP, &vars, vec![out], function)?.remove(0))
+}
+
+/// What the backward pass starts from.
+enum Kept {
+    Cpu(cpu::Kept<Tensor>),
+    Launched(launch::Kept),
+}
+
+fn forward(
+    device: &Device,
+    dims: Dims,
+    values: &[Tensor],
+    prompt: bool,
+    keep: bool,
+) -> Result<(Tensor, Option<Kept>)> {
+    let Dims { b, l, e, n, .. } = dims;
+    let dtype = values[0].dtype();
+    let mut out = Tensor::empty_typed(device, dtype, &[b, l, e]);
+    let kept = match device.launcher() {
+        None => {
+            let mut kept = keep.then(|| cpu::Kept {
+                states: Tensor::empty(device, &[2, b, dims.chunks(), n, e]),
+                y: Tensor::empty(device, &[b, l, e]),
+            });
+            let to_keep =
+                kept.as_mut().map(|k| cpu::Kept { states: k.states.as_mut_slice(), y: k.y.as_mut_slice() });
+            cpu::forward(dims, &Inputs::new(values, prompt), out.as_mut_slice(), to_keep);
+            kept.map(Kept::Cpu)
+        }
+        Some(launcher) => {
+            launch::check(dims, values, prompt)?;
+            let mut kept = keep.then(|| launch::Kept::new(device, dims, dtype));
+            launch::forward(launcher, dims, values, prompt, &mut out, kept.as_mut())?;
+            kept.map(Kept::Launched)
+        }
+    };
+    Ok((out, kept))
 }
 
 fn check(xz: &Var, directions: &[Direction; 2], prompt: Option<&Var>) -> Result<Dims> {
@@ -157,16 +190,32 @@ struct Scan {
     dims: Dims,
     /// In recorded order; u and delta may be recipes.
     saved: Vec<Saved>,
-    kept: cpu::Kept<Tensor>,
+    kept: Kept,
     prompt: bool,
 }
 
 impl Function for Scan {
-    fn backward(&self, grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
-        let Dims { b, l, e, n, r } = self.dims;
+    fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
         let values = self.saved.iter().map(Saved::get).collect::<Result<Vec<_>>>()?;
-        let inputs = Inputs::new(&values, self.prompt);
-        let dout = grads[0].as_ref().expect("the only output");
+        let dout = grads.remove(0).expect("the only output");
+        match (&self.kept, sinks.device().clone().launcher()) {
+            (Kept::Launched(kept), Some(launcher)) => {
+                let dout = typed(dout, values[0].dtype())?;
+                launch::backward(launcher, self.dims, &values, self.prompt, kept, &dout, sinks)
+            }
+            (Kept::Cpu(kept), _) => {
+                self.backward_cpu(&values, kept, &dout, sinks);
+                Ok(())
+            }
+            (Kept::Launched(_), None) => unreachable!("kept on the device of the tape"),
+        }
+    }
+}
+
+impl Scan {
+    fn backward_cpu(&self, values: &[Tensor], kept: &cpu::Kept<Tensor>, dout: &Tensor, sinks: &mut Sinks) {
+        let Dims { b, l, e, n, r } = self.dims;
+        let inputs = Inputs::new(values, self.prompt);
         let trained = |i: usize| sinks.wants(1 + i) || sinks.wants(7 + i);
         let device = sinks.device().clone();
         let empty = |shape: &[usize]| Tensor::empty(&device, shape);
@@ -180,7 +229,7 @@ impl Function for Scan {
         cpu_backward::backward(
             self.dims,
             &inputs,
-            cpu::Kept { states: self.kept.states.as_slice(), y: self.kept.y.as_slice() },
+            cpu::Kept { states: kept.states.as_slice(), y: kept.y.as_slice() },
             dout.as_slice(),
             cpu_backward::Grads {
                 dxz: dxz.as_mut_slice(),
@@ -220,6 +269,5 @@ impl Function for Scan {
             sinks.give(2 + 6 * dir, ddelta);
             sinks.give(3 + 6 * dir, dx_dbl);
         }
-        Ok(())
     }
 }

@@ -1,0 +1,184 @@
+// The bidirectional selective scan with softplus, skip, SiLU gate and the mean of the directions, and its backward.
+// The formulas and axes are in mod.rs. Entries per state n (8, 16, 32, 64) and type T (f32, bf16) of xz, u, delta, x_dbl,
+// prompt, out, y and their gradients; parameters, states and sums are f32.
+//
+// Who owns what: scan.cuh. Per warp 256 / n channels of one image in one direction, per lane two channels x four
+// states in registers, which it carries through all tokens. No thread waits for another's part of the sequence.
+//
+// Forward (forward.cuh). Block: `warps` warps for the forth and as many for the back walk of the same channels, which go
+// towards each other in tiles of 8 tokens; blocks of channels along x, images along y. B and C of a tile are read once
+// per block into shared memory; delta, u, z of the next tile are on their way while a tile is walked. The walk that
+// comes to a token first leaves its y, in shared memory where l fits (else in `out`); the second adds its own, keeps
+// y for backward and gates. Every 16 tokens the states are kept for backward.
+// Bound, Vim-S bf16: instructions issued. Per token, channel and state about 12, of which 5 are the recurrence itself
+// and 1.08 go to the special function units: MUFU takes 2.2 cycles of a multiprocessor for 32 of them, issue 3.0, HBM 1.6.
+// So exponentials on the multiply-add pipes (10 instructions instead of 2) pay only while MUFU is the longer: with 4 of
+// 64 a tile there both stay below; the sum of softplus' logarithm is there too, since lg2.approx is not accurate near 1.
+//
+// Backward (backward.cuh). Block: `warps` warps of one direction; channels along x, images along y, directions along z.
+// Per chunk of 16 tokens, from the last: inputs of the next chunk copied asynchronously; the walk from the kept state
+// leaves its state every 4 tokens; then for 4 tokens at a time, from the last, states and decays are computed again
+// into registers and the gradients walk back through them. dB and dC: lanes leave their parts in shared memory and sum
+// each other's, 12 instructions a lane and token where shuffles take 28; then the warps of the block, and, in
+// `sum_bc`, blocks of channels: always in the same order. Gradients of A_log, D and delta_bias are other entries.
+// Bound, Vim-S bf16: instructions issued, about 30 per token, channel and state; MUFU 2.04.
+//
+// Two blocks share a multiprocessor: 24 warps forward (80 registers), 16 backward (128), 12 with parameters (168).
+#include "backward.cuh"
+#include "forward.cuh"
+
+// Most threads of a block; two blocks of them are meant to share a multiprocessor.
+constexpr int forward_threads(int n) { return n == 8 ? 256 : 384; }
+constexpr int backward_threads(int n) { return n == 64 ? 128 : 256; }
+constexpr int trained_threads(int n) { return n == 64 ? 128 : 192; }
+
+template <typename T, int N>
+__device__ __forceinline__ void forward(Direction<T> forth, Direction<T> back, const T* xz, const T* prompt, T* out,
+                                        T* y, float* states, u32 sums_in_shared, u32 l, u32 e, u32 r) {
+    typedef Forward<T, N> Walk;
+    Walk w;
+    const u32 number = warp_number(), chunks = (l + CHUNK - 1) / CHUNK;
+    w.warps = blockDim.x / (2 * WARP);
+    w.dir = number >= w.warps;
+    w.warp = w.dir ? number - w.warps : number;
+    w.channel = (blockIdx.x * w.warps + w.warp) * Walk::CHANNELS;
+    w.tiles = chunks * (CHUNK / TILE);
+    w.first = chunks * CHUNK - 1;
+    w.l = l, w.e = e, w.width = r + Walk::COLUMNS;
+    w.row = blockIdx.y * l, w.end = computed((w.row + l) * e);
+    w.in = w.dir ? back : forth;
+    w.xz = xz, w.prompt = prompt, w.out = out, w.y = y;
+    const size_t kept = (static_cast<size_t>(w.dir) * gridDim.y + blockIdx.y) * chunks * e * N;
+    w.states = states ? states + kept + kept_at(w.at, w.channel) : nullptr;
+
+    const u32 own = 4 * TILE * Walk::COLUMNS, one = (4 * TILE + 2) * Walk::CHANNELS;
+    w.bc = w.dir * TILE * Walk::COLUMNS;
+    w.tokens = own + number * one;
+    w.params = w.tokens + 4 * TILE * Walk::CHANNELS + w.run();
+    w.sums = own + 2 * w.warps * one + w.warp * 2 * Walk::CHANNELS + w.at.channel();
+    w.even = computed(w.tokens + 2 * w.at.channel());
+    w.odd = computed(w.tokens + 2 * ((w.at.channel() ^ Walk::ODD) + Walk::CHANNELS));
+    w.finish = computed((w.at.token(0) ? w.odd : w.even) + Walk::FINISH);
+    w.sums_in_shared = sums_in_shared != 0;
+
+    decay_rates(w.at, w.in.a_log, w.channel, e, w.rate);
+    float bias[Walk::RUN] = {}, skip[Walk::RUN] = {};
+    if (w.channel + w.run() < e) {
+        load<Walk::RUN>(w.in.bias + w.channel + w.run(), bias);
+        load<Walk::RUN>(w.in.d + w.channel + w.run(), skip);
+    }
+    if (w.at.lane < 4) {
+        store<Walk::RUN>(words(w.params), bias);
+        store<Walk::RUN>(words(w.params + Walk::CHANNELS), skip);
+    }
+#pragma unroll
+    for (int k = 0; k < PAIR; k++) {
+#pragma unroll
+        for (int j = 0; j < STATES; j++) w.state[k][j] = 0.0f;
+    }
+#pragma unroll
+    for (int i = 0; i < Walk::FETCH; i++) w.next_bc[i] = T{};
+    __syncwarp();
+    w.walk_all();
+}
+
+template <typename T, int N, bool TRAINED>
+__device__ __forceinline__ void backward(Direction<T> forth, Direction<T> back, const T* xz, const T* prompt,
+                                         const T* y, const float* states, const T* dout, T* dxz, T* du_f, T* du_b,
+                                         T* ddelta_f, T* ddelta_b, float* dbc, float* da_log, float* dd,
+                                         float* dbias, u32 l, u32 e, u32 r) {
+    typedef Backward<T, N, TRAINED> Walk;
+    Walk w;
+    const u32 inputs = Walk::INPUTS + (prompt != nullptr);
+    w.dir = blockIdx.z;
+    w.warp = warp_number(), w.warps = blockDim.x / WARP;
+    const u32 first = blockIdx.x * w.warps * Walk::CHANNELS;
+    w.busy = min(w.warps, (e - first + Walk::CHANNELS - 1) / Walk::CHANNELS);
+    w.channel = first + w.warp * Walk::CHANNELS;
+    w.chunks = (l + CHUNK - 1) / CHUNK;
+    w.l = l, w.e = e, w.width = r + Walk::COLUMNS;
+    w.row = blockIdx.y * l, w.end = (w.row + l) * e;
+    w.in = w.dir ? back : forth;
+    w.xz = xz, w.prompt = prompt, w.y = y, w.dout = dout;
+    w.dxz = dxz, w.du = w.dir ? du_b : du_f, w.ddelta = w.dir ? ddelta_b : ddelta_f;
+    const size_t image = static_cast<size_t>(w.dir) * gridDim.y + blockIdx.y;
+    w.states = states + image * w.chunks * e * N + kept_at(w.at, w.channel);
+    w.dbc = dbc + (static_cast<size_t>(blockIdx.x) * 2 + w.dir) * gridDim.y * l * Walk::COLUMNS;
+
+    w.bc = reinterpret_cast<float*>(shared);
+    w.all_tokens = w.bc + CHUNK * Walk::COLUMNS;
+    w.tokens = w.all_tokens + w.warp * (CHUNK * Walk::ROW);
+    w.kept = w.all_tokens + w.warps * (CHUNK * Walk::ROW) + w.warp * Walk::KEPT;
+    w.parts = w.all_tokens + w.warps * (CHUNK * Walk::ROW + Walk::KEPT) + w.warp * Walk::PARTS;
+    w.staged = reinterpret_cast<char*>(w.all_tokens + w.warps * (CHUNK * Walk::ROW + Walk::KEPT + Walk::PARTS)) +
+               w.warp * 2 * inputs * Walk::STAGED;
+
+    decay_rates(w.at, w.in.a_log, w.channel, e, w.rate);
+#pragma unroll
+    for (int i = 0; i < Walk::RUN; i++) w.bias[i] = w.dd[i] = 0.0f;
+    if (w.channel + w.run() < e) load<Walk::RUN>(w.in.bias + w.channel + w.run(), w.bias);
+    w.skip = w.channel + w.at.channel() < e ? w.in.d[w.channel + w.at.channel()] : 0.0f;
+#pragma unroll
+    for (int k = 0; k < PAIR; k++) {
+#pragma unroll
+        for (int j = 0; j < STATES; j++) w.state[k][j] = w.carry[k][j] = w.da[k][j] = 0.0f;
+    }
+    w.dbias = 0.0f;
+    w.walk_all();
+    if (TRAINED && w.channel < e) w.store_parameters(da_log, dd, dbias);
+}
+
+// The sums over blocks of channels of dB and dC `[blocks 2 rows 2n]` as the last columns of dx_dbl [rows r+2n], zeros
+// before them. One thread to an element, directions along y.
+template <typename T>
+__device__ __forceinline__ void sum_bc(const float* __restrict__ dbc, T* dx_dbl, u32 blocks, u32 rows, u32 columns,
+                                       u32 r) {
+    const u32 width = r + columns, at = blockIdx.x * blockDim.x + threadIdx.x;
+    const u32 row = at / width, column = at % width;
+    if (row >= rows) return;
+    float sum = 0.0f;
+    if (column >= r) {
+        const u32 one = rows * columns;
+        const float* from = dbc + blockIdx.y * one + row * columns + (column - r);
+#pragma unroll 4
+        for (u32 block = 0; block < blocks; block++) sum += from[static_cast<size_t>(block) * 2 * one];
+    }
+    put(dx_dbl + at, sum);
+}
+
+#define INPUTS(T)                                                                                                    \
+    const T *xz, const T *u_f, const T *delta_f, const T *x_dbl_f, const float *a_log_f, const float *d_f,           \
+        const float *bias_f, const T *u_b, const T *delta_b, const T *x_dbl_b, const float *a_log_b,                 \
+        const float *d_b, const float *bias_b, const T *prompt
+#define DIRECTIONS {u_f, delta_f, x_dbl_f, a_log_f, d_f, bias_f}, {u_b, delta_b, x_dbl_b, a_log_b, d_b, bias_b}
+#define GRADIENTS(T)                                                                                                 \
+    const T *y, const float *states, const T *dout, T *dxz, T *du_f, T *du_b, T *ddelta_f, T *ddelta_b, float *dbc
+
+#define ENTRIES(T, N, suffix)                                                                                        \
+    extern "C" __global__ void __launch_bounds__(forward_threads(N), 2) selective_scan_forward_n##N##_##suffix(         \
+        INPUTS(T), T* out, T* y, float* states, u32 sums_in_shared, u32 l, u32 e, u32 r) {                           \
+        forward<T, N>(DIRECTIONS, xz, prompt, out, y, states, sums_in_shared, l, e, r);                              \
+    }                                                                                                                \
+    extern "C" __global__ void __launch_bounds__(backward_threads(N), 2) selective_scan_backward_n##N##_##suffix(       \
+        INPUTS(T), GRADIENTS(T), u32 l, u32 e, u32 r) {                                                              \
+        backward<T, N, false>(DIRECTIONS, xz, prompt, y, states, dout, dxz, du_f, du_b, ddelta_f, ddelta_b, dbc,     \
+                              nullptr, nullptr, nullptr, l, e, r);                                                   \
+    }                                                                                                                \
+    extern "C" __global__ void __launch_bounds__(trained_threads(N), 2) selective_scan_backward_trained_n##N##_##suffix(\
+        INPUTS(T), GRADIENTS(T), float* da_log, float* dd, float* dbias, u32 l, u32 e, u32 r) {                      \
+        backward<T, N, true>(DIRECTIONS, xz, prompt, y, states, dout, dxz, du_f, du_b, ddelta_f, ddelta_b, dbc,      \
+                             da_log, dd, dbias, l, e, r);                                                            \
+    }
+
+#define TYPE(T, suffix)                                                                                              \
+    ENTRIES(T, 8, suffix)                                                                                            \
+    ENTRIES(T, 16, suffix)                                                                                           \
+    ENTRIES(T, 32, suffix)                                                                                           \
+    ENTRIES(T, 64, suffix)                                                                                           \
+    extern "C" __global__ void __launch_bounds__(256) selective_scan_sum_bc_##suffix(                                \
+        const float* dbc, T* dx_dbl_f, T* dx_dbl_b, u32 blocks, u32 rows, u32 columns, u32 r) {                      \
+        sum_bc(dbc, blockIdx.y ? dx_dbl_b : dx_dbl_f, blocks, rows, columns, r);                                     \
+    }
+
+TYPE(float, f32)
+TYPE(bf16, bf16)
