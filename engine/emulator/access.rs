@@ -2,7 +2,7 @@
 
 use crate::exec::Exec;
 use crate::fault::{FaultKind, Run, stop};
-use crate::float::Lanes;
+use crate::float::{Lanes, map};
 use crate::isa::{Access, Address, Slot};
 use crate::program::{LOCAL_WINDOW, SHARED_WINDOW, WINDOW};
 use crate::registers::{Registers, each_lane};
@@ -26,9 +26,9 @@ impl Exec<'_, '_> {
     pub(crate) fn addresses(&self, address: Address) -> Lanes<u64> {
         if address.short {
             // Addresses of 32 bits wrap in 32 bits.
-            self.warp.registers.word(address.base).map(|a| u64::from(a.wrapping_add(address.offset as u32)))
+            map(self.warp.registers.word(address.base), |a| u64::from(a.wrapping_add(address.offset as u32)))
         } else {
-            self.warp.registers.double(address.base).map(|a| a.wrapping_add(address.offset as u64))
+            map(self.warp.registers.double(address.base), |a| a.wrapping_add(address.offset as u64))
         }
     }
 
@@ -81,7 +81,7 @@ impl Exec<'_, '_> {
                 lanes |= u32::from(here) << l;
             });
             if lanes != 0 {
-                f(self, space, &at.map(|a| a.wrapping_sub(base)), lanes)?;
+                f(self, space, &map(at, |a| a.wrapping_sub(base)), lanes)?;
             }
         }
         Ok(())

@@ -2,13 +2,12 @@
 
 use crate::approx;
 use crate::convert::convert;
-use crate::float::{self, Lanes, NAN, flush, saturate};
-use crate::fma::fma_lanes;
+use crate::float::{self, Lanes, NAN, flush, lanes, map, saturate, zip};
 use crate::integer as int;
-use crate::isa::{Compare, Float1, Float2, Half, Logic, Mode, Op, Round};
+use crate::isa::{Combine, Compare, Comparison, Float1, Float2, Half, Logic, Mode, Op, Round, Slot};
 use crate::program::{LOCAL_WINDOW, SHARED_WINDOW, WINDOW};
 use crate::registers::Registers;
-use crate::types::{File, Space, Type};
+use crate::types::{Space, Type};
 
 /// Executes `op` for the lanes of `m`. False for operations that need more than registers.
 #[inline]
@@ -41,20 +40,19 @@ pub(crate) fn execute(r: &mut Registers, op: &Op, m: u32) -> bool {
         }
         Op::MadWide { ty, d, a, b, c } if ty.bits() == 32 => {
             let p = int::mul_wide(ty.signed(), r.word(a), r.word(b));
-            let v = int::zip(&p, r.double(c), u64::wrapping_add);
+            let v = zip(&p, r.double(c), u64::wrapping_add);
             r.set_double(d, &v, m);
         }
         Op::MulWide { ty, d, a, b } if ty.bits() == 32 => {
             let v = int::mul_wide(ty.signed(), r.word(a), r.word(b));
             r.set_double(d, &v, m);
         }
-        Op::SetPred { f, ty, ftz, d, q, a, b, combine } => {
-            let yes = compare(r, f, ty, ftz, a, b);
-            let with = |p: u32| match combine {
-                None => p,
-                Some((logic, c, negated)) => {
-                    let c = if negated { !r.pred(c) } else { r.pred(c) };
-                    apply(logic, p, c)
+        Op::SetPred { compare: how, d, q, a, b, combine } => {
+            let yes = compare(r, how, a, b);
+            let with = |x: u32| match combine {
+                None => x,
+                Some(Combine { logic, p, negated }) => {
+                    apply(logic, x, if negated { !r.pred(p) } else { r.pred(p) })
                 }
             };
             let (yes, no) = (with(yes), with(!yes));
@@ -63,28 +61,24 @@ pub(crate) fn execute(r: &mut Registers, op: &Op, m: u32) -> bool {
                 r.set_pred(q, no, m);
             }
         }
-        Op::Set { f, ty, ftz, float, d, a, b } => {
-            let yes = compare(r, f, ty, ftz, a, b);
+        Op::Set { compare: how, float, d, a, b } => {
+            let yes = compare(r, how, a, b);
             let one = if float { 1f32.to_bits() } else { u32::MAX };
-            let v = std::array::from_fn(|l| if yes >> l & 1 == 1 { one } else { 0 });
+            let v = lanes(|l| if yes >> l & 1 == 1 { one } else { 0 });
             r.set_word(d, &v, m);
         }
         Op::Select { d, a, b, p } => {
             let (p, a, b) = (r.pred(p), r.word(a), r.word(b));
-            let v = std::array::from_fn(|l| if p >> l & 1 == 1 { a[l] } else { b[l] });
+            let v = lanes(|l| if p >> l & 1 == 1 { a[l] } else { b[l] });
             r.set_word(d, &v, m);
         }
         Op::Select64 { d, a, b, p } => {
             let (p, a, b) = (r.pred(p), r.double(a), r.double(b));
-            let v = std::array::from_fn(|l| if p >> l & 1 == 1 { a[l] } else { b[l] });
+            let v = lanes(|l| if p >> l & 1 == 1 { a[l] } else { b[l] });
             r.set_double(d, &v, m);
         }
         Op::Convert { convert: how, d, a } => {
-            if how.from.file() == File::Double {
-                convert(&how, r, d, |r, l| r.doubles[a as usize][l], m);
-            } else {
-                convert(&how, r, d, |r, l| u64::from(r.words[a as usize][l]), m);
-            }
+            convert(&how, r, d, a, m);
         }
         _ => return rare(r, op, m),
     }
@@ -103,22 +97,22 @@ fn rare(r: &mut Registers, op: &Op, m: u32) -> bool {
         Op::NotPred { d, a } => r.set_pred(d, !r.pred(a), m),
         Op::Logic { f, d, a, b } => r.set_pred(d, apply(f, r.pred(a), r.pred(b)), m),
         Op::Pack64 { d, low, high } => {
-            let v = int::zip(r.word(low), r.word(high), |a, b| u64::from(a) | u64::from(b) << 32);
+            let v = zip(r.word(low), r.word(high), |a, b| u64::from(a) | u64::from(b) << 32);
             r.set_double(d, &v, m);
         }
         Op::Unpack64 { low, high, a } => {
             let v = *r.double(a);
-            r.set_word(low, &v.map(|v| v as u32), m);
-            r.set_word(high, &v.map(|v| (v >> 32) as u32), m);
+            r.set_word(low, &map(&v, |v| v as u32), m);
+            r.set_word(high, &map(&v, |v| (v >> 32) as u32), m);
         }
         Op::Pack32 { d, low, high } => {
-            let v = int::zip(r.word(low), r.word(high), |a, b| a & 0xffff | b << 16);
+            let v = zip(r.word(low), r.word(high), |a, b| a & 0xffff | b << 16);
             r.set_word(d, &v, m);
         }
         Op::Unpack32 { low, high, a } => {
             let v = *r.word(a);
-            r.set_word(low, &v.map(|v| v & 0xffff), m);
-            r.set_word(high, &v.map(|v| v >> 16), m);
+            r.set_word(low, &map(&v, |v| v & 0xffff), m);
+            r.set_word(high, &map(&v, |v| v >> 16), m);
         }
         Op::IsSpace { space, d, a } => {
             let a = r.double(a);
@@ -131,29 +125,29 @@ fn rare(r: &mut Registers, op: &Op, m: u32) -> bool {
                 Space::Local => LOCAL_WINDOW,
                 _ => 0,
             };
-            let v = r.double(a).map(|a| if to { a.wrapping_sub(base) } else { a.wrapping_add(base) });
+            let v = map(r.double(a), |a| if to { a.wrapping_sub(base) } else { a.wrapping_add(base) });
             r.set_double(d, &v, m);
         }
         Op::Float64 { f, d, a, b } => {
-            let v = int::zip(r.double(a), r.double(b), |a, b| {
+            let v = zip(r.double(a), r.double(b), |a, b| {
                 double2(f, f64::from_bits(a), f64::from_bits(b)).to_bits()
             });
             r.set_double(d, &v, m);
         }
         Op::Unary64 { f, d, a } | Op::Approx64 { f, d, a } => {
             let exact = matches!(op, Op::Unary64 { .. });
-            let v = r.double(a).map(|a| double1(f, exact, f64::from_bits(a)).to_bits());
+            let v = map(r.double(a), |a| double1(f, exact, f64::from_bits(a)).to_bits());
             r.set_double(d, &v, m);
         }
         Op::Fma64 { d, a, b, c } => {
             let (a, b, c) = (r.double(a), r.double(b), r.double(c));
             let f = f64::from_bits;
-            let v = std::array::from_fn(|l| f(a[l]).mul_add(f(b[l]), f(c[l])).to_bits());
+            let v = lanes(|l| f(a[l]).mul_add(f(b[l]), f(c[l])).to_bits());
             r.set_double(d, &v, m);
         }
         Op::Bf16 { f, pair, d, a, b, c } => {
             let (a, b, c) = (r.word(a), r.word(b), r.word(c));
-            let v = std::array::from_fn(|l| {
+            let v = lanes(|l| {
                 let low = half(f, a[l] as u16, b[l] as u16, c[l] as u16);
                 let high = half(f, (a[l] >> 16) as u16, (b[l] >> 16) as u16, (c[l] >> 16) as u16);
                 u32::from(low) | if pair { u32::from(high) << 16 } else { 0 }
@@ -165,7 +159,7 @@ fn rare(r: &mut Registers, op: &Op, m: u32) -> bool {
                 let x = f32::from_bits(x);
                 u32::from(float::to_bf16(if relu && x < 0.0 { 0.0 } else { x }, round))
             };
-            let v = int::zip(r.word(low), r.word(high), |low, high| one(low) | one(high) << 16);
+            let v = zip(r.word(low), r.word(high), |low, high| one(low) | one(high) << 16);
             r.set_word(d, &v, m);
         }
         _ => return int::execute(r, op, m),
@@ -202,10 +196,10 @@ fn out(x: f32) -> u32 {
 fn with_mode2(mode: Mode, a: &Lanes<u32>, b: &Lanes<u32>, f: impl Fn(f32, f32) -> f32) -> Lanes<u32> {
     let f32 = f32::from_bits;
     match (mode.ftz, mode.sat) {
-        (false, false) => int::zip(a, b, |a, b| out(f(f32(a), f32(b)))),
-        (true, false) => int::zip(a, b, |a, b| out(flush(f(flush(f32(a)), flush(f32(b)))))),
-        (false, true) => int::zip(a, b, |a, b| out(saturate(f(f32(a), f32(b))))),
-        (true, true) => int::zip(a, b, |a, b| out(saturate(flush(f(flush(f32(a)), flush(f32(b))))))),
+        (false, false) => zip(a, b, |a, b| out(f(f32(a), f32(b)))),
+        (true, false) => zip(a, b, |a, b| out(flush(f(flush(f32(a)), flush(f32(b)))))),
+        (false, true) => zip(a, b, |a, b| out(saturate(f(f32(a), f32(b))))),
+        (true, true) => zip(a, b, |a, b| out(saturate(flush(f(flush(f32(a)), flush(f32(b))))))),
     }
 }
 
@@ -223,19 +217,20 @@ fn float2(f: Float2, mode: Mode, a: &Lanes<u32>, b: &Lanes<u32>) -> Lanes<u32> {
         Float2::Div => with_mode2(mode, a, b, |a, b| float::div(a, b, round)),
         Float2::Min { nan } => with_mode2(mode, a, b, |a, b| float::min(a, b, nan)),
         Float2::Max { nan } => with_mode2(mode, a, b, |a, b| float::max(a, b, nan)),
-        Float2::CopySign => int::zip(a, b, |a, b| b & 0x7fff_ffff | a & 0x8000_0000),
+        Float2::CopySign => zip(a, b, |a, b| b & 0x7fff_ffff | a & 0x8000_0000),
     }
 }
 
 fn fma(a: &Lanes<u32>, b: &Lanes<u32>, c: &Lanes<u32>, mode: Mode) -> Lanes<u32> {
     if mode == Mode::PLAIN {
-        return fma_lanes(a, b, c);
+        let f = f32::from_bits;
+        return lanes(|l| out(float::fma(f(a[l]), f(b[l]), f(c[l]), Round::Nearest)));
     }
     let ftz = |x: u32| {
         let x = f32::from_bits(x);
         if mode.ftz { flush(x) } else { x }
     };
-    std::array::from_fn(|l| {
+    lanes(|l| {
         let x = float::fma(ftz(a[l]), ftz(b[l]), ftz(c[l]), mode.round);
         let x = if mode.ftz { flush(x) } else { x };
         out(if mode.sat { saturate(x) } else { x })
@@ -252,8 +247,8 @@ fn float1(f: Float1, mode: Mode, a: &Lanes<u32>) -> Lanes<u32> {
         })
     };
     match f {
-        Float1::Neg if !ftz => a.map(|a| a ^ 0x8000_0000),
-        Float1::Abs if !ftz => a.map(|a| a & 0x7fff_ffff),
+        Float1::Neg if !ftz => map(a, |a| a ^ 0x8000_0000),
+        Float1::Abs if !ftz => map(a, |a| a & 0x7fff_ffff),
         Float1::Neg => math(&|x| -x),
         Float1::Abs => math(&f32::abs),
         // Inlined: the most frequent special function by far.
@@ -321,18 +316,18 @@ fn half(f: Half, a: u16, b: u16, c: u16) -> u16 {
 
 /// The lanes for which the comparison holds.
 #[inline(always)]
-fn compare(r: &Registers, f: Compare, ty: Type, ftz: bool, a: u32, b: u32) -> u32 {
+fn compare(r: &Registers, Comparison { f, ty, ftz }: Comparison, a: Slot, b: Slot) -> u32 {
     match ty {
         Type::F32 if ftz => {
             let of = |x: u32| flush(f32::from_bits(x));
-            partial(f, &r.word(a).map(of), &r.word(b).map(of))
+            partial(f, &map(r.word(a), of), &map(r.word(b), of))
         }
-        Type::F32 => partial(f, &r.word(a).map(f32::from_bits), &r.word(b).map(f32::from_bits)),
-        Type::F64 => partial(f, &r.double(a).map(f64::from_bits), &r.double(b).map(f64::from_bits)),
-        Type::S64 => total(f, &r.double(a).map(|a| a as i64), &r.double(b).map(|b| b as i64)),
+        Type::F32 => partial(f, &map(r.word(a), f32::from_bits), &map(r.word(b), f32::from_bits)),
+        Type::F64 => partial(f, &map(r.double(a), f64::from_bits), &map(r.double(b), f64::from_bits)),
+        Type::S64 => total(f, &map(r.double(a), |a| a as i64), &map(r.double(b), |b| b as i64)),
         ty if ty.bits() == 64 => total(f, r.double(a), r.double(b)),
-        Type::S32 => total(f, &r.word(a).map(|a| a as i32), &r.word(b).map(|b| b as i32)),
-        Type::S16 => total(f, &r.word(a).map(|a| a as i16), &r.word(b).map(|b| b as i16)),
+        Type::S32 => total(f, &map(r.word(a), |a| a as i32), &map(r.word(b), |b| b as i32)),
+        Type::S16 => total(f, &map(r.word(a), |a| a as i16), &map(r.word(b), |b| b as i16)),
         _ => total(f, r.word(a), r.word(b)),
     }
 }

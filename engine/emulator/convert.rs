@@ -1,27 +1,60 @@
 //! `cvt` of one value.
 
-use crate::float::{self, NAN, flush, saturate};
+use crate::float::{self, Lanes, NAN, flush, map, saturate};
 use crate::isa::{Convert, Round, Slot};
 use crate::registers::{Registers, each_lane};
-use crate::types::Type;
+use crate::types::{File, Type};
 
-/// Converts the lanes of `m` from what `source` reads into register `d`.
-#[inline(always)]
-pub(crate) fn convert(
-    c: &Convert,
-    r: &mut Registers,
-    d: Slot,
-    source: impl Fn(&Registers, usize) -> u64,
-    m: u32,
-) {
+/// Converts the lanes of `m` of register `a` to register `d`.
+pub(crate) fn convert(c: &Convert, r: &mut Registers, d: Slot, a: Slot, m: u32) {
+    if frequent(c, r, d, a, m) {
+        return;
+    }
+    let wide = c.from.file() == File::Double;
     each_lane(m, |l| {
-        let v = value(c, source(r, l));
+        let bits = if wide { r.doubles[a as usize][l] } else { u64::from(r.words[a as usize][l]) };
+        let v = value(c, bits);
         if c.register_bits == 64 {
             r.doubles[d as usize][l] = v;
         } else {
             r.words[d as usize][l] = v as u32;
         }
     });
+}
+
+/// The forms that kernels are full of, in loops that vectorise. False for the others.
+#[inline(always)]
+fn frequent(c: &Convert, r: &mut Registers, d: Slot, a: Slot, m: u32) -> bool {
+    let near = c.round == Some(Round::Nearest) && !c.whole && !c.sat;
+    let exact = c.to.integer() && c.from.integer() && !c.sat;
+    match (c.to, c.from) {
+        (Type::F32, Type::S32) if near => word(r, d, m, map(r.word(a), |x| (x as i32 as f32).to_bits())),
+        (Type::F32, Type::U32) if near => word(r, d, m, map(r.word(a), |x| (x as f32).to_bits())),
+        (Type::F32, Type::F32) if !c.whole => {
+            word(r, d, m, map(r.word(a), |x| float32(c, f32::from_bits(x))))
+        }
+        (Type::Bf16, Type::F32) if near && !c.relu => {
+            word(r, d, m, map(r.word(a), |x| u32::from(float::to_bf16(f32::from_bits(x), Round::Nearest))));
+        }
+        (to, from) if exact && to.bits() == 32 && from.bits() == 64 && c.register_bits == 32 => {
+            word(r, d, m, map(r.double(a), |x| x as u32));
+        }
+        (to, Type::U32) if exact && to.bits() == 64 => {
+            let v = map(r.word(a), u64::from);
+            r.set_double(d, &v, m);
+        }
+        (to, Type::S32) if exact && to.bits() == 64 => {
+            let v = map(r.word(a), |x| x as i32 as u64);
+            r.set_double(d, &v, m);
+        }
+        _ => return false,
+    }
+    true
+}
+
+#[inline(always)]
+fn word(r: &mut Registers, d: Slot, m: u32, v: Lanes<u32>) {
+    r.set_word(d, &v, m);
 }
 
 /// The bits of the destination register.
@@ -72,6 +105,7 @@ fn saturate64(x: f64) -> f64 {
     if x > 0.0 { x.min(1.0) } else { 0.0 }
 }
 
+#[inline(always)]
 fn float32(c: &Convert, x: f32) -> u32 {
     let x = if c.ftz { flush(x) } else { x };
     let x = if c.sat { saturate(x) } else { x };

@@ -53,14 +53,17 @@ pub(crate) fn registers(op: &Op, visit: &mut impl FnMut(File, Slot, Use)) {
         | Op::Lop3 { d, a, b, c, .. }
         | Op::Fma { d, a, b, c, .. }
         | Op::Bf16 { d, a, b, c, .. } => all(&[(Word, a), (Word, b), (Word, c)], &[(Word, d)]),
-        Op::SetPred { ty, d, q, a, b, combine, .. } => {
+        Op::SetPred { compare, d, q, a, b, combine } => {
+            let ty = compare.ty;
             all(&[(of(ty), a), (of(ty), b)], &[]);
-            if let Some((_, c, _)) = combine {
-                all(&[(Pred, c)], &[]);
+            if let Some(combine) = combine {
+                all(&[(Pred, combine.p)], &[]);
             }
             all(&[], &[(Pred, d), (Pred, q.unwrap_or(d))]);
         }
-        Op::Set { ty, d, a, b, .. } => all(&[(of(ty), a), (of(ty), b)], &[(Word, d)]),
+        Op::Set { compare, d, a, b, .. } => {
+            all(&[(of(compare.ty), a), (of(compare.ty), b)], &[(Word, d)]);
+        }
         Op::Select { d, a, b, p } => all(&[(Word, a), (Word, b), (Pred, p)], &[(Word, d)]),
         Op::Select64 { d, a, b, p } => all(&[(Double, a), (Double, b), (Pred, p)], &[(Double, d)]),
         Op::Logic { d, a, b, .. } => all(&[(Pred, a), (Pred, b)], &[(Pred, d)]),

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::access::{collect, deliver, uniform, word_mask};
 use crate::exec::Exec;
 use crate::fault::{FaultKind, Run, stop};
-use crate::float::Lanes;
+use crate::float::{Lanes, map};
 use crate::isa::Access;
 use crate::launch::{self, View};
 use crate::meter::Traffic;
@@ -34,7 +34,7 @@ impl<'e> Exec<'e, '_> {
                 self.check_coherent(view, access, at, lanes)?;
             }
             let buffer = &view.buffer;
-            let offsets = at.map(|a| a.wrapping_sub(buffer.at));
+            let offsets = map(at, |a| a.wrapping_sub(buffer.at));
             let word = |_: usize, index: usize| buffer.word(index).load(Relaxed);
             deliver(&mut self.warp.registers, access, &offsets, lanes, word);
         }

@@ -1,14 +1,9 @@
 //! Whole-number and bit instructions on lanes. Narrow values stay zero-extended in their 32-bit lanes.
 
-use crate::float::Lanes;
+use crate::float::{Lanes, lanes, map, zip};
 use crate::isa::{Count, Int1, Int2, Op, Shift};
 use crate::registers::Registers;
 use crate::types::Type;
-
-#[inline(always)]
-pub(crate) fn zip<A: Copy, B: Copy, C>(a: &Lanes<A>, b: &Lanes<B>, f: impl Fn(A, B) -> C) -> Lanes<C> {
-    std::array::from_fn(|l| f(a[l], b[l]))
-}
 
 /// Sign- or zero-extended from the type's width.
 #[inline(always)]
@@ -24,13 +19,13 @@ pub(crate) fn binary(f: Int2, ty: Type, a: &Lanes<u32>, b: &Lanes<u32>) -> Lanes
     if ty.bits() == 32 {
         return binary32(f, ty.signed(), a, b);
     }
-    let (a, b) = (a.map(|x| extend(x, ty)), b.map(|x| extend(x, ty)));
+    let (a, b) = (map(a, |x| extend(x, ty)), map(b, |x| extend(x, ty)));
     let wide = if f == Int2::MulHi {
         zip(&a, &b, |a, b| (a as i32).wrapping_mul(b as i32) as u32 >> 16)
     } else {
         binary32(f, ty.signed(), &a, &b)
     };
-    wide.map(|x| x & 0xffff)
+    map(&wide, |x| x & 0xffff)
 }
 
 #[inline(always)]
@@ -92,18 +87,18 @@ pub(crate) fn mul_wide(signed: bool, a: &Lanes<u32>, b: &Lanes<u32>) -> Lanes<u6
 pub(crate) fn execute(r: &mut Registers, op: &Op, m: u32) -> bool {
     match *op {
         Op::Unary { f, ty, d, a } if ty.bits() == 64 => {
-            let v = r.double(a).map(|a| unary64(f, a));
+            let v = map(r.double(a), |a| unary64(f, a));
             r.set_double(d, &v, m);
         }
         Op::Unary { f, ty, d, a } => {
-            let v = r.word(a).map(|a| unary(f, ty, a));
+            let v = map(r.word(a), |a| unary(f, ty, a));
             r.set_word(d, &v, m);
         }
         Op::Count { f, ty, d, a } => {
             let v = if ty.bits() == 64 {
-                r.double(a).map(|a| count64(f, ty.signed(), a))
+                map(r.double(a), |a| count64(f, ty.signed(), a))
             } else {
-                r.word(a).map(|a| count(f, ty.signed(), a))
+                map(r.word(a), |a| count(f, ty.signed(), a))
             };
             r.set_word(d, &v, m);
         }
@@ -166,22 +161,22 @@ pub(crate) fn execute(r: &mut Registers, op: &Op, m: u32) -> bool {
         }
         Op::Bfe { ty, d, a, b, c } if ty.bits() == 64 => {
             let (a, b, c) = (r.double(a), r.word(b), r.word(c));
-            let v = std::array::from_fn(|l| bfe(a[l], 64, ty.signed(), b[l], c[l]));
+            let v = lanes(|l| bfe(a[l], 64, ty.signed(), b[l], c[l]));
             r.set_double(d, &v, m);
         }
         Op::Bfe { ty, d, a, b, c } => {
             let (a, b, c) = (r.word(a), r.word(b), r.word(c));
-            let v = std::array::from_fn(|l| bfe(u64::from(a[l]), 32, ty.signed(), b[l], c[l]) as u32);
+            let v = lanes(|l| bfe(u64::from(a[l]), 32, ty.signed(), b[l], c[l]) as u32);
             r.set_word(d, &v, m);
         }
         Op::Bfi { ty, d, a, b, c, e } if ty.bits() == 64 => {
             let (a, b, c, e) = (r.double(a), r.double(b), r.word(c), r.word(e));
-            let v = std::array::from_fn(|l| bfi(a[l], b[l], 64, c[l], e[l]));
+            let v = lanes(|l| bfi(a[l], b[l], 64, c[l], e[l]));
             r.set_double(d, &v, m);
         }
         Op::Bfi { d, a, b, c, e, .. } => {
             let (a, b, c, e) = (r.word(a), r.word(b), r.word(c), r.word(e));
-            let v = std::array::from_fn(|l| bfi(u64::from(a[l]), u64::from(b[l]), 32, c[l], e[l]) as u32);
+            let v = lanes(|l| bfi(u64::from(a[l]), u64::from(b[l]), 32, c[l], e[l]) as u32);
             r.set_word(d, &v, m);
         }
         Op::Prmt { d, a, b, c } => three(r, d, a, b, c, m, prmt),
@@ -203,7 +198,7 @@ pub(crate) fn execute(r: &mut Registers, op: &Op, m: u32) -> bool {
 
 fn three(r: &mut Registers, d: u32, a: u32, b: u32, c: u32, m: u32, f: impl Fn(u32, u32, u32) -> u32) {
     let (a, b, c) = (r.word(a), r.word(b), r.word(c));
-    let v = std::array::from_fn(|l| f(a[l], b[l], c[l]));
+    let v = lanes(|l| f(a[l], b[l], c[l]));
     r.set_word(d, &v, m);
 }
 
@@ -285,7 +280,7 @@ fn carry(r: &mut Registers, subtract: bool, read: bool, write: bool, d: u32, a: 
     }
     // The flag after a subtraction is the borrow.
     let mut borrow = 0;
-    let v = std::array::from_fn(|l| {
+    let v = lanes(|l| {
         let flag = u64::from(read && r.carry >> l & 1 == 1);
         let x = u64::from(a[l]).wrapping_sub(u64::from(b[l])).wrapping_sub(flag);
         borrow |= u32::from(x >> 32 != 0) << l;
@@ -299,7 +294,7 @@ fn carry(r: &mut Registers, subtract: bool, read: bool, write: bool, d: u32, a: 
 
 fn add_carry(r: &mut Registers, a: &Lanes<u32>, b: &Lanes<u32>, read: bool, write: bool, d: u32, m: u32) {
     let mut carry = 0;
-    let v = std::array::from_fn(|l| {
+    let v = lanes(|l| {
         let x = u64::from(a[l]) + u64::from(b[l]) + u64::from(read && r.carry >> l & 1 == 1);
         carry |= u32::from(x >> 32 != 0) << l;
         x as u32

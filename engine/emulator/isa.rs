@@ -134,6 +134,22 @@ pub(crate) enum Compare {
     Nan,
 }
 
+/// What `setp` and `set` compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Comparison {
+    pub f: Compare,
+    pub ty: Type,
+    pub ftz: bool,
+}
+
+/// The predicate a comparison is joined with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Combine {
+    pub logic: Logic,
+    pub p: Slot,
+    pub negated: bool,
+}
+
 /// Elementwise bf16 operations, on one or on a pair in a 32-bit register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Half {
@@ -258,357 +274,86 @@ pub(crate) struct AsyncCopy {
 }
 
 /// The instruction at `pc` on slots. `d` is the destination; narrow types are 8 or 16 bits in the word file.
+// One line each: as a table.
+#[rustfmt::skip]
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Op {
     Nop,
-    Move {
-        d: Slot,
-        a: Slot,
-    },
-    Move64 {
-        d: Slot,
-        a: Slot,
-    },
-    MovePred {
-        d: Slot,
-        a: Slot,
-    },
+    Move { d: Slot, a: Slot },
+    Move64 { d: Slot, a: Slot },
+    MovePred { d: Slot, a: Slot },
     /// Two 32-bit registers to one of 64 bits and back.
-    Pack64 {
-        d: Slot,
-        low: Slot,
-        high: Slot,
-    },
-    Unpack64 {
-        low: Slot,
-        high: Slot,
-        a: Slot,
-    },
+    Pack64 { d: Slot, low: Slot, high: Slot },
+    Unpack64 { low: Slot, high: Slot, a: Slot },
     /// Two 16-bit registers to one of 32 bits and back.
-    Pack32 {
-        d: Slot,
-        low: Slot,
-        high: Slot,
-    },
-    Unpack32 {
-        low: Slot,
-        high: Slot,
-        a: Slot,
-    },
-    Int {
-        f: Int2,
-        ty: Type,
-        d: Slot,
-        a: Slot,
-        b: Slot,
-    },
+    Pack32 { d: Slot, low: Slot, high: Slot },
+    Unpack32 { low: Slot, high: Slot, a: Slot },
+    Int { f: Int2, ty: Type, d: Slot, a: Slot, b: Slot },
     /// `a + b`, `a - b` with the carry flag: `read` it, `write` it.
-    Carry {
-        subtract: bool,
-        read: bool,
-        write: bool,
-        d: Slot,
-        a: Slot,
-        b: Slot,
-    },
+    Carry { subtract: bool, read: bool, write: bool, d: Slot, a: Slot, b: Slot },
     /// The low or high half of `a * b`, plus `c`, with the carry flag.
-    MadCarry {
-        high: bool,
-        ty: Type,
-        read: bool,
-        write: bool,
-        d: Slot,
-        a: Slot,
-        b: Slot,
-        c: Slot,
-    },
-    Unary {
-        f: Int1,
-        ty: Type,
-        d: Slot,
-        a: Slot,
-    },
-    Count {
-        f: Count,
-        ty: Type,
-        d: Slot,
-        a: Slot,
-    },
-    Shift {
-        f: Shift,
-        ty: Type,
-        d: Slot,
-        a: Slot,
-        b: Slot,
-    },
+    MadCarry { high: bool, ty: Type, read: bool, write: bool, d: Slot, a: Slot, b: Slot, c: Slot },
+    Unary { f: Int1, ty: Type, d: Slot, a: Slot },
+    Count { f: Count, ty: Type, d: Slot, a: Slot },
+    Shift { f: Shift, ty: Type, d: Slot, a: Slot, b: Slot },
     /// `a * b` in twice the width.
-    MulWide {
-        ty: Type,
-        d: Slot,
-        a: Slot,
-        b: Slot,
-    },
-    MadWide {
-        ty: Type,
-        d: Slot,
-        a: Slot,
-        b: Slot,
-        c: Slot,
-    },
-    Mad {
-        high: bool,
-        ty: Type,
-        d: Slot,
-        a: Slot,
-        b: Slot,
-        c: Slot,
-    },
-    Sad {
-        ty: Type,
-        d: Slot,
-        a: Slot,
-        b: Slot,
-        c: Slot,
-    },
-    Dp4a {
-        a_signed: bool,
-        b_signed: bool,
-        d: Slot,
-        a: Slot,
-        b: Slot,
-        c: Slot,
-    },
-    Bfe {
-        ty: Type,
-        d: Slot,
-        a: Slot,
-        b: Slot,
-        c: Slot,
-    },
-    Bfi {
-        ty: Type,
-        d: Slot,
-        a: Slot,
-        b: Slot,
-        c: Slot,
-        e: Slot,
-    },
-    Prmt {
-        d: Slot,
-        a: Slot,
-        b: Slot,
-        c: Slot,
-    },
-    Funnel {
-        left: bool,
-        wrap: bool,
-        d: Slot,
-        a: Slot,
-        b: Slot,
-        c: Slot,
-    },
-    Lop3 {
-        table: u8,
-        d: Slot,
-        a: Slot,
-        b: Slot,
-        c: Slot,
-    },
-    /// `d = a compare b`, then `combine`d with a predicate (negated or not); `q` gets the negated comparison, combined alike.
-    SetPred {
-        f: Compare,
-        ty: Type,
-        ftz: bool,
-        d: Slot,
-        q: Option<Slot>,
-        a: Slot,
-        b: Slot,
-        combine: Option<(Logic, Slot, bool)>,
-    },
+    MulWide { ty: Type, d: Slot, a: Slot, b: Slot },
+    MadWide { ty: Type, d: Slot, a: Slot, b: Slot, c: Slot },
+    Mad { high: bool, ty: Type, d: Slot, a: Slot, b: Slot, c: Slot },
+    Sad { ty: Type, d: Slot, a: Slot, b: Slot, c: Slot },
+    Dp4a { a_signed: bool, b_signed: bool, d: Slot, a: Slot, b: Slot, c: Slot },
+    Bfe { ty: Type, d: Slot, a: Slot, b: Slot, c: Slot },
+    Bfi { ty: Type, d: Slot, a: Slot, b: Slot, c: Slot, e: Slot },
+    Prmt { d: Slot, a: Slot, b: Slot, c: Slot },
+    Funnel { left: bool, wrap: bool, d: Slot, a: Slot, b: Slot, c: Slot },
+    Lop3 { table: u8, d: Slot, a: Slot, b: Slot, c: Slot },
+    /// `d = a compare b`, combined with a predicate; `q` gets the negated comparison, combined alike.
+    SetPred { compare: Comparison, d: Slot, q: Option<Slot>, a: Slot, b: Slot, combine: Option<Combine> },
     /// 1.0 or all ones where the comparison holds.
-    Set {
-        f: Compare,
-        ty: Type,
-        ftz: bool,
-        float: bool,
-        d: Slot,
-        a: Slot,
-        b: Slot,
-    },
-    Select {
-        d: Slot,
-        a: Slot,
-        b: Slot,
-        p: Slot,
-    },
-    Select64 {
-        d: Slot,
-        a: Slot,
-        b: Slot,
-        p: Slot,
-    },
-    Logic {
-        f: Logic,
-        d: Slot,
-        a: Slot,
-        b: Slot,
-    },
-    NotPred {
-        d: Slot,
-        a: Slot,
-    },
+    Set { compare: Comparison, float: bool, d: Slot, a: Slot, b: Slot },
+    Select { d: Slot, a: Slot, b: Slot, p: Slot },
+    Select64 { d: Slot, a: Slot, b: Slot, p: Slot },
+    Logic { f: Logic, d: Slot, a: Slot, b: Slot },
+    NotPred { d: Slot, a: Slot },
     /// Whether a generic address lies in a space.
-    IsSpace {
-        space: Space,
-        d: Slot,
-        a: Slot,
-    },
-    Float {
-        f: Float2,
-        mode: Mode,
-        d: Slot,
-        a: Slot,
-        b: Slot,
-    },
-    FloatUnary {
-        f: Float1,
-        mode: Mode,
-        d: Slot,
-        a: Slot,
-    },
-    Fma {
-        mode: Mode,
-        d: Slot,
-        a: Slot,
-        b: Slot,
-        c: Slot,
-    },
-    Float64 {
-        f: Float2,
-        d: Slot,
-        a: Slot,
-        b: Slot,
-    },
-    Unary64 {
-        f: Float1,
-        d: Slot,
-        a: Slot,
-    },
+    IsSpace { space: Space, d: Slot, a: Slot },
+    Float { f: Float2, mode: Mode, d: Slot, a: Slot, b: Slot },
+    FloatUnary { f: Float1, mode: Mode, d: Slot, a: Slot },
+    Fma { mode: Mode, d: Slot, a: Slot, b: Slot, c: Slot },
+    Float64 { f: Float2, d: Slot, a: Slot, b: Slot },
+    Unary64 { f: Float1, d: Slot, a: Slot },
     /// `.approx.ftz.f64` reciprocals: the low half of the result is zero.
-    Approx64 {
-        f: Float1,
-        d: Slot,
-        a: Slot,
-    },
-    Fma64 {
-        d: Slot,
-        a: Slot,
-        b: Slot,
-        c: Slot,
-    },
+    Approx64 { f: Float1, d: Slot, a: Slot },
+    Fma64 { d: Slot, a: Slot, b: Slot, c: Slot },
     /// On a bf16 or a pair of them.
-    Bf16 {
-        f: Half,
-        pair: bool,
-        d: Slot,
-        a: Slot,
-        b: Slot,
-        c: Slot,
-    },
-    Convert {
-        convert: Convert,
-        d: Slot,
-        a: Slot,
-    },
+    Bf16 { f: Half, pair: bool, d: Slot, a: Slot, b: Slot, c: Slot },
+    Convert { convert: Convert, d: Slot, a: Slot },
     /// Two f32 to a pair; `high` is the first operand.
-    ConvertPair {
-        round: Round,
-        relu: bool,
-        d: Slot,
-        high: Slot,
-        low: Slot,
-    },
+    ConvertPair { round: Round, relu: bool, d: Slot, high: Slot, low: Slot },
     /// Between generic addresses and those of a space.
-    Generic {
-        space: Space,
-        to: bool,
-        d: Slot,
-        a: Slot,
-    },
+    Generic { space: Space, to: bool, d: Slot, a: Slot },
     Load(Access),
     Store(Access),
     Atomic(AtomicAccess),
     CopyAsync(AsyncCopy),
     CopyCommit,
     /// All but the newest `pending` groups; None waits for everything.
-    CopyWait {
-        pending: Option<u32>,
-    },
+    CopyWait { pending: Option<u32> },
     /// `count` is the zero slot where all threads take part.
-    Barrier {
-        id: Slot,
-        count: Option<Slot>,
-        wait: bool,
-    },
-    BarrierReduce {
-        f: BarrierReduce,
-        id: Slot,
-        count: Option<Slot>,
-        d: Slot,
-        p: Slot,
-        negated: bool,
-    },
-    WarpBarrier {
-        mask: Slot,
-    },
+    Barrier { id: Slot, count: Option<Slot>, wait: bool },
+    BarrierReduce { f: BarrierReduce, id: Slot, count: Option<Slot>, d: Slot, p: Slot, negated: bool },
+    WarpBarrier { mask: Slot },
     /// Memory ordering: execution here is sequentially consistent.
     Fence,
-    Shuffle {
-        mode: ShuffleMode,
-        d: Slot,
-        p: Option<Slot>,
-        a: Slot,
-        lane: Slot,
-        clamp: Slot,
-        mask: Slot,
-    },
-    Vote {
-        f: VoteMode,
-        d: Slot,
-        p: Slot,
-        negated: bool,
-        mask: Slot,
-    },
-    Match {
-        all: bool,
-        ty: Type,
-        d: Slot,
-        p: Option<Slot>,
-        a: Slot,
-        mask: Slot,
-    },
-    Redux {
-        f: Atomic,
-        signed: bool,
-        d: Slot,
-        a: Slot,
-        mask: Slot,
-    },
-    ActiveMask {
-        d: Slot,
-    },
-    Clock {
-        double: bool,
-        d: Slot,
-    },
-    Branch {
-        target: u32,
-    },
+    Shuffle { mode: ShuffleMode, d: Slot, p: Option<Slot>, a: Slot, lane: Slot, clamp: Slot, mask: Slot },
+    Vote { f: VoteMode, d: Slot, p: Slot, negated: bool, mask: Slot },
+    Match { all: bool, ty: Type, d: Slot, p: Option<Slot>, a: Slot, mask: Slot },
+    Redux { f: Atomic, signed: bool, d: Slot, a: Slot, mask: Slot },
+    ActiveMask { d: Slot },
+    Clock { double: bool, d: Slot },
+    Branch { target: u32 },
     /// Jump to `tables[table][a]`.
-    BranchTable {
-        table: u32,
-        a: Slot,
-    },
+    BranchTable { table: u32, a: Slot },
     Exit,
     Trap,
 }

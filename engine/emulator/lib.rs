@@ -10,7 +10,6 @@ mod exec;
 mod fault;
 mod float;
 mod flow;
-mod fma;
 mod global_access;
 mod integer;
 mod isa;

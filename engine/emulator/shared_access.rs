@@ -3,7 +3,7 @@
 use crate::access::{collect, deliver, uniform, word_mask};
 use crate::exec::Exec;
 use crate::fault::{FaultKind, Run, stop};
-use crate::float::Lanes;
+use crate::float::{Lanes, map};
 use crate::isa::Access;
 use crate::meter::Traffic;
 use crate::program::Placed;
@@ -62,7 +62,7 @@ impl Exec<'_, '_> {
     }
 
     fn count_shared(&mut self, at: &Lanes<u64>, active: u32, bytes: u32) {
-        let (passes, ideal) = wavefronts(&at.map(|a| a as u32), active, bytes);
+        let (passes, ideal) = wavefronts(&map(at, |a| a as u32), active, bytes);
         let threads = u64::from(active.count_ones());
         self.state.tally.checks += threads;
         self.state.tally.traffic[self.pc as usize].shared += Traffic {

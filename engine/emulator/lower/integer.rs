@@ -2,7 +2,7 @@
 
 use super::modifiers::Mods;
 use super::{Builder, Lowered};
-use crate::isa::{Compare, Count, Int1, Int2, Logic, Op, Shift};
+use crate::isa::{Combine, Compare, Comparison, Count, Int1, Int2, Logic, Op, Shift};
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand};
 use crate::types::{File, Type};
@@ -277,7 +277,11 @@ impl<'t> Builder<'t, '_> {
             let (a, b) = (self.src(a, ty)?, self.src(b, ty)?);
             let d = self.dst(d, result)?;
             let class = class_of(ty);
-            return self.emit(i, class, Op::Set { f, ty, ftz, float: result == Type::F32, d, a, b });
+            return self.emit(
+                i,
+                class,
+                Op::Set { compare: Comparison { f, ty, ftz }, float: result == Type::F32, d, a, b },
+            );
         }
         let ty = self.ty(i, m)?;
         self.done(i, m)?;
@@ -288,8 +292,8 @@ impl<'t> Builder<'t, '_> {
         let (d, a, b, combine) = match (i.operands.as_slice(), logic) {
             ([d, a, b], None) => (d, a, b, None),
             ([d, a, b, c], Some(logic)) => {
-                let (c, negated) = self.pred(c)?;
-                (d, a, b, Some((logic, c, negated)))
+                let (p, negated) = self.pred(c)?;
+                (d, a, b, Some(Combine { logic, p, negated }))
             }
             _ => return self.fail(format!("`{}` with a wrong number of operands", i.opcode)),
         };
@@ -301,7 +305,7 @@ impl<'t> Builder<'t, '_> {
             }
             _ => (self.dst(d, Type::Pred)?, None),
         };
-        self.emit(i, class_of(ty), Op::SetPred { f, ty, ftz, d, q, a, b, combine })
+        self.emit(i, class_of(ty), Op::SetPred { compare: Comparison { f, ty, ftz }, d, q, a, b, combine })
     }
 
     pub(super) fn select(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
@@ -334,8 +338,8 @@ impl<'t> Builder<'t, '_> {
             (d, &Operand::Int(n)) if ty == Type::Pred => {
                 let (a, b) = (self.constant(File::Word, n & 1), self.constant(File::Word, 0));
                 let d = self.dst(d, ty)?;
-                let f = Compare::Ne;
-                Op::SetPred { f, ty: Type::U32, ftz: false, d, q: None, a, b, combine: None }
+                let compare = Comparison { f: Compare::Ne, ty: Type::U32, ftz: false };
+                Op::SetPred { compare, d, q: None, a, b, combine: None }
             }
             (d, a) => {
                 let a = self.src(a, ty)?;

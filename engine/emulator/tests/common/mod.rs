@@ -1,5 +1,7 @@
 //! Runs a few lines of PTX as the kernel `k`.
 
+#![allow(dead_code, reason = "each test file uses a part")]
+
 use ptx_emulator::{Access, Arg, Fault, Launch, Machine, Meter, Module, Options};
 
 /// An argument, made on the machine it runs on.
@@ -68,6 +70,10 @@ impl Bench {
         Self { text, seed: 0 }
     }
 
+    pub fn from_text(text: String) -> Self {
+        Self { text, seed: 0 }
+    }
+
     pub fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }
     }
@@ -98,5 +104,18 @@ impl Bench {
         };
         let args: Vec<Arg> = args.iter().map(make).collect();
         machine.launch(&self.module(), "k", launch, &args)
+    }
+
+    /// The words that `p0`, an output of `words` words, holds after one block of `threads`.
+    pub fn words(&self, threads: u32, words: usize) -> Vec<u32> {
+        let machine = Machine::with(Options { seed: self.seed, ..Options::default() });
+        let at = machine.alloc(4 * words);
+        let out = Arg::Buffer { at, bytes: 4 * words, access: Access::Write };
+        machine
+            .launch(&self.module(), "k", launch(1, threads), &[out])
+            .unwrap_or_else(|e| panic!("{e}\n{}", self.text));
+        let mut bytes = vec![0; 4 * words];
+        machine.read(at, &mut bytes).unwrap();
+        bytes.chunks_exact(4).map(|c| u32::from_le_bytes(c.try_into().unwrap())).collect()
     }
 }
