@@ -131,6 +131,16 @@ impl Tape {
         Ok(outputs.into_iter().zip(ids).map(var).collect())
     }
 
+    /// A value in another type; its gradient is cast back.
+    pub fn cast(&self, x: &Var, dtype: DType) -> Result<Var> {
+        let was = x.value.dtype();
+        if was == dtype {
+            return Ok(x.clone());
+        }
+        let y = x.value.cast(dtype)?;
+        Ok(self.record("cast", &[x], vec![y], || Box::new(Cast(was)))?.remove(0))
+    }
+
     /// Lets the outputs of one call be made again in backward instead of kept: who saves them saves `recipe`.
     pub fn recomputed(&self, vars: Vec<Var>, recipe: impl FnOnce() -> Arc<Recipe>) -> Vec<Var> {
         if !self.enabled {
@@ -158,6 +168,17 @@ impl Tape {
             }
         }
         Ok(Gradients { grads })
+    }
+}
+
+/// Of [`Tape::cast`]: the type of its input.
+struct Cast(DType);
+
+impl Function for Cast {
+    fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
+        let dy = grads.remove(0).expect("the only output");
+        sinks.give(0, dy.cast(self.0)?);
+        Ok(())
     }
 }
 

@@ -147,7 +147,8 @@ fn predict<'a>(of: &'a TrainedModel, paths: &[PathBuf], pixels: Vec<f32>) -> Res
         let predictions = ranking(logits).into_iter().take(TOP).map(guess).collect();
         Prediction { image: path.display().to_string(), predictions }
     };
-    Ok(paths.iter().zip(logits.as_slice().chunks_exact(classes.len())).map(of_image).collect())
+    let logits = logits.values()?;
+    Ok(paths.iter().zip(logits.chunks_exact(classes.len())).map(of_image).collect())
 }
 
 fn json(prediction: &Prediction) -> String {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use memmap2::MmapMut;
 
+use crate::emulated::Emulated;
 use crate::launch::Launcher;
 use crate::launched::LaunchedPool;
 
@@ -40,6 +41,11 @@ impl Device {
         let pool = CpuPool::default();
         pool.checked.store(true, Ordering::Relaxed);
         Device::Cpu(Arc::new(pool))
+    }
+
+    /// A device that runs kernels on the CPU and checks what they do.
+    pub fn emulated() -> Self {
+        Self::launched(Arc::new(Emulated::new()))
     }
 
     /// A device that runs kernels; freed memory is handed out again.

@@ -3,6 +3,7 @@
 pub mod blas;
 pub mod device;
 mod elementwise;
+pub mod emulated;
 pub mod error;
 pub mod gemm;
 pub mod launch;

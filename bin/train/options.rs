@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use svp::data::Layout;
 use svp::model::{HeadKind, Variant};
-use svp::train::{BUILTIN, Method, TrainConfig};
+use svp::train::{BUILTIN, Method, Precision, TrainConfig};
 use svp::{Error, Result};
 
 /// Adds what a flag leaves open from the config file.
@@ -137,6 +137,9 @@ options! {
     /// Rate of stochastic depth at the last block [default: 0.1]
     #[arg(long, value_name = "RATE", help_heading = "Training")]
     drop_path: f64,
+    /// Activations and frozen weights in f32 or bf16; bf16 on devices that run kernels [default: f32]
+    #[arg(long, value_name = "TYPE", help_heading = "Training")]
+    precision: PrecisionFlag,
     /// [default: 0]
     #[arg(long, value_name = "N", help_heading = "Training")]
     seed: u64,
@@ -168,6 +171,13 @@ pub enum VariantFlag {
 pub enum HeadFlag {
     Linear,
     TwoLayer,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionFlag {
+    F32,
+    Bf16,
 }
 
 impl Options {
@@ -236,6 +246,10 @@ impl Options {
             augment: self.augment.unwrap_or(!drawn),
             crop_scale_min: self.crop_scale_min.unwrap_or(0.08),
             flip: self.flip.unwrap_or(true),
+            precision: match self.precision {
+                Some(PrecisionFlag::Bf16) => Precision::Bf16,
+                Some(PrecisionFlag::F32) | None => Precision::F32,
+            },
             seed: self.seed.unwrap_or(0),
             select_on_test: self.select_on_test.unwrap_or(false),
             workers: self.workers.unwrap_or(cores),

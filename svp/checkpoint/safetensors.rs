@@ -93,8 +93,11 @@ pub fn save_safetensors_as(
     metadata: &Metadata,
     precision: Precision,
 ) -> Result<()> {
-    let mut sorted: Vec<_> = tensors.iter().collect();
-    sorted.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut sorted = vec![];
+    for (name, tensor) in tensors {
+        sorted.push((name, tensor.shape(), tensor.values()?));
+    }
+    sorted.sort_by(|a, b| a.0.cmp(b.0));
     if let Some(pair) = sorted.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         return Err(Error::path(path, format!("two tensors are named {}", pair[0].0), "rename one"));
     }
@@ -103,27 +106,27 @@ pub fn save_safetensors_as(
         header.insert("__metadata__".into(), json!(metadata));
     }
     let mut end = 0;
-    for (name, tensor) in &sorted {
+    for (name, shape, values) in &sorted {
         let start = end;
-        end += precision.size() * tensor.numel();
+        end += precision.size() * values.len();
         if precision == Precision::F16
-            && tensor.as_slice().iter().any(|&v| v.is_finite() && f16::from_f32(v).is_infinite())
+            && values.iter().any(|&v| v.is_finite() && f16::from_f32(v).is_infinite())
         {
             let what = format!("tensor {name} has values that float16 cannot hold");
             return Err(Error::path(path, what, "keep float32"));
         }
-        let info = json!({"dtype": precision.name(), "shape": tensor.shape(), "data_offsets": [start, end]});
-        header.insert(name.clone(), info);
+        let info = json!({"dtype": precision.name(), "shape": shape, "data_offsets": [start, end]});
+        header.insert((*name).clone(), info);
     }
     let mut header = Value::Object(header).to_string().into_bytes();
     header.resize(header.len().next_multiple_of(WORD), b' ');
     write_atomically(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
-        sorted.iter().try_for_each(|(_, tensor)| match precision {
-            Precision::F32 => file.write_all(bytemuck::cast_slice(tensor.as_slice())),
+        sorted.iter().try_for_each(|(_, _, values)| match precision {
+            Precision::F32 => file.write_all(bytemuck::cast_slice(values)),
             Precision::F16 => {
-                tensor.as_slice().iter().try_for_each(|&v| file.write_all(&f16::from_f32(v).to_le_bytes()))
+                values.iter().try_for_each(|&v| file.write_all(&f16::from_f32(v).to_le_bytes()))
             }
         })
     })

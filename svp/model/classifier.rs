@@ -1,7 +1,7 @@
 //! Backbone, prompts and head together: what is trained, evaluated and saved.
 
 use autograd::{Tape, Var};
-use engine::{Device, Tensor};
+use engine::{DType, Device, Tensor};
 
 use super::{Bound, DropPath, Head, HeadKind, Params, Prompts, SvpConfig, Vim};
 use crate::Result;
@@ -15,6 +15,8 @@ pub struct Classifier {
     pub head: Head,
     /// Reweights the input image (`--input_relu` of the published program).
     pub simam: bool,
+    /// Type of the activations up to the features; the residual stream, the head and all that is trained are f32.
+    precision: DType,
 }
 
 /// What is put on a backbone.
@@ -39,7 +41,19 @@ impl Classifier {
             None => None,
         };
         let head = Head::init(device, parts.head, &config, parts.classes, &mut params, seed);
-        Ok(Classifier { device: device.clone(), params, vim, prompts, head, simam: parts.simam })
+        params.replace_all(|_, value, _| value.to_device(device))?;
+        let (device, precision) = (device.clone(), DType::F32);
+        Ok(Classifier { device, params, vim, prompts, head, simam: parts.simam, precision })
+    }
+
+    /// The model with activations of another type. Frozen weights of matrix products are kept in it; trained ones
+    /// stay f32 and are cast when they are used.
+    pub fn in_precision(mut self, precision: DType) -> Result<Self> {
+        self.params.replace_all(|name, value, trained| match Vim::is_product_weight(name) && !trained {
+            true => value.cast(precision),
+            false => Ok(value.clone()),
+        })?;
+        Ok(Classifier { precision, ..self })
     }
 
     /// Hidden tokens `[b l d]` and logits `[b k]` of normalised images `[b 3 s s]`. The returned parameters are
@@ -58,18 +72,20 @@ impl Classifier {
     }
 
     fn hidden(&self, tape: &Tape, bound: &Bound, images: Tensor, drop_path: Option<DropPath>) -> Result<Var> {
-        let mut images = Var::constant(images);
+        let mut images = Var::constant(images.to_device(&self.device)?);
         if self.simam {
             tape.scope("input");
             images = ptx::simam::simam(tape, &images)?;
         }
+        let images = tape.cast(&images, self.precision)?;
         self.vim.forward(tape, bound, &images, self.prompts.as_ref(), drop_path)
     }
 
     /// Logits `[b k]` and parameters for features `[b d]` that were computed before.
     pub fn classify(&self, tape: &Tape, features: Tensor) -> Result<(Var, Bound)> {
         let bound = self.params.bind(tape);
-        let logits = self.head.forward(tape, &bound, &Var::constant(features))?;
+        let features = Var::constant(features.to_device(&self.device)?);
+        let logits = self.head.forward(tape, &bound, &features)?;
         Ok((logits, bound))
     }
 

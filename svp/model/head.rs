@@ -1,7 +1,7 @@
 //! The classifier on the class token.
 
 use autograd::{Tape, Var};
-use engine::{Device, Rng, Tensor};
+use engine::{DType, Device, Rng, Tensor};
 use ptx::linear::linear;
 use ptx::token_rows::select;
 use serde::{Deserialize, Serialize};
@@ -75,8 +75,8 @@ impl Head {
         Ok(x)
     }
 
-    /// The features of hidden tokens `[b l d]`: the class token's row.
+    /// The features of hidden tokens `[b l d]`: the class token's row, in f32.
     pub fn features(tape: &Tape, vim: &VimConfig, hidden: &Var) -> Result<Var> {
-        Ok(select(tape, hidden, vim.class_row())?)
+        Ok(tape.cast(&select(tape, hidden, vim.class_row())?, DType::F32)?)
     }
 }

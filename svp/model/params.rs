@@ -41,8 +41,9 @@ impl Params {
         &self.all[id.0].value
     }
 
-    pub fn get_mut(&mut self, id: ParamId) -> &mut Tensor {
-        &mut self.all[id.0].value
+    /// The values of the trained parameters, in order.
+    pub fn trained_mut(&mut self) -> impl Iterator<Item = &mut Tensor> {
+        self.all.iter_mut().filter(|p| p.trained).map(|p| &mut p.value)
     }
 
     /// Replaces a value by one of the same shape.
@@ -53,6 +54,17 @@ impl Params {
 
     pub fn name(&self, id: ParamId) -> &str {
         &self.all[id.0].name
+    }
+
+    /// Replaces every value by `value(name, value, trained)` of the same shape.
+    pub fn replace_all(
+        &mut self,
+        mut value: impl FnMut(&str, &Tensor, bool) -> engine::Result<Tensor>,
+    ) -> engine::Result<()> {
+        self.all.iter_mut().try_for_each(|p| {
+            p.value = value(&p.name, &p.value, p.trained)?;
+            Ok(())
+        })
     }
 
     /// Trains, or freezes, every parameter.

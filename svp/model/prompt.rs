@@ -189,7 +189,8 @@ impl Prompts {
         };
         let added: Vec<Prompt> = inner.iter().chain([&cross]).map(|p| p.as_prompt(params)).collect();
         // Of this call only the sum is used; the norm's weight does not matter.
-        let ones = Var::constant(Tensor::from_vec(vec![1.0; h.shape()[2]], &[h.shape()[2]]));
+        let d = h.shape()[2];
+        let ones = Var::constant(Tensor::from_slice(tape.device(), &vec![1.0; d], &[d]));
         let [prompted, _] = prompt_add_norm(tape, &first_half, None, &added, &ones, Settings::default())?;
         let second = generator.product(tape, params, &prompted)?;
         Ok(join(tape, &cross.value, &second, 1)?)

@@ -112,6 +112,12 @@ impl Vim {
         shapes
     }
 
+    /// Whether a parameter is the weight of a matrix product.
+    pub fn is_product_weight(name: &str) -> bool {
+        let layer = name.strip_suffix(".weight").and_then(|name| name.rsplit('.').next());
+        layer.is_some_and(|layer| layer.ends_with("proj") || layer.ends_with("proj_b"))
+    }
+
     /// Adds the parameters to `params`, frozen, values by `value(name, shape)`.
     pub fn build(
         config: VimConfig,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use engine::{DType, Device};
 use serde::{Deserialize, Serialize};
 
 use super::Schedule;
@@ -28,6 +29,34 @@ impl Method {
             Method::Linear => "linear",
             Method::Full => "full",
         }
+    }
+}
+
+/// Type of the activations and of the frozen weights of matrix products. The residual stream, what is trained,
+/// gradients of it, and every sum are f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    #[default]
+    F32,
+    Bf16,
+}
+
+impl Precision {
+    pub fn dtype(self) -> DType {
+        match self {
+            Precision::F32 => DType::F32,
+            Precision::Bf16 => DType::Bf16,
+        }
+    }
+
+    /// Refuses what a device does not compute in.
+    pub fn check(self, device: &Device) -> Result<()> {
+        if self == Precision::Bf16 && device.launcher().is_none() {
+            let what = format!("the {} device computes in f32", device.name());
+            return Err(Error::input("--precision", what, "use f32"));
+        }
+        Ok(())
     }
 }
 
@@ -82,6 +111,8 @@ pub struct TrainConfig {
     pub augment: bool,
     pub crop_scale_min: f64,
     pub flip: bool,
+    #[serde(default)]
+    pub precision: Precision,
     pub seed: u64,
     /// Choose the best epoch on the test split, as the published program does.
     pub select_on_test: bool,

@@ -53,7 +53,7 @@ pub fn evaluate(
             Feed::Images(_) => model.logits(batch.input)?,
             Feed::Features(_) => model.classify(&Tape::inference(&model.device), batch.input)?.0.into_value(),
         };
-        for (logits, &label) in logits.as_slice().chunks_exact(classes).zip(&batch.labels) {
+        for (logits, &label) in logits.values()?.chunks_exact(classes).zip(&batch.labels) {
             let label = label as usize;
             let hit = ranking(logits)[..classes.min(5)].iter().position(|&class| class == label);
             hits1 += usize::from(hit == Some(0));

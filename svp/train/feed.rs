@@ -57,7 +57,7 @@ impl Feed {
         for batch in loader.epoch(0, 0) {
             let batch = batch?;
             let images = image_tensor(batch.images, model.vim.config.img_size);
-            features.values.extend_from_slice(model.features(images)?.as_slice());
+            features.values.extend_from_slice(&model.features(images)?.values()?);
             features.labels.extend(batch.labels);
         }
         features.broken = broken(loader);

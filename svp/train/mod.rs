@@ -12,7 +12,7 @@ mod setup;
 mod state;
 mod trained_model;
 
-pub use config::{BUILTIN, Method, TrainConfig};
+pub use config::{BUILTIN, Method, Precision, TrainConfig};
 pub use dry_run::{DryRun, dry_run};
 pub use evaluate::{Evaluation, evaluate, ranking, softmax};
 pub use feed::{Feed, FeedBatch};

@@ -50,13 +50,13 @@ impl Optimizer {
         self.steps += 1;
         let of: Vec<_> = self.moments.iter().map(|moments| grads.get(&bound[moments.id])).collect();
         drop(bound);
-        for (moments, grad) in self.moments.iter_mut().zip(of) {
+        let mut slots = vec![];
+        for ((moments, param), grad) in self.moments.iter_mut().zip(params.trained_mut()).zip(of) {
             let Some(grad) = grad else { continue };
-            let (param, m, v) = (params.get_mut(moments.id), &mut moments.m, &mut moments.v);
-            let slot = Slot { param, grad, m, v, decay: moments.decay };
-            step(device, &mut [slot], settings, self.steps)?;
+            let Moments { decay, m, v, .. } = moments;
+            slots.push(Slot { param, grad, m, v, decay: *decay });
         }
-        Ok(())
+        Ok(step(device, &mut slots, settings, self.steps)?)
     }
 
     /// The moments by the names of their parameters: `(name, m, v)`.

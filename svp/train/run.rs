@@ -82,6 +82,7 @@ pub struct Prepared {
 /// Loads the backbone and opens the data.
 pub fn prepare(config: &TrainConfig, device: &Device) -> Result<Prepared> {
     config.check()?;
+    config.precision.check(device)?;
     let mut loaded = setup::backbone(config)?;
     let data = setup::dataset(config)?;
     setup::check_data(config, &data)?;
@@ -144,7 +145,7 @@ impl<'a> Session<'a> {
         let mut optimizer = Optimizer::new(&device, &model.params, recipe_decays);
         let mut position = Position::default();
         if let Some(saved) = saved {
-            saved.restore(&mut model.params)?;
+            saved.restore(&device, &mut model.params)?;
             saved.restore_optimizer(&device, &model.params, &mut optimizer, &fingerprint)?;
             position = saved.position;
         }
@@ -371,7 +372,7 @@ impl State<'_> {
     /// Tests the chosen epoch, once, and writes report and curves.
     fn finish(mut self, feeds: &Feeds) -> Result<Outcome> {
         let chosen = TrainedFile::open(&self.out.run.best())?;
-        chosen.restore(&mut self.model.params)?;
+        chosen.restore(&self.device, &mut self.model.params)?;
         let test = match &feeds.test {
             Some(test) => match evaluate(&self.model, test, self.trained.classes.len(), self.stop)? {
                 Some(found) => Some(found),
@@ -433,7 +434,7 @@ pub(super) fn loss_and_gradients(
     let classes = logits.shape()[1];
     let targets = smooth_targets(&model.device, &batch.labels, classes, config.smoothing)?;
     let loss = cross_entropy(&tape, &logits, &targets)?;
-    let value = loss.value().as_slice()[0];
-    let grads = tape.backward(&loss, Tensor::from_vec(vec![1.0], &[1]))?;
+    let value = loss.value().values()?[0];
+    let grads = tape.backward(&loss, Tensor::from_slice(&model.device, &[1.0], &[1]))?;
     Ok((value, bound, grads))
 }

@@ -117,7 +117,7 @@ pub fn classifier(
         full: config.method == Method::Full,
     };
     let model = Classifier::new(device, loaded.vim, loaded.params, parts, config.seed)?;
-    Ok((model, trained))
+    Ok((model.in_precision(config.precision.dtype())?, trained))
 }
 
 /// The splits of a run, ready to be fed.

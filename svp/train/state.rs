@@ -129,12 +129,12 @@ impl TrainedFile {
         Ok(TrainedFile { file, trained, position })
     }
 
-    /// Puts the trained tensors into `params`, whose trained parameters must be the same.
-    pub fn restore(&self, params: &mut Params) -> Result<()> {
+    /// Puts the trained tensors into `params`, on `device`; its trained parameters must be the same.
+    pub fn restore(&self, device: &Device, params: &mut Params) -> Result<()> {
         for id in params.trained() {
             let shape = params.get(id).shape().to_vec();
             let value = self.tensor(params.name(id), &shape)?;
-            params.set(id, value);
+            params.set(id, value.to_device(device)?);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use engine::Device;
 
 use super::run::read_config;
 use super::setup::open_backbone;
-use super::{Method, TrainConfig, Trained, TrainedFile};
+use super::{Method, Precision, TrainConfig, Trained, TrainedFile};
 use crate::checkpoint::{Checkpoint, ClassRow};
 use crate::model::{Classifier, LoadOptions, LoadedVim, Parts, load};
 use crate::{Error, Result};
@@ -59,7 +59,12 @@ pub fn load_trained(run: &Path, backbone: Option<&Path>, device: &Device) -> Res
         full,
     };
     let mut model = Classifier::new(device, vim, params, parts, 0)?;
-    file.restore(&mut model.params)?;
+    file.restore(device, &mut model.params)?;
+    // In the precision it was trained in, where the device can.
+    let precision = config.as_ref().map_or(Precision::F32, |config| config.precision);
+    if precision.check(device).is_ok() {
+        model = model.in_precision(precision.dtype())?;
+    }
     Ok(TrainedModel { model, trained: file.trained, config })
 }
 
