@@ -4,19 +4,20 @@
 
 enum { SUB = 4, SUBS = CHUNK / SUB };  // tokens whose states and decays are in registers at once
 
-// Copies BYTES to shared memory without waiting; 2 bytes at once.
+// Copies BYTES to shared memory without waiting (2 bytes at once), or zeros where there is nothing to copy.
 template <int BYTES>
-__device__ __forceinline__ void copy_later(void* to, const void* from) {
-    const u32 at = static_cast<u32>(__cvta_generic_to_shared(to));
+__device__ __forceinline__ void copy_later(void* to, const void* from, bool exists) {
+    const u32 at = static_cast<u32>(__cvta_generic_to_shared(to)), size = exists ? (BYTES > 16 ? 16 : BYTES) : 0;
     if constexpr (BYTES == 2) {
-        *static_cast<unsigned short*>(to) = *static_cast<const unsigned short*>(from);
+        *static_cast<unsigned short*>(to) = exists ? *static_cast<const unsigned short*>(from) : 0;
     } else if constexpr (BYTES == 32) {
-        copy_later<16>(to, from);
-        copy_later<16>(static_cast<char*>(to) + 16, static_cast<const char*>(from) + 16);
+        copy_later<16>(to, from, exists);
+        copy_later<16>(static_cast<char*>(to) + 16, static_cast<const char*>(from) + 16, exists);
     } else if constexpr (BYTES == 16) {
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(size) : "memory");
     } else {
-        asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(at), "l"(from), "n"(BYTES) : "memory");
+        asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(at), "l"(from), "n"(BYTES), "r"(size)
+                     : "memory");
     }
 }
 
@@ -33,10 +34,12 @@ struct Backward {
         FETCH = N / 4,                                               // values of B and C a thread of 4 warps reads
         ROW = 4 * CHANNELS > COLUMNS ? 4 * CHANNELS : COLUMNS,       // words of a token in shared memory
         INPUTS = 5,                                                  // u, delta, z, dout, y; a sixth is the prompt
-        STAGED = WARP * RUN * sizeof(T),                             // bytes of 8 tokens of one of them
+        STAGED = 2 * WARP * RUN * sizeof(T) / 4,                     // words of a chunk of one of them
         SUMS = 4 * WARP + (N < 32 ? N : 0),                          // words of a row of lanes' parts of dB or dC
         KEPT = (SUBS - 1) * WARP * PAIR * STATES,                    // words of states within the chunk
         PARTS = 4 * SUMS,
+        WARP_WORDS = CHUNK * ROW + KEPT + PARTS + (CHANNELS + 31) / 32 * 32,
+        FIRST_TOKEN = CHUNK * COLUMNS,                               // of the first warp
         SHARE = N / 8,                                               // of their sums, for each lane
     };
     At at;
@@ -46,11 +49,13 @@ struct Backward {
     const float* states;
     float* dbc;                             // [b l 2n] of this block of channels and this direction
     u32 l, e, width, dir, warp, warps, busy, channel, chunks, row, end;  // busy: warps that have channels
-    // Shared memory: the block's B and C, and the first warp's tokens; this warp's: tokens as (delta, delta u, dy,
-    // slope / delta), later dB and dC; states within the chunk; parts of dB and dC; inputs on their way.
-    float *bc, *all_tokens, *tokens, *kept, *parts;
-    char* staged;
-    float bias[RUN], skip;
+    // Places in shared memory. The block's: B and C at 0, then the warps, then their inputs on their way. A warp's: tokens as
+    // (delta, delta u, dy, slope / delta), later dB and dC; states within the chunk; lanes' parts of dB and dC; bias.
+    u32 tokens, staged;
+    // This lane's: its channel of a sub's first token; its first state in the chunk; the parts that it sums, and where
+    // their sums go.
+    u32 own, kept, sum_from, sum_to;
+    float skip;
     Raw<T, 1> next_bc[FETCH];
     float rate[PAIR][STATES], state[PAIR][STATES], carry[PAIR][STATES];
     // Only when asked: dA, dD of the run that this thread stages, d delta_bias of its channel.
@@ -70,24 +75,28 @@ struct Backward {
         return (step % 2 * 4 + step / 2 % 2) & (CHANNELS - 1);
     }
 
-    __device__ __forceinline__ char* staged_input(int half, int input) const {
-        return staged + (input * 2 + half) * STAGED + at.lane * (RUN * sizeof(T));
+    __device__ __forceinline__ u32 bias_at() const { return tokens + CHUNK * ROW + KEPT + PARTS + run(); }
+
+    __device__ __forceinline__ T* staged_input(int half, int input) const {
+        return reinterpret_cast<T*>(words(staged)) + ((input * 2 + half) * WARP + at.lane) * RUN;
     }
 
     __device__ __forceinline__ bool exists(u32 place) const { return place < end && channel + run() < e; }
 
+    // Tokens and channels that do not exist are read as zeros: states before and gradients after them stay zero.
     __device__ __forceinline__ void fetch(u32 chunk) const {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const u32 from = (row + token(chunk, half * 8 + staged_step())) * e + channel + run();
-            if (!exists(from)) continue;
+            const u32 from_z = 2 * from - (channel + run()) + e;
+            const bool is = exists(from);
             enum { BYTES = RUN * sizeof(T) };
-            copy_later<BYTES>(staged_input(half, 0), in.u + from);
-            copy_later<BYTES>(staged_input(half, 1), in.delta + from);
-            copy_later<BYTES>(staged_input(half, 2), xz + (2 * from - (channel + run()) + e));
-            copy_later<BYTES>(staged_input(half, 3), dout + from);
-            if (!dir) copy_later<BYTES>(staged_input(half, 4), y + from);
-            if (prompt) copy_later<BYTES>(staged_input(half, 5), prompt + from);
+            copy_later<BYTES>(staged_input(half, 0), in.u + from, is);
+            copy_later<BYTES>(staged_input(half, 1), in.delta + from, is);
+            copy_later<BYTES>(staged_input(half, 2), xz + from_z, is);
+            copy_later<BYTES>(staged_input(half, 3), dout + from, is);
+            if (!dir) copy_later<BYTES>(staged_input(half, 4), y + from, is);
+            if (prompt) copy_later<BYTES>(staged_input(half, 5), prompt + from, is);
         }
     }
 
@@ -105,7 +114,7 @@ struct Backward {
 #pragma unroll
         for (int k = 0; k < FETCH; k++) {
             const u32 i = (k * warps + warp) * WARP;
-            if (i < CHUNK * COLUMNS) bc[i + at.lane] = next_bc[k][0];
+            if (i < CHUNK * COLUMNS) *words(i + at.lane) = next_bc[k][0];
         }
     }
 
@@ -120,37 +129,34 @@ struct Backward {
     // Turns the inputs of a chunk into what the walk reads; the first direction writes dz, and zeros for x.
     __device__ __forceinline__ void stage(u32 chunk) {
         wait_for_copies();
-#pragma unroll
+        float bias[RUN];
+        load<RUN>(words(bias_at()), bias);
+#pragma unroll 1
         for (int half = 0; half < 2; half++) {
-            const u32 step = half * 8 + staged_step();
-            const u32 from = (row + token(chunk, step)) * e + channel + run();
-            const bool is = exists(from);
-            float* to = tokens + step * ROW;
             Raw<T, RUN> u, delta, z, dout, y, prompt;
-            if (is) {
-                u.load(reinterpret_cast<const T*>(staged_input(half, 0)));
-                delta.load(reinterpret_cast<const T*>(staged_input(half, 1)));
-                z.load(reinterpret_cast<const T*>(staged_input(half, 2)));
-                dout.load(reinterpret_cast<const T*>(staged_input(half, 3)));
-                if (!dir) y.load(reinterpret_cast<const T*>(staged_input(half, 4)));
-                if (this->prompt) prompt.load(reinterpret_cast<const T*>(staged_input(half, 5)));
-            }
+            u.load(staged_input(half, 0));
+            delta.load(staged_input(half, 1));
+            z.load(staged_input(half, 2));
+            dout.load(staged_input(half, 3));
+            if (!dir) y.load(staged_input(half, 4));
+            if (this->prompt) prompt.load(staged_input(half, 5));
+            const u32 step = half * 8 + staged_step(), to = tokens + step * ROW;
             float dz[RUN];
 #pragma unroll
             for (int i = 0; i < RUN; i++) {
                 const float x = delta[i] + bias[i], half_dout = 0.5f * dout[i];
-                float t, u_i = u[i], gate;
+                float t, gate, u_i = u[i];
                 if (this->prompt) u_i += prompt[i];
-                const float d = is ? softplus(x, t) : 0.0f;
+                const float d = softplus(x, t);
                 // softplus' = 1 / (1 + e^-x), over softplus: the gradient of delta needs both its forms.
-                const float ratio = is ? (x < 0.0f ? t : 1.0f) * reciprocal(fmaxf(d, 1e-30f) * (1.0f + t)) : 0.0f;
+                const float ratio = (x < 0.0f ? t : 1.0f) * reciprocal(fmaxf(d, 1e-30f) * (1.0f + t));
                 dz[i] = half_dout * y[i] * silu_slope(z[i], gate);
-                const float dy = is ? half_dout * gate : 0.0f;
+                const float dy = half_dout * gate;
                 if (TRAINED) dd[i] = fmaf(dy, u_i, dd[i]);
-                const u32 slot = (run() + i) ^ order(step);
-                store_four(to + 4 * slot, d, d * u_i, dy, ratio);
+                store_four(words(to + 4 * ((run() + i) ^ order(step))), d, d * u_i, dy, ratio);
             }
-            if (!dir && is) {
+            const u32 from = (row + token(chunk, step)) * e + channel + run();
+            if (!dir && exists(from)) {
                 const u32 to_x = 2 * from - (channel + run());
                 const float zero[RUN] = {};
                 store<RUN>(dxz + to_x, zero);
@@ -159,23 +165,24 @@ struct Backward {
         }
     }
 
-    // (delta, delta u, dy, ratio) of the channel of register k, at a step that is `i` after a multiple of SUB.
-    __device__ __forceinline__ const float4& at_token(const float* sub, int i, int k) const {
-        return (reinterpret_cast<const float4*>(sub) + (at.channel() ^ k ^ order(i)))[i * (ROW / 4)];
+    // The word of (delta, delta u, dy, ratio) of the channel of register k, `i` tokens into the sub whose first is at
+    // `first` for register 0: rows are multiples of their order's bits apart.
+    static __device__ __forceinline__ u32 at_token(u32 first, int i, int k) {
+        return (first ^ 4 * (k ^ order(i))) + i * ROW;
     }
 
-    // The states of SUB tokens; what was before each token and its decay are left where `visit` puts them.
+    // The states of SUB tokens; `visit` gets each decay, and the state before it.
     template <typename Visit>
     __device__ __forceinline__ void advance(u32 sub, Visit visit) {
-        const float* tokens = this->tokens + sub * (SUB * ROW);
-        const float* bc = this->bc + sub * (SUB * COLUMNS) + at.part * STATES;
+        const u32 first = own + sub * (SUB * ROW);
+        const float* bc = words(sub * (SUB * COLUMNS) + at.part * STATES);
 #pragma unroll
         for (int i = 0; i < SUB; i++) {
             float b[STATES];
             load<STATES>(bc + i * COLUMNS, b);
 #pragma unroll
             for (int k = 0; k < PAIR; k++) {
-                const float2 d = *reinterpret_cast<const float2*>(&at_token(tokens, i, k));
+                const float2 d = *reinterpret_cast<const float2*>(words(at_token(first, i, k)));
 #pragma unroll
                 for (int j = 0; j < STATES; j++) {
                     const float decay = exp2_approx(d.x * rate[k][j]);
@@ -186,12 +193,14 @@ struct Backward {
         }
     }
 
-    __device__ __forceinline__ float* kept_in_chunk(u32 sub) const { return kept + (sub * WARP + at.lane) * STATES; }
+    __device__ __forceinline__ float* kept_in_chunk(u32 sub, int k) const {
+        return words(kept + (sub * PAIR + k) * (WARP * STATES));
+    }
 
     __device__ __forceinline__ void keep(u32 sub) const {
 #pragma unroll
         for (int k = 0; k < PAIR; k++) {
-            store_four(kept_in_chunk(2 * sub + k), state[k][0], state[k][1], state[k][2], state[k][3]);
+            store_four(kept_in_chunk(sub, k), state[k][0], state[k][1], state[k][2], state[k][3]);
         }
     }
 
@@ -200,26 +209,25 @@ struct Backward {
         return chunk * CHUNK + (dir ? SUBS - 1 - sub : sub) * SUB < l;
     }
 
-    // dB and dC of two tokens: the sums over the warp's channels of the lanes' parts, left in the tokens' own rows.
-    __device__ __forceinline__ void sum_parts(float* rows, const float (&db)[2][STATES], const float (&dc)[2][STATES]) {
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            float* to = parts + 2 * i * SUMS + at.lane * STATES;
-            store_four(to, db[i][0], db[i][1], db[i][2], db[i][3]);
-            store_four(to + SUMS, dc[i][0], dc[i][1], dc[i][2], dc[i][3]);
-        }
+    // This lane's parts of dB and dC of one of two tokens.
+    __device__ __forceinline__ void leave_parts(int odd, const float (&db)[STATES], const float (&dc)[STATES]) const {
+        float* to = words(kept + KEPT + 2 * odd * SUMS);
+        store_four(to, db[0], db[1], db[2], db[3]);
+        store_four(to + SUMS, dc[0], dc[1], dc[2], dc[3]);
+    }
+
+    // dB and dC of two tokens, the first in row `row`: the sums of the lanes' parts, left in the tokens' own rows.
+    __device__ __forceinline__ void sum_parts(u32 row) const {
         __syncwarp();
-        const u32 first = at.lane * SHARE;
-        const float* from = parts + first / N * SUMS + first % N;
         float sum[SHARE], part[SHARE];
-        load<SHARE>(from, sum);
+        load<SHARE>(words(sum_from), sum);
 #pragma unroll
         for (int g = 1; g < WARP / At::GROUP; g++) {
-            load<SHARE>(from + g * N, part);
+            load<SHARE>(words(sum_from + g * N), part);
 #pragma unroll
             for (int i = 0; i < SHARE; i++) sum[i] += part[i];
         }
-        store<SHARE>(rows + first / COLUMNS * ROW + first % COLUMNS, sum);
+        store<SHARE>(words(sum_to + row * ROW), sum);
         __syncwarp();
     }
 
@@ -227,27 +235,29 @@ struct Backward {
     __device__ __forceinline__ void sub_chunk(u32 chunk, u32 sub) {
         float decay[SUB][PAIR][STATES], before[SUB][PAIR][STATES];
         advance(sub, [&](int i, int k, int j, float d, float s) { decay[i][k][j] = d, before[i][k][j] = s; });
-        float* tokens = this->tokens + sub * (SUB * ROW);
-        const float* bc = this->bc + sub * (SUB * COLUMNS) + at.part * STATES;
+        const u32 first = own + sub * (SUB * ROW);
+        const float* bc = words(sub * (SUB * COLUMNS) + at.part * STATES);
         const bool mine = at.finishes() && channel + at.channel() < e;
+        const u32 forth = dir ? 0 - e : e;
+        const u32 place = (row + token(chunk, sub * SUB + at.token(0))) * e + channel + at.channel();
 #pragma unroll
         for (int two = SUB - 2; two >= 0; two -= 2) {
-            float db[2][STATES], dc[2][STATES], through_b[2][PAIR], through_a[2][PAIR];
+            float through_b[2][PAIR], through_a[2][PAIR];
 #pragma unroll
             for (int odd = 1; odd >= 0; odd--) {
                 const int i = two + odd;
-                float b[STATES], c[STATES];
+                float b[STATES], c[STATES], db[STATES], dc[STATES];
                 load<STATES>(bc + i * COLUMNS, b);
                 load<STATES>(bc + i * COLUMNS + N, c);
 #pragma unroll
                 for (int k = 0; k < PAIR; k++) {
-                    const float4 d = at_token(tokens, i, k);
+                    const float4 d = *reinterpret_cast<const float4*>(words(at_token(first, i, k)));
 #pragma unroll
                     for (int j = 0; j < STATES; j++) {
                         const float after = i + 1 < SUB ? before[i + 1][k][j] : state[k][j];
                         const float grad = fmaf(d.z, c[j], carry[k][j]);
-                        dc[odd][j] = k ? fmaf(d.z, after, dc[odd][j]) : d.z * after;
-                        db[odd][j] = k ? fmaf(grad, d.y, db[odd][j]) : grad * d.y;
+                        dc[j] = k ? fmaf(d.z, after, dc[j]) : d.z * after;
+                        db[j] = k ? fmaf(grad, d.y, db[j]) : grad * d.y;
                         through_b[odd][k] = j ? fmaf(grad, b[j], through_b[odd][k]) : grad * b[j];
                         carry[k][j] = grad * decay[i][k][j];
                         const float decayed = carry[k][j] * before[i][k][j];
@@ -255,6 +265,7 @@ struct Backward {
                         if (TRAINED) da[k][j] = fmaf(decayed, d.x, da[k][j]);
                     }
                 }
+                leave_parts(odd, db, dc);
             }
             float b_sum[At::OWN], a_sum[At::OWN];
             at.fold(through_b, b_sum);
@@ -262,10 +273,11 @@ struct Backward {
             if (mine) {
 #pragma unroll
                 for (int own = 0; own < At::OWN; own++) {
-                    const u32 i = two + at.token(own);
-                    const u32 slot = at.channel() ^ order(i);
-                    const float4 d = reinterpret_cast<const float4*>(tokens + i * ROW)[slot];
-                    const u32 to = (row + token(chunk, sub * SUB + i)) * e + channel + at.channel();
+                    const int i = two + own;
+                    const u32 odd = at.token(0);
+                    const float4 d =
+                        *reinterpret_cast<const float4*>(words((first ^ 4 * (order(odd) ^ order(i))) + (odd + i) * ROW));
+                    const u32 to = place + i * forth;
                     const float grad = d.w * fmaf(d.y, b_sum[own], LN2 * d.x * a_sum[own]);
                     if (to < end) {
                         put(du + to, fmaf(d.x, b_sum[own], skip * d.z));
@@ -274,7 +286,7 @@ struct Backward {
                     if (TRAINED) dbias += grad;
                 }
             }
-            sum_parts(tokens + two * ROW, db, dc);
+            sum_parts(sub * SUB + two);
         }
     }
 
@@ -284,10 +296,10 @@ struct Backward {
         for (u32 i = warp * WARP + at.lane; i < CHUNK * COLUMNS; i += warps * WARP) {
             const u32 step = i / COLUMNS, t = token(chunk, step);
             if (t >= l) continue;
-            const float* from = all_tokens + step * ROW + i % COLUMNS;
+            const float* from = words(FIRST_TOKEN + step * ROW + i % COLUMNS);
             float sum = from[0];
 #pragma unroll 1
-            for (u32 w = 1; w < busy; w++) sum += from[w * (CHUNK * ROW)];
+            for (u32 w = 1; w < busy; w++) sum += from[w * WARP_WORDS];
             dbc[(row + t) * COLUMNS + i % COLUMNS] = sum;
         }
     }
@@ -302,8 +314,8 @@ struct Backward {
 #pragma unroll 1
         for (int sub = SUBS - 1; sub >= 0; sub--) {
             if (sub + 1 < SUBS) {
-                load<STATES>(kept_in_chunk(2 * sub), state[0]);
-                load<STATES>(kept_in_chunk(2 * sub + 1), state[1]);
+                load<STATES>(kept_in_chunk(sub, 0), state[0]);
+                load<STATES>(kept_in_chunk(sub, 1), state[1]);
             }
             if (any(chunk, sub)) sub_chunk(chunk, sub);
         }

@@ -73,14 +73,14 @@ struct Forward {
 
     __device__ __forceinline__ u32 bc_of(u32 tile) const { return bc + tile % 2 * (2 * TILE * COLUMNS); }
 
-    // Turns what was fetched into what the walk reads. Tokens that do not exist leave the states as they are.
+    // Turns what was fetched into what the walk reads. Tokens before the first that exists have u = 0, and leave the
+    // states at zero; after the last, nothing is read or written any more.
     __device__ __forceinline__ void stage(u32 tile) {
 #pragma unroll
         for (int k = 0; k < FETCH; k++) {
             const u32 i = (k * warps + warp) * WARP;
             if (i < TILE * COLUMNS) *words(bc_of(tile) + i + at.lane) = widen(next_bc[k]);
         }
-        const bool is = exists(staged_at(tile));
         float bias[RUN], skip[RUN];
         load<RUN>(words(params), bias);
         load<RUN>(words(params + CHANNELS), skip);
@@ -89,7 +89,7 @@ struct Forward {
         for (int i = 0; i < RUN; i++) {
             float t, u = next_u[i];
             if (prompt) u += next_prompt[i];
-            const float delta = is ? softplus(next_delta[i] + bias[i], t) : 0.0f;
+            const float delta = softplus(next_delta[i] + bias[i], t);
             of[i] = make_float2(delta, delta * u);
             end[i] = make_float2(skip[i] * u, 0.0f);
         }

@@ -29,8 +29,8 @@
 
 // Most threads of a block; two blocks of them are meant to share a multiprocessor.
 constexpr int forward_threads(int n) { return n == 8 ? 256 : 384; }
-constexpr int backward_threads(int n) { return n == 64 ? 128 : 256; }
-constexpr int trained_threads(int n) { return n == 64 ? 128 : 192; }
+constexpr int backward_threads(int n) { return n == 64 ? 128 : n == 32 ? 192 : 256; }
+constexpr int trained_threads(int n) { return n >= 32 ? 128 : 192; }
 
 template <typename T, int N>
 __device__ __forceinline__ void forward(Direction<T> forth, Direction<T> back, const T* xz, const T* prompt, T* out,
@@ -97,7 +97,7 @@ __device__ __forceinline__ void backward(Direction<T> forth, Direction<T> back, 
     w.channel = first + w.warp * Walk::CHANNELS;
     w.chunks = (l + CHUNK - 1) / CHUNK;
     w.l = l, w.e = e, w.width = r + Walk::COLUMNS;
-    w.row = blockIdx.y * l, w.end = (w.row + l) * e;
+    w.row = blockIdx.y * l, w.end = computed((w.row + l) * e);
     w.in = w.dir ? back : forth;
     w.xz = xz, w.prompt = prompt, w.y = y, w.dout = dout;
     w.dxz = dxz, w.du = w.dir ? du_b : du_f, w.ddelta = w.dir ? ddelta_b : ddelta_f;
@@ -105,18 +105,23 @@ __device__ __forceinline__ void backward(Direction<T> forth, Direction<T> back, 
     w.states = states + image * w.chunks * e * N + kept_at(w.at, w.channel);
     w.dbc = dbc + (static_cast<size_t>(blockIdx.x) * 2 + w.dir) * gridDim.y * l * Walk::COLUMNS;
 
-    w.bc = reinterpret_cast<float*>(shared);
-    w.all_tokens = w.bc + CHUNK * Walk::COLUMNS;
-    w.tokens = w.all_tokens + w.warp * (CHUNK * Walk::ROW);
-    w.kept = w.all_tokens + w.warps * (CHUNK * Walk::ROW) + w.warp * Walk::KEPT;
-    w.parts = w.all_tokens + w.warps * (CHUNK * Walk::ROW + Walk::KEPT) + w.warp * Walk::PARTS;
-    w.staged = reinterpret_cast<char*>(w.all_tokens + w.warps * (CHUNK * Walk::ROW + Walk::KEPT + Walk::PARTS)) +
-               w.warp * 2 * inputs * Walk::STAGED;
+    const u32 lane = w.at.lane, share = lane * Walk::SHARE;
+    w.tokens = Walk::FIRST_TOKEN + w.warp * Walk::WARP_WORDS;
+    w.staged = Walk::FIRST_TOKEN + w.warps * Walk::WARP_WORDS + w.warp * inputs * Walk::STAGED;
+    w.own = computed(w.tokens + 4 * w.at.channel());
+    w.kept = computed(w.tokens + CHUNK * Walk::ROW + lane * STATES);
+    const u32 parts = w.tokens + CHUNK * Walk::ROW + Walk::KEPT;
+    w.sum_from = parts + share / N * Walk::SUMS + share % N;
+    w.sum_to = w.tokens + share / Walk::COLUMNS * Walk::ROW + share % Walk::COLUMNS;
+    // With fewer warps there are registers for these.
+    if (TRAINED) w.sum_from = computed(w.sum_from), w.sum_to = computed(w.sum_to);
 
     decay_rates(w.at, w.in.a_log, w.channel, e, w.rate);
+    float bias[Walk::RUN] = {};
+    if (w.channel + w.run() < e) load<Walk::RUN>(w.in.bias + w.channel + w.run(), bias);
+    if (w.staged_step() == 0) store<Walk::RUN>(words(w.bias_at()), bias);
 #pragma unroll
-    for (int i = 0; i < Walk::RUN; i++) w.bias[i] = w.dd[i] = 0.0f;
-    if (w.channel + w.run() < e) load<Walk::RUN>(w.in.bias + w.channel + w.run(), w.bias);
+    for (int i = 0; i < Walk::RUN; i++) w.dd[i] = 0.0f;
     w.skip = w.channel + w.at.channel() < e ? w.in.d[w.channel + w.at.channel()] : 0.0f;
 #pragma unroll
     for (int k = 0; k < PAIR; k++) {

@@ -198,16 +198,17 @@ struct Backward {
 impl Backward {
     fn new(dims: Dims, dtype: DType, prompt: bool, trained: bool) -> Self {
         let Dims { b, e, n, .. } = dims;
-        // The words of a warp, as in backward.cuh: a chunk's tokens, states within the chunk, parts of dB and dC;
+        // The words of a warp, as in backward.cuh: a chunk's tokens, states within the chunk, parts of dB and dC, bias;
         // and the inputs of the next chunk in their own type.
         let row = (4 * warp_channels(n)).max(2 * n);
-        let words = CHUNK * row + 3 * 8 * WARP + 4 * (4 * WARP + if n < 32 { n } else { 0 });
+        let parts = 4 * (4 * WARP + if n < 32 { n } else { 0 });
+        let words = CHUNK * row + 3 * 8 * WARP + parts + warp_channels(n).next_multiple_of(32);
         let staged = (5 + usize::from(prompt)) * CHUNK * warp_channels(n) * dtype.size();
         let bc = 4 * CHUNK * 2 * n;
         let shared = |warps: usize| bc + warps * (4 * words + staged);
         let largest = match (trained, n) {
-            (_, 64) => 4,
-            (true, _) => 6,
+            (_, 64) | (true, 32) => 4,
+            (true, _) | (_, 32) => 6,
             (false, _) => 8,
         };
         let candidates: Vec<usize> =
