@@ -196,8 +196,10 @@ impl Exec<'_, '_> {
         self.check_aligned(&from, active, copy.bytes)?;
         let (passes, ideal) = wavefronts(&to.map(|a| a as u32), active, copy.bytes);
         self.count_atomic(active, copy.bytes, passes, ideal);
-        self.count_global(&from, active, copy.bytes);
         let taken = copy.source_bytes.map_or([copy.bytes; 32], |s| *self.warp.registers.word(s));
+        // Lanes that take no bytes write zeros and read nothing.
+        let reading = (0..32).filter(|&l| taken[l] > 0).fold(0, |mask, l| mask | 1 << l);
+        self.count_global(&from, active & reading, copy.bytes);
         for lane in (0..32u32).filter(|l| active >> l & 1 == 1) {
             let at = to[lane as usize];
             self.check_shared(lane, at, copy.bytes, false)?;
