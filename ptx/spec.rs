@@ -57,16 +57,23 @@ pub struct Input {
     pub draw: Draw,
     /// Whether the case asks for its gradient.
     pub grad: bool,
+    /// Comes in the type of the activations; what is not typed is f32 on every device.
+    pub typed: bool,
 }
 
 impl Input {
     pub fn new(name: &'static str, shape: &[usize], draw: Draw, grad: bool) -> Self {
-        Input { name, shape: shape.to_vec(), draw, grad }
+        Input { name, shape: shape.to_vec(), draw, grad, typed: false }
     }
 
     /// Standard normal values.
     pub fn normal(name: &'static str, shape: &[usize], grad: bool) -> Self {
         Self::new(name, shape, Draw::Normal(0.0, 1.0), grad)
+    }
+
+    /// The same input in the type of the activations.
+    pub fn typed(self) -> Self {
+        Input { typed: true, ..self }
     }
 
     /// The values of this input, rounded to f32 once for every device and the reference.

@@ -7,13 +7,15 @@ mod harness;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use autograd::Tape;
+use engine::emulated::Emulated;
 use engine::simd::{self, Level};
-use engine::{Device, Rng, Tensor};
+use engine::{DType, Device, Rng, Tensor};
+use half::bf16;
 use harness::compare::{compare, relative};
-use harness::{Ask, Outcome, Problem};
+use harness::{Ask, Outcome, Problem, kernels};
 use ptx::registry;
 use ptx::spec::{Case, Op, Values};
 
@@ -29,23 +31,40 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(|failed| failed.into_inner())
 }
 
-/// A device under test: how to make one that checks, and the instruction sets to try on it.
+/// A device under test: how to make one that checks, the type of its activations, and the instruction sets to try.
 struct Target {
     name: &'static str,
-    checked: fn() -> Device,
+    dtype: DType,
+    checked: Box<dyn Fn() -> Device>,
     levels: Vec<Level>,
 }
 
-fn targets() -> Vec<Target> {
+/// The CPU at each level, and the emulated device in both types.
+fn targets(emulated: &Arc<Emulated>) -> Vec<Target> {
     let levels = [Level::Avx512, Level::Avx2, Level::Portable].into_iter().filter(|&level| {
         simd::limit(level);
         simd::level() == level
     });
-    let cpu = Target { name: "cpu", checked: Device::cpu_checked, levels: levels.collect() };
+    let levels: Vec<Level> = levels.collect();
     simd::limit(Level::Avx512);
     assert!(std::env::var("REQUIRE_CUDA").as_deref() != Ok("1"), "REQUIRE_CUDA=1, but no CUDA device");
     println!("cuda: skipped: no CUDA device");
-    vec![cpu]
+    let best = vec![levels[0]];
+    let launched = |name, dtype| {
+        let launcher = emulated.clone();
+        let checked = Box::new(move || Device::launched_checked(launcher.clone()));
+        Target { name, dtype, checked, levels: best.clone() }
+    };
+    vec![
+        Target {
+            name: "cpu",
+            dtype: DType::F32,
+            checked: Box::new(Device::cpu_checked),
+            levels: levels.clone(),
+        },
+        launched("emulated f32", DType::F32),
+        launched("emulated bf16", DType::Bf16),
+    ]
 }
 
 /// The cases of `op` that `CASE` chooses: all without it.
@@ -80,7 +99,7 @@ impl Tally {
         want: &[f64],
     ) -> Result<(), String> {
         self.comparisons += 1;
-        let tolerance = problem.op.tolerance(&problem.case);
+        let tolerance = problem.tolerance();
         let error = compare(shape, got, want, tolerance).map_err(|wrong| format!("{what}: {wrong}"))?;
         let worst = self.worst.entry(problem.op.name()).or_default();
         *worst = worst.max(error / tolerance);
@@ -162,52 +181,130 @@ fn message(panic: &(dyn std::any::Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic")
 }
 
+/// What one device did with the table.
+#[derive(Default)]
+struct Ran {
+    cases: usize,
+    refused: usize,
+    left_out: usize,
+}
+
+/// Runs the table on one device.
+fn run_table(target: &Target, tally: &mut Tally) -> Ran {
+    let mut ran = Ran::default();
+    let launched = target.name != "cpu";
+    for op in registry::all() {
+        for case in selected(&*op) {
+            let large = if launched { case.bench } else { case.bench && op.cost(&case).0.flop > FLOP_LIMIT };
+            if large && everything_selected() {
+                ran.left_out += 1;
+                continue;
+            }
+            let refuse = launched && case.cpu_only();
+            let problem = Problem::in_type(&*op, case, target.dtype);
+            let name = problem.name();
+            let result = match refuse {
+                true => refusal(&problem, target),
+                false => check(&problem, target, tally),
+            };
+            ran.refused += usize::from(refuse);
+            ran.cases += usize::from(!refuse);
+            simd::limit(Level::Avx512);
+            match (result, KNOWN_GAPS.contains(&(target.name, &name))) {
+                (Ok(()), true) => tally.failures.push(format!("{name}: passes, but is a known gap")),
+                (Err(wrong), false) => tally.failures.push(format!(
+                    "{name} on {} {wrong}\n  rerun: CASE='{name}' cargo test --release --test conformance",
+                    target.name
+                )),
+                _ => {}
+            }
+        }
+    }
+    ran
+}
+
+/// Sizes beyond a kernel's limits are refused in words, before anything runs.
+fn refusal(problem: &Problem, target: &Target) -> Result<(), String> {
+    match problem.run(&(target.checked)(), Ask::ALL) {
+        Err(engine::Error::Unsupported { .. }) => Ok(()),
+        Err(other) => Err(format!("refused with the wrong error: {other}")),
+        Ok(_) => Err("ran, though its sizes are marked as the CPU's only".into()),
+    }
+}
+
 #[test]
 fn every_op_on_every_device() {
     let _turn = turn();
-    let (mut tally, mut cases, mut left_out) = (Tally::default(), 0, 0);
-    let targets = targets();
+    let mut tally = Tally::default();
+    let emulated = Arc::new(Emulated::new());
+    let targets = targets(&emulated);
     for target in &targets {
-        let before = cases;
-        for op in registry::all() {
-            for case in selected(&*op) {
-                if case.bench && op.cost(&case).0.flop > FLOP_LIMIT && everything_selected() {
-                    left_out += 1;
-                    continue;
-                }
-                cases += 1;
-                let problem = Problem::new(&*op, case);
-                let name = problem.name();
-                let result = check(&problem, target, &mut tally);
-                simd::limit(Level::Avx512);
-                match (result, KNOWN_GAPS.contains(&(target.name, &name))) {
-                    (Ok(()), true) => tally.failures.push(format!("{name}: passes, but is a known gap")),
-                    (Err(wrong), false) => tally.failures.push(format!(
-                        "{name} on {} {wrong}\n  rerun: CASE='{name}' cargo test --test conformance",
-                        target.name
-                    )),
-                    _ => {}
-                }
-            }
-        }
-        assert!(cases > before, "{} ran no case", target.name);
+        let ran = run_table(target, &mut tally);
+        let Ran { cases, refused, left_out } = ran;
+        assert!(cases > 0 || !everything_selected(), "{} ran no case", target.name);
         println!(
-            "{}: {} cases, {:?}, {left_out} bench cases left out",
-            target.name,
-            cases - before,
-            target.levels
+            "{}: {cases} cases, {:?}; refused: {refused} (sizes only the CPU takes); {left_out} bench cases left out",
+            target.name, target.levels
         );
     }
     for (op, worst) in &tally.worst {
         println!("{op}: largest error {:.0}% of its tolerance", 100.0 * worst);
     }
     println!(
-        "conformance: {cases} cases on {} device(s), {} comparisons, {} failures",
-        targets.len(),
+        "conformance: {} comparisons on {} devices, {} failures",
         tally.comparisons,
+        targets.len(),
         tally.failures.len()
     );
     assert!(tally.failures.is_empty(), "\n{}", tally.failures.join("\n"));
+    tensors_add_and_cast(&emulated);
+    every_kernel_ran(&emulated);
+}
+
+/// The engine's own kernels: a sum is the exact sum rounded once to the type it is added to, a cast rounds to even.
+fn tensors_add_and_cast(emulated: &Arc<Emulated>) {
+    let device = Device::launched_checked(emulated.clone());
+    let types = [DType::F32, DType::Bf16];
+    let round = |v: f32, dtype| if dtype == DType::Bf16 { bf16::from_f32(v).to_f32() } else { v };
+    for n in [1, 7, 1024, 4099] {
+        let [a, b] = [0, 1].map(|i| {
+            let mut rng = Rng::keyed(9, 0, i, n as u32);
+            (0..n).map(|_| rng.normal() as f32).collect::<Vec<_>>()
+        });
+        for (to, from) in types.into_iter().flat_map(|to| types.map(|from| (to, from))) {
+            let on = |values: &[f32], dtype| Tensor::from_slice(&device, values, &[n]).cast(dtype).unwrap();
+            let mut sum = on(&a, to);
+            sum.add_assign(&device, &on(&b, from));
+            let want: Vec<f32> =
+                a.iter().zip(&b).map(|(&a, &b)| round(round(a, to) + round(b, from), to)).collect();
+            assert_eq!(sum.to_host().unwrap(), want, "{n}: {to:?} += {from:?}");
+            let cast = on(&a, from).cast(to).unwrap();
+            assert_eq!(cast.dtype(), to);
+            let want: Vec<f32> = a.iter().map(|&a| round(round(a, from), to)).collect();
+            assert_eq!(cast.to_host().unwrap(), want, "{n}: {from:?} as {to:?}");
+        }
+    }
+}
+
+/// Every entry of every committed PTX file was launched; prints what was executed.
+fn every_kernel_ran(emulated: &Emulated) {
+    let totals = emulated.take_totals();
+    let mut all = ptx_emulator::Meter::default();
+    totals.values().for_each(|meter| all += meter);
+    println!(
+        "emulated: {} launches of {} kernels, {} thread-instructions, {} checks",
+        all.launches,
+        totals.len(),
+        all.instructions().threads,
+        all.checks
+    );
+    let texts = kernels::files().into_iter().map(|path| std::fs::read_to_string(path).unwrap());
+    let entries: Vec<String> = texts.flat_map(|text| kernels::entries(&text)).collect();
+    let missed: Vec<_> = entries.iter().filter(|entry| !totals.contains_key(*entry)).collect();
+    assert!(
+        !entries.is_empty() && (missed.is_empty() || !everything_selected()),
+        "never launched: {missed:?}"
+    );
 }
 
 /// `(op, trained input, inputs that may be kept for its gradient)`: a frozen weight keeps no activation.
@@ -238,7 +335,7 @@ fn only_what_the_gradient_needs_is_kept() {
                 let device = Device::cpu();
                 let tape = Tape::new(&device);
                 let ask = Ask { input: Some(i), ..Ask::ALL };
-                let inputs = problem.variables(&tape, problem.tensors(&device), ask);
+                let inputs = problem.variables(&tape, problem.tensors(&device).unwrap(), ask);
                 let outputs = op.forward(&problem.case, &tape, &inputs).unwrap();
                 drop((inputs, outputs));
                 let expected = Device::cpu();

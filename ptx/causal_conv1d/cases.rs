@@ -46,7 +46,7 @@ impl Op for CausalConv1d {
         let (e, trained) = (case.get("e"), !case.is("frozen"));
         let weight = |name| Input::new(name, &[e, 1, case.get("k")], Draw::Normal(0.0, 0.5), trained);
         vec![
-            Input::normal("xz", &[case.get("b"), case.get("l"), 2 * e], true),
+            Input::normal("xz", &[case.get("b"), case.get("l"), 2 * e], true).typed(),
             weight("weight_f"),
             Input::normal("bias_f", &[e], trained),
             weight("weight_b"),

@@ -28,7 +28,7 @@ impl Op for CrossEntropy {
     fn inputs(&self, case: &Case) -> Vec<Input> {
         let shape = [case.get("b"), case.get("k")];
         vec![
-            Input::new("logits", &shape, Draw::Normal(1.0, 4.0), true),
+            Input::new("logits", &shape, Draw::Normal(1.0, 4.0), true).typed(),
             Input::new("targets", &shape, Draw::Uniform(0.0, 1.0), false),
         ]
     }

@@ -28,7 +28,7 @@ impl Op for DropPath {
     fn inputs(&self, case: &Case) -> Vec<Input> {
         let b = case.get("b");
         vec![
-            Input::normal("x", &[b, case.get("l"), case.get("d")], true),
+            Input::normal("x", &[b, case.get("l"), case.get("d")], true).typed(),
             Input::new("keep", &[b], Draw::Uniform(0.0, 2.0), false),
         ]
     }

@@ -63,8 +63,8 @@ impl Op for Linear {
     fn inputs(&self, case: &Case) -> Vec<Input> {
         let (k, n, trained) = (case.get("k"), case.get("n"), !case.is("frozen"));
         let mut inputs = vec![
-            Input::normal("x", &[case.get("rows"), case.get("width")], true),
-            Input::normal("w", &[n, k], trained),
+            Input::normal("x", &[case.get("rows"), case.get("width")], true).typed(),
+            Input::normal("w", &[n, k], trained).typed(),
         ];
         if case.is("bias") {
             inputs.push(Input::normal("bias", &[n], trained));

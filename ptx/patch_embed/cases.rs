@@ -62,7 +62,7 @@ impl Op for PatchEmbed {
     fn inputs(&self, case: &Case) -> Vec<Input> {
         let (s, trained) = (sizes(case), case.is("trained"));
         vec![
-            Input::normal("images", &[s.b, s.c, s.size, s.size], case.is("images")),
+            Input::normal("images", &[s.b, s.c, s.size, s.size], case.is("images")).typed(),
             Input::normal("weight", &[s.d, s.c, s.patch, s.patch], trained),
             Input::normal("bias", &[s.d], trained),
             Input::normal("cls", &[1, 1, s.d], trained),

@@ -61,13 +61,13 @@ impl Op for PromptAddNorm {
     fn inputs(&self, case: &Case) -> Vec<Input> {
         let (d, shape) = (case.get("d"), [case.get("b"), case.get("l"), case.get("d")]);
         let mut inputs =
-            vec![Input::normal("h", &shape, true), Input::normal("weight", &[d], !case.is("frozen"))];
+            vec![Input::normal("h", &shape, true).typed(), Input::normal("weight", &[d], !case.is("frozen"))];
         if case.is("residual") {
             inputs.push(Input::normal("residual", &shape, true));
         }
         let names = [["inner", "inner_bias", "inner_scale"], ["cross", "cross_bias", "cross_scale"]];
         for names in names.iter().take(case.get("prompts")) {
-            inputs.push(Input::normal(names[0], &shape, true));
+            inputs.push(Input::normal(names[0], &shape, true).typed());
             inputs.push(Input::normal(names[1], &[d], true));
             inputs.push(Input::normal(names[2], &[ROWS, d], true));
         }

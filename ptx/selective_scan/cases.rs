@@ -61,20 +61,20 @@ impl Op for SelectiveScan {
     fn inputs(&self, case: &Case) -> Vec<Input> {
         let (b, l, e, n) = (case.get("b"), case.get("l"), case.get("e"), case.get("n"));
         let trained = !case.is("frozen");
-        let mut inputs = vec![Input::normal("xz", &[b, l, 2 * e], true)];
+        let mut inputs = vec![Input::normal("xz", &[b, l, 2 * e], true).typed()];
         for names in [
             ["u_f", "delta_f", "x_dbl_f", "A_log_f", "D_f", "delta_bias_f"],
             ["u_b", "delta_b", "x_dbl_b", "A_log_b", "D_b", "delta_bias_b"],
         ] {
-            inputs.push(Input::normal(names[0], &[b, l, e], true));
-            inputs.push(Input::normal(names[1], &[b, l, e], true));
-            inputs.push(Input::normal(names[2], &[b, l, case.get("r") + 2 * n], true));
+            inputs.push(Input::normal(names[0], &[b, l, e], true).typed());
+            inputs.push(Input::normal(names[1], &[b, l, e], true).typed());
+            inputs.push(Input::normal(names[2], &[b, l, case.get("r") + 2 * n], true).typed());
             inputs.push(Input::new(names[3], &[e, n], Draw::Uniform(-1.0, 2.8), trained));
             inputs.push(Input::normal(names[4], &[e], trained));
             inputs.push(Input::new(names[5], &[e], Draw::Normal(-2.0, 1.5), trained));
         }
         if case.is("prompt") {
-            inputs.push(Input::normal("prompt", &[b, l, e], true));
+            inputs.push(Input::normal("prompt", &[b, l, e], true).typed());
         }
         inputs
     }

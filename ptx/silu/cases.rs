@@ -24,7 +24,7 @@ impl Op for Silu {
     }
 
     fn inputs(&self, case: &Case) -> Vec<Input> {
-        vec![Input::new("x", &[case.get("n")], Draw::Normal(0.0, 4.0), true)]
+        vec![Input::new("x", &[case.get("n")], Draw::Normal(0.0, 4.0), true).typed()]
     }
 
     fn forward(&self, _: &Case, tape: &Tape, inputs: &[Var]) -> Result<Vec<Var>> {

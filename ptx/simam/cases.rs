@@ -34,7 +34,7 @@ impl Op for SimAm {
 
     fn inputs(&self, case: &Case) -> Vec<Input> {
         let shape = ["b", "c", "h", "w"].map(|axis| case.get(axis));
-        vec![Input::new("x", &shape, Draw::Normal(0.3, 1.2), true)]
+        vec![Input::new("x", &shape, Draw::Normal(0.3, 1.2), true).typed()]
     }
 
     fn forward(&self, _: &Case, tape: &Tape, inputs: &[Var]) -> Result<Vec<Var>> {

@@ -42,9 +42,9 @@ impl Op for TokenRows {
         let (b, l, d) = (case.get("b"), case.get("l"), case.get("d"));
         if case.is("join") {
             let (m, n) = (case.get("first"), l - case.get("first") - case.get("count"));
-            vec![Input::normal("a", &[b, m, d], true), Input::normal("b", &[b, n, d], true)]
+            vec![Input::normal("a", &[b, m, d], true).typed(), Input::normal("b", &[b, n, d], true).typed()]
         } else {
-            vec![Input::normal("x", &[b, l, d], true)]
+            vec![Input::normal("x", &[b, l, d], true).typed()]
         }
     }
 

@@ -1,11 +1,13 @@
 //! One case of one op: its inputs, what the reference gives for them, and what a device gives.
 
 pub mod compare;
+pub mod kernels;
 
 use std::cell::RefCell;
 
 use autograd::{Function, Sinks, Tape, Var};
-use engine::{Device, Result, Rng, Tensor};
+use engine::{DType, Device, Result, Rng, Tensor};
+use half::bf16;
 use ptx::spec::{Case, Input, Op, Values};
 
 /// A case with its random inputs: the same for every device, level and run.
@@ -13,6 +15,8 @@ pub struct Problem<'a> {
     pub op: &'a dyn Op,
     pub case: Case,
     pub inputs: Vec<Input>,
+    /// The type of typed inputs and of their gradients.
+    dtype: DType,
     values: Vec<Vec<f32>>,
 }
 
@@ -39,11 +43,19 @@ pub struct Outcome {
 
 impl<'a> Problem<'a> {
     pub fn new(op: &'a dyn Op, case: Case) -> Self {
+        Self::in_type(op, case, DType::F32)
+    }
+
+    /// The same values, those of typed inputs rounded once to `dtype` for every side.
+    pub fn in_type(op: &'a dyn Op, case: Case, dtype: DType) -> Self {
         let inputs = op.inputs(&case);
         let seed = hash(&[op.name(), &case.name]);
-        let draw = |(i, input): (usize, &Input)| input.values(&mut Rng::keyed(seed, 0, i as u32, 0));
+        let draw = |(i, input): (usize, &Input)| {
+            let values = input.values(&mut Rng::keyed(seed, 0, i as u32, 0));
+            if input.typed { rounded(values, dtype) } else { values }
+        };
         let values = inputs.iter().enumerate().map(draw).collect();
-        Problem { op, case, inputs, values }
+        Problem { op, case, inputs, dtype, values }
     }
 
     /// How to rerun this case alone.
@@ -68,7 +80,17 @@ impl<'a> Problem<'a> {
     /// The random gradient that arrives at output `index` of `n` elements.
     pub fn upstream(&self, index: usize, n: usize) -> Vec<f32> {
         let mut rng = Rng::keyed(hash(&[self.op.name(), &self.case.name]), 0, index as u32, 1);
-        (0..n).map(|_| rng.normal() as f32).collect()
+        rounded((0..n).map(|_| rng.normal() as f32).collect(), self.dtype)
+    }
+
+    /// Largest error by norm. In bf16, up to three roundings to 8 bits follow each other (a value that is recomputed,
+    /// the result, the sum of two calls), each of at most 2^-9 of the value.
+    pub fn tolerance(&self) -> f64 {
+        let exact = self.op.tolerance(&self.case);
+        match self.dtype {
+            DType::F32 => exact,
+            DType::Bf16 => exact + 3.0 / 512.0,
+        }
     }
 
     /// The upstream gradients as the reference takes them: zero where none arrives.
@@ -82,8 +104,11 @@ impl<'a> Problem<'a> {
     }
 
     /// The inputs on a device.
-    pub fn tensors(&self, device: &Device) -> Vec<Tensor> {
-        let on = |(input, values): (&Input, &Vec<f32>)| Tensor::from_slice(device, values, &input.shape);
+    pub fn tensors(&self, device: &Device) -> Result<Vec<Tensor>> {
+        let on = |(input, values): (&Input, &Vec<f32>)| {
+            let dtype = if input.typed { self.dtype } else { DType::F32 };
+            Tensor::from_slice(device, values, &input.shape).cast(dtype)
+        };
         self.inputs.iter().zip(&self.values).map(on).collect()
     }
 
@@ -99,7 +124,8 @@ impl<'a> Problem<'a> {
         let (mut joined, mut grads) = (vec![], vec![]);
         for (i, y) in calls.iter().flat_map(|outputs| outputs.iter().enumerate()) {
             if ask.output.is_none_or(|only| only == i) {
-                grads.push(Some(Tensor::from_slice(tape.device(), &upstream[i], y.shape())));
+                let grad = Tensor::from_slice(tape.device(), &upstream[i], y.shape());
+                grads.push(Some(grad.cast(y.value().dtype())?));
                 joined.push(y);
             }
         }
@@ -110,7 +136,7 @@ impl<'a> Problem<'a> {
     /// Forward, and backward where a gradient is asked for.
     pub fn run(&self, device: &Device, ask: Ask) -> Result<Outcome> {
         let tape = Tape::new(device);
-        let inputs = self.variables(&tape, self.tensors(device), ask);
+        let inputs = self.variables(&tape, self.tensors(device)?, ask);
         let calls = (0..ask.calls).map(|_| self.op.forward(&self.case, &tape, &inputs));
         let calls = calls.collect::<Result<Vec<_>>>()?;
         let mut grads = vec![None; inputs.len()];
@@ -119,13 +145,14 @@ impl<'a> Problem<'a> {
             let upstream: Vec<_> = sizes.enumerate().map(|(i, n)| self.upstream(i, n)).collect();
             let end = Self::join(&tape, &calls, &upstream, ask)?;
             let mut arrived = tape.backward(&end, Tensor::zeros(device, &[1]))?;
-            grads = inputs.iter().map(|var| Some(arrived.take(var)?.as_slice().to_vec())).collect();
+            let host = |var| arrived.take(var).map(|grad| grad.to_host()).transpose();
+            grads = inputs.iter().map(host).collect::<Result<_>>()?;
         }
         for (input, (var, values)) in self.inputs.iter().zip(inputs.iter().zip(&self.values)) {
-            assert!(var.value().as_slice() == values, "input {} was written to", input.name);
+            assert!(&var.value().to_host()? == values, "input {} was written to", input.name);
         }
-        let outputs = calls[0].iter().map(|y| (y.shape().to_vec(), y.value().as_slice().to_vec()));
-        Ok(Outcome { outputs: outputs.collect(), grads })
+        let outputs = calls[0].iter().map(|y| Ok((y.shape().to_vec(), y.value().to_host()?)));
+        Ok(Outcome { outputs: outputs.collect::<Result<_>>()?, grads })
     }
 }
 
@@ -139,6 +166,13 @@ impl Function for Upstream {
         }
         Ok(())
     }
+}
+
+fn rounded(mut values: Vec<f32>, dtype: DType) -> Vec<f32> {
+    if dtype == DType::Bf16 {
+        values.iter_mut().for_each(|v| *v = bf16::from_f32(*v).to_f32());
+    }
+    values
 }
 
 fn exact(values: &[f32]) -> Vec<f64> {
