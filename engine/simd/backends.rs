@@ -213,7 +213,7 @@ mod x86 {
                 let f = _mm512_fmsub_ps(a, b, n);
                 let [low, high] = [&ROOTS[..16], &ROOTS[16..]].map(|half| _mm512_loadu_ps(half.as_ptr()));
                 let root = _mm512_permutex2var_ps(low, _mm512_castps_si512(rounded), high);
-                let slope = self.fma(f, self.splat(0.240_226_5), self.splat(0.693_157_35));
+                let slope = self.fma(f, self.splat(0.240_226_5), self.splat(0.693_157_4));
                 _mm512_scalef_ps(self.fma(self.mul(f, root), slope, root), n)
             }
         }
