@@ -123,7 +123,7 @@ fn bench(group: &mut BenchmarkGroup<WallTime>, name: &str, mut call: impl FnMut(
 fn bench_case(group: &mut BenchmarkGroup<WallTime>, device: &Device, problem: &Problem) -> Vec<Timed> {
     let (op, case) = (problem.op, &problem.case);
     let (forward_cost, backward_cost) = op.cost(case);
-    let tensors = problem.tensors(device);
+    let tensors = problem.tensors(device).expect("inputs on the device");
     let mut upstream = vec![];
     let forward = bench(group, &format!("{} forward", case.name), || {
         let tape = Tape::new(device);

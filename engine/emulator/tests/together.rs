@@ -86,10 +86,10 @@ fn votes_matches_and_reductions() {
         |_| 0,
     );
     expect(
-        &each("", &format!("{odd} @%p1 bra L; activemask.b32 %r9; bra M; L: mov.u32 %r9, 5; M:")),
+        &each("", &format!("{odd} @%p1 bra L; activemask.b32 %r9; bra M; L: mov.u32 %r9, 9; M:")),
         4,
         |t| {
-            if t % 2 == 1 { 5 } else { 0b0101 }
+            if t % 2 == 1 { 9 } else { 0b0101 }
         },
     );
     let third = "rem.u32 %r2, %r1, 3;";
