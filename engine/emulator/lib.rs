@@ -1,4 +1,5 @@
-//! Runs, checks and meters PTX kernels on the CPU.
+#![doc = include_str!("README.md")]
+#![forbid(unsafe_code)]
 
 mod access;
 mod alu;
@@ -33,6 +34,6 @@ mod warp;
 pub use fault::{Fault, FaultKind, ParseError, Place};
 pub use launch::{Access, Arg, Launch};
 pub use memory::{Machine, Options};
-pub use meter::{Class, Count, Line, Meter, Traffic};
+pub use meter::{AccessKind, Class, Count, Line, Meter, Traffic};
 pub use module::{Entry, Module, Param};
 pub use types::Space;

@@ -23,6 +23,10 @@ type Lowered<T> = Result<T, ParseError>;
 
 /// Calls are inlined; deeper means recursion.
 const DEEPEST_CALL: usize = 16;
+/// Calls in one kernel, nested ones counted each time.
+const MOST_CALLS: usize = 1 << 14;
+/// Bytes of local memory a thread: every lane of a worker's block has its own.
+const MOST_LOCAL: u64 = 64 << 10;
 /// More than any kernel, so that nested calls cannot take all memory.
 const MOST_INSTRUCTIONS: usize = 1 << 21;
 
@@ -53,6 +57,7 @@ pub(crate) fn lower(
         sources: text.sources.iter().map(|&(n, path)| (n, base_name(path).into())).collect(),
         scopes: vec![top],
         calls: Vec::new(),
+        calls_made: 0,
         labels: Vec::new(),
         line: function.line,
         source: None,
@@ -128,6 +133,7 @@ struct Builder<'t, 'b> {
     sources: Vec<(u64, Arc<str>)>,
     scopes: Vec<Scope<'t>>,
     calls: Vec<Call<'t>>,
+    calls_made: usize,
     /// The pc of each label, once known.
     labels: Vec<Option<u32>>,
     line: u32,
@@ -211,8 +217,11 @@ impl<'t> Builder<'t, '_> {
             Space::Local | Space::Param => {
                 let at = self.program.local_bytes.next_multiple_of(variable.align.max(LOCAL_GAP));
                 let bytes = variable.bytes as u32;
-                if u64::from(at) + variable.bytes > 1 << 20 {
-                    return self.fail(format!("local memory for `{}` is larger than 1 MiB", variable.name));
+                if u64::from(at) + variable.bytes > MOST_LOCAL {
+                    return self.fail(format!(
+                        "`{}` makes local memory larger than {MOST_LOCAL} bytes",
+                        variable.name
+                    ));
                 }
                 self.program.local_bytes = (at + bytes + LOCAL_GAP).next_multiple_of(LOCAL_GAP);
                 self.program.local.push(Placed { name: variable.name.into(), at, bytes });

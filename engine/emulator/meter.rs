@@ -98,7 +98,7 @@ impl AddAssign for Traffic {
 
 /// A kind of memory access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Access {
+pub struct AccessKind {
     pub space: Space,
     /// Load, store or atomic. An asynchronous copy is a load of global and a store of shared memory.
     pub class: Class,
@@ -125,7 +125,7 @@ pub struct Meter {
     pub warps: u64,
     pub threads: u64,
     pub classes: BTreeMap<Class, Count>,
-    pub accesses: BTreeMap<Access, Traffic>,
+    pub accesses: BTreeMap<AccessKind, Traffic>,
     /// Every instruction of the kernels that ran, executed or not.
     coverage: Vec<(Arc<[Line]>, Vec<Count>)>,
     /// Barriers of whole blocks that were completed.
@@ -237,7 +237,7 @@ impl Tally {
             *meter.classes.entry(class).or_default() += count;
             let mut add = |space, class, bytes, traffic: Traffic| {
                 if traffic.requests > 0 {
-                    *meter.accesses.entry(Access { space, class, bytes }).or_default() += traffic;
+                    *meter.accesses.entry(AccessKind { space, class, bytes }).or_default() += traffic;
                 }
             };
             match inst.op {

@@ -10,6 +10,9 @@ use crate::program::{MODULE_BASE, Program};
 use crate::syntax::{Text, Variable};
 use crate::types::Space;
 
+/// Bytes of a kernel's parameters.
+const MOST_PARAMS: u32 = 32_764;
+
 /// A parsed PTX file.
 #[derive(Debug)]
 pub struct Module {
@@ -70,6 +73,10 @@ impl Module {
         let mut module = Self { file: file.into(), globals, entries: Vec::new(), programs: Vec::new() };
         for function in text.functions.iter().filter(|f| f.entry) {
             let params = place_params(&function.params);
+            if params.last().is_some_and(|p| p.offset + p.bytes > MOST_PARAMS) {
+                let message = format!("parameters of more than {MOST_PARAMS} bytes");
+                return Err(ParseError { file: file.into(), line: function.line, message });
+            }
             let program = lower(file, &text, &module.globals, function, &params)?;
             module.entries.push(Entry {
                 name: function.name.into(),
@@ -98,12 +105,6 @@ impl Module {
         self.entries.iter().find(|e| e.name == name)
     }
 
-    /// For each instruction of an entry, in order of execution without branches: its line in the PTX file.
-    pub fn lines(&self, entry: &str) -> Option<Vec<u32>> {
-        let at = self.entries.iter().position(|e| e.name == entry)?;
-        Some(self.programs[at].lines.iter().map(|l| l.line).collect())
-    }
-
     pub(crate) fn program(&self, name: &str) -> Option<(&Entry, &Arc<Program>)> {
         let at = self.entries.iter().position(|e| e.name == name)?;
         Some((&self.entries[at], &self.programs[at]))
@@ -117,7 +118,7 @@ fn place_params(params: &[Variable<'_>]) -> Vec<Param> {
         .map(|p| {
             let align = p.align.max(1);
             let offset = at.next_multiple_of(align);
-            at = offset + p.bytes as u32;
+            at = (offset + p.bytes as u32).min(MOST_PARAMS + 1);
             Param { offset, bytes: p.bytes as u32, align }
         })
         .collect()

@@ -7,12 +7,12 @@ use crate::types::{Space, Type};
 
 /// Blocks nest in inline assembly, never deeper than a few.
 const DEEPEST: usize = 64;
-/// Bytes of one variable: more than any launch could use, and no more than a kernel of ours needs.
-const LARGEST_VARIABLE: u64 = 1 << 28;
+/// Bytes of all variables of a file together: far more than tables in kernels need, and cheap to hold.
+const MOST_VARIABLES: u64 = 1 << 26;
 
 pub(crate) fn parse<'t>(file: &str, text: &'t str) -> Result<Text<'t>, ParseError> {
     let tokens = tokens(file, text)?;
-    let mut parser = Parser { file, tokens: &tokens, at: 0, depth: 0 };
+    let mut parser = Parser { file, tokens: &tokens, at: 0, depth: 0, variables: 0 };
     let mut out = Text::default();
     while parser.at < tokens.len() {
         parser.top(&mut out)?;
@@ -25,6 +25,8 @@ struct Parser<'p, 't> {
     tokens: &'p [(Token<'t>, u32)],
     at: usize,
     depth: usize,
+    /// Bytes declared so far.
+    variables: u64,
 }
 
 type Parsed<T> = Result<T, ParseError>;
@@ -284,8 +286,11 @@ impl<'t> Parser<'_, 't> {
             bytes = bytes.saturating_mul(self.int()?);
             self.need(']')?;
         }
-        if bytes > LARGEST_VARIABLE {
-            return self.fail(format!("`{name}` is larger than {LARGEST_VARIABLE} bytes"));
+        self.variables = self.variables.saturating_add(bytes);
+        if self.variables > MOST_VARIABLES {
+            return self.fail(format!(
+                "`{name}` makes the variables of the file larger than {MOST_VARIABLES} bytes"
+            ));
         }
         let mut variable = Variable { name, bytes, ..head.clone() };
         if self.takes('=') {

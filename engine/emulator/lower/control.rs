@@ -1,7 +1,7 @@
 //! Opcode dispatch, and what moves control or joins threads: branches, calls, barriers, shuffles, votes.
 
 use super::modifiers::Mods;
-use super::{Builder, Call, DEEPEST_CALL, Lowered, Name, Scope};
+use super::{Builder, Call, DEEPEST_CALL, Lowered, MOST_CALLS, Name, Scope};
 use crate::isa::{Atomic, BarrierReduce, Op, ShuffleMode, Slot, VoteMode};
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand};
@@ -131,6 +131,10 @@ impl<'t> Builder<'t, '_> {
         }
         if args.len() != function.params.len() || returns.len() != function.returns.len() {
             return self.fail(format!("`{name}` called with another number of parameters than it has"));
+        }
+        self.calls_made += 1;
+        if self.calls_made > MOST_CALLS {
+            return self.fail(format!("more than {MOST_CALLS} calls, nested ones counted each time"));
         }
         let mut scope = Scope::default();
         let formals = function.params.iter().chain(&function.returns);

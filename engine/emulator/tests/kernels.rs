@@ -2,50 +2,6 @@
 
 use ptx_emulator::{Access, Arg, Launch, Machine, Module};
 
-/// `y[i] = a x[i] + y[i]`, guarded by a branch.
-const AXPY: &str = r"
-.version 8.4
-.target sm_80
-.address_size 64
-
-.visible .entry axpy(
-	.param .u64 axpy_param_0,
-	.param .u64 axpy_param_1,
-	.param .f32 axpy_param_2,
-	.param .u32 axpy_param_3
-)
-{
-	.reg .pred 	%p<2>;
-	.reg .f32 	%f<5>;
-	.reg .b32 	%r<6>;
-	.reg .b64 	%rd<8>;
-
-	ld.param.u64 	%rd1, [axpy_param_0];
-	ld.param.u64 	%rd2, [axpy_param_1];
-	ld.param.f32 	%f1, [axpy_param_2];
-	ld.param.u32 	%r2, [axpy_param_3];
-	mov.u32 	%r3, %ntid.x;
-	mov.u32 	%r4, %ctaid.x;
-	mov.u32 	%r5, %tid.x;
-	mad.lo.s32 	%r1, %r4, %r3, %r5;
-	setp.ge.u32 	%p1, %r1, %r2;
-	@%p1 bra 	$L__BB0_2;
-
-	cvta.to.global.u64 	%rd3, %rd1;
-	mul.wide.u32 	%rd4, %r1, 4;
-	add.s64 	%rd5, %rd3, %rd4;
-	ld.global.f32 	%f2, [%rd5];
-	cvta.to.global.u64 	%rd6, %rd2;
-	add.s64 	%rd7, %rd6, %rd4;
-	ld.global.f32 	%f3, [%rd7];
-	fma.rn.f32 	%f4, %f2, %f1, %f3;
-	st.global.f32 	[%rd7], %f4;
-
-$L__BB0_2:
-	ret;
-}
-";
-
 fn floats(machine: &Machine, values: &[f32]) -> u64 {
     let at = machine.alloc(4 * values.len());
     let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
@@ -61,7 +17,7 @@ fn read(machine: &Machine, at: u64, n: usize) -> Vec<f32> {
 
 #[test]
 fn axpy_with_a_ragged_end() {
-    let module = Module::parse("axpy.ptx", AXPY).unwrap();
+    let module = Module::parse("axpy.ptx", include_str!("../examples/axpy.ptx")).unwrap();
     let machine = Machine::new();
     let n = 1000;
     let x: Vec<f32> = (0..n).map(|i| i as f32 * 0.5).collect();
