@@ -8,10 +8,13 @@ use crate::meter::Tally;
 use crate::program::Special;
 use crate::shadow::Clock;
 use crate::shared::Shared;
-use crate::warp::{Wait, Warp};
+use crate::warp::{Group, Wait, Warp};
 
 /// Barriers a block has.
 const BARRIERS: usize = 16;
+
+/// An error with the warp and the instruction it belongs to.
+type AtWarp<T> = Result<T, (usize, u32, Box<Stop>)>;
 
 /// What the warps of a block share.
 #[derive(Debug)]
@@ -126,22 +129,15 @@ impl Block {
     }
 
     /// Opens the barriers whose threads are all there. All warps wait or are done.
-    fn release(&mut self, env: &Env) -> Result<(), (usize, u32, Box<Stop>)> {
+    fn release(&mut self, env: &Env) -> AtWarp<()> {
         let mut opened = false;
-        for w in 0..self.warps.len() {
-            // An earlier turn of this loop may have let the warp go on.
-            if !self.warps[w].ready() {
-                check_warp(&self.warps[w], env)?;
-            }
-        }
+        self.warps.iter().try_for_each(|w| check_warp(w, env))?;
         for id in 0..BARRIERS as u32 {
             let waiting = |warp: &Warp| match warp.groups.first() {
-                Some(&crate::warp::Group { wait: Wait::Block { id: at, count }, .. }) if at == id => {
-                    Some(count)
-                }
+                Some(&Group { wait: Wait::Block { id: at, count }, .. }) if at == id => Some(count),
                 _ => None,
             };
-            let members: Vec<usize> =
+            let mut members: Vec<usize> =
                 (0..self.warps.len()).filter(|&w| waiting(&self.warps[w]).is_some()).collect();
             let Some(&first) = members.first() else { continue };
             let count = waiting(&self.warps[first]).unwrap_or(0);
@@ -149,7 +145,10 @@ impl Block {
                 let live = self.warps.iter().filter(|w| w.live != 0).count();
                 members.len() == live
             } else {
-                members.len() as u32 * 32 + self.state.arrived[id as usize] >= count
+                // Later ones wait for the next turn.
+                let missing = count.saturating_sub(self.state.arrived[id as usize]) / 32;
+                members.truncate(missing.max(1) as usize);
+                members.len() as u32 >= missing
             };
             if whole {
                 self.open(env, id, &members, count == 0)?;
@@ -160,13 +159,7 @@ impl Block {
     }
 
     /// Lets the members of a barrier go on.
-    fn open(
-        &mut self,
-        env: &Env,
-        id: u32,
-        members: &[usize],
-        all: bool,
-    ) -> Result<(), (usize, u32, Box<Stop>)> {
+    fn open(&mut self, env: &Env, id: u32, members: &[usize], all: bool) -> AtWarp<()> {
         let group = self.warps[members[0]].groups[0];
         let gone = self.warps.iter().find(|w| w.live != w.lanes);
         if let (true, true, Some(gone)) = (all, env.options.checks, gone) {
@@ -248,7 +241,7 @@ impl Block {
 }
 
 /// A warp that cannot go on must wait at one barrier with all its lanes.
-fn check_warp(warp: &Warp, env: &Env) -> Result<(), (usize, u32, Box<Stop>)> {
+fn check_warp(warp: &Warp, env: &Env) -> AtWarp<()> {
     let Some(first) = warp.groups.first() else { return Ok(()) };
     let fail = |pc, result: Run<()>| match result {
         Err(stop) => Err((warp.index as usize, pc, stop)),

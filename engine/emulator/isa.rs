@@ -339,7 +339,7 @@ pub(crate) enum Op {
     CopyCommit,
     /// All but the newest `pending` groups; None waits for everything.
     CopyWait { pending: Option<u32> },
-    /// `count` is the zero slot where all threads take part.
+    /// Without a count, all threads of the block; `bar.arrive` does not wait.
     Barrier { id: Slot, count: Option<Slot>, wait: bool },
     BarrierReduce { f: BarrierReduce, id: Slot, count: Option<Slot>, d: Slot, p: Slot, negated: bool },
     WarpBarrier { mask: Slot },

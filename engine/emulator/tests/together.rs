@@ -133,6 +133,15 @@ fn named_barriers_order_their_threads() {
     }
 }
 
+/// Four warps through a barrier of two: they pass in pairs.
+#[test]
+fn a_barrier_of_a_count_lets_that_many_pass() {
+    let meter = each("", "bar.sync 1, 64; mov.u32 %r9, 0;").run(128, &[common::Out(512)]).unwrap();
+    assert_eq!(meter.barriers, 2);
+    let fault = each("", "bar.sync 1, 64; mov.u32 %r9, 0;").run(96, &[common::Out(384)]).unwrap_err();
+    assert_eq!(fault.kind, ptx_emulator::FaultKind::PartialBarrier);
+}
+
 #[test]
 fn atomics_in_shared_and_global_memory() {
     let variables = ".shared .align 8 .b8 sums[16];";
