@@ -153,7 +153,7 @@ struct Backward {
                 dz[i] = half_dout * y[i] * silu_slope(z[i], gate);
                 const float dy = half_dout * gate;
                 if (TRAINED) dd[i] = fmaf(dy, u_i, dd[i]);
-                store_four(words(to + 4 * ((run() + i) ^ order(step))), d, d * u_i, dy, ratio);
+                store_four(words(to) + 4 * ((run() + i) ^ order(step)), d, d * u_i, dy, ratio);
             }
             const u32 from = (row + token(chunk, step)) * e + channel + run();
             if (!dir && exists(from)) {
@@ -165,10 +165,10 @@ struct Backward {
         }
     }
 
-    // The word of (delta, delta u, dy, ratio) of the channel of register k, `i` tokens into the sub whose first is at
+    // (delta, delta u, dy, ratio) of the channel of register k, `i` tokens into the sub whose first is at
     // `first` for register 0: rows are multiples of their order's bits apart.
-    static __device__ __forceinline__ u32 at_token(u32 first, int i, int k) {
-        return (first ^ 4 * (k ^ order(i))) + i * ROW;
+    static __device__ __forceinline__ const float* at_token(u32 first, int i, int k) {
+        return words(first ^ 4 * (k ^ order(i))) + i * ROW;
     }
 
     // The states of SUB tokens; `visit` gets each decay, and the state before it.
@@ -182,7 +182,7 @@ struct Backward {
             load<STATES>(bc + i * COLUMNS, b);
 #pragma unroll
             for (int k = 0; k < PAIR; k++) {
-                const float2 d = *reinterpret_cast<const float2*>(words(at_token(first, i, k)));
+                const float2 d = *reinterpret_cast<const float2*>(at_token(first, i, k));
 #pragma unroll
                 for (int j = 0; j < STATES; j++) {
                     const float decay = exp2_approx(d.x * rate[k][j]);
@@ -194,7 +194,7 @@ struct Backward {
     }
 
     __device__ __forceinline__ float* kept_in_chunk(u32 sub, int k) const {
-        return words(kept + (sub * PAIR + k) * (WARP * STATES));
+        return words(kept) + (sub * PAIR + k) * (WARP * STATES);
     }
 
     __device__ __forceinline__ void keep(u32 sub) const {
@@ -211,7 +211,7 @@ struct Backward {
 
     // This lane's parts of dB and dC of one of two tokens.
     __device__ __forceinline__ void leave_parts(int odd, const float (&db)[STATES], const float (&dc)[STATES]) const {
-        float* to = words(kept + KEPT + 2 * odd * SUMS);
+        float* to = words(kept) + (KEPT + 2 * odd * SUMS);
         store_four(to, db[0], db[1], db[2], db[3]);
         store_four(to + SUMS, dc[0], dc[1], dc[2], dc[3]);
     }
@@ -223,7 +223,7 @@ struct Backward {
         load<SHARE>(words(sum_from), sum);
 #pragma unroll
         for (int g = 1; g < WARP / At::GROUP; g++) {
-            load<SHARE>(words(sum_from + g * N), part);
+            load<SHARE>(words(sum_from) + g * N, part);
 #pragma unroll
             for (int i = 0; i < SHARE; i++) sum[i] += part[i];
         }
@@ -251,7 +251,7 @@ struct Backward {
                 load<STATES>(bc + i * COLUMNS + N, c);
 #pragma unroll
                 for (int k = 0; k < PAIR; k++) {
-                    const float4 d = *reinterpret_cast<const float4*>(words(at_token(first, i, k)));
+                    const float4 d = *reinterpret_cast<const float4*>(at_token(first, i, k));
 #pragma unroll
                     for (int j = 0; j < STATES; j++) {
                         const float after = i + 1 < SUB ? before[i + 1][k][j] : state[k][j];
@@ -275,8 +275,8 @@ struct Backward {
                 for (int own = 0; own < At::OWN; own++) {
                     const int i = two + own;
                     const u32 odd = at.token(0);
-                    const float4 d =
-                        *reinterpret_cast<const float4*>(words((first ^ 4 * (order(odd) ^ order(i))) + (odd + i) * ROW));
+                    const u32 of = (first ^ 4 * (order(odd) ^ order(i))) + odd * ROW;
+                    const float4 d = *reinterpret_cast<const float4*>(words(of) + i * ROW);
                     const u32 to = place + i * forth;
                     const float grad = d.w * fmaf(d.y, b_sum[own], LN2 * d.x * a_sum[own]);
                     if (to < end) {

@@ -120,14 +120,14 @@ struct Forward {
 #pragma unroll
         for (int i = 0; i < TILE; i += 2) {
             float part[2][PAIR], y[At::OWN];
-            step<true>(bc + i * COLUMNS, even + 2 * i * CHANNELS, part[0]);
-            step<false>(bc + (i + 1) * COLUMNS, odd + 2 * i * CHANNELS, part[1]);
+            step<true>(bc + i * COLUMNS, even, i, part[0]);
+            step<false>(bc + (i + 1) * COLUMNS, odd, i, part[1]);
             at.fold(part, y);
             if (mine) {
-                finish_token(second, y[0], words(finish + 2 * i * CHANNELS), sum, to);
+                finish_token(second, y[0], words(finish) + 2 * i * CHANNELS, sum, to);
                 if constexpr (At::OWN == 2) {
                     const u32 forth = dir ? 0 - 1u : 1u;
-                    finish_token(second, y[1], words(odd + FINISH + 2 * i * CHANNELS), sum + forth * CHANNELS,
+                    finish_token(second, y[1], words(odd) + FINISH + 2 * i * CHANNELS, sum + forth * CHANNELS,
                                  to + forth * e);
                 }
             }
@@ -137,13 +137,13 @@ struct Forward {
 
     // One token: the states of this lane, and their part of y.
     template <bool POLYNOMIAL>
-    __device__ __forceinline__ void step(const float* bc, u32 token, float (&y)[PAIR]) {
+    __device__ __forceinline__ void step(const float* bc, u32 first, int i, float (&y)[PAIR]) {
         float b[STATES], c[STATES];
         load<STATES>(bc, b);
         load<STATES>(bc + N, c);
 #pragma unroll
         for (int k = 0; k < PAIR; k++) {
-            const float2 d = *reinterpret_cast<const float2*>(words(k ? token ^ 2 : token));
+            const float2 d = *reinterpret_cast<const float2*>(words(k ? first ^ 2 : first) + 2 * i * CHANNELS);
 #pragma unroll
             for (int j = 0; j < STATES; j++) {
                 const float x = d.x * rate[k][j];

@@ -10,18 +10,21 @@
 // per block into shared memory; delta, u, z of the next tile are on their way while a tile is walked. The walk that
 // comes to a token first leaves its y, in shared memory where l fits (else in `out`); the second adds its own, keeps
 // y for backward and gates. Every 16 tokens the states are kept for backward.
-// Bound, Vim-S bf16: instructions issued. Per token, channel and state about 12, of which 5 are the recurrence itself
-// and 1.08 go to the special function units: MUFU takes 2.2 cycles of a multiprocessor for 32 of them, issue 3.0, HBM 1.6.
-// So exponentials on the multiply-add pipes (10 instructions instead of 2) pay only while MUFU is the longer: with 4 of
-// 64 a tile there both stay below; the sum of softplus' logarithm is there too, since lg2.approx is not accurate near 1.
+// Bound at Vim-S, bf16: instructions issued. Per token, channel and state sm_90 issues about 12.5, 5 of them the recurrence
+// itself, 4 an instruction's share of a multiprocessor's cycle: 3.1 cycles for a warp. MUFU, 16 a cycle: 1.08, 2.2 cycles.
+// HBM: 22.6 bytes a token and channel, 1.8 cycles. One exponential on the multiply-add pipes takes 10 instructions
+// instead of 2, so the balance is to leave as many to MUFU as it takes: all but 4 of the 64 of a lane and tile, which with
+// the 4 of softplus and 2 x 2 of the gate (in half of the tiles) stay below 1.1 a step. The logarithm of softplus is a
+// polynomial in any case: lg2.approx is not accurate near 1.
 //
 // Backward (backward.cuh). Block: `warps` warps of one direction; channels along x, images along y, directions along z.
 // Per chunk of 16 tokens, from the last: inputs of the next chunk copied asynchronously; the walk from the kept state
 // leaves its state every 4 tokens; then for 4 tokens at a time, from the last, states and decays are computed again
 // into registers and the gradients walk back through them. dB and dC: lanes leave their parts in shared memory and sum
-// each other's, 12 instructions a lane and token where shuffles take 28; then the warps of the block, and, in
+// each other's, 13 instructions a lane and token where shuffles take 28; then the warps of the block, and, in
 // `sum_bc`, blocks of channels: always in the same order. Gradients of A_log, D and delta_bias are other entries.
-// Bound, Vim-S bf16: instructions issued, about 30 per token, channel and state; MUFU 2.04.
+// Bound at Vim-S, bf16: instructions issued, about 28.5 per token, channel and state: 7.1 cycles of a multiprocessor for a
+// warp; MUFU 2.05, 4.1 cycles; HBM 2.7. Of the instructions 3 + 4 compute states again, 7 are the gradients.
 //
 // Two blocks share a multiprocessor: 24 warps forward (80 registers), 16 backward (128), 12 with parameters (168).
 #include "backward.cuh"
@@ -113,8 +116,6 @@ __device__ __forceinline__ void backward(Direction<T> forth, Direction<T> back, 
     const u32 parts = w.tokens + CHUNK * Walk::ROW + Walk::KEPT;
     w.sum_from = parts + share / N * Walk::SUMS + share % N;
     w.sum_to = w.tokens + share / Walk::COLUMNS * Walk::ROW + share % Walk::COLUMNS;
-    // With fewer warps there are registers for these.
-    if (TRAINED) w.sum_from = computed(w.sum_from), w.sum_to = computed(w.sum_to);
 
     decay_rates(w.at, w.in.a_log, w.channel, e, w.rate);
     float bias[Walk::RUN] = {};

@@ -80,14 +80,16 @@ fn warp_channels(n: usize) -> usize {
     256 / n
 }
 
-/// Warps that share their channels' B and C: of these sizes the one that gives the busiest multiprocessor the fewest
-/// warps; the largest, which reads B and C least often, where several do. `rows` blocks take the same channels.
+/// Warps that share their channels' B and C: the first of `sizes`, which fall, that gives the busiest multiprocessor at
+/// most a third more warps than the best. Large blocks read B and C least often, and up to a third more warps hide each
+/// other's latency. `rows` blocks take the same channels.
 fn warps(sizes: &[usize], dims: Dims, rows: usize) -> usize {
-    let busiest = |warps: usize| {
+    let busiest = |&warps: &usize| {
         let blocks = rows * dims.e.div_ceil(warps * warp_channels(dims.n));
         warps * blocks.div_ceil(MULTIPROCESSORS)
     };
-    sizes.iter().copied().min_by_key(|&warps| busiest(warps)).expect("a size")
+    let best = sizes.iter().map(busiest).min().expect("a size");
+    *sizes.iter().find(|size| 3 * busiest(size) <= 4 * best).expect("the best at least")
 }
 
 /// `values` in recorded order.
