@@ -30,7 +30,7 @@ impl Op for SelectiveScan {
             (3, 37, 16, 32),
             (1, 197, 40, 16),
             (2, 64, 8, 64),
-            (1, 785, 24, 16),
+            (1, 401, 8, 16),
         ];
         for (b, l, e, n) in sizes {
             for frozen in [0, 1] {
