@@ -1,7 +1,7 @@
 //! What the four commands share: how they compute, stop, print and fail.
 
 use std::io::{ErrorKind, Write, stderr, stdout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,27 +12,44 @@ use svp::{Error, Result};
 /// Where and with how many threads a command computes.
 #[derive(Args)]
 pub struct Compute {
-    /// auto or cpu
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    device: String,
+    /// auto, cpu, or emulated: the GPU's kernels run and checked on the CPU, slowly [default: auto, which is cpu]
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
     /// Threads that compute [default: the number of cores]
     #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    pub threads: Option<usize>,
+}
+
+/// What the commands that use a trained model share.
+#[derive(Args)]
+pub struct Using {
+    /// The run's backbone, where it is no longer where it was
+    #[arg(long, value_name = "FILE")]
+    pub backbone: Option<PathBuf>,
+    /// Print the result as JSON: one object, or one an image
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub compute: Compute,
 }
 
 impl Compute {
     /// Starts the threads and opens the device. Once per process.
     pub fn start(&self) -> Result<Device> {
-        if !["auto", "cpu"].contains(&self.device.as_str()) {
-            let what = format!("there is no device {:?}", self.device);
-            return Err(Error::input("--device", what, "use auto or cpu"));
-        }
+        let open = match self.device.as_deref() {
+            None | Some("auto" | "cpu") => Device::cpu,
+            Some("emulated") => Device::emulated,
+            Some(other) => {
+                let what = format!("there is no device {other:?}");
+                return Err(Error::input("--device", what, "use auto, cpu or emulated"));
+            }
+        };
         if self.threads == Some(0) {
             return Err(Error::input("--threads", "0 threads cannot compute", "use at least 1"));
         }
         let threads = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).build_global();
         threads.map_err(|e| Error::input("--threads", e.to_string(), "use fewer"))?;
-        Ok(Device::cpu())
+        Ok(open())
     }
 }
 

@@ -11,7 +11,7 @@ use svp::report::Table;
 use svp::report::table::{count, percent};
 use svp::train::{Evaluation, Feed, TrainConfig, TrainedModel, dataset, evaluate, load_trained};
 use svp::{Error, Result};
-use svp_cli::Compute;
+use svp_cli::Using;
 
 /// Measures a trained model: top-1, top-5 and every class.
 #[derive(Parser)]
@@ -26,14 +26,8 @@ struct Cli {
     /// Other data of the same classes than the run's
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The run's backbone, where it is no longer where it was
-    #[arg(long, value_name = "FILE")]
-    backbone: Option<PathBuf>,
-    /// Print the result as JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    compute: Compute,
+    using: Using,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
@@ -59,9 +53,10 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
-    let device = cli.compute.start()?;
+    let device = cli.using.compute.start()?;
     svp_cli::stop_on_signals()?;
-    let TrainedModel { model, trained, config } = load_trained(&cli.run, cli.backbone.as_deref(), &device)?;
+    let TrainedModel { model, trained, config } =
+        load_trained(&cli.run, cli.using.backbone.as_deref(), &device)?;
     let config = config
         .ok_or_else(|| Error::path(&cli.run, "has no config.toml beside it", "give the folder of a run"))?;
     let config = match cli.data {
@@ -91,7 +86,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         found: &found,
         broken_images: feed.broken(),
     };
-    svp_cli::print(&if cli.json { json(&report) } else { text(&report) })?;
+    svp_cli::print(&if cli.using.json { json(&report) } else { text(&report) })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,7 +11,7 @@ use svp::data::{Transform, decode};
 use svp::report::table::percent;
 use svp::train::{TrainedModel, load_trained, ranking, softmax};
 use svp::{Error, Result};
-use svp_cli::Compute;
+use svp_cli::Using;
 
 /// Images that are computed together.
 const BATCH: usize = 32;
@@ -25,14 +25,8 @@ struct Cli {
     /// Folder of a run, or its best.safetensors
     #[arg(long, value_name = "RUN")]
     run: PathBuf,
-    /// The run's backbone, where it is no longer where it was
-    #[arg(long, value_name = "FILE")]
-    backbone: Option<PathBuf>,
-    /// Print one JSON object an image
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    compute: Compute,
+    using: Using,
     /// Images, or folders of images
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
@@ -55,8 +49,8 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
-    let device = cli.compute.start()?;
-    let model = load_trained(&cli.run, cli.backbone.as_deref(), &device)?;
+    let device = cli.using.compute.start()?;
+    let model = load_trained(&cli.run, cli.using.backbone.as_deref(), &device)?;
     let mut broken = false;
     let mut complain = |e: &Error| {
         svp_cli::complain(e);
@@ -75,7 +69,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             continue;
         }
         for prediction in predict(&model, &readable, pixels)? {
-            svp_cli::print(&if cli.json { json(&prediction) } else { text(&prediction) })?;
+            svp_cli::print(&if cli.using.json { json(&prediction) } else { text(&prediction) })?;
         }
     }
     Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -121,7 +121,7 @@ fn settings_that_cannot_work_are_named() {
     let place = Place::new("settings");
     let out = place.at("run");
     fails(&train_on_data(&out, &["--batch-size", "500"]), &["batch", "500", "48"]);
-    fails(&train_on_data(&out, &["--device", "gpu"]), &["--device", "gpu", "auto or cpu"]);
+    fails(&train_on_data(&out, &["--device", "gpu"]), &["--device", "gpu", "auto, cpu or emulated"]);
     fails(&train_on_data(&out, &["--threads", "0"]), &["--threads"]);
     fails(&train_on_data(&out, &["--lr", "nan"]), &["--lr"]);
     fails(&train_on_data(&out, &["--val-fraction", "0"]), &["val-fraction"]);
@@ -225,6 +225,37 @@ fn a_dry_run_counts_and_writes_nothing() {
         assert_eq!(trained("inner prompts") > 0, method == "svp");
     }
     assert!(!Path::new(&out).exists());
+}
+
+/// On the emulated device, by a flag or a config file, the commands tell what they tell on the CPU; bf16 only there.
+#[test]
+fn the_emulated_device_trains_measures_and_predicts() {
+    let place = Place::new("emulated");
+    let out = place.at("run");
+    let config = place.write("bf16.toml", b"device = \"emulated\"\nthreads = 2\nprecision = \"bf16\"\n");
+    let bf16 = ["--config", &config, "--method", "linear", "--batch-size", "8"];
+    let refused = train_on_data(&out, &[&bf16[..], &["--device", "cpu"]].concat());
+    fails(&refused, &["--precision", "cpu", "f32", "--device emulated"]);
+    assert!(!Path::new(&out).exists(), "a refused run leaves nothing");
+    succeeds(&train_on_data(&out, &bf16));
+    let json = |text: &str| -> serde_json::Value { serde_json::from_str(text).unwrap() };
+    let report = json(&fs::read_to_string(Path::new(&out).join("report.json")).unwrap());
+    let loss = |device| json(&succeeds(&eval(&[&out, "--json", "--device", device])))["loss"].clone();
+    assert_eq!(loss("emulated"), report["test"]["loss"], "in bf16 again");
+    let off = (loss("cpu").as_f64().unwrap() - report["test"]["loss"].as_f64().unwrap()).abs();
+    assert!(off > 0.0 && off <= 1e-2, "f32 and bf16 are {off} apart");
+
+    let images = format!("{}/test", TRAINED.data);
+    let probabilities = |device| -> Vec<f64> {
+        let shown = succeeds(&predict(&["--run", &TRAINED.run, "--json", "--device", device, &images]));
+        shown.lines().map(|line| json(line)["predictions"][0]["probability"].as_f64().unwrap()).collect()
+    };
+    let (cpu, emulated) = (probabilities("cpu"), probabilities("emulated"));
+    assert_eq!((cpu.len(), emulated.len()), (18, 18));
+    let off = cpu.iter().zip(&emulated).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(off > 0.0 && off <= 1e-5, "the devices are {off} apart");
+    fails(&predict(&["--run", &TRAINED.run, "--device", "gpu", &images]), &["--device", "gpu"]);
+    fails(&eval(&[&TRAINED.run, "--device", "gpu"]), &["--device", "gpu"]);
 }
 
 /// The report of the run, `svp-eval` and `svp-predict` agree, with the backbone where the run found it or given.

@@ -9,6 +9,12 @@ mod golden {
 }
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use engine::Device;
+use engine::emulated::Emulated;
+use ptx_emulator::Meter;
 
 use golden::file::Golden;
 
@@ -25,17 +31,19 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
-#[test]
-fn every_golden_file_is_reproduced() {
+/// Compares every file on a device.
+fn reproduce(device: &Device) {
     let (mut ran, mut other, mut failed) = (0, vec![], vec![]);
     for path in files() {
         let golden = Golden::open(&path);
+        let began = Instant::now();
         let problems = match golden.kind() {
-            Some("selective_scan") => golden::ops::selective_scan(&golden),
-            Some("causal_conv1d") => golden::ops::causal_conv1d(&golden),
-            Some("add_rms_norm") => golden::ops::add_rms_norm(&golden),
+            Some("selective_scan") => golden::ops::selective_scan(device, &golden),
+            Some("causal_conv1d") => golden::ops::causal_conv1d(device, &golden),
+            Some("add_rms_norm") => golden::ops::add_rms_norm(device, &golden),
+            // Computed on the host for every device.
             Some("pos_embed_interpolation") => golden::ops::pos_embed_interpolation(&golden),
-            Some("vim_training") => golden::training::vim_training(&golden),
+            Some("vim_training") => golden::training::vim_training(device, &golden),
             // Checkpoint samples have no kind; the checkpoint tests read them.
             None => {
                 other.push(path.display().to_string());
@@ -44,10 +52,38 @@ fn every_golden_file_is_reproduced() {
             Some(kind) => vec![format!("unknown kind {kind:?}")],
         };
         ran += 1;
-        println!("{} {}", if problems.is_empty() { "ok  " } else { "FAIL" }, path.display());
+        let verdict = if problems.is_empty() { "ok  " } else { "FAIL" };
+        println!(
+            "{verdict} {} ({:.1} s on {})",
+            path.display(),
+            began.elapsed().as_secs_f32(),
+            device.name()
+        );
         failed.extend(problems.into_iter().map(|p| format!("{}: {p}", path.display())));
     }
     println!("{ran} golden files compared; without a kind: {other:?}");
     assert!(ran >= 10, "only {ran} golden files found");
     assert!(failed.is_empty(), "{} differences:\n{}", failed.len(), failed.join("\n"));
+}
+
+#[test]
+fn every_golden_file_is_reproduced_on_the_cpu() {
+    let device = Device::cpu_checked();
+    reproduce(&device);
+    assert_eq!(device.red_zone_hits(), 0, "writes outside a buffer");
+}
+
+/// By the kernels, every access checked.
+#[test]
+fn every_golden_file_is_reproduced_on_the_emulated_device() {
+    let emulated = Arc::new(Emulated::new());
+    reproduce(&Device::launched_checked(emulated.clone()));
+    let mut sum = Meter::default();
+    emulated.take_totals().values().for_each(|meter| sum += meter);
+    assert!(sum.launches > 1000, "kernels did not run");
+    let executed = sum.instructions().threads as f64;
+    println!(
+        "{} launches, {executed:.2e} thread-instructions, {:.2e} checks",
+        sum.launches, sum.checks as f64
+    );
 }

@@ -12,7 +12,6 @@ use serde::Serialize;
 use svp::report::{Show, default_name};
 use svp::train::{BUILTIN, Outcome, Session, Surroundings, TrainConfig, dry_run};
 use svp::{Error, Result};
-use svp_cli::Compute;
 
 use options::Options;
 
@@ -39,8 +38,6 @@ struct Cli {
     /// Print the report as JSON on standard output
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    compute: Compute,
 }
 
 fn main() -> ExitCode {
@@ -48,13 +45,15 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
-    let device = cli.compute.start()?;
+    let file = cli.config.as_deref().map(Options::read).transpose()?.unwrap_or_default();
+    let mut options = cli.options.over(file);
+    let device = options.take_compute().start()?;
     svp_cli::stop_on_signals()?;
     let around = Surroundings { device, show: Show::fitting(), stop: &svp_cli::stopped };
     let parent = Path::new("runs");
     let outcomes = if let Some(folder) = &cli.resume {
-        vec![resume(folder, &cli.options, around)?]
-    } else if let (None, Some(configs)) = (&cli.config, demo::runs(&cli.options))
+        vec![resume(folder, &options, around)?]
+    } else if let (None, Some(configs)) = (&cli.config, demo::runs(&options))
         && !cli.dry_run
     {
         let parent = cli.out.as_deref().unwrap_or(parent);
@@ -64,8 +63,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         };
         configs.into_iter().map(run).collect::<Result<_>>()?
     } else {
-        let file = cli.config.as_deref().map(Options::read).transpose()?.unwrap_or_default();
-        let config = cli.options.over(file).resolve();
+        let config = options.resolve();
         if cli.dry_run {
             let found = dry_run(&config, &around.device)?;
             svp_cli::print(&if cli.json { json(&found) } else { show::dry_run(&found) })?;

@@ -8,6 +8,7 @@ use svp::data::Layout;
 use svp::model::{HeadKind, Variant};
 use svp::train::{BUILTIN, Method, Precision, TrainConfig};
 use svp::{Error, Result};
+use svp_cli::Compute;
 
 /// Adds what a flag leaves open from the config file.
 macro_rules! options {
@@ -149,6 +150,12 @@ options! {
     /// Save every N steps, beside every epoch and about once a minute
     #[arg(long, value_name = "N", help_heading = "Training")]
     save_every: u64,
+    /// auto, cpu, or emulated: the GPU's kernels run and checked on the CPU, slowly [default: auto, which is cpu]
+    #[arg(long, value_name = "DEVICE", help_heading = "Computing")]
+    device: String,
+    /// Threads that compute [default: the number of cores]
+    #[arg(long, value_name = "N", help_heading = "Computing")]
+    threads: usize,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum, Deserialize)]
@@ -189,6 +196,11 @@ impl Options {
             let at = format!("{}, line {line}", path.display());
             Error::input(at, e.message().replace('\n', " "), "keys are the long flags without --; see --help")
         })
+    }
+
+    /// Where to compute, taken out: it does not change what is trained, and a resumed run may choose it anew.
+    pub fn take_compute(&mut self) -> Compute {
+        Compute { device: self.device.take(), threads: self.threads.take() }
     }
 
     /// Fills in the defaults.

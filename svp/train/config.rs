@@ -54,7 +54,7 @@ impl Precision {
     pub fn check(self, device: &Device) -> Result<()> {
         if self == Precision::Bf16 && device.launcher().is_none() {
             let what = format!("the {} device computes in f32", device.name());
-            return Err(Error::input("--precision", what, "use f32"));
+            return Err(Error::input("--precision", what, "use f32, or --device emulated"));
         }
         Ok(())
     }

@@ -298,8 +298,14 @@ impl State<'_> {
 
     fn interrupted(&mut self) -> Result<Error> {
         self.save()?;
-        let hint = format!("continue with `svp-train --resume {}`", self.out.run.path().display());
+        let hint = format!("continue with `{}`", self.resuming());
         Ok(Error::Interrupted { step: self.position.step, hint })
+    }
+
+    /// The command that resumes the run on this device.
+    fn resuming(&self) -> String {
+        let device = self.device.launcher().map_or(String::new(), |d| format!(" --device {}", d.name()));
+        format!("svp-train --resume {}{device}", self.out.run.path().display())
     }
 
     fn saveable(&self) -> super::state::Saveable<'_> {
@@ -410,7 +416,7 @@ impl State<'_> {
 
     /// Training is done and saved: only the test is missing.
     fn interrupted_at_the_end(&self) -> Error {
-        let hint = format!("test with `svp-train --resume {}`", self.out.run.path().display());
+        let hint = format!("test with `{}`", self.resuming());
         Error::Interrupted { step: self.position.step, hint }
     }
 }

@@ -66,6 +66,11 @@ impl Golden {
     }
 }
 
+/// The values of a tensor, wherever it is.
+pub fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.to_host().unwrap()
+}
+
 /// Differences found so far.
 #[derive(Default)]
 pub struct Differences(pub Vec<String>);

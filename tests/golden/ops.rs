@@ -7,7 +7,7 @@ use ptx::prompt_add_norm::{Settings, prompt_add_norm};
 use ptx::selective_scan::{Direction, selective_scan as scan};
 use svp::checkpoint::{ClassRow, resize_pos_embed};
 
-use super::file::{Differences, Golden};
+use super::file::{Differences, Golden, values};
 
 const FORWARD: f64 = 1e-5;
 const GRADIENT: f64 = 1e-4;
@@ -23,9 +23,16 @@ impl Function for Upstream {
 }
 
 fn backward(tape: Tape, outputs: &[&Var], grads: Vec<Tensor>) -> autograd::Gradients {
-    let one = || Tensor::from_vec(vec![1.0], &[1]);
-    let end = tape.record("upstream", outputs, vec![one()], || Box::new(Upstream(grads))).unwrap().remove(0);
-    tape.backward(&end, one()).unwrap()
+    let one = Tensor::from_slice(tape.device(), &[1.0], &[1]);
+    let grads = grads.iter().map(|grad| grad.to_device(tape.device()).unwrap()).collect();
+    let function = || -> Box<dyn Function> { Box::new(Upstream(grads)) };
+    let end = tape.record("upstream", outputs, vec![one.clone()], function).unwrap().remove(0);
+    tape.backward(&end, one).unwrap()
+}
+
+/// An input that is trained.
+fn leaf(tape: &Tape, value: Tensor) -> Var {
+    tape.leaf(value.to_device(tape.device()).unwrap())
 }
 
 /// Reverses the tokens of `[b l c]`.
@@ -37,7 +44,7 @@ fn flipped(t: &Tensor) -> Tensor {
 }
 
 fn map(t: &Tensor, f: impl Fn(f32) -> f32) -> Tensor {
-    Tensor::from_vec(t.as_slice().iter().map(|&v| f(v)).collect(), t.shape())
+    Tensor::from_vec(values(t).iter().map(|&v| f(v)).collect(), t.shape())
 }
 
 /// Columns side by side, `[b l a]` and `[b l c]`.
@@ -50,19 +57,19 @@ fn columns(a: &Tensor, b: &Tensor) -> Tensor {
 /// Columns `first..first + n` of `[.. width]`.
 fn window(t: &Tensor, first: usize, n: usize) -> Vec<f32> {
     let width = *t.shape().last().unwrap();
-    t.as_slice().chunks_exact(width).flat_map(|row| row[first..first + n].to_vec()).collect()
+    values(t).chunks_exact(width).flat_map(|row| row[first..first + n].to_vec()).collect()
 }
 
 /// One direction at a time: the other one's input is zero, so the average is half the golden output.
-pub fn selective_scan(golden: &Golden) -> Vec<String> {
+pub fn selective_scan(device: &Device, golden: &Golden) -> Vec<String> {
     let mut found = Differences::default();
     for dir in 0..2 {
         let turn = |t: Tensor| if dir == 0 { t } else { flipped(&t) };
         let get = |name: &str| turn(golden.channels_last(name));
-        let tape = Tape::new(&Device::cpu_checked());
+        let tape = Tape::new(device);
         let (u, delta, z) = (get("u"), get("delta"), get("z"));
         let (e, n) = (u.shape()[2], golden.get("A").shape()[1]);
-        let leaf = |t: Tensor| tape.leaf(t);
+        let leaf = |t: Tensor| leaf(&tape, t);
         let xz = leaf(columns(&map(&z, |_| 0.0), &z));
         let x_dbl = leaf(columns(&get("B"), &get("C")));
         let (used, unused) = (leaf(u.clone()), leaf(map(&u, |_| 0.0)));
@@ -89,65 +96,64 @@ pub fn selective_scan(golden: &Golden) -> Vec<String> {
         check("out", map(out.value(), |v| 2.0 * v).as_slice(), &get("out"), FORWARD);
         let mut grads = backward(tape, &[&out], vec![map(&get("grad_out"), |g| 2.0 * g)]);
         let mut grad = |v: &Var| grads.take(v).unwrap();
-        check("du", grad(&used).as_slice(), &get("grad.u"), GRADIENT);
-        check("ddelta", grad(&delta).as_slice(), &get("grad.delta"), GRADIENT);
+        check("du", &values(&grad(&used)), &get("grad.u"), GRADIENT);
+        check("ddelta", &values(&grad(&delta)), &get("grad.delta"), GRADIENT);
         check("dz", &window(&grad(&xz), e, e), &get("grad.z"), GRADIENT);
         let dx_dbl = grad(&x_dbl);
         check("dB", &window(&dx_dbl, 0, n), &get("grad.B"), GRADIENT);
         check("dC", &window(&dx_dbl, n, n), &get("grad.C"), GRADIENT);
-        let da_log = grad(&a_log);
-        let da: Vec<f32> =
-            da_log.as_slice().iter().zip(golden.get("A").as_slice()).map(|(g, a)| g / a).collect();
+        let da_log = values(&grad(&a_log));
+        let da: Vec<f32> = da_log.iter().zip(golden.get("A").as_slice()).map(|(g, a)| g / a).collect();
         check("dA", &da, golden.get("grad.A"), GRADIENT);
-        check("dD", grad(&d).as_slice(), golden.get("grad.D"), GRADIENT);
-        check("ddelta_bias", grad(&bias).as_slice(), golden.get("grad.delta_bias"), GRADIENT);
+        check("dD", &values(&grad(&d)), golden.get("grad.D"), GRADIENT);
+        check("ddelta_bias", &values(&grad(&bias)), golden.get("grad.delta_bias"), GRADIENT);
     }
     found.0
 }
 
-pub fn causal_conv1d(golden: &Golden) -> Vec<String> {
+pub fn causal_conv1d(device: &Device, golden: &Golden) -> Vec<String> {
     let mut found = Differences::default();
     for dir in 0..2 {
         let turn = |t: Tensor| if dir == 0 { t } else { flipped(&t) };
         let get = |name: &str| turn(golden.channels_last(name));
-        let tape = Tape::new(&Device::cpu_checked());
+        let tape = Tape::new(device);
         let x = get("x");
         let (e, k) = (x.shape()[2], golden.get("weight").shape()[1]);
-        let xz = tape.leaf(columns(&x, &map(&x, |_| 0.5)));
-        let weight = tape.leaf(golden.get("weight").clone().reshape(&[e, 1, k]));
-        let bias = tape.leaf(golden.get("bias").clone());
+        let xz = leaf(&tape, columns(&x, &map(&x, |_| 0.5)));
+        let weight = leaf(&tape, golden.get("weight").clone().reshape(&[e, 1, k]));
+        let bias = leaf(&tape, golden.get("bias").clone());
         let idle = [&weight, &bias].map(|v| Var::constant(v.value().clone()));
         let (active, idle) =
             (Filter { weight: &weight, bias: &bias }, Filter { weight: &idle[0], bias: &idle[1] });
         let out = conv(&tape, &xz, if dir == 0 { [active, idle] } else { [idle, active] }).unwrap();
-        found.compare("out", out[dir].value().as_slice(), get("out").as_slice(), FORWARD);
+        found.compare("out", &values(out[dir].value()), get("out").as_slice(), FORWARD);
         let mut grads = backward(tape, &[&out[dir]], vec![get("grad_out")]);
         let dxz = grads.take(&xz).unwrap();
         found.compare("dx", &window(&dxz, 0, e), get("grad.x").as_slice(), GRADIENT);
         let (dw, db) = (grads.take(&weight).unwrap(), grads.take(&bias).unwrap());
-        found.compare("dweight", dw.as_slice(), golden.get("grad.weight").as_slice(), GRADIENT);
-        found.compare("dbias", db.as_slice(), golden.get("grad.bias").as_slice(), GRADIENT);
+        found.compare("dweight", &values(&dw), golden.get("grad.weight").as_slice(), GRADIENT);
+        found.compare("dbias", &values(&db), golden.get("grad.bias").as_slice(), GRADIENT);
     }
     found.0
 }
 
-pub fn add_rms_norm(golden: &Golden) -> Vec<String> {
+pub fn add_rms_norm(device: &Device, golden: &Golden) -> Vec<String> {
     let mut found = Differences::default();
-    let tape = Tape::new(&Device::cpu_checked());
+    let tape = Tape::new(device);
     let tokens = |name: &str| {
         let t = golden.get(name).clone();
         let [l, d] = t.shape()[..] else { panic!() };
         t.reshape(&[1, l, d])
     };
-    let (x, residual) = (tape.leaf(tokens("x")), tape.leaf(tokens("residual")));
-    let weight = tape.leaf(golden.get("weight").clone());
+    let (x, residual) = (leaf(&tape, tokens("x")), leaf(&tape, tokens("residual")));
+    let weight = leaf(&tape, golden.get("weight").clone());
     let [sum, out] = prompt_add_norm(&tape, &x, Some(&residual), &[], &weight, Settings::default()).unwrap();
-    found.compare("residual_out", sum.value().as_slice(), golden.get("residual_out").as_slice(), FORWARD);
-    found.compare("out", out.value().as_slice(), golden.get("out").as_slice(), FORWARD);
+    found.compare("residual_out", &values(sum.value()), golden.get("residual_out").as_slice(), FORWARD);
+    found.compare("out", &values(out.value()), golden.get("out").as_slice(), FORWARD);
     let mut grads = backward(tape, &[&sum, &out], vec![tokens("grad_residual_out"), tokens("grad_out")]);
     for (name, var) in [("x", &x), ("residual", &residual), ("weight", &weight)] {
-        let got = grads.take(var).unwrap();
-        found.compare(name, got.as_slice(), golden.get(&format!("grad.{name}")).as_slice(), GRADIENT);
+        let got = values(&grads.take(var).unwrap());
+        found.compare(name, &got, golden.get(&format!("grad.{name}")).as_slice(), GRADIENT);
     }
     found.0
 }

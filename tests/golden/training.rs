@@ -7,7 +7,7 @@ use ptx::cross_entropy::{cross_entropy, smooth_targets};
 use svp::model::{Classifier, HeadKind, Params, Parts, SvpConfig, Variant, Vim, VimConfig};
 use svp::train::Optimizer;
 
-use super::file::{Differences, Golden};
+use super::file::{Differences, Golden, values};
 
 const FORWARD: f64 = 1e-4;
 const GRADIENT: f64 = 1e-3;
@@ -57,32 +57,31 @@ fn classifier(golden: &Golden, device: &Device) -> Classifier {
     classifier
 }
 
-pub fn vim_training(golden: &Golden) -> Vec<String> {
-    let device = Device::cpu_checked();
+pub fn vim_training(device: &Device, golden: &Golden) -> Vec<String> {
     let mut found = Differences::default();
-    let mut model = classifier(golden, &device);
+    let mut model = classifier(golden, device);
     assert_eq!(golden.setting("adamw"), ADAMW, "settings this test knows");
     let decays = |name: &str, value: &Tensor| value.shape().len() > 1 && !name.ends_with(".bias");
-    let mut optimizer = Optimizer::new(&device, &model.params, decays);
+    let mut optimizer = Optimizer::new(device, &model.params, decays);
     let settings = Settings { lr: 1e-2, weight_decay: 0.05, ..Settings::default() };
     let classes = golden.size("num_classes");
     let smoothing: f32 = golden.setting("label_smoothing").parse().unwrap();
-    let targets = smooth_targets(&device, &golden.labels, classes, smoothing).unwrap();
+    let targets = smooth_targets(device, &golden.labels, classes, smoothing).unwrap();
 
     let mut losses = vec![];
     for step in 0..5 {
-        let tape = Tape::new(&device).checking_finite();
+        let tape = Tape::new(device).checking_finite();
         let (hidden, logits, bound) = model.forward(&tape, golden.get("input.images").clone(), None).unwrap();
         let loss = cross_entropy(&tape, &logits, &targets).unwrap();
-        losses.push(loss.value().as_slice()[0]);
+        losses.push(values(loss.value())[0]);
         if step == 0 {
             let outputs = [("hidden", hidden.value()), ("logits", logits.value()), ("loss", loss.value())];
             for (name, got) in outputs {
                 let name = format!("output.{name}");
-                found.compare(&name, got.as_slice(), golden.get(&name).as_slice(), FORWARD);
+                found.compare(&name, &values(got), golden.get(&name).as_slice(), FORWARD);
             }
         }
-        let grads = tape.backward(&loss, Tensor::from_vec(vec![1.0], &[1])).unwrap();
+        let grads = tape.backward(&loss, Tensor::from_slice(device, &[1.0], &[1])).unwrap();
         if step == 0 {
             let trained = model.params.trained();
             let wanted = golden.tensors.keys().filter(|k| k.starts_with("grad.")).count();
@@ -92,11 +91,11 @@ pub fn vim_training(golden: &Golden) -> Vec<String> {
             for id in trained {
                 let name = format!("grad.{}", model.params.name(id));
                 let got = grads.get(&bound[id]).expect("a gradient for every trained tensor");
-                found.compare(&name, got.as_slice(), golden.get(&name).as_slice(), GRADIENT);
+                found.compare(&name, &values(got), golden.get(&name).as_slice(), GRADIENT);
             }
         }
         drop((hidden, logits));
-        optimizer.step(&device, &mut model.params, bound, &grads, &settings).unwrap();
+        optimizer.step(device, &mut model.params, bound, &grads, &settings).unwrap();
     }
     found.compare("trajectory.losses", &losses, golden.get("trajectory.losses").as_slice(), TRAJECTORY);
     for id in model.params.trained() {
@@ -104,12 +103,11 @@ pub fn vim_training(golden: &Golden) -> Vec<String> {
         let want = golden.get(&format!("trajectory.final.{name}"));
         found.compare(
             &format!("after five steps {name}"),
-            model.params.get(id).as_slice(),
+            &values(model.params.get(id)),
             want.as_slice(),
             FINAL,
         );
     }
-    assert_eq!(device.red_zone_hits(), 0, "writes outside a buffer");
     found.0
 }
 

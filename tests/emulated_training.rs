@@ -1,0 +1,239 @@
+//! Training on the emulated device, by the kernels that a GPU runs: the CPU's losses, the CPU's trained files, and the
+//! same bytes however often a run is stopped.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use autograd::Tape;
+use engine::emulated::Emulated;
+use engine::{Device, Rng, Tensor};
+use ptx::adamw::Settings;
+use ptx::cross_entropy::{cross_entropy, smooth_targets};
+use ptx_emulator::Meter;
+use safetensors::SafeTensors;
+use support::{Place, text, train, words};
+use svp::model::{Classifier, DropPath, HeadKind, Params, Parts, SvpConfig, Vim, VimConfig};
+use svp::train::{Optimizer, Precision, recipe_decays};
+
+const BATCH: usize = 4;
+const CLASSES: usize = 10;
+const DEPTH: usize = 3;
+
+/// Relative error of one rounding to bf16, which has 8 significant bits.
+const BF16: f64 = 1.0 / 512.0;
+
+/// What three steps of SVP gave.
+struct Steps {
+    losses: Vec<f64>,
+    /// Of the first step, by name.
+    grads: Vec<(String, Vec<f32>)>,
+    /// Largest norm of a row of the head after the last.
+    head: f64,
+}
+
+fn norm(values: impl IntoIterator<Item = f64>) -> f64 {
+    values.into_iter().map(|v| v * v).sum::<f64>().sqrt()
+}
+
+/// Norm of the difference over the norm of what is wanted.
+fn relative(got: &[f32], want: &[f32]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let wanted = norm(want.iter().map(|&v| f64::from(v)));
+    let off = norm(got.iter().zip(want).map(|(&g, &w)| f64::from(g) - f64::from(w)));
+    if wanted == 0.0 { off } else { off / wanted }
+}
+
+/// A Vim with initial values, 65 tokens of 48 channels, and its prompts.
+fn model(device: &Device, precision: Precision) -> Classifier {
+    let mut params = Params::default();
+    let vim = Vim::init(VimConfig::sized(32, 4, 48, DEPTH), &mut params, 5).unwrap();
+    let svp = SvpConfig { hidden: 16, group_size: 2, ..SvpConfig::default() };
+    let parts = Parts { svp: Some(svp), head: HeadKind::Linear, classes: CLASSES, simam: false, full: false };
+    Classifier::new(device, vim, params, parts, 5).unwrap().in_precision(precision.dtype()).unwrap()
+}
+
+fn three_steps(device: &Device, precision: Precision) -> Steps {
+    let mut model = model(device, precision);
+    let mut optimizer = Optimizer::new(device, &model.params, recipe_decays);
+    let settings = Settings { lr: 1e-2, weight_decay: 1e-4, ..Settings::default() };
+    let (mut losses, mut grads_of_first) = (vec![], vec![]);
+    for step in 0..3 {
+        let mut rng = Rng::keyed(7, step, 0, 0);
+        let images = (0..BATCH * 3 * 32 * 32).map(|_| rng.normal() as f32).collect();
+        let labels: Vec<u32> = (0..BATCH).map(|_| (rng.range(0.0, CLASSES as f64)) as u32).collect();
+        let samples = [0, 1, 2, 3].map(|i| BATCH as u32 * step + i);
+        let drop_path = DropPath { rate: 0.3, seed: 5, epoch: 0, samples: &samples };
+
+        let tape = Tape::new(device).checking_finite();
+        let images = Tensor::from_vec(images, &[BATCH, 3, 32, 32]);
+        let (_, logits, bound) = model.forward(&tape, images, Some(drop_path)).unwrap();
+        let targets = smooth_targets(device, &labels, CLASSES, 0.1).unwrap();
+        let loss = cross_entropy(&tape, &logits, &targets).unwrap();
+        losses.push(f64::from(loss.value().to_host().unwrap()[0]));
+        let grads = tape.backward(&loss, Tensor::from_slice(device, &[1.0], &[1])).unwrap();
+        if step == 0 {
+            let of = |id| {
+                let grad = grads.get(&bound[id]).expect("a gradient of every trained tensor");
+                (model.params.name(id).to_string(), grad.to_host().unwrap())
+            };
+            grads_of_first = model.params.trained().into_iter().map(of).collect();
+        }
+        drop(logits);
+        optimizer.step(device, &mut model.params, bound, &grads, &settings).unwrap();
+    }
+    let head = model.params.get(model.params.id("head.weight").unwrap());
+    let row = |row: &[f32]| norm(row.iter().map(|&v| f64::from(v)));
+    let head = head.to_host().unwrap().chunks_exact(48).map(row).fold(0.0, f64::max);
+    Steps { losses, grads: grads_of_first, head }
+}
+
+/// On a device of its own that checks every access; tells what it took.
+fn emulated_steps(precision: Precision) -> Steps {
+    let emulated = Arc::new(Emulated::new());
+    let steps = three_steps(&Device::launched_checked(emulated.clone()), precision);
+    let mut sum = Meter::default();
+    emulated.take_totals().values().for_each(|meter| sum += meter);
+    println!(
+        "{precision:?}: {} launches, {} thread-instructions, {} checks",
+        sum.launches,
+        sum.instructions().threads,
+        sum.checks
+    );
+    assert!(sum.launches > 100, "kernels did not run");
+    steps
+}
+
+/// Largest difference of the losses, and the worst tensor's gradient.
+fn differences(got: &Steps, want: &Steps) -> (f64, (f64, String)) {
+    let loss = got.losses.iter().zip(&want.losses).map(|(g, w)| (g - w).abs()).fold(0.0, f64::max);
+    let grads = got.grads.iter().zip(&want.grads).map(|((name, g), (_, w))| (relative(g, w), name.clone()));
+    let grad = grads.max_by(|a, b| a.0.total_cmp(&b.0)).expect("trained tensors");
+    println!("losses {:?} against {:?}: {loss:.1e}; gradients: {grad:?}", got.losses, want.losses);
+    (loss, grad)
+}
+
+#[test]
+fn three_steps_give_the_losses_of_the_cpu() {
+    let cpu = three_steps(&Device::cpu_checked(), Precision::F32);
+    let (loss, (grad, name)) = differences(&emulated_steps(Precision::F32), &cpu);
+    assert!(loss <= 1e-5, "losses differ by {loss:.1e}");
+    assert!(grad <= 1e-4, "the gradient of {name} differs by {grad:.1e}");
+
+    // In bf16 a block rounds some eight tensors on the way forward and ten on the way back, independently, so the
+    // features are off by about sqrt(8 depth) roundings and a gradient by sqrt(18 depth). A feature is of size one:
+    // a logit is off by the norm of its row of the head times that, and the loss by the norm of softmax - target,
+    // below sqrt(2), times a logit. Three of these standard deviations are allowed; a fifth of that was measured.
+    let half = emulated_steps(Precision::Bf16);
+    let (loss, (grad, name)) = differences(&half, &cpu);
+    let features = (8.0 * DEPTH as f64).sqrt() * BF16;
+    let bound = 3.0 * 2f64.sqrt() * half.head * features;
+    assert!(loss > 0.0, "bf16 computes as f32 does");
+    println!("allowed in bf16: losses {bound:.1e}");
+    assert!(loss <= bound, "losses differ by {loss:.1e}, allowed {bound:.1e}");
+    let bound = 3.0 * (18.0 * DEPTH as f64).sqrt() * BF16;
+    assert!(grad <= bound, "the gradient of {name} differs by {grad:.1e}, allowed {bound:.1e}");
+}
+
+/// Data, and a backbone trained on it by the CPU.
+struct Task {
+    place: Place,
+    data: String,
+    backbone: String,
+}
+
+impl Task {
+    fn new(name: &str) -> Self {
+        let place = Place::new(name);
+        let data = place.data("data", 2);
+        let backbone = place.small_vim("backbone", &data) + "/best.safetensors";
+        Task { place, data, backbone }
+    }
+
+    /// The arguments of one epoch of four steps on a device.
+    fn args<'a>(&'a self, device: &'a str, out: &'a str) -> Vec<&'a str> {
+        let task = ["--data", &self.data, "--backbone", &self.backbone, "--device", device, "--out", out];
+        let fixed = "--epochs 1 --batch-size 8 --hidden 8 --group-size 1 --lr 0.1 --drop-path 0.3";
+        [&task[..], &words(fixed)].concat()
+    }
+
+    fn train(&self, device: &str, name: &str, more: &[&str]) -> String {
+        let out = self.place.at(name);
+        succeeds(&train(&[&self.args(device, &out)[..], more].concat()));
+        out
+    }
+}
+
+#[track_caller]
+fn succeeds(output: &Output) {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+/// The files of a run; the names of TensorBoard's hold the time.
+fn files(run: &str) -> BTreeSet<String> {
+    let entries = fs::read_dir(run).unwrap().map(|entry| entry.unwrap().file_name());
+    let name = |name: std::ffi::OsString| name.to_string_lossy().split(".tfevents").next().map(String::from);
+    entries.filter_map(name).collect()
+}
+
+/// Compares the tensors of two trained files by norm; tells and returns the worst.
+fn worst(got: &str, want: &str) -> f64 {
+    let read = |run: &str| fs::read(Path::new(run).join("last.safetensors")).unwrap();
+    let (got_bytes, want_bytes) = (read(got), read(want));
+    let got_file = SafeTensors::deserialize(&got_bytes).unwrap();
+    let want_file = SafeTensors::deserialize(&want_bytes).unwrap();
+    assert_eq!(got_file.len(), want_file.len());
+    let floats = |view: safetensors::tensor::TensorView| -> Vec<f32> {
+        view.data().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
+    };
+    let of = |(name, want): (String, safetensors::tensor::TensorView<'_>)| {
+        (relative(&floats(got_file.tensor(&name).unwrap()), &floats(want)), name)
+    };
+    let (off, name) = want_file.tensors().into_iter().map(of).max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
+    println!("{got}: {off:.1e} off the CPU's in {name}");
+    off
+}
+
+/// Every method, through the program: parameters and both moments of AdamW after an epoch.
+#[test]
+fn a_trained_file_is_that_of_the_cpu() {
+    let task = Task::new("emulated-files");
+    for method in ["svp", "linear", "full"] {
+        let run = |device: &str| task.train(device, &format!("{method}-{device}"), &["--method", method]);
+        let (cpu, emulated) = (run("cpu"), run("emulated"));
+        assert_eq!(files(&emulated), files(&cpu));
+        // Moments of the second order have twice the gradient's error, and four steps are between.
+        let off = worst(&emulated, &cpu);
+        assert!(off <= 1e-4, "{method}: {off:.1e}");
+    }
+}
+
+/// Killed after its second step and resumed, with other numbers of threads.
+#[test]
+fn a_killed_run_ends_with_the_bytes_of_the_unbroken_one() {
+    let task = Task::new("emulated-killed");
+    let unbroken = task.train("emulated", "unbroken", &["--threads", "1"]);
+    let out = task.place.at("killed");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_svp-train"))
+        .args([&task.args("emulated", &out)[..], &["--save-every", "1"]].concat())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let metrics = Path::new(&out).join("metrics.jsonl");
+    while fs::read(&metrics).map_or(0, |bytes| bytes.iter().filter(|&&b| b == b'\n').count()) < 2 {
+        assert!(child.try_wait().unwrap().is_none(), "the run goes on");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    succeeds(&train(&["--resume", &out, "--device", "emulated", "--threads", "3"]));
+    for name in ["best.safetensors", "last.safetensors"] {
+        let bytes = |run: &str| fs::read(Path::new(run).join(name)).unwrap();
+        assert!(bytes(&unbroken) == bytes(&out), "{name} differs from the unbroken run's");
+    }
+}
