@@ -12,7 +12,7 @@
 // y for backward and gates. Every 16 tokens the states are kept for backward.
 // Bound at Vim-S, bf16: instructions issued. Per token, channel and state sm_90 issues about 12.5, 5 of them the recurrence
 // itself, 4 an instruction's share of a multiprocessor's cycle: 3.1 cycles for a warp. MUFU, 16 a cycle: 1.08, 2.2 cycles.
-// HBM: 22.6 bytes a token and channel, 1.8 cycles. One exponential on the multiply-add pipes takes 10 instructions
+// HBM: 24.5 bytes a token and channel, 1.8 cycles. One exponential on the multiply-add pipes takes 10 instructions
 // instead of 2, so the balance is to leave as many to MUFU as it takes: all but 4 of the 64 of a lane and tile, which with
 // the 4 of softplus and 2 x 2 of the gate (in half of the tiles) stay below 1.1 a step. The logarithm of softplus is a
 // polynomial in any case: lg2.approx is not accurate near 1.
@@ -24,7 +24,7 @@
 // each other's, 13 instructions a lane and token where shuffles take 28; then the warps of the block, and, in
 // `sum_bc`, blocks of channels: always in the same order. Gradients of A_log, D and delta_bias are other entries.
 // Bound at Vim-S, bf16: instructions issued, about 28.5 per token, channel and state: 7.1 cycles of a multiprocessor for a
-// warp; MUFU 2.05, 4.1 cycles; HBM 2.7. Of the instructions 3 + 4 compute states again, 7 are the gradients.
+// warp; MUFU 2.05, 4.1 cycles; HBM, 45 bytes a token and channel, 3.3. Of the instructions 3 + 4 compute states again, 7 are the gradients.
 //
 // Two blocks share a multiprocessor: 24 warps forward (80 registers), 16 backward (128), 12 with parameters (168).
 #include "backward.cuh"
