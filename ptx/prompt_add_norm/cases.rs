@@ -43,7 +43,7 @@ impl Op for PromptAddNorm {
 
     fn cases(&self) -> Vec<Case> {
         let mut cases = vec![];
-        let sizes = [(1, 1, 8), (2, 5, 33), (3, 16, 7), (1, 197, 40), (2, 785, 19)];
+        let sizes = [(1, 1, 8), (2, 5, 33), (3, 16, 7), (1, 197, 40), (2, 785, 19), (1, 6, 260)];
         for (b, l, d) in sizes {
             for (residual, prompts, skip, keep, frozen) in
                 [(0, 0, 0, 0, 0), (1, 0, 0, 1, 1), (0, 1, 1, 0, 1), (1, 2, 1, 1, 0), (1, 2, 0, 0, 1)]
