@@ -30,6 +30,16 @@ impl Case {
         self.sizes.iter().find(|(k, _)| *k == name).map_or(0, |(_, v)| *v)
     }
 
+    /// The same case with another size.
+    pub fn with(&self, name: &'static str, size: usize) -> Self {
+        let mut sizes = self.sizes.clone();
+        match sizes.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, old)) => *old = size,
+            None => sizes.push((name, size)),
+        }
+        Case { bench: self.bench, ..Self::new(&sizes) }
+    }
+
     pub fn is(&self, name: &str) -> bool {
         self.get(name) != 0
     }

@@ -134,7 +134,8 @@ impl Op for SelectiveScan {
         (
             // u and delta of both directions, z, out; B and C.
             Cost { bytes: 4.0 * (6.0 * tokens + bc), flop: 6.0 * steps, exp: steps + 3.0 * tokens },
-            Cost { bytes: 4.0 * (11.0 * tokens + 2.0 * bc), flop: 22.0 * steps, exp: steps + 8.0 * tokens },
+            // These and dout; gradients of u, delta and all of xz.
+            Cost { bytes: 4.0 * (12.0 * tokens + 2.0 * bc), flop: 22.0 * steps, exp: steps + 8.0 * tokens },
         )
     }
 }

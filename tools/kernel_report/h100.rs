@@ -1,0 +1,42 @@
+//! What an H100 (SXM) needs at least for the work of a kernel: each of its parts alone, at its full rate.
+
+use crate::work::Work;
+
+/// Bytes a second of HBM, as measured by copies.
+const HBM: f64 = 3.0e12;
+const MULTIPROCESSORS: f64 = 132.0;
+/// Cycles a second under load.
+const CLOCK: f64 = 1.7e9;
+/// Results a cycle and multiprocessor.
+const MUFU: f64 = 16.0;
+const FMA: f64 = 128.0;
+const INTEGER: f64 = 64.0;
+const CONVERT: f64 = 64.0;
+/// Instructions of a warp issued a cycle and multiprocessor.
+const ISSUE: f64 = 4.0;
+/// Passes of 128 bytes through shared memory a cycle and multiprocessor; a shuffle is one.
+const SHARED: f64 = 1.0;
+
+/// The parts, and the seconds that each is busy.
+pub fn parts(work: &Work) -> [(&'static str, f64); 7] {
+    let cycles = MULTIPROCESSORS * CLOCK;
+    [
+        ("HBM", work.bytes() / HBM),
+        ("MUFU", 32.0 * work.mufu / (MUFU * cycles)),
+        ("FMA", 32.0 * work.float / (FMA * cycles)),
+        ("integer", 32.0 * work.integer / (INTEGER * cycles)),
+        ("conversions", 32.0 * work.convert / (CONVERT * cycles)),
+        ("issue", work.issued() / (ISSUE * cycles)),
+        ("shared", (work.wavefronts + work.shuffle) / (SHARED * cycles)),
+    ]
+}
+
+/// The part that is busy longest, and its seconds: no run is faster.
+pub fn bound(work: &Work) -> (&'static str, f64) {
+    parts(work).into_iter().fold(("nothing", 0.0), |most, part| if part.1 > most.1 { part } else { most })
+}
+
+/// Seconds to move bytes that no cache has.
+pub fn copy(bytes: f64) -> f64 {
+    bytes / HBM
+}

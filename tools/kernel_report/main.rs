@@ -1,0 +1,116 @@
+//! What the committed kernels cost, without a GPU: registers, shared memory and spills from `ptxas`, work and memory
+//! traffic at the shapes of Vim-S training from the emulator's counts, and the time that an H100 needs at least.
+//!
+//! ```text
+//! kernel_report [--out FILE] [OP...]      Markdown to the terminal, and to FILE; only these ops
+//! ```
+//! Fails if a check of the scan does not hold. Without `ptxas` (`.ci/cuda` fetches it) its part says `skipped`.
+
+#[path = "../../tests/harness/mod.rs"]
+#[allow(dead_code)]
+mod harness;
+
+mod checks;
+mod h100;
+mod launcher;
+mod markdown;
+mod measure;
+mod ptxas;
+mod shapes;
+mod work;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use engine::DType;
+use measure::Pass;
+use ptx::registry;
+use ptxas::{ARCHITECTURES, Ptxas, Usage};
+
+/// What each architecture needs of each entry.
+pub type Usages = BTreeMap<(String, &'static str), Usage>;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(wrong) => {
+            eprintln!("kernel_report: {wrong}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all checks hold.
+fn run() -> Result<bool, String> {
+    let (out, ops) = arguments()?;
+    let root = root();
+    let usages = Ptxas::find(&root).map(|ptxas| assemble(&ptxas, &root)).transpose()?;
+    let passes = passes(&ops)?;
+    let checks = checks::all(&passes, usages.as_ref());
+    let report = markdown::report(&passes, usages.as_ref(), &checks);
+    println!("{report}");
+    if let Some(out) = out {
+        std::fs::write(&out, &report).map_err(|err| format!("{}: {err}", out.display()))?;
+    }
+    Ok(checks.iter().all(|check| check.holds))
+}
+
+/// The file to write, and the ops; all if none is named.
+fn arguments() -> Result<(Option<PathBuf>, Vec<String>), String> {
+    let mut arguments = std::env::args().skip(1);
+    let (mut out, mut ops) = (None, vec![]);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--out" => out = Some(arguments.next().ok_or("--out: name the file")?.into()),
+            op if registry::all().iter().any(|known| known.name() == op) => ops.push(argument),
+            _ => return Err(format!("{argument} is no op. Usage: kernel_report [--out FILE] [OP...]")),
+        }
+    }
+    Ok((out, ops))
+}
+
+/// Ops whose large tensors are all activations: in bf16 their fewest bytes are half as many.
+const TYPED: [&str; 3] = ["selective_scan", "causal_conv1d", "silu"];
+
+/// Both passes of the bench cases of the ops.
+fn passes(ops: &[String]) -> Result<Vec<Pass>, String> {
+    let mut passes = vec![];
+    for op in registry::all() {
+        if !ops.is_empty() && !ops.iter().any(|wanted| wanted == op.name()) {
+            continue;
+        }
+        let axes = shapes::axes(op.name()).ok_or(format!("{}: no shapes in shapes.rs", op.name()))?;
+        for case in op.cases().iter().filter(|case| case.bench) {
+            passes.extend(measure::measure(&*op, case, &axes, DType::F32)?);
+            if TYPED.contains(&op.name()) {
+                passes.extend(measure::measure(&*op, case, &axes, DType::Bf16)?);
+            }
+        }
+    }
+    Ok(passes)
+}
+
+/// Registers, shared memory and spills of every committed kernel.
+fn assemble(ptxas: &Ptxas, root: &Path) -> Result<Usages, String> {
+    let mut usages = Usages::new();
+    for layer in ["engine", "ptx"] {
+        let folders = std::fs::read_dir(root.join(layer)).map_err(|err| format!("{layer}: {err}"))?;
+        for folder in folders.flatten() {
+            let file = folder.path().join("kernel.ptx");
+            let Ok(text) = std::fs::read_to_string(&file) else { continue };
+            for architecture in ARCHITECTURES {
+                let usage = ptxas.usage(&text, architecture);
+                let usage = usage.map_err(|err| format!("{}: {err}", file.display()))?;
+                usages.extend(usage.into_iter().map(|(entry, usage)| ((entry, architecture), usage)));
+            }
+        }
+    }
+    Ok(usages)
+}
+
+fn root() -> PathBuf {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tools.parent().expect("a member of the workspace").to_path_buf()
+}

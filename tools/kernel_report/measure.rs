@@ -1,0 +1,219 @@
+//! Counts of an op at the shapes of training, from runs of the emulator at small ones.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use autograd::{Tape, Var};
+use engine::{DType, Device, Rng, Tensor};
+use ptx::spec::{Case, Input, Op};
+
+use crate::harness::{Ask, Problem};
+use crate::launcher::{Counting, Dry, Launched, Watched};
+use crate::shapes::{Axis, corners};
+use crate::work::Work;
+
+/// Most that a count of the check shape may differ from its extrapolation, of counts that matter.
+const TOLERANCE: f64 = 0.02;
+/// Counts below this share of a kernel's instructions do not matter.
+const FLOOR: f64 = 0.002;
+
+/// Blocks are rounded up, which is not linear.
+const BLOCKS: f64 = 0.04;
+
+/// A kernel in one pass of an op.
+#[derive(Debug, Clone)]
+pub struct Part {
+    pub entry: &'static str,
+    /// Of one launch.
+    pub blocks: u64,
+    pub threads: u32,
+    pub shared: u32,
+    pub work: Work,
+}
+
+/// One pass of an op at the shape of training.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    pub op: &'static str,
+    pub case: Case,
+    /// Type of the activations.
+    pub dtype: DType,
+    /// `forward` or `backward`.
+    pub name: &'static str,
+    pub parts: Vec<Part>,
+    /// Bytes that the op must move, from its cost.
+    pub fewest: f64,
+    /// Largest difference between the check shape and its extrapolation, and of which count.
+    pub check: (f64, &'static str),
+}
+
+impl Pass {
+    pub fn dtype(&self) -> &'static str {
+        match self.dtype {
+            DType::F32 => "f32",
+            DType::Bf16 => "bf16",
+        }
+    }
+
+    pub fn work(&self) -> Work {
+        let mut sum = Work::default();
+        self.parts.iter().for_each(|part| sum.add(1.0, &part.work));
+        sum
+    }
+}
+
+/// Launches of forward and of backward.
+type Passes = [Vec<Launched>; 2];
+
+/// The launches of a run, and the bytes that forward keeps for backward beside its inputs and outputs.
+type Ran = (Passes, usize);
+
+/// Both passes of a bench case; a pass without launches is left out.
+pub fn measure(op: &dyn Op, case: &Case, axes: &[Axis], dtype: DType) -> Result<Vec<Pass>, String> {
+    let at = |sizes: &[usize]| {
+        axes.iter().zip(sizes).fold(case.clone(), |case, (axis, &size)| case.with(axis.name, size))
+    };
+    let counted = |sizes: &[usize]| match sizes.contains(&0) {
+        true => Ok(Ran::default()),
+        false => run(op, &at(sizes), dtype, &Counting::new, drawn),
+    };
+    let small: Vec<Ran> =
+        corners(axes, |_| 0).iter().map(|(sizes, _)| counted(sizes)).collect::<Result<_, _>>()?;
+    let check_sizes: Vec<usize> = axes.iter().map(|axis| axis.check).collect();
+    let (check, _) = counted(&check_sizes)?;
+    let target = at(&axes.iter().map(|axis| axis.target).collect::<Vec<_>>());
+    let (wanted, kept) = run(op, &target, dtype, &Dry::default, zeros)?;
+    let cost = op.cost(&target);
+
+    let mut passes = vec![];
+    for (i, (name, cost)) in [("forward", cost.0), ("backward", cost.1)].into_iter().enumerate() {
+        let sums: Vec<_> = small.iter().map(|(passes, _)| by_entry(&passes[i])).collect();
+        let extrapolate = |to: fn(&Axis) -> usize| {
+            let weights: Vec<f64> = corners(axes, to).into_iter().map(|(_, weight)| weight).collect();
+            combine(&sums, &weights)
+        };
+        let guess = extrapolate(|axis| axis.check);
+        let off = differ(&guess, &by_entry(&check[i]), op, name)?;
+        let work = extrapolate(|axis| axis.target);
+        let mut parts = vec![];
+        for (entry, dry) in by_entry(&wanted[i]) {
+            let work = *work.get(entry).ok_or_else(|| variant(op, name, entry))?;
+            if (work.blocks - dry.blocks).abs() > BLOCKS * dry.blocks {
+                return Err(variant(op, name, entry));
+            }
+            // Their number does not grow with the sizes.
+            let work = Work { launches: dry.launches, ..work };
+            let launched =
+                wanted[i].iter().find(|launched| launched.entry == entry).expect("summed from here");
+            let grid = launched.grid;
+            parts.push(Part {
+                entry,
+                blocks: grid.blocks.map(u64::from).iter().product(),
+                threads: grid.threads.iter().product(),
+                shared: grid.shared,
+                work,
+            });
+        }
+        if !parts.is_empty() {
+            let (op, case) = (op.name(), target.clone());
+            // Costs count the bytes of f32.
+            let fewest = cost.bytes * dtype.size() as f64 / DType::F32.size() as f64 + kept as f64;
+            passes.push(Pass { op, case, dtype, name, parts, fewest, check: off });
+        }
+    }
+    Ok(passes)
+}
+
+fn variant(op: &dyn Op, pass: &str, entry: &str) -> String {
+    format!("{} {pass}: the small shapes do not launch what training does ({entry})", op.name())
+}
+
+/// Forward and backward of a case on a device of its own.
+fn run<L: Watched + 'static>(
+    op: &dyn Op,
+    case: &Case,
+    dtype: DType,
+    launcher: &dyn Fn() -> L,
+    value: fn(&Device, usize, &Input) -> Tensor,
+) -> Result<Ran, String> {
+    let launcher = Arc::new(launcher());
+    // Memory counted by the byte.
+    let device = Device::launched_checked(launcher.clone());
+    let in_use = || device.memory().1;
+    let passes = || -> engine::Result<Ran> {
+        let tape = Tape::new(&device);
+        let inputs = op.inputs(case);
+        let mut variables = vec![];
+        for (i, input) in inputs.iter().enumerate() {
+            let typed = if input.typed { dtype } else { DType::F32 };
+            let tensor = value(&device, i, input).cast(typed)?;
+            variables.push(if input.grad { tape.leaf(tensor) } else { Var::constant(tensor) });
+        }
+        launcher.take();
+        let before = in_use();
+        let outputs = op.forward(case, &tape, &variables)?;
+        let forward = launcher.take();
+        let made: usize = outputs.iter().map(|y| y.value().numel() * y.value().dtype().size()).sum();
+        let kept = (in_use() - before).saturating_sub(made);
+        if !variables.iter().any(Var::wants_grad) {
+            return Ok(([forward, vec![]], 0));
+        }
+        let upstream: Vec<Vec<f32>> = outputs.iter().map(|y| vec![0.5; y.value().numel()]).collect();
+        let end = Problem::join(&tape, &[outputs], &upstream, Ask::ALL)?;
+        let seed = Tensor::zeros(&device, &[1]);
+        launcher.take();
+        let grads = tape.backward(&end, seed)?;
+        drop(grads);
+        Ok(([forward, launcher.take()], kept))
+    };
+    passes().map_err(|err| format!("{} {}: {err}", op.name(), case.name))
+}
+
+fn drawn(device: &Device, i: usize, input: &Input) -> Tensor {
+    Tensor::from_slice(device, &input.values(&mut Rng::keyed(5, 0, i as u32, 0)), &input.shape)
+}
+
+fn zeros(device: &Device, _: usize, input: &Input) -> Tensor {
+    Tensor::zeros(device, &input.shape)
+}
+
+type Sums = BTreeMap<&'static str, Work>;
+
+fn by_entry(launches: &[Launched]) -> Sums {
+    let mut sums = Sums::new();
+    for launched in launches {
+        sums.entry(launched.entry).or_default().add(1.0, &launched.work);
+    }
+    sums
+}
+
+fn combine(corners: &[Sums], weights: &[f64]) -> Sums {
+    let mut sums = Sums::new();
+    for (corner, weight) in corners.iter().zip(weights) {
+        for (entry, work) in corner {
+            sums.entry(entry).or_default().add(*weight, work);
+        }
+    }
+    sums
+}
+
+/// How far an extrapolation is from a run.
+fn differ(guess: &Sums, run: &Sums, op: &dyn Op, pass: &str) -> Result<(f64, &'static str), String> {
+    let mut worst = (0.0, "nothing");
+    for (entry, work) in run {
+        let guess = guess.get(entry).ok_or_else(|| variant(op, pass, entry))?;
+        let off = guess.distance(work, FLOOR * work.threads / 32.0);
+        if off.0 > worst.0 {
+            worst = off;
+        }
+    }
+    match worst.0 <= TOLERANCE {
+        true => Ok(worst),
+        false => Err(format!(
+            "{} {pass}: `{}` of the check shape is {:.1} % from its extrapolation",
+            op.name(),
+            worst.1,
+            100.0 * worst.0
+        )),
+    }
+}
