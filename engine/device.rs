@@ -13,7 +13,8 @@ use memmap2::MmapMut;
 
 use crate::emulated::Emulated;
 use crate::launch::Launcher;
-use crate::launched::LaunchedPool;
+use crate::launched::{LaunchedPool, Recording};
+use crate::{Error, Result};
 
 /// Alignment of every buffer: a cache line, and a full AVX-512 vector.
 const ALIGN: usize = 64;
@@ -79,6 +80,37 @@ impl Device {
         match self {
             Device::Cpu(pool) => (pool.peak.load(Ordering::Relaxed), pool.in_use.load(Ordering::Relaxed)),
             Device::Launched(pool) => pool.memory(),
+        }
+    }
+
+    /// Free and all memory of a device that has its own.
+    pub fn own_memory(&self) -> Option<[usize; 2]> {
+        self.launcher().and_then(Launcher::memory)
+    }
+
+    /// Gives memory that no tensor and no recording uses back to a launched device.
+    pub fn trim(&self) {
+        if let Device::Launched(pool) = self {
+            pool.trim();
+        }
+    }
+
+    /// On a launched device, f32 operands of products may be rounded to TF32 from now on, or no longer.
+    pub fn allow_tf32(&self, allow: bool) {
+        if let Device::Launched(pool) = self {
+            pool.allow_tf32(allow);
+        }
+    }
+
+    /// Records what `work` launches instead of running it. Tensors that it makes keep their places: they hold
+    /// their values after each [`Recording::run`], as far as they still live. Values must not be read in `work`.
+    pub fn record<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(Recording, T)> {
+        match self {
+            Device::Launched(pool) => LaunchedPool::record_calls(pool, work),
+            Device::Cpu(_) => {
+                let what = "the CPU computes at once".into();
+                Err(Error::Unsupported { op: "record", what })
+            }
         }
     }
 

@@ -16,5 +16,6 @@ pub mod tensor;
 pub use device::Device;
 pub use error::{Error, Result};
 pub use launch::DType;
+pub use launched::Recording;
 pub use rng::Rng;
-pub use tensor::Tensor;
+pub use tensor::{Arriving, Tensor};
