@@ -252,3 +252,7 @@ fn places(model: &Classifier) -> Vec<u64> {
     }
     model.params.trained().into_iter().map(|id| model.params.get(id).region().at).collect()
 }
+
+#[cfg(test)]
+#[path = "stepper_tests.rs"]
+mod tests;
