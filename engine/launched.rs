@@ -183,6 +183,10 @@ impl Launcher for LaunchedPool {
         self.launcher.name()
     }
 
+    fn info(&self) -> Option<String> {
+        self.launcher.info()
+    }
+
     fn alloc(&self, bytes: usize) -> Result<Region> {
         let free = if self.recording.load(Ordering::Relaxed) { &self.recorded } else { &self.free };
         if let Some(region) = free.lock().unwrap().get_mut(&bytes).filter(|_| self.reuse).and_then(Vec::pop) {
