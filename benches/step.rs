@@ -45,7 +45,7 @@ impl Step {
         let images = (0..BATCH * 3 * 224 * 224).map(|_| rng.normal() as f32).collect();
         let indices: Vec<u32> = (0..BATCH as u32).collect();
         let input = Tensor::from_vec(images, &[BATCH, 3, 224, 224]);
-        let batch = FeedBatch { input, labels: indices.clone(), indices };
+        let batch = FeedBatch { input, labels: indices.clone(), indices, own_share: 1.0 };
         Step { stepper: Stepper::new(&model, settings), model, batch: [batch] }
     }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
-use svp::data::Layout;
+use svp::data::{Layout, RandAugment};
 use svp::model::{HeadKind, Variant};
 use svp::train::{BUILTIN, Method, Precision, TrainConfig};
 use svp::{Error, Result};
@@ -83,6 +83,27 @@ options! {
     /// Mirror half of the training images [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
     flip: bool,
+    /// Random changes by timm's RandAugment, such as rand-m9-mstd0.5-inc1, or none [default: none]
+    #[arg(long, value_name = "POLICY", help_heading = "Data")]
+    auto_augment: AutoAugment,
+    /// Without a policy: most that brightness, contrast and saturation change [default: 0]
+    #[arg(long, value_name = "SHARE", help_heading = "Data")]
+    color_jitter: f64,
+    /// Share of the training images that lose a box to noise (random erasing) [default: 0]
+    #[arg(long, value_name = "SHARE", help_heading = "Data")]
+    reprob: f64,
+    /// Mixup: parameter of its Beta distribution, 0 for none [default: 0]
+    #[arg(long, value_name = "ALPHA", help_heading = "Data")]
+    mixup: f64,
+    /// Cutmix: parameter of its Beta distribution, 0 for none [default: 0]
+    #[arg(long, value_name = "ALPHA", help_heading = "Data")]
+    cutmix: f64,
+    /// Share of the batches that are mixed, where --mixup or --cutmix is on [default: 1]
+    #[arg(long, value_name = "SHARE", help_heading = "Data")]
+    mixup_prob: f64,
+    /// Share of the mixed batches that get cutmix, where both are on [default: 0.5]
+    #[arg(long, value_name = "SHARE", help_heading = "Data")]
+    mixup_switch_prob: f64,
     /// Data threads [default: the number of cores]
     #[arg(long, value_name = "N", help_heading = "Data")]
     workers: usize,
@@ -195,6 +216,27 @@ pub enum PrecisionFlag {
     Bf16,
 }
 
+/// A policy, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct AutoAugment(Option<RandAugment>);
+
+impl FromStr for AutoAugment {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(AutoAugment(if text == "none" { None } else { Some(text.parse()?) }))
+    }
+}
+
+impl TryFrom<String> for AutoAugment {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
 /// A number, or what fits.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(try_from = "toml::Value")]
@@ -259,6 +301,7 @@ impl Options {
         };
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         TrainConfig {
+            preset: None,
             backbone: self.backbone,
             model: self.model,
             embed_dim: self.embed_dim,
@@ -303,6 +346,13 @@ impl Options {
             augment: self.augment.unwrap_or(!drawn),
             crop_scale_min: self.crop_scale_min.unwrap_or(0.08),
             flip: self.flip.unwrap_or(true),
+            auto_augment: self.auto_augment.and_then(|policy| policy.0),
+            color_jitter: self.color_jitter.unwrap_or(0.0),
+            reprob: self.reprob.unwrap_or(0.0),
+            mixup: self.mixup.unwrap_or(0.0),
+            cutmix: self.cutmix.unwrap_or(0.0),
+            mixup_prob: self.mixup_prob.unwrap_or(1.0),
+            mixup_switch_prob: self.mixup_switch_prob.unwrap_or(0.5),
             precision: match self.precision {
                 Some(PrecisionFlag::Bf16) => Precision::Bf16,
                 Some(PrecisionFlag::Tf32) => Precision::Tf32,

@@ -115,7 +115,8 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
             break;
         }
         if kind == START_OF_SCAN {
-            return bytes[at..].windows(2).any(|w| w == [0xFF, 0xD9]);
+            // It is close to the end.
+            return bytes[at..].windows(2).rev().any(|w| w == [0xFF, 0xD9]);
         }
         // A fill byte may come before a marker; otherwise a segment and its length follow.
         at += if kind == 0xFF { 1 } else { 2 + usize::from(u16::from_be_bytes([high, low])) };

@@ -1,7 +1,7 @@
 //! Batches, decoded and transformed by threads of their own while the model computes.
 //!
-//! **Order.** A function of (seed, epoch); augmentation of (seed, epoch, sample). Neither the number of workers
-//! nor the batch that a resumed epoch starts with changes a byte of any batch.
+//! **Order.** A function of (seed, epoch); augmentation of (seed, epoch, sample), mixing of (seed, epoch, batch).
+//! Neither the number of workers nor the batch that a resumed epoch starts with changes a byte of any batch.
 //!
 //! **Broken images.** In training (`Broken::Replace`) the place of a broken image is taken by the next readable
 //! sample in the order of the epoch, so batches keep their size; in evaluation (`Broken::Skip`) it is left out.
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use engine::Rng;
 
-use super::{Sample, Transform, stream};
+use super::{Mix, Sample, Transform, stream};
 use crate::{Error, Result};
 
 /// What becomes of the place of an image that cannot be read.
@@ -42,19 +42,21 @@ pub struct LoaderOptions {
     /// Leave out a last batch that is not full.
     pub drop_last: bool,
     pub on_broken: OnBroken,
+    /// Mixup and cutmix.
+    pub mix: Option<Mix>,
 }
 
 impl LoaderOptions {
     /// Shuffled, whole batches only, broken images replaced.
     pub fn train(batch: usize, workers: usize, seed: u64) -> Self {
         let on_broken = OnBroken::Replace;
-        LoaderOptions { batch, workers, seed, shuffle: true, drop_last: true, on_broken }
+        LoaderOptions { batch, workers, seed, shuffle: true, drop_last: true, on_broken, mix: None }
     }
 
     /// Every readable image once, in the order of the split.
     pub fn eval(batch: usize, workers: usize) -> Self {
         let on_broken = OnBroken::Skip;
-        LoaderOptions { batch, workers, seed: 0, shuffle: false, drop_last: false, on_broken }
+        LoaderOptions { batch, workers, seed: 0, shuffle: false, drop_last: false, on_broken, mix: None }
     }
 }
 
@@ -69,6 +71,8 @@ pub struct Batch {
     pub labels: Vec<u32>,
     /// Positions in the split, one a sample.
     pub indices: Vec<u32>,
+    /// Share of a sample's own label in its target; the rest is that of the sample at its mirrored place.
+    pub own_share: f32,
 }
 
 /// An image that could not be read.
@@ -211,7 +215,7 @@ impl Epoch {
         let (options, n) = (&self.shared.options, self.order.len());
         let places = number * options.batch..((number + 1) * options.batch).min(n);
         let images = Vec::with_capacity(places.len() * self.shared.transform.values());
-        let batch = Batch { number, images, labels: Vec::new(), indices: Vec::new() };
+        let batch = Batch { number, images, labels: Vec::new(), indices: Vec::new(), own_share: 1.0 };
         let mut made = Made { batch, broken: BTreeMap::new() };
         let tries = if options.on_broken == OnBroken::Replace { n } else { 1 };
         for place in places {
@@ -227,6 +231,11 @@ impl Epoch {
                     break;
                 }
             }
+        }
+        if let Some(mix) = options.mix {
+            let size = self.shared.transform.size as usize;
+            let mut rng = Rng::keyed(options.seed, self.number, number as u32, stream::MIX);
+            made.batch.own_share = mix.draw(size, &mut rng).apply(&mut made.batch.images, size);
         }
         Some(made)
     }

@@ -9,8 +9,9 @@ use image::RgbImage;
 const BITS: u32 = 22;
 /// One half in fixed point: where a sum starts, to be rounded.
 const HALF: i32 = 1 << (BITS - 1);
-/// Rows that the horizontal pass works on together.
-const ROWS: usize = 4;
+/// Rows that the horizontal pass works on together, and their bytes: sums of 16 fill a register.
+const ROWS: usize = 5;
+const LANES: usize = 16;
 /// Bytes that the vertical pass sums at a time: the sums stay in registers.
 const BLOCK: usize = 32;
 /// Pixels are interleaved red, green, blue.
@@ -58,14 +59,9 @@ pub fn resize(image: &RgbImage, source: Rect, size: (u32, u32), window: Rect) ->
     let view = View { data: &image.as_raw()[base..], stride, height: end - first };
 
     let width = window.width as usize * CHANNELS;
-    let across = horizontal(&view, &columns, source.width != size.0);
-    let out = if source.height == size.1 {
-        across
-    } else {
-        let mut out = vec![0; width * window.height as usize];
-        vertical(&across, width, &rows, first, &mut out);
-        out
-    };
+    let (across, line) = horizontal(&view, &columns, source.width != size.0);
+    let mut out = vec![0; width * window.height as usize];
+    vertical(&across, line, width, &rows, first, &mut out);
     RgbImage::from_raw(window.width, window.height, out).expect("buffer has the size of the window")
 }
 
@@ -138,73 +134,79 @@ fn to_byte(sum: i32) -> u8 {
     (sum >> BITS).clamp(0, 255) as u8
 }
 
-/// The same column of [`ROWS`] rows, red, green, blue and an unused byte each.
-type Column = [u8; 4 * ROWS];
+/// The same column of [`ROWS`] rows, red, green and blue each, and an unused byte.
+type Column = [u8; LANES];
 
-/// Resizes every row of the view; returns rows of `columns.bounds.len()` pixels.
-fn horizontal(view: &View, columns: &Taps, resized: bool) -> Vec<u8> {
-    let width = columns.bounds.len() * CHANNELS;
-    let mut out = vec![0; width * view.height];
+/// Resizes every row of the view; returns rows of `columns.bounds.len()` pixels, and the bytes from one to the next.
+fn horizontal(view: &View, columns: &Taps, resized: bool) -> (Vec<u8>, usize) {
     let (first, end) = columns.span();
     let source = |y: usize| &view.data[y * view.stride + first * CHANNELS..][..(end - first) * CHANNELS];
+    let width = columns.bounds.len() * CHANNELS;
     if !resized {
-        out.chunks_exact_mut(width).enumerate().for_each(|(y, out)| out.copy_from_slice(source(y)));
-        return out;
+        return ((0..view.height).flat_map(|y| source(y).iter().copied()).collect(), width);
     }
-    let mut strip: Vec<Column> = vec![[0; 4 * ROWS]; end - first];
-    for (group, out) in out.chunks_mut(ROWS * width).enumerate() {
-        for row in 0..out.len() / width {
-            let pixels = source(group * ROWS + row).chunks_exact(CHANNELS);
+    // Pixels are written as four bytes, the last of which the next pixel overwrites.
+    let line = width + 1;
+    let mut out = vec![0; line * view.height.next_multiple_of(ROWS)];
+    let mut strip: Vec<Column> = vec![[0; LANES]; end - first];
+    for (group, out) in out.chunks_exact_mut(ROWS * line).enumerate() {
+        for row in 0..ROWS.min(view.height - group * ROWS) {
+            let pixels = source(group * ROWS + row).as_chunks::<CHANNELS>().0;
             for (column, pixel) in strip.iter_mut().zip(pixels) {
-                column[4 * row..][..CHANNELS].copy_from_slice(pixel);
+                *column[row * CHANNELS..].first_chunk_mut().expect("a pixel") = *pixel;
             }
         }
-        horizontal_rows(&strip, columns, first, width, out);
+        horizontal_rows(&strip, columns, first, line, out);
     }
-    out
+    (out, line)
 }
 
 // Plain integer loops, but compiled for the instruction sets that multiply many integers at once.
 engine::simd_fn! {
-    /// Up to [`ROWS`] output rows of `width` bytes from a strip that begins at column `first`.
-    fn horizontal_rows<S>(_simd, strip: &[Column], columns: &Taps, first: usize, width: usize, out: &mut [u8]) {
+    /// [`ROWS`] output rows, `line` bytes apart, from a strip that begins at column `first`.
+    fn horizontal_rows<S>(_simd, strip: &[Column], columns: &Taps, first: usize, line: usize, out: &mut [u8]) {
         for (x, (at, weights)) in columns.iter().enumerate() {
-            let mut sum = [HALF; 4 * ROWS];
+            let mut sum = [HALF; LANES];
             for (column, w) in strip[at - first..].iter().zip(weights) {
-                for i in 0..4 * ROWS {
+                for i in 0..LANES {
                     sum[i] += w * i32::from(column[i]);
                 }
             }
-            for (row, sum) in out.chunks_exact_mut(width).zip(sum.chunks_exact(4)) {
-                row[x * CHANNELS..][..CHANNELS].copy_from_slice(&[to_byte(sum[0]), to_byte(sum[1]), to_byte(sum[2])]);
+            let mut bytes = [0; LANES];
+            for i in 0..LANES {
+                bytes[i] = to_byte(sum[i]);
+            }
+            for row in 0..ROWS {
+                let to: &mut [u8; 4] = out[row * line + x * CHANNELS..].first_chunk_mut().expect("room");
+                *to = *bytes[row * CHANNELS..].first_chunk().expect("a pixel and a byte");
             }
         }
     }
 }
 
 engine::simd_fn! {
-    /// Resizes columns: `lines` are rows of `width` bytes, the first of them input row `first`.
-    fn vertical<S>(_simd, lines: &[u8], width: usize, rows: &Taps, first: usize, out: &mut [u8]) {
+    /// Resizes columns: `lines` are rows of `width` bytes, `line` bytes apart, the first of them input row `first`.
+    fn vertical<S>(_simd, lines: &[u8], line: usize, width: usize, rows: &Taps, first: usize, out: &mut [u8]) {
         for (out, (at, weights)) in out.chunks_exact_mut(width).zip(rows.iter()) {
-            let lines = &lines[(at - first) * width..];
-            let mut blocks = out.chunks_exact_mut(BLOCK);
+            let lines = &lines[(at - first) * line..];
             let mut x = 0;
-            for block in &mut blocks {
+            while x + BLOCK <= width {
                 let mut sum = [HALF; BLOCK];
-                for (line, w) in lines.chunks_exact(width).zip(weights) {
-                    let v: &[u8; BLOCK] = line[x..][..BLOCK].try_into().expect("a whole block");
+                for (k, w) in weights.iter().enumerate() {
+                    let v: &[u8; BLOCK] = lines[k * line + x..].first_chunk().expect("a whole block");
                     for i in 0..BLOCK {
                         sum[i] += w * i32::from(v[i]);
                     }
                 }
+                let block: &mut [u8; BLOCK] = out[x..].first_chunk_mut().expect("a whole block");
                 for i in 0..BLOCK {
                     block[i] = to_byte(sum[i]);
                 }
                 x += BLOCK;
             }
-            for (i, byte) in blocks.into_remainder().iter_mut().enumerate() {
-                let terms = lines.chunks_exact(width).zip(weights).map(|(line, w)| w * i32::from(line[x + i]));
-                *byte = to_byte(HALF + terms.sum::<i32>());
+            for x in x..width {
+                let terms = weights.iter().enumerate().map(|(k, w)| w * i32::from(lines[k * line + x]));
+                out[x] = to_byte(HALF + terms.sum::<i32>());
             }
         }
     }

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use engine::Rng;
 use image::{RgbImage, imageops};
-use serde::{Deserialize, Serialize};
 
+use super::augment::{Augment, erase};
 use super::resize::{Rect, resize};
 
 /// Mean of the ImageNet channels red, green, blue.
@@ -17,22 +17,6 @@ pub const STD: [f32; 3] = [0.229, 0.224, 0.225];
 const SMALL: u32 = 32;
 /// Border added to small pictures in training, pixels a side.
 const PAD: u32 = 4;
-
-/// Random changes of training images.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Augment {
-    /// Smallest share of the picture's area that a random crop keeps, in (0, 1].
-    pub scale_min: f64,
-    /// Mirror half of the images.
-    pub flip: bool,
-}
-
-impl Default for Augment {
-    fn default() -> Self {
-        Augment { scale_min: 0.08, flip: true }
-    }
-}
 
 /// What happens to a picture between its file and the model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -68,6 +52,9 @@ impl Transform {
     pub fn apply(&self, image: &RgbImage, rng: &mut Rng, out: &mut [f32]) {
         assert_eq!(out.len(), self.values(), "one image of {0}x{0}", self.size);
         normalise(&self.pixels(image, rng), out);
+        if let Some(augment) = &self.augment {
+            erase::erase(out, self.size as usize, augment.erase, rng);
+        }
     }
 
     /// The 8-bit picture before normalisation, `size` x `size`.
@@ -86,6 +73,7 @@ impl Transform {
         if augment.flip && rng.chance(0.5) {
             imageops::flip_horizontal_in_place(&mut out);
         }
+        augment.change(&mut out, rng);
         out
     }
 
@@ -141,11 +129,14 @@ fn normalise(image: &RgbImage, out: &mut [f32]) {
     static TABLE: LazyLock<[[f32; 256]; 3]> = LazyLock::new(|| {
         std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 / 255.0 - MEAN[c]) / STD[c]))
     });
-    let plane = out.len() / 3;
-    for (c, out) in out.chunks_exact_mut(plane).enumerate() {
-        for (out, pixel) in out.iter_mut().zip(image.as_raw().chunks_exact(3)) {
-            *out = TABLE[c][usize::from(pixel[c])];
-        }
+    let (red, rest) = out.split_at_mut(out.len() / 3);
+    let (green, blue) = rest.split_at_mut(rest.len() / 2);
+    let [reds, greens, blues] = &*TABLE;
+    let pixels = image.as_raw().as_chunks::<3>().0;
+    for (((&[r, g, b], red), green), blue) in pixels.iter().zip(red).zip(green).zip(blue) {
+        *red = reds[usize::from(r)];
+        *green = greens[usize::from(g)];
+        *blue = blues[usize::from(b)];
     }
 }
 

@@ -6,7 +6,7 @@ use engine::{DType, Device};
 use serde::{Deserialize, Serialize};
 
 use super::{Schedule, StepSettings};
-use crate::data::{Augment, Layout};
+use crate::data::{Augment, Layout, Mix, RandAugment};
 use crate::model::{HeadKind, SvpConfig, Variant};
 use crate::{Error, Result};
 
@@ -69,6 +69,9 @@ pub const BUILTIN: &str = "builtin:";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct TrainConfig {
+    /// Where settings came from that neither a flag nor a config file gave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
     /// Checkpoint of the backbone; `None` with no `model`: the built-in one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backbone: Option<PathBuf>,
@@ -116,6 +119,25 @@ pub struct TrainConfig {
     pub augment: bool,
     pub crop_scale_min: f64,
     pub flip: bool,
+    /// Changes of training images drawn from a policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_augment: Option<RandAugment>,
+    /// Most that brightness, contrast and saturation change, where there is no policy.
+    #[serde(default)]
+    pub color_jitter: f64,
+    /// Share of the training images that lose a box to noise.
+    #[serde(default)]
+    pub reprob: f64,
+    /// Parameters of the Beta distributions; 0: off.
+    #[serde(default)]
+    pub mixup: f64,
+    #[serde(default)]
+    pub cutmix: f64,
+    /// Share of the batches that are mixed, and of those that get cutmix where both are on.
+    #[serde(default = "all")]
+    pub mixup_prob: f64,
+    #[serde(default = "half")]
+    pub mixup_switch_prob: f64,
     #[serde(default)]
     pub precision: Precision,
     pub seed: u64,
@@ -130,6 +152,14 @@ pub struct TrainConfig {
 /// Of configs written before there was a choice.
 fn one() -> usize {
     1
+}
+
+fn all() -> f64 {
+    1.0
+}
+
+fn half() -> f64 {
+    0.5
 }
 
 impl TrainConfig {
@@ -177,7 +207,24 @@ impl TrainConfig {
     /// Random changes of training images; none for cached features.
     pub fn augmentation(&self) -> Option<Augment> {
         let wanted = self.augment && self.method != Method::Linear;
-        wanted.then_some(Augment { scale_min: self.crop_scale_min, flip: self.flip })
+        wanted.then_some(Augment {
+            scale_min: self.crop_scale_min,
+            flip: self.flip,
+            auto: self.auto_augment,
+            colour_jitter: self.color_jitter,
+            erase: self.reprob,
+        })
+    }
+
+    /// Mixing of training batches; none for cached features.
+    pub fn mix(&self) -> Option<Mix> {
+        let wanted = self.mixup + self.cutmix > 0.0 && self.method != Method::Linear;
+        wanted.then_some(Mix {
+            mixup: self.mixup,
+            cutmix: self.cutmix,
+            prob: self.mixup_prob,
+            switch_prob: self.mixup_switch_prob,
+        })
     }
 
     /// Refuses settings that cannot work, naming the flag.
@@ -206,10 +253,24 @@ impl TrainConfig {
             ("drop-path", self.drop_path, 0.999),
             ("val-fraction", self.val_fraction, 0.9),
             ("crop-scale-min", self.crop_scale_min, 1.0),
+            ("color-jitter", self.color_jitter, 1.0),
+            ("reprob", self.reprob, 1.0),
+            ("mixup", self.mixup, 100.0),
+            ("cutmix", self.cutmix, 100.0),
+            ("mixup-prob", self.mixup_prob, 1.0),
+            ("mixup-switch-prob", self.mixup_switch_prob, 1.0),
         ] {
             if !(positive(value) && value <= most) {
                 return wrong(flag, format!("{value} is out of range"), &format!("use 0 to {most}"));
             }
+        }
+        let changed = self.auto_augment.is_some() || self.color_jitter > 0.0 || self.reprob > 0.0;
+        if changed && !self.augment {
+            return wrong(
+                "augment",
+                "is false, so images are not changed".into(),
+                "add --augment, or leave out --auto-augment, --color-jitter and --reprob",
+            );
         }
         if self.backbone.is_some() && self.model.is_some() {
             return wrong(

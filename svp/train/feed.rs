@@ -6,7 +6,7 @@ use engine::{Rng, Tensor};
 
 use super::evaluate::Input;
 use crate::Result;
-use crate::data::{Loader, LoaderOptions, Sample, Transform};
+use crate::data::{Batch, Loader, LoaderOptions, Sample, Transform};
 use crate::model::Classifier;
 
 /// Stream of the order in which features are seen.
@@ -19,6 +19,8 @@ pub struct FeedBatch {
     pub labels: Vec<u32>,
     /// Positions in the split.
     pub indices: Vec<u32>,
+    /// Share of a sample's own label in its target; the rest is that of the sample at its mirrored place.
+    pub own_share: f32,
 }
 
 /// A split, handed out in batches.
@@ -93,9 +95,8 @@ impl Feed {
     ) -> Box<dyn Iterator<Item = Result<FeedBatch>> + 'a> {
         match self {
             Feed::Images(loader) => Box::new(loader.epoch(epoch, start).map(move |batch| {
-                let batch = batch?;
-                let input = image_tensor(batch.images, img_size);
-                Ok(FeedBatch { input, labels: batch.labels, indices: batch.indices })
+                let Batch { images, labels, indices, own_share, .. } = batch?;
+                Ok(FeedBatch { input: image_tensor(images, img_size), labels, indices, own_share })
             })),
             Feed::Features(features) => {
                 let order = features.order(epoch);
@@ -128,6 +129,7 @@ impl Features {
         let row = |&i: &u32| &self.values[i as usize * self.dim..(i as usize + 1) * self.dim];
         let values: Vec<f32> = indices.iter().flat_map(row).copied().collect();
         let labels = indices.iter().map(|&i| self.labels[i as usize]).collect();
-        FeedBatch { input: Tensor::from_vec(values, &[indices.len(), self.dim]), labels, indices }
+        let input = Tensor::from_vec(values, &[indices.len(), self.dim]);
+        FeedBatch { input, labels, indices, own_share: 1.0 }
     }
 }

@@ -101,7 +101,10 @@ pub(super) fn train_images(config: &TrainConfig, size: u32, data: &Dataset) -> R
         Some(augment) => Transform::train(size, augment),
         None => Transform::eval(size),
     };
-    let options = LoaderOptions::train(config.batch_size, config.workers, config.seed);
+    let options = LoaderOptions {
+        mix: config.mix(),
+        ..LoaderOptions::train(config.batch_size, config.workers, config.seed)
+    };
     Feed::images(&Arc::new(data.train.clone()), transform, options)
 }
 

@@ -14,6 +14,7 @@ use ptx::grad_norm;
 
 use super::{FeedBatch, Optimizer, recipe_decays};
 use crate::Result;
+use crate::data::augment::blend_mirrored;
 use crate::model::{Bound, Classifier, DropPath};
 
 /// Steps made call by call before one is recorded: kernels are loaded and products planned by then.
@@ -182,7 +183,9 @@ impl Stepper {
         }
         let inputs = self.inputs.as_mut().expect("just made");
         inputs.batch.send(batch.input.as_slice())?;
-        inputs.targets.send(&smooth_targets(&batch.labels, classes, smoothing)?)?;
+        let mut targets = smooth_targets(&batch.labels, classes, smoothing)?;
+        blend_mirrored(&mut targets, classes, batch.own_share);
+        inputs.targets.send(&targets)?;
         inputs.factors.send(factors)?;
         if let Some(keep) = &mut inputs.keep {
             keep.send(&DropPath::scales(drop_path, depth, seed, epoch, &batch.indices)?)?;

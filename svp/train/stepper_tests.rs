@@ -27,7 +27,8 @@ fn batch(first: usize, size: usize) -> FeedBatch {
     };
     let images = indices.iter().flat_map(image).collect();
     let labels = indices.iter().map(|i| i % CLASSES as u32).collect();
-    FeedBatch { input: Tensor::from_vec(images, &[size, 3, SIDE, SIDE]), labels, indices }
+    let input = Tensor::from_vec(images, &[size, 3, SIDE, SIDE]);
+    FeedBatch { input, labels, indices, own_share: 1.0 }
 }
 
 /// Steps of `accumulate` batches of `size`; their health, and the trained values after them.
