@@ -4,7 +4,7 @@ use autograd::{Tape, Var};
 use engine::{Result, Tensor};
 
 use super::reference::AddNorm;
-use super::{Prompt, Settings, prompt_add_norm};
+use super::{Keep, Prompt, Settings, prompt_add_norm};
 use crate::spec::{Case, Cost, Input, Op, Values, sum_tolerance};
 
 pub struct PromptAddNorm;
@@ -81,8 +81,11 @@ impl Op for PromptAddNorm {
             .map(|p| Prompt { generated: &p[0], bias: &p[1], scale: &p[2], row: ROW })
             .collect();
         let keep = Self::keep(case);
-        let keep = (!keep.is_empty()).then(|| Tensor::from_slice(tape.device(), &keep, &[keep.len()]));
-        let settings = Settings { skip: Self::skip(case), keep: keep.as_ref() };
+        // The second of two rows: the first must not be read.
+        let rows = [vec![f32::NAN; keep.len()], keep].concat();
+        let scales = Tensor::from_slice(tape.device(), &rows, &[2, rows.len() / 2]);
+        let keep = case.is("keep").then_some(Keep { scales: &scales, row: 1 });
+        let settings = Settings { skip: Self::skip(case), keep };
         let residual = residual.map(|i| &inputs[i]);
         Ok(prompt_add_norm(tape, &inputs[0], residual, &prompts, &inputs[1], settings)?.to_vec())
     }
