@@ -1,7 +1,7 @@
 //! Cases of AdamW.
 
 use autograd::{Tape, Var};
-use engine::{Result, Tensor};
+use engine::{DType, Result, Tensor};
 
 use super::{Settings, Slot, reference};
 use crate::grad_norm::healthy;
@@ -73,7 +73,7 @@ impl Op for AdamW {
     }
 
     /// The step reads four values and writes three; the copies of three make six more.
-    fn cost(&self, case: &Case) -> (Cost, Cost) {
+    fn cost(&self, case: &Case, _: DType) -> (Cost, Cost) {
         let n = case.get("n") as f64;
         (Cost { bytes: 52.0 * n, flop: 14.0 * n, exp: 0.0 }, Cost::default())
     }

@@ -1,7 +1,7 @@
 //! Cases of the gradient norm.
 
 use autograd::{Tape, Var};
-use engine::{Result, Tensor};
+use engine::{DType, Result, Tensor};
 
 use super::reference;
 use crate::spec::{Case, Cost, Input, Op, Values, sum_tolerance};
@@ -54,7 +54,7 @@ impl Op for GradNorm {
         sum_tolerance(16)
     }
 
-    fn cost(&self, case: &Case) -> (Cost, Cost) {
+    fn cost(&self, case: &Case, _: DType) -> (Cost, Cost) {
         let n = 1.5 * case.get("n") as f64;
         (Cost { bytes: 4.0 * n, flop: 2.0 * n, exp: 0.0 }, Cost::default())
     }
