@@ -2,6 +2,8 @@
 //! order of calls, and the values of the emulated device. Each test runs in a process of its own, as libraries
 //! stay loaded and their environment is read once.
 
+#[path = "support/fake_cuda.rs"]
+mod fake_cuda;
 mod harness;
 mod support;
 

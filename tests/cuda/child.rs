@@ -4,7 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::{Place, fake_cuda, text};
+use crate::fake_cuda;
+use crate::support::{Place, text};
 
 /// Set in such a process: the test that it runs.
 const CHILD: &str = "SVP_TEST_CHILD";
@@ -28,7 +29,10 @@ pub fn alone(test: &str, libraries: Libraries, variables: &[(&str, &str)], body:
     }
     let place = Place::new(&format!("cuda-{}", test.replace("::", "-")));
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, test).env(LOG, place.at("log"));
+    command
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, test)
+        .env(LOG, place.at("log"));
     for name in ["SVP_CUBLAS_DIR", "SVP_CUDA_SYNC", "CUDA_HOME", "CUDA_PATH", "CONDA_PREFIX", "VIRTUAL_ENV"] {
         command.env_remove(name);
     }
@@ -54,5 +58,9 @@ pub fn log() -> Vec<String> {
 
 /// The names of the functions that were called after so many lines.
 pub fn calls(after: usize) -> Vec<String> {
-    log().split_off(after).iter().filter_map(|line| Some(line.split_whitespace().next()?.to_string())).collect()
+    log()
+        .split_off(after)
+        .iter()
+        .filter_map(|line| Some(line.split_whitespace().next()?.to_string()))
+        .collect()
 }

@@ -7,7 +7,8 @@ use engine::cuda::{Status, status};
 use engine::{Device, Error};
 
 use super::child::{Libraries, alone, calls, on_fake};
-use crate::support::{Place, fake_cuda};
+use crate::fake_cuda;
+use crate::support::Place;
 
 /// Why the first GPU cannot be had; `--device auto` says the same.
 fn unusable() -> String {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use autograd::Tape;
 use engine::cuda::Cuda;
-use engine::{DType, Device, Error, Tensor};
+use engine::emulated::Emulated;
+use engine::launch::{BlasGemm, Launcher, Region};
+use engine::{DType, Device, Error, Rng, Tensor};
+use half::bf16;
 use ptx::registry;
 use ptx::spec::Op;
 
@@ -42,6 +45,64 @@ fn every_op_has_the_values_of_the_emulated_device() {
     });
 }
 
+/// Products of every kind: transpositions, gaps between columns, both types, sums onto C, a bias, TF32.
+#[test]
+fn products_have_the_values_of_the_emulated_device() {
+    on_fake("cuda::values::products_have_the_values_of_the_emulated_device", &[], || {
+        let launchers: [Box<dyn Launcher>; 2] = [Box::new(Cuda::open(0).unwrap()), Box::new(Emulated::new())];
+        let types = [(DType::F32, DType::F32), (DType::Bf16, DType::F32), (DType::Bf16, DType::Bf16)];
+        let mut rng = Rng::keyed(3, 0, 0, 0);
+        for (i, (m, n, k)) in [(1, 1, 1), (5, 3, 7), (16, 33, 40)].into_iter().cycle().take(48).enumerate() {
+            let on = |bit: usize| i >> bit & 1 == 1;
+            let (input, output) = types[i % 3];
+            let (ta, tb) = (on(0), on(1));
+            let (lda, ldb, ldc) = (if ta { k } else { m } + 3, if tb { n } else { k } + 1, m + 2);
+            let elements = [lda * if ta { m } else { k }, ldb * if tb { k } else { n }, ldc * n, m];
+            let dtypes = [input, input, output, DType::F32];
+            let bytes: Vec<Vec<u8>> = (elements.iter().zip(dtypes))
+                .map(|(&count, dtype)| (0..count).flat_map(|_| encode(rng.normal() as f32, dtype)).collect())
+                .collect();
+            let results = launchers.each_ref().map(|launcher| {
+                let regions: Vec<Region> = bytes
+                    .iter()
+                    .map(|bytes| {
+                        let region = launcher.alloc(bytes.len()).unwrap();
+                        launcher.upload(region, bytes).unwrap();
+                        region
+                    })
+                    .collect();
+                let gemm = BlasGemm {
+                    m,
+                    n,
+                    k,
+                    a: (regions[0], lda, ta),
+                    b: (regions[1], ldb, tb),
+                    c: (regions[2], ldc),
+                    input,
+                    output,
+                    beta: if on(2) { 1.0 } else { 0.0 },
+                    bias: (on(3) && output == DType::F32).then_some(regions[3]),
+                    tf32: on(4),
+                };
+                launcher.gemm(&gemm).unwrap();
+                let mut c = vec![0; regions[2].bytes];
+                launcher.download(regions[2], &mut c).unwrap();
+                regions.into_iter().for_each(|region| launcher.free(region));
+                c
+            });
+            assert!(results[0] != bytes[2], "nothing was written");
+            assert!(results[0] == results[1], "{i}: {m} {n} {k} {input:?} {output:?}");
+        }
+    });
+}
+
+fn encode(value: f32, dtype: DType) -> Vec<u8> {
+    match dtype {
+        DType::F32 => value.to_le_bytes().into(),
+        DType::Bf16 => bf16::from_f32(value).to_le_bytes().into(),
+    }
+}
+
 /// Forward and backward of a case recorded on one device, replayed with the inputs it had and with others.
 fn replayed(device: &Device, problem: &Problem) -> Vec<Vec<u32>> {
     let mut inputs = problem.tensors(device).unwrap();
@@ -50,9 +111,8 @@ fn replayed(device: &Device, problem: &Problem) -> Vec<Vec<u32>> {
             let tape = Tape::new(device);
             let variables = problem.variables(&tape, inputs.clone(), Ask::ALL);
             let outputs = problem.op.forward(&problem.case, &tape, &variables)?;
-            let upstream: Vec<_> = (outputs.iter().enumerate())
-                .map(|(i, y)| problem.upstream(i, y.value().numel()))
-                .collect();
+            let upstream: Vec<_> =
+                (outputs.iter().enumerate()).map(|(i, y)| problem.upstream(i, y.value().numel())).collect();
             let end = Problem::join(&tape, std::slice::from_ref(&outputs), &upstream, Ask::ALL)?;
             let mut arrived = tape.backward(&end, Tensor::zeros(device, &[1]))?;
             let grads = variables.iter().filter_map(|var| arrived.take(var));
