@@ -7,7 +7,6 @@ through torch.compile's tracing (backend aot_eager).
 """
 
 import sys
-from functools import partial
 from pathlib import Path
 
 import torch

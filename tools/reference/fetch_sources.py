@@ -8,6 +8,7 @@ Under 300 KiB. They are built by build_kernels.py, where the GPU is; nothing of 
 import hashlib
 import sys
 import tarfile
+import tempfile
 import urllib.request
 from pathlib import Path
 
@@ -41,8 +42,9 @@ def unpacked(package):
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing: run tools/reference/fetch_sources.py where there is a network")
         check(path, digest)
-        with tarfile.open(path) as tar:
-            tar.extractall(TARGET, filter="data")
+        with tempfile.TemporaryDirectory(dir=TARGET) as half, tarfile.open(path) as tar:
+            tar.extractall(half, filter="data")
+            (Path(half) / folder.name).rename(folder)
     return folder
 
 

@@ -2,6 +2,7 @@
 
 import collections
 import json
+import os
 import statistics
 import struct
 import time
@@ -33,16 +34,48 @@ class OutOfBudget(Exception):
     pass
 
 
+def line(record):
+    """A record for people: what was measured, its time, and what follows from it."""
+    shape = "x".join(str(size) for size in record["shape"].values()) if isinstance(record.get("shape"), dict) else ""
+    what = [record.get(key) for key in ("section", "name", "variant", "dtype", "pass")]
+    what.insert(3, shape)
+    if "ms_median" in record:
+        figures = ["{ms_median:.3f} ms ({ms_p25:.3f} to {ms_p75:.3f})".format(**record)]
+    elif "check" in record:
+        errors = [f"{record[key]:.1e}" for key in ("error", "error_forward", "error_backward") if key in record]
+        figures = [f"off by {', '.join(errors)}"]
+    elif "seconds" in record:
+        figures = [f"{record['seconds']:.0f} s"]
+    else:
+        figures = ["not run: " + (record.get("skipped") or record["error"]).split("\n")[0][:200]]
+    units = dict(gb_per_s="GB/s", tflop_per_s="TFLOP/s", gop_per_s="Gop/s", images_per_s="images/s")
+    figures += [f"{record[key]:.1f} {unit}" for key, unit in units.items() if key in record]
+    if "peak_bytes" in record:
+        figures.append(f"peak {record['peak_bytes'] / 2**30:.2f} GiB")
+    return "WRONG " * bool(record.get("wrong")) + " | ".join([*filter(None, what), ", ".join(figures)])
+
+
+def write(path, environment, records):
+    partial = f"{path}.tmp"
+    with open(partial, "w") as file:
+        json.dump(dict(environment=environment, records=records), file, indent=1)
+    os.replace(partial, path)
+
+
 class Suite:
-    def __init__(self, device, budget):
+    """Records go to stdout as lines and, each time, to the file `out` where one is given."""
+
+    def __init__(self, device, budget, environment, out):
         self.device, self.cuda = torch.device(device), device != "cpu"
         self.deadline = time.monotonic() + budget
-        self.records = []
+        self.environment, self.out, self.records = environment, out, []
+        self.wrong = {}  # what failed its check, and what passed
 
     def record(self, **entry):
         self.records.append(entry)
-        fields = [f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in entry.items()]
-        print("  ".join(fields), flush=True)
+        print(line(entry), flush=True)
+        if self.out:
+            write(self.out, self.environment, self.records)
 
     def attempt(self, run, **entry):
         """run(), whose exception becomes a record and ends nothing else."""

@@ -1,4 +1,4 @@
-"""Vim with SVP in PyTorch, as the papers' equations give it; how a mixer is computed is left to the user of this module.
+"""Vim with SVP in PyTorch, as the papers' equations give it; how a mixer is computed is left to the caller.
 
 Class token in the middle; SVP, variant "paper"; no drop path. It shares no code with svp-train or the published
 program. Frozen weights ask for no gradient, the optimiser is the fused AdamW.

@@ -151,7 +151,7 @@ def main():
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--classes", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=3, help="measured steps (the fastest counts), after one to warm up")
+    parser.add_argument("--steps", type=int, default=3, help="measured steps, after one to warm up")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--recompute", action="store_true", help="run each scan again in the backward pass")
     parser.add_argument("--json", action="store_true")
