@@ -59,6 +59,23 @@ pub fn gemm(
     launcher.gemm(&column_major([m, n, k], a, b, c, accumulate))
 }
 
+/// `c[m n] = a[m k] b[k n] + bias[n]` in every row; `c` and `bias` are f32.
+pub fn gemm_bias(
+    launcher: &dyn Launcher,
+    [m, n, k]: [usize; 3],
+    a: Place,
+    b: Place,
+    c: Place,
+    bias: &Tensor,
+) -> Result<()> {
+    assert!(c.dtype == DType::F32 && bias.dtype() == DType::F32 && bias.numel() == n);
+    if m == 0 || n == 0 {
+        return Ok(());
+    }
+    let product = column_major([m, n, k], a, b, c, false);
+    launcher.gemm(&BlasGemm { bias: Some(bias.region()), ..product })
+}
+
 fn column_major([m, n, k]: [usize; 3], a: Place, b: Place, c: Place, accumulate: bool) -> BlasGemm {
     assert!(a.dtype == b.dtype && !c.transposed);
     a.check(m, k);
@@ -74,6 +91,8 @@ fn column_major([m, n, k]: [usize; 3], a: Place, b: Place, c: Place, accumulate:
         input: a.dtype,
         output: c.dtype,
         beta: if accumulate { 1.0 } else { 0.0 },
+        bias: None,
+        tf32: false,
     }
 }
 

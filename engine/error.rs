@@ -12,10 +12,16 @@ pub enum Error {
     /// A value that must be finite is not.
     #[error("{at}: first non-finite value at element {index} ({value})")]
     NonFinite { at: String, index: usize, value: f32 },
-    /// A launched device failed: out of memory, or a fault in a kernel.
+    /// A launched device failed: a fault in a kernel, a refused call, a driver that cannot be used.
     #[error("{device} device: {what}")]
     Device { device: &'static str, what: String },
+    /// A launched device has not enough memory; bytes.
+    #[error("{device} device: out of memory: {} MiB more asked for, {} of {} MiB free", asked >> 20, free >> 20, total >> 20)]
+    Memory { device: &'static str, asked: usize, free: usize, total: usize },
+    /// A launched device stopped working: what it holds is gone, and this process cannot use it any more.
+    #[error("{device} device: lost: {what}")]
+    Lost { device: &'static str, what: String },
 }
 
 /// Result of an engine or op call.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,9 +1,9 @@
-//! Launched devices: what runs kernels from PTX text. The emulator implements [`Launcher`] now, the CUDA driver
-//! can next; nothing above this file knows which it is.
+//! Launched devices: what runs kernels from PTX text. The CUDA driver and the emulator implement [`Launcher`];
+//! nothing above this file knows which it is.
 
 use std::fmt::Debug;
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// A committed PTX file.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub struct Grid {
 }
 
 /// Element type of a tensor or a matrix operand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DType {
     F32,
     Bf16,
@@ -79,7 +79,7 @@ impl DType {
     }
 }
 
-/// `C[m n] = op(A)[m k] op(B)[k n] + beta C`, column-major as BLAS takes it; sums in f32.
+/// `C[m n] = op(A)[m k] op(B)[k n] + beta C + bias`, column-major as BLAS takes it; sums in f32.
 #[derive(Debug, Clone, Copy)]
 pub struct BlasGemm {
     pub m: usize,
@@ -94,6 +94,10 @@ pub struct BlasGemm {
     pub output: DType,
     /// 0 or 1.
     pub beta: f32,
+    /// `[m]`, f32, added to every column; only with an f32 C.
+    pub bias: Option<Region>,
+    /// f32 operands may be rounded to TF32 (10 bits of mantissa) on their way into the products.
+    pub tf32: bool,
 }
 
 /// A device with its own memory that runs kernels in the order they are launched.
@@ -101,15 +105,39 @@ pub trait Launcher: Debug + Send + Sync {
     /// `emulated` or `cuda`.
     fn name(&self) -> &'static str;
 
-    /// Memory of unspecified content, aligned to 256 bytes.
+    /// What the device is, in a line.
+    fn info(&self) -> Option<String> {
+        None
+    }
+
+    /// Memory of unspecified content, aligned to 256 bytes. Also between [`Launcher::record`] and
+    /// [`Launcher::recorded`] the memory is made at once.
     fn alloc(&self, bytes: usize) -> Result<Region>;
 
     fn free(&self, region: Region);
+
+    /// Free bytes and all bytes of the device's memory; `None` where it is the host's.
+    fn memory(&self) -> Option<[usize; 2]> {
+        None
+    }
 
     fn upload(&self, to: Region, bytes: &[u8]) -> Result<()>;
 
     /// Waits for what was launched before.
     fn download(&self, from: Region, bytes: &mut [u8]) -> Result<()>;
+
+    /// [`Launcher::upload`] that does not wait: the bytes travel beside what runs, and arrive in `to` after what
+    /// was launched before and before what is launched next. For one `to` that is sent to again and again.
+    fn send(&self, to: Region, bytes: &[u8]) -> Result<()> {
+        self.upload(to, bytes)
+    }
+
+    /// [`Launcher::download`] that does not wait: the bytes as they are after what was launched before.
+    fn receive(&self, from: Region) -> Result<Box<dyn Pending>> {
+        let mut bytes = vec![0; from.bytes];
+        self.download(from, &mut bytes)?;
+        Ok(Box::new(Received(bytes)))
+    }
 
     fn copy(&self, to: Region, from: Region) -> Result<()>;
 
@@ -120,4 +148,39 @@ pub trait Launcher: Debug + Send + Sync {
     fn launch(&self, kernel: Kernel, grid: Grid, args: &[Arg]) -> Result<()>;
 
     fn gemm(&self, gemm: &BlasGemm) -> Result<()>;
+
+    /// From here on uploads, copies, launches and products are kept instead of made, until
+    /// [`Launcher::recorded`]; memory they use must stay. A download, `send` or `receive` in between is an error.
+    fn record(&self) -> Result<()> {
+        let what = format!("the {} device cannot", self.name());
+        Err(Error::Unsupported { op: "record", what })
+    }
+
+    /// What was kept since [`Launcher::record`], to be run as often as wanted.
+    fn recorded(&self) -> Result<Box<dyn Replay>> {
+        let what = "nothing is being recorded".into();
+        Err(Error::Unsupported { op: "record", what })
+    }
+}
+
+/// Bytes on their way from a device.
+pub trait Pending: Debug + Send {
+    /// Waits for them.
+    fn wait(self: Box<Self>) -> Result<Vec<u8>>;
+}
+
+/// Bytes that are here already.
+#[derive(Debug)]
+struct Received(Vec<u8>);
+
+impl Pending for Received {
+    fn wait(self: Box<Self>) -> Result<Vec<u8>> {
+        Ok(self.0)
+    }
+}
+
+/// Recorded calls.
+pub trait Replay: Debug + Send {
+    /// Runs them after what was launched before. Uploads bring the bytes they had when they were recorded.
+    fn run(&self) -> Result<()>;
 }

@@ -2,14 +2,16 @@
 //!
 //! What cannot fail on the CPU (making a tensor, adding to one) can fail here, and on a real device only later.
 //! Such a failure is kept and returned by the next launch, product or download: every result passes one of those.
+//!
+//! Memory that a recording uses is given to nobody else while the recording lives: a replay writes there again.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::Result;
 use crate::device::size_class;
-use crate::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Region};
+use crate::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Pending, Region, Replay};
 
 /// A launcher with its free memory by size, and counts.
 #[derive(Debug)]
@@ -17,11 +19,22 @@ pub struct LaunchedPool {
     launcher: Arc<dyn Launcher>,
     /// Whether freed memory is handed out again.
     reuse: bool,
-    free: Mutex<HashMap<usize, Vec<Region>>>,
+    free: Mutex<Free>,
+    /// The same of memory that recordings use.
+    recorded: Mutex<Free>,
+    /// Whether calls are being recorded, and the recordings that live.
+    recording: AtomicBool,
+    recordings: AtomicUsize,
+    tf32: AtomicBool,
     in_use: AtomicUsize,
     peak: AtomicUsize,
+    /// Bytes that the launcher gave and did not get back.
+    held: AtomicUsize,
     failed: Mutex<Option<crate::Error>>,
 }
+
+/// Regions by their size.
+type Free = HashMap<usize, Vec<Region>>;
 
 impl LaunchedPool {
     pub(crate) fn new(launcher: Arc<dyn Launcher>, reuse: bool) -> Self {
@@ -29,8 +42,13 @@ impl LaunchedPool {
             launcher,
             reuse,
             free: Mutex::default(),
+            recorded: Mutex::default(),
+            recording: AtomicBool::new(false),
+            recordings: AtomicUsize::new(0),
+            tf32: AtomicBool::new(false),
             in_use: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
             failed: Mutex::default(),
         }
     }
@@ -51,7 +69,8 @@ impl LaunchedPool {
         let region = pool.keep(region).unwrap_or(Region::EMPTY);
         let now = pool.in_use.fetch_add(region.bytes, Ordering::Relaxed) + region.bytes;
         pool.peak.fetch_max(now, Ordering::Relaxed);
-        LaunchedBuffer { region, used: bytes.min(region.bytes), pool: pool.clone() }
+        let recorded = pool.recording.load(Ordering::Relaxed);
+        LaunchedBuffer { region, used: bytes.min(region.bytes), recorded, pool: pool.clone() }
     }
 
     /// Keeps a failure for the next call that can return it.
@@ -76,25 +95,92 @@ impl LaunchedPool {
         if region.bytes == 0 { Ok(()) } else { call() }
     }
 
-    fn give_back(&self, region: Region) {
+    fn give_back(&self, region: Region, recorded: bool) {
         self.in_use.fetch_sub(region.bytes, Ordering::Relaxed);
-        if self.reuse {
-            self.free.lock().unwrap().entry(region.bytes).or_default().push(region);
-        } else {
-            self.launcher.free(region);
-        }
+        let free = match recorded {
+            true if self.recordings.load(Ordering::Relaxed) > 0 => &self.recorded,
+            false if self.reuse => &self.free,
+            _ => return self.free(region),
+        };
+        free.lock().unwrap().entry(region.bytes).or_default().push(region);
     }
 
     /// Frees what is not in use.
-    fn release(&self) {
-        let free = std::mem::take(&mut *self.free.lock().unwrap());
-        free.into_values().flatten().for_each(|region| self.launcher.free(region));
+    fn release(&self, free: &Mutex<Free>) {
+        let free = std::mem::take(&mut *free.lock().unwrap());
+        free.into_values().flatten().for_each(|region| self.free(region));
+    }
+
+    /// Frees what is not in use and no recording needs.
+    pub(crate) fn trim(&self) {
+        self.release(&self.free);
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Rounds f32 operands of products to TF32 from now on, or no longer.
+    pub(crate) fn allow_tf32(&self, allow: bool) {
+        self.tf32.store(allow, Ordering::Relaxed);
+    }
+
+    /// Records what `work` does instead of doing it.
+    pub(crate) fn record_calls<T, E: From<crate::Error>>(
+        pool: &Arc<LaunchedPool>,
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<(Recording, T), E> {
+        pool.check()?;
+        // What ran before the recording used about as much memory as it will, and may need it no more.
+        pool.trim();
+        pool.launcher.record()?;
+        pool.recordings.fetch_add(1, Ordering::Relaxed);
+        pool.recording.store(true, Ordering::Relaxed);
+        let done = work();
+        pool.recording.store(false, Ordering::Relaxed);
+        let recording = Recording { replay: Some(pool.launcher.recorded()), pool: pool.clone() };
+        let done = done?;
+        pool.check()?;
+        if let Some(Err(error)) = &recording.replay {
+            return Err(error.clone().into());
+        }
+        Ok((recording, done))
+    }
+}
+
+/// Calls that a launched device runs as often as wanted, always on the same memory.
+#[derive(Debug)]
+pub struct Recording {
+    /// `None` only while it is dropped.
+    replay: Option<Result<Box<dyn Replay>>>,
+    pool: Arc<LaunchedPool>,
+}
+
+impl Recording {
+    /// Runs the calls after what was launched before.
+    pub fn run(&self) -> Result<()> {
+        self.pool.check()?;
+        match &self.replay {
+            Some(Ok(replay)) => replay.run(),
+            Some(Err(error)) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        self.replay = None;
+        if self.pool.recordings.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.pool.release(&self.pool.recorded);
+        }
     }
 }
 
 impl Drop for LaunchedPool {
     fn drop(&mut self) {
-        self.release();
+        self.release(&self.free);
+        self.release(&self.recorded);
     }
 }
 
@@ -104,23 +190,44 @@ impl Launcher for LaunchedPool {
         self.launcher.name()
     }
 
+    fn info(&self) -> Option<String> {
+        self.launcher.info()
+    }
+
     fn alloc(&self, bytes: usize) -> Result<Region> {
-        if let Some(region) = self.free.lock().unwrap().get_mut(&bytes).and_then(Vec::pop) {
+        let free = if self.recording.load(Ordering::Relaxed) { &self.recorded } else { &self.free };
+        if let Some(region) = free.lock().unwrap().get_mut(&bytes).filter(|_| self.reuse).and_then(Vec::pop) {
             return Ok(region);
         }
-        self.launcher.alloc(bytes).or_else(|_| {
+        let region = self.launcher.alloc(bytes).or_else(|_| {
             // Memory that lies in other sizes may be enough.
-            self.release();
+            self.trim();
             self.launcher.alloc(bytes)
-        })
+        })?;
+        self.held.fetch_add(region.bytes, Ordering::Relaxed);
+        Ok(region)
     }
 
     fn free(&self, region: Region) {
+        self.held.fetch_sub(region.bytes, Ordering::Relaxed);
         self.launcher.free(region);
+    }
+
+    fn memory(&self) -> Option<[usize; 2]> {
+        self.launcher.memory()
     }
 
     fn upload(&self, to: Region, bytes: &[u8]) -> Result<()> {
         self.with(to, || self.launcher.upload(to, bytes))
+    }
+
+    fn send(&self, to: Region, bytes: &[u8]) -> Result<()> {
+        self.with(to, || self.launcher.send(to, bytes))
+    }
+
+    fn receive(&self, from: Region) -> Result<Box<dyn Pending>> {
+        self.check()?;
+        self.launcher.receive(from)
     }
 
     fn download(&self, from: Region, bytes: &mut [u8]) -> Result<()> {
@@ -142,7 +249,15 @@ impl Launcher for LaunchedPool {
 
     fn gemm(&self, gemm: &BlasGemm) -> Result<()> {
         self.check()?;
-        self.launcher.gemm(gemm)
+        self.launcher.gemm(&BlasGemm { tf32: self.tf32.load(Ordering::Relaxed), ..*gemm })
+    }
+
+    fn record(&self) -> Result<()> {
+        self.launcher.record()
+    }
+
+    fn recorded(&self) -> Result<Box<dyn Replay>> {
+        self.launcher.recorded()
     }
 }
 
@@ -151,6 +266,8 @@ impl Launcher for LaunchedPool {
 pub(crate) struct LaunchedBuffer {
     region: Region,
     used: usize,
+    /// Made while calls were recorded.
+    recorded: bool,
     pool: Arc<LaunchedPool>,
 }
 
@@ -168,7 +285,7 @@ impl LaunchedBuffer {
 impl Drop for LaunchedBuffer {
     fn drop(&mut self) {
         if self.region.bytes > 0 {
-            self.pool.give_back(self.region);
+            self.pool.give_back(self.region, self.recorded);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Tensors, devices, GEMM, SIMD and counter-based random numbers. Knows no op and no model.
 
 pub mod blas;
+pub mod cuda;
 pub mod device;
 mod elementwise;
 pub mod emulated;
@@ -16,5 +17,6 @@ pub mod tensor;
 pub use device::Device;
 pub use error::{Error, Result};
 pub use launch::DType;
+pub use launched::Recording;
 pub use rng::Rng;
-pub use tensor::Tensor;
+pub use tensor::{Arriving, Tensor};

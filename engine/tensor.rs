@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::device::{Buffer, CpuPool, Device};
 use crate::elementwise::{self, Elements};
-use crate::launch::{Arg, Launcher, Region};
+use crate::launch::{Arg, Launcher, Pending, Region};
 use crate::launched::{LaunchedBuffer, LaunchedPool};
 use crate::shape::numel;
 use crate::{DType, Error, Result};
@@ -100,6 +100,31 @@ impl Tensor {
             return Err(Error::Unsupported { op: "map", what });
         }
         Ok(Tensor { storage: Arc::new(Storage::Mapped { map, offset }), shape: shape.to_vec() })
+    }
+
+    /// Writes values that may still be on their way when this returns: they are there for what is launched next,
+    /// and not for what was launched before. f32; panics when the storage is shared.
+    pub fn send(&mut self, data: &[f32]) -> Result<()> {
+        assert_eq!(data.len(), self.numel(), "{} values for shape {:?}", data.len(), self.shape);
+        match self.storage_mut() {
+            Storage::Launched(buffer, DType::F32) => {
+                buffer.pool().send(buffer.region(), bytemuck::cast_slice(data))
+            }
+            _ => {
+                self.as_mut_slice().copy_from_slice(data);
+                Ok(())
+            }
+        }
+    }
+
+    /// Starts reading the values as they are after what was launched before. f32.
+    pub fn receive(&self) -> Result<Arriving> {
+        match &*self.storage {
+            Storage::Launched(buffer, DType::F32) => {
+                Ok(Arriving::Later(buffer.pool().receive(buffer.region())?))
+            }
+            _ => Ok(Arriving::Here(self.to_host()?)),
+        }
     }
 
     pub fn shape(&self) -> &[usize] {
@@ -288,6 +313,25 @@ impl Tensor {
         }
         let index = data.iter().position(|v| !v.is_finite()).expect("a non-finite value");
         Err(Error::NonFinite { at: at.into(), index, value: data[index] })
+    }
+}
+
+/// Values on their way from a device.
+#[derive(Debug)]
+pub enum Arriving {
+    Here(Vec<f32>),
+    Later(Box<dyn Pending>),
+}
+
+impl Arriving {
+    /// Waits for them.
+    pub fn wait(self) -> Result<Vec<f32>> {
+        match self {
+            Arriving::Here(values) => Ok(values),
+            Arriving::Later(pending) => {
+                Ok(pending.wait()?.as_chunks().0.iter().map(|&bytes| f32::from_ne_bytes(bytes)).collect())
+            }
+        }
     }
 }
 
