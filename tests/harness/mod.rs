@@ -1,7 +1,10 @@
 //! One case of one op: its inputs, what the reference gives for them, and what a device gives.
 
 pub mod compare;
+pub mod cuda;
+pub mod guarded;
 pub mod kernels;
+pub mod root;
 
 use std::cell::RefCell;
 
