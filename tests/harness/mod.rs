@@ -23,6 +23,17 @@ pub struct Problem<'a> {
     values: Vec<Vec<f32>>,
 }
 
+/// The smallest case of an op that every device takes: of those that ask for gradients where there are any.
+pub fn smallest_case(op: &dyn Op) -> Case {
+    let everywhere = op.cases().into_iter().filter(|case| !case.bench && !case.cpu_only());
+    let size = |case: &Case| {
+        let inputs = op.inputs(case);
+        let elements = |input: &Input| input.shape.iter().product::<usize>();
+        (!inputs.iter().any(|input| input.grad), inputs.iter().map(elements).sum::<usize>())
+    };
+    everywhere.min_by_key(size).expect("an op has cases")
+}
+
 /// Which gradients of a call are asked for, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask {
