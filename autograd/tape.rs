@@ -153,8 +153,15 @@ impl Tape {
 
     /// Walks the calls backwards from `output`, whose gradient is `seed`, releasing what each saved.
     pub fn backward(self, output: &Var, seed: Tensor) -> Result<Gradients> {
+        self.backward_onto(output, seed, Gradients::default())
+    }
+
+    /// [`Tape::backward`] that adds, in place, to the gradients of an earlier tape with the same leaves, made in the
+    /// same order before any call.
+    pub fn backward_onto(self, output: &Var, seed: Tensor, earlier: Gradients) -> Result<Gradients> {
         let recording = self.recording.into_inner();
-        let mut grads: Vec<Option<Tensor>> = vec![None; recording.vars];
+        let mut grads = earlier.grads;
+        grads.resize(recording.vars, None);
         let Some(id) = output.id else {
             let what = "no trained tensor reaches the output: nothing to differentiate".into();
             return Err(Error::Unsupported { op: "backward", what });
@@ -261,6 +268,7 @@ impl Sinks<'_> {
 }
 
 /// The gradients of the leaves after a backward walk.
+#[derive(Default)]
 pub struct Gradients {
     grads: Vec<Option<Tensor>>,
 }
@@ -269,6 +277,11 @@ impl Gradients {
     /// The gradient of a leaf; `None` when the output does not depend on it.
     pub fn get(&self, var: &Var) -> Option<&Tensor> {
         self.grads[var.id?].as_ref()
+    }
+
+    /// Gives every gradient memory of its own, so that adding to one later leaves it where it is.
+    pub fn unshare(&mut self, device: &Device) {
+        self.grads.iter_mut().flatten().for_each(|grad| grad.make_unique(device));
     }
 
     /// [`Gradients::get`], handed over.
@@ -310,6 +323,27 @@ mod tests {
         let mut grads = tape.backward(&d, one(1.0)).unwrap();
         assert_eq!(grads.take(&a).unwrap().as_slice(), [2.0]);
         assert_eq!(grads.take(&b).unwrap().as_slice(), [1.0]);
+    }
+
+    #[test]
+    fn gradients_of_an_earlier_tape_are_added_to_in_place() {
+        let device = Device::cpu();
+        let step = |earlier, seed| {
+            let tape = Tape::new(&device);
+            let (a, b) = (tape.leaf(one(1.0)), tape.leaf(one(2.0)));
+            let c = sum(&tape, &a, &b);
+            let d = sum(&tape, &c, &a);
+            (tape.backward_onto(&d, one(seed), earlier).unwrap(), a, b)
+        };
+        let (mut grads, a, b) = step(Gradients::default(), 1.0);
+        grads.unshare(&device);
+        let places = |grads: &Gradients| [&a, &b].map(|v| grads.get(v).unwrap().as_slice().as_ptr());
+        for (seed, want) in [(3.0, [8.0, 4.0]), (-4.0, [0.0, 0.0]), (1.0, [2.0, 1.0])] {
+            let before = places(&grads);
+            grads = step(grads, seed).0;
+            assert_eq!([&a, &b].map(|v| grads.get(v).unwrap().as_slice()[0]), want);
+            assert_eq!(places(&grads), before);
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use autograd::Tape;
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use engine::gemm::{Mat, gemm};
-use engine::{Device, Tensor, simd_fn};
+use engine::{DType, Device, Tensor, simd_fn};
 use harness::{Ask, Problem};
 use ptx::registry;
 use ptx::spec::Cost;
@@ -122,7 +122,7 @@ fn bench(group: &mut BenchmarkGroup<WallTime>, name: &str, mut call: impl FnMut(
 /// Benchmarks forward and backward of one case.
 fn bench_case(group: &mut BenchmarkGroup<WallTime>, device: &Device, problem: &Problem) -> Vec<Timed> {
     let (op, case) = (problem.op, &problem.case);
-    let (forward_cost, backward_cost) = op.cost(case);
+    let (forward_cost, backward_cost) = op.cost(case, DType::F32);
     let tensors = problem.tensors(device).expect("inputs on the device");
     let mut upstream = vec![];
     let forward = bench(group, &format!("{} forward", case.name), || {

@@ -9,53 +9,49 @@
 use std::process::Command;
 use std::time::Instant;
 
-use autograd::Tape;
 use engine::gemm::{Mat, gemm};
 use engine::{Device, Rng, Tensor};
-use ptx::adamw::Settings;
-use ptx::cross_entropy::{cross_entropy, smooth_targets};
 use svp::model::{Classifier, HeadKind, Params, Parts, SvpConfig, Vim, VimConfig};
 use svp::report::table::bytes;
-use svp::train::{Optimizer, recipe_decays};
+use svp::train::{FeedBatch, StepSettings, Stepper};
 
 const BATCH: usize = 8;
 const CLASSES: usize = 100;
 const STEPS: usize = 7;
 
 struct Step {
-    device: Device,
     model: Classifier,
-    optimizer: Optimizer,
-    images: Tensor,
-    targets: Tensor,
+    stepper: Stepper,
+    batch: [FeedBatch; 1],
 }
 
 impl Step {
     fn new() -> Self {
-        let device = Device::cpu();
         let config = VimConfig::named("vim_small").unwrap();
         let mut params = Params::default();
         let vim = Vim::init(config, &mut params, 0).unwrap();
         let svp = Some(SvpConfig::default());
         let parts = Parts { svp, head: HeadKind::Linear, classes: CLASSES, simam: false, full: false };
-        let model = Classifier::new(&device, vim, params, parts, 0).unwrap();
-        let optimizer = Optimizer::new(&device, &model.params, recipe_decays);
+        let model = Classifier::new(&Device::cpu(), vim, params, parts, 0).unwrap();
+        let settings = StepSettings {
+            features: false,
+            smoothing: 0.1,
+            drop_path: 0.0,
+            seed: 0,
+            weight_decay: 1e-4,
+            accumulate: 1,
+        };
         let mut rng = Rng::keyed(0, 0, 0, 0);
         let images = (0..BATCH * 3 * 224 * 224).map(|_| rng.normal() as f32).collect();
-        let images = Tensor::from_vec(images, &[BATCH, 3, 224, 224]);
-        let labels: Vec<u32> = (0..BATCH as u32).collect();
-        let targets = smooth_targets(&device, &labels, CLASSES, 0.1).unwrap();
-        Step { device, model, optimizer, images, targets }
+        let indices: Vec<u32> = (0..BATCH as u32).collect();
+        let input = Tensor::from_vec(images, &[BATCH, 3, 224, 224]);
+        let batch = FeedBatch { input, labels: indices.clone(), indices };
+        Step { stepper: Stepper::new(&model, settings), model, batch: [batch] }
     }
 
     fn run(&mut self) {
-        let tape = Tape::new(&self.device);
-        let (_, logits, bound) = self.model.forward(&tape, self.images.clone(), None).unwrap();
-        let loss = cross_entropy(&tape, &logits, &self.targets).unwrap();
-        assert!(loss.value().as_slice()[0].is_finite());
-        let grads = tape.backward(&loss, Tensor::from_vec(vec![1.0], &[1])).unwrap();
-        let settings = Settings { lr: 1e-3, weight_decay: 1e-4, ..Settings::default() };
-        self.optimizer.step(&self.device, &mut self.model.params, bound, &grads, &settings).unwrap();
+        let health = self.stepper.submit(&mut self.model, &self.batch, 0, 1e-3).unwrap().wait().unwrap();
+        assert!(health.finite, "{health:?}");
     }
 }
 

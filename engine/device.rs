@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex};
 
 use memmap2::MmapMut;
 
+use crate::Error;
 use crate::emulated::Emulated;
 use crate::launch::Launcher;
 use crate::launched::{LaunchedPool, Recording};
-use crate::{Error, Result};
 
 /// Alignment of every buffer: a cache line, and a full AVX-512 vector.
 const ALIGN: usize = 64;
@@ -88,10 +88,19 @@ impl Device {
         self.launcher().and_then(Launcher::memory)
     }
 
-    /// Gives memory that no tensor and no recording uses back to a launched device.
+    /// Bytes that are held now, for tensors, for recordings, and for tensors to come.
+    pub fn held(&self) -> usize {
+        match self {
+            Device::Cpu(pool) => pool.held.load(Ordering::Relaxed),
+            Device::Launched(pool) => pool.held(),
+        }
+    }
+
+    /// Gives memory that no tensor and no recording uses back.
     pub fn trim(&self) {
-        if let Device::Launched(pool) = self {
-            pool.trim();
+        match self {
+            Device::Cpu(pool) => pool.trim(),
+            Device::Launched(pool) => pool.trim(),
         }
     }
 
@@ -104,12 +113,15 @@ impl Device {
 
     /// Records what `work` launches instead of running it. Tensors that it makes keep their places: they hold
     /// their values after each [`Recording::run`], as far as they still live. Values must not be read in `work`.
-    pub fn record<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(Recording, T)> {
+    pub fn record<T, E: From<Error>>(
+        &self,
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<(Recording, T), E> {
         match self {
             Device::Launched(pool) => LaunchedPool::record_calls(pool, work),
             Device::Cpu(_) => {
                 let what = "the CPU computes at once".into();
-                Err(Error::Unsupported { op: "record", what })
+                Err(Error::Unsupported { op: "record", what }.into())
             }
         }
     }
@@ -129,6 +141,7 @@ pub struct CpuPool {
     free: Mutex<HashMap<usize, Vec<Block>>>,
     in_use: AtomicUsize,
     peak: AtomicUsize,
+    held: AtomicUsize,
     checked: AtomicBool,
     hits: AtomicUsize,
 }
@@ -141,11 +154,20 @@ struct Block(NonNull<f32>, usize, Option<MmapMut>);
 unsafe impl Send for Block {}
 
 impl CpuPool {
+    fn trim(&self) {
+        let free = std::mem::take(&mut *self.free.lock().unwrap());
+        let bytes: usize = free.iter().map(|(capacity, blocks)| capacity * 4 * blocks.len()).sum();
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     pub(crate) fn take(pool: &Arc<CpuPool>, len: usize) -> Buffer {
         let checked = pool.checked.load(Ordering::Relaxed);
         let capacity = size_class(len + if checked { 2 * GUARD } else { 0 });
         let reused = pool.free.lock().unwrap().get_mut(&capacity).and_then(Vec::pop);
-        let block = reused.unwrap_or_else(|| Block::new(capacity));
+        let block = reused.unwrap_or_else(|| {
+            pool.held.fetch_add(capacity * 4, Ordering::Relaxed);
+            Block::new(capacity)
+        });
         let now = pool.in_use.fetch_add(capacity * 4, Ordering::Relaxed) + capacity * 4;
         pool.peak.fetch_max(now, Ordering::Relaxed);
         let mut buffer =

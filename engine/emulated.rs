@@ -285,7 +285,7 @@ mod tests {
         let device = Device::emulated();
         let mut x = Tensor::from_slice(&device, &[1.0, 2.0], &[2]);
         let (recording, (y, add)) = device
-            .record(|| {
+            .record(|| -> crate::Result<_> {
                 let add = Tensor::from_slice(&device, &[10.0, 20.0], &[2]);
                 let mut y = x.to_owned_on(&device);
                 drop(Tensor::zeros(&device, &[2]));

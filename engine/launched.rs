@@ -28,6 +28,8 @@ pub struct LaunchedPool {
     tf32: AtomicBool,
     in_use: AtomicUsize,
     peak: AtomicUsize,
+    /// Bytes that the launcher gave and did not get back.
+    held: AtomicUsize,
     failed: Mutex<Option<crate::Error>>,
 }
 
@@ -46,6 +48,7 @@ impl LaunchedPool {
             tf32: AtomicBool::new(false),
             in_use: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
             failed: Mutex::default(),
         }
     }
@@ -97,7 +100,7 @@ impl LaunchedPool {
         let free = match recorded {
             true if self.recordings.load(Ordering::Relaxed) > 0 => &self.recorded,
             false if self.reuse => &self.free,
-            _ => return self.launcher.free(region),
+            _ => return self.free(region),
         };
         free.lock().unwrap().entry(region.bytes).or_default().push(region);
     }
@@ -105,12 +108,16 @@ impl LaunchedPool {
     /// Frees what is not in use.
     fn release(&self, free: &Mutex<Free>) {
         let free = std::mem::take(&mut *free.lock().unwrap());
-        free.into_values().flatten().for_each(|region| self.launcher.free(region));
+        free.into_values().flatten().for_each(|region| self.free(region));
     }
 
     /// Frees what is not in use and no recording needs.
     pub(crate) fn trim(&self) {
         self.release(&self.free);
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// Rounds f32 operands of products to TF32 from now on, or no longer.
@@ -119,10 +126,10 @@ impl LaunchedPool {
     }
 
     /// Records what `work` does instead of doing it.
-    pub(crate) fn record_calls<T>(
+    pub(crate) fn record_calls<T, E: From<crate::Error>>(
         pool: &Arc<LaunchedPool>,
-        work: impl FnOnce() -> Result<T>,
-    ) -> Result<(Recording, T)> {
+        work: impl FnOnce() -> std::result::Result<T, E>,
+    ) -> std::result::Result<(Recording, T), E> {
         pool.check()?;
         // What ran before the recording used about as much memory as it will, and may need it no more.
         pool.trim();
@@ -135,7 +142,7 @@ impl LaunchedPool {
         let done = done?;
         pool.check()?;
         if let Some(Err(error)) = &recording.replay {
-            return Err(error.clone());
+            return Err(error.clone().into());
         }
         Ok((recording, done))
     }
@@ -188,14 +195,17 @@ impl Launcher for LaunchedPool {
         if let Some(region) = free.lock().unwrap().get_mut(&bytes).filter(|_| self.reuse).and_then(Vec::pop) {
             return Ok(region);
         }
-        self.launcher.alloc(bytes).or_else(|_| {
+        let region = self.launcher.alloc(bytes).or_else(|_| {
             // Memory that lies in other sizes may be enough.
             self.trim();
             self.launcher.alloc(bytes)
-        })
+        })?;
+        self.held.fetch_add(region.bytes, Ordering::Relaxed);
+        Ok(region)
     }
 
     fn free(&self, region: Region) {
+        self.held.fetch_sub(region.bytes, Ordering::Relaxed);
         self.launcher.free(region);
     }
 

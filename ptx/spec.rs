@@ -1,7 +1,7 @@
 //! What an op tells tests and benches about itself.
 
 use autograd::{Tape, Var};
-use engine::{Result, Rng};
+use engine::{DType, Result, Rng};
 
 /// One setting of one op: named sizes and switches. Knows no device.
 #[derive(Debug, Clone)]
@@ -134,8 +134,8 @@ pub trait Op: Sync {
     /// Largest error in f32, relative to the norm of the whole tensor, from the length of its sums.
     fn tolerance(&self, case: &Case) -> f64;
 
-    /// Work of one forward call, and of one backward call.
-    fn cost(&self, case: &Case) -> (Cost, Cost);
+    /// Work of one forward call, and of one backward call, with activations of a type.
+    fn cost(&self, case: &Case, dtype: DType) -> (Cost, Cost);
 }
 
 /// Error bound of a sum of `terms` rounded products: their roundings add like a random walk.

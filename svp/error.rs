@@ -14,6 +14,9 @@ pub enum Error {
     /// A signal asked to stop; everything is saved.
     #[error("stopped by a signal after step {step}; {hint}")]
     Interrupted { step: u64, hint: String },
+    /// The device stopped working; what was saved can be continued.
+    #[error("{what}; {hint}")]
+    Lost { what: String, hint: String },
     /// A tensor or op refused.
     #[error(transparent)]
     Engine(#[from] engine::Error),
@@ -46,12 +49,12 @@ impl Error {
         Error::path(path, format!("cannot {doing}: {source}"), hint)
     }
 
-    /// Exit code: 1 bad input, 3 diverged, 75 interrupted but resumable (2 is a usage error).
+    /// Exit code: 1 bad input, 3 diverged, 75 interrupted or the device lost, but resumable (2 is a usage error).
     pub fn exit_code(&self) -> i32 {
         match self {
             Error::Input { .. } | Error::Engine(_) => 1,
             Error::Diverged { .. } => 3,
-            Error::Interrupted { .. } => 75,
+            Error::Interrupted { .. } | Error::Lost { .. } => 75,
         }
     }
 }

@@ -232,7 +232,11 @@ fn run_table(target: &Target, tally: &mut Tally) -> Ran {
     let launched = target.name != "cpu";
     for op in registry::all() {
         for case in selected(&*op) {
-            let large = if launched { case.bench } else { case.bench && op.cost(&case).0.flop > FLOP_LIMIT };
+            let large = if launched {
+                case.bench
+            } else {
+                case.bench && op.cost(&case, DType::F32).0.flop > FLOP_LIMIT
+            };
             if large && everything_selected() {
                 ran.left_out += 1;
                 continue;

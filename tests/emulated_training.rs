@@ -21,6 +21,7 @@ use engine::{Device, Rng, Tensor};
 use guarded::Guarded;
 use ptx::adamw::Settings;
 use ptx::cross_entropy::{cross_entropy, smooth_targets};
+use ptx::grad_norm::healthy;
 use ptx_emulator::Meter;
 use safetensors::SafeTensors;
 use support::{Place, text, train, words};
@@ -68,18 +69,21 @@ fn three_steps(device: &Device, precision: Precision) -> Steps {
     let mut model = model(device, precision);
     let mut optimizer = Optimizer::new(device, &model.params, recipe_decays);
     let settings = Settings { lr: 1e-2, weight_decay: 1e-4, ..Settings::default() };
+    let mut health = healthy(device);
     let (mut losses, mut grads_of_first) = (vec![], vec![]);
     for step in 0..3 {
         let mut rng = Rng::keyed(7, step, 0, 0);
         let images = (0..BATCH * 3 * 32 * 32).map(|_| rng.normal() as f32).collect();
         let labels: Vec<u32> = (0..BATCH).map(|_| (rng.range(0.0, CLASSES as f64)) as u32).collect();
         let samples = [0, 1, 2, 3].map(|i| BATCH as u32 * step + i);
-        let drop_path = DropPath { rate: 0.3, seed: 5, epoch: 0, samples: &samples };
+        let keep = DropPath::scales(0.3, DEPTH, 5, 0, &samples).unwrap();
+        let keep = Tensor::from_slice(device, &keep, &[DEPTH, BATCH]);
 
         let tape = Tape::new(device).checking_finite();
         let images = Tensor::from_vec(images, &[BATCH, 3, 32, 32]);
-        let (_, logits, bound) = model.forward(&tape, images, Some(drop_path)).unwrap();
-        let targets = smooth_targets(device, &labels, CLASSES, 0.1).unwrap();
+        let (_, logits, bound) = model.forward(&tape, images, Some(DropPath(&keep))).unwrap();
+        let targets = smooth_targets(&labels, CLASSES, 0.1).unwrap();
+        let targets = Tensor::from_slice(device, &targets, &[BATCH, CLASSES]);
         let loss = cross_entropy(&tape, &logits, &targets).unwrap();
         losses.push(f64::from(loss.value().to_host().unwrap()[0]));
         let grads = tape.backward(&loss, Tensor::from_slice(device, &[1.0], &[1])).unwrap();
@@ -91,7 +95,9 @@ fn three_steps(device: &Device, precision: Precision) -> Steps {
             grads_of_first = model.params.trained().into_iter().map(of).collect();
         }
         drop(logits);
-        optimizer.step(device, &mut model.params, bound, &grads, &settings).unwrap();
+        let factors = Tensor::from_slice(device, &optimizer.next_factors(&settings).unwrap(), &[7]);
+        let (loss, params) = (loss.value(), &mut model.params);
+        optimizer.step(device, params, bound, loss, &grads, &factors, &mut health).unwrap();
     }
     let head = model.params.get(model.params.id("head.weight").unwrap());
     let row = |row: &[f32]| norm(row.iter().map(|&v| f64::from(v)));

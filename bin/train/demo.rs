@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use svp::train::{BUILTIN, TrainConfig};
 
-use crate::options::{MethodFlag, Options};
+use crate::options::{BatchSize, MethodFlag, Options};
 
 /// The drawn task.
 const TASK: &str = "orientation";
@@ -15,7 +15,7 @@ const SVP_EPOCHS: u32 = 20;
 const SVP_LR: f64 = 6e-2;
 
 /// Settings that leave the demonstration what it is.
-const ALLOWED: [&str; 2] = ["seed", "workers"];
+const ALLOWED: [&str; 3] = ["precision", "seed", "workers"];
 
 /// The runs of the demonstration, or `None` when other settings ask for a run of their own.
 pub fn runs(options: &Options) -> Option<[TrainConfig; 2]> {
@@ -25,7 +25,7 @@ pub fn runs(options: &Options) -> Option<[TrainConfig; 2]> {
             method: Some(method),
             epochs: Some(epochs),
             lr: Some(lr),
-            batch_size: Some(BATCH_SIZE),
+            batch_size: Some(BatchSize::Images(BATCH_SIZE)),
             // A short run on a small model: nothing to regularise.
             drop_path: Some(0.0),
             ..Options::default()

@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use engine::Device;
 use serde::Serialize;
 use svp::report::{Show, default_name};
-use svp::train::{BUILTIN, Outcome, Session, Surroundings, TrainConfig, dry_run};
+use svp::train::{
+    BUILTIN, Outcome, Session, Surroundings, TrainConfig, dry_run, explain_memory, fitting_batch_size,
+};
 use svp::{Error, Result};
 
-use options::Options;
+use options::{BatchSize, Options};
 
 /// Adapts a frozen, pre-trained Vision Mamba to a new image task with selective visual prompts.
 ///
@@ -63,9 +66,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
         };
         configs.into_iter().map(run).collect::<Result<_>>()?
     } else {
-        let config = options.resolve();
+        let config = sized(options, &around.device)?;
         if cli.dry_run {
-            let found = dry_run(&config, &around.device)?;
+            let found = dry_run(&config, &around.device);
+            let found = found.map_err(|e| explain_memory(e, &config, &around.device))?;
             svp_cli::print(&if cli.json { json(&found) } else { show::dry_run(&found) })?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -85,9 +89,22 @@ fn resume(folder: &Path, options: &Options, around: Surroundings) -> Result<Outc
     Session::resume(folder, around)?.run()
 }
 
+/// The settings, with the batch size that fits where that was asked for.
+fn sized(options: Options, device: &Device) -> Result<TrainConfig> {
+    let auto = options.batch_size == Some(BatchSize::Auto);
+    let mut config = options.resolve();
+    if auto {
+        config.batch_size = fitting_batch_size(&config, device)?;
+        svp_cli::tell(&format!("batch size: {}", config.batch_size));
+    }
+    Ok(config)
+}
+
 fn start(config: TrainConfig, out: &Path, around: Surroundings) -> Result<Outcome> {
     svp_cli::tell(&format!("run folder: {}", out.display()));
-    Session::start(config, out, around)?.run()
+    let device = around.device.clone();
+    let done = Session::start(config.clone(), out, around).and_then(Session::run);
+    done.map_err(|e| explain_memory(e, &config, &device))
 }
 
 /// A name in `parent` that says what is trained on what, and is not taken.

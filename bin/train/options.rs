@@ -1,6 +1,8 @@
 //! Flags and config file: the same names in both, flags win.
 
 use std::path::{Path, PathBuf};
+use std::result::Result as Parsed;
+use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
@@ -111,13 +113,16 @@ options! {
     /// [default: 100]
     #[arg(long, value_name = "N", help_heading = "Training")]
     epochs: u32,
-    /// Images a step [default: 32]
+    /// Images a batch, or auto: the most that fit into memory, up to 128 [default: 32]
     #[arg(long, value_name = "N", help_heading = "Training")]
-    batch_size: usize,
-    /// Learning rate at a batch of 512; the batch size scales it [default: svp 5e-3, linear 2e-2, full 1e-3]
+    batch_size: BatchSize,
+    /// Batches whose mean gradient makes a step [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    accumulate: usize,
+    /// Learning rate at 512 images a step; their number scales it [default: svp 5e-3, linear 2e-2, full 1e-3]
     #[arg(long, value_name = "RATE", help_heading = "Training")]
     lr: f64,
-    /// Scale --lr by batch size / 512, as published [default: true]
+    /// Scale --lr by the images of a step / 512, as published [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Training")]
     lr_scaling: bool,
     /// [default: a twentieth of the epochs, at most 5]
@@ -138,7 +143,8 @@ options! {
     /// Rate of stochastic depth at the last block [default: 0.1]
     #[arg(long, value_name = "RATE", help_heading = "Training")]
     drop_path: f64,
-    /// Activations and frozen weights in f32 or bf16; bf16 on devices that run kernels [default: f32]
+    /// f32; tf32, whose matrix products round their operands; or bf16 activations and frozen weights. Only f32 on
+    /// the CPU [default: f32]
     #[arg(long, value_name = "TYPE", help_heading = "Training")]
     precision: PrecisionFlag,
     /// [default: 0]
@@ -184,7 +190,39 @@ pub enum HeadFlag {
 #[serde(rename_all = "lowercase")]
 pub enum PrecisionFlag {
     F32,
+    Tf32,
     Bf16,
+}
+
+/// A number, or what fits.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "toml::Value")]
+pub enum BatchSize {
+    Auto,
+    Images(usize),
+}
+
+impl FromStr for BatchSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Parsed<Self, String> {
+        match text {
+            "auto" => Ok(BatchSize::Auto),
+            _ => text.parse().map(BatchSize::Images).map_err(|_| "give a number, or auto".into()),
+        }
+    }
+}
+
+impl TryFrom<toml::Value> for BatchSize {
+    type Error = String;
+
+    fn try_from(value: toml::Value) -> Parsed<Self, String> {
+        match value {
+            toml::Value::Integer(n) => n.to_string().parse(),
+            toml::Value::String(text) => text.parse(),
+            _ => Err("batch-size: give a number, or \"auto\"".into()),
+        }
+    }
 }
 
 impl Options {
@@ -246,7 +284,13 @@ impl Options {
             },
             simam: self.simam.unwrap_or(false),
             epochs,
-            batch_size: self.batch_size.unwrap_or(32),
+            batch_size: match self.batch_size {
+                Some(BatchSize::Images(n)) => n,
+                // Until it is known.
+                Some(BatchSize::Auto) => 1,
+                None => 32,
+            },
+            accumulate: self.accumulate.unwrap_or(1),
             lr: self.lr.unwrap_or(lr),
             lr_scaling: self.lr_scaling.unwrap_or(true),
             warmup_epochs: self.warmup_epochs.unwrap_or((epochs / 20).min(5)),
@@ -260,6 +304,7 @@ impl Options {
             flip: self.flip.unwrap_or(true),
             precision: match self.precision {
                 Some(PrecisionFlag::Bf16) => Precision::Bf16,
+                Some(PrecisionFlag::Tf32) => Precision::Tf32,
                 Some(PrecisionFlag::F32) | None => Precision::F32,
             },
             seed: self.seed.unwrap_or(0),

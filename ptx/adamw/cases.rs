@@ -1,9 +1,10 @@
 //! Cases of AdamW.
 
 use autograd::{Tape, Var};
-use engine::Result;
+use engine::{DType, Result, Tensor};
 
 use super::{Settings, Slot, reference};
+use crate::grad_norm::healthy;
 use crate::spec::{Case, Cost, Draw, Input, Op, Values, sum_tolerance};
 
 pub struct AdamW;
@@ -52,7 +53,9 @@ impl Op for AdamW {
         let slot = Slot { param: &mut param, grad, m: &mut m, v: &mut v, decay };
         // The switch of the slot, not a zero rate, must stop the decay.
         let settings = Settings { weight_decay: 0.1, ..settings(case) };
-        super::step(tape.device(), &mut [slot], &settings, case.get("step") as u64)?;
+        let factors = super::factors(&settings, case.get("step") as u64)?;
+        let factors = Tensor::from_slice(tape.device(), &factors, &[7]);
+        super::step(tape.device(), &mut [slot], &factors, &healthy(tape.device()))?;
         Ok([param, m, v].map(Var::constant).into())
     }
 
@@ -70,7 +73,7 @@ impl Op for AdamW {
     }
 
     /// The step reads four values and writes three; the copies of three make six more.
-    fn cost(&self, case: &Case) -> (Cost, Cost) {
+    fn cost(&self, case: &Case, _: DType) -> (Cost, Cost) {
         let n = case.get("n") as f64;
         (Cost { bytes: 52.0 * n, flop: 14.0 * n, exp: 0.0 }, Cost::default())
     }

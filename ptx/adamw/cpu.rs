@@ -10,7 +10,7 @@ const CHUNK: usize = 1 << 14;
 
 /// The settings as the elements need them.
 pub struct Factors {
-    /// `1 - lr wd`
+    /// `1 - lr wd`, where a tensor decays.
     pub shrink: f32,
     /// `1 - b1`, `b2`, `1 - b2`
     pub new_m: f32,
@@ -23,11 +23,11 @@ pub struct Factors {
 }
 
 impl Factors {
-    pub fn new(settings: &Settings, decay: bool, number: u64) -> Self {
+    pub fn new(settings: &Settings, number: u64) -> Self {
         let Settings { lr, betas: [b1, b2], eps, weight_decay } = *settings;
         let t = number as f64;
         Factors {
-            shrink: if decay { (1.0 - lr * weight_decay) as f32 } else { 1.0 },
+            shrink: (1.0 - lr * weight_decay) as f32,
             new_m: (1.0 - b1) as f32,
             old_v: b2 as f32,
             new_v: (1.0 - b2) as f32,
@@ -36,9 +36,20 @@ impl Factors {
             eps: eps as f32,
         }
     }
+
+    /// In the order of the fields, which is the kernel's.
+    pub fn to_array(&self) -> [f32; 7] {
+        [self.shrink, self.new_m, self.old_v, self.new_v, self.rate, self.correct, self.eps]
+    }
+
+    pub fn from_slice(values: &[f32]) -> Self {
+        let [shrink, new_m, old_v, new_v, rate, correct, eps] = values[..] else { panic!("checked: seven") };
+        Factors { shrink, new_m, old_v, new_v, rate, correct, eps }
+    }
 }
 
-pub fn step(factors: &Factors, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
+pub fn step(factors: &Factors, decay: bool, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
+    let factors = &Factors { shrink: if decay { factors.shrink } else { 1.0 }, ..*factors };
     let state = m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK));
     let chunks = p.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK)).zip(state);
     chunks.for_each(|((p, g), (m, v))| step_chunk(factors, p, g, m, v));

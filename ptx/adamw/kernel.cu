@@ -1,5 +1,6 @@
 // AdamW over many tensors in one launch:
-// m += (1 - b1)(g - m), v = b2 v + (1 - b2) g^2, p = shrink p - rate m / (sqrt(v) correct + eps).
+// m += (1 - b1)(g - m), v = b2 v + (1 - b2) g^2, p = shrink p - rate m / (sqrt(v) correct + eps). Nothing where
+// health[2] is 0: a gradient was not finite.
 //
 // Layout: all f32. A table of chunks, at most 4096 elements of one tensor each; chunks start at multiples of 16 bytes.
 // Mapping: one block of 256 threads to a chunk, 4 elements a thread and step; the last run of a tensor element by
@@ -11,13 +12,11 @@ enum { THREADS = 256 };
 struct Chunk {
     float *p, *m, *v;
     const float* g;
-    u32 count;
-    // 1 - lr wd, or 1 where the tensor does not decay.
-    float shrink;
+    u32 count, decays;
 };
 
 struct Factors {
-    float new_m, old_v, new_v, rate, correct, eps;
+    float shrink, new_m, old_v, new_v, rate, correct, eps;
 };
 
 template <int N>
@@ -32,7 +31,7 @@ __device__ __forceinline__ void update(const Chunk& chunk, const Factors& f, u32
         m[i] = fmaf(f.new_m, g[i] - m[i], m[i]);
         v[i] = fmaf(f.new_v * g[i], g[i], f.old_v * v[i]);
         const float update = m[i] / fmaf(sqrtf(v[i]), f.correct, f.eps);
-        p[i] = fmaf(-f.rate, update, chunk.shrink * p[i]);
+        p[i] = fmaf(-f.rate, update, f.shrink * p[i]);
     }
     store<N>(chunk.p + at, p);
     store<N>(chunk.m + at, m);
@@ -40,9 +39,11 @@ __device__ __forceinline__ void update(const Chunk& chunk, const Factors& f, u32
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    adamw_step(const Chunk* chunks, float new_m, float old_v, float new_v, float rate, float correct, float eps) {
+    adamw_step(const Chunk* chunks, const Factors* f, const float* health) {
+    if (health[2] == 0.0f) return;
     const Chunk chunk = chunks[blockIdx.x];
-    const Factors factors{new_m, old_v, new_v, rate, correct, eps};
+    Factors factors = *f;
+    if (!chunk.decays) factors.shrink = 1.0f;
     const u32 whole = chunk.count & ~3u;
     for (u32 at = threadIdx.x * 4; at < whole; at += THREADS * 4) update<4>(chunk, factors, at);
     if (threadIdx.x < chunk.count - whole) update<1>(chunk, factors, whole + threadIdx.x);

@@ -10,6 +10,8 @@ pub mod reference;
 use engine::shape::check_shape;
 use engine::{Device, Error, Result, Tensor};
 
+use crate::grad_norm::FINITE;
+
 const OP: &str = "adamw";
 
 /// A trained tensor with its gradient and moments, all of one shape.
@@ -38,25 +40,37 @@ impl Default for Settings {
     }
 }
 
-/// One update of every slot; `number` counts steps from 1. A shared or mapped parameter is copied first.
-pub fn step(device: &Device, slots: &mut [Slot], settings: &Settings, number: u64) -> Result<()> {
+/// [`Settings`] at step `number`, counted from 1, as the elements need them: `[7]`, sent to the device before each
+/// step so that a recorded step stays the same.
+pub fn factors(settings: &Settings, number: u64) -> Result<[f32; 7]> {
     if number == 0 {
         return Err(Error::Unsupported { op: OP, what: "steps are counted from 1".into() });
     }
+    Ok(cpu::Factors::new(settings, number).to_array())
+}
+
+/// One update of every slot with the values of [`factors`], unless `health [3]` says that something was not finite
+/// (see [`crate::grad_norm`]). A shared or mapped parameter is copied first.
+pub fn step(device: &Device, slots: &mut [Slot], factors: &Tensor, health: &Tensor) -> Result<()> {
+    check_shape(OP, "factors", "[7]", &[7], factors.shape())?;
+    check_shape(OP, "health", "[3]", &[3], health.shape())?;
     for slot in &mut *slots {
         let shape = slot.param.shape();
         for (name, tensor) in [("grad", slot.grad), ("m", slot.m), ("v", slot.v)] {
             check_shape(OP, name, "as param", shape, tensor.shape())?;
         }
+        slot.param.make_unique(device);
     }
     if let Some(launcher) = device.launcher() {
-        return launch::step(device, launcher, slots, settings, number);
+        return launch::step(device, launcher, slots, factors, health);
     }
+    if health.as_slice()[FINITE] == 0.0 {
+        return Ok(());
+    }
+    let factors = cpu::Factors::from_slice(factors.as_slice());
     for slot in slots {
-        slot.param.make_unique(device);
-        let factors = cpu::Factors::new(settings, slot.decay, number);
         let (m, v) = (slot.m.as_mut_slice(), slot.v.as_mut_slice());
-        cpu::step(&factors, slot.param.as_mut_slice(), slot.grad.as_slice(), m, v);
+        cpu::step(&factors, slot.decay, slot.param.as_mut_slice(), slot.grad.as_slice(), m, v);
     }
     Ok(())
 }

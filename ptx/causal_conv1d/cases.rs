@@ -1,7 +1,7 @@
 //! Cases of the convolution.
 
 use autograd::{Tape, Var};
-use engine::Result;
+use engine::{DType, Result};
 
 use super::reference::Conv;
 use super::{Filter, causal_conv1d};
@@ -83,12 +83,13 @@ impl Op for CausalConv1d {
         2e-6 + sum_tolerance(case.get("b") * case.get("l"))
     }
 
-    fn cost(&self, case: &Case) -> (Cost, Cost) {
+    fn cost(&self, case: &Case, dtype: DType) -> (Cost, Cost) {
+        let typed = dtype.size() as f64;
         let n = (case.get("b") * case.get("l") * case.get("e")) as f64;
         let taps = case.get("k") as f64;
         (
-            Cost { bytes: 12.0 * n, flop: 2.0 * n * (2.0 * taps + 4.0), exp: 2.0 * n },
-            Cost { bytes: 16.0 * n, flop: 2.0 * n * (4.0 * taps + 8.0), exp: 2.0 * n },
+            Cost { bytes: 3.0 * typed * n, flop: 2.0 * n * (2.0 * taps + 4.0), exp: 2.0 * n },
+            Cost { bytes: 4.0 * typed * n, flop: 2.0 * n * (4.0 * taps + 8.0), exp: 2.0 * n },
         )
     }
 }

@@ -1,7 +1,7 @@
 //! Cases of cross-entropy.
 
 use autograd::{Tape, Var};
-use engine::Result;
+use engine::{DType, Result};
 
 use super::reference;
 use crate::spec::{Case, Cost, Draw, Input, Op, Values, sum_tolerance};
@@ -50,11 +50,13 @@ impl Op for CrossEntropy {
         sum_tolerance(1)
     }
 
-    fn cost(&self, case: &Case) -> (Cost, Cost) {
+    fn cost(&self, case: &Case, dtype: DType) -> (Cost, Cost) {
+        let typed = dtype.size() as f64;
         let n = (case.get("b") * case.get("k")) as f64;
         (
-            Cost { bytes: 8.0 * n, flop: 4.0 * n, exp: n },
-            Cost { bytes: 12.0 * n, flop: 4.0 * n, exp: 2.0 * n },
+            // Targets are f32.
+            Cost { bytes: (typed + 4.0) * n, flop: 4.0 * n, exp: n },
+            Cost { bytes: (2.0 * typed + 4.0) * n, flop: 4.0 * n, exp: 2.0 * n },
         )
     }
 }

@@ -1,7 +1,7 @@
 //! Cases of drop path.
 
 use autograd::{Tape, Var};
-use engine::Result;
+use engine::{DType, Result};
 
 use super::reference;
 use crate::spec::{Case, Cost, Draw, Input, Op, Values, sum_tolerance};
@@ -49,9 +49,9 @@ impl Op for DropPath {
         sum_tolerance(1)
     }
 
-    fn cost(&self, case: &Case) -> (Cost, Cost) {
+    fn cost(&self, case: &Case, dtype: DType) -> (Cost, Cost) {
         let n = (case.get("b") * case.get("l") * case.get("d")) as f64;
-        let one = Cost { bytes: 8.0 * n, flop: n, exp: 0.0 };
+        let one = Cost { bytes: (2 * dtype.size()) as f64 * n, flop: n, exp: 0.0 };
         (one, one)
     }
 }

@@ -10,21 +10,14 @@ pub mod reference;
 
 use autograd::{Function, Sinks, Tape, Var};
 use engine::shape::{axes, check_shape};
-use engine::{Device, Error, Result, Rng, Tensor};
+use engine::{Error, Result, Rng, Tensor};
 
 const OP: &str = "drop_path";
 /// Stream of [`Rng`]; the layer is added.
 const STREAM: u32 = 0xD809_0000;
 
-/// `[b]`: for each sample 0 with probability `p`, else `1 / (1 - p)`.
-pub fn keep_scales(
-    device: &Device,
-    seed: u64,
-    epoch: u32,
-    samples: &[u32],
-    layer: u32,
-    p: f64,
-) -> Result<Tensor> {
+/// For each sample 0 with probability `p`, else `1 / (1 - p)`.
+pub fn keep_scales(seed: u64, epoch: u32, samples: &[u32], layer: u32, p: f64) -> Result<Vec<f32>> {
     if !(0.0..1.0).contains(&p) {
         let what = format!("probability {p} is not in [0, 1)");
         return Err(Error::Unsupported { op: OP, what });
@@ -33,8 +26,7 @@ pub fn keep_scales(
         let dropped = Rng::keyed(seed, epoch, sample, STREAM + layer).chance(p);
         if dropped { 0.0 } else { (1.0 / (1.0 - p)) as f32 }
     };
-    let scales: Vec<f32> = samples.iter().map(scale).collect();
-    Ok(Tensor::from_slice(device, &scales, &[samples.len()]))
+    Ok(samples.iter().map(scale).collect())
 }
 
 /// Scales every sample of `x[b l d]` by its `keep[b]`.
@@ -71,18 +63,16 @@ mod tests {
 
     #[test]
     fn a_sample_keeps_its_mask_wherever_it_stands() {
-        let device = Device::cpu();
-        let draw = |samples: &[u32], layer| keep_scales(&device, 7, 3, samples, layer, 0.25).unwrap();
+        let draw = |samples: &[u32], layer| keep_scales(7, 3, samples, layer, 0.25).unwrap();
         let samples: Vec<u32> = (0..4000).collect();
         let all = draw(&samples, 5);
-        let all = all.as_slice();
-        assert_eq!(draw(&[41, 7, 3999], 5).as_slice(), [all[41], all[7], all[3999]]);
+        assert_eq!(draw(&[41, 7, 3999], 5), [all[41], all[7], all[3999]]);
         let dropped = all.iter().filter(|&&s| s == 0.0).count();
         // 1000 expected, standard deviation 27: five of them.
         assert!(dropped.abs_diff(1000) < 137, "{dropped}");
         assert!(all.iter().all(|&s| s == 0.0 || s == (1.0 / 0.75) as f32));
-        assert_ne!(draw(&samples, 6).as_slice(), all, "layers draw apart");
-        assert!(keep_scales(&device, 0, 0, &[0], 0, 0.0).unwrap().as_slice() == [1.0]);
-        assert!(keep_scales(&device, 0, 0, &[0], 0, 1.0).is_err());
+        assert_ne!(draw(&samples, 6), all, "layers draw apart");
+        assert!(keep_scales(0, 0, &[0], 0, 0.0).unwrap() == [1.0]);
+        assert!(keep_scales(0, 0, &[0], 0, 1.0).is_err());
     }
 }

@@ -1,8 +1,9 @@
-// Sums of squares over many tensors in one launch: squares[chunk] = sum of g^2 over a chunk.
+// Sums of squares over many tensors in one launch: squares[chunk] = sum of g^2 over a chunk. Then, in another,
+// health = [loss, sqrt(sum of the chunks), 1 if it was 1 and both are finite, else 0].
 //
 // Layout: f32. A table of chunks, at most 4096 elements of one tensor each; chunks start at multiples of 16 bytes.
 // Mapping: one block of 256 threads to a chunk, 4 elements a thread and step; a thread's sum, then the warp's tree,
-// then the warps'. Column sums (`rows`) add the chunks in a fixed order. Bound: memory, each value read once.
+// then the warps'. The chunks are added by one block in the same order. Bound: memory, each value read once.
 #include "../common/reduce.cuh"
 #include "../common/vector.cuh"
 
@@ -30,4 +31,19 @@ extern "C" __global__ void __launch_bounds__(THREADS) grad_norm_squares(const Ch
     }
     block_sum(sum, shared);
     if (threadIdx.x == 0) squares[blockIdx.x] = sum[0];
+}
+
+__device__ __forceinline__ bool finite(float x) { return (__float_as_uint(x) & 0x7F800000u) != 0x7F800000u; }
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    grad_norm_finish(const float* squares, const float* loss, float* health, u32 chunks) {
+    __shared__ float shared[THREADS / WARP][1];
+    float sum[1] = {0.0f};
+    for (u32 at = threadIdx.x; at < chunks; at += THREADS) sum[0] += squares[at];
+    block_sum(sum, shared);
+    if (threadIdx.x != 0) return;
+    const float norm = sqrtf(sum[0]);
+    health[0] = *loss;
+    health[1] = norm;
+    health[2] = finite(*loss) && finite(norm) ? health[2] : 0.0f;
 }

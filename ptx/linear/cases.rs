@@ -1,7 +1,7 @@
 //! Cases of the linear op.
 
 use autograd::{Tape, Var};
-use engine::Result;
+use engine::{DType, Result};
 
 use super::reference;
 use crate::spec::{Case, Cost, Input, Op, Values, sum_tolerance};
@@ -98,9 +98,10 @@ impl Op for Linear {
         sum_tolerance(case.get("rows").max(case.get("k")).max(case.get("n")))
     }
 
-    fn cost(&self, case: &Case) -> (Cost, Cost) {
+    fn cost(&self, case: &Case, dtype: DType) -> (Cost, Cost) {
         let (r, k, n) = (case.get("rows") as f64, case.get("k") as f64, case.get("n") as f64);
-        let one = Cost { bytes: 4.0 * (r * k + n * k + r * n), flop: 2.0 * r * k * n, exp: 0.0 };
+        let one =
+            Cost { bytes: dtype.size() as f64 * (r * k + n * k + r * n), flop: 2.0 * r * k * n, exp: 0.0 };
         let products = if case.is("frozen") { 1.0 } else { 2.0 };
         (one, Cost { bytes: products * one.bytes, flop: products * one.flop, exp: 0.0 })
     }

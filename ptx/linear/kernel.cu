@@ -1,14 +1,14 @@
-// The bias of a linear layer: y[r, c] += bias[c] over the product that the GEMM wrote.
+// The bias of a linear layer in bf16: y[r, c] += bias[c] over the product that the GEMM wrote. An f32 product adds its
+// bias itself.
 //
-// Layout: y [rows n], bias f32 [n]. Mapping: one thread to 16 bytes of y, 256 threads to a block; where n is no
+// Layout: y bf16 [rows n], bias f32 [n]. Mapping: one thread to 16 bytes of y, 256 threads to a block; where n is no
 // multiple of that, one element a thread. Bound: memory, y read and written once.
 #include "../common/runs.cuh"
 
 enum { THREADS = 256 };
 
-template <typename T>
 struct Bias {
-    T* y;
+    bf16* y;
     const float* bias;
     u32 n;
 
@@ -23,15 +23,12 @@ struct Bias {
     }
 };
 
-#define ENTRY(T, suffix)                                                           \
-    extern "C" __global__ void __launch_bounds__(THREADS)                          \
-        linear_bias_##suffix(T* y, const float* bias, u32 elements, u32 n) {       \
-        const Bias<T> body{y, bias, n};                                            \
-        if (n % wide<T>() == 0) {                                                    \
-            each_run<wide<T>()>(elements, body);                                     \
-        } else {                                                                   \
-            each_run<1>(elements, body);                                           \
-        }                                                                          \
+extern "C" __global__ void __launch_bounds__(THREADS)
+    linear_bias_bf16(bf16* y, const float* bias, u32 elements, u32 n) {
+    const Bias body{y, bias, n};
+    if (n % wide<bf16>() == 0) {
+        each_run<wide<bf16>()>(elements, body);
+    } else {
+        each_run<1>(elements, body);
     }
-ENTRY(float, f32)
-ENTRY(bf16, bf16)
+}

@@ -1,11 +1,12 @@
-//! Linear on a launched device: its GEMM, the bias added by a kernel. A weight of another type than x is cast.
+//! Linear on a launched device: its GEMM. An f32 bias is added by the product to an f32 result, by a kernel to
+//! another. A weight of another type than x is cast.
 
-use engine::blas::{Place, gemm};
-use engine::launch::{Launcher, PtxFile};
-use engine::{Result, Tensor};
+use engine::blas::{Place, gemm, gemm_bias};
+use engine::launch::{Kernel, Launcher, PtxFile};
+use engine::{DType, Result, Tensor};
 
 use super::Dims;
-use crate::launch::{each, entry, grid, ptx_file, run, sizes, wide};
+use crate::launch::{each, grid, ptx_file, run, sizes, wide};
 
 static FILE: PtxFile = ptx_file!("linear");
 const THREADS: usize = 256;
@@ -19,14 +20,27 @@ pub fn forward(
     y: &mut Tensor,
 ) -> Result<()> {
     let w = w.cast(x.dtype())?;
+    let size = [d.rows, d.n, d.k];
     let (x, w) = (Place::rows(x, d.first, d.width), Place::transposed(&w, 0, d.k));
-    gemm(launcher, [d.rows, d.n, d.k], x, w, Place::result(y, 0, d.n), false)?;
-    let Some(bias) = bias else { return Ok(()) };
-    let (dtype, elements) = (y.dtype(), y.numel());
+    match bias {
+        Some(bias) if y.dtype() == DType::F32 => {
+            gemm_bias(launcher, size, x, w, Place::result(y, 0, d.n), bias)
+        }
+        Some(bias) => {
+            gemm(launcher, size, x, w, Place::result(y, 0, d.n), false)?;
+            add_bias(launcher, d, bias, y)
+        }
+        None => gemm(launcher, size, x, w, Place::result(y, 0, d.n), false),
+    }
+}
+
+fn add_bias(launcher: &dyn Launcher, d: Dims, bias: &Tensor, y: &mut Tensor) -> Result<()> {
+    let elements = y.numel();
     let [count, columns] = sizes("linear", [elements, d.n])?;
     let args = [y.arg_inout(), bias.arg(), count, columns];
-    let blocks = elements.div_ceil(THREADS * each(d.n, wide(dtype)));
-    run(launcher, entry!(FILE, "linear_bias", dtype), grid("linear", [blocks, 1, 1], THREADS)?, &args)
+    let blocks = elements.div_ceil(THREADS * each(d.n, wide(y.dtype())));
+    let kernel = Kernel { file: &FILE, entry: "linear_bias_bf16" };
+    run(launcher, kernel, grid("linear", [blocks, 1, 1], THREADS)?, &args)
 }
 
 pub fn grad_x(

@@ -1,7 +1,7 @@
 //! Cases of patch embedding.
 
 use autograd::{Tape, Var};
-use engine::Result;
+use engine::{DType, Result};
 
 use super::Weights;
 use super::reference::{self, Sizes};
@@ -90,11 +90,12 @@ impl Op for PatchEmbed {
         sum_tolerance(s.k().max(s.b * s.tokens()).max(s.d * overlap))
     }
 
-    fn cost(&self, case: &Case) -> (Cost, Cost) {
+    fn cost(&self, case: &Case, dtype: DType) -> (Cost, Cost) {
         let s = sizes(case);
         let (images, tokens) = (s.b * s.c * s.size * s.size, s.b * s.tokens());
         let product = 2.0 * (tokens * s.d * s.k()) as f64;
-        let bytes = 4.0 * (images + s.d * s.k() + tokens * s.d + s.tokens() * s.d) as f64;
+        let parameters = s.d * s.k() + s.tokens() * s.d;
+        let bytes = (dtype.size() * (images + tokens * s.d) + 4 * parameters) as f64;
         let products = f64::from(u8::from(case.is("images")) + u8::from(case.is("trained")));
         (Cost { bytes, flop: product, exp: 0.0 }, Cost { bytes, flop: products * product, exp: 0.0 })
     }

@@ -1,10 +1,10 @@
 //! Cases of prompt add + residual add + norm.
 
 use autograd::{Tape, Var};
-use engine::{Result, Tensor};
+use engine::{DType, Result, Tensor};
 
 use super::reference::AddNorm;
-use super::{Prompt, Settings, prompt_add_norm};
+use super::{Keep, Prompt, Settings, prompt_add_norm};
 use crate::spec::{Case, Cost, Input, Op, Values, sum_tolerance};
 
 pub struct PromptAddNorm;
@@ -81,8 +81,11 @@ impl Op for PromptAddNorm {
             .map(|p| Prompt { generated: &p[0], bias: &p[1], scale: &p[2], row: ROW })
             .collect();
         let keep = Self::keep(case);
-        let keep = (!keep.is_empty()).then(|| Tensor::from_slice(tape.device(), &keep, &[keep.len()]));
-        let settings = Settings { skip: Self::skip(case), keep: keep.as_ref() };
+        // The second of two rows: the first must not be read.
+        let rows = [vec![f32::NAN; keep.len()], keep].concat();
+        let scales = Tensor::from_slice(tape.device(), &rows, &[2, rows.len() / 2]);
+        let keep = case.is("keep").then_some(Keep { scales: &scales, row: 1 });
+        let settings = Settings { skip: Self::skip(case), keep };
         let residual = residual.map(|i| &inputs[i]);
         Ok(prompt_add_norm(tape, &inputs[0], residual, &prompts, &inputs[1], settings)?.to_vec())
     }
@@ -112,13 +115,20 @@ impl Op for PromptAddNorm {
         2e-6 + sum_tolerance((case.get("b") * case.get("l")).max(case.get("d")))
     }
 
-    fn cost(&self, case: &Case) -> (Cost, Cost) {
+    fn cost(&self, case: &Case, dtype: DType) -> (Cost, Cost) {
+        let typed = dtype.size() as f64;
         let n = (case.get("b") * case.get("l") * case.get("d")) as f64;
+        let apart = f64::from(u8::from(dtype != DType::F32));
         let (r, p) = (case.get("residual") as f64, case.get("prompts") as f64);
         (
-            Cost { bytes: 4.0 * n * (3.0 + r + p), flop: n * (6.0 + 7.0 * p), exp: p * n },
-            // Reads the sum, both upstream gradients and the prompts; writes the gradients of h and the prompts.
-            Cost { bytes: 4.0 * n * (4.0 + 2.0 * p), flop: n * (10.0 + 14.0 * p), exp: 2.0 * p * n },
+            Cost { bytes: n * (typed * (2.0 + p) + 4.0 * (1.0 + r)), flop: n * (6.0 + 7.0 * p), exp: p * n },
+            // Reads the sum, both upstream gradients and the prompts; writes the gradients of the residual, of h where
+            // it has another type, and of the prompts.
+            Cost {
+                bytes: n * (typed * (1.0 + apart + 2.0 * p) + 12.0),
+                flop: n * (10.0 + 14.0 * p),
+                exp: 2.0 * p * n,
+            },
         )
     }
 }

@@ -1,7 +1,7 @@
 //! Prompt add, residual add and norm on a launched device.
 
 use autograd::{Sink, Sinks};
-use engine::launch::{Arg, DType, Grid, Launcher, PtxFile};
+use engine::launch::{Arg, DType, Grid, Launcher, PtxFile, Region};
 use engine::{Error, Result, Tensor};
 
 use super::{BIAS, Call, GENERATED, MAX_PROMPTS, OP, SCALE, prompt_input};
@@ -27,6 +27,16 @@ impl Call {
             args[3 * i + 2] = Arg::In(scale.skip(row * self.row_bytes()));
         }
         args
+    }
+
+    /// The row of drop path's factors.
+    fn keep_arg(&self) -> Arg {
+        let row_bytes = self.dims.b * DType::F32.size();
+        let row = |(scales, row): &(Tensor, usize)| Region {
+            bytes: row_bytes,
+            ..scales.region().skip(row * row_bytes)
+        };
+        self.keep.as_ref().map_or(Arg::None, |keep| Arg::In(row(keep)))
     }
 
     fn row_bytes(&self) -> usize {
@@ -65,7 +75,7 @@ pub fn forward(
     let residual = call.has_residual.then(|| &values[1]);
     let mut args = vec![values[0].arg(), optional(residual)];
     args.extend(call.prompt_args(values));
-    args.extend([values[2].arg(), optional(call.keep.as_ref()), sum.arg_mut(), out.arg_mut()]);
+    args.extend([values[2].arg(), call.keep_arg(), sum.arg_mut(), out.arg_mut()]);
     args.extend(sizes(OP, [d.l, d.d])?);
     args.push(call.skip_arg());
     let kernel = entry!(FILE, "prompt_add_norm_forward", out.dtype());
@@ -107,7 +117,7 @@ pub fn backward(
 
     let mut args = vec![values[0].arg(), optional(dresidual.as_ref()), optional(dout.as_ref())];
     args.extend(call.prompt_args(values));
-    args.extend([values[2].arg(), optional(call.keep.as_ref())]);
+    args.extend([values[2].arg(), call.keep_arg()]);
     args.extend([optional_mut(dsum.as_mut()), optional_mut(dh.as_mut())]);
     for sink in &mut generated {
         args.push(match sink {

@@ -6,7 +6,7 @@
 //! out      = weight * residual / sqrt(mean_d residual^2 + eps)
 //! ```
 //! Axes: `h, residual_in, prompt_p: [b l d]` (the generators' products, at most two), `weight, bias_p: [d]`,
-//! `scale_p: [rows d]` of which one row is used, `keep: [b]`. Outputs residual and out, `[b l d]`.
+//! `scale_p: [rows d]` and `keep: [rows b]`, of which one row is used. Outputs residual and out, `[b l d]`.
 //! Backward recomputes the norm from the residual. On a launched device the prompts and out have the type of h;
 //! residual, weight, biases, scales and keep are f32.
 
@@ -46,8 +46,16 @@ pub struct Prompt<'a> {
 pub struct Settings<'a> {
     /// The token that gets no prompt.
     pub skip: Option<usize>,
-    /// `[b]`: drop path's factor of each image.
-    pub keep: Option<&'a Tensor>,
+    /// Drop path's factor of each image.
+    pub keep: Option<Keep<'a>>,
+}
+
+/// One row of drop path's factors: those of all layers come to the device together.
+#[derive(Clone, Copy)]
+pub struct Keep<'a> {
+    /// `[rows b]`, f32.
+    pub scales: &'a Tensor,
+    pub row: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +84,12 @@ pub fn prompt_add_norm(
     let dtype = h.value().dtype();
     let mut sum = Tensor::empty(tape.device(), h.shape());
     let mut out = Tensor::empty_typed(tape.device(), dtype, h.shape());
-    let call = Call { dims, rows, has_residual: residual.is_some(), keep: settings.keep.cloned() };
+    let call = Call {
+        dims,
+        rows,
+        has_residual: residual.is_some(),
+        keep: settings.keep.map(|keep| (keep.scales.clone(), keep.row)),
+    };
     let values: Vec<Tensor> = vars.iter().map(|v| v.value().clone()).collect();
     match tape.device().launcher() {
         None => cpu::forward(&call.inputs(&values), sum.as_mut_slice(), out.as_mut_slice()),
@@ -110,7 +123,10 @@ fn check(
     let is = |name, axes, want: &[usize], got: &[usize]| check_shape(OP, name, axes, want, got);
     residual.map_or(Ok(()), |r| is("residual", "[b l d]", &[b, l, d], r.shape()))?;
     is("weight", "[d]", &[d], weight.shape())?;
-    settings.keep.map_or(Ok(()), |k| is("keep", "[b]", &[b], k.shape()))?;
+    if let Some(keep) = settings.keep {
+        let rows = keep.scales.shape().first().copied().unwrap_or(0).max(keep.row + 1);
+        is("keep", "[rows b]", &[rows, b], keep.scales.shape())?;
+    }
     if prompts.len() > MAX_PROMPTS {
         let what = format!("{} prompts: at most {MAX_PROMPTS}", prompts.len());
         return Err(Error::Unsupported { op: OP, what });
@@ -130,7 +146,8 @@ struct Call {
     /// The row of each prompt's scale.
     rows: Vec<usize>,
     has_residual: bool,
-    keep: Option<Tensor>,
+    /// Drop path's factors, and the row of them.
+    keep: Option<(Tensor, usize)>,
 }
 
 /// Position of an input of prompt `i`: `GENERATED`, `BIAS` or `SCALE`.
@@ -163,7 +180,7 @@ pub(crate) struct Inputs<'a> {
 impl Call {
     /// From the tensors in recorded order.
     fn inputs<'a>(&'a self, values: &'a [Tensor]) -> Inputs<'a> {
-        let d = self.dims.d;
+        let Dims { b, d, .. } = self.dims;
         let prompt = |(i, row): (usize, &usize)| PromptIn {
             generated: values[prompt_input(i, GENERATED)].as_slice(),
             bias: values[prompt_input(i, BIAS)].as_slice(),
@@ -175,7 +192,7 @@ impl Call {
             residual: self.has_residual.then(|| values[1].as_slice()),
             weight: values[2].as_slice(),
             prompts: self.rows.iter().enumerate().map(prompt).collect(),
-            keep: self.keep.as_ref().map(Tensor::as_slice),
+            keep: self.keep.as_ref().map(|(scales, row)| &scales.as_slice()[row * b..(row + 1) * b]),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Cases of the scan.
 
 use autograd::{Tape, Var};
-use engine::Result;
+use engine::{DType, Result};
 
 use super::reference::Scan as Reference;
 use super::{Direction, selective_scan};
@@ -27,6 +27,7 @@ impl Op for SelectiveScan {
         let sizes = [
             (1, 1, 8, 16),
             (2, 5, 24, 8),
+            (1, 35, 40, 8),
             (3, 37, 16, 32),
             (1, 197, 40, 16),
             (2, 64, 8, 64),
@@ -127,15 +128,16 @@ impl Op for SelectiveScan {
         4e-6 + sum_tolerance(case.get("l").max(case.get("e")) * case.get("b"))
     }
 
-    fn cost(&self, case: &Case) -> (Cost, Cost) {
+    fn cost(&self, case: &Case, dtype: DType) -> (Cost, Cost) {
+        let typed = dtype.size() as f64;
         let (b, l, e, n) = (case.get("b"), case.get("l"), case.get("e"), case.get("n"));
         let (tokens, steps) = ((b * l * e) as f64, (2 * b * l * e * n) as f64);
         let bc = (2 * b * l * 2 * n) as f64;
         (
             // u and delta of both directions, z, out; B and C.
-            Cost { bytes: 4.0 * (6.0 * tokens + bc), flop: 6.0 * steps, exp: steps + 3.0 * tokens },
+            Cost { bytes: typed * (6.0 * tokens + bc), flop: 6.0 * steps, exp: steps + 3.0 * tokens },
             // These and dout; gradients of u, delta and all of xz.
-            Cost { bytes: 4.0 * (12.0 * tokens + 2.0 * bc), flop: 22.0 * steps, exp: steps + 8.0 * tokens },
+            Cost { bytes: typed * (12.0 * tokens + 2.0 * bc), flop: 22.0 * steps, exp: steps + 8.0 * tokens },
         )
     }
 }

@@ -1,7 +1,7 @@
 //! Cases of SiLU.
 
 use autograd::{Tape, Var};
-use engine::Result;
+use engine::{DType, Result};
 
 use super::reference::{silu, silu_grad};
 use crate::spec::{Case, Cost, Draw, Input, Op, Values};
@@ -44,8 +44,12 @@ impl Op for Silu {
         2e-6
     }
 
-    fn cost(&self, case: &Case) -> (Cost, Cost) {
+    fn cost(&self, case: &Case, dtype: DType) -> (Cost, Cost) {
+        let typed = dtype.size() as f64;
         let n = case.get("n") as f64;
-        (Cost { bytes: 8.0 * n, flop: 4.0 * n, exp: n }, Cost { bytes: 12.0 * n, flop: 8.0 * n, exp: n })
+        (
+            Cost { bytes: 2.0 * typed * n, flop: 4.0 * n, exp: n },
+            Cost { bytes: 3.0 * typed * n, flop: 8.0 * n, exp: n },
+        )
     }
 }

@@ -1,7 +1,7 @@
 //! Cases of SimAM.
 
 use autograd::{Tape, Var};
-use engine::Result;
+use engine::{DType, Result};
 
 use super::reference;
 use crate::spec::{Case, Cost, Draw, Input, Op, Values};
@@ -54,11 +54,12 @@ impl Op for SimAm {
         4e-6
     }
 
-    fn cost(&self, case: &Case) -> (Cost, Cost) {
+    fn cost(&self, case: &Case, dtype: DType) -> (Cost, Cost) {
+        let typed = dtype.size() as f64;
         let n = (case.get("b") * case.get("c") * pixels(case)) as f64;
         (
-            Cost { bytes: 8.0 * n, flop: 10.0 * n, exp: n },
-            Cost { bytes: 12.0 * n, flop: 27.0 * n, exp: 2.0 * n },
+            Cost { bytes: 2.0 * typed * n, flop: 10.0 * n, exp: n },
+            Cost { bytes: 3.0 * typed * n, flop: 27.0 * n, exp: 2.0 * n },
         )
     }
 }

@@ -1,7 +1,7 @@
 //! Cases of the three row ops.
 
 use autograd::{Tape, Var};
-use engine::Result;
+use engine::{DType, Result};
 
 use super::reference;
 use crate::spec::{Case, Cost, Input, Op, Values, sum_tolerance};
@@ -84,9 +84,10 @@ impl Op for TokenRows {
         sum_tolerance(1)
     }
 
-    fn cost(&self, case: &Case) -> (Cost, Cost) {
+    fn cost(&self, case: &Case, dtype: DType) -> (Cost, Cost) {
+        let typed = dtype.size() as f64;
         let [b, l, d, count] = ["b", "l", "d", "count"].map(|name| case.get(name) as f64);
-        let rows = |read, written| Cost { bytes: 4.0 * b * d * (read + written), flop: 0.0, exp: 0.0 };
+        let rows = |read, written| Cost { bytes: typed * b * d * (read + written), flop: 0.0, exp: 0.0 };
         if case.is("join") {
             (rows(l - count, l), rows(l - count, l - count))
         } else {

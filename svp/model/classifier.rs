@@ -56,6 +56,11 @@ impl Classifier {
         Ok(Classifier { precision, ..self })
     }
 
+    /// Classes that the head tells apart.
+    pub fn classes(&self) -> usize {
+        self.head.classes(&self.params)
+    }
+
     /// Hidden tokens `[b l d]` and logits `[b k]` of normalised images `[b 3 s s]`. The returned parameters are
     /// where to ask for gradients.
     pub fn forward(

@@ -65,6 +65,12 @@ impl Head {
         Head { maps: ids.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect() }
     }
 
+    /// Rows of the last map.
+    pub fn classes(&self, params: &Params) -> usize {
+        let (_, bias) = self.maps.last().expect("at least one map");
+        params.get(*bias).numel()
+    }
+
     /// Logits `[b classes]` of features `[b d]`.
     pub fn forward(&self, tape: &Tape, params: &Bound, features: &Var) -> Result<Var> {
         tape.scope("head");

@@ -188,10 +188,10 @@ impl Prompts {
             None => None,
         };
         let added: Vec<Prompt> = inner.iter().chain([&cross]).map(|p| p.as_prompt(params)).collect();
-        // Of this call only the sum is used; the norm's weight does not matter.
-        let d = h.shape()[2];
-        let ones = Var::constant(Tensor::from_slice(tape.device(), &vec![1.0; d], &[d]));
-        let [prompted, _] = prompt_add_norm(tape, &first_half, None, &added, &ones, Settings::default())?;
+        // Of this call only the sum is used; any vector serves as the norm's weight.
+        let weight = &params[generator.bias];
+        let weight = Var::constant(weight.value().clone());
+        let [prompted, _] = prompt_add_norm(tape, &first_half, None, &added, &weight, Settings::default())?;
         let second = generator.product(tape, params, &prompted)?;
         Ok(join(tape, &cross.value, &second, 1)?)
     }

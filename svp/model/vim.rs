@@ -4,11 +4,11 @@
 //! `x = RMSNorm(r)`, `h = Mixer(x)`. After the last block `RMSNorm(r + drop_path(h))`. No MLP anywhere.
 
 use autograd::{Tape, Var};
-use engine::{Device, Rng, Tensor};
+use engine::{Rng, Tensor};
 use ptx::causal_conv1d::{Filter, causal_conv1d};
 use ptx::linear::{linear, recomputed_window};
 use ptx::patch_embed::{Weights, patch_embed};
-use ptx::prompt_add_norm::{Settings, prompt_add_norm};
+use ptx::prompt_add_norm::{Keep, Settings, prompt_add_norm};
 use ptx::selective_scan::{Direction, selective_scan};
 
 use super::{Bound, ParamId, Params, Prompts, VimConfig};
@@ -46,25 +46,24 @@ pub struct Vim {
     blocks: Vec<Block>,
 }
 
-/// Stochastic depth of one step: whose masks to draw, and at which rate.
+/// Stochastic depth of one step: the factors of every add, `[depth b]`. Row `i` is for the output of mixer `i`.
 #[derive(Clone, Copy)]
-pub struct DropPath<'a> {
-    /// Rate of the last add; earlier ones grow to it linearly.
-    pub rate: f64,
-    pub seed: u64,
-    pub epoch: u32,
-    /// The images' positions in their split.
-    pub samples: &'a [u32],
-}
+pub struct DropPath<'a>(pub &'a Tensor);
 
-impl DropPath<'_> {
-    /// The factors of an add: number `i` of `depth` mixers' outputs is dropped with `rate i / (depth - 1)`.
-    fn keep(&self, device: &Device, i: usize, depth: usize) -> engine::Result<Option<Tensor>> {
-        let p = self.rate * i as f64 / (depth.max(2) - 1) as f64;
-        if p == 0.0 {
-            return Ok(None);
-        }
-        ptx::drop_path::keep_scales(device, self.seed, self.epoch, self.samples, i as u32, p).map(Some)
+impl<'a> DropPath<'a> {
+    /// The factors for images that stand at `samples` in their split. `rate` is that of the last add; earlier ones
+    /// grow to it linearly, `rate i / (depth - 1)`.
+    pub fn scales(rate: f64, depth: usize, seed: u64, epoch: u32, samples: &[u32]) -> Result<Vec<f32>> {
+        let row = |i: usize| {
+            let p = rate * i as f64 / (depth.max(2) - 1) as f64;
+            ptx::drop_path::keep_scales(seed, epoch, samples, i as u32, p)
+        };
+        let rows: engine::Result<Vec<_>> = (0..depth).map(row).collect();
+        Ok(rows?.concat())
+    }
+
+    fn row(self, row: usize) -> Keep<'a> {
+        Keep { scales: self.0, row }
     }
 }
 
@@ -182,10 +181,7 @@ impl Vim {
         };
         let mut h = patch_embed(tape, images, &weights, stride)?;
         let mut residual: Option<Var> = None;
-        let keep = |i: usize| match drop_path {
-            Some(drop_path) => drop_path.keep(tape.device(), i, depth),
-            None => Ok(None),
-        };
+        let keep = |i: usize| drop_path.map(|drop_path| drop_path.row(i));
         for (i, block) in self.blocks.iter().enumerate() {
             tape.scope(format!("layers.{i}"));
             let generated = match prompts {
@@ -194,15 +190,14 @@ impl Vim {
             };
             let refs: Vec<_> = generated.iter().map(|p| p.as_prompt(params)).collect();
             // What enters block i is the output of mixer i - 1, and is dropped at that mixer's rate.
-            let keep = if i > 0 { keep(i - 1)? } else { None };
-            let settings = Settings { skip: Some(self.config.class_row()), keep: keep.as_ref() };
+            let keep = if i > 0 { keep(i - 1) } else { None };
+            let settings = Settings { skip: Some(self.config.class_row()), keep };
             let [r, x] = prompt_add_norm(tape, &h, residual.as_ref(), &refs, &params[block.norm], settings)?;
             h = mixer(tape, params, block, &x)?;
             residual = Some(r);
         }
         tape.scope("norm_f");
-        let keep = keep(depth - 1)?;
-        let settings = Settings { skip: None, keep: keep.as_ref() };
+        let settings = Settings { skip: None, keep: keep(depth - 1) };
         let [_, hidden] = prompt_add_norm(tape, &h, residual.as_ref(), &[], &params[self.norm_f], settings)?;
         Ok(hidden)
     }

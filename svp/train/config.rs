@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use engine::{DType, Device};
 use serde::{Deserialize, Serialize};
 
-use super::Schedule;
+use super::{Schedule, StepSettings};
 use crate::data::{Augment, Layout};
 use crate::model::{HeadKind, SvpConfig, Variant};
 use crate::{Error, Result};
@@ -39,22 +39,24 @@ impl Method {
 pub enum Precision {
     #[default]
     F32,
+    /// f32, but the operands of matrix products are rounded to TF32 where the device multiplies faster so.
+    Tf32,
     Bf16,
 }
 
 impl Precision {
     pub fn dtype(self) -> DType {
         match self {
-            Precision::F32 => DType::F32,
+            Precision::F32 | Precision::Tf32 => DType::F32,
             Precision::Bf16 => DType::Bf16,
         }
     }
 
     /// Refuses what a device does not compute in.
     pub fn check(self, device: &Device) -> Result<()> {
-        if self == Precision::Bf16 && device.launcher().is_none() {
+        if self != Precision::F32 && device.launcher().is_none() {
             let what = format!("the {} device computes in f32", device.name());
-            return Err(Error::input("--precision", what, "use f32, or --device emulated"));
+            return Err(Error::input("--precision", what, "use f32, or --device cuda or emulated"));
         }
         Ok(())
     }
@@ -98,6 +100,9 @@ pub struct TrainConfig {
     pub simam: bool,
     pub epochs: u32,
     pub batch_size: usize,
+    /// Batches whose mean gradient makes a step.
+    #[serde(default = "one")]
+    pub accumulate: usize,
     /// At a batch of 512 unless `lr_scaling` is off.
     pub lr: f64,
     pub lr_scaling: bool,
@@ -122,10 +127,33 @@ pub struct TrainConfig {
     pub save_every: u64,
 }
 
+/// Of configs written before there was a choice.
+fn one() -> usize {
+    1
+}
+
 impl TrainConfig {
-    /// The learning-rate schedule, rates scaled as published: lr x batch / 512.
+    /// What each step depends on.
+    pub fn step_settings(&self) -> StepSettings {
+        StepSettings {
+            features: self.method == Method::Linear,
+            smoothing: self.smoothing,
+            drop_path: self.drop_path,
+            seed: self.seed,
+            weight_decay: self.weight_decay,
+            accumulate: self.accumulate,
+        }
+    }
+
+    /// Whole steps of an epoch of so many batches.
+    pub fn steps_per_epoch(&self, batches: usize) -> usize {
+        (batches / self.accumulate).max(1)
+    }
+
+    /// The learning-rate schedule, rates scaled as published: lr x batch / 512, by the images of a
+    /// step.
     pub fn schedule(&self) -> Schedule {
-        let scale = if self.lr_scaling { self.batch_size as f64 / 512.0 } else { 1.0 };
+        let scale = if self.lr_scaling { (self.batch_size * self.accumulate) as f64 / 512.0 } else { 1.0 };
         Schedule {
             lr: self.lr * scale,
             warmup_lr: self.warmup_lr,
@@ -156,9 +184,9 @@ impl TrainConfig {
     pub fn check(&self) -> Result<()> {
         let positive = |x: f64| x.is_finite() && x >= 0.0;
         let wrong = |flag: &str, what: String, hint: &str| Err(Error::input(format!("--{flag}"), what, hint));
-        if self.epochs == 0 || self.batch_size == 0 || self.workers == 0 {
+        if self.epochs == 0 || self.batch_size == 0 || self.accumulate == 0 || self.workers == 0 {
             return wrong(
-                "epochs, --batch-size, --workers",
+                "epochs, --batch-size, --accumulate, --workers",
                 "must be at least 1".into(),
                 "leave them out for defaults",
             );

@@ -1,13 +1,11 @@
 //! What a run would do: everything checked, one step made, nothing written.
 
-use autograd::Tape;
 use engine::Device;
-use ptx::adamw::Settings;
 use serde::Serialize;
 
 use super::outcome::{ParameterCount, count_parameters};
-use super::run::{loss_and_gradients, prepare};
-use super::{Method, Optimizer, TrainConfig, recipe_decays, setup};
+use super::run::prepare;
+use super::{Method, Stepper, TrainConfig, setup};
 use crate::{Error, Result};
 
 /// What a dry run found.
@@ -43,13 +41,15 @@ pub fn dry_run(config: &TrainConfig, device: &Device) -> Result<DryRun> {
     if config.method == Method::Linear {
         batch.input = model.features(batch.input)?;
     }
-    let mut optimizer = Optimizer::new(device, &model.params, recipe_decays);
-    let tape = Tape::new(device).checking_finite();
-    let (loss, bound, grads) = loss_and_gradients(config, model, 0, tape, &batch)?;
-    let settings =
-        Settings { lr: config.schedule().epoch(0), weight_decay: config.weight_decay, ..Settings::default() };
-    optimizer.step(device, &mut model.params, bound, &grads, &settings)?;
-    let steps_per_epoch = train.batches();
+    let mut stepper = Stepper::new(model, config.step_settings());
+    let batches = [batch];
+    let health = stepper.submit(model, &batches, 0, config.schedule().epoch(0))?.wait()?;
+    if !health.finite {
+        let what = stepper.find_fault(model, &batches, 0);
+        let hint = "check the checkpoint".into();
+        return Err(Error::Diverged { step: 1, loss: health.loss, what, hint });
+    }
+    let steps_per_epoch = config.steps_per_epoch(train.batches());
     Ok(DryRun {
         method: config.method.name(),
         data: config.data.display().to_string(),
@@ -58,7 +58,7 @@ pub fn dry_run(config: &TrainConfig, device: &Device) -> Result<DryRun> {
         parameters: count_parameters(model),
         steps_per_epoch,
         steps: steps_per_epoch as u64 * u64::from(config.epochs),
-        loss,
+        loss: health.loss,
         peak_tensor_bytes: device.memory().0,
         notes: prepared.notes,
     })

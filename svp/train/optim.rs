@@ -1,7 +1,9 @@
 //! AdamW over the trained parameters.
 
+use autograd::Gradients;
 use engine::{Device, Tensor};
-use ptx::adamw::{Settings, Slot, step};
+use ptx::adamw::{Settings, Slot, factors, step};
+use ptx::grad_norm::grad_norm;
 
 use crate::Result;
 use crate::model::{Bound, ParamId, Params};
@@ -36,27 +38,39 @@ impl Optimizer {
         Optimizer { moments: params.trained().into_iter().map(moments).collect(), steps: 0 }
     }
 
-    /// One update. A parameter without a gradient (a scale row of a layer that does not exist has zero, but a
-    /// tensor the loss does not reach has none) is left as it is. Takes the bound parameters: while they are on
-    /// a tape, a parameter has two owners and could only be copied.
+    /// Counts a step: what its [`Optimizer::step`] needs on the device, `[7]`.
+    pub fn next_factors(&mut self, settings: &Settings) -> Result<[f32; 7]> {
+        self.steps += 1;
+        Ok(factors(settings, self.steps)?)
+    }
+
+    /// One update with the values of [`Optimizer::next_factors`], which leaves everything as it is where the loss
+    /// `[1]` or a gradient is not finite, or `health [3]` says that one was before (see [`ptx::grad_norm`]).
+    ///
+    /// A parameter without a gradient (a scale row of a layer that does not exist has zero, but a tensor the loss
+    /// does not reach has none) is left as it is. Takes the bound parameters: while they are on a tape, a parameter
+    /// has two owners and could only be copied.
     pub fn step(
         &mut self,
         device: &Device,
         params: &mut Params,
         bound: Bound,
-        grads: &autograd::Gradients,
-        settings: &Settings,
+        loss: &Tensor,
+        grads: &Gradients,
+        factors: &Tensor,
+        health: &mut Tensor,
     ) -> Result<()> {
-        self.steps += 1;
         let of: Vec<_> = self.moments.iter().map(|moments| grads.get(&bound[moments.id])).collect();
         drop(bound);
+        let all: Vec<&Tensor> = of.iter().flatten().copied().collect();
+        grad_norm(device, loss, &all, health)?;
         let mut slots = vec![];
         for ((moments, param), grad) in self.moments.iter_mut().zip(params.trained_mut()).zip(of) {
             let Some(grad) = grad else { continue };
             let Moments { decay, m, v, .. } = moments;
             slots.push(Slot { param, grad, m, v, decay: *decay });
         }
-        Ok(step(device, &mut slots, settings, self.steps)?)
+        Ok(step(device, &mut slots, factors, health)?)
     }
 
     /// The moments by the names of their parameters: `(name, m, v)`.

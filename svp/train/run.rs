@@ -1,20 +1,18 @@
 //! The training loop: a session in a run folder.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use autograd::{Gradients, Tape};
-use engine::{Device, Tensor};
-use ptx::adamw::Settings;
-use ptx::cross_entropy::{cross_entropy, smooth_targets};
+use engine::Device;
 
 use super::outcome::Outcome;
 use super::setup::{self, Feeds};
 use super::state::{Best, Position, TrainedFile, save_best, save_last};
-use super::{FeedBatch, Method, Optimizer, TrainConfig, Trained, evaluate, recipe_decays};
+use super::{FeedBatch, Health, Stepper, Submitted, TrainConfig, Trained, evaluate};
 use crate::checkpoint::write_atomically;
 use crate::data::Dataset;
-use crate::model::{Bound, Classifier, DropPath};
+use crate::model::Classifier;
 use crate::report::{
     EventWriter, MetricsWriter, Progress, Record, RunDir, Show, StepInfo, curves, metrics, read_metrics,
 };
@@ -44,14 +42,28 @@ struct State<'a> {
     device: Device,
     model: Classifier,
     trained: Trained,
-    optimizer: Optimizer,
+    stepper: Stepper,
+    /// Steps on their way, oldest first.
+    waiting: VecDeque<Waiting>,
     position: Position,
     out: Output,
     stop: &'a dyn Fn() -> bool,
     fingerprint: String,
     began: Instant,
-    saved: Instant,
+    /// When the last save was made, and after how many steps.
+    saved: (Instant, u64),
+    /// When the last step was done.
+    clock: Instant,
     throughput: Throughput,
+}
+
+/// A step that was submitted.
+struct Waiting {
+    submitted: Submitted,
+    batches: Vec<FeedBatch>,
+    lr: f64,
+    /// For data.
+    waited: Duration,
 }
 
 /// Where a run writes.
@@ -142,15 +154,15 @@ impl<'a> Session<'a> {
         let Prepared { mut model, trained, data, notes } = prepared;
         let began = Instant::now();
         let fingerprint = data.fingerprint();
-        let mut optimizer = Optimizer::new(&device, &model.params, recipe_decays);
+        let mut stepper = Stepper::new(&model, config.step_settings());
         let mut position = Position::default();
         if let Some(saved) = saved {
             saved.restore(&device, &mut model.params)?;
-            saved.restore_optimizer(&device, &model.params, &mut optimizer, &fingerprint)?;
+            saved.restore_optimizer(&device, &model.params, &mut stepper.optimizer, &fingerprint)?;
             position = saved.position;
         }
         let feeds = setup::feeds(&config, &model, &data)?;
-        let total = u64::from(config.epochs) * feeds.train.batches() as u64;
+        let total = u64::from(config.epochs) * config.steps_per_epoch(feeds.train.batches()) as u64;
         let mut progress = Progress::new(total, position.step, show);
         notes.iter().for_each(|note| progress.line(note));
         if position.step > 0 {
@@ -160,19 +172,21 @@ impl<'a> Session<'a> {
         let events = EventWriter::create(run.path(), position.step)?;
         let out = Output { run, metrics, events, progress };
         let throughput = Throughput::default();
-        let saved = Instant::now();
+        let (now, step) = (Instant::now(), position.step);
         let state = State {
             config,
             device,
             model,
             trained,
-            optimizer,
+            stepper,
+            waiting: VecDeque::new(),
             position,
             out,
             stop,
             fingerprint,
             began,
-            saved,
+            saved: (now, step),
+            clock: now,
             throughput,
         };
         Ok(Session { feeds, state })
@@ -182,7 +196,7 @@ impl<'a> Session<'a> {
     pub fn run(self) -> Result<Outcome> {
         let Session { feeds, mut state } = self;
         while state.position.epoch < state.config.epochs {
-            state.epoch(&feeds)?;
+            state.epoch(&feeds).map_err(|e| state.explain(e))?;
         }
         state.finish(&feeds)
     }
@@ -193,7 +207,8 @@ impl State<'_> {
         let begun = Instant::now();
         self.steps(feeds)?;
         let epoch = self.position.epoch + 1;
-        let train_loss = self.position.loss_sum() / feeds.train.batches() as f64;
+        let steps = self.config.steps_per_epoch(feeds.train.batches());
+        let train_loss = self.position.loss_sum() / steps as f64;
         let Some(found) = evaluate(&self.model, &feeds.val, self.trained.classes.len(), self.stop)? else {
             return Err(self.interrupted()?);
         };
@@ -232,68 +247,77 @@ impl State<'_> {
 
     /// The steps of the epoch under way that are not done yet.
     fn steps(&mut self, feeds: &Feeds) -> Result<()> {
-        let (epoch, first) = (self.position.epoch, self.position.batch);
+        let (epoch, first, each) = (self.position.epoch, self.position.batch, self.config.accumulate);
         let lr = self.config.schedule().epoch(epoch);
-        let mut batches = feeds.train.epoch(epoch, first, self.model.vim.config.img_size);
-        loop {
+        let steps = self.config.steps_per_epoch(feeds.train.batches());
+        let mut feed = feeds.train.epoch(epoch, first * each, self.model.vim.config.img_size);
+        // A device with its own queue always has the next step in it.
+        let ahead = usize::from(self.device.launcher().is_some());
+        self.clock = Instant::now();
+        for _ in first..steps {
             let asked = Instant::now();
-            let Some(batch) = batches.next() else { return Ok(()) };
-            let (batch, waited) = (batch?, asked.elapsed());
-            let loss = self.step(&batch, lr)?;
+            let batches = feed.by_ref().take(each).collect::<Result<Vec<_>>>()?;
+            let waited = asked.elapsed();
+            let submitted = self.stepper.submit(&mut self.model, &batches, epoch, lr)?;
+            self.waiting.push_back(Waiting { submitted, batches, lr, waited });
+            self.settle(ahead)?;
+            let submitted = self.position.step + self.waiting.len() as u64;
+            let asked_to = self.config.save_every > 0 && submitted.is_multiple_of(self.config.save_every);
+            let stop = (self.stop)();
+            if stop || asked_to || self.saved.0.elapsed() > SAVE_PERIOD {
+                self.settle(0)?;
+                if stop {
+                    return Err(self.interrupted()?);
+                }
+                self.save()?;
+                self.clock = Instant::now();
+            }
+        }
+        self.settle(0)
+    }
+
+    /// Waits until at most `ahead` steps are on their way.
+    fn settle(&mut self, ahead: usize) -> Result<()> {
+        while self.waiting.len() > ahead {
+            let Waiting { submitted, batches, lr, waited } = self.waiting.pop_front().expect("not empty");
+            let health = submitted.wait()?;
+            if !health.finite {
+                return Err(self.diverged(&batches, health));
+            }
             self.position.step += 1;
             self.position.batch += 1;
-            self.position.add_loss(loss);
-            self.show_step(&batch, loss, lr, waited, asked.elapsed())?;
-            if (self.stop)() {
-                return Err(self.interrupted()?);
-            }
-            let asked_to =
-                self.config.save_every > 0 && self.position.step.is_multiple_of(self.config.save_every);
-            if asked_to || self.saved.elapsed() > SAVE_PERIOD {
-                self.save()?;
-            }
+            self.position.add_loss(health.loss);
+            let busy = self.clock.elapsed();
+            self.clock = Instant::now();
+            let images = batches.iter().map(|batch| batch.labels.len() as u64).sum();
+            self.show_step(images, health.loss, lr, waited, busy)?;
         }
+        Ok(())
     }
 
-    /// One update; returns the loss before it.
-    fn step(&mut self, batch: &FeedBatch, lr: f64) -> Result<f32> {
-        let tape = Tape::new(&self.device);
-        let (loss, bound, grads) = self.loss_and_gradients(tape, batch)?;
-        if !loss.is_finite() {
-            return Err(self.diverged(batch, loss));
-        }
-        let settings = Settings { lr, weight_decay: self.config.weight_decay, ..Settings::default() };
-        for id in self.model.params.trained() {
-            let name = self.model.params.name(id);
-            if let Some(Err(e)) =
-                grads.get(&bound[id]).map(|g| g.check_finite(&format!("the gradient of {name}")))
-            {
-                return Err(self.stopped(loss, e.to_string()));
-            }
-        }
-        self.optimizer.step(&self.device, &mut self.model.params, bound, &grads, &settings)?;
-        Ok(loss)
-    }
-
-    fn loss_and_gradients(&self, tape: Tape, batch: &FeedBatch) -> Result<(f32, Bound, Gradients)> {
-        loss_and_gradients(&self.config, &self.model, self.position.epoch, tape, batch)
-    }
-
-    /// Looks for the first tensor that is not finite by running the step again, checking each.
-    fn diverged(&self, batch: &FeedBatch, loss: f32) -> Error {
-        let found = self.loss_and_gradients(Tape::new(&self.device).checking_finite(), batch).err();
-        let what = found.map_or("no tensor before it is at fault".into(), |e| format!("first at {e}"));
-        self.stopped(loss, what)
-    }
-
-    /// Saves the state before the step that failed.
-    fn stopped(&self, loss: f32, what: String) -> Error {
+    /// Names the first tensor that is not finite, and saves the state before the step: steps that were submitted
+    /// after it have changed nothing.
+    fn diverged(&mut self, batches: &[FeedBatch], health: Health) -> Error {
+        self.waiting.clear();
+        let what = self.stepper.find_fault(&self.model, batches, self.position.epoch);
         let kept = match save_last(&self.out.run.last(), self.saveable()) {
             Ok(()) => format!("the state before this step is kept in {}", self.out.run.last().display()),
             Err(e) => format!("the state could not be kept: {e}"),
         };
         let hint = format!("{kept}; try a lower --lr");
-        Error::Diverged { step: self.position.step + 1, loss, what, hint }
+        Error::Diverged { step: self.position.step + 1, loss: health.loss, what, hint }
+    }
+
+    /// Says of a device that was lost how to go on.
+    fn explain(&self, error: Error) -> Error {
+        match error {
+            Error::Engine(lost @ engine::Error::Lost { .. }) => {
+                let (step, how) = (self.saved.1, self.resuming());
+                let hint = format!("step {step} was saved last: continue with `{how}`");
+                Error::Lost { what: lost.to_string(), hint }
+            }
+            other => other,
+        }
     }
 
     fn interrupted(&mut self) -> Result<Error> {
@@ -311,7 +335,7 @@ impl State<'_> {
     fn saveable(&self) -> super::state::Saveable<'_> {
         super::state::Saveable {
             params: &self.model.params,
-            optimizer: &self.optimizer,
+            optimizer: &self.stepper.optimizer,
             trained: &self.trained,
             position: &self.position,
             data: &self.fingerprint,
@@ -320,19 +344,11 @@ impl State<'_> {
 
     fn save(&mut self) -> Result<()> {
         save_last(&self.out.run.last(), self.saveable())?;
-        self.saved = Instant::now();
+        self.saved = (Instant::now(), self.position.step);
         Ok(())
     }
 
-    fn show_step(
-        &mut self,
-        batch: &FeedBatch,
-        loss: f32,
-        lr: f64,
-        waited: Duration,
-        busy: Duration,
-    ) -> Result<()> {
-        let images = batch.labels.len() as u64;
+    fn show_step(&mut self, images: u64, loss: f32, lr: f64, waited: Duration, busy: Duration) -> Result<()> {
         self.throughput.images += images;
         self.throughput.busy += busy;
         self.throughput.waited += waited;
@@ -419,28 +435,4 @@ impl State<'_> {
         let hint = format!("test with `{}`", self.resuming());
         Error::Interrupted { step: self.position.step, hint }
     }
-}
-
-/// The loss of a batch in an epoch (from 0), and the gradients of the parameters that are trained.
-pub(super) fn loss_and_gradients(
-    config: &TrainConfig,
-    model: &Classifier,
-    epoch: u32,
-    tape: Tape,
-    batch: &FeedBatch,
-) -> Result<(f32, Bound, Gradients)> {
-    let (logits, bound) = if config.method == Method::Linear {
-        model.classify(&tape, batch.input.clone())?
-    } else {
-        let drop_path =
-            DropPath { rate: config.drop_path, seed: config.seed, epoch, samples: &batch.indices };
-        let (_, logits, bound) = model.forward(&tape, batch.input.clone(), Some(drop_path))?;
-        (logits, bound)
-    };
-    let classes = logits.shape()[1];
-    let targets = smooth_targets(&model.device, &batch.labels, classes, config.smoothing)?;
-    let loss = cross_entropy(&tape, &logits, &targets)?;
-    let value = loss.value().values()?[0];
-    let grads = tape.backward(&loss, Tensor::from_slice(&model.device, &[1.0], &[1]))?;
-    Ok((value, bound, grads))
 }

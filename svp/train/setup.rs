@@ -7,7 +7,7 @@ use engine::Device;
 use memmap2::MmapMut;
 
 use super::config::BUILTIN;
-use super::{Method, TrainConfig, Trained};
+use super::{Method, Precision, TrainConfig, Trained};
 use crate::checkpoint::{Checkpoint, ClassRow, hash_tensors};
 use crate::data::{Dataset, Loader, LoaderOptions, Transform};
 use crate::model::{Classifier, LoadOptions, LoadedVim, Params, Parts, Variant, Vim, VimConfig, load};
@@ -80,10 +80,14 @@ pub fn dataset(config: &TrainConfig) -> Result<Dataset> {
 
 /// Refuses settings that do not fit the data, before anything is written.
 pub(super) fn check_data(config: &TrainConfig, data: &Dataset) -> Result<()> {
-    if config.batch_size > data.train.len() {
-        let (batch, n) = (config.batch_size, data.train.len());
+    let (batch, times, n) = (config.batch_size, config.accumulate, data.train.len());
+    if batch > n {
         let what = format!("{batch} is larger than the {n} training images");
         return Err(Error::input("--batch-size", what, format!("use at most {n}")));
+    }
+    if batch.saturating_mul(times) > n {
+        let what = format!("{times} batches of {batch} are more than the {n} training images");
+        return Err(Error::input("--accumulate", what, format!("use at most {}", n / batch)));
     }
     if config.select_on_test && data.test.is_none() {
         return Err(Error::input("--select-on-test", "there is no test split", "leave the flag out"));
@@ -117,6 +121,7 @@ pub fn classifier(
         full: config.method == Method::Full,
     };
     let model = Classifier::new(device, loaded.vim, loaded.params, parts, config.seed)?;
+    device.allow_tf32(config.precision == Precision::Tf32);
     Ok((model.in_precision(config.precision.dtype())?, trained))
 }
 

@@ -4,6 +4,7 @@ use autograd::Tape;
 use engine::{Device, Tensor};
 use ptx::adamw::Settings;
 use ptx::cross_entropy::{cross_entropy, smooth_targets};
+use ptx::grad_norm::healthy;
 use svp::model::{Classifier, HeadKind, Params, Parts, SvpConfig, Variant, Vim, VimConfig};
 use svp::train::Optimizer;
 
@@ -66,7 +67,9 @@ pub fn vim_training(device: &Device, golden: &Golden) -> Vec<String> {
     let settings = Settings { lr: 1e-2, weight_decay: 0.05, ..Settings::default() };
     let classes = golden.size("num_classes");
     let smoothing: f32 = golden.setting("label_smoothing").parse().unwrap();
-    let targets = smooth_targets(device, &golden.labels, classes, smoothing).unwrap();
+    let targets = smooth_targets(&golden.labels, classes, smoothing).unwrap();
+    let targets = Tensor::from_slice(device, &targets, &[golden.labels.len(), classes]);
+    let mut health = healthy(device);
 
     let mut losses = vec![];
     for step in 0..5 {
@@ -95,7 +98,9 @@ pub fn vim_training(device: &Device, golden: &Golden) -> Vec<String> {
             }
         }
         drop((hidden, logits));
-        optimizer.step(device, &mut model.params, bound, &grads, &settings).unwrap();
+        let factors = Tensor::from_slice(device, &optimizer.next_factors(&settings).unwrap(), &[7]);
+        let (loss, params) = (loss.value(), &mut model.params);
+        optimizer.step(device, params, bound, loss, &grads, &factors, &mut health).unwrap();
     }
     found.compare("trajectory.losses", &losses, golden.get("trajectory.losses").as_slice(), TRAJECTORY);
     for id in model.params.trained() {

@@ -71,9 +71,6 @@ fn arguments() -> Result<(Option<PathBuf>, Vec<String>), String> {
     Ok((out, ops))
 }
 
-/// Ops whose large tensors are all activations: in bf16 their fewest bytes are half as many.
-const TYPED: [&str; 3] = ["selective_scan", "causal_conv1d", "silu"];
-
 /// Both passes of the bench cases of the ops.
 fn passes(ops: &[String]) -> Result<Vec<Pass>, String> {
     let mut passes = vec![];
@@ -83,9 +80,9 @@ fn passes(ops: &[String]) -> Result<Vec<Pass>, String> {
         }
         let axes = shapes::axes(op.name()).ok_or(format!("{}: no shapes in shapes.rs", op.name()))?;
         for case in op.cases().iter().filter(|case| case.bench) {
-            passes.extend(measure::measure(&*op, case, &axes, DType::F32)?);
-            if TYPED.contains(&op.name()) {
-                passes.extend(measure::measure(&*op, case, &axes, DType::Bf16)?);
+            let typed = op.inputs(case).iter().any(|input| input.typed);
+            for &dtype in if typed { &[DType::F32, DType::Bf16][..] } else { &[DType::F32] } {
+                passes.extend(measure::measure(&*op, case, &axes, dtype)?);
             }
         }
     }

@@ -83,7 +83,7 @@ pub fn measure(op: &dyn Op, case: &Case, axes: &[Axis], dtype: DType) -> Result<
     let (check, _) = counted(&check_sizes)?;
     let target = at(&axes.iter().map(|axis| axis.target).collect::<Vec<_>>());
     let (wanted, kept) = run(op, &target, dtype, &Dry::default, zeros)?;
-    let cost = op.cost(&target);
+    let cost = op.cost(&target, dtype);
 
     let mut passes = vec![];
     for (i, (name, cost)) in [("forward", cost.0), ("backward", cost.1)].into_iter().enumerate() {
@@ -116,8 +116,7 @@ pub fn measure(op: &dyn Op, case: &Case, axes: &[Axis], dtype: DType) -> Result<
         }
         if !parts.is_empty() {
             let (op, case) = (op.name(), target.clone());
-            // Costs count the bytes of f32.
-            let fewest = cost.bytes * dtype.size() as f64 / DType::F32.size() as f64 + kept as f64;
+            let fewest = cost.bytes + kept as f64;
             passes.push(Pass { op, case, dtype, name, parts, fewest, check: off });
         }
     }

@@ -1,0 +1,150 @@
+//! The batch size that fits into memory.
+//!
+//! What a step takes grows with the batch in a straight line, so two small batches tell where it meets what is
+//! free. On a device that can run out of memory the answer is tried, and made smaller until it holds.
+
+use engine::{Device, Rng, Tensor};
+
+use super::{FeedBatch, Method, Stepper, TrainConfig, setup};
+use crate::data::Dataset;
+use crate::model::Classifier;
+use crate::{Error, Result};
+
+/// Larger batches are chosen by whoever wants them: the published settings end here.
+const MOST: usize = 128;
+/// Share of the free memory that is used.
+const USED: f64 = 0.9;
+/// Small batches, a factor of two apart.
+const SMALL: [usize; 2] = [2, 4];
+/// Steps of a trial: the third is recorded where steps are, and takes memory of its own.
+const STEPS: usize = 3;
+
+/// The largest batch, at most 128 and at most the training images, whose steps and evaluation fit into the free
+/// memory of `device`, or of this machine where the device has none of its own. A multiple of 8 from 8 on.
+///
+/// # Errors
+/// Those of loading model and data; where not even a batch of 1 fits; where the system does not tell what is free.
+pub fn fitting_batch_size(config: &TrainConfig, device: &Device) -> Result<usize> {
+    let mut loaded = Loaded::new(config, device)?;
+    let most = MOST.min(loaded.data.train.len() / config.accumulate).max(1);
+    if config.method == Method::Linear {
+        return Ok(most); // Only features pass through a step.
+    }
+    let free = free_memory(device)?;
+    let [low, high] = SMALL.map(|b| loaded.trial(b));
+    let (low, high) = match (low, high) {
+        (Ok(low), Ok(high)) => (low as f64, high as f64),
+        (Err(e), _) | (_, Err(e)) if out_of_memory(&e) => {
+            return loaded.trial(1).map(|_| 1).map_err(|e| nothing_fits(e, device));
+        }
+        (Err(e), _) | (_, Err(e)) => return Err(e),
+    };
+    // Sizes are rounded up to classes: the second point alone must not make the line flat.
+    let each = ((high - low) / (SMALL[1] - SMALL[0]) as f64).max(high / (2 * SMALL[1]) as f64);
+    let fixed = (high - each * SMALL[1] as f64).max(0.0);
+    let mut batch = rounded(((USED * free as f64 - fixed) / each) as usize).min(most);
+    loop {
+        batch = batch.max(1);
+        match loaded.confirm(batch) {
+            Ok(()) => return Ok(batch),
+            Err(e) if out_of_memory(&e) && batch > 1 => batch = rounded(batch * 7 / 8).min(batch - 1),
+            Err(e) => return Err(nothing_fits(e, device)),
+        }
+    }
+}
+
+/// What to do about a run that ran out of the device's memory; other errors as they are.
+pub fn explain_memory(error: Error, config: &TrainConfig, device: &Device) -> Error {
+    if !out_of_memory(&error) {
+        return error;
+    }
+    device.trim();
+    let hint = match fitting_batch_size(config, device) {
+        Ok(fits) if fits < config.batch_size => {
+            let times = (config.batch_size * config.accumulate).div_ceil(fits);
+            format!("--batch-size {fits} fits; with --accumulate {times} a step still sees as many images")
+        }
+        Ok(fits) => format!("--batch-size {fits} fits now: something else used the memory, so run again"),
+        Err(_) => {
+            "not even --batch-size 1 fits; use --precision bf16, a smaller model, or --device cpu".into()
+        }
+    };
+    Error::input(format!("--batch-size {}", config.batch_size), error.to_string(), hint)
+}
+
+fn out_of_memory(error: &Error) -> bool {
+    matches!(error, Error::Engine(engine::Error::Memory { .. }))
+}
+
+fn nothing_fits(error: Error, device: &Device) -> Error {
+    if !out_of_memory(&error) {
+        return error;
+    }
+    let what = format!("not even 1 fits into the memory of the {} device: {error}", device.name());
+    Error::input("--batch-size auto", what, "use --precision bf16, a smaller model, or --device cpu")
+}
+
+/// Multiples of 8, the width that products like, as far as possible.
+fn rounded(batch: usize) -> usize {
+    if batch >= 8 { batch / 8 * 8 } else { batch }
+}
+
+/// Bytes that may be used.
+fn free_memory(device: &Device) -> Result<usize> {
+    if let Some([free, _]) = device.own_memory() {
+        return Ok(free);
+    }
+    let available = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+        line.split_whitespace().nth(1)?.parse::<usize>().ok()
+    });
+    let unknown = || {
+        Error::input("--batch-size auto", "this system does not say how much memory is free", "give a number")
+    };
+    available.map(|kib| kib * 1024).ok_or_else(unknown)
+}
+
+/// A model to try batches on.
+struct Loaded {
+    config: TrainConfig,
+    model: Classifier,
+    data: Dataset,
+}
+
+impl Loaded {
+    fn new(config: &TrainConfig, device: &Device) -> Result<Self> {
+        config.check()?;
+        config.precision.check(device)?;
+        let data = setup::dataset(config)?;
+        let (model, _) = setup::classifier(config, device, setup::backbone(config)?, &data.classes)?;
+        Ok(Loaded { config: config.clone(), model, data })
+    }
+
+    /// Bytes that steps and an evaluation of a batch take beside the model.
+    fn trial(&mut self, batch: usize) -> Result<usize> {
+        let device = self.model.device.clone();
+        device.trim();
+        let before = device.held();
+        let size = self.model.vim.config.img_size;
+        let mut rng = Rng::keyed(0, 0, 0, 0);
+        let images: Vec<f32> = (0..batch * 3 * size * size).map(|_| rng.range(-1.0, 1.0) as f32).collect();
+        let input = Tensor::from_vec(images, &[batch, 3, size, size]);
+        let indices: Vec<u32> = (0..batch as u32).collect();
+        let labels = vec![0; batch];
+        let mut stepper = Stepper::new(&self.model, self.config.step_settings());
+        let batches = [FeedBatch { input: input.clone(), labels, indices }];
+        for _ in 0..STEPS {
+            stepper.submit(&mut self.model, &batches, 0, 0.0)?.wait()?;
+        }
+        self.model.logits(input)?.to_host()?;
+        let held = device.held() - before;
+        drop(stepper);
+        device.trim();
+        Ok(held)
+    }
+
+    /// Makes the steps where memory can run out. The system's memory is not filled to see whether it does.
+    fn confirm(&mut self, batch: usize) -> Result<()> {
+        if self.model.device.own_memory().is_some() { self.trial(batch).map(drop) } else { Ok(()) }
+    }
+}

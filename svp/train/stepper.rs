@@ -1,0 +1,258 @@
+//! Training steps: what is sent to the device, what runs there, what comes back.
+//!
+//! Nothing in a step waits for the device. Its inputs are sent to tensors that stay where they are, its loss and
+//! whether all was finite come back later, and the optimizer itself leaves everything as it is once something was
+//! not finite. On a launched device the third step is recorded, and from then on replayed.
+
+use std::collections::HashMap;
+
+use autograd::{Gradients, Tape, Var};
+use engine::{Arriving, Device, Recording, Tensor};
+use ptx::adamw::Settings;
+use ptx::cross_entropy::{cross_entropy, smooth_targets};
+use ptx::grad_norm;
+
+use super::{FeedBatch, Optimizer, recipe_decays};
+use crate::Result;
+use crate::model::{Bound, Classifier, DropPath};
+
+/// Steps made call by call before one is recorded: kernels are loaded and products planned by then.
+const WARM_UP: u64 = 2;
+
+/// What a step depends on beside model and batch.
+#[derive(Debug, Clone, Copy)]
+pub struct StepSettings {
+    /// Batches hold features, and only the head is computed.
+    pub features: bool,
+    pub smoothing: f32,
+    /// Rate of stochastic depth at the last block.
+    pub drop_path: f64,
+    pub seed: u64,
+    pub weight_decay: f64,
+    /// Batches whose mean gradient makes a step.
+    pub accumulate: usize,
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Health {
+    /// Mean over the step's batches, before the update.
+    pub loss: f32,
+    /// Of all gradients together.
+    pub grad_norm: f32,
+    /// Loss and gradients of this step and all before it were finite; otherwise it changed nothing.
+    pub finite: bool,
+}
+
+/// A step on its way.
+#[derive(Debug)]
+pub struct Submitted {
+    health: Arriving,
+    batches: usize,
+}
+
+impl Submitted {
+    /// Waits for the step.
+    pub fn wait(self) -> Result<Health> {
+        let health = self.health.wait()?;
+        Ok(Health {
+            loss: health[grad_norm::LOSS] / self.batches as f32,
+            grad_norm: health[grad_norm::NORM],
+            finite: health[grad_norm::FINITE] == 1.0,
+        })
+    }
+}
+
+/// Makes training steps of one model, with batches of one size.
+pub struct Stepper {
+    device: Device,
+    settings: StepSettings,
+    pub optimizer: Optimizer,
+    inputs: Option<Inputs>,
+    health: Tensor,
+    /// Loss and gradients of the step's earlier batches.
+    gathered: Option<Gathered>,
+    recorded: HashMap<Part, Recording>,
+    /// Where the trained tensors lay when the first part was recorded.
+    places: Vec<u64>,
+    steps: u64,
+}
+
+/// Which batch of a step: the first writes gradients, later ones add to them, the last one updates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Part {
+    first: bool,
+    last: bool,
+}
+
+#[derive(Default)]
+struct Gathered {
+    loss: Option<Tensor>,
+    grads: Gradients,
+}
+
+/// What a step reads, in tensors that keep their places.
+struct Inputs {
+    /// Images `[b 3 s s]`, or features `[b d]`.
+    batch: Tensor,
+    /// `[b k]`
+    targets: Tensor,
+    /// `[depth b]`
+    keep: Option<Tensor>,
+    /// Of AdamW, `[7]`.
+    factors: Tensor,
+    /// Gradient of a batch's loss in the step's, `[1]`.
+    share: Tensor,
+}
+
+impl Stepper {
+    /// Nothing is allocated for batches before the first comes.
+    pub fn new(model: &Classifier, settings: StepSettings) -> Self {
+        let device = model.device.clone();
+        Stepper {
+            settings,
+            optimizer: Optimizer::new(&device, &model.params, recipe_decays),
+            inputs: None,
+            health: grad_norm::healthy(&device),
+            gathered: None,
+            recorded: HashMap::new(),
+            places: vec![],
+            steps: 0,
+            device,
+        }
+    }
+
+    /// Starts one update by the mean gradient of `batches`, at rate `lr`; `epoch` keys the random numbers.
+    pub fn submit(
+        &mut self,
+        model: &mut Classifier,
+        batches: &[FeedBatch],
+        epoch: u32,
+        lr: f64,
+    ) -> Result<Submitted> {
+        let adamw = Settings { lr, weight_decay: self.settings.weight_decay, ..Settings::default() };
+        let factors = self.optimizer.next_factors(&adamw)?;
+        self.steps += 1;
+        if self.places != places(model) {
+            self.recorded.clear();
+        }
+        for (i, batch) in batches.iter().enumerate() {
+            self.send(model, batch, epoch, &factors)?;
+            self.run(model, Part { first: i == 0, last: i + 1 == batches.len() })?;
+        }
+        Ok(Submitted { health: self.health.receive()?, batches: batches.len() })
+    }
+
+    /// Looks for the first tensor that is not finite by running the batches again, checking each; what it found.
+    pub fn find_fault(&mut self, model: &Classifier, batches: &[FeedBatch], epoch: u32) -> String {
+        let fault = batches.iter().find_map(|batch| self.check(model, batch, epoch).err());
+        fault.map_or("no tensor of it is at fault alone".into(), |e| e.to_string())
+    }
+
+    /// Loss and gradients of a batch, every tensor checked on the way.
+    fn check(&mut self, model: &Classifier, batch: &FeedBatch, epoch: u32) -> Result<()> {
+        self.send(model, batch, epoch, &[0.0; 7])?;
+        let tape = Tape::new(&self.device).checking_finite();
+        let inputs = self.inputs.as_ref().expect("just sent");
+        let (loss, bound) = inputs.loss(model, &tape, self.settings)?;
+        let grads = tape.backward(&loss, inputs.share.clone())?;
+        for id in model.params.trained() {
+            let at = || format!("the gradient of {}", model.params.name(id));
+            grads.get(&bound[id]).map_or(Ok(()), |grad| grad.check_finite(&at()))?;
+        }
+        Ok(())
+    }
+
+    /// Sends a batch to the tensors that a step reads.
+    fn send(&mut self, model: &Classifier, batch: &FeedBatch, epoch: u32, factors: &[f32]) -> Result<()> {
+        let StepSettings { features, smoothing, drop_path, seed, accumulate, .. } = self.settings;
+        let (b, classes) = (batch.labels.len(), model.classes());
+        let depth = model.vim.config.depth;
+        let drops = !features && drop_path > 0.0;
+        if self.inputs.as_ref().is_none_or(|inputs| inputs.batch.shape() != batch.input.shape()) {
+            self.recorded.clear();
+            let empty = |shape: &[usize]| Tensor::empty(&self.device, shape);
+            self.inputs = Some(Inputs {
+                batch: empty(batch.input.shape()),
+                targets: empty(&[b, classes]),
+                keep: drops.then(|| empty(&[depth, b])),
+                factors: empty(&[7]),
+                share: Tensor::from_slice(&self.device, &[1.0 / accumulate as f32], &[1]),
+            });
+        }
+        let inputs = self.inputs.as_mut().expect("just made");
+        inputs.batch.send(batch.input.as_slice())?;
+        inputs.targets.send(&smooth_targets(&batch.labels, classes, smoothing)?)?;
+        inputs.factors.send(factors)?;
+        if let Some(keep) = &mut inputs.keep {
+            keep.send(&DropPath::scales(drop_path, depth, seed, epoch, &batch.indices)?)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a part of a step on what was sent: replayed where it was recorded, recorded once it is warm.
+    fn run(&mut self, model: &mut Classifier, part: Part) -> Result<()> {
+        if let Some(recording) = self.recorded.get(&part) {
+            return Ok(recording.run()?);
+        }
+        if self.steps <= WARM_UP || self.device.launcher().is_none() {
+            return self.work(model, part);
+        }
+        self.places = places(model);
+        let (recording, ()) = self.device.clone().record(|| self.work(model, part))?;
+        assert!(self.places == places(model), "a recorded step moved a trained tensor");
+        recording.run()?;
+        self.recorded.insert(part, recording);
+        Ok(())
+    }
+
+    /// Loss, gradients and, at the end of a step, the update.
+    fn work(&mut self, model: &mut Classifier, part: Part) -> Result<()> {
+        let mut gathered = self.gathered.take().filter(|_| !part.first).unwrap_or_default();
+        let inputs = self.inputs.as_ref().expect("sent before");
+        let tape = Tape::new(&self.device);
+        let (loss, bound) = inputs.loss(model, &tape, self.settings)?;
+        gathered.grads = tape.backward_onto(&loss, inputs.share.clone(), gathered.grads)?;
+        match &mut gathered.loss {
+            Some(sum) => sum.add_assign(&self.device, loss.value()),
+            None => gathered.loss = Some(loss.into_value()),
+        }
+        if part.last {
+            let (sum, params) = (gathered.loss.as_ref().expect("just set"), &mut model.params);
+            let (grads, factors) = (&gathered.grads, &inputs.factors);
+            self.optimizer.step(&self.device, params, bound, sum, grads, factors, &mut self.health)?;
+        } else {
+            // Later batches add where they are.
+            gathered.grads.unshare(&self.device);
+        }
+        // Recorded parts of a step meet in these tensors, so they stay.
+        self.gathered = (part != Part { first: true, last: true }).then_some(gathered);
+        Ok(())
+    }
+}
+
+impl Inputs {
+    /// The loss `[1]` of what was sent.
+    fn loss(&self, model: &Classifier, tape: &Tape, settings: StepSettings) -> Result<(Var, Bound)> {
+        let (logits, bound) = if settings.features {
+            model.classify(tape, self.batch.clone())?
+        } else {
+            let (_, logits, bound) =
+                model.forward(tape, self.batch.clone(), self.keep.as_ref().map(DropPath))?;
+            (logits, bound)
+        };
+        Ok((cross_entropy(tape, &logits, &self.targets)?, bound))
+    }
+}
+
+/// Where the trained tensors lie on a launched device.
+fn places(model: &Classifier) -> Vec<u64> {
+    if model.device.launcher().is_none() {
+        return vec![];
+    }
+    model.params.trained().into_iter().map(|id| model.params.get(id).region().at).collect()
+}
+
+#[cfg(test)]
+#[path = "stepper_tests.rs"]
+mod tests;

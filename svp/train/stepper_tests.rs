@@ -1,0 +1,152 @@
+use engine::{DType, Device, Rng, Tensor};
+
+use super::*;
+use crate::model::{HeadKind, Params, Parts, SvpConfig, Vim, VimConfig};
+
+const SIDE: usize = 16;
+const CLASSES: usize = 3;
+
+fn model(device: &Device, full: bool) -> Classifier {
+    let mut params = Params::default();
+    let vim = Vim::init(VimConfig::sized(SIDE, 4, 16, 2), &mut params, 5).unwrap();
+    let svp = (!full).then_some(SvpConfig { hidden: 8, group_size: 1, ..SvpConfig::default() });
+    let parts = Parts { svp, head: HeadKind::Linear, classes: CLASSES, simam: false, full };
+    Classifier::new(device, vim, params, parts, 5).unwrap()
+}
+
+fn settings(accumulate: usize) -> StepSettings {
+    StepSettings { features: false, smoothing: 0.1, drop_path: 0.3, seed: 2, weight_decay: 1e-4, accumulate }
+}
+
+/// `size` images that stand at `first..` in their split.
+fn batch(first: usize, size: usize) -> FeedBatch {
+    let indices: Vec<u32> = (first..first + size).map(|i| i as u32).collect();
+    let image = |&i: &u32| {
+        let mut rng = Rng::keyed(7, 0, i, 0);
+        (0..3 * SIDE * SIDE).map(move |_| rng.normal() as f32)
+    };
+    let images = indices.iter().flat_map(image).collect();
+    let labels = indices.iter().map(|i| i % CLASSES as u32).collect();
+    FeedBatch { input: Tensor::from_vec(images, &[size, 3, SIDE, SIDE]), labels, indices }
+}
+
+/// Steps of `accumulate` batches of `size`; their health, and the trained values after them.
+fn steps(
+    device: &Device,
+    full: bool,
+    size: usize,
+    accumulate: usize,
+    count: usize,
+) -> (Vec<Health>, Vec<f32>) {
+    let mut model = model(device, full);
+    let mut stepper = Stepper::new(&model, settings(accumulate));
+    let each = size * accumulate;
+    let step = |i: usize| {
+        let batches: Vec<_> = (0..accumulate).map(|j| batch(i * each + j * size, size)).collect();
+        stepper.submit(&mut model, &batches, 0, 1e-2).unwrap().wait().unwrap()
+    };
+    let health = (0..count).map(step).collect();
+    let parts = if accumulate < 3 { accumulate } else { 3 };
+    let recorded = if device.launcher().is_some() && count > WARM_UP as usize { parts } else { 0 };
+    assert_eq!(stepper.recorded.len(), recorded);
+    let values = trained(&model);
+    (health, values)
+}
+
+fn trained(model: &Classifier) -> Vec<f32> {
+    let ids = model.params.trained();
+    ids.into_iter().flat_map(|id| model.params.get(id).to_host().unwrap()).collect()
+}
+
+fn close(a: &(Vec<Health>, Vec<f32>), b: &(Vec<Health>, Vec<f32>), bound: f32) {
+    for (a, b) in a.0.iter().zip(&b.0) {
+        assert!(a.finite && b.finite);
+        assert!((a.loss - b.loss).abs() <= bound, "{a:?} {b:?}");
+        assert!((a.grad_norm - b.grad_norm).abs() <= bound * b.grad_norm, "{a:?} {b:?}");
+    }
+    let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|v| v * v).sum::<f32>().sqrt();
+    let off = norm(&mut a.1.iter().zip(&b.1).map(|(a, b)| a - b)) / norm(&mut b.1.iter().copied());
+    assert!(off <= 10.0 * bound, "trained values are {off:.1e} off");
+}
+
+#[test]
+fn accumulated_batches_step_as_one() {
+    for full in [false, true] {
+        let whole = steps(&Device::cpu(), full, 6, 1, 3);
+        for (size, accumulate) in [(3, 2), (2, 3), (1, 6)] {
+            close(&steps(&Device::cpu(), full, size, accumulate, 3), &whole, 1e-4);
+        }
+    }
+}
+
+/// Two steps call by call, one recorded, two replayed, each on other images.
+#[test]
+fn recorded_steps_are_those_of_the_cpu() {
+    for (full, accumulate) in [(false, 1), (false, 2), (false, 4), (true, 3)] {
+        let cpu = steps(&Device::cpu(), full, 2, accumulate, 5);
+        let emulated = steps(&Device::emulated(), full, 2, accumulate, 5);
+        close(&emulated, &cpu, 1e-4);
+        assert_eq!(emulated, steps(&Device::emulated(), full, 2, accumulate, 5), "repeatable");
+    }
+}
+
+/// A run that is cut makes its first steps call by call again: the same bits as replayed ones.
+#[test]
+fn replayed_steps_have_the_bits_of_steps_made_call_by_call() {
+    let device = Device::emulated();
+    let mut replayed = model(&device, false);
+    let mut called = model(&device, false);
+    let mut stepper = Stepper::new(&replayed, settings(1));
+    let mut fresh = Stepper::new(&called, settings(1));
+    for i in 0..5 {
+        let batches = [batch(2 * i, 2)];
+        let a = stepper.submit(&mut replayed, &batches, 0, 1e-2).unwrap().wait().unwrap();
+        fresh.steps = 0;
+        let b = fresh.submit(&mut called, &batches, 0, 1e-2).unwrap().wait().unwrap();
+        assert_eq!(a, b);
+    }
+    assert!(!stepper.recorded.is_empty() && fresh.recorded.is_empty());
+    assert!(trained(&replayed) == trained(&called));
+}
+
+/// From the first step with something that is not finite on, nothing changes any more.
+#[test]
+fn what_is_not_finite_changes_nothing_and_is_named() {
+    for device in [Device::cpu(), Device::emulated()] {
+        for bad in [1, 4] {
+            let mut model = model(&device, false);
+            let mut stepper = Stepper::new(&model, settings(1));
+            for i in 0..bad {
+                stepper.submit(&mut model, &[batch(i, 2)], 0, 1e-2).unwrap();
+            }
+            let before = trained(&model);
+            let mut wrong = batch(9, 2);
+            wrong.input.as_mut_slice()[5] = f32::NAN;
+            let wrong = [wrong];
+            let first = stepper.submit(&mut model, &wrong, 0, 1e-2).unwrap();
+            let next = stepper.submit(&mut model, &[batch(20, 2)], 0, 1e-2).unwrap();
+            assert!(!first.wait().unwrap().finite && !next.wait().unwrap().finite);
+            assert!(trained(&model) == before);
+            let fault = stepper.find_fault(&model, &wrong, 0);
+            assert!(fault.starts_with("patch_embed patch_embed: first non-finite value"), "{fault}");
+        }
+    }
+}
+
+/// Values of another place, such as those of a file, are trained on from there.
+#[test]
+fn a_replaced_parameter_is_noticed() {
+    let device = Device::emulated();
+    let mut model = model(&device, false);
+    let mut stepper = Stepper::new(&model, settings(1));
+    for i in 0..4 {
+        stepper.submit(&mut model, &[batch(i, 2)], 0, 1e-2).unwrap();
+    }
+    let id = model.params.id("head.weight").unwrap();
+    let value = model.params.get(id).to_owned_on(&device);
+    assert_eq!(value.dtype(), DType::F32);
+    model.params.set(id, value);
+    let before = model.params.get(id).to_host().unwrap();
+    stepper.submit(&mut model, &[batch(4, 2)], 0, 1e-2).unwrap();
+    assert_ne!(model.params.get(id).to_host().unwrap(), before);
+}
