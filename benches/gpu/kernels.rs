@@ -4,7 +4,7 @@
 //! their own, and the graph is replayed: no time of the host is in the numbers, a microsecond between kernels is.
 //!
 //! The bound of a call is the largest of three times: its bytes at the rate of a large copy, its exponentials at the
-//! rate of the MUFU units, and, where it is a matrix product, its FLOP at the rate of a large product.
+//! rate of the special function units, and, where it is a matrix product, its FLOP at the rate of a large product.
 
 use autograd::{Gradients, Tape, Var};
 use engine::{DType, Device, Result, Rng, Tensor};
@@ -102,10 +102,8 @@ fn passes(bench: &Bench, peaks: &Peaks, call: &Call, rows: &mut Vec<Row>) {
         Ok(sets) => sets,
         Err(error) => return add("forward", Outcome::from(Err(error))),
     };
-    let (forward, backward) = call.op.cost(call.case);
-    let times = |timed: Result<Timed>, cost: Cost| {
-        timed.map(|timed| timed.beside(&cost, sets.typed_share, peaks, call)).into()
-    };
+    let (forward, backward) = call.op.cost(call.case, call.dtype);
+    let times = |timed: Result<Timed>, cost: Cost| timed.map(|timed| timed.beside(&cost, peaks, call)).into();
     add("forward", times(sets.forward(bench), forward));
     if call.op.inputs(call.case).iter().any(|input| input.grad) {
         add("backward", times(sets.backward(bench), backward));
@@ -120,8 +118,6 @@ struct Sets<'a> {
     tensors: Vec<Vec<Tensor>>,
     /// Upstream gradients by output.
     upstream: Vec<Vec<f32>>,
-    /// Bytes of inputs and outputs over what they would be in f32.
-    typed_share: f64,
 }
 
 impl<'a> Sets<'a> {
@@ -135,9 +131,6 @@ impl<'a> Sets<'a> {
             call.op.forward(call.case, &tape, &inputs)?
         };
         let bytes = |tensor: &Tensor| tensor.numel() * tensor.dtype().size();
-        let all = || first.iter().chain(outputs.iter().map(Var::value));
-        let typed_share = all().map(bytes).sum::<usize>() as f64
-            / all().map(|t| t.numel() * DType::F32.size()).sum::<usize>() as f64;
         let upstream = outputs.iter().enumerate().map(|(i, y)| {
             repeated(y.value().numel(), |n| {
                 let mut rng = Rng::keyed(6, 0, i as u32, 0);
@@ -149,7 +142,7 @@ impl<'a> Sets<'a> {
         let copy = |tensor: &Tensor| tensor.to_owned_on(device);
         let mut tensors: Vec<Vec<Tensor>> = (1..count).map(|_| first.iter().map(copy).collect()).collect();
         tensors.push(first);
-        Ok(Sets { device, call, inputs, tensors, upstream, typed_share })
+        Ok(Sets { device, call, inputs, tensors, upstream })
     }
 
     fn forward_of(&self, tape: &Tape, set: &[Tensor]) -> Result<Vec<Var>> {
@@ -218,14 +211,10 @@ struct Timed {
 }
 
 impl Timed {
-    fn beside(&self, cost: &Cost, typed_share: f64, peaks: &Peaks, call: &Call) -> Times {
+    fn beside(&self, cost: &Cost, peaks: &Peaks, call: &Call) -> Times {
         let ms = |at: usize| 1e3 * self.times[at] / self.sets as f64;
         let flop = if PRODUCTS.contains(&call.op.name()) { cost.flop / peaks.flop(call.dtype) } else { 0.0 };
-        let parts = [
-            ("bytes", typed_share * cost.bytes / peaks.bytes),
-            ("exp", cost.exp / peaks.exp),
-            ("FLOP", flop),
-        ];
+        let parts = [("bytes", cost.bytes / peaks.bytes), ("exp", cost.exp / peaks.exp), ("FLOP", flop)];
         let (bound_by, bound) = parts.into_iter().fold(parts[0], |a, b| if b.1 > a.1 { b } else { a });
         let [bytes_ms, exp_ms, flop_ms] = parts.map(|(_, seconds)| 1e3 * seconds);
         let (median, runs) = (ms(self.times.len() / 2), self.times.len());

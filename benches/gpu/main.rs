@@ -16,6 +16,7 @@ mod peaks;
 #[allow(dead_code)]
 mod shapes;
 mod step;
+mod vim_s;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -113,8 +114,8 @@ fn measure(arguments: &Arguments) -> engine::Result<(Value, bool)> {
     let bench = Bench { cuda: Cuda::open(0)?, smoke: arguments.smoke, deadline: arguments.deadline };
     let peaks = Peaks::measure(&bench)?;
     let info = bench.cuda.info();
-    println!("{}: {peaks}", info.name);
-    let mut found = json!({ "device": info.name, "smoke": bench.smoke, "peaks": peaks.json() });
+    println!("{info}\n{peaks}");
+    let mut found = json!({ "device": info.name, "smoke": bench.smoke, "peaks": peaks });
     let mut complete = true;
     if arguments.kernels {
         let rows = kernels::run(&bench, &peaks);
@@ -148,8 +149,8 @@ impl<T> Outcome<T> {
     }
 }
 
-impl<T> From<engine::Result<T>> for Outcome<T> {
-    fn from(result: engine::Result<T>) -> Self {
+impl<T, E: fmt::Display> From<Result<T, E>> for Outcome<T> {
+    fn from(result: Result<T, E>) -> Self {
         result.map_or_else(|error| Outcome::Failed { error: error.to_string() }, Outcome::Timed)
     }
 }

@@ -1,17 +1,17 @@
-//! The whole SVP step of Vim-S, 224 px, batch 96: replayed as one CUDA graph, and once call by call to see where the
-//! time goes.
+//! The whole SVP step of Vim-S, 224 px, batch 96: in a row as training makes it (replayed as a CUDA graph, images sent
+//! meanwhile), and once call by call to see where the time goes.
 
-use autograd::Tape;
-use engine::{DType, Device, Result, Rng, Tensor};
-use ptx::adamw::Settings;
-use ptx::cross_entropy::{cross_entropy, smooth_targets};
+use engine::DType;
 use serde::Serialize;
-use svp::model::{Classifier, HeadKind, Params, Parts, SvpConfig, Vim, VimConfig};
-use svp::train::{Optimizer, recipe_decays};
+use svp::model::VimConfig;
 
+use crate::vim_s::{Step, finish};
 use crate::{Bench, Outcome};
 
-const CLASSES: usize = 100;
+/// Steps timed together.
+const STEPS: usize = 8;
+/// What [`engine::cuda::Cuda::take_times`] calls transfers, which are neither kernels nor products.
+const TRANSFERS: [&str; 6] = ["upload", "download", "send", "receive", "copy", "zero"];
 
 #[derive(Serialize)]
 pub struct Row {
@@ -26,7 +26,7 @@ pub struct Row {
 pub struct Times {
     ms: f64,
     ms_fastest: f64,
-    runs: usize,
+    steps: usize,
     images_per_s: f64,
     /// Most bytes that tensors held at once.
     peak_tensor_bytes: usize,
@@ -49,7 +49,7 @@ pub fn run(bench: &Bench) -> Vec<Row> {
         let batch = if bench.smoke { 2 } else { 96 };
         let outcome = match bench.late() {
             true => Outcome::late(),
-            false => time(bench, batch, dtype, tf32).into(),
+            false => Outcome::from(time(bench, batch, dtype, tf32)),
         };
         println!("  {precision:<17} {outcome}");
         Row { precision, batch, outcome }
@@ -57,82 +57,56 @@ pub fn run(bench: &Bench) -> Vec<Row> {
     precisions.map(row).into()
 }
 
-fn time(bench: &Bench, batch: usize, dtype: DType, tf32: bool) -> Result<Times> {
+fn time(bench: &Bench, batch: usize, dtype: DType, tf32: bool) -> svp::Result<Times> {
     let device = bench.device();
     device.allow_tf32(tf32);
     let free = || device.own_memory().map(|[free, _]| free);
     let before = free();
-    let mut step = Step::new(&device, batch, dtype, bench.smoke)?;
-    step.run()?;
-    bench.cuda.time_calls(true);
-    let called = step.run();
-    bench.cuda.time_calls(false);
-    let parts = bench.cuda.take_times();
-    called?;
-    let seconds = |product: bool| {
-        let of = parts.iter().filter(|(name, _)| name.starts_with("gemm") == product);
-        of.map(|(_, times)| times.seconds).sum::<f64>()
+    let config = match bench.smoke {
+        true => VimConfig::sized(32, 16, 16, 2),
+        false => VimConfig::named("vim_small")?,
     };
-    let (recording, ()) = device.record(|| step.run())?;
-    let times = bench.times(|| recording.run())?;
-    let device_bytes = before.zip(free()).map(|(before, after)| before.saturating_sub(after));
-    let median = times[times.len() / 2];
-    let (kernels, products) = (seconds(false), seconds(true));
+    let mut step = Step::new(&device, config, batch, dtype)?;
+    finish(step.submit()?)?;
+    // The second step still is made call by call.
+    bench.cuda.time_calls(true);
+    let second = step.submit().and_then(finish);
+    bench.cuda.time_calls(false);
+    second?;
+    let parts = bench.cuda.take_times()?;
+    let milliseconds = |part: &dyn Fn(&str) -> bool| {
+        1e3 * parts.iter().filter(|(name, _)| part(name)).map(|(_, times)| times.seconds).sum::<f64>()
+    };
+    let product = |name: &str| name.starts_with("gemm");
+    let kernels_ms = milliseconds(&|name| !product(name) && !TRANSFERS.contains(&name));
+    let products_ms = milliseconds(&product);
+    finish(step.submit()?)?;
+    let times = bench.times(|| several(&mut step))?;
+    let ms = |at: usize| 1e3 * times[at] / STEPS as f64;
+    let median = ms(times.len() / 2);
     Ok(Times {
-        ms: 1e3 * median,
-        ms_fastest: 1e3 * times[0],
-        runs: times.len(),
-        images_per_s: batch as f64 / median,
+        ms: median,
+        ms_fastest: ms(0),
+        steps: STEPS * times.len(),
+        images_per_s: 1e3 * batch as f64 / median,
         peak_tensor_bytes: device.memory().0,
-        device_bytes,
-        kernels_ms: 1e3 * kernels,
-        products_ms: 1e3 * products,
-        outside: 1.0 - (kernels + products) / median,
+        device_bytes: before.zip(free()).map(|(before, after)| before.saturating_sub(after)),
+        kernels_ms,
+        products_ms,
+        outside: 1.0 - (kernels_ms + products_ms) / median,
     })
 }
 
-struct Step {
-    device: Device,
-    model: Classifier,
-    optimizer: Optimizer,
-    images: Tensor,
-    targets: Tensor,
-}
-
-impl Step {
-    fn new(device: &Device, batch: usize, dtype: DType, smoke: bool) -> Result<Self> {
-        let wrong = |error: svp::Error| engine::Error::Unsupported { op: "step", what: error.to_string() };
-        let config = match smoke {
-            true => VimConfig::sized(32, 16, 16, 2),
-            false => VimConfig::named("vim_small").map_err(wrong)?,
-        };
-        let mut params = Params::default();
-        let vim = Vim::init(config, &mut params, 0).map_err(wrong)?;
-        let svp = Some(SvpConfig::default());
-        let parts = Parts { svp, head: HeadKind::Linear, classes: CLASSES, simam: false, full: false };
-        let model =
-            Classifier::new(device, vim, params, parts, 0).and_then(|model| model.in_precision(dtype));
-        let model = model.map_err(wrong)?;
-        let optimizer = Optimizer::new(device, &model.params, recipe_decays);
-        let side = config.img_size;
-        let mut rng = Rng::keyed(0, 0, 0, 0);
-        let images: Vec<f32> = (0..batch * 3 * side * side).map(|_| rng.normal() as f32).collect();
-        let images = Tensor::from_slice(device, &images, &[batch, 3, side, side]);
-        let labels: Vec<u32> = (0..batch as u32).map(|i| i % CLASSES as u32).collect();
-        let targets = smooth_targets(device, &labels, CLASSES, 0.1)?;
-        Ok(Step { device: device.clone(), model, optimizer, images, targets })
-    }
-
-    fn run(&mut self) -> Result<()> {
-        let wrong = |error: svp::Error| engine::Error::Unsupported { op: "step", what: error.to_string() };
-        let tape = Tape::new(&self.device);
-        let (_, logits, bound) = self.model.forward(&tape, self.images.clone(), None).map_err(wrong)?;
-        let loss = cross_entropy(&tape, &logits, &self.targets)?;
-        let grads = tape.backward(&loss, Tensor::from_slice(&self.device, &[1.0], &[1]))?;
-        let settings = Settings { lr: 1e-3, weight_decay: 1e-4, ..Settings::default() };
-        let stepped = self.optimizer.step(&self.device, &mut self.model.params, bound, &grads, &settings);
-        stepped.map_err(wrong)
-    }
+/// Steps in a row, as training makes them: the next is started before the last one's loss is read.
+fn several(step: &mut Step) -> engine::Result<()> {
+    let mut all = || {
+        let mut on_its_way = step.submit()?;
+        for _ in 1..STEPS {
+            finish(std::mem::replace(&mut on_its_way, step.submit()?))?;
+        }
+        finish(on_its_way)
+    };
+    all().map_err(|error: svp::Error| engine::Error::Unsupported { op: "step", what: error.to_string() })
 }
 
 impl std::fmt::Display for Times {
