@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use engine::Device;
+use engine::cuda::{self, Status};
 use svp::{Error, Result};
 
 /// Where and with how many threads a command computes.
 #[derive(Args)]
 pub struct Compute {
-    /// auto, cpu, or emulated: the GPU's kernels run and checked on the CPU, slowly [default: auto, which is cpu]
+    /// cuda (or cuda:NUMBER), cpu, emulated (the GPU's kernels run and checked on the CPU, slowly), or auto: cuda
+    /// where it can be used, else cpu [default: auto]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
     /// Threads that compute [default: the number of cores]
@@ -36,21 +38,60 @@ pub struct Using {
 impl Compute {
     /// Starts the threads and opens the device. Once per process.
     pub fn start(&self) -> Result<Device> {
-        let open = match self.device.as_deref() {
-            None | Some("auto" | "cpu") => Device::cpu,
-            Some("emulated") => Device::emulated,
-            Some(other) => {
-                let what = format!("there is no device {other:?}");
-                return Err(Error::input("--device", what, "use auto, cpu or emulated"));
-            }
-        };
         if self.threads == Some(0) {
             return Err(Error::input("--threads", "0 threads cannot compute", "use at least 1"));
         }
+        let device = open(self.device.as_deref().unwrap_or(AUTO))?;
         let threads = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).build_global();
         threads.map_err(|e| Error::input("--threads", e.to_string(), "use fewer"))?;
-        Ok(open())
+        Ok(device)
     }
+
+    /// The flag that chooses the same device again.
+    pub fn device_flag(&self) -> String {
+        let device = self.device.as_deref().filter(|&device| device != AUTO);
+        device.map_or(String::new(), |device| format!(" --device {device}"))
+    }
+}
+
+const AUTO: &str = "auto";
+
+/// The device that `--device` names.
+fn open(name: &str) -> Result<Device> {
+    let number = |number: &str| number.parse().ok();
+    match (name, name.strip_prefix("cuda:").map_or(Some(0), number)) {
+        (AUTO, _) => Ok(best()),
+        ("cpu", _) => Ok(Device::cpu()),
+        ("emulated", _) => Ok(Device::emulated()),
+        ("cuda", _) => gpu(0),
+        (name, Some(number)) if name.starts_with("cuda:") => gpu(number),
+        _ => {
+            let what = format!("there is no device {name:?}");
+            Err(Error::input("--device", what, "use auto, cpu, cuda, cuda:NUMBER or emulated"))
+        }
+    }
+}
+
+/// A GPU, which is told: its numbers are not the CPU's.
+fn gpu(number: usize) -> Result<Device> {
+    let device = Device::cuda(number)?;
+    if let Some(info) = device.info() {
+        tell(&format!("GPU {number}: {info}"));
+    }
+    Ok(device)
+}
+
+/// The GPU when there is one, else the CPU. A GPU that cannot be used is told.
+fn best() -> Device {
+    let opened = match cuda::status() {
+        Status::Absent => return Device::cpu(),
+        Status::Ready(_) => gpu(0),
+        Status::Unusable(error) => Err(error.into()),
+    };
+    opened.unwrap_or_else(|error| {
+        tell(&format!("computing on the CPU: {error}"));
+        Device::cpu()
+    })
 }
 
 static STOP: AtomicBool = AtomicBool::new(false);

@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex};
 
 use memmap2::MmapMut;
 
-use crate::Error;
+use crate::cuda::Cuda;
 use crate::emulated::Emulated;
 use crate::launch::Launcher;
 use crate::launched::{LaunchedPool, Recording};
+use crate::{Error, Result};
 
 /// Alignment of every buffer: a cache line, and a full AVX-512 vector.
 const ALIGN: usize = 64;
@@ -49,6 +50,14 @@ impl Device {
         Self::launched(Arc::new(Emulated::new()))
     }
 
+    /// The NVIDIA GPU of this number, counted as the driver counts.
+    ///
+    /// # Errors
+    /// Of [`Cuda::open`].
+    pub fn cuda(ordinal: usize) -> Result<Self> {
+        Ok(Self::launched(Arc::new(Cuda::open(ordinal)?)))
+    }
+
     /// A device that runs kernels; freed memory is handed out again.
     pub fn launched(launcher: Arc<dyn Launcher>) -> Self {
         Device::Launched(Arc::new(LaunchedPool::new(launcher, true)))
@@ -73,6 +82,11 @@ impl Device {
             Device::Cpu(_) => "cpu",
             Device::Launched(pool) => pool.name(),
         }
+    }
+
+    /// What a GPU is, in a line for reports.
+    pub fn info(&self) -> Option<String> {
+        self.launcher().and_then(Launcher::info)
     }
 
     /// Most bytes ever in use at once, and bytes in use now.

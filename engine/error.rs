@@ -24,4 +24,4 @@ pub enum Error {
 }
 
 /// Result of an engine or op call.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;

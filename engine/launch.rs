@@ -63,7 +63,7 @@ pub struct Grid {
 }
 
 /// Element type of a tensor or a matrix operand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DType {
     F32,
     Bf16,
@@ -104,6 +104,11 @@ pub struct BlasGemm {
 pub trait Launcher: Debug + Send + Sync {
     /// `emulated` or `cuda`.
     fn name(&self) -> &'static str;
+
+    /// What the device is, in a line.
+    fn info(&self) -> Option<String> {
+        None
+    }
 
     /// Memory of unspecified content, aligned to 256 bytes. Also between [`Launcher::record`] and
     /// [`Launcher::recorded`] the memory is made at once.

@@ -128,8 +128,8 @@ impl LaunchedPool {
     /// Records what `work` does instead of doing it.
     pub(crate) fn record_calls<T, E: From<crate::Error>>(
         pool: &Arc<LaunchedPool>,
-        work: impl FnOnce() -> std::result::Result<T, E>,
-    ) -> std::result::Result<(Recording, T), E> {
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<(Recording, T), E> {
         pool.check()?;
         // What ran before the recording used about as much memory as it will, and may need it no more.
         pool.trim();
@@ -188,6 +188,10 @@ impl Drop for LaunchedPool {
 impl Launcher for LaunchedPool {
     fn name(&self) -> &'static str {
         self.launcher.name()
+    }
+
+    fn info(&self) -> Option<String> {
+        self.launcher.info()
     }
 
     fn alloc(&self, bytes: usize) -> Result<Region> {

@@ -1,6 +1,7 @@
 //! Tensors, devices, GEMM, SIMD and counter-based random numbers. Knows no op and no model.
 
 pub mod blas;
+pub mod cuda;
 pub mod device;
 mod elementwise;
 pub mod emulated;

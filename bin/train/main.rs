@@ -50,9 +50,11 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode> {
     let file = cli.config.as_deref().map(Options::read).transpose()?.unwrap_or_default();
     let mut options = cli.options.over(file);
-    let device = options.take_compute().start()?;
+    let compute = options.take_compute();
+    let device = compute.start()?;
     svp_cli::stop_on_signals()?;
-    let around = Surroundings { device, show: Show::fitting(), stop: &svp_cli::stopped };
+    let device_flag = compute.device_flag();
+    let around = Surroundings { device, device_flag, show: Show::fitting(), stop: &svp_cli::stopped };
     let parent = Path::new("runs");
     let outcomes = if let Some(folder) = &cli.resume {
         vec![resume(folder, &options, around)?]

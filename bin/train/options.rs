@@ -156,7 +156,8 @@ options! {
     /// Save every N steps, beside every epoch and about once a minute
     #[arg(long, value_name = "N", help_heading = "Training")]
     save_every: u64,
-    /// auto, cpu, or emulated: the GPU's kernels run and checked on the CPU, slowly [default: auto, which is cpu]
+    /// cuda (or cuda:NUMBER), cpu, emulated (the GPU's kernels run and checked on the CPU, slowly), or auto: cuda
+    /// where it can be used, else cpu [default: auto]
     #[arg(long, value_name = "DEVICE", help_heading = "Computing")]
     device: String,
     /// Threads that compute [default: the number of cores]
@@ -208,7 +209,7 @@ impl FromStr for BatchSize {
     fn from_str(text: &str) -> Parsed<Self, String> {
         match text {
             "auto" => Ok(BatchSize::Auto),
-            _ => text.parse().map(BatchSize::Images).map_err(|_| "give a number, or auto".into()),
+            _ => text.parse().map(BatchSize::Images).map_err(|_| "a batch size is a number, or auto".into()),
         }
     }
 }
@@ -220,7 +221,7 @@ impl TryFrom<toml::Value> for BatchSize {
         match value {
             toml::Value::Integer(n) => n.to_string().parse(),
             toml::Value::String(text) => text.parse(),
-            _ => Err("batch-size: give a number, or \"auto\"".into()),
+            _ => Err("a batch size is a number, or auto".into()),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Accuracy of a classifier on a split.
 
 use autograd::Tape;
+use engine::{Arriving, Device, Tensor};
 use serde::Serialize;
 
-use super::Feed;
+use super::{Feed, FeedBatch};
 use crate::Result;
 use crate::model::Classifier;
 
@@ -41,29 +42,74 @@ pub fn evaluate(
     classes: usize,
     stop: &dyn Fn() -> bool,
 ) -> Result<Option<Evaluation>> {
-    let mut found =
-        Evaluation { images: 0, loss: 0.0, top1: 0.0, top5: 0.0, per_class: vec![(0, 0); classes] };
-    let (mut hits1, mut hits5) = (0, 0);
+    let mut count = Count { classes, hits: [0, 0], loss: 0.0, per_class: vec![(0, 0); classes] };
+    let mut input = Input::default();
+    // The device computes one batch while the last one's logits are counted.
+    let mut waiting: Option<(Arriving, Vec<u32>)> = None;
     for batch in feed.epoch(0, 0, model.vim.config.img_size) {
         if stop() {
             return Ok(None);
         }
-        let batch = batch?;
+        let FeedBatch { input: batch, labels, .. } = batch?;
+        let batch = input.send(&model.device, batch)?;
         let logits = match feed {
-            Feed::Images(_) => model.logits(batch.input)?,
-            Feed::Features(_) => model.classify(&Tape::inference(&model.device), batch.input)?.0.into_value(),
+            Feed::Images(_) => model.logits(batch)?,
+            Feed::Features(_) => model.classify(&Tape::inference(&model.device), batch)?.0.into_value(),
         };
-        for (logits, &label) in logits.values()?.chunks_exact(classes).zip(&batch.labels) {
-            let label = label as usize;
-            let hit = ranking(logits)[..classes.min(5)].iter().position(|&class| class == label);
-            hits1 += usize::from(hit == Some(0));
-            hits5 += usize::from(hit.is_some());
-            found.per_class[label].0 += usize::from(hit == Some(0));
-            found.per_class[label].1 += 1;
-            found.loss -= softmax(logits)[label].max(f64::MIN_POSITIVE).ln();
-            found.images += 1;
+        if let Some((logits, labels)) = waiting.replace((logits.receive()?, labels)) {
+            count.add(&logits.wait()?, &labels);
         }
     }
-    let n = found.images.max(1) as f64;
-    Ok(Some(Evaluation { loss: found.loss / n, top1: hits1 as f64 / n, top5: hits5 as f64 / n, ..found }))
+    if let Some((logits, labels)) = waiting {
+        count.add(&logits.wait()?, &labels);
+    }
+    Ok(Some(count.found()))
+}
+
+/// The tensor that batches are sent to.
+#[derive(Default)]
+pub(super) struct Input(Option<Tensor>);
+
+impl Input {
+    /// The batch on the device; on the CPU, itself.
+    pub fn send(&mut self, device: &Device, batch: Tensor) -> Result<Tensor> {
+        if device.launcher().is_none() {
+            return Ok(batch);
+        }
+        let mut kept = self.0.take().filter(|kept| kept.shape() == batch.shape());
+        let tensor = kept.get_or_insert_with(|| Tensor::empty(device, batch.shape()));
+        tensor.send(batch.as_slice())?;
+        self.0 = kept;
+        Ok(self.0.clone().expect("just sent to"))
+    }
+}
+
+/// What was counted so far.
+struct Count {
+    classes: usize,
+    /// In the first place, and in the first five.
+    hits: [usize; 2],
+    loss: f64,
+    per_class: Vec<(usize, usize)>,
+}
+
+impl Count {
+    fn add(&mut self, logits: &[f32], labels: &[u32]) {
+        for (logits, &label) in logits.chunks_exact(self.classes).zip(labels) {
+            let label = label as usize;
+            let hit = ranking(logits)[..self.classes.min(5)].iter().position(|&class| class == label);
+            self.hits[0] += usize::from(hit == Some(0));
+            self.hits[1] += usize::from(hit.is_some());
+            self.per_class[label].0 += usize::from(hit == Some(0));
+            self.per_class[label].1 += 1;
+            self.loss -= softmax(logits)[label].max(f64::MIN_POSITIVE).ln();
+        }
+    }
+
+    fn found(self) -> Evaluation {
+        let images = self.per_class.iter().map(|(_, all)| all).sum();
+        let n = usize::max(images, 1) as f64;
+        let [top1, top5] = self.hits.map(|hits| hits as f64 / n);
+        Evaluation { images, loss: self.loss / n, top1, top5, per_class: self.per_class }
+    }
 }

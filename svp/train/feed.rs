@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use engine::{Rng, Tensor};
 
+use super::evaluate::Input;
 use crate::Result;
 use crate::data::{Loader, LoaderOptions, Sample, Transform};
 use crate::model::Classifier;
@@ -54,9 +55,11 @@ impl Feed {
             seed: options.seed,
             shuffle: options.shuffle,
         };
+        let mut input = Input::default();
         for batch in loader.epoch(0, 0) {
             let batch = batch?;
             let images = image_tensor(batch.images, model.vim.config.img_size);
+            let images = input.send(&model.device, images)?;
             features.values.extend_from_slice(&model.features(images)?.values()?);
             features.labels.extend(batch.labels);
         }

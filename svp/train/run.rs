@@ -25,6 +25,8 @@ const SAVE_PERIOD: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Surroundings<'a> {
     pub device: Device,
+    /// What the command that resumes the run needs to compute on the same device, with a space before it.
+    pub device_flag: String,
     pub show: Show,
     /// Says whether a signal asked to stop.
     pub stop: &'a dyn Fn() -> bool,
@@ -40,6 +42,7 @@ pub struct Session<'a> {
 struct State<'a> {
     config: TrainConfig,
     device: Device,
+    device_flag: String,
     model: Classifier,
     trained: Trained,
     stepper: Stepper,
@@ -150,7 +153,7 @@ impl<'a> Session<'a> {
         saved: Option<TrainedFile>,
         around: Surroundings<'a>,
     ) -> Result<Self> {
-        let Surroundings { device, show, stop } = around;
+        let Surroundings { device, device_flag, show, stop } = around;
         let Prepared { mut model, trained, data, notes } = prepared;
         let began = Instant::now();
         let fingerprint = data.fingerprint();
@@ -176,6 +179,7 @@ impl<'a> Session<'a> {
         let state = State {
             config,
             device,
+            device_flag,
             model,
             trained,
             stepper,
@@ -328,8 +332,7 @@ impl State<'_> {
 
     /// The command that resumes the run on this device.
     fn resuming(&self) -> String {
-        let device = self.device.launcher().map_or(String::new(), |d| format!(" --device {}", d.name()));
-        format!("svp-train --resume {}{device}", self.out.run.path().display())
+        format!("svp-train --resume {}{}", self.out.run.path().display(), self.device_flag)
     }
 
     fn saveable(&self) -> super::state::Saveable<'_> {

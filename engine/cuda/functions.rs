@@ -1,0 +1,161 @@
+//! The functions of the driver and of cuBLASLt that we call, found by name when a library is loaded.
+//!
+//! Types and constants are cudarc's. Its functions are not used: they panic when a library or a function is
+//! missing, know no library name of CUDA 13, and return enumerations that a newer driver's codes are not part of.
+
+use std::ffi::{c_char, c_int, c_uint, c_ulonglong, c_void};
+
+use cudarc::cublaslt::sys as lt;
+use cudarc::driver::sys as cu;
+use libloading::Library;
+
+use super::error::{BlasError, CuError};
+
+/// Declares a table of C functions that return a status.
+macro_rules! functions {
+    ($(#[$doc:meta])* $table:ident, $error:ident { $($name:ident($($arg:ident: $type:ty),*);)* }) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        #[allow(non_snake_case)]
+        pub(super) struct $table { $($name: unsafe extern "C" fn($($type),*) -> c_uint,)* }
+
+        #[allow(non_snake_case)]
+        impl $table {
+            /// The functions of a library, or the name of one that it has not.
+            pub(super) fn of(library: &'static Library) -> Result<Self, &'static str> {
+                $(
+                    // SAFETY: the type is that of the C header, and the library stays.
+                    let $name = unsafe { library.get(concat!(stringify!($name), "\0").as_bytes()) };
+                    let $name = *$name.map_err(|_| stringify!($name))?;
+                )*
+                Ok($table { $($name),* })
+            }
+
+            $(
+                /// # Safety
+                /// Arguments as NVIDIA's documentation of the function asks for them.
+                pub(super) unsafe fn $name(&self, $($arg: $type),*) -> Result<(), $error> {
+                    // SAFETY: the caller's.
+                    match unsafe { (self.$name)($($arg),*) } {
+                        0 => Ok(()),
+                        code => Err($error { call: stringify!($name), code }),
+                    }
+                }
+            )*
+        }
+    };
+}
+
+functions! {
+    /// What drivers of all ages have, and what is needed to say that one is too old.
+    Basics, CuError {
+        cuInit(flags: c_uint);
+        cuDriverGetVersion(version: *mut c_int);
+        cuDeviceGetCount(count: *mut c_int);
+        cuGetErrorName(code: c_uint, name: *mut *const c_char);
+        cuGetErrorString(code: c_uint, text: *mut *const c_char);
+    }
+}
+
+functions! {
+    /// The driver.
+    Driver, CuError {
+        cuDeviceGet(device: *mut cu::CUdevice, ordinal: c_int);
+        cuDeviceGetName(name: *mut c_char, bytes: c_int, device: cu::CUdevice);
+        cuDeviceGetAttribute(value: *mut c_int, attribute: cu::CUdevice_attribute, device: cu::CUdevice);
+        cuDeviceTotalMem_v2(bytes: *mut usize, device: cu::CUdevice);
+        cuDevicePrimaryCtxRetain(context: *mut cu::CUcontext, device: cu::CUdevice);
+        cuDevicePrimaryCtxRelease_v2(device: cu::CUdevice);
+        cuCtxSetCurrent(context: cu::CUcontext);
+        cuStreamCreate(stream: *mut cu::CUstream, flags: c_uint);
+        cuStreamDestroy_v2(stream: cu::CUstream);
+        cuStreamSynchronize(stream: cu::CUstream);
+        cuStreamWaitEvent(stream: cu::CUstream, event: cu::CUevent, flags: c_uint);
+        cuStreamBeginCapture_v2(stream: cu::CUstream, mode: cu::CUstreamCaptureMode);
+        cuStreamEndCapture(stream: cu::CUstream, graph: *mut cu::CUgraph);
+        cuGraphInstantiateWithFlags(exec: *mut cu::CUgraphExec, graph: cu::CUgraph, flags: c_ulonglong);
+        cuGraphLaunch(exec: cu::CUgraphExec, stream: cu::CUstream);
+        cuGraphExecDestroy(exec: cu::CUgraphExec);
+        cuGraphDestroy(graph: cu::CUgraph);
+        cuEventCreate(event: *mut cu::CUevent, flags: c_uint);
+        cuEventDestroy_v2(event: cu::CUevent);
+        cuEventRecord(event: cu::CUevent, stream: cu::CUstream);
+        cuEventSynchronize(event: cu::CUevent);
+        cuEventElapsedTime(milliseconds: *mut f32, start: cu::CUevent, end: cu::CUevent);
+        cuDeviceGetDefaultMemPool(pool: *mut cu::CUmemoryPool, device: cu::CUdevice);
+        cuMemPoolSetAttribute(
+            pool: cu::CUmemoryPool, attribute: cu::CUmemPool_attribute, value: *mut c_void
+        );
+        cuMemPoolTrimTo(pool: cu::CUmemoryPool, keep: usize);
+        cuMemGetInfo_v2(free: *mut usize, total: *mut usize);
+        cuMemAllocAsync(at: *mut cu::CUdeviceptr, bytes: usize, stream: cu::CUstream);
+        cuMemFreeAsync(at: cu::CUdeviceptr, stream: cu::CUstream);
+        cuMemHostAlloc(at: *mut *mut c_void, bytes: usize, flags: c_uint);
+        cuMemFreeHost(at: *mut c_void);
+        cuMemcpyHtoDAsync_v2(
+            to: cu::CUdeviceptr, from: *const c_void, bytes: usize, stream: cu::CUstream
+        );
+        cuMemcpyDtoHAsync_v2(to: *mut c_void, from: cu::CUdeviceptr, bytes: usize, stream: cu::CUstream);
+        cuMemcpyDtoDAsync_v2(
+            to: cu::CUdeviceptr, from: cu::CUdeviceptr, bytes: usize, stream: cu::CUstream
+        );
+        cuMemsetD8Async(to: cu::CUdeviceptr, value: u8, bytes: usize, stream: cu::CUstream);
+        cuModuleLoadDataEx(
+            module: *mut cu::CUmodule, image: *const c_void, options: c_uint,
+            names: *mut cu::CUjit_option, values: *mut *mut c_void
+        );
+        cuModuleUnload(module: cu::CUmodule);
+        cuModuleGetFunction(function: *mut cu::CUfunction, module: cu::CUmodule, name: *const c_char);
+        cuFuncGetParamInfo(function: cu::CUfunction, index: usize, offset: *mut usize, bytes: *mut usize);
+        cuFuncGetAttribute(
+            value: *mut c_int, attribute: cu::CUfunction_attribute, function: cu::CUfunction
+        );
+        cuFuncSetAttribute(function: cu::CUfunction, attribute: cu::CUfunction_attribute, value: c_int);
+        cuLaunchKernel(
+            function: cu::CUfunction, blocks_x: c_uint, blocks_y: c_uint, blocks_z: c_uint,
+            threads_x: c_uint, threads_y: c_uint, threads_z: c_uint, shared: c_uint,
+            stream: cu::CUstream, parameters: *mut *mut c_void, extra: *mut *mut c_void
+        );
+    }
+}
+
+functions! {
+    /// cuBLASLt.
+    BlasLt, BlasError {
+        cublasLtCreate(handle: *mut lt::cublasLtHandle_t);
+        cublasLtDestroy(handle: lt::cublasLtHandle_t);
+        cublasLtMatmulDescCreate(
+            desc: *mut lt::cublasLtMatmulDesc_t, compute: lt::cublasComputeType_t, scale: lt::cudaDataType
+        );
+        cublasLtMatmulDescDestroy(desc: lt::cublasLtMatmulDesc_t);
+        cublasLtMatmulDescSetAttribute(
+            desc: lt::cublasLtMatmulDesc_t, attribute: lt::cublasLtMatmulDescAttributes_t,
+            value: *const c_void, bytes: usize
+        );
+        cublasLtMatrixLayoutCreate(
+            layout: *mut lt::cublasLtMatrixLayout_t, dtype: lt::cudaDataType, rows: u64, columns: u64, ld: i64
+        );
+        cublasLtMatrixLayoutDestroy(layout: lt::cublasLtMatrixLayout_t);
+        cublasLtMatmulPreferenceCreate(preference: *mut lt::cublasLtMatmulPreference_t);
+        cublasLtMatmulPreferenceDestroy(preference: lt::cublasLtMatmulPreference_t);
+        cublasLtMatmulPreferenceSetAttribute(
+            preference: lt::cublasLtMatmulPreference_t, attribute: lt::cublasLtMatmulPreferenceAttributes_t,
+            value: *const c_void, bytes: usize
+        );
+        cublasLtMatmulAlgoGetHeuristic(
+            handle: lt::cublasLtHandle_t, desc: lt::cublasLtMatmulDesc_t, a: lt::cublasLtMatrixLayout_t,
+            b: lt::cublasLtMatrixLayout_t, c: lt::cublasLtMatrixLayout_t, d: lt::cublasLtMatrixLayout_t,
+            preference: lt::cublasLtMatmulPreference_t, most: c_int,
+            results: *mut lt::cublasLtMatmulHeuristicResult_t, found: *mut c_int
+        );
+        cublasLtMatmul(
+            handle: lt::cublasLtHandle_t, desc: lt::cublasLtMatmulDesc_t, alpha: *const c_void,
+            a: *const c_void, a_layout: lt::cublasLtMatrixLayout_t,
+            b: *const c_void, b_layout: lt::cublasLtMatrixLayout_t, beta: *const c_void,
+            c: *const c_void, c_layout: lt::cublasLtMatrixLayout_t,
+            d: *mut c_void, d_layout: lt::cublasLtMatrixLayout_t,
+            algo: *const lt::cublasLtMatmulAlgo_t,
+            workspace: *mut c_void, workspace_bytes: usize, stream: cu::CUstream
+        );
+    }
+}

@@ -1,0 +1,145 @@
+//! What GPUs there are, and whether they can be used.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::fmt::{self, Display};
+
+use cu::CUdevice_attribute::{
+    CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+    CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
+};
+use cudarc::driver::sys as cu;
+
+use super::error::{About, failed};
+use super::load::{self, LoadedDriver, Missing, cuda_version};
+use crate::{Error, Result};
+
+/// The committed PTX files are for `compute_80` and newer.
+const OLDEST_CAPABILITY: [u32; 2] = [8, 0];
+
+/// A GPU and what runs on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceInfo {
+    pub name: String,
+    /// Major and minor: 9.0 is an H100.
+    pub compute_capability: [u32; 2],
+    pub multiprocessors: usize,
+    /// Bytes.
+    pub memory: usize,
+    /// The newest CUDA that the driver knows: 12080 is 12.8.
+    pub driver_version: u32,
+    /// 120804 is 12.8.4.
+    pub cublaslt_version: usize,
+}
+
+impl Display for DeviceInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [major, minor] = self.compute_capability;
+        let blas = self.cublaslt_version;
+        write!(f, "{}, compute capability {major}.{minor}, ", self.name)?;
+        write!(
+            f,
+            "{} multiprocessors, {:.1} GiB, ",
+            self.multiprocessors,
+            self.memory as f64 / (1u64 << 30) as f64
+        )?;
+        write!(f, "driver for CUDA {}, ", cuda_version(self.driver_version))?;
+        write!(f, "cuBLASLt {}.{}.{}", blas / 10_000, blas / 100 % 100, blas % 100)
+    }
+}
+
+/// Whether `--device auto` finds a GPU.
+#[derive(Debug, Clone)]
+pub enum Status {
+    /// There is none, as far as can be seen.
+    Absent,
+    /// All GPUs, by number. The first can be opened.
+    Ready(Vec<DeviceInfo>),
+    /// There is one that cannot be used, and why.
+    Unusable(Error),
+}
+
+/// Looks for GPUs; opens none.
+pub fn status() -> Status {
+    let all = |driver: &'static LoadedDriver| -> Result<Vec<_>> {
+        device(0)?;
+        (0..driver.devices).map(|ordinal| Ok(describe(driver, ordinal)?.1)).collect()
+    };
+    match load::driver() {
+        Err(Missing::Device(_)) => Status::Absent,
+        Err(Missing::Support(error)) => Status::Unusable(error),
+        Ok(driver) => all(driver).map_or_else(Status::Unusable, Status::Ready),
+    }
+}
+
+/// A GPU that can be used.
+pub(super) fn device(ordinal: usize) -> Result<(cu::CUdevice, DeviceInfo)> {
+    let driver = load::driver()?;
+    if ordinal >= driver.devices {
+        let count = driver.devices;
+        return Err(failed(format!("no GPU {ordinal}: there are {count}, counted from 0")));
+    }
+    let (device, info) = describe(driver, ordinal)?;
+    let [major, minor] = info.compute_capability;
+    if info.compute_capability < OLDEST_CAPABILITY {
+        return Err(failed(format!(
+            "{} has compute capability {major}.{minor}; the kernels need 8.0 (sm_80) or newer",
+            info.name
+        )));
+    }
+    Ok((device, info))
+}
+
+fn describe(driver: &LoadedDriver, ordinal: usize) -> Result<(cu::CUdevice, DeviceInfo)> {
+    let functions = &driver.functions;
+    let about = || format!("GPU {ordinal}");
+    let mut device: cu::CUdevice = 0;
+    let mut name = [0 as c_char; 256];
+    let mut memory = 0;
+    // SAFETY: the ordinal is one of the driver's; each call writes one value, the name with its zero in 256 bytes.
+    let name = unsafe {
+        functions
+            .cuDeviceGet(&mut device, ordinal as c_int)
+            .and_then(|()| functions.cuDeviceGetName(name.as_mut_ptr(), name.len() as c_int, device))
+            .and_then(|()| functions.cuDeviceTotalMem_v2(&mut memory, device))
+            .about(about)?;
+        CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned()
+    };
+    let attribute = |attribute| {
+        let mut value: c_int = 0;
+        // SAFETY: writes one integer.
+        unsafe { functions.cuDeviceGetAttribute(&mut value, attribute, device) }.about(about)?;
+        Ok::<_, Error>(value as u32)
+    };
+    let info = DeviceInfo {
+        name,
+        compute_capability: [
+            attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        ],
+        multiprocessors: attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as usize,
+        memory,
+        driver_version: driver.cuda,
+        cublaslt_version: load::blas(driver.cuda)?.version,
+    };
+    Ok((device, info))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_a_line() {
+        let info = DeviceInfo {
+            name: "NVIDIA H100 80GB HBM3".into(),
+            compute_capability: [9, 0],
+            multiprocessors: 132,
+            memory: 85_017_624_576,
+            driver_version: 12_080,
+            cublaslt_version: 120_804,
+        };
+        let want = "NVIDIA H100 80GB HBM3, compute capability 9.0, 132 multiprocessors, 79.2 GiB, \
+                    driver for CUDA 12.8, cuBLASLt 12.8.4";
+        assert_eq!(info.to_string(), want);
+    }
+}

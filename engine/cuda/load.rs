@@ -1,0 +1,276 @@
+//! Finding and loading the driver and cuBLASLt; both stay loaded until the process ends.
+
+use std::error::Error as _;
+use std::ffi::{OsStr, OsString, c_int};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use libloading::Library;
+
+use super::error::failed;
+use super::functions::{Basics, BlasLt, Driver};
+use crate::{Error, Result};
+
+/// The file of the driver.
+const DRIVER: &str = "libcuda.so.1";
+/// What the committed PTX files need (`.version 8.4`): CUDA 12.4, and the first driver that has it.
+const OLDEST_CUDA: u32 = 12_040;
+const OLDEST_DRIVER: u32 = 550;
+/// A folder with cuBLASLt, looked at before all others.
+const CUBLAS_DIR: &str = "SVP_CUBLAS_DIR";
+
+/// Why there is no driver to use.
+#[derive(Debug, Clone)]
+pub(super) enum Missing {
+    /// There is no GPU.
+    Device(Error),
+    /// There may be a GPU, but it cannot be used.
+    Support(Error),
+}
+
+impl From<Missing> for Error {
+    fn from(missing: Missing) -> Error {
+        match missing {
+            Missing::Device(error) | Missing::Support(error) => error,
+        }
+    }
+}
+
+/// What drivers of every age have, loaded by the first call.
+pub(super) fn basics() -> Result<&'static (&'static Library, Basics), Missing> {
+    static LOADED: OnceLock<Result<(&'static Library, Basics), Missing>> = OnceLock::new();
+    let load = || {
+        let library = open(Path::new(DRIVER)).map_err(|why| match why {
+            Unopened::Absent => Missing::Device(failed(format!("no NVIDIA GPU: {DRIVER} is not installed"))),
+            Unopened::Broken(why) => Missing::Support(failed(format!("{DRIVER} cannot be loaded: {why}"))),
+        })?;
+        Ok((library, Basics::of(library).map_err(lacks)?))
+    };
+    LOADED.get_or_init(load).as_ref().map_err(Clone::clone)
+}
+
+fn lacks(function: &'static str) -> Missing {
+    Missing::Support(failed(format!("{DRIVER} has no function {function}")))
+}
+
+/// A driver that is new enough and has a device.
+#[derive(Debug)]
+pub(super) struct LoadedDriver {
+    pub functions: Driver,
+    /// The newest CUDA that it knows: 12080 is 12.8.
+    pub cuda: u32,
+    pub devices: usize,
+}
+
+/// The driver, loaded by the first call.
+pub(super) fn driver() -> Result<&'static LoadedDriver, Missing> {
+    static LOADED: OnceLock<Result<LoadedDriver, Missing>> = OnceLock::new();
+    LOADED.get_or_init(load_driver).as_ref().map_err(Clone::clone)
+}
+
+/// In this order: that there is a GPU, that its driver is new enough, and only then the functions that
+/// an old driver has not.
+fn load_driver() -> Result<LoadedDriver, Missing> {
+    const NO_DEVICE: u32 = 100;
+    let (library, basics) = basics()?;
+    // SAFETY: no arguments but a flag that must be 0.
+    let started = unsafe { basics.cuInit(0) };
+    let (mut devices, mut cuda): (c_int, c_int) = (0, 0);
+    // SAFETY: the driver is initialised, and writes one integer each.
+    let counted = started
+        .and_then(|()| unsafe { basics.cuDeviceGetCount(&mut devices) })
+        .and_then(|()| unsafe { basics.cuDriverGetVersion(&mut cuda) });
+    match counted {
+        Ok(()) => {}
+        Err(why) if why.code == NO_DEVICE => {
+            let what = format!("no NVIDIA GPU: the driver finds no device ({why})");
+            return Err(Missing::Device(failed(what)));
+        }
+        Err(why) => return Err(Missing::Support(failed(format!("the driver does not start ({why})")))),
+    }
+    if devices < 1 {
+        return Err(Missing::Device(failed("no NVIDIA GPU: the driver finds no device")));
+    }
+    let cuda = cuda as u32;
+    if cuda < OLDEST_CUDA {
+        return Err(Missing::Support(failed(format!(
+            "the NVIDIA driver is too old: it knows CUDA up to {}, the kernels need {}; install driver {} or newer",
+            cuda_version(cuda),
+            cuda_version(OLDEST_CUDA),
+            OLDEST_DRIVER
+        ))));
+    }
+    Ok(LoadedDriver { functions: Driver::of(library).map_err(lacks)?, cuda, devices: devices as usize })
+}
+
+/// `12.8` of 12080.
+pub(super) fn cuda_version(version: u32) -> String {
+    format!("{}.{}", version / 1000, version % 1000 / 10)
+}
+
+/// cuBLASLt and its version: 120804 is 12.8.4.
+#[derive(Debug)]
+pub(super) struct LoadedBlas {
+    pub functions: BlasLt,
+    pub version: usize,
+}
+
+/// cuBLASLt for a driver of this CUDA version, loaded by the first call.
+pub(super) fn blas(cuda: u32) -> Result<&'static LoadedBlas> {
+    static LOADED: OnceLock<Result<LoadedBlas>> = OnceLock::new();
+    LOADED.get_or_init(|| load_blas(cuda)).as_ref().map_err(Clone::clone)
+}
+
+fn load_blas(cuda: u32) -> Result<LoadedBlas> {
+    let (path, library) = find_blas(cuda)?;
+    let lacks = |function| failed(format!("{} has no function {function}", path.display()));
+    let functions = BlasLt::of(library).map_err(lacks)?;
+    // SAFETY: the type is that of the C header, and the library stays.
+    let version = unsafe { library.get::<unsafe extern "C" fn() -> usize>(b"cublasLtGetVersion\0") };
+    let version = version.map_err(|_| lacks("cublasLtGetVersion"))?;
+    // SAFETY: takes nothing.
+    Ok(LoadedBlas { functions, version: unsafe { version() } })
+}
+
+/// The file names of cuBLASLt that a driver can serve, best first: a library of CUDA 13 needs its driver.
+fn blas_names(cuda: u32) -> &'static [&'static str] {
+    match cuda {
+        13_000.. => &["libcublasLt.so.13", "libcublasLt.so.12"],
+        _ => &["libcublasLt.so.12"],
+    }
+}
+
+fn find_blas(cuda: u32) -> Result<(PathBuf, &'static Library)> {
+    let names = blas_names(cuda);
+    let folders = blas_folders(|name| std::env::var_os(name));
+    let mut broken = None;
+    for path in folders.iter().flat_map(|folder| names.iter().map(move |name| folder.join(name))) {
+        match open(&path) {
+            Ok(library) => return Ok((path, library)),
+            Err(Unopened::Absent) => {}
+            Err(Unopened::Broken(why)) => {
+                broken.get_or_insert(format!("{} cannot be loaded: {why}; ", path.display()));
+            }
+        }
+    }
+    let places: Vec<_> =
+        folders.iter().filter(|f| !f.as_os_str().is_empty()).map(|f| f.display().to_string()).collect();
+    Err(failed(format!(
+        "cuBLASLt not found: {}looked for {} where the loader looks and in {}; install cuBLAS (it is part of the CUDA \
+         toolkit and of pip's nvidia-cublas-cu12) and set {CUBLAS_DIR} to the folder that holds it",
+        broken.unwrap_or_default(),
+        names.join(" and "),
+        places.join(", "),
+    )))
+}
+
+/// Where cuBLASLt may lie, in the order of asking; the empty path is where the loader looks.
+fn blas_folders(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+    let of = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let mut folders: Vec<_> = of(CUBLAS_DIR).into_iter().collect();
+    folders.push(PathBuf::new());
+    folders.extend([of("CUDA_HOME"), of("CUDA_PATH")].into_iter().flatten().map(|cuda| cuda.join("lib64")));
+    folders.push("/usr/local/cuda/lib64".into());
+    let newest_first = |folder: &Path, start| {
+        let mut found = entries(folder, start);
+        found.sort_by_key(|path| std::cmp::Reverse(numbers(path)));
+        found
+    };
+    folders.extend(newest_first(Path::new("/usr/local"), "cuda-").into_iter().map(|cuda| cuda.join("lib64")));
+    folders.extend(of("CONDA_PREFIX").map(|conda| conda.join("lib")));
+    for python in of("VIRTUAL_ENV").iter().flat_map(|venv| newest_first(&venv.join("lib"), "python3")) {
+        folders.extend(
+            ["cublas", "cu12", "cu13"]
+                .map(|package| python.join("site-packages/nvidia").join(package).join("lib")),
+        );
+    }
+    folders
+}
+
+/// What a folder holds whose name starts so.
+fn entries(folder: &Path, start: &str) -> Vec<PathBuf> {
+    let Ok(entries) = folder.read_dir() else { return vec![] };
+    let named =
+        |path: &PathBuf| path.file_name().and_then(OsStr::to_str).is_some_and(|name| name.starts_with(start));
+    entries.filter_map(|entry| Some(entry.ok()?.path())).filter(named).collect()
+}
+
+/// The numbers in a file's name: 12.10 is newer than 12.9.
+fn numbers(path: &Path) -> Vec<u32> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
+}
+
+/// Why a library was not opened.
+enum Unopened {
+    Absent,
+    Broken(String),
+}
+
+fn open(path: &Path) -> Result<&'static Library, Unopened> {
+    // SAFETY: NVIDIA's libraries only set up themselves when they are loaded.
+    match unsafe { Library::new(path) } {
+        Ok(library) => Ok(Box::leak(Box::new(library))),
+        Err(why) => {
+            let why = why.source().map_or_else(|| why.to_string(), ToString::to_string);
+            // A file that is not there, and not one that it needs.
+            let name = path.to_string_lossy();
+            let absent = why.contains("No such file") && why.contains(&format!("{name}: cannot open"));
+            if absent { Err(Unopened::Absent) } else { Err(Unopened::Broken(why)) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cublas_is_looked_for_in_this_order() {
+        let venv = std::env::temp_dir().join(format!("svp-cuda-load-{}", std::process::id()));
+        for python in ["python3.9", "python3.12", "python2.7"] {
+            std::fs::create_dir_all(venv.join("lib").join(python)).unwrap();
+        }
+        let folders = blas_folders(|name| {
+            Some(match name {
+                CUBLAS_DIR => "/named".into(),
+                "CUDA_HOME" => "/home".into(),
+                "CUDA_PATH" => "".into(),
+                "CONDA_PREFIX" => "/conda".into(),
+                "VIRTUAL_ENV" => venv.clone().into_os_string(),
+                _ => return None,
+            })
+        });
+        let (first, rest) = folders.split_at(4);
+        assert_eq!(first, ["/named", "", "/home/lib64", "/usr/local/cuda/lib64"].map(PathBuf::from));
+        let conda = rest.iter().position(|folder| folder == Path::new("/conda/lib")).unwrap();
+        let nvidia =
+            |python: &str, package| venv.join(format!("lib/{python}/site-packages/nvidia/{package}/lib"));
+        assert_eq!(rest[conda + 1], nvidia("python3.12", "cublas"));
+        assert_eq!(rest.last().unwrap(), &nvidia("python3.9", "cu13"));
+        assert_eq!(rest.len(), conda + 1 + 6);
+        std::fs::remove_dir_all(&venv).unwrap();
+    }
+
+    #[test]
+    fn a_library_of_cuda_13_is_for_its_driver_only() {
+        assert_eq!(blas_names(12_090), ["libcublasLt.so.12"]);
+        assert_eq!(blas_names(13_000), ["libcublasLt.so.13", "libcublasLt.so.12"]);
+    }
+
+    #[test]
+    fn versions_read_as_people_write_them() {
+        assert_eq!([12_040, 12_080, 13_000].map(cuda_version), ["12.4", "12.8", "13.0"]);
+        assert!(numbers(Path::new("/usr/local/cuda-12.10")) > numbers(Path::new("/usr/local/cuda-12.9")));
+    }
+
+    #[test]
+    fn absent_and_broken_files_differ() {
+        assert!(matches!(open(Path::new("libsvp-not-there.so.1")), Err(Unopened::Absent)));
+        let broken = std::env::temp_dir().join(format!("svp-cuda-broken-{}.so", std::process::id()));
+        std::fs::write(&broken, "no library").unwrap();
+        let Err(Unopened::Broken(why)) = open(&broken) else { panic!("opened, or absent") };
+        assert!(why.contains("svp-cuda-broken"), "{why}");
+        std::fs::remove_file(&broken).unwrap();
+    }
+}

@@ -1,0 +1,203 @@
+//! Memory of the device from the driver's stream-ordered pool, and pinned memory of the host.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::sync::{Arc, Mutex};
+
+use cudarc::driver::sys as cu;
+
+use super::context::{Context, Handle};
+use super::error::{About, CuError, OUT_OF_MEMORY, device_memory, failed, out_of_memory};
+use super::event::Event;
+use crate::Result;
+use crate::launch::Region;
+
+/// The device's memory. What is freed stays in the driver's pool for who asks next.
+#[derive(Debug, Clone)]
+pub(super) struct Memory {
+    context: Arc<Context>,
+    pool: Handle<cu::CUmemPoolHandle_st>,
+}
+
+impl Memory {
+    pub(super) fn new(context: &Arc<Context>) -> Result<Self> {
+        let driver = context.enter()?;
+        let mut pool = Handle::default();
+        let mut keep = u64::MAX;
+        let threshold = cu::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        // SAFETY: the first call writes a handle, the second reads the 8 bytes that this attribute has.
+        unsafe {
+            driver
+                .cuDeviceGetDefaultMemPool(&mut pool.0, context.device())
+                .and_then(|()| driver.cuMemPoolSetAttribute(pool.0, threshold, (&raw mut keep).cast()))
+        }
+        .about(|| "the memory pool")?;
+        Ok(Memory { context: context.clone(), pool })
+    }
+
+    /// Memory for what comes into the compute stream from here on.
+    pub(super) fn alloc(&self, bytes: usize) -> Result<Region> {
+        self.alloc_in(self.context.compute, bytes)
+    }
+
+    /// Memory for every stream. Does nothing to the compute stream, which may be recording.
+    pub(super) fn alloc_at_once(&self, bytes: usize) -> Result<Region> {
+        let region = self.alloc_in(self.context.copy, bytes)?;
+        self.context.synchronize(self.context.copy).about(|| format!("{bytes} bytes of memory"))?;
+        Ok(region)
+    }
+
+    fn alloc_in(&self, stream: Handle<cu::CUstream_st>, bytes: usize) -> Result<Region> {
+        let driver = self.context.enter()?;
+        let allocate = || {
+            let mut at = 0;
+            // SAFETY: writes one address.
+            unsafe { driver.cuMemAllocAsync(&mut at, bytes, stream.0) }.map(|()| at)
+        };
+        let full = |error: &CuError| error.code == OUT_OF_MEMORY;
+        let mut at = allocate();
+        if at.as_ref().is_err_and(full) {
+            self.trim(stream)?;
+            at = allocate();
+        }
+        if at.as_ref().is_err_and(full) {
+            return Err(out_of_memory(bytes));
+        }
+        Ok(Region { at: at.about(|| format!("{bytes} bytes of memory"))?, bytes })
+    }
+
+    /// Gives back to the system what is free when the stream has done its work.
+    fn trim(&self, stream: Handle<cu::CUstream_st>) -> Result<()> {
+        let driver = self.context.enter()?;
+        // SAFETY: the device's pool.
+        let trimmed = |()| unsafe { driver.cuMemPoolTrimTo(self.pool.0, 0) };
+        self.context.synchronize(stream).and_then(trimmed).about(|| "giving back free memory")
+    }
+
+    /// Frees when what was launched before is done. Where that fails, the device is of no use any more.
+    pub(super) fn free(&self, region: Region) {
+        if let Ok(driver) = self.context.enter() {
+            // SAFETY: memory of this device that its owner gives up.
+            let _ = unsafe { driver.cuMemFreeAsync(region.at, self.context.compute.0) };
+        }
+    }
+
+    /// Free and all bytes of the device when all that was launched is done.
+    pub(super) fn info(&self) -> Option<[usize; 2]> {
+        self.trim(self.context.compute).ok()?;
+        device_memory()
+    }
+
+    /// The bytes may change when this returns: the driver has copied them then, as they are not pinned.
+    pub(super) fn upload(&self, to: Region, bytes: &[u8]) -> Result<()> {
+        assert_eq!(to.bytes, bytes.len());
+        let (driver, stream) = (self.context.enter()?, self.context.compute);
+        // SAFETY: `to` is memory of this device of that size.
+        unsafe { driver.cuMemcpyHtoDAsync_v2(to.at, bytes.as_ptr().cast(), bytes.len(), stream.0) }
+            .about(|| format!("upload of {} bytes", bytes.len()))
+    }
+
+    /// Waits for the bytes.
+    pub(super) fn download(&self, from: Region, bytes: &mut [u8]) -> Result<()> {
+        assert_eq!(from.bytes, bytes.len());
+        let (driver, stream) = (self.context.enter()?, self.context.compute);
+        let to = bytes.as_mut_ptr().cast();
+        // SAFETY: `from` is memory of this device of that size; `bytes` is borrowed until all is there.
+        unsafe { driver.cuMemcpyDtoHAsync_v2(to, from.at, from.bytes, stream.0) }
+            .and_then(|()| self.context.synchronize(stream))
+            .about(|| format!("download of {} bytes", from.bytes))
+    }
+
+    pub(super) fn copy(&self, to: Region, from: Region) -> Result<()> {
+        assert_eq!(to.bytes, from.bytes);
+        let (driver, stream) = (self.context.enter()?, self.context.compute);
+        // SAFETY: both are memory of this device of that size.
+        unsafe { driver.cuMemcpyDtoDAsync_v2(to.at, from.at, from.bytes, stream.0) }
+            .about(|| format!("copy of {} bytes", from.bytes))
+    }
+
+    pub(super) fn zero(&self, region: Region) -> Result<()> {
+        let (driver, stream) = (self.context.enter()?, self.context.compute);
+        // SAFETY: memory of this device of that size.
+        unsafe { driver.cuMemsetD8Async(region.at, 0, region.bytes, stream.0) }
+            .about(|| format!("zeroing {} bytes", region.bytes))
+    }
+}
+
+/// Memory of the host that the device reads and writes by itself.
+#[derive(Debug)]
+pub(super) struct Pinned {
+    context: Arc<Context>,
+    at: Handle<c_void>,
+    bytes: usize,
+    /// Comes after the last transfer from here or to here.
+    pub done: Event,
+}
+
+impl Pinned {
+    fn new(context: &Arc<Context>, bytes: usize) -> Result<Self> {
+        let (driver, done) = (context.enter()?, Event::new(context)?);
+        let mut at = Handle::default();
+        // SAFETY: writes one address. Memory of no size is none, so there is one byte at least.
+        let made = unsafe { driver.cuMemHostAlloc(&mut at.0, bytes.max(1), 0) };
+        made.map_err(|error| failed(format!("{error}, {bytes} bytes of pinned host memory")))?;
+        // SAFETY: so many bytes were just made at that address; as bytes they are whole from here on.
+        unsafe { at.0.cast::<u8>().write_bytes(0, bytes) };
+        Ok(Pinned { context: context.clone(), at, bytes, done })
+    }
+
+    /// The bytes, when nothing travels from here or to here any more.
+    pub(super) fn bytes(&mut self) -> Result<&mut [u8]> {
+        self.done.wait(&format!("transfer of {} bytes", self.bytes))?;
+        // SAFETY: the memory is ours, whole, and no transfer touches it: each is followed by the mark.
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.at.0.cast(), self.bytes) })
+    }
+
+    /// Starts to bring the bytes to the device.
+    pub(super) fn upload(&self, to: Region, stream: Handle<cu::CUstream_st>) -> Result<()> {
+        assert_eq!(to.bytes, self.bytes);
+        // SAFETY: both memories have that size, and nobody writes these bytes before the transfer is done.
+        unsafe { self.context.enter()?.cuMemcpyHtoDAsync_v2(to.at, self.at.0, self.bytes, stream.0) }
+            .about(|| format!("upload of {} bytes", self.bytes))
+    }
+
+    /// Starts to fetch bytes from the device.
+    pub(super) fn download(&self, from: Region, stream: Handle<cu::CUstream_st>) -> Result<()> {
+        assert_eq!(from.bytes, self.bytes);
+        // SAFETY: both memories have that size, and nobody reads these bytes before the transfer is done.
+        unsafe { self.context.enter()?.cuMemcpyDtoHAsync_v2(self.at.0, from.at, self.bytes, stream.0) }
+            .about(|| format!("download of {} bytes", self.bytes))
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        if let Ok(driver) = self.context.enter() {
+            let _ = self.done.wait("transfer");
+            // SAFETY: made by `new`; no transfer is on its way.
+            let _ = unsafe { driver.cuMemFreeHost(self.at.0) };
+        }
+    }
+}
+
+/// Pinned memory that nobody uses, by size: making it takes long.
+#[derive(Debug)]
+pub(super) struct PinnedPool {
+    context: Arc<Context>,
+    free: Mutex<HashMap<usize, Vec<Pinned>>>,
+}
+
+impl PinnedPool {
+    pub(super) fn new(context: &Arc<Context>) -> Self {
+        PinnedPool { context: context.clone(), free: Mutex::default() }
+    }
+
+    pub(super) fn take(&self, bytes: usize) -> Result<Pinned> {
+        let free = self.free.lock().unwrap().get_mut(&bytes).and_then(Vec::pop);
+        free.map_or_else(|| Pinned::new(&self.context, bytes), Ok)
+    }
+
+    pub(super) fn give_back(&self, pinned: Pinned) {
+        self.free.lock().unwrap().entry(pinned.bytes).or_default().push(pinned);
+    }
+}

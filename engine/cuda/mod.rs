@@ -1,0 +1,205 @@
+//! The CUDA device: kernels by the driver, products by cuBLASLt, both loaded when they are asked for, so that the
+//! same program runs where there is no GPU.
+//!
+//! - `load` finds the two libraries, `functions` is what we call in them, `error` what they say.
+//! - `context` has the two streams of a device: `compute` runs everything in the order of the calls, `copy` carries
+//!   bytes beside it.
+//! - `memory`, `transfer`, `kernels`, `gemm` and `record` are what a [`Launcher`] does.
+//!
+//! Calls return before the device has done what they ask for. What fails there is told by a later call, which may
+//! be about something else; with `SVP_CUDA_SYNC=1` each launch is waited for, and the message names the right one.
+
+mod context;
+mod error;
+mod event;
+mod functions;
+mod gemm;
+mod info;
+mod kernels;
+mod load;
+mod memory;
+mod record;
+mod transfer;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+pub use event::CallTimes;
+pub use info::{DeviceInfo, Status, status};
+
+use context::Context;
+use error::failed;
+use event::Clock;
+use gemm::Products;
+use kernels::Kernels;
+use record::Kept;
+use transfer::Transfers;
+
+use crate::Result;
+use crate::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Pending, Region, Replay};
+
+/// The launcher of one GPU. Clones are the same device.
+#[derive(Debug, Clone)]
+pub struct Cuda(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    info: DeviceInfo,
+    context: Arc<Context>,
+    clock: Clock,
+    transfers: Transfers,
+    kernels: Kernels,
+    products: Products,
+    recording: Mutex<Option<Kept>>,
+}
+
+impl Cuda {
+    /// The GPU of this number, counted as the driver counts (`CUDA_VISIBLE_DEVICES`).
+    ///
+    /// # Errors
+    /// Says what is missing: a GPU, a driver that is new enough, a GPU that the kernels run on, cuBLASLt.
+    pub fn open(ordinal: usize) -> Result<Self> {
+        let (device, info) = info::device(ordinal)?;
+        let driver = load::driver()?;
+        let blas = load::blas(driver.cuda)?;
+        let context = Context::open(&driver.functions, device)?;
+        let transfers = Transfers::new(&context)?;
+        let major = info.compute_capability[0];
+        let products = Products::new(&context, &transfers.memory, &blas.functions, major)?;
+        Ok(Cuda(Arc::new(Shared {
+            info,
+            clock: Clock::new(&context),
+            transfers,
+            kernels: Kernels::new(&context),
+            products,
+            context,
+            recording: Mutex::default(),
+        })))
+    }
+
+    pub fn info(&self) -> &DeviceInfo {
+        &self.0.info
+    }
+
+    /// From now on every launch, product and transfer outside a recording is timed by the device, or no longer.
+    pub fn time_calls(&self, on: bool) {
+        self.0.clock.turn(on);
+    }
+
+    /// Waits for the calls that were timed since the last time. By kernel, or `gemm m n k` with the types, or
+    /// `upload`, `download`, `send`, `receive`, `copy`, `zero` or `replay`.
+    pub fn take_times(&self) -> Result<BTreeMap<String, CallTimes>> {
+        self.0.clock.take()
+    }
+
+    /// Seconds between what was launched before and the end of what `work` launches. Waits for it.
+    pub fn timed(&self, work: impl FnOnce() -> Result<()>) -> Result<f64> {
+        self.idle("timing")?;
+        self.0.clock.time(work)
+    }
+
+    fn recording(&self) -> bool {
+        self.0.recording.lock().unwrap().is_some()
+    }
+
+    /// Refuses what cannot be recorded.
+    fn idle(&self, what: &str) -> Result<()> {
+        if self.recording() { Err(failed(format!("{what} while calls are recorded"))) } else { Ok(()) }
+    }
+
+    /// Makes a call, timed when that was asked for.
+    fn call<T, K: Into<String>>(
+        &self,
+        key: impl FnOnce() -> K,
+        call: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        if self.0.clock.is_on() && !self.recording() { self.0.clock.keep(key().into(), call) } else { call() }
+    }
+}
+
+impl Launcher for Cuda {
+    fn name(&self) -> &'static str {
+        "cuda"
+    }
+
+    fn info(&self) -> Option<String> {
+        Some(self.0.info.to_string())
+    }
+
+    fn alloc(&self, bytes: usize) -> Result<Region> {
+        let memory = &self.0.transfers.memory;
+        if self.recording() { memory.alloc_at_once(bytes) } else { memory.alloc(bytes) }
+    }
+
+    fn free(&self, region: Region) {
+        match &mut *self.0.recording.lock().unwrap() {
+            Some(kept) => kept.freed.push(region),
+            None => self.0.transfers.free(region),
+        }
+    }
+
+    /// Not while calls are recorded.
+    fn memory(&self) -> Option<[usize; 2]> {
+        self.idle("memory").ok()?;
+        self.0.transfers.memory.info()
+    }
+
+    fn upload(&self, to: Region, bytes: &[u8]) -> Result<()> {
+        let transfers = &self.0.transfers;
+        if let Some(kept) = &mut *self.0.recording.lock().unwrap() {
+            let mut pinned = transfers.pinned.take(bytes.len())?;
+            pinned.bytes()?.copy_from_slice(bytes);
+            pinned.upload(to, self.0.context.compute)?;
+            kept.uploads.push(pinned);
+            return Ok(());
+        }
+        self.call(|| "upload", || transfers.memory.upload(to, bytes))
+    }
+
+    fn download(&self, from: Region, bytes: &mut [u8]) -> Result<()> {
+        self.idle("download")?;
+        self.call(|| "download", || self.0.transfers.memory.download(from, bytes))
+    }
+
+    fn send(&self, to: Region, bytes: &[u8]) -> Result<()> {
+        self.idle("send")?;
+        self.call(|| "send", || self.0.transfers.send(to, bytes))
+    }
+
+    fn receive(&self, from: Region) -> Result<Box<dyn Pending>> {
+        self.idle("receive")?;
+        self.call(|| "receive", || self.0.transfers.receive(from))
+    }
+
+    fn copy(&self, to: Region, from: Region) -> Result<()> {
+        self.call(|| "copy", || self.0.transfers.memory.copy(to, from))
+    }
+
+    fn zero(&self, region: Region) -> Result<()> {
+        self.call(|| "zero", || self.0.transfers.memory.zero(region))
+    }
+
+    fn launch(&self, kernel: Kernel, grid: Grid, args: &[Arg]) -> Result<()> {
+        self.call(|| kernel.entry, || self.0.kernels.launch(kernel, grid, args))?;
+        if self.0.context.waits && !self.recording() { self.0.kernels.wait(kernel, grid) } else { Ok(()) }
+    }
+
+    fn gemm(&self, gemm: &BlasGemm) -> Result<()> {
+        self.call(|| Products::name(gemm), || self.0.products.gemm(gemm))
+    }
+
+    fn record(&self) -> Result<()> {
+        self.idle("record")?;
+        record::begin(&self.0.context)?;
+        *self.0.recording.lock().unwrap() = Some(Kept::default());
+        Ok(())
+    }
+
+    fn recorded(&self) -> Result<Box<dyn Replay>> {
+        let kept = self.0.recording.lock().unwrap().take();
+        let Kept { uploads, freed } = kept.ok_or_else(|| failed("nothing is being recorded"))?;
+        let recorded = record::end(&self.0.context, uploads, &self.0.transfers.pinned);
+        freed.into_iter().for_each(|region| self.0.transfers.free(region));
+        Ok(Box::new(recorded?))
+    }
+}

@@ -1,0 +1,95 @@
+//! Recordings: what the compute stream is told while it captures, as a graph of the driver.
+
+use std::sync::Arc;
+
+use cu::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+use cudarc::driver::sys as cu;
+
+use super::context::{Context, Handle};
+use super::error::About;
+use super::event::Event;
+use super::memory::{Pinned, PinnedPool};
+use crate::Result;
+use crate::launch::{Region, Replay};
+
+/// What must wait for the end of a recording.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// What uploads bring at each replay.
+    pub uploads: Vec<Pinned>,
+    /// Memory that was given up: a free would become part of the recording.
+    pub freed: Vec<Region>,
+}
+
+/// Lets the compute stream record. Other threads and streams may go on (`RELAXED`): memory is made meanwhile.
+pub(super) fn begin(context: &Context) -> Result<()> {
+    // SAFETY: a stream of this context.
+    unsafe { context.enter()?.cuStreamBeginCapture_v2(context.compute.0, CU_STREAM_CAPTURE_MODE_RELAXED) }
+        .about(|| "starting a recording")
+}
+
+/// A graph of the driver.
+#[derive(Debug)]
+struct Graph(Arc<Context>, Handle<cu::CUgraph_st>);
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        if let Ok(driver) = self.0.enter()
+            && !self.1.0.is_null()
+        {
+            // SAFETY: made by `end`.
+            let _ = unsafe { driver.cuGraphDestroy(self.1.0) };
+        }
+    }
+}
+
+/// Ends a recording; the stream runs what it is told from here on, also when this fails.
+pub(super) fn end(
+    context: &Arc<Context>,
+    uploads: Vec<Pinned>,
+    pinned: &Arc<PinnedPool>,
+) -> Result<Recorded> {
+    let driver = context.enter()?;
+    let mut graph = Graph(context.clone(), Handle::default());
+    let mut exec = Handle::default();
+    let ran = Event::new(context)?;
+    // SAFETY: the first call writes the graph that the stream recorded, the second what can be run of it.
+    unsafe {
+        driver
+            .cuStreamEndCapture(context.compute.0, &mut graph.1.0)
+            .and_then(|()| driver.cuGraphInstantiateWithFlags(&mut exec.0, graph.1.0, 0))
+    }
+    .about(|| "ending a recording")?;
+    Ok(Recorded { context: context.clone(), exec, ran, uploads, pinned: pinned.clone() })
+}
+
+#[derive(Debug)]
+pub(super) struct Recorded {
+    context: Arc<Context>,
+    exec: Handle<cu::CUgraphExec_st>,
+    /// Comes after the last run.
+    ran: Event,
+    uploads: Vec<Pinned>,
+    pinned: Arc<PinnedPool>,
+}
+
+impl Replay for Recorded {
+    fn run(&self) -> Result<()> {
+        // SAFETY: the graph was instantiated in this context; what it uploads is kept by `self`.
+        unsafe { self.context.enter()?.cuGraphLaunch(self.exec.0, self.context.compute.0) }
+            .about(|| "a recording")?;
+        self.ran.record(self.context.compute)
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        let Ok(driver) = self.context.enter() else { return };
+        // SAFETY: instantiated by `end`; the driver lets a run that is on its way finish.
+        let _ = unsafe { driver.cuGraphExecDestroy(self.exec.0) };
+        if !self.uploads.is_empty() {
+            let _ = self.ran.wait("a recording");
+            self.uploads.drain(..).for_each(|upload| self.pinned.give_back(upload));
+        }
+    }
+}
