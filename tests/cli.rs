@@ -121,7 +121,12 @@ fn settings_that_cannot_work_are_named() {
     let place = Place::new("settings");
     let out = place.at("run");
     fails(&train_on_data(&out, &["--batch-size", "500"]), &["batch", "500", "48"]);
-    fails(&train_on_data(&out, &["--device", "gpu"]), &["--device", "gpu", "auto, cpu or emulated"]);
+    fails(&train_on_data(&out, &["--device", "gpu"]), &["--device", "gpu", "auto, cpu, cuda"]);
+    fails(&train_on_data(&out, &["--device", "cuda:x"]), &["--device", "cuda:x", "cuda:NUMBER"]);
+    fails(
+        &train_on_data(&out, &["--batch-size", "8", "--accumulate", "7"]),
+        &["--accumulate", "48", "at most 6"],
+    );
     fails(&train_on_data(&out, &["--threads", "0"]), &["--threads"]);
     fails(&train_on_data(&out, &["--lr", "nan"]), &["--lr"]);
     fails(&train_on_data(&out, &["--val-fraction", "0"]), &["val-fraction"]);
@@ -132,6 +137,23 @@ fn settings_that_cannot_work_are_named() {
     let stderr = text(&unknown.stderr);
     assert_eq!(unknown.status.code(), Some(2), "{stderr}");
     assert!(stderr.starts_with("error:") && stderr.contains("--leaning-rate"), "{stderr}");
+}
+
+/// By a flag or a file; no more than there are images to train on.
+#[test]
+fn the_batch_size_that_fits_is_found() {
+    let place = Place::new("auto");
+    let config = place.write("auto.toml", b"batch-size = \"auto\"\naccumulate = 2\n");
+    for (more, size) in [(&["--batch-size", "auto"][..], 48), (&["--config", &config], 24)] {
+        let out = place.at(&format!("run-{size}"));
+        let trained = train_on_data(&out, more);
+        succeeds(&trained);
+        assert!(text(&trained.stderr).contains(&format!("batch size: {size}")), "{}", text(&trained.stderr));
+        let config = fs::read_to_string(Path::new(&out).join("config.toml")).unwrap();
+        assert!(config.contains(&format!("batch-size = {size}\n")), "{config}");
+    }
+    let config = place.write("many.toml", b"batch-size = \"many\"\n");
+    fails(&train_on_data(&place.at("none"), &["--config", &config]), &["many.toml, line 1", "or auto"]);
 }
 
 #[test]

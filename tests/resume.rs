@@ -38,9 +38,13 @@ impl Task {
     fn args<'a>(&'a self, method: &'a str, out: &'a str) -> Vec<&'a str> {
         // Steps on cached features are so short that more of them are needed for the same time.
         let epochs = if method == "linear" { "40" } else { "8" };
-        let fixed = words("--batch-size 8 --hidden 8 --group-size 1 --drop-path 0.3 --lr 0.1 --seed 3");
+        // The same images a step; as many steps an epoch.
+        let batches =
+            if method == "accumulated" { "--batch-size 4 --accumulate 2" } else { "--batch-size 8" };
+        let method = if method == "accumulated" { "svp" } else { method };
+        let fixed = words("--hidden 8 --group-size 1 --drop-path 0.3 --lr 0.1 --seed 3");
         let task = ["--data", &self.data, "--backbone", &self.backbone, "--method", method];
-        [&task[..], &["--epochs", epochs, "--out", out], &fixed].concat()
+        [&task[..], &["--epochs", epochs, "--out", out], &words(batches), &fixed].concat()
     }
 
     /// Trains to the end; the run folder.
@@ -152,6 +156,11 @@ fn full_killed_and_resumed() {
 #[test]
 fn linear_killed_and_resumed() {
     killed_and_resumed("linear");
+}
+
+#[test]
+fn accumulated_killed_and_resumed() {
+    killed_and_resumed("accumulated");
 }
 
 #[test]
