@@ -8,15 +8,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use engine::cuda::{Status, status};
 use serde_json::{Value, json};
 
-use crate::child;
 use crate::options::Options;
+use crate::{child, pack};
 
 /// Longest time that a question to another program may take.
 const QUESTION: Duration = Duration::from_secs(60);
 
 /// Everything that steps need to know.
 pub struct Environment {
-    /// The folder that was packed.
+    /// The folder with what was packed.
     pub home: PathBuf,
     /// Where steps keep their files; each program's output in a `.log`.
     pub work: PathBuf,
@@ -35,7 +35,9 @@ pub struct Environment {
 impl Environment {
     pub fn find(options: &Options) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|err| format!("this program's folder: {err}"))?;
-        let home = program.parent().ok_or("this program has no folder")?.to_path_buf();
+        let folder = program.parent().ok_or("this program has no folder")?;
+        // Without an archive there is nothing to run: each step says so.
+        let home = pack::unpack(folder)?.unwrap_or(folder.into());
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let work = std::env::temp_dir().join(format!("gpu_check-{}", std::process::id()));
         fs::create_dir_all(&work).map_err(|err| format!("{}: {err}", work.display()))?;
@@ -119,7 +121,7 @@ for folder in spec.submodule_search_locations if spec else []:
     pub fn packed(&self, name: &str) -> Result<Command, String> {
         let path = self.home.join(name);
         if !path.exists() {
-            return Err(format!("{name} is not beside gpu_check: make the folder with gpu_check --pack"));
+            return Err(format!("{name} is not there: make the folder with gpu_check --pack"));
         }
         Ok(self.command(&path))
     }
@@ -148,7 +150,7 @@ for folder in spec.submodule_search_locations if spec else []:
 
 /// What was packed: the commit and the state of its files.
 fn built(home: &Path) -> Vec<(&'static str, String)> {
-    let packed = fs::read(home.join("pack.json")).ok();
+    let packed = fs::read(home.join(pack::FACTS)).ok();
     let packed: Value = packed.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
     let commit = packed["commit"].as_str().map_or("not known: not packed".into(), |commit| {
         let dirty = packed["dirty"].as_bool() != Some(false);
