@@ -1,7 +1,7 @@
 //! Every op of the registry, every case, on every device and instruction set, against its f64 reference;
 //! the references' gradients against central differences; the same bits for any number of threads.
 //!
-//! `CASE=op:sizes` (as failures print it) runs one case, `CASE=op` one op; several with `;` between; `CASE=smallest` runs one
+//! `CASE=op:sizes` (as failures print it) runs one case, `CASE=op` one op; several with `;` between; `CASE=small` runs one
 //! small case of each op. `DEVICES=cpu,cuda` runs on these only. `REQUIRE_CUDA=1` fails without a GPU.
 
 mod harness;
@@ -20,7 +20,7 @@ use half::bf16;
 use harness::compare::{compare, relative};
 use harness::cuda::{self, wanted};
 use harness::guarded::Guarded;
-use harness::{Ask, Outcome, Problem, kernels, smallest_case};
+use harness::{Ask, Outcome, Problem, kernels, small_case};
 use ptx::registry;
 use ptx::spec::{Case, Op, Values};
 
@@ -102,8 +102,8 @@ fn targets(launchers: &Launchers) -> Vec<Target> {
 /// The cases of `op` that `CASE` chooses: all without it.
 fn selected(op: &dyn Op) -> Vec<Case> {
     let wanted = std::env::var("CASE").unwrap_or_default();
-    if wanted == "smallest" {
-        return vec![smallest_case(op)];
+    if wanted == "small" {
+        return vec![small_case(op)];
     }
     let chosen = |case: &Case| {
         wanted.split(';').any(|wanted| {

@@ -12,7 +12,7 @@ use ptx::registry;
 use ptx::spec::{Case, Cost, Input, Op};
 use serde::Serialize;
 
-use crate::harness::{Ask, Problem, smallest_case};
+use crate::harness::{Ask, Problem, small_case};
 use crate::peaks::Peaks;
 use crate::{Bench, Outcome, shapes};
 
@@ -71,10 +71,10 @@ pub fn run(bench: &Bench, peaks: &Peaks) -> Vec<Row> {
     rows
 }
 
-/// The bench cases at the sizes of training; of a smoke run the smallest case alone.
+/// The bench cases at the sizes of training; of a smoke run a small case alone.
 fn cases(op: &dyn Op, smoke: bool) -> Vec<Case> {
     if smoke {
-        return vec![smallest_case(op)];
+        return vec![small_case(op)];
     }
     let axes = shapes::axes(op.name()).unwrap_or_default();
     let large = |case: Case| axes.iter().fold(case, |case, axis| case.with(axis.name, axis.target));
@@ -125,11 +125,8 @@ impl<'a> Sets<'a> {
         let inputs = call.op.inputs(call.case);
         let first = inputs.iter().enumerate().map(|(i, input)| drawn(device, i as u32, input, call.dtype));
         let first = first.collect::<Result<Vec<_>>>()?;
-        let outputs = {
-            let tape = Tape::inference(device);
-            let inputs: Vec<Var> = first.iter().cloned().map(Var::constant).collect();
-            call.op.forward(call.case, &tape, &inputs)?
-        };
+        // What is recorded later was launched before: kernels are loaded and products planned by then.
+        let outputs = forward(call, &inputs, &Tape::new(device), &first)?;
         let bytes = |tensor: &Tensor| tensor.numel() * tensor.dtype().size();
         let upstream = outputs.iter().enumerate().map(|(i, y)| {
             repeated(y.value().numel(), |n| {
@@ -145,19 +142,14 @@ impl<'a> Sets<'a> {
         Ok(Sets { device, call, inputs, tensors, upstream })
     }
 
-    fn forward_of(&self, tape: &Tape, set: &[Tensor]) -> Result<Vec<Var>> {
-        let variable = |(input, tensor): (&Input, &Tensor)| match input.grad {
-            true => tape.leaf(tensor.clone()),
-            false => Var::constant(tensor.clone()),
-        };
-        let variables: Vec<Var> = self.inputs.iter().zip(set).map(variable).collect();
-        self.call.op.forward(self.call.case, tape, &variables)
+    fn run(&self, tape: &Tape, set: &[Tensor]) -> Result<Vec<Var>> {
+        forward(self.call, &self.inputs, tape, set)
     }
 
-    /// With the tape that training needs; outputs stay, so that each call writes to a place of its own.
+    /// Outputs stay, so that each call writes to a place of its own.
     fn forward(&self, bench: &Bench) -> Result<Timed> {
         let tape = Tape::new(self.device);
-        let all = || self.tensors.iter().map(|set| self.forward_of(&tape, set)).collect::<Result<Vec<_>>>();
+        let all = || self.tensors.iter().map(|set| self.run(&tape, set)).collect::<Result<Vec<_>>>();
         match self.device.record(all) {
             Ok((recording, outputs)) => {
                 let times = bench.times(|| recording.run())?;
@@ -175,12 +167,13 @@ impl<'a> Sets<'a> {
     fn backward(&self, bench: &Bench) -> Result<Timed> {
         let ready = |set: &Vec<Tensor>| {
             let tape = Tape::new(self.device);
-            let outputs = self.forward_of(&tape, set)?;
+            let outputs = self.run(&tape, set)?;
             let end = Problem::join(&tape, &[outputs], &self.upstream, Ask::ALL)?;
             Ok((tape, end, Tensor::zeros(self.device, &[1])))
         };
-        let ready = self.tensors.iter().map(ready).collect::<Result<Vec<_>>>()?;
         let backward = |(tape, end, seed): (Tape, Var, Tensor)| tape.backward(&end, seed);
+        drop(backward(ready(&self.tensors[0])?)?);
+        let ready = self.tensors.iter().map(ready).collect::<Result<Vec<_>>>()?;
         // Memory that backward frees was made before: nobody takes it while the recording lives.
         let (recording, gradients) =
             self.device.record(|| ready.into_iter().map(backward).collect::<Result<Vec<Gradients>>>())?;
@@ -188,6 +181,16 @@ impl<'a> Sets<'a> {
         drop(gradients);
         Ok(Timed { times, sets: self.tensors.len(), graph: true })
     }
+}
+
+/// A call with the tape that training needs.
+fn forward(call: &Call, inputs: &[Input], tape: &Tape, set: &[Tensor]) -> Result<Vec<Var>> {
+    let variable = |(input, tensor): (&Input, &Tensor)| match input.grad {
+        true => tape.leaf(tensor.clone()),
+        false => Var::constant(tensor.clone()),
+    };
+    let variables: Vec<Var> = inputs.iter().zip(set).map(variable).collect();
+    call.op.forward(call.case, tape, &variables)
 }
 
 /// `n` values of which the first [`DRAWN`] are drawn: drawing takes the host longer than all else.

@@ -50,6 +50,8 @@ impl Step {
 /// Waits for a step, which must be a sound one.
 pub fn finish(submitted: Submitted) -> Result<()> {
     let health = submitted.wait()?;
-    assert!(health.finite, "{health:?}");
-    Ok(())
+    match health.finite {
+        true => Ok(()),
+        false => Err(engine::Error::NonFinite { at: "the step".into(), index: 0, value: health.loss }.into()),
+    }
 }

@@ -15,6 +15,17 @@ struct Step {
     run: fn(&Environment, &mut bench_steps::Build, Duration) -> Result<Found, Status>,
 }
 
+impl Step {
+    /// Whether there is what it needs: no time is kept for what only says that there is not.
+    fn possible(&self, environment: &Environment) -> bool {
+        match self.name {
+            "memcheck" | "racecheck" => environment.sanitizer.is_some(),
+            "reference" => environment.torch.is_ok(),
+            _ => true,
+        }
+    }
+}
+
 /// What shows mistakes comes first; what measures comes when the compilers of the references have ended.
 const STEPS: [Step; 10] = [
     Step {
@@ -51,7 +62,7 @@ const STEPS: [Step; 10] = [
         run: |env, _, limit| bench_steps::bench(env, "kernels", limit),
     },
     Step { name: "step", least: 20, most: 60, run: |env, _, limit| bench_steps::bench(env, "step", limit) },
-    Step { name: "reference", least: 60, most: 260, run: bench_steps::reference },
+    Step { name: "reference", least: 60, most: 400, run: bench_steps::reference },
 ];
 
 /// Runs what the budget has room for.
@@ -61,7 +72,8 @@ pub fn run(options: &Options, environment: &Environment) -> Report {
     let mut build = bench_steps::Build::start(environment);
     let mut sections = vec![];
     for (i, step) in STEPS.iter().enumerate() {
-        let kept: u64 = STEPS[i + 1..].iter().map(|step| step.least).sum();
+        let kept: u64 =
+            STEPS[i + 1..].iter().filter(|step| step.possible(environment)).map(|step| step.least).sum();
         let left = deadline.saturating_duration_since(Instant::now());
         let limit = left.saturating_sub(Duration::from_secs(kept)).min(Duration::from_secs(step.most));
         let begun = Instant::now();

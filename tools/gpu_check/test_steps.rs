@@ -27,7 +27,7 @@ fn run(
     let mut command = environment.packed(program).map_err(Status::NotRun)?;
     prepare(&mut command, test);
     if environment.smoke {
-        command.env("CASE", "smallest");
+        command.env("CASE", "small");
     }
     child::run(&mut command, &environment.log_of(step), limit).map_err(Status::Failed)
 }
@@ -118,7 +118,7 @@ pub fn sanitizer(environment: &Environment, tool: &str, limit: Duration) -> Resu
     let tests = environment.packed("conformance").map_err(Status::NotRun)?;
     let mut command = environment.command(program);
     command.args(["--tool", tool, "--error-exitcode", "99"]).arg(tests.get_program());
-    prepare(command.env("CASE", "smallest"), "every_op_on_every_device");
+    prepare(command.env("CASE", "small"), "every_op_on_every_device");
     let ended = child::run(&mut command, &environment.log_of(tool), limit).map_err(Status::Failed)?;
     if ended.output.contains("Device not supported") {
         return not_run("compute-sanitizer does not support this device");

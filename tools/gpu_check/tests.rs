@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::bench_steps::judge;
 use crate::report::{Found, Report, Section, Status, Table};
 use crate::targets::Comparison;
 
@@ -134,6 +135,17 @@ fn reports_are_files_with_the_date_and_the_device() {
     assert_eq!(files, ["md", "json", "log"].map(name));
     assert_eq!(std::fs::read_to_string(&files[2]).unwrap(), "==== a\nfirst\n==== b\nsecond\n");
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_comparison_that_measured_nothing_failed() {
+    let found = judge(vec![], Value::Null, vec![json!({ "section": "a", "error": "no nvcc" })]);
+    assert_eq!(found.status, Status::Failed("nothing was measured".into()));
+    assert!(found.notes[1].contains("no nvcc"), "{:?}", found.notes);
+    let records = vec![published("forward", "float32", "eager", 96, 1.0, true)];
+    let found = judge(vec!["section d: stopped".into()], Value::Null, records);
+    assert_eq!(found.status, Status::Passed);
+    assert_eq!(found.notes.len(), 3, "{:?}", found.notes);
 }
 
 #[test]
