@@ -74,7 +74,8 @@ fn open(name: &str) -> Result<Device> {
 
 /// A GPU, which is told: its numbers are not the CPU's.
 fn gpu(number: usize) -> Result<Device> {
-    let device = Device::cuda(number)?;
+    let device = Device::cuda(number)
+        .map_err(|e| Error::input("--device", e.to_string(), "--device cpu computes without a GPU"))?;
     if let Some(info) = device.info() {
         tell(&format!("GPU {number}: {info}"));
     }
