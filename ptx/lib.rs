@@ -12,6 +12,7 @@ pub mod adamw;
 pub mod causal_conv1d;
 pub mod cross_entropy;
 pub mod drop_path;
+pub mod ema;
 pub mod grad_norm;
 pub mod linear;
 pub mod patch_embed;

@@ -10,6 +10,7 @@ pub fn all() -> Vec<Box<dyn Op>> {
         Box::new(crate::adamw::cases::AdamW),
         Box::new(crate::cross_entropy::cases::CrossEntropy),
         Box::new(crate::drop_path::cases::DropPath),
+        Box::new(crate::ema::cases::Ema),
         Box::new(crate::grad_norm::cases::GradNorm),
         Box::new(crate::linear::cases::Linear),
         Box::new(crate::prompt_add_norm::cases::PromptAddNorm),

@@ -1,0 +1,59 @@
+//! Cases of the moving average.
+
+use autograd::{Tape, Var};
+use engine::{DType, Result};
+
+use super::{Slot, reference};
+use crate::grad_norm::healthy;
+use crate::spec::{Case, Cost, Input, Op, Values, sum_tolerance};
+
+/// A large rate, so that a wrong update shows.
+const RATE: f32 = 0.25;
+
+pub struct Ema;
+
+impl Op for Ema {
+    fn name(&self) -> &'static str {
+        "ema"
+    }
+
+    fn formula(&self) -> &'static str {
+        "a = a + (1 - decay) (x - a)"
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let mut cases: Vec<Case> = [1, 5, 197, 785 * 33].iter().map(|&n| Case::new(&[("n", n)])).collect();
+        cases.push(Case::bench(&[("n", 1_644_288)])); // SVP on Vim-S
+        cases
+    }
+
+    fn inputs(&self, case: &Case) -> Vec<Input> {
+        ["average", "value"].map(|name| Input::normal(name, &[case.get("n")], false)).into()
+    }
+
+    /// Steps on a copy and returns it.
+    fn forward(&self, _: &Case, tape: &Tape, inputs: &[Var]) -> Result<Vec<Var>> {
+        let mut average = inputs[0].value().to_owned_on(tape.device());
+        let slot = Slot { average: &mut average, value: inputs[1].value() };
+        super::step(tape.device(), &mut [slot], RATE, &healthy(tape.device()))?;
+        Ok(vec![Var::constant(average)])
+    }
+
+    fn reference(&self, _: &Case, inputs: &[Vec<f64>]) -> Values {
+        vec![reference::step(f64::from(RATE), &inputs[0], &inputs[1])]
+    }
+
+    fn reference_grad(&self, _: &Case, _: &[Vec<f64>], _: &[Vec<f64>]) -> Values {
+        unreachable!("no case asks for a gradient")
+    }
+
+    fn tolerance(&self, _: &Case) -> f64 {
+        sum_tolerance(1)
+    }
+
+    /// The step reads two values and writes one; the copy makes two more.
+    fn cost(&self, case: &Case, _: DType) -> (Cost, Cost) {
+        let n = case.get("n") as f64;
+        (Cost { bytes: 20.0 * n, flop: 3.0 * n, exp: 0.0 }, Cost::default())
+    }
+}
