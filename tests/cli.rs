@@ -249,6 +249,57 @@ fn a_dry_run_counts_and_writes_nothing() {
     assert!(!Path::new(&out).exists());
 }
 
+/// Flags win over a config file, and both over the preset; the terminal and the report say where.
+#[test]
+fn a_preset_is_used_and_what_replaces_it_is_told() {
+    let place = Place::new("presets");
+    let out = place.at("run");
+    let listed = succeeds(&train(&["--preset", "list"]));
+    for part in ["hta/cub200", "vtab/smallnorb_ele", "published", "ours"] {
+        assert!(listed.contains(part), "`{part}` is not in: {listed}");
+    }
+    fails(&train_on_data(&out, &["--preset", "hta/cub"]), &["--preset", "hta/cub", "--preset list"]);
+    let usage = train_on_data(&out, &["--auto-augment", "rand-m30"]);
+    assert_eq!(usage.status.code(), Some(2));
+    assert!(text(&usage.stderr).contains("\"m30\" is out of range (at most 10)"), "{}", text(&usage.stderr));
+    fails(&train_on_data(&out, &words("--reprob 0.5 --augment false")), &["--augment", "--reprob"]);
+    assert!(!Path::new(&out).exists(), "a refused run leaves nothing");
+
+    let config = place.write("mine.toml", b"group-size = 1\nmixup-prob = 0.5\nlr = 0.5\n");
+    let flags = [
+        "--preset",
+        "hta/flowers",
+        "--config",
+        &config,
+        "--batch-size",
+        "8",
+        "--lr",
+        "0.1",
+        "--mixup",
+        "0.2",
+    ];
+    let trained = train_on_data(&out, &flags);
+    succeeds(&trained);
+    let stderr = text(&trained.stderr);
+    let told = "preset: hta/flowers, but batch-size 8 (preset: 96), epochs 1 (preset: 100), \
+                group-size 1 (preset: 8), lr 0.1 (preset: 0.015), mixup 0.2 (preset: 0)";
+    assert!(stderr.lines().any(|line| line == told), "{stderr}");
+    let json = |text: &str| -> serde_json::Value { serde_json::from_str(text).unwrap() };
+    let report = json(&fs::read_to_string(Path::new(&out).join("report.json")).unwrap());
+    assert_eq!(report["preset"], "hta/flowers");
+    assert_eq!(report["preset_overrides"].as_array().unwrap().len(), 5);
+    let lr = serde_json::json!({"setting": "lr", "preset": "0.015", "used": "0.1"});
+    assert_eq!(report["preset_overrides"][3], lr);
+    let config = fs::read_to_string(Path::new(&out).join("config.toml")).unwrap();
+    for line in ["auto-augment = \"rand-m9-mstd0.5-inc1\"", "head = \"two-layer\"", "simam = true"] {
+        assert!(config.lines().any(|other| other == line), "{config}");
+    }
+    // The averages are a trained file of their own.
+    let found = |file: &str| json(&succeeds(&eval(&[&format!("{out}/{file}"), "--json"])))["loss"].clone();
+    assert_eq!(found("best.safetensors"), report["test"]["loss"]);
+    assert_ne!(found("ema.safetensors"), found("best.safetensors"));
+}
+
 /// On the emulated device, by a flag or a config file, the commands tell what they tell on the CPU; bf16 only there.
 #[test]
 fn the_emulated_device_trains_measures_and_predicts() {

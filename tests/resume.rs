@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 
 use support::{Place, text, train, words};
 
-const METHODS: [&str; 3] = ["svp", "full", "linear"];
+const METHODS: [&str; 4] = ["svp", "full", "linear", "recipe"];
+/// Every random change of images and batches there is, and a moving average.
+const RECIPE: &str =
+    "--augment --auto-augment rand-m9-mstd0.5-inc1 --reprob 0.25 --mixup 0.8 --cutmix 1 --ema-decay 0.9";
 
 /// Data and a backbone to train on.
 struct Task {
@@ -41,10 +44,11 @@ impl Task {
         // The same images a step; as many steps an epoch.
         let batches =
             if method == "accumulated" { "--batch-size 4 --accumulate 2" } else { "--batch-size 8" };
-        let method = if method == "accumulated" { "svp" } else { method };
+        let recipe = if method == "recipe" { RECIPE } else { "" };
+        let method = if ["accumulated", "recipe"].contains(&method) { "svp" } else { method };
         let fixed = words("--hidden 8 --group-size 1 --drop-path 0.3 --lr 0.1 --seed 3");
         let task = ["--data", &self.data, "--backbone", &self.backbone, "--method", method];
-        [&task[..], &["--epochs", epochs, "--out", out], &words(batches), &fixed].concat()
+        [&task[..], &["--epochs", epochs, "--out", out], &words(batches), &words(recipe), &fixed].concat()
     }
 
     /// Trains to the end; the run folder.
@@ -84,8 +88,12 @@ fn wait(child: &mut Child, run: &str, before: usize, after: After) {
 
 /// The trained files, which must be the same.
 fn same(a: &str, b: &str) {
-    for name in ["best.safetensors", "last.safetensors"] {
-        let bytes = |run: &str| fs::read(Path::new(run).join(name)).unwrap();
+    for name in ["best.safetensors", "last.safetensors", "ema.safetensors"] {
+        let bytes = |run: &str| match fs::read(Path::new(run).join(name)) {
+            // There is none without an average.
+            Err(_) if name.starts_with("ema") => vec![],
+            read => read.unwrap(),
+        };
         assert!(bytes(a) == bytes(b), "{name} of {a} and {b} differ");
     }
 }
@@ -156,6 +164,11 @@ fn full_killed_and_resumed() {
 #[test]
 fn linear_killed_and_resumed() {
     killed_and_resumed("linear");
+}
+
+#[test]
+fn the_whole_recipe_killed_and_resumed() {
+    killed_and_resumed("recipe");
 }
 
 #[test]

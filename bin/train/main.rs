@@ -50,6 +50,11 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode> {
     let file = cli.config.as_deref().map(Options::read).transpose()?.unwrap_or_default();
     let mut options = cli.options.over(file);
+    if options.preset.as_deref() == Some("list") {
+        svp_cli::print(&show::presets())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    options = options.with_preset()?;
     let compute = options.take_compute();
     let device = compute.start()?;
     svp_cli::stop_on_signals()?;
@@ -95,6 +100,9 @@ fn resume(folder: &Path, options: &Options, around: Surroundings) -> Result<Outc
 fn sized(options: Options, device: &Device) -> Result<TrainConfig> {
     let auto = options.batch_size == Some(BatchSize::Auto);
     let mut config = options.resolve();
+    if let Some(preset) = &config.preset {
+        svp_cli::tell(&show::preset(preset, &config.preset_overrides()));
+    }
     if auto {
         config.batch_size = fitting_batch_size(&config, device)?;
         svp_cli::tell(&format!("batch size: {}", config.batch_size));

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use svp::data::{Layout, RandAugment};
 use svp::model::{HeadKind, Variant};
-use svp::train::{BUILTIN, Method, Precision, TrainConfig};
+use svp::train::{BUILTIN, Method, Precision, Preset, TrainConfig};
 use svp::{Error, Result};
 use svp_cli::Compute;
 
@@ -40,6 +40,9 @@ macro_rules! options {
 }
 
 options! {
+    /// Settings by name, such as hta/cub200 or vtab/cifar; flags and config file win. list: the names
+    #[arg(long, value_name = "NAME")]
+    preset: String,
     /// Vim checkpoint, .pth or .safetensors [default: a small built-in one]
     #[arg(long, value_name = "FILE", help_heading = "Model")]
     backbone: PathBuf,
@@ -164,6 +167,10 @@ options! {
     /// Rate of stochastic depth at the last block [default: 0.1]
     #[arg(long, value_name = "RATE", help_heading = "Training")]
     drop_path: f64,
+    /// Keep a moving average of what is trained, with this decay, and save it as ema.safetensors in the end; 0 for
+    /// none [default: 0]
+    #[arg(long, value_name = "DECAY", help_heading = "Training")]
+    ema_decay: f64,
     /// f32; tf32, whose matrix products round their operands; or bf16 activations and frozen weights. Only f32 on
     /// the CPU [default: f32]
     #[arg(long, value_name = "TYPE", help_heading = "Training")]
@@ -279,6 +286,13 @@ impl Options {
         })
     }
 
+    /// These settings, and those of the preset that they name.
+    pub fn with_preset(self) -> Result<Options> {
+        let Some(name) = &self.preset else { return Ok(self) };
+        let settings = Preset::named(name)?.settings;
+        Ok(self.over(settings.try_into().expect("a test reads every preset")))
+    }
+
     /// Where to compute, taken out: it does not change what is trained, and a resumed run may choose it anew.
     pub fn take_compute(&mut self) -> Compute {
         Compute { device: self.device.take(), threads: self.threads.take() }
@@ -301,7 +315,7 @@ impl Options {
         };
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         TrainConfig {
-            preset: None,
+            preset: self.preset,
             backbone: self.backbone,
             model: self.model,
             embed_dim: self.embed_dim,
@@ -343,6 +357,7 @@ impl Options {
             weight_decay: self.weight_decay.unwrap_or(weight_decay),
             smoothing: self.smoothing.unwrap_or(0.1),
             drop_path: self.drop_path.unwrap_or(0.1),
+            ema_decay: self.ema_decay.unwrap_or(0.0),
             augment: self.augment.unwrap_or(!drawn),
             crop_scale_min: self.crop_scale_min.unwrap_or(0.08),
             flip: self.flip.unwrap_or(true),
@@ -363,5 +378,47 @@ impl Options {
             workers: self.workers.unwrap_or(cores),
             save_every: self.save_every.unwrap_or(0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_can_be_trained() {
+        for preset in Preset::all() {
+            let (name, data) = (Some(preset.name.clone()), Some("photos".into()));
+            let options = Options { preset: name, data, ..Options::default() };
+            let config = options.with_preset().unwrap().resolve();
+            config.check().unwrap();
+            assert_eq!(preset.overrides(&config), [], "{}", preset.name);
+        }
+    }
+
+    /// Of before there were changes of images, mixed batches and averages.
+    #[test]
+    fn older_configs_can_be_read() {
+        let config = Options::default().resolve();
+        let mut table = toml::Table::try_from(&config).unwrap();
+        for key in
+            ["color-jitter", "reprob", "mixup", "cutmix", "mixup-prob", "mixup-switch-prob", "ema-decay"]
+        {
+            assert!(table.remove(key).is_some(), "{key}");
+        }
+        assert_eq!(table.try_into::<TrainConfig>().unwrap(), config);
+    }
+
+    /// Flag over file over preset.
+    #[test]
+    fn who_wins_against_a_preset_is_told() {
+        let flags = Options { preset: Some("hta/cub200".into()), epochs: Some(7), ..Options::default() };
+        let file = Options { epochs: Some(9), smoothing: Some(0.2), lr: Some(6e-3), ..Options::default() };
+        let config = flags.over(file).with_preset().unwrap().resolve();
+        assert_eq!((config.epochs, config.smoothing, config.batch_size), (7, 0.2, 96));
+        let told: Vec<_> =
+            config.preset_overrides().into_iter().map(|o| (o.setting, o.preset, o.used)).collect();
+        let want = [("epochs", "100", "7"), ("smoothing", "0.1", "0.2")];
+        assert_eq!(told, want.map(|(a, b, c)| (a.to_string(), b.to_string(), c.to_string())));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use svp::report::Table;
 use svp::report::table::{bytes, count, duration, percent};
-use svp::train::{DryRun, Outcome, ParameterCount};
+use svp::train::{DryRun, Outcome, Override, ParameterCount, Preset};
 
 /// Finished runs side by side.
 pub fn outcomes(outcomes: &[Outcome]) -> String {
@@ -48,6 +48,32 @@ pub fn outcomes(outcomes: &[Outcome]) -> String {
         })
         .collect();
     format!("{table}\n{chosen}")
+}
+
+/// The presets and what tells them apart.
+pub fn presets() -> String {
+    let mut table =
+        Table::new(["preset", "lr", "decay", "layers a group", "batch", "epochs", "settings", "data"]);
+    for Preset { name, about, published, settings } in Preset::all() {
+        let setting = |key: &str| settings.get(key).map_or(String::new(), |value| value.to_string());
+        let whose = if published { "published" } else { "ours" };
+        let [lr, decay] = ["lr", "weight-decay"].map(setting);
+        let [group, batch, epochs] = ["group-size", "batch-size", "epochs"].map(setting);
+        table.row([name, lr, decay, group, batch, epochs, whose.into(), about]);
+    }
+    table.to_string()
+}
+
+/// The preset of a run, and what is set otherwise.
+pub fn preset(name: &str, overrides: &[Override]) -> String {
+    let changed: Vec<String> = overrides
+        .iter()
+        .map(|Override { setting, preset, used }| format!("{setting} {used} (preset: {preset})"))
+        .collect();
+    match changed.is_empty() {
+        true => format!("preset: {name}"),
+        false => format!("preset: {name}, but {}", changed.join(", ")),
+    }
 }
 
 fn method(name: &str) -> &str {

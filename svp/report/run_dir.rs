@@ -103,6 +103,11 @@ impl RunDir {
         self.path.join("best.safetensors")
     }
 
+    /// The moving averages of the trained tensors after the last epoch.
+    pub fn ema(&self) -> PathBuf {
+        self.path.join("ema.safetensors")
+    }
+
     /// One class name a line, in label order.
     pub fn classes(&self) -> PathBuf {
         self.path.join("classes.txt")

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use engine::{DType, Device};
 use serde::{Deserialize, Serialize};
 
-use super::{Schedule, StepSettings};
+use super::{Override, Preset, Schedule, StepSettings};
 use crate::data::{Augment, Layout, Mix, RandAugment};
 use crate::model::{HeadKind, SvpConfig, Variant};
 use crate::{Error, Result};
@@ -69,7 +69,7 @@ pub const BUILTIN: &str = "builtin:";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Where settings came from that neither a flag nor a config file gave.
+    /// Name of the preset that gave what neither a flag nor a config file gave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
     /// Checkpoint of the backbone; `None` with no `model`: the built-in one.
@@ -115,6 +115,9 @@ pub struct TrainConfig {
     pub weight_decay: f64,
     pub smoothing: f32,
     pub drop_path: f64,
+    /// Of the moving average of what is trained; 0: there is none.
+    #[serde(default)]
+    pub ema_decay: f64,
     /// Random crops and mirror images in training.
     pub augment: bool,
     pub crop_scale_min: f64,
@@ -171,6 +174,7 @@ impl TrainConfig {
             drop_path: self.drop_path,
             seed: self.seed,
             weight_decay: self.weight_decay,
+            ema_decay: self.ema_decay,
             accumulate: self.accumulate,
         }
     }
@@ -227,6 +231,13 @@ impl TrainConfig {
         })
     }
 
+    /// What the run's preset sets otherwise.
+    pub fn preset_overrides(&self) -> Vec<Override> {
+        // A name that a later version no longer has: the config says what was used.
+        let preset = self.preset.as_deref().and_then(|name| Preset::named(name).ok());
+        preset.map_or(vec![], |preset| preset.overrides(self))
+    }
+
     /// Refuses settings that cannot work, naming the flag.
     pub fn check(&self) -> Result<()> {
         let positive = |x: f64| x.is_finite() && x >= 0.0;
@@ -251,6 +262,7 @@ impl TrainConfig {
         for (flag, value, most) in [
             ("smoothing", f64::from(self.smoothing), 0.999),
             ("drop-path", self.drop_path, 0.999),
+            ("ema-decay", self.ema_decay, 0.999_999),
             ("val-fraction", self.val_fraction, 0.9),
             ("crop-scale-min", self.crop_scale_min, 1.0),
             ("color-jitter", self.color_jitter, 1.0),

@@ -13,6 +13,7 @@ use crate::model::Classifier;
 const ORDER: u32 = 0xFEA7_0000;
 
 /// One step's input.
+#[derive(Clone)]
 pub struct FeedBatch {
     /// `[b 3 s s]` normalised images, or `[b d]` features.
     pub input: Tensor,

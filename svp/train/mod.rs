@@ -1,5 +1,6 @@
 //! Training: config, optimizer, schedule, the loop, evaluation, state on disk.
 
+mod average;
 mod config;
 mod dry_run;
 mod evaluate;
@@ -7,6 +8,7 @@ mod feed;
 mod fit;
 mod optim;
 mod outcome;
+mod preset;
 mod run;
 mod schedule;
 mod setup;
@@ -14,6 +16,7 @@ mod state;
 mod stepper;
 mod trained_model;
 
+pub use average::Average;
 pub use config::{BUILTIN, Method, Precision, TrainConfig};
 pub use dry_run::{DryRun, dry_run};
 pub use evaluate::{Evaluation, evaluate, ranking, softmax};
@@ -21,6 +24,7 @@ pub use feed::{Feed, FeedBatch};
 pub use fit::{explain_memory, fitting_batch_size};
 pub use optim::{Optimizer, recipe_decays};
 pub use outcome::{Outcome, ParameterCount, count_parameters};
+pub use preset::{Override, Preset};
 pub use run::{Prepared, Session, Surroundings, prepare, read_config};
 pub use schedule::Schedule;
 pub use setup::{BUILTIN_BACKBONE, backbone, dataset};

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::run::Throughput;
 use super::setup::Feeds;
 use super::state::Position;
-use super::{Evaluation, TrainConfig, Trained};
+use super::{Evaluation, Override, TrainConfig, Trained};
 use crate::Result;
 use crate::checkpoint::write_atomically;
 use crate::model::Classifier;
@@ -51,6 +51,11 @@ pub fn count_parameters(model: &Classifier) -> Vec<ParameterCount> {
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
     pub method: &'static str,
+    /// The settings that the run began from, and those that a flag or a config file replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub preset_overrides: Vec<Override>,
     pub data: String,
     pub classes: usize,
     pub epochs: u32,
@@ -92,6 +97,8 @@ impl Outcome {
         let busy = throughput.busy.as_secs_f64().max(1e-9);
         Outcome {
             method: config.method.name(),
+            preset: config.preset.clone(),
+            preset_overrides: config.preset_overrides(),
             data: config.data.display().to_string(),
             classes: trained.classes.len(),
             epochs: config.epochs,

@@ -8,7 +8,7 @@ use engine::Device;
 
 use super::outcome::Outcome;
 use super::setup::{self, Feeds};
-use super::state::{Best, Position, TrainedFile, save_best, save_last};
+use super::state::{Best, Position, TrainedFile, save_average, save_best, save_last};
 use super::{FeedBatch, Health, Stepper, Submitted, TrainConfig, Trained, evaluate};
 use crate::checkpoint::write_atomically;
 use crate::data::Dataset;
@@ -162,6 +162,9 @@ impl<'a> Session<'a> {
         if let Some(saved) = saved {
             saved.restore(&device, &mut model.params)?;
             saved.restore_optimizer(&device, &model.params, &mut stepper.optimizer, &fingerprint)?;
+            if let Some(average) = &mut stepper.average {
+                saved.restore_average(&device, &model.params, average)?;
+            }
             position = saved.position;
         }
         let feeds = setup::feeds(&config, &model, &data)?;
@@ -339,6 +342,7 @@ impl State<'_> {
         super::state::Saveable {
             params: &self.model.params,
             optimizer: &self.stepper.optimizer,
+            average: self.stepper.average.as_ref(),
             trained: &self.trained,
             position: &self.position,
             data: &self.fingerprint,
@@ -396,6 +400,10 @@ impl State<'_> {
 
     /// Tests the chosen epoch, once, and writes report and curves.
     fn finish(mut self, feeds: &Feeds) -> Result<Outcome> {
+        if let Some(average) = &self.stepper.average {
+            let (path, params) = (self.out.run.ema(), &self.model.params);
+            save_average(&path, params, average, &self.trained, &self.position)?;
+        }
         let chosen = TrainedFile::open(&self.out.run.best())?;
         chosen.restore(&self.device, &mut self.model.params)?;
         let test = match &feeds.test {

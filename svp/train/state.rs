@@ -6,7 +6,7 @@ use std::path::Path;
 use engine::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Method, Optimizer, TrainConfig};
+use super::{Average, Method, Optimizer, TrainConfig};
 use crate::checkpoint::{Checkpoint, save_safetensors};
 use crate::model::{HeadKind, Params, SvpConfig};
 use crate::{Error, Result};
@@ -62,6 +62,7 @@ const POSITION: &str = "svp.position";
 const DATA: &str = "svp.data";
 const FIRST: &str = "adamw.m.";
 const SECOND: &str = "adamw.v.";
+const AVERAGE: &str = "ema.";
 
 fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("plain data")
@@ -77,33 +78,48 @@ fn trained_tensors(params: &Params) -> Vec<(String, &Tensor)> {
 
 /// Writes the trained tensors, whole or not at all.
 pub(super) fn save_best(path: &Path, params: &Params, trained: &Trained, position: &Position) -> Result<()> {
-    let mut metadata = BTreeMap::from([(MODEL.to_string(), json(trained))]);
-    metadata.insert(POSITION.into(), json(position));
-    save_safetensors(path, &trained_tensors(params), &metadata)
+    save_safetensors(path, &trained_tensors(params), &description(trained, position))
+}
+
+/// Writes the averages in place of the trained tensors: a trained file like any other.
+pub(super) fn save_average(
+    path: &Path,
+    params: &Params,
+    average: &Average,
+    trained: &Trained,
+    position: &Position,
+) -> Result<()> {
+    let tensors: Vec<_> = average.state(params).map(|(name, value)| (name.to_string(), value)).collect();
+    save_safetensors(path, &tensors, &description(trained, position))
+}
+
+fn description(trained: &Trained, position: &Position) -> BTreeMap<String, String> {
+    BTreeMap::from([(MODEL.to_string(), json(trained)), (POSITION.to_string(), json(position))])
 }
 
 /// What `last` holds.
 pub(super) struct Saveable<'a> {
     pub params: &'a Params,
     pub optimizer: &'a Optimizer,
+    pub average: Option<&'a Average>,
     pub trained: &'a Trained,
     pub position: &'a Position,
     /// The data set's fingerprint.
     pub data: &'a str,
 }
 
-/// Writes the trained tensors and the optimizer's, whole or not at all.
+/// Writes the trained tensors, the optimizer's and the averages, whole or not at all.
 pub(super) fn save_last(path: &Path, state: Saveable) -> Result<()> {
     let mut tensors = trained_tensors(state.params);
     for (name, m, v) in state.optimizer.state(state.params) {
         tensors.push((format!("{FIRST}{name}"), m));
         tensors.push((format!("{SECOND}{name}"), v));
     }
-    let metadata = BTreeMap::from([
-        (MODEL.to_string(), json(state.trained)),
-        (POSITION.to_string(), json(state.position)),
-        (DATA.to_string(), state.data.to_string()),
-    ]);
+    for (name, value) in state.average.into_iter().flat_map(|average| average.state(state.params)) {
+        tensors.push((format!("{AVERAGE}{name}"), value));
+    }
+    let mut metadata = description(state.trained, state.position);
+    metadata.insert(DATA.into(), state.data.into());
     save_safetensors(path, &tensors, &metadata)
 }
 
@@ -154,6 +170,13 @@ impl TrainedFile {
         optimizer.restore(params, self.position.step, |name, first, shape| {
             let name = format!("{}{name}", if first { FIRST } else { SECOND });
             Ok(self.tensor(&name, shape)?.to_owned_on(device))
+        })
+    }
+
+    /// Puts the averages back.
+    pub fn restore_average(&self, device: &Device, params: &Params, average: &mut Average) -> Result<()> {
+        average.restore(params, |name, shape| {
+            Ok(self.tensor(&format!("{AVERAGE}{name}"), shape)?.to_owned_on(device))
         })
     }
 

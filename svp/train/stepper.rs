@@ -12,7 +12,7 @@ use ptx::adamw::Settings;
 use ptx::cross_entropy::{cross_entropy, smooth_targets};
 use ptx::grad_norm;
 
-use super::{FeedBatch, Optimizer, recipe_decays};
+use super::{Average, FeedBatch, Optimizer, recipe_decays};
 use crate::Result;
 use crate::data::augment::blend_mirrored;
 use crate::model::{Bound, Classifier, DropPath};
@@ -30,6 +30,8 @@ pub struct StepSettings {
     pub drop_path: f64,
     pub seed: u64,
     pub weight_decay: f64,
+    /// Of the moving average of what is trained; 0: there is none.
+    pub ema_decay: f64,
     /// Batches whose mean gradient makes a step.
     pub accumulate: usize,
 }
@@ -69,6 +71,7 @@ pub struct Stepper {
     device: Device,
     settings: StepSettings,
     pub optimizer: Optimizer,
+    pub average: Option<Average>,
     inputs: Option<Inputs>,
     health: Tensor,
     /// Loss and gradients of the step's earlier batches.
@@ -110,8 +113,10 @@ impl Stepper {
     /// Nothing is allocated for batches before the first comes.
     pub fn new(model: &Classifier, settings: StepSettings) -> Self {
         let device = model.device.clone();
+        let average = || Average::new(&device, &model.params, settings.ema_decay);
         Stepper {
             settings,
+            average: (settings.ema_decay > 0.0).then(average),
             optimizer: Optimizer::new(&device, &model.params, recipe_decays),
             inputs: None,
             health: grad_norm::healthy(&device),
@@ -224,6 +229,9 @@ impl Stepper {
             let (sum, params) = (gathered.loss.as_ref().expect("just set"), &mut model.params);
             let (grads, factors) = (&gathered.grads, &inputs.factors);
             self.optimizer.step(&self.device, params, bound, sum, grads, factors, &mut self.health)?;
+            if let Some(average) = &mut self.average {
+                average.step(&self.device, params, &self.health)?;
+            }
         } else {
             // Later batches add where they are.
             gathered.grads.unshare(&self.device);

@@ -15,7 +15,15 @@ fn model(device: &Device, full: bool) -> Classifier {
 }
 
 fn settings(accumulate: usize) -> StepSettings {
-    StepSettings { features: false, smoothing: 0.1, drop_path: 0.3, seed: 2, weight_decay: 1e-4, accumulate }
+    StepSettings {
+        features: false,
+        smoothing: 0.1,
+        drop_path: 0.3,
+        seed: 2,
+        weight_decay: 1e-4,
+        ema_decay: 0.9,
+        accumulate,
+    }
 }
 
 /// `size` images that stand at `first..` in their split.
@@ -131,6 +139,55 @@ fn what_is_not_finite_changes_nothing_and_is_named() {
             let fault = stepper.find_fault(&model, &wrong, 0);
             assert!(fault.starts_with("patch_embed patch_embed: first non-finite value"), "{fault}");
         }
+    }
+}
+
+/// Half of each label is the partner's: of two images with the same partner, in either order, the loss is the same.
+#[test]
+fn targets_are_mixed_with_those_at_mirrored_places() {
+    for device in [Device::cpu(), Device::emulated()] {
+        let loss = |labels: [u32; 3], own_share: f32| {
+            let mut model = model(&device, false);
+            let mut stepper = Stepper::new(&model, StepSettings { drop_path: 0.0, ..settings(1) });
+            let batches = [FeedBatch { labels: labels.into(), own_share, ..batch(0, 3) }];
+            stepper.submit(&mut model, &batches, 0, 1e-2).unwrap().wait().unwrap().loss
+        };
+        let (own, other) = (loss([0, 1, 2], 1.0), loss([2, 1, 0], 1.0));
+        assert!((own - other).abs() > 1e-3, "{own} {other}");
+        for share in [0.5, 0.75] {
+            let want = share * own + (1.0 - share) * other;
+            let mixed = loss([0, 1, 2], share);
+            assert!((mixed - want).abs() < 1e-5, "{mixed} {want}");
+        }
+    }
+}
+
+/// Also over accumulated and replayed steps, and not by one that is not finite.
+#[test]
+fn the_average_follows_what_is_trained() {
+    for (device, accumulate) in [(Device::cpu(), 1), (Device::emulated(), 1), (Device::emulated(), 2)] {
+        let mut model = model(&device, false);
+        let mut stepper = Stepper::new(&model, settings(accumulate));
+        let mut want = trained(&model);
+        let average = |stepper: &Stepper, model: &Classifier| -> Vec<f32> {
+            let average = stepper.average.as_ref().unwrap().state(&model.params);
+            average.flat_map(|(_, value)| value.to_host().unwrap()).collect()
+        };
+        for i in 0..5 {
+            let batches: Vec<_> = (0..accumulate).map(|j| batch(4 * i + 2 * j, 2)).collect();
+            stepper.submit(&mut model, &batches, 0, 1e-2).unwrap().wait().unwrap();
+            for (want, value) in want.iter_mut().zip(trained(&model)) {
+                *want = 0.9 * *want + 0.1 * value;
+            }
+        }
+        let before = average(&stepper, &model);
+        assert!(before.iter().zip(&want).all(|(a, b)| (a - b).abs() < 1e-6));
+        assert!(before != trained(&model));
+        let mut wrong = batch(9, 2);
+        wrong.input.as_mut_slice()[5] = f32::NAN;
+        let wrong = vec![wrong; accumulate];
+        assert!(!stepper.submit(&mut model, &wrong, 0, 1e-2).unwrap().wait().unwrap().finite);
+        assert!(average(&stepper, &model) == before);
     }
 }
 

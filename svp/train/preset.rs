@@ -1,0 +1,143 @@
+//! Settings by name: those published for a data set, or ours where none are.
+
+use serde::Serialize;
+use toml::{Table, Value};
+
+use super::TrainConfig;
+use crate::{Error, Result};
+
+/// A file of presets: what they share in `[all]`, then a table each.
+struct Collection {
+    name: &'static str,
+    text: &'static str,
+    published: bool,
+}
+
+static COLLECTIONS: [Collection; 2] = [
+    Collection { name: "hta", text: include_str!("presets/hta.toml"), published: true },
+    Collection { name: "vtab", text: include_str!("presets/vtab.toml"), published: false },
+];
+
+/// Settings for a data set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preset {
+    /// `hta/cub200`
+    pub name: String,
+    pub about: String,
+    /// Whether the paper's program set them so; else they are ours.
+    pub published: bool,
+    /// By the names of the long flags.
+    pub settings: Table,
+}
+
+/// A setting of a run that is not its preset's.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Override {
+    pub setting: String,
+    pub preset: String,
+    pub used: String,
+}
+
+impl Preset {
+    /// All presets, in the order of the tables of the paper.
+    pub fn all() -> Vec<Preset> {
+        COLLECTIONS.iter().flat_map(Collection::presets).collect()
+    }
+
+    /// # Errors
+    /// A name that there is not.
+    pub fn named(name: &str) -> Result<Preset> {
+        let known = |preset: &Preset| preset.name == name;
+        Preset::all()
+            .into_iter()
+            .find(known)
+            .ok_or_else(|| Error::input("--preset", format!("there is no {name:?}"), "see --preset list"))
+    }
+
+    /// What `config` sets otherwise.
+    pub fn overrides(&self, config: &TrainConfig) -> Vec<Override> {
+        let used = Table::try_from(config).expect("plain values make valid TOML");
+        let differs = |(name, preset): (&String, &Value)| {
+            let (preset, used) = (text(preset), used.get(name).map_or("none".into(), text));
+            (preset != used).then(|| Override { setting: name.clone(), preset, used })
+        };
+        self.settings.iter().filter_map(differs).collect()
+    }
+}
+
+/// A value as people write it. Some settings are f32: all numbers are shown as such.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Float(x) => (*x as f32).to_string(),
+        other => other.to_string(),
+    }
+}
+
+impl Collection {
+    fn presets(&self) -> Vec<Preset> {
+        let mut tables: Table = self.text.parse().expect("a test reads it");
+        let table = |value| if let Value::Table(table) = value { table } else { Table::new() };
+        let all = tables.remove("all").map(table).unwrap_or_default();
+        let preset = |(name, own): (String, Value)| {
+            let mut settings = all.clone();
+            settings.extend(table(own));
+            let about =
+                settings.remove("about").map_or(String::new(), |about| about.as_str().unwrap_or("").into());
+            Preset { name: format!("{}/{name}", self.name), about, published: self.published, settings }
+        };
+        tables.into_iter().map(preset).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_those_of_the_paper_and_the_tasks_of_vtab() {
+        let all = Preset::all();
+        let of = |start: &str| all.iter().filter(|preset| preset.name.starts_with(start)).count();
+        assert_eq!((of("hta/"), of("vtab/"), all.len()), (10, 19, 29));
+        assert!(all.iter().all(|preset| !preset.about.is_empty() && preset.settings.contains_key("lr")));
+        assert!(all.iter().all(|preset| preset.published == preset.name.starts_with("hta/")));
+        let error = Preset::named("hta/cub").unwrap_err().to_string();
+        assert!(error.contains("hta/cub") && error.contains("--preset list"), "{error}");
+    }
+
+    /// Rate, weight decay, group size, mixing, seed, SimAM and head, as in the table of the recipe's section 2.
+    #[test]
+    fn published_settings_are_those_of_the_script() {
+        let table = [
+            ("cub200", 6e-3, 1e-4, 8, true, 0, false, true),
+            ("cifar100", 5e-3, 1e-5, 12, true, 0, true, false),
+            ("cifar10", 5e-3, 1e-4, 8, true, 0, true, false),
+            ("dtd", 6.5e-3, 1e-4, 4, true, 3407, false, false),
+            ("dogs", 5e-4, 1e-8, 12, true, 0, false, false),
+            ("gtsrb", 1e-2, 1e-6, 6, true, 0, false, false),
+            ("nabirds", 1e-2, 0.0, 8, true, 0, false, true),
+            ("svhn", 1.5e-2, 1e-3, 12, false, 0, false, false),
+            ("flowers", 1.5e-2, 1e-4, 8, false, 0, true, true),
+            ("food", 5e-3, 1e-4, 8, true, 0, false, false),
+        ];
+        for (name, lr, decay, group, mixed, seed, simam, two) in table {
+            let Preset { settings, .. } = Preset::named(&format!("hta/{name}")).unwrap();
+            let number = |key: &str| settings[key].as_float().unwrap();
+            assert_eq!((number("lr"), number("weight-decay")), (lr, decay), "{name}");
+            assert_eq!(
+                [number("mixup"), number("cutmix")],
+                if mixed { [0.8, 1.0] } else { [0.0; 2] },
+                "{name}"
+            );
+            let count = |key: &str| settings[key].as_integer().unwrap();
+            assert_eq!((count("group-size"), count("seed")), (group, seed), "{name}");
+            assert_eq!(
+                (count("epochs"), count("batch-size"), count("warmup-epochs")),
+                (100, 96, 5),
+                "{name}"
+            );
+            assert_eq!(settings.get("simam").is_some(), simam, "{name}");
+            assert_eq!(settings.get("head").is_some(), two, "{name}");
+        }
+    }
+}
