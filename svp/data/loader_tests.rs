@@ -12,8 +12,15 @@ fn drawn(n: usize) -> Arc<Vec<Sample>> {
     Arc::new(Dataset::builtin("count").unwrap().train[..n].to_vec())
 }
 
+/// All random changes there are.
 fn transform() -> Transform {
-    Transform::train(16, Augment::default())
+    let auto = Some("rand-m9-mstd0.5-inc1".parse().unwrap());
+    Transform::train(16, Augment { auto, erase: 0.5, ..Augment::default() })
+}
+
+fn mixed(batch: usize, workers: usize, seed: u64) -> LoaderOptions {
+    let mix = Some(Mix { mixup: 0.8, cutmix: 1.0, prob: 1.0, switch_prob: 0.5 });
+    LoaderOptions { mix, ..LoaderOptions::train(batch, workers, seed) }
 }
 
 fn loader(samples: &Arc<Vec<Sample>>, options: LoaderOptions) -> Loader {
@@ -42,7 +49,7 @@ fn files(n: usize, broken: &[usize]) -> (TempDir, Arc<Vec<Sample>>) {
 #[test]
 fn batches_do_not_depend_on_the_number_of_workers() {
     let samples = drawn(50);
-    let epoch = |workers| all(loader(&samples, LoaderOptions::train(8, workers, 7)).epoch(3, 0));
+    let epoch = |workers| all(loader(&samples, mixed(8, workers, 7)).epoch(3, 0));
     let one = epoch(1);
     assert_eq!(one.len(), 6);
     for workers in [2, 3, 16] {
@@ -53,8 +60,10 @@ fn batches_do_not_depend_on_the_number_of_workers() {
 #[test]
 fn a_resumed_epoch_goes_on_where_it_stopped() {
     let samples = drawn(40);
-    let loader = loader(&samples, LoaderOptions::train(8, 2, 1));
+    let loader = loader(&samples, mixed(8, 2, 1));
     let whole = all(loader.epoch(5, 0));
+    let shares: BTreeSet<u32> = whole.iter().map(|batch| batch.own_share.to_bits()).collect();
+    assert_eq!(shares.len(), 5, "every batch is mixed in its own way");
     for start in 0..=5 {
         assert_eq!(all(loader.epoch(5, start)), whole[start..]);
     }

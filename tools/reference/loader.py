@@ -12,10 +12,14 @@ import time
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from timm.data import Mixup, create_transform
 
-BATCH, SIZE, EPOCHS = 32, 224, 4
+BATCH, SIZE, EPOCHS = 32, 224, 6
+
+# Pillow 13 refuses to keep 0 bits, which the policy asks for at magnitude 10; before, that gave black.
+posterize = ImageOps.posterize
+ImageOps.posterize = lambda image, bits: posterize(image, bits) if bits else Image.new("RGB", image.size)
 
 
 def main():
@@ -43,11 +47,13 @@ def main():
             mixup(images, torch.zeros(len(images), dtype=torch.long))
 
     def rate(work):
-        work()
-        begun = time.perf_counter()
+        """In the fastest epoch."""
+        seconds = []
         for _ in range(EPOCHS):
+            begun = time.perf_counter()
             work()
-        return EPOCHS * len(files) / (time.perf_counter() - begun)
+            seconds.append(time.perf_counter() - begun)
+        return len(files) / min(seconds)
 
     whole, alone = rate(epoch), rate(lambda: [decode(path) for path in files])
     print(f"{whole:6.0f} images/s a core (its decoding alone {alone:.0f})")

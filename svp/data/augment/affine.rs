@@ -7,6 +7,8 @@ pub const FILL: [u8; 3] = [124, 116, 104];
 /// Bytes read at a time: four pixels, and what fills a register.
 const ROW: usize = 16;
 const CHANNELS: usize = 3;
+/// Values by which a row is longer on either side: two pixels.
+const BORDER: usize = 2 * CHANNELS;
 
 /// `[a b c d e f]`: output pixel (x, y) is taken from (a x + b y + c, d x + e y + f), pixels at their centres.
 pub type Matrix = [f64; 6];
@@ -39,7 +41,9 @@ pub fn rotate(degrees: f64, width: u32, height: u32) -> Matrix {
 pub fn transform(image: &mut RgbImage, matrix: Matrix) {
     let (width, height) = image.dimensions();
     let mut out = RgbImage::new(width, height);
-    warp(image, width as usize, height as usize, &matrix, &mut out);
+    let [a, _, _, d, e, _] = matrix;
+    let change = if [a, d, e] == [1.0, 0.0, 1.0] { slide } else { warp };
+    change(image, width as usize, height as usize, &matrix, &mut out);
     *image = out;
 }
 
@@ -82,6 +86,69 @@ engine::simd_fn! {
     }
 }
 
+engine::simd_fn! {
+    /// Where every row of the result is a row of the picture, moved: the row in between, then every pixel of it.
+    fn slide<S>(_simd, source: &[u8], width: usize, height: usize, matrix: &Matrix, out: &mut [u8]) {
+        let [_, b, c, _, _, f] = *matrix;
+        let (w, h, stride) = (width as f64, height as f64, CHANNELS * width);
+        let mut line = vec![0.0; stride + 2 * BORDER];
+        for (y, out) in out.chunks_exact_mut(stride).enumerate() {
+            let y = y as f64 + 0.5;
+            let from = y + f;
+            let at = |x: usize| x as f64 + 0.5 + b * y + c;
+            // The pixels that come from inside the picture.
+            let first = (0..width).position(|x| at(x) >= 0.0).unwrap_or(width);
+            let end = (0..width).rposition(|x| at(x) < w).map_or(0, |x| x + 1);
+            out.as_chunks_mut().0.fill(FILL);
+            if !(from >= 0.0 && from < h) || first >= end {
+                continue;
+            }
+            let (top, left) = ((from - 0.5).floor(), (at(first) - 0.5).floor());
+            let row = |i: isize| {
+                let row = (top as isize + i).clamp(0, height as isize - 1) as usize;
+                &source[row * stride..(row + 1) * stride]
+            };
+            between([row(-1), row(0), row(1), row(2)], (from - 0.5 - top) as f32, &mut line);
+            let taps = &line[CHANNELS * (left + 1.0) as usize..];
+            along(taps, (at(first) - 0.5 - left) as f32, &mut out[CHANNELS * first..CHANNELS * end]);
+        }
+    }
+}
+
+/// Writes the row at `dy` between the second and the third, its border repeated on both sides.
+#[inline(always)]
+fn between(rows: [&[u8]; 4], dy: f32, line: &mut [f32]) {
+    let [r0, r1, r2, r3] = rows;
+    let stride = r1.len();
+    let inner = &mut line[BORDER..][..stride];
+    if dy == 0.0 {
+        for i in 0..stride {
+            inner[i] = r1[i] as f32;
+        }
+    } else {
+        for i in 0..stride {
+            inner[i] = cubic([r0[i] as f32, r1[i] as f32, r2[i] as f32, r3[i] as f32], dy);
+        }
+    }
+    for i in (0..BORDER).rev() {
+        line[i] = line[i + CHANNELS];
+    }
+    for i in stride + BORDER..stride + 2 * BORDER {
+        line[i] = line[i - CHANNELS];
+    }
+}
+
+/// Every value at `dx` between the second and the third of four pixels.
+#[inline(always)]
+fn along(taps: &[f32], dx: f32, out: &mut [u8]) {
+    let n = out.len();
+    let (v0, v1) = (&taps[..n], &taps[CHANNELS..][..n]);
+    let (v2, v3) = (&taps[2 * CHANNELS..][..n], &taps[3 * CHANNELS..][..n]);
+    for i in 0..n {
+        out[i] = cubic([v0[i], v1[i], v2[i], v3[i]], dx) as u8;
+    }
+}
+
 /// The taps from (x, y) on; places outside the picture repeat its border.
 fn border_taps(source: &[u8], width: usize, height: usize, x: isize, y: isize) -> [[u8; ROW]; 4] {
     let inside = |at: isize, len: usize| at.clamp(0, len as isize - 1) as usize;
@@ -107,7 +174,8 @@ fn interpolate(taps: Taps, dx: f32, dy: f32) -> [u8; CHANNELS] {
         }
     } else {
         for i in 0..ROW {
-            column[i] = cubic([taps[0][i] as f32, taps[1][i] as f32, taps[2][i] as f32, taps[3][i] as f32], dy);
+            column[i] =
+                cubic([taps[0][i] as f32, taps[1][i] as f32, taps[2][i] as f32, taps[3][i] as f32], dy);
         }
     }
     let mut pixel = [0; CHANNELS];

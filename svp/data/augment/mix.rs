@@ -24,7 +24,10 @@ pub enum Mixing {
     /// Each image becomes this share of itself and the rest of its partner.
     Blend(f64),
     /// Rows and columns, from and to, come from the partner.
-    Paste { rows: [usize; 2], columns: [usize; 2] },
+    Paste {
+        rows: [usize; 2],
+        columns: [usize; 2],
+    },
 }
 
 impl Mix {

@@ -35,7 +35,11 @@ impl FromStr for RandAugment {
     /// Reads timm's notation: `rand`, then `m`, `mstd`, `n` and `inc` with their numbers, parted by `-`.
     fn from_str(text: &str) -> Result<Self> {
         let wrong = |what: String| {
-            Error::input("--auto-augment", what, "write it like rand-m9-mstd0.5-inc1 (keys m, mstd, n, inc), or none")
+            Error::input(
+                "--auto-augment",
+                what,
+                "write it like rand-m9-mstd0.5-inc1 (keys m, mstd, n, inc), or none",
+            )
         };
         let mut parts = text.split('-');
         if parts.next() != Some("rand") {

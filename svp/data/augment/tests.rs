@@ -51,8 +51,7 @@ fn change(line: &str) -> Change {
     }
 }
 
-/// The pictures that `tools/reference/augment.py` made with Pillow. Interpolation is in f32 here and in f64 there:
-/// where a value is whole but for rounding it may be cut off one lower.
+/// The pictures that `tools/reference/augment.py` made with Pillow. Interpolation is in f32 here and in f64 there.
 #[test]
 fn changes_are_those_of_pillow() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/augment");
@@ -70,9 +69,9 @@ fn changes_are_those_of_pillow() {
             change.apply(&mut got);
             let off: Vec<u8> = got.as_raw().iter().zip(want).map(|(a, b)| a.abs_diff(*b)).collect();
             let (worst, wrong) = (*off.iter().max().unwrap(), off.iter().filter(|&&d| d > 0).count());
-            let moves = ["rotate", "shear", "translate"].iter().any(|word| line.starts_with(word));
-            let (most, share) = if moves { (1, 0.01) } else { (0, 0.0) };
-            assert!(worst <= most && wrong as f64 <= share * bytes as f64, "{name}, {line}: {worst}, {wrong}");
+            // Next to its axis a rotation hits pixels but for rounding: cut off, that is one lower or not.
+            let most = if line.starts_with("rotate") { (1, 4) } else { (0, 0) };
+            assert!(worst <= most.0 && wrong <= most.1, "{name}, {line}: {worst}, {wrong} of {bytes}");
         }
     }
 }
@@ -80,7 +79,8 @@ fn changes_are_those_of_pillow() {
 #[test]
 fn pictures_of_any_size_can_be_changed() {
     let policy: RandAugment = "rand-m9-mstd0.5-n15-inc1".parse().unwrap();
-    for (sample, (w, h)) in [(1, 1), (2, 1), (1, 5), (3, 3), (4, 2), (5, 4), (97, 3)].into_iter().enumerate() {
+    for (sample, (w, h)) in [(1, 1), (2, 1), (1, 5), (3, 3), (4, 2), (5, 4), (97, 3)].into_iter().enumerate()
+    {
         for round in 0..40 {
             let mut picture = RgbImage::from_fn(w, h, |x, y| image::Rgb([x as u8, y as u8 * 9, 200]));
             policy.draw(&mut rng(40 * sample as u32 + round)).iter().for_each(|c| c.apply(&mut picture));
@@ -146,10 +146,8 @@ fn magnitudes_become_the_published_arguments() {
         assert!(nine.contains_key(want), "{want} is not in {nine:?}");
     }
     for kind in ["Colour", "Contrast", "Brightness", "Sharpness"] {
-        let factors: Vec<f64> = nine
-            .keys()
-            .filter_map(|k| k.strip_prefix(kind)?.trim_matches(['(', ')']).parse().ok())
-            .collect();
+        let factors: Vec<f64> =
+            nine.keys().filter_map(|k| k.strip_prefix(kind)?.trim_matches(['(', ')']).parse().ok()).collect();
         assert_eq!(factors.len(), 2, "{kind} {factors:?}");
         assert!((factors[0] - 0.19).abs() < 1e-12 && (factors[1] - 1.81).abs() < 1e-12);
     }
