@@ -311,7 +311,11 @@ impl Products {
                 self.context.compute.0,
             )
         };
-        done.about(|| key)
+        // cuBLASLt only says that it failed; where the device fell out, the driver says why.
+        done.or_else(|error| {
+            self.context.synchronize(self.context.compute, || key)?;
+            Err(error).about(|| key)
+        })
     }
 
     /// What a product is called in messages and tables.

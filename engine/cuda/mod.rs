@@ -22,6 +22,7 @@ mod record;
 mod transfer;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex};
 
 pub use event::CallTimes;
@@ -31,7 +32,7 @@ use context::Context;
 use error::failed;
 use event::Clock;
 use gemm::Products;
-use kernels::Kernels;
+use kernels::{Kernels, Launch};
 use record::Kept;
 use transfer::Transfers;
 
@@ -77,8 +78,8 @@ impl Cuda {
         })))
     }
 
-    pub fn info(&self) -> &DeviceInfo {
-        &self.0.info
+    pub fn info(&self) -> DeviceInfo {
+        self.0.info.clone()
     }
 
     /// From now on every launch, product and transfer outside a recording is timed by the device, or no longer.
@@ -87,7 +88,7 @@ impl Cuda {
     }
 
     /// Waits for the calls that were timed since the last time. By kernel, or `gemm m n k` with the types, or
-    /// `upload`, `download`, `send`, `receive`, `copy`, `zero` or `replay`.
+    /// `upload`, `download`, `send`, `receive`, `copy` or `zero`.
     pub fn take_times(&self) -> Result<BTreeMap<String, CallTimes>> {
         self.0.clock.take()
     }
@@ -107,6 +108,16 @@ impl Cuda {
         if self.recording() { Err(failed(format!("{what} while calls are recorded"))) } else { Ok(()) }
     }
 
+    /// Waits for what was just launched, when that was asked for, so that it is blamed for its failures alone.
+    fn settle<D: Display>(&self, launched: impl FnOnce() -> D) -> Result<()> {
+        let context = &self.0.context;
+        if context.waits && !self.recording() {
+            context.synchronize(context.compute, launched)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Makes a call, timed when that was asked for.
     fn call<T, K: Into<String>>(
         &self,
@@ -114,6 +125,15 @@ impl Cuda {
         call: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         if self.0.clock.is_on() && !self.recording() { self.0.clock.keep(key().into(), call) } else { call() }
+    }
+}
+
+/// What the device still does uses what `Shared` has.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        for stream in [self.context.compute, self.context.copy] {
+            let _ = self.context.synchronize(stream, || "closing the device");
+        }
     }
 }
 
@@ -181,11 +201,12 @@ impl Launcher for Cuda {
 
     fn launch(&self, kernel: Kernel, grid: Grid, args: &[Arg]) -> Result<()> {
         self.call(|| kernel.entry, || self.0.kernels.launch(kernel, grid, args))?;
-        if self.0.context.waits && !self.recording() { self.0.kernels.wait(kernel, grid) } else { Ok(()) }
+        self.settle(|| Launch(kernel, grid))
     }
 
     fn gemm(&self, gemm: &BlasGemm) -> Result<()> {
-        self.call(|| Products::name(gemm), || self.0.products.gemm(gemm))
+        self.call(|| Products::name(gemm), || self.0.products.gemm(gemm))?;
+        self.settle(|| Products::name(gemm))
     }
 
     fn record(&self) -> Result<()> {
