@@ -8,13 +8,14 @@
 use engine::Tensor;
 use ptx::selective_scan::{Direction, reference::softplus};
 use rayon::prelude::*;
+use serde::Serialize;
 
 use super::Classifier;
 use crate::Result;
 
 /// One gate of every token, the class token left out: `[patches]` row by row, each the mean over channels, states and
 /// blocks.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Gate {
     /// Of the scan from the first token to the last.
     pub forward: Vec<f64>,

@@ -15,5 +15,5 @@ pub use gates::{Gate, Gates};
 pub use head::{Head, HeadKind};
 pub use load::{LoadOptions, LoadedVim, load};
 pub use params::{Bound, ParamId, Params};
-pub use prompt::{Prompts, SvpConfig, Variant};
+pub use prompt::{LayerScales, Prompts, SvpConfig, Variant};
 pub use vim::{DropPath, Observer, Vim};
