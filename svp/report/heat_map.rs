@@ -45,7 +45,7 @@ const WHITE: Color = [255, 255, 255];
 const INK: Color = [40, 40, 40];
 const SOFT: Color = [105, 105, 105];
 /// How much of a colour hides the picture below it, and how much white where there is no value.
-const COVER: f32 = 0.62;
+const COVER: f32 = 0.72;
 
 /// From small to large; lightness grows all the way, so that it reads in grey too.
 const COLORS: [Color; 6] =

@@ -179,7 +179,9 @@ fn timing(records: &[Record], outcome: Option<&Outcome>, config: &TrainConfig) -
 
 /// Every setting of a run with its value.
 fn settings(config: &TrainConfig) -> Facts {
-    let table = toml::Table::try_from(config).expect("plain values make valid TOML");
+    // Through its text, in which 0.1 is 0.1 for f32 as well.
+    let text = toml::to_string(config).expect("plain values make valid TOML");
+    let table: toml::Table = text.parse().expect("just made");
     let value = |value: toml::Value| match value {
         toml::Value::String(text) => text,
         other => other.to_string(),

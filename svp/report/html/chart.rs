@@ -6,8 +6,8 @@ use super::text::escape;
 use crate::report::plot::{Axis, Panel, Series};
 
 /// Size of a chart and the margins around its axes; as wide as a phone, so that text stays readable there.
-const WIDTH: f32 = 420.0;
-const HEIGHT: f32 = 260.0;
+const WIDTH: f32 = 380.0;
+const HEIGHT: f32 = 250.0;
 const LEFT: f32 = 52.0;
 const RIGHT: f32 = 12.0;
 const TOP: f32 = 12.0;
@@ -110,7 +110,9 @@ fn label(x: f32, y: f32, anchor: &str, text: &str) -> String {
 /// Bars side by side for every layer, from 0. `values[layer]` has one for each name.
 pub fn bars(title: &str, names: &[&str], values: &[Vec<f64>]) -> String {
     let (width, height) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
-    let y = Axis::new(values.iter().flatten().copied().chain([0.0]), 0.0, 0.0, TOP + height, -height);
+    // Some room above the highest.
+    let heights = values.iter().flatten().map(|value| 1.06 * value);
+    let y = Axis::new(heights.chain([0.0]), 0.0, 0.0, TOP + height, -height);
     let mut drawing = grid(&y);
     let slot = width / values.len().max(1) as f32;
     let bar = 0.8 * slot / names.len().max(1) as f32;

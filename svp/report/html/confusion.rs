@@ -60,7 +60,7 @@ impl Confusion {
 /// The matrix and the pairs that are confused most.
 pub fn matrix(confusion: &Confusion, classes: &[String]) -> String {
     let matrix = if classes.len() <= TABLE { table(confusion, classes) } else { picture(confusion, classes) };
-    matrix + &pairs(confusion, classes)
+    format!("<div class=\"beside\">\n<div>{matrix}</div>\n<div>{}</div>\n</div>\n", pairs(confusion, classes))
 }
 
 fn table(confusion: &Confusion, classes: &[String]) -> String {
@@ -117,7 +117,7 @@ fn pairs(confusion: &Confusion, classes: &[String]) -> String {
     let row = |&(truth, said, count): &(u32, u32, u32)| {
         let share = percent(f64::from(count) / f64::from(confusion.images(truth)));
         let [truth, said] = [truth, said].map(|class| escape(&classes[class as usize]));
-        format!("<tr><td>{truth}</td><td>{said}</td><td>{count}</td><td>{share} %</td></tr>\n")
+        format!("<tr><td>{truth}</td><td>{said}</td><td>{count}</td><td>{share}&nbsp;%</td></tr>\n")
     };
     let rows: String = mistakes.iter().take(PAIRS).map(row).collect();
     format!(

@@ -31,7 +31,7 @@ pub fn gallery(mistakes: &[Mistake], classes: &[String]) -> String {
         let name = escape(&mistake.name);
         let small = if mistake.picture.width() <= SMALL { " class=\"small\"" } else { "" };
         format!(
-            "<figure title=\"{name}\"><img{small} alt=\"{name}\" src=\"{}\"><figcaption><b>{truth}</b><br>{said}, {} %\
+            "<figure title=\"{name}\"><img{small} alt=\"{name}\" src=\"{}\"><figcaption><b>{truth}</b><br>{said}, {}&nbsp;%\
              </figcaption></figure>\n",
             thumbnail(&mistake.picture),
             percent(mistake.probability)

@@ -62,7 +62,7 @@ impl RunPage {
              <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
              <header>\n<h1>{title}</h1>\n<p>{}</p>\n{}</header>\n",
             escape(&self.lead),
-            tiles(&self.tiles),
+            facts(&self.tiles, "tiles"),
         );
         let mut section = |name: &str, note: &str, body: String| {
             let note =
@@ -78,8 +78,8 @@ impl RunPage {
         section("Most confident mistakes", note, mistakes::gallery(&self.mistakes, &self.classes));
         section("Prompts", "", scales::charts(&self.scales));
         section("Parameters", "", parameters(&self.parameters));
-        section("Timing", "", facts(&self.timing));
-        section("Config", "", facts(&self.config));
+        section("Timing", "", facts(&self.timing, "facts"));
+        section("Config", "", facts(&self.config, "facts"));
         page + "</main>\n<script>\n" + SCRIPT + "</script>\n</body>\n</html>\n"
     }
 
@@ -91,21 +91,12 @@ impl RunPage {
     }
 }
 
-fn tiles(tiles: &Facts) -> String {
-    let tile = |(name, value): &(String, String)| {
+/// A list of names and values, looking as `class` says.
+fn facts(facts: &Facts, class: &str) -> String {
+    let fact = |(name, value): &(String, String)| {
         format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(name), escape(value))
     };
-    format!("<dl class=\"tiles\">\n{}</dl>\n", tiles.iter().map(tile).collect::<String>())
-}
-
-fn facts(facts: &Facts) -> String {
-    let row = |(name, value): &(String, String)| {
-        format!("<tr><th scope=\"row\">{}</th><td>{}</td></tr>\n", escape(name), escape(value))
-    };
-    format!(
-        "<div class=\"scroll\"><table class=\"facts\">\n{}</table></div>\n",
-        facts.iter().map(row).collect::<String>()
-    )
+    format!("<dl class=\"{class}\">\n{}</dl>\n", facts.iter().map(fact).collect::<String>())
 }
 
 fn parameters(parameters: &[(String, usize, usize)]) -> String {
