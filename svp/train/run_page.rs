@@ -169,7 +169,7 @@ fn timing(records: &[Record], outcome: Option<&Outcome>, config: &TrainConfig) -
         None => facts.push(("state".into(), "not finished".into())),
         Some(outcome) => facts.extend([
             ("the process that finished the run".into(), seconds(outcome.seconds)),
-            ("images a second in its steps".into(), format!("{:.1}", outcome.images_per_s)),
+            ("images a second in its steps".into(), format!("{:.0}", outcome.images_per_s)),
             ("of that time waiting for data".into(), percent(outcome.wait_share as f32)),
             ("tensors at most".into(), bytes(outcome.peak_tensor_bytes as u64)),
         ]),

@@ -9,6 +9,8 @@ use super::text::{escape, percent, png_address, shortened};
 
 /// Most classes whose counts stand in a table; more are a picture.
 const TABLE: usize = 25;
+/// Most pixels a side of that picture.
+const SIDE: u32 = 1000;
 /// Most pairs of classes in the list below.
 const PAIRS: usize = 15;
 /// Hits and mistakes, as in the style sheet.
@@ -92,14 +94,21 @@ fn table(confusion: &Confusion, classes: &[String]) -> String {
     )
 }
 
-/// A pixel a cell, the stronger the larger its share of the row. The root makes single mistakes visible.
+/// A pixel a cell, the stronger the larger its share of the row; cells that share a pixel show the strongest. The
+/// root makes single mistakes visible.
 fn picture(confusion: &Confusion, classes: &[String]) -> String {
     let n = classes.len() as u32;
-    let mut picture = RgbaImage::new(n, n);
+    let side = n.min(SIDE);
+    let at = |class: u32| (u64::from(class) * u64::from(side) / u64::from(n)) as u32;
+    let mut picture = RgbaImage::new(side, side);
     for (&(truth, said), &count) in &confusion.counts {
         let share = f64::from(count) / f64::from(confusion.images(truth));
         let [r, g, b] = if truth == said { HIT } else { MISS };
-        picture.put_pixel(said, truth, Rgba([r, g, b, (255.0 * share.sqrt()).round() as u8]));
+        let strength = (255.0 * share.sqrt()).round() as u8;
+        let pixel = picture.get_pixel_mut(at(said), at(truth));
+        if strength > pixel.0[3] {
+            *pixel = Rgba([r, g, b, strength]);
+        }
     }
     format!(
         "<p class=\"note\">Classes 0 to {} in the order of the table below: hits blue, mistakes orange.</p>\n\

@@ -104,6 +104,13 @@ fn many_classes_are_a_picture_and_few_a_table() {
     assert!(many.contains("class=\"matrix\"") && !many.contains("table class=\"confusion\""));
     assert_eq!(many.matches("<th scope=\"row\">class ").count(), 300, "every class has its row");
     assert!(many.len() < 150_000, "{} bytes", many.len());
+    let most = confusion::matrix(&confusion(4000), &names(4000));
+    let picture = most.split_once("base64,").unwrap().1.split('"').next().unwrap();
+    assert!(
+        picture.starts_with("iVBORw0KGgoAAAANSUhEUgAAA+gAAAPo"),
+        "a PNG of 1000x1000: {}",
+        &picture[..40]
+    );
 }
 
 #[test]
