@@ -183,7 +183,7 @@ mod tests {
             for c in 0..2 {
                 for i in 0..2 {
                     let a = -[[0.0f64, 0.5], [-0.5, 1.0]][c][i].exp();
-                    update += (delta[c] * u[c] * b[i] as f64).abs() / 4.0;
+                    update += (delta[c] * u[c] * b[i]).abs() / 4.0;
                     forget += (delta[c] * a).exp() / 4.0;
                 }
             }
