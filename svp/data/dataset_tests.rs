@@ -265,5 +265,5 @@ fn layouts_have_names() {
         assert_eq!(name.parse::<Layout>().unwrap(), layout);
         assert_eq!(serde_json::to_string(&layout).unwrap(), format!("{name:?}"));
     }
-    assert!("coco".parse::<Layout>().unwrap_err().to_string().contains("auto, folder, vtab or json"));
+    assert!("coco".parse::<Layout>().unwrap_err().to_string().contains("auto, folder, vtab, json, cifar100"));
 }

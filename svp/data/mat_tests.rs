@@ -73,7 +73,7 @@ fn files_that_are_not_read_say_why() {
         (mat(&[matrix(1, &[1 << 30, 1], "x", &[])]), "impossible size"),
         (mat(&[matrix(2, &[1, 1], "x", &[element(5, &[0; 4]), element(1, b"")])]), "no names"),
         (mat(&[matrix(9, &[3, 1], "x", &[small_element(2, &[1, 2])])]), "3 elements that holds 2"),
-        (mat(&[small_element(14, &[0; 4]), vec![2, 0, 9, 0]]), "damaged"),
+        (mat(&[small_element(14, &[0; 4])]), "truncated"),
     ] {
         let message = error(&file);
         assert!(message.contains(want), "{want}: {message}");
@@ -88,12 +88,11 @@ fn damaged_files_do_no_harm() {
         [structs("x", &["path", "class"], &[row("a", 2.0), row("b", 1.0)]), texts("y", &["a", "b"])];
     let packed: Vec<Vec<u8>> = variables.iter().map(|variable| compressed(variable)).collect();
     for file in [mat(&variables), mat(&packed)] {
-        for end in 0..file.len() {
-            let _ = read(&file[..end], &["x", "y"]);
-            assert!(
-                end % 8 == 0 || end < 128 || file.len() - end < 8 || read(&file[..end], &["x", "y"]).is_err()
-            );
-        }
+        let whole = read(&file, &["x", "y"]).unwrap();
+        // What lies before the cut is there; between two variables nothing shows that it is one.
+        let cuts = (0..file.len()).map(|end| read(&file[..end], &["x", "y"]));
+        let found: Vec<_> = cuts.filter_map(Result::ok).collect();
+        assert!(found.iter().all(|found| whole.starts_with(found)) && found.len() < 20, "{}", found.len());
         for case in 0..3000 {
             let mut rng = Rng::keyed(4, 0, case, 0);
             let mut bytes = file.clone();

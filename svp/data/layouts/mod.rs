@@ -19,6 +19,8 @@ mod cars;
 mod cifar;
 mod dogs;
 mod dtd;
+#[cfg(test)]
+mod examples;
 mod flowers;
 mod folder;
 mod food;
@@ -27,6 +29,8 @@ mod json;
 mod known;
 mod lists;
 mod svhn;
+#[cfg(test)]
+mod tests;
 mod vtab;
 
 pub use known::{Counts, KNOWN, Known};
