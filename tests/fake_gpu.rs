@@ -17,7 +17,9 @@ fn a_run_on_the_fake_gpu_has_the_bytes_of_the_emulated_one() {
     let data = place.data("data", 2);
     let backbone = place.small_vim("backbone", &data) + "/best.safetensors";
     let log = place.at("calls");
-    for more in ["--method svp", "--method full", "--method svp --precision bf16", "--method linear --precision tf32"] {
+    for more in
+        ["--method svp", "--method full", "--method svp --precision bf16", "--method linear --precision tf32"]
+    {
         let run = |device: &str| {
             let out = place.at(&format!("{device} {more}"));
             let task = ["--data", &data, "--backbone", &backbone, "--device", device, "--out", &out];
