@@ -6,54 +6,20 @@
 //! REFERENCE_PYTHON=venv/bin/python cargo bench --bench step
 //! ```
 
+#[path = "gpu/vim_s.rs"]
+mod vim_s;
+
 use std::process::Command;
 use std::time::Instant;
 
 use engine::gemm::{Mat, gemm};
-use engine::{Device, Rng, Tensor};
-use svp::model::{Classifier, HeadKind, Params, Parts, SvpConfig, Vim, VimConfig};
+use engine::{DType, Device};
+use svp::model::VimConfig;
 use svp::report::table::bytes;
-use svp::train::{FeedBatch, StepSettings, Stepper};
+use vim_s::{Step, finish};
 
 const BATCH: usize = 8;
-const CLASSES: usize = 100;
 const STEPS: usize = 7;
-
-struct Step {
-    model: Classifier,
-    stepper: Stepper,
-    batch: [FeedBatch; 1],
-}
-
-impl Step {
-    fn new() -> Self {
-        let config = VimConfig::named("vim_small").unwrap();
-        let mut params = Params::default();
-        let vim = Vim::init(config, &mut params, 0).unwrap();
-        let svp = Some(SvpConfig::default());
-        let parts = Parts { svp, head: HeadKind::Linear, classes: CLASSES, simam: false, full: false };
-        let model = Classifier::new(&Device::cpu(), vim, params, parts, 0).unwrap();
-        let settings = StepSettings {
-            features: false,
-            smoothing: 0.1,
-            drop_path: 0.0,
-            seed: 0,
-            weight_decay: 1e-4,
-            accumulate: 1,
-        };
-        let mut rng = Rng::keyed(0, 0, 0, 0);
-        let images = (0..BATCH * 3 * 224 * 224).map(|_| rng.normal() as f32).collect();
-        let indices: Vec<u32> = (0..BATCH as u32).collect();
-        let input = Tensor::from_vec(images, &[BATCH, 3, 224, 224]);
-        let batch = FeedBatch { input, labels: indices.clone(), indices };
-        Step { stepper: Stepper::new(&model, settings), model, batch: [batch] }
-    }
-
-    fn run(&mut self) {
-        let health = self.stepper.submit(&mut self.model, &self.batch, 0, 1e-3).unwrap().wait().unwrap();
-        assert!(health.finite, "{health:?}");
-    }
-}
 
 /// A product of the step: rows, columns, inner length, and how often.
 type Product = (usize, usize, usize, usize);
@@ -111,8 +77,9 @@ fn main() {
     if std::env::args().any(|arg| arg == "--test") {
         return; // `cargo test --benches` only asks whether it starts.
     }
-    let mut step = Step::new();
-    let times = seconds(|| step.run());
+    let config = VimConfig::named("vim_small").unwrap();
+    let mut step = Step::new(&Device::cpu(), config, BATCH, DType::F32).unwrap();
+    let times = seconds(|| finish(step.submit().unwrap()).unwrap());
     let memory = peak_memory();
     let config = step.model.vim.config;
     let products = products(&config);

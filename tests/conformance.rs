@@ -1,7 +1,8 @@
 //! Every op of the registry, every case, on every device and instruction set, against its f64 reference;
 //! the references' gradients against central differences; the same bits for any number of threads.
 //!
-//! `CASE=op:sizes` (as failures print it) runs one case; `CASE=op` one op. `REQUIRE_CUDA=1` fails without a GPU.
+//! `CASE=op:sizes` (as failures print it) runs one case, `CASE=op` one op; several with `;` between; `CASE=small` runs one
+//! small case of each op. `DEVICES=cpu,cuda` runs on these only. `REQUIRE_CUDA=1` fails without a GPU.
 
 mod harness;
 
@@ -10,12 +11,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use autograd::Tape;
+use engine::cuda::Cuda;
 use engine::emulated::Emulated;
+use engine::launch::{Launcher, Region};
 use engine::simd::{self, Level};
 use engine::{DType, Device, Rng, Tensor};
 use half::bf16;
 use harness::compare::{compare, relative};
-use harness::{Ask, Outcome, Problem, kernels};
+use harness::cuda::{self, wanted};
+use harness::guarded::Guarded;
+use harness::{Ask, Outcome, Problem, kernels, small_case};
 use ptx::registry;
 use ptx::spec::{Case, Op, Values};
 
@@ -36,43 +41,75 @@ struct Target {
     name: &'static str,
     dtype: DType,
     checked: Box<dyn Fn() -> Device>,
+    /// Writes outside a buffer that were found since the device was made.
+    strays: Box<dyn Fn(&Device) -> usize>,
     levels: Vec<Level>,
 }
 
-/// The CPU at each level, and the emulated device in both types.
-fn targets(emulated: &Arc<Emulated>) -> Vec<Target> {
+/// The launchers under test. The emulator checks every access itself; around a GPU's memory there are red zones.
+struct Launchers {
+    emulated: Option<Arc<Emulated>>,
+    cuda: Option<Arc<Guarded<Cuda>>>,
+}
+
+impl Launchers {
+    fn new() -> Self {
+        Launchers {
+            emulated: wanted("emulated").then(|| Arc::new(Emulated::new())),
+            cuda: cuda::launcher().map(|cuda| Arc::new(Guarded::new(cuda))),
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<dyn Launcher>> {
+        let emulated = self.emulated.iter().map(|emulated| emulated.clone() as Arc<dyn Launcher>);
+        emulated.chain(self.cuda.iter().map(|cuda| cuda.clone() as Arc<dyn Launcher>)).collect()
+    }
+}
+
+/// The CPU at each level, and the launched devices in both types.
+fn targets(launchers: &Launchers) -> Vec<Target> {
     let levels = [Level::Avx512, Level::Avx2, Level::Portable].into_iter().filter(|&level| {
         simd::limit(level);
         simd::level() == level
     });
     let levels: Vec<Level> = levels.collect();
     simd::limit(Level::Avx512);
-    assert!(std::env::var("REQUIRE_CUDA").as_deref() != Ok("1"), "REQUIRE_CUDA=1, but no CUDA device");
-    println!("cuda: skipped: no CUDA device");
     let best = vec![levels[0]];
-    let launched = |name, dtype| {
-        let launcher = emulated.clone();
-        let checked = Box::new(move || Device::launched_checked(launcher.clone()));
-        Target { name, dtype, checked, levels: best.clone() }
-    };
-    vec![
-        Target {
-            name: "cpu",
-            dtype: DType::F32,
-            checked: Box::new(Device::cpu_checked),
-            levels: levels.clone(),
-        },
-        launched("emulated f32", DType::F32),
-        launched("emulated bf16", DType::Bf16),
-    ]
+    let types = |names: [&'static str; 2]| names.into_iter().zip([DType::F32, DType::Bf16]);
+    let mut targets = vec![];
+    if wanted("cpu") {
+        let (checked, strays) = (Box::new(Device::cpu_checked), Box::new(Device::red_zone_hits));
+        targets.push(Target { name: "cpu", dtype: DType::F32, checked, strays, levels });
+    }
+    if let Some(emulated) = &launchers.emulated {
+        for (name, dtype) in types(["emulated f32", "emulated bf16"]) {
+            let emulated = emulated.clone();
+            let checked = Box::new(move || Device::launched_checked(emulated.clone()));
+            targets.push(Target { name, dtype, checked, strays: Box::new(|_| 0), levels: best.clone() });
+        }
+    }
+    if let Some(guarded) = &launchers.cuda {
+        for (name, dtype) in types(["cuda f32", "cuda bf16"]) {
+            let (memory, zones) = (guarded.clone(), guarded.clone());
+            let checked = Box::new(move || Device::launched_checked(memory.clone()));
+            let strays = Box::new(move |_: &Device| zones.take_hits());
+            targets.push(Target { name, dtype, checked, strays, levels: best.clone() });
+        }
+    }
+    targets
 }
 
 /// The cases of `op` that `CASE` chooses: all without it.
 fn selected(op: &dyn Op) -> Vec<Case> {
     let wanted = std::env::var("CASE").unwrap_or_default();
-    let (op_name, case_name) = wanted.split_once(':').unwrap_or((&wanted, ""));
+    if wanted == "small" {
+        return vec![small_case(op)];
+    }
     let chosen = |case: &Case| {
-        (op_name.is_empty() || op_name == op.name()) && (case_name.is_empty() || case_name == case.name)
+        wanted.split(';').any(|wanted| {
+            let (op_name, case_name) = wanted.split_once(':').unwrap_or((wanted, ""));
+            (op_name.is_empty() || op_name == op.name()) && (case_name.is_empty() || case_name == case.name)
+        })
     };
     op.cases().into_iter().filter(chosen).collect()
 }
@@ -81,7 +118,7 @@ fn everything_selected() -> bool {
     std::env::var("CASE").is_err()
 }
 
-/// Comparisons made, failures, and the largest error of each op in parts of its tolerance.
+/// Of one device: comparisons made, failures, and the largest error of each op in parts of its tolerance.
 #[derive(Default)]
 struct Tally {
     comparisons: usize,
@@ -168,7 +205,7 @@ fn check(problem: &Problem, target: &Target, tally: &mut Tally) -> Result<(), St
             let got = got.map_err(|panic| at(format!("{ask:?}: {}", message(&*panic))))?;
             let got = got.map_err(|err| at(format!("{ask:?}: {err}")))?;
             tally.compare_all(problem, &got, &want, &grads, (ask, ask.calls as f64)).map_err(at)?;
-            if device.red_zone_hits() != 0 {
+            if (target.strays)(&device) != 0 {
                 return Err(at("wrote outside a buffer".into()));
             }
         }
@@ -239,35 +276,37 @@ fn refusal(problem: &Problem, target: &Target) -> Result<(), String> {
 #[test]
 fn every_op_on_every_device() {
     let _turn = turn();
-    let mut tally = Tally::default();
-    let emulated = Arc::new(Emulated::new());
-    let targets = targets(&emulated);
+    let launchers = Launchers::new();
+    let targets = targets(&launchers);
+    assert!(!targets.is_empty(), "no device to run on");
+    let (mut comparisons, mut failures) = (0, vec![]);
     for target in &targets {
-        let ran = run_table(target, &mut tally);
-        let Ran { cases, refused, left_out } = ran;
+        let mut tally = Tally::default();
+        let Ran { cases, refused, left_out } = run_table(target, &mut tally);
         assert!(cases > 0 || !everything_selected(), "{} ran no case", target.name);
         println!(
             "{}: {cases} cases, {:?}; refused: {refused} (sizes only the CPU takes); {left_out} bench cases left out",
             target.name, target.levels
         );
-    }
-    for (op, worst) in &tally.worst {
-        println!("{op}: largest error {:.0}% of its tolerance", 100.0 * worst);
+        for (op, worst) in &tally.worst {
+            println!("{}: {op}: largest error {:.1}% of its tolerance", target.name, 100.0 * worst);
+        }
+        comparisons += tally.comparisons;
+        failures.extend(tally.failures);
     }
     println!(
-        "conformance: {} comparisons on {} devices, {} failures",
-        tally.comparisons,
+        "conformance: {comparisons} comparisons on {} devices, {} failures",
         targets.len(),
-        tally.failures.len()
+        failures.len()
     );
-    assert!(tally.failures.is_empty(), "\n{}", tally.failures.join("\n"));
-    tensors_add_and_cast(&emulated);
-    every_kernel_ran(&emulated);
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+    launchers.all().into_iter().for_each(tensors_add_and_cast);
+    every_kernel_ran(&launchers);
 }
 
 /// The engine's own kernels: a sum is the exact sum rounded once to the type it is added to, a cast rounds to even.
-fn tensors_add_and_cast(emulated: &Arc<Emulated>) {
-    let device = Device::launched_checked(emulated.clone());
+fn tensors_add_and_cast(launcher: Arc<dyn Launcher>) {
+    let device = Device::launched_checked(launcher);
     let types = [DType::F32, DType::Bf16];
     let round = |v: f32, dtype| if dtype == DType::Bf16 { bf16::from_f32(v).to_f32() } else { v };
     for n in [1, 7, 1024, 4099] {
@@ -290,25 +329,33 @@ fn tensors_add_and_cast(emulated: &Arc<Emulated>) {
     }
 }
 
-/// Every entry of every committed PTX file was launched; prints what was executed.
-fn every_kernel_ran(emulated: &Emulated) {
-    let totals = emulated.take_totals();
-    let mut all = ptx_emulator::Meter::default();
-    totals.values().for_each(|meter| all += meter);
-    println!(
-        "emulated: {} launches of {} kernels, {} thread-instructions, {} checks",
-        all.launches,
-        totals.len(),
-        all.instructions().threads,
-        all.checks
-    );
+/// Every entry of every committed PTX file was launched on each device; prints what was executed.
+fn every_kernel_ran(launchers: &Launchers) {
     let texts = kernels::files().into_iter().map(|path| std::fs::read_to_string(path).unwrap());
     let entries: Vec<String> = texts.flat_map(|text| kernels::entries(&text)).collect();
-    let missed: Vec<_> = entries.iter().filter(|entry| !totals.contains_key(*entry)).collect();
-    assert!(
-        !entries.is_empty() && (missed.is_empty() || !everything_selected()),
-        "never launched: {missed:?}"
-    );
+    assert!(!entries.is_empty(), "no kernel was found");
+    let check = |device: &str, ran: &dyn Fn(&str) -> bool| {
+        let missed: Vec<_> = entries.iter().filter(|entry| !ran(entry)).collect();
+        assert!(missed.is_empty() || !everything_selected(), "never launched on {device}: {missed:?}");
+    };
+    if let Some(emulated) = &launchers.emulated {
+        let totals = emulated.take_totals();
+        let mut all = ptx_emulator::Meter::default();
+        totals.values().for_each(|meter| all += meter);
+        println!(
+            "emulated: {} launches of {} kernels, {} thread-instructions, {} checks",
+            all.launches,
+            totals.len(),
+            all.instructions().threads,
+            all.checks
+        );
+        check("emulated", &|entry| totals.contains_key(entry));
+    }
+    if let Some(guarded) = &launchers.cuda {
+        let ran = guarded.entries();
+        println!("cuda: {} launches of {} kernels", guarded.launches(), ran.len());
+        check("cuda", &|entry| ran.contains(entry));
+    }
 }
 
 /// `(op, trained input, inputs that may be kept for its gradient)`: a frozen weight keeps no activation.
@@ -452,4 +499,22 @@ fn a_wrong_result_is_refused() {
     assert!(compare(&[2], &[1.0, 1.0], &[1.0], 1.0).is_err());
     assert!(compare(&[2], &[1.001, 1.001], &[1.0, 1.0], 1e-4).is_err(), "all a little off");
     assert!(compare(&[1], &[0.1], &[0.0], 1e-2).is_err() && compare(&[1], &[0.0], &[0.0], 0.0).is_ok());
+}
+
+/// The red zones themselves, on a device that would not miss the writes.
+#[test]
+fn fresh_memory_is_poison_and_stray_writes_are_counted() {
+    let guarded = Arc::new(Guarded::new(Emulated::new()));
+    let device = Device::launched_checked(guarded.clone());
+    let tensor = Tensor::empty(&device, &[3]);
+    assert!(tensor.to_host().unwrap().iter().all(|v| v.is_nan()));
+    drop(tensor);
+    assert_eq!(guarded.take_hits(), 0);
+    for stray in [-1, 12] {
+        let tensor = Tensor::empty(&device, &[3]);
+        let at = tensor.region().at.wrapping_add_signed(stray);
+        guarded.upload(Region { at, bytes: 1 }, &[0]).unwrap();
+        drop(tensor);
+        assert_eq!((guarded.take_hits(), guarded.take_hits()), (1, 0), "written at {stray}");
+    }
 }

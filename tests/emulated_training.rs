@@ -1,6 +1,10 @@
 //! Training on the emulated device, by the kernels that a GPU runs: the CPU's losses, the CPU's trained files, and the
 //! same bytes however often a run is stopped.
 
+#[path = "harness/cuda.rs"]
+mod cuda;
+#[path = "harness/guarded.rs"]
+mod guarded;
 mod support;
 
 use std::collections::BTreeSet;
@@ -11,8 +15,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use autograd::Tape;
+use engine::cuda::Cuda;
 use engine::emulated::Emulated;
 use engine::{Device, Rng, Tensor};
+use guarded::Guarded;
 use ptx::adamw::Settings;
 use ptx::cross_entropy::{cross_entropy, smooth_targets};
 use ptx::grad_norm::healthy;
@@ -124,10 +130,31 @@ fn differences(got: &Steps, want: &Steps) -> (f64, (f64, String)) {
     (loss, grad)
 }
 
+/// On a GPU, in poisoned memory between red zones.
+fn cuda_steps(launcher: &Cuda, precision: Precision) -> Steps {
+    let guarded = Arc::new(Guarded::new(launcher.clone()));
+    let steps = three_steps(&Device::launched_checked(guarded.clone()), precision);
+    assert_eq!(guarded.take_hits(), 0, "writes outside a buffer");
+    println!("{precision:?}: {} launches of {} kernels on cuda", guarded.launches(), guarded.entries().len());
+    assert!(guarded.launches() > 100, "kernels did not run");
+    steps
+}
+
 #[test]
 fn three_steps_give_the_losses_of_the_cpu() {
+    compare_with_the_cpu(emulated_steps);
+}
+
+#[test]
+fn three_steps_on_cuda_give_the_losses_of_the_cpu() {
+    if let Some(launcher) = cuda::launcher() {
+        compare_with_the_cpu(|precision| cuda_steps(&launcher, precision));
+    }
+}
+
+fn compare_with_the_cpu(steps: impl Fn(Precision) -> Steps) {
     let cpu = three_steps(&Device::cpu_checked(), Precision::F32);
-    let (loss, (grad, name)) = differences(&emulated_steps(Precision::F32), &cpu);
+    let (loss, (grad, name)) = differences(&steps(Precision::F32), &cpu);
     assert!(loss <= 1e-5, "losses differ by {loss:.1e}");
     assert!(grad <= 1e-4, "the gradient of {name} differs by {grad:.1e}");
 
@@ -135,7 +162,7 @@ fn three_steps_give_the_losses_of_the_cpu() {
     // features are off by about sqrt(8 depth) roundings and a gradient by sqrt(18 depth). A feature is of size one:
     // a logit is off by the norm of its row of the head times that, and the loss by the norm of softmax - target,
     // below sqrt(2), times a logit. Three of these standard deviations are allowed; a fifth of that was measured.
-    let half = emulated_steps(Precision::Bf16);
+    let half = steps(Precision::Bf16);
     let (loss, (grad, name)) = differences(&half, &cpu);
     let features = (8.0 * DEPTH as f64).sqrt() * BF16;
     let bound = 3.0 * 2f64.sqrt() * half.head * features;

@@ -8,7 +8,14 @@ mod golden {
     pub mod training;
 }
 
-use std::path::{Path, PathBuf};
+#[path = "harness/cuda.rs"]
+mod cuda;
+#[path = "harness/guarded.rs"]
+mod guarded;
+#[path = "harness/root.rs"]
+mod root;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,9 +24,10 @@ use engine::emulated::Emulated;
 use ptx_emulator::Meter;
 
 use golden::file::Golden;
+use guarded::Guarded;
 
 fn files() -> Vec<PathBuf> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let own = root::root().join("tests/golden");
     let given = std::env::var_os("SVP_GOLDEN_DIR").map(PathBuf::from);
     let mut files = vec![];
     for folder in [Some(own), given].into_iter().flatten() {
@@ -68,6 +76,9 @@ fn reproduce(device: &Device) {
 
 #[test]
 fn every_golden_file_is_reproduced_on_the_cpu() {
+    if !cuda::wanted("cpu") {
+        return;
+    }
     let device = Device::cpu_checked();
     reproduce(&device);
     assert_eq!(device.red_zone_hits(), 0, "writes outside a buffer");
@@ -76,6 +87,9 @@ fn every_golden_file_is_reproduced_on_the_cpu() {
 /// By the kernels, every access checked.
 #[test]
 fn every_golden_file_is_reproduced_on_the_emulated_device() {
+    if !cuda::wanted("emulated") {
+        return;
+    }
     let emulated = Arc::new(Emulated::new());
     reproduce(&Device::launched_checked(emulated.clone()));
     let mut sum = Meter::default();
@@ -86,4 +100,15 @@ fn every_golden_file_is_reproduced_on_the_emulated_device() {
         "{} launches, {executed:.2e} thread-instructions, {:.2e} checks",
         sum.launches, sum.checks as f64
     );
+}
+
+/// By the kernels on a GPU, in poisoned memory between red zones.
+#[test]
+fn every_golden_file_is_reproduced_on_cuda() {
+    let Some(cuda) = cuda::launcher() else { return };
+    let guarded = Arc::new(Guarded::new(cuda));
+    reproduce(&Device::launched_checked(guarded.clone()));
+    assert_eq!(guarded.take_hits(), 0, "writes outside a buffer");
+    assert!(guarded.launches() > 1000, "kernels did not run");
+    println!("{} launches of {} kernels", guarded.launches(), guarded.entries().len());
 }

@@ -18,8 +18,12 @@ mod isa {
     pub mod warp;
 }
 
+#[path = "harness/cuda.rs"]
+mod cuda;
+#[path = "harness/root.rs"]
+mod root;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use isa::program::{Program, Type, launchers};
 use isa::{approx, bf16, compare, control, convert, float, forms, integer, memory, warp};
@@ -105,13 +109,13 @@ fn tested() -> BTreeSet<String> {
 
 /// Every committed `kernel.ptx`, by its name in the workspace.
 fn kernels() -> BTreeMap<String, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root::root();
     let mut kernels = BTreeMap::new();
     for layer in ["engine", "ptx"] {
         for folder in std::fs::read_dir(root.join(layer)).unwrap() {
             let file = folder.unwrap().path().join("kernel.ptx");
             if let Ok(text) = std::fs::read_to_string(&file) {
-                kernels.insert(file.strip_prefix(root).unwrap().display().to_string(), text);
+                kernels.insert(file.strip_prefix(&root).unwrap().display().to_string(), text);
             }
         }
     }
@@ -141,6 +145,9 @@ fn a_wrong_result_is_reported() {
         assert_eq!(sum.clone().row(&[2, 2], 4).run(&*launcher), Ok(1));
         let wrong = sum.clone().row(&[2, 2], 4).row(&[2, 3], 4).run(&*launcher).unwrap_err();
         assert!(wrong.starts_with("`add.s32 %d0, %a0, %a1;`, row 1 (0x2, 0x3): %d0 is 0x5"), "{wrong}");
+        if launcher.name() == "cuda" {
+            continue; // A GPU would let the next pass, or be lost for all tests of this process.
+        }
         let fault = Program::new("ld.global.u32 %d0, [%in+4096];", &[], &[Type::B32]).row(&[], 0);
         assert!(fault.run(&*launcher).unwrap_err().contains("ld.global.u32"));
     }

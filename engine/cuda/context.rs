@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_uint};
+use std::fmt::Display;
 use std::ptr::null_mut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -80,10 +81,14 @@ impl Context {
         Ok(self.driver)
     }
 
-    /// Waits for what was put into a stream.
-    pub(super) fn synchronize(&self, stream: Handle<cu::CUstream_st>) -> Result<(), super::error::CuError> {
+    /// Waits for what was put into a stream; the last of it was `what`.
+    pub(super) fn synchronize<D: Display>(
+        &self,
+        stream: Handle<cu::CUstream_st>,
+        what: impl FnOnce() -> D,
+    ) -> Result<()> {
         // SAFETY: one of this context's streams.
-        unsafe { self.driver.cuStreamSynchronize(stream.0) }
+        unsafe { self.enter()?.cuStreamSynchronize(stream.0) }.about(what)
     }
 
     pub(super) fn attribute(&self, attribute: cu::CUdevice_attribute) -> Result<usize> {
@@ -108,7 +113,6 @@ impl Drop for Context {
         let Ok(driver) = self.enter() else { return };
         for stream in [self.compute, self.copy] {
             if !stream.0.is_null() {
-                let _ = self.synchronize(stream);
                 // SAFETY: made by `open`, and nothing uses it after.
                 let _ = unsafe { driver.cuStreamDestroy_v2(stream.0) };
             }

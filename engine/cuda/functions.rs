@@ -4,6 +4,7 @@
 //! missing, know no library name of CUDA 13, and return enumerations that a newer driver's codes are not part of.
 
 use std::ffi::{c_char, c_int, c_uint, c_ulonglong, c_void};
+use std::fmt;
 
 use cudarc::cublaslt::sys as lt;
 use cudarc::driver::sys as cu;
@@ -15,9 +16,14 @@ use super::error::{BlasError, CuError};
 macro_rules! functions {
     ($(#[$doc:meta])* $table:ident, $error:ident { $($name:ident($($arg:ident: $type:ty),*);)* }) => {
         $(#[$doc])*
-        #[derive(Debug)]
         #[allow(non_snake_case)]
         pub(super) struct $table { $($name: unsafe extern "C" fn($($type),*) -> c_uint,)* }
+
+        impl fmt::Debug for $table {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($table))
+            }
+        }
 
         #[allow(non_snake_case)]
         impl $table {

@@ -39,7 +39,7 @@ pub(super) struct Kernels {
 }
 
 /// A launch, for messages.
-struct Launch(Kernel, Grid);
+pub(super) struct Launch(pub Kernel, pub Grid);
 
 impl Display for Launch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,11 +81,6 @@ impl Kernels {
             )
         }
         .about(|| Launch(kernel, grid))
-    }
-
-    /// Waits for a launch, so that its failure is known to be its own.
-    pub(super) fn wait(&self, kernel: Kernel, grid: Grid) -> Result<()> {
-        self.context.synchronize(self.context.compute).about(|| Launch(kernel, grid))
     }
 
     /// More than 48 KiB of shared memory have to be asked for.

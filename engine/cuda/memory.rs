@@ -43,7 +43,7 @@ impl Memory {
     /// Memory for every stream. Does nothing to the compute stream, which may be recording.
     pub(super) fn alloc_at_once(&self, bytes: usize) -> Result<Region> {
         let region = self.alloc_in(self.context.copy, bytes)?;
-        self.context.synchronize(self.context.copy).about(|| format!("{bytes} bytes of memory"))?;
+        self.context.synchronize(self.context.copy, || format!("{bytes} bytes of memory"))?;
         Ok(region)
     }
 
@@ -68,10 +68,10 @@ impl Memory {
 
     /// Gives back to the system what is free when the stream has done its work.
     fn trim(&self, stream: Handle<cu::CUstream_st>) -> Result<()> {
-        let driver = self.context.enter()?;
+        let what = || "giving back free memory";
+        self.context.synchronize(stream, what)?;
         // SAFETY: the device's pool.
-        let trimmed = |()| unsafe { driver.cuMemPoolTrimTo(self.pool.0, 0) };
-        self.context.synchronize(stream).and_then(trimmed).about(|| "giving back free memory")
+        unsafe { self.context.enter()?.cuMemPoolTrimTo(self.pool.0, 0) }.about(what)
     }
 
     /// Frees when what was launched before is done. Where that fails, the device is of no use any more.
@@ -101,11 +101,11 @@ impl Memory {
     pub(super) fn download(&self, from: Region, bytes: &mut [u8]) -> Result<()> {
         assert_eq!(from.bytes, bytes.len());
         let (driver, stream) = (self.context.enter()?, self.context.compute);
+        let what = || format!("download of {} bytes", from.bytes);
         let to = bytes.as_mut_ptr().cast();
         // SAFETY: `from` is memory of this device of that size; `bytes` is borrowed until all is there.
-        unsafe { driver.cuMemcpyDtoHAsync_v2(to, from.at, from.bytes, stream.0) }
-            .and_then(|()| self.context.synchronize(stream))
-            .about(|| format!("download of {} bytes", from.bytes))
+        unsafe { driver.cuMemcpyDtoHAsync_v2(to, from.at, from.bytes, stream.0) }.about(what)?;
+        self.context.synchronize(stream, what)
     }
 
     pub(super) fn copy(&self, to: Region, from: Region) -> Result<()> {

@@ -1,10 +1,11 @@
 //! The CUDA device: kernels by the driver, products by cuBLASLt, both loaded when they are asked for, so that the
 //! same program runs where there is no GPU.
 //!
-//! - `load` finds the two libraries, `functions` is what we call in them, `error` what they say.
+//! - `load` finds the two libraries, `functions` is what we call in them, `error` what they say, `info` which GPUs
+//!   there are.
 //! - `context` has the two streams of a device: `compute` runs everything in the order of the calls, `copy` carries
-//!   bytes beside it.
-//! - `memory`, `transfer`, `kernels`, `gemm` and `record` are what a [`Launcher`] does.
+//!   bytes beside it. An `event` marks a place in a stream.
+//! - `memory`, `transfer`, `kernels`, `gemm` (with its `plan`s) and `record` are what a [`Launcher`] does.
 //!
 //! Calls return before the device has done what they ask for. What fails there is told by a later call, which may
 //! be about something else; with `SVP_CUDA_SYNC=1` each launch is waited for, and the message names the right one.
@@ -18,10 +19,12 @@ mod info;
 mod kernels;
 mod load;
 mod memory;
+mod plan;
 mod record;
 mod transfer;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex};
 
 pub use event::CallTimes;
@@ -31,7 +34,7 @@ use context::Context;
 use error::failed;
 use event::Clock;
 use gemm::Products;
-use kernels::Kernels;
+use kernels::{Kernels, Launch};
 use record::Kept;
 use transfer::Transfers;
 
@@ -77,8 +80,8 @@ impl Cuda {
         })))
     }
 
-    pub fn info(&self) -> &DeviceInfo {
-        &self.0.info
+    pub fn info(&self) -> DeviceInfo {
+        self.0.info.clone()
     }
 
     /// From now on every launch, product and transfer outside a recording is timed by the device, or no longer.
@@ -87,7 +90,7 @@ impl Cuda {
     }
 
     /// Waits for the calls that were timed since the last time. By kernel, or `gemm m n k` with the types, or
-    /// `upload`, `download`, `send`, `receive`, `copy`, `zero` or `replay`.
+    /// `upload`, `download`, `send`, `receive`, `copy` or `zero`.
     pub fn take_times(&self) -> Result<BTreeMap<String, CallTimes>> {
         self.0.clock.take()
     }
@@ -107,6 +110,16 @@ impl Cuda {
         if self.recording() { Err(failed(format!("{what} while calls are recorded"))) } else { Ok(()) }
     }
 
+    /// Waits for what was just launched, when that was asked for, so that it is blamed for its failures alone.
+    fn settle<D: Display>(&self, launched: impl FnOnce() -> D) -> Result<()> {
+        let context = &self.0.context;
+        if context.waits && !self.recording() {
+            context.synchronize(context.compute, launched)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Makes a call, timed when that was asked for.
     fn call<T, K: Into<String>>(
         &self,
@@ -114,6 +127,15 @@ impl Cuda {
         call: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         if self.0.clock.is_on() && !self.recording() { self.0.clock.keep(key().into(), call) } else { call() }
+    }
+}
+
+/// What the device still does uses what `Shared` has.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        for stream in [self.context.compute, self.context.copy] {
+            let _ = self.context.synchronize(stream, || "closing the device");
+        }
     }
 }
 
@@ -181,11 +203,12 @@ impl Launcher for Cuda {
 
     fn launch(&self, kernel: Kernel, grid: Grid, args: &[Arg]) -> Result<()> {
         self.call(|| kernel.entry, || self.0.kernels.launch(kernel, grid, args))?;
-        if self.0.context.waits && !self.recording() { self.0.kernels.wait(kernel, grid) } else { Ok(()) }
+        self.settle(|| Launch(kernel, grid))
     }
 
     fn gemm(&self, gemm: &BlasGemm) -> Result<()> {
-        self.call(|| Products::name(gemm), || self.0.products.gemm(gemm))
+        self.call(|| Products::name(gemm), || self.0.products.gemm(gemm))?;
+        self.settle(|| Products::name(gemm))
     }
 
     fn record(&self) -> Result<()> {

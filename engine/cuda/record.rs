@@ -51,15 +51,13 @@ pub(super) fn end(
 ) -> Result<Recorded> {
     let driver = context.enter()?;
     let mut graph = Graph(context.clone(), Handle::default());
-    let mut exec = Handle::default();
+    // SAFETY: writes the graph that the stream recorded.
+    unsafe { driver.cuStreamEndCapture(context.compute.0, &mut graph.1.0) }.about(|| "ending a recording")?;
     let ran = Event::new(context)?;
-    // SAFETY: the first call writes the graph that the stream recorded, the second what can be run of it.
-    unsafe {
-        driver
-            .cuStreamEndCapture(context.compute.0, &mut graph.1.0)
-            .and_then(|()| driver.cuGraphInstantiateWithFlags(&mut exec.0, graph.1.0, 0))
-    }
-    .about(|| "ending a recording")?;
+    let mut exec = Handle::default();
+    // SAFETY: writes what can be run of the graph.
+    unsafe { driver.cuGraphInstantiateWithFlags(&mut exec.0, graph.1.0, 0) }
+        .about(|| "making a recording")?;
     Ok(Recorded { context: context.clone(), exec, ran, uploads, pinned: pinned.clone() })
 }
 

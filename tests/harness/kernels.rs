@@ -1,11 +1,13 @@
 //! The committed kernels, as files.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use super::root::root;
 
 /// Every `kernel.ptx` of the layers that have kernels.
 pub fn files() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let folders =
         ["ptx", "engine"].map(|layer| fs::read_dir(root.join(layer)).expect("a folder of the project"));
     let files = folders.into_iter().flatten().map(|entry| entry.expect("readable").path().join("kernel.ptx"));

@@ -1,7 +1,10 @@
 //! One case of one op: its inputs, what the reference gives for them, and what a device gives.
 
 pub mod compare;
+pub mod cuda;
+pub mod guarded;
 pub mod kernels;
+pub mod root;
 
 use std::cell::RefCell;
 
@@ -18,6 +21,19 @@ pub struct Problem<'a> {
     /// The type of typed inputs and of their gradients.
     dtype: DType,
     values: Vec<Vec<f32>>,
+}
+
+/// A small case of an op that every device takes: the smallest with elements for more than a block, of those that
+/// ask for gradients where there are any.
+pub fn small_case(op: &dyn Op) -> Case {
+    const ELEMENTS: usize = 2000;
+    let everywhere = op.cases().into_iter().filter(|case| !case.bench && !case.cpu_only());
+    let size = |case: &Case| {
+        let inputs = op.inputs(case);
+        let elements: usize = inputs.iter().map(|input| input.shape.iter().product::<usize>()).sum();
+        (!inputs.iter().any(|input| input.grad), elements < ELEMENTS, elements.abs_diff(ELEMENTS))
+    };
+    everywhere.min_by_key(size).expect("an op has cases")
 }
 
 /// Which gradients of a call are asked for, and how.

@@ -7,6 +7,7 @@ use engine::emulated::Emulated;
 use engine::launch::{Arg, Grid, Kernel, Launcher, PtxFile, Region};
 
 use super::exact::mask;
+use crate::cuda::{self, wanted};
 
 /// Type of an input or a result. Memory holds each as eight bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -305,8 +306,15 @@ fn launch(
     Ok(())
 }
 
-/// The devices to run on: the CUDA driver's launcher belongs here where there is a GPU.
+/// The devices to run on.
 pub fn launchers() -> Vec<Arc<dyn Launcher>> {
-    println!("cuda: skipped: no CUDA device");
-    vec![Arc::new(Emulated::new())]
+    let mut launchers: Vec<Arc<dyn Launcher>> = vec![];
+    if wanted("emulated") {
+        launchers.push(Arc::new(Emulated::new()));
+    }
+    if let Some(cuda) = cuda::launcher() {
+        launchers.push(Arc::new(cuda));
+    }
+    assert!(!launchers.is_empty(), "no device to run on");
+    launchers
 }

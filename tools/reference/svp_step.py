@@ -4,15 +4,13 @@
     venv/bin/python tools/reference/svp_step.py --check tests/golden/svp_paper.safetensors   # is it right?
     venv/bin/python tools/reference/svp_step.py                                              # how fast is it?
 
-It follows the papers' equations (Vim with the class token in the middle; SVP, variant "paper"), shares no code with
-svp-train or the published program, and is written to be as fast as eager operators with autograd allow:
+The model is that of `svp_model.py`; the mixer here is written to be as fast as eager operators with autograd allow:
 
 - both scan directions are one batch, the gate is applied once to their sum;
 - the scan walks the tokens with operators on [direction*batch, channel, state] blocks that stay in cache, outer
   products and sums over states as batched matrix products, whose gradients are again such products.
   Measured for one layer of Vim-S at batch 8 on 2 threads, forward + backward: 0.13 s; the same walk with
-  broadcasting and sums 0.16 s; exp and outer products for all tokens at once, then a walk, 0.49 s;
-- frozen weights ask for no gradient, the optimiser is the fused AdamW.
+  broadcasting and sums 0.16 s; exp and outer products for all tokens at once, then a walk, 0.49 s.
 
 Measure on an idle machine: torch's threads spin at every barrier, and a second busy program makes a step ten times
 slower. The share of the cores that was got is printed; much below 100 % the figure is worthless.
@@ -26,13 +24,13 @@ import json
 import resource
 import sys
 import time
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-PATCH, CONV_WIDTH, EPS = 16, 4, 1e-5
-VIM_SMALL = dict(dim=384, depth=24, state=16)
+from svp_model import CONV_WIDTH, PATCH, VIM_SMALL, Model, check_training, linear, optimizer, random_params, train_step
 
 
 def scan(u, delta, A, B, C):
@@ -58,164 +56,49 @@ def scan(u, delta, A, B, C):
     return torch.stack(ys).view_as(u)
 
 
-class Model:
-    """Vim with SVP; parameters under the published state-dict names."""
-
-    def __init__(self, params, depth, group_size, recompute=False):
-        self.p, self.depth, self.group_size, self.recompute = params, depth, group_size, recompute
-        for name, tensor in params.items():
-            tensor.requires_grad_(name.startswith(("prompt_", "head.")))
-
-    def trained(self):
-        return {name: tensor for name, tensor in self.p.items() if tensor.requires_grad}
-
-    def linear(self, x, name):
-        return F.linear(x, self.p[name + ".weight"], self.p.get(name + ".bias"))
-
-    def stem(self, images):
-        x = F.conv2d(images, self.p["patch_embed.proj.weight"], self.p["patch_embed.proj.bias"], stride=PATCH)
-        x = x.flatten(2).transpose(1, 2)
-        middle = x.shape[1] // 2
-        cls = self.p["cls_token"].expand(len(x), -1, -1)
-        return torch.cat([x[:, :middle], cls, x[:, middle:]], 1) + self.p["pos_embed"], middle
-
-    def prompt(self, h, layer):
-        group = layer // self.group_size
-        cross = F.silu(self.linear(h, f"prompt_generator_shared.{group}.0"))
-        inner = F.silu(self.linear(self.linear(h, f"prompt_generator.{layer}.0"), f"prompt_generator.{layer}.1"))
-        return self.p["prompt_shared_scale"][group] * cross + self.p["prompt_scale"][layer] * inner
-
-    def both(self, layer, name):
-        """A mixer parameter of the forward and of the backward direction, stacked."""
-        base = f"layers.{layer}.mixer."
-        stem, _, leaf = name.partition(".")
-        back = {"A_log": "A_b_log"}.get(name, f"{stem}_b" + (f".{leaf}" if leaf else ""))
-        return torch.stack([self.p[base + name], self.p[base + back]])
-
-    def mixer(self, x, layer):
-        x, z = self.linear(x, f"layers.{layer}.mixer.in_proj").chunk(2, -1)
-        batch, length, channel = x.shape
-        # Causal depthwise convolution of both directions as one of twice the channels.
-        u = torch.cat([x, x.flip(1)], -1).transpose(1, 2)
-        weight, bias = self.both(layer, "conv1d.weight").flatten(0, 1), self.both(layer, "conv1d.bias").flatten()
-        u = F.conv1d(F.pad(u, (CONV_WIDTH - 1, 0)), weight, bias, groups=2 * channel)
-        u = F.silu(u).view(batch, 2, channel, length).permute(3, 1, 0, 2).contiguous()
-
-        A = -self.both(layer, "A_log").exp().unsqueeze(1)
-        state, rank = A.shape[-1], self.p[f"layers.{layer}.mixer.dt_proj.weight"].shape[1]
-        by_direction = u.transpose(0, 1).reshape(2, length * batch, channel)
-        low = torch.bmm(by_direction, self.both(layer, "x_proj.weight").transpose(1, 2))
-        dt, B, C = low.split([rank, state, state], -1)
-        delta = torch.baddbmm(
-            self.both(layer, "dt_proj.bias").unsqueeze(1), dt, self.both(layer, "dt_proj.weight").transpose(1, 2)
-        )
-        by_token = lambda t: t.view(2, length, batch, -1).transpose(0, 1).contiguous()
-        args = u, by_token(F.softplus(delta)), A, by_token(B), by_token(C)
-        y = checkpoint(scan, *args, use_reentrant=False) if self.recompute else scan(*args)
-
-        y = y + self.both(layer, "D").unsqueeze(1) * u
-        y = (y[:, 0] + y[:, 1].flip(0)).transpose(0, 1)
-        return self.linear(0.5 * y * F.silu(z), f"layers.{layer}.mixer.out_proj")
-
-    def norm(self, x, name):
-        return F.rms_norm(x, x.shape[-1:], self.p[name + ".weight"], EPS)
-
-    def logits(self, images):
-        h, middle = self.stem(images)
-        patches = torch.ones(h.shape[1], 1)
-        patches[middle] = 0  # the class token is never prompted
-        residual = 0
-        for layer in range(self.depth):
-            h = h + patches * self.prompt(h, layer)
-            residual = residual + h
-            h = self.mixer(self.norm(residual, f"layers.{layer}.norm"), layer)
-        return self.linear(self.norm(residual + h, "norm_f")[:, middle], "head")
-
-    def loss(self, images, labels):
-        logits = self.logits(images)
-        return logits, F.cross_entropy(logits, labels, label_smoothing=0.1)
+def both(w, name):
+    """A mixer parameter of the forward and of the backward direction, stacked."""
+    stem, _, leaf = name.partition(".")
+    back = {"A_log": "A_b_log"}.get(name, f"{stem}_b" + (f".{leaf}" if leaf else ""))
+    return torch.stack([w["mixer." + name], w["mixer." + back]])
 
 
-def optimizer(model, lr, weight_decay):
-    decays = lambda name, tensor: tensor.dim() >= 2 and not name.endswith(".bias")
-    groups = [
-        dict(params=[t for n, t in model.trained().items() if decays(n, t) == decay], weight_decay=wd)
-        for decay, wd in ((True, weight_decay), (False, 0.0))
-    ]
-    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
+def mixer(x, w, recompute):
+    x, z = linear(x, w, "mixer.in_proj").chunk(2, -1)
+    batch, length, channel = x.shape
+    # Causal depthwise convolution of both directions as one of twice the channels.
+    u = torch.cat([x, x.flip(1)], -1).transpose(1, 2)
+    weight, bias = both(w, "conv1d.weight").flatten(0, 1), both(w, "conv1d.bias").flatten()
+    u = F.conv1d(F.pad(u, (CONV_WIDTH - 1, 0)), weight, bias, groups=2 * channel)
+    u = F.silu(u).view(batch, 2, channel, length).permute(3, 1, 0, 2).contiguous()
 
+    A = -both(w, "A_log").exp().unsqueeze(1)
+    state, rank = A.shape[-1], w["mixer.dt_proj.weight"].shape[1]
+    by_direction = u.transpose(0, 1).reshape(2, length * batch, channel)
+    low = torch.bmm(by_direction, both(w, "x_proj.weight").transpose(1, 2))
+    dt, B, C = low.split([rank, state, state], -1)
+    delta = torch.baddbmm(both(w, "dt_proj.bias").unsqueeze(1), dt, both(w, "dt_proj.weight").transpose(1, 2))
+    by_token = lambda t: t.view(2, length, batch, -1).transpose(0, 1).contiguous()
+    args = u, by_token(F.softplus(delta)), A, by_token(B), by_token(C)
+    y = checkpoint(scan, *args, use_reentrant=False) if recompute else scan(*args)
 
-def train_step(model, optim, images, labels):
-    logits, loss = model.loss(images, labels)
-    optim.zero_grad(set_to_none=True)
-    loss.backward()
-    optim.step()
-    return logits, loss.item()
-
-
-def random_params(dim, depth, state, image_size, classes, hidden, group_size):
-    """A Vim with plausible random weights; speed does not depend on them."""
-    inner, rank, patches = 2 * dim, -(-dim // 16), (image_size // PATCH) ** 2
-    normal = lambda *shape: torch.randn(shape) / shape[-1] ** 0.5
-    params = {
-        "cls_token": 0.02 * torch.randn(1, 1, dim),
-        "pos_embed": 0.02 * torch.randn(1, patches + 1, dim),
-        "patch_embed.proj.weight": 0.02 * torch.randn(dim, 3, PATCH, PATCH),
-        "patch_embed.proj.bias": torch.zeros(dim),
-        "norm_f.weight": torch.ones(dim),
-        "head.weight": 0.02 * torch.randn(classes, dim),
-        "head.bias": torch.zeros(classes),
-        "prompt_scale": torch.zeros(depth, dim),
-        "prompt_shared_scale": torch.zeros(-(-depth // group_size), dim),
-    }
-    for group in range(-(-depth // group_size)):
-        params[f"prompt_generator_shared.{group}.0.weight"] = normal(dim, dim)
-        params[f"prompt_generator_shared.{group}.0.bias"] = torch.zeros(dim)
-    for layer in range(depth):
-        for part, shape in (("0", (hidden, dim)), ("1", (dim, hidden))):
-            params[f"prompt_generator.{layer}.{part}.weight"] = normal(*shape)
-            params[f"prompt_generator.{layer}.{part}.bias"] = torch.zeros(shape[0])
-        base = f"layers.{layer}."
-        params[base + "norm.weight"] = torch.ones(dim)
-        params[base + "mixer.in_proj.weight"] = normal(2 * inner, dim)
-        params[base + "mixer.out_proj.weight"] = normal(dim, inner) / depth**0.5
-        for suffix in ("", "_b"):
-            params[base + f"mixer.conv1d{suffix}.weight"] = normal(inner, 1, CONV_WIDTH)
-            params[base + f"mixer.conv1d{suffix}.bias"] = torch.zeros(inner)
-            params[base + f"mixer.x_proj{suffix}.weight"] = normal(rank + 2 * state, inner)
-            params[base + f"mixer.dt_proj{suffix}.weight"] = normal(inner, rank)
-            params[base + f"mixer.dt_proj{suffix}.bias"] = torch.full((inner,), -4.6)  # delta near 0.01
-            params[base + f"mixer.A{suffix}_log"] = torch.arange(1.0, state + 1).log().repeat(inner, 1)
-            params[base + f"mixer.D{suffix}"] = torch.ones(inner)
-    return params
-
-
-def distance(got, want):
-    return ((got - want).norm() / want.norm().clamp_min(1e-30)).item()
+    y = y + both(w, "D").unsqueeze(1) * u
+    y = (y[:, 0] + y[:, 1].flip(0)).transpose(0, 1)
+    return linear(0.5 * y * F.silu(z), w, "mixer.out_proj")
 
 
 def check(path):
-    """Compares logits, loss, gradients and five AdamW steps with a golden file of kind `vim_training`."""
+    """Compares with a golden file of kind `vim_training`."""
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
-        meta, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
+        meta, golden = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
     if meta["variant"] != "paper" or meta["full"] == "True" or meta["stride"] != str(PATCH):
         sys.exit(f"{path}: only the variant `paper` with stride {PATCH} is written here")
-    params = {name[len("param.") :]: t.clone() for name, t in tensors.items() if name.startswith("param.")}
-    model = Model(params, int(meta["depth"]), int(meta["shared_layers"]))
-    optim = optimizer(model, lr=1e-2, weight_decay=0.05)
-    images, labels = tensors["input.images"], tensors["input.labels"]
-
-    logits, loss = train_step(model, optim, images, labels)
-    errors = {"logits": (distance(logits, tensors["output.logits"]), 1e-4)}
-    errors["loss"] = (distance(torch.tensor([loss]), tensors["output.loss"]), 1e-4)
-    for name, tensor in model.trained().items():
-        errors["grad." + name] = (distance(tensor.grad, tensors["grad." + name]), 1e-3)
-    losses = torch.tensor([loss] + [train_step(model, optim, images, labels)[1] for _ in range(4)])
-    errors["losses of 5 steps"] = (distance(losses, tensors["trajectory.losses"]), 1e-3)
-    for name, tensor in model.trained().items():
-        errors["final." + name] = (distance(tensor.detach(), tensors["trajectory.final." + name]), 1e-3)
+    params = {name.removeprefix("param."): t.clone() for name, t in golden.items() if name.startswith("param.")}
+    sizes = int(meta["depth"]), int(meta["shared_layers"])
+    inputs = golden["input.images"], golden["input.labels"]
+    errors = check_training(params, *sizes, partial(mixer, recompute=False), *inputs, golden)
 
     for name, (error, limit) in errors.items():
         if name in ("logits", "loss", "losses of 5 steps"):
@@ -231,7 +114,7 @@ def check(path):
 def measure(args):
     torch.manual_seed(0)
     params = random_params(image_size=args.image_size, classes=args.classes, hidden=64, group_size=8, **VIM_SMALL)
-    model = Model(params, VIM_SMALL["depth"], group_size=8, recompute=args.recompute)
+    model = Model(params, VIM_SMALL["depth"], 8, partial(mixer, recompute=args.recompute))
     optim = optimizer(model, lr=1e-3, weight_decay=1e-4)
     images = torch.randn(args.batch, 3, args.image_size, args.image_size)
     labels = torch.randint(args.classes, (args.batch,))
@@ -268,7 +151,7 @@ def main():
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--classes", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=3, help="measured steps (the fastest counts), after one to warm up")
+    parser.add_argument("--steps", type=int, default=3, help="measured steps, after one to warm up")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--recompute", action="store_true", help="run each scan again in the backward pass")
     parser.add_argument("--json", action="store_true")

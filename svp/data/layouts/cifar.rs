@@ -78,15 +78,13 @@ impl Cifar {
 
     fn open(&self, files: &Files) -> Result<Splits> {
         let pickled = lists::first(files, self.pickles.train).is_some();
-        let (form, read): (_, fn(&Self, &Files, &str) -> Result<Vec<Sample>>) = match pickled {
-            true => (&self.pickles, Self::pickle),
-            false => (&self.binary, Self::records),
-        };
+        let form = if pickled { &self.pickles } else { &self.binary };
+        let read = |file: &str| if pickled { self.pickle(files, file) } else { self.records(files, file) };
         let mut train = Vec::new();
         for file in form.train {
-            train.extend(read(self, files, file)?);
+            train.extend(read(file)?);
         }
-        let test = files.has(form.test).then(|| read(self, files, form.test)).transpose()?;
+        let test = files.has(form.test).then(|| read(form.test)).transpose()?;
         let mut notes = Vec::new();
         let classes = match files.has(form.names) {
             true if pickled => self.pickled_names(files, form.names)?,

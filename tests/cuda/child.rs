@@ -1,0 +1,66 @@
+//! Tests in processes of their own.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::fake_cuda;
+use crate::support::{Place, text};
+
+/// Set in such a process: the test that it runs.
+const CHILD: &str = "SVP_TEST_CHILD";
+const LOG: &str = "FAKE_CUDA_LOG";
+
+/// Where the loader finds libraries.
+pub enum Libraries {
+    /// The fake driver and the fake cuBLASLt.
+    Fake,
+    /// Those of a folder, which may be none.
+    In(String),
+}
+
+/// Runs the rest of a test in a process of its own.
+///
+/// `test` is the path of the calling test in its file; variables are set on top of those that a user may have, which
+/// are removed where they matter. The child's failure is the test's.
+pub fn alone(test: &str, libraries: Libraries, variables: &[(&str, &str)], body: impl FnOnce()) {
+    if std::env::var(CHILD).is_ok_and(|name| name == test) {
+        return body();
+    }
+    let place = Place::new(&format!("cuda-{}", test.replace("::", "-")));
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, test)
+        .env(LOG, place.at("log"));
+    for name in ["SVP_CUBLAS_DIR", "SVP_CUDA_SYNC", "CUDA_HOME", "CUDA_PATH", "CONDA_PREFIX", "VIRTUAL_ENV"] {
+        command.env_remove(name);
+    }
+    let folder = match libraries {
+        Libraries::Fake => fake_cuda::folder().to_path_buf(),
+        Libraries::In(folder) => PathBuf::from(folder),
+    };
+    let output = command.env("LD_LIBRARY_PATH", folder).envs(variables.iter().copied()).output().unwrap();
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{test}:\n{said}");
+}
+
+/// [`alone`] with the fake libraries.
+pub fn on_fake(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) {
+    alone(test, Libraries::Fake, variables, body);
+}
+
+/// The lines that the fake libraries wrote since the process began.
+pub fn log() -> Vec<String> {
+    let log = std::env::var(LOG).expect("set for the child");
+    fs::read_to_string(log).unwrap_or_default().lines().map(Into::into).collect()
+}
+
+/// The names of the functions that were called after so many lines.
+pub fn calls(after: usize) -> Vec<String> {
+    log()
+        .split_off(after)
+        .iter()
+        .filter_map(|line| Some(line.split_whitespace().next()?.to_string()))
+        .collect()
+}

@@ -1,0 +1,228 @@
+//! Builds and gathers what a run needs on a machine without a Rust toolchain: `gpu_check` itself, and an archive with
+//! the rest, as every program holds all kernels as text and is a third of its size when compressed.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use zip::write::SimpleFileOptions;
+use zip::{ZipArchive, ZipWriter};
+
+use crate::environment::date;
+
+/// The archive in the folder.
+const ARCHIVE: &str = "pack.zip";
+/// In the archive: what was packed.
+pub const FACTS: &str = "pack.json";
+/// Most bytes of the folder.
+const LIMIT: u64 = 64 << 20;
+
+/// What cargo builds as tests and benches, and what it is called in the archive.
+const TESTS: [(&str, &str); 5] = [
+    ("conformance", "conformance"),
+    ("golden", "golden"),
+    ("isa", "isa"),
+    ("emulated_training", "emulated_training"),
+    ("gpu", "gpu_bench"),
+];
+const PROGRAMS: [(&str, &str); 3] = [("svp-train", "svp-train"), ("svp-eval", "svp-eval"), (SELF, SELF)];
+/// Lies beside the archive.
+const SELF: &str = "gpu_check";
+
+/// Files of the project, by folder and ending, that go along under the same path.
+const FILES: [(&str, &str); 2] = [("tests/golden", "safetensors"), ("tools/reference", "py")];
+/// Folders in which every folder may have a kernel.
+const LAYERS: [&str; 2] = ["engine", "ptx"];
+
+/// Makes the folder.
+pub fn pack(folder: &Path, reference: bool) -> Result<(), String> {
+    let root = root();
+    let folder = root.join(folder);
+    fs::create_dir_all(&folder).map_err(|err| at(&folder, err))?;
+    let mut archive = Archive::create(&folder.join(ARCHIVE))?;
+    archive.add(FACTS, facts(&root).to_string().as_bytes(), 0o644)?;
+    for (program, name) in build(&root)? {
+        let stripped = folder.join(name);
+        strip(&program, &stripped)?;
+        if name != SELF {
+            archive.add(name, &read(&stripped)?, 0o755)?;
+            fs::remove_file(&stripped).map_err(|err| at(&stripped, err))?;
+        }
+    }
+    let mut carried = vec![];
+    for (from, ending) in FILES {
+        carried.extend(files(&root.join(from), ending)?);
+    }
+    for layer in LAYERS {
+        let kernels = entries(&root.join(layer))?.into_iter().map(|entry| entry.join("kernel.ptx"));
+        carried.extend(kernels.filter(|kernel| kernel.exists()));
+    }
+    if reference {
+        carried.extend(fetch(&root)?);
+    }
+    for file in carried {
+        let name =
+            file.strip_prefix(&root).map_err(|_| format!("{} is not in the project", file.display()))?;
+        archive.add(&name.to_string_lossy(), &read(&file)?, 0o644)?;
+    }
+    archive.finish()?;
+    tell(&folder)
+}
+
+/// Unpacks what lies beside `gpu_check` in a folder; where it is then. `None` where nothing was packed.
+pub fn unpack(folder: &Path) -> Result<Option<PathBuf>, String> {
+    let path = folder.join(ARCHIVE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let to = folder.join("unpacked");
+    let wrong = |err: zip::result::ZipError| format!("{}: {err}", path.display());
+    let file = File::open(&path).map_err(|err| at(&path, err))?;
+    ZipArchive::new(file).and_then(|mut archive| archive.extract(&to)).map_err(wrong)?;
+    Ok(Some(to))
+}
+
+/// An archive being written.
+struct Archive {
+    path: PathBuf,
+    writer: ZipWriter<File>,
+}
+
+impl Archive {
+    fn create(path: &Path) -> Result<Self, String> {
+        let file = File::create(path).map_err(|err| at(path, err))?;
+        Ok(Archive { path: path.into(), writer: ZipWriter::new(file) })
+    }
+
+    fn add(&mut self, name: &str, bytes: &[u8], mode: u32) -> Result<(), String> {
+        println!("{:>9.1} KiB  {name}", bytes.len() as f64 / 1024.0);
+        let started = self.writer.start_file(name, SimpleFileOptions::default().unix_permissions(mode));
+        let written =
+            started.map_err(io::Error::from).and_then(|()| io::Write::write_all(&mut self.writer, bytes));
+        written.map_err(|err| at(&self.path, err))
+    }
+
+    fn finish(self) -> Result<(), String> {
+        self.writer.finish().map(|_| ()).map_err(|err| format!("{}: {err}", self.path.display()))
+    }
+}
+
+fn at(path: &Path, err: io::Error) -> String {
+    format!("{}: {err}", path.display())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|err| at(path, err))
+}
+
+/// Builds the programs; where each is, and its name in the folder.
+fn build(root: &Path) -> Result<Vec<(PathBuf, &'static str)>, String> {
+    let mut tests = vec!["test", "--no-run", "-p", "svp-train"];
+    for (target, _) in TESTS {
+        tests.extend([if target == "gpu" { "--bench" } else { "--test" }, target]);
+    }
+    let mut programs = vec!["build", "-p", "svp-train", "-p", "tools"];
+    PROGRAMS.iter().for_each(|(target, _)| programs.extend(["--bin", target]));
+    let mut found = cargo(root, &tests, &TESTS)?;
+    found.extend(cargo(root, &programs, &PROGRAMS)?);
+    Ok(found)
+}
+
+fn cargo(
+    root: &Path,
+    arguments: &[&str],
+    wanted: &[(&str, &'static str)],
+) -> Result<Vec<(PathBuf, &'static str)>, String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(arguments).args(["--release", "--message-format", "json-render-diagnostics"]);
+    let output = command.current_dir(root).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|err| format!("cargo: {err}"))?;
+    if !output.status.success() {
+        return Err(format!("cargo {}: {}", arguments.join(" "), output.status));
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let messages: Vec<Value> = messages.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let program = |target: &str| {
+        let built = messages.iter().filter(|message| message["target"]["name"] == target);
+        built.filter_map(|message| message["executable"].as_str()).next().map(PathBuf::from)
+    };
+    let find = |&(target, name): &(&str, &'static str)| {
+        Ok((program(target).ok_or(format!("cargo built no {target}"))?, name))
+    };
+    wanted.iter().map(find).collect()
+}
+
+/// Copies a program without the names that only a debugger reads. Without `strip` it is larger, and works.
+fn strip(program: &Path, to: &Path) -> Result<(), String> {
+    let stripped = Command::new("strip").arg("-o").arg(to).arg(program).status();
+    if stripped.is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    println!("not stripped: {}", program.display());
+    fs::copy(program, to).map(|_| ()).map_err(|err| at(to, err))
+}
+
+/// The commit, and whether the files are its.
+fn facts(root: &Path) -> Value {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).current_dir(root).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
+    };
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    json!({
+        "commit": git(&["rev-parse", "HEAD"]),
+        "dirty": git(&["status", "--porcelain"]).is_none_or(|changes| !changes.is_empty()),
+        "packed": date(seconds),
+    })
+}
+
+/// The archives of the published kernels' sources, fetched where they are not there yet.
+fn fetch(root: &Path) -> Result<Vec<PathBuf>, String> {
+    let script = root.join("tools/reference/fetch_sources.py");
+    let fetched = Command::new("python3").arg(script).status();
+    match fetched {
+        Ok(status) if status.success() => files(&root.join("target/reference"), "gz"),
+        Ok(status) => {
+            Err(format!("fetch_sources.py: {status}; --no-reference packs without the published kernels"))
+        }
+        Err(err) => Err(format!("python3: {err}; --no-reference packs without the published kernels")),
+    }
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let wrong = |err| at(folder, err);
+    let entries = fs::read_dir(folder).map_err(wrong)?.map(|entry| Ok(entry.map_err(wrong)?.path()));
+    let mut entries = entries.collect::<Result<Vec<_>, String>>()?;
+    entries.sort();
+    Ok(entries)
+}
+
+/// The files of a folder with this ending.
+fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, String> {
+    let named = |path: &PathBuf| path.extension().is_some_and(|end| end == ending);
+    Ok(entries(folder)?.into_iter().filter(named).collect())
+}
+
+/// Says how large the folder is and how to use it; fails if it is too large.
+fn tell(folder: &Path) -> Result<(), String> {
+    let mut all = 0;
+    for file in [SELF, ARCHIVE].map(|name| folder.join(name)) {
+        let size = file.metadata().map_err(|err| at(&file, err))?.len();
+        println!("{:>9.1} KiB  {}", size as f64 / 1024.0, file.display());
+        all += size;
+    }
+    if all > LIMIT {
+        return Err(format!("{} is larger than {} MiB", folder.display(), LIMIT >> 20));
+    }
+    println!("\nOn the machine with the GPU, in a copy of this folder:\n  ./{SELF} --out reports");
+    Ok(())
+}
+
+fn root() -> PathBuf {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tools.parent().expect("a member of the workspace").to_path_buf()
+}

@@ -1,0 +1,75 @@
+"""Fetches the source packages of the published kernels from PyPI into target/reference; what is there is kept.
+
+    python3 tools/reference/fetch_sources.py
+
+Under 300 KiB. They are built by build_kernels.py, where the GPU is; nothing of them is part of this repository.
+"""
+
+import hashlib
+import sys
+import tarfile
+import tempfile
+import urllib.request
+from pathlib import Path
+
+TARGET = Path(__file__).resolve().parents[2] / "target" / "reference"
+# package, version, address, SHA-256
+SOURCES = [
+    (
+        "mamba_ssm",
+        "2.3.2.post1",
+        "https://files.pythonhosted.org/packages/af/48/aa7bec0efc7453fa0512276c0069c854bf684219050294266534bfef34bb/",
+        "104cc47e9101e5401a675fa2b784f2952b9b037f3b1dd83b5ac544394e95d028",
+    ),
+    (
+        "causal_conv1d",
+        "1.7.0",
+        "https://files.pythonhosted.org/packages/f4/d1/eba27735f31bd5527d39a3c7f693e6ded7b844cab275db719a15ad37b6cd/",
+        "3202758494eaa7b597ce1c282dfa188889506bfcb92cad3c407d26736bfcd32b",
+    ),
+]
+
+
+def archive(package, version):
+    return TARGET / f"{package}-{version}.tar.gz"
+
+
+def unpacked(package):
+    """Folder of a package's sources, unpacked from its archive when it is not there yet."""
+    version, digest = next((version, digest) for name, version, _, digest in SOURCES if name == package)
+    path, folder = archive(package, version), TARGET / f"{package}-{version}"
+    if not folder.exists():
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing: run tools/reference/fetch_sources.py where there is a network")
+        check(path, digest)
+        with tempfile.TemporaryDirectory(dir=TARGET) as half, tarfile.open(path) as tar:
+            tar.extractall(half, filter="data")
+            (Path(half) / folder.name).rename(folder)
+    return folder
+
+
+def check(path, digest):
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != digest:
+        raise ValueError(f"{path}: its SHA-256 is {found}, not {digest}: delete it and fetch it again")
+
+
+def main():
+    TARGET.mkdir(parents=True, exist_ok=True)
+    for package, version, address, digest in SOURCES:
+        path = archive(package, version)
+        if not path.exists():
+            partial = path.with_suffix(".part")
+            with urllib.request.urlopen(address + path.name) as response:
+                partial.write_bytes(response.read())
+            check(partial, digest)
+            partial.rename(path)
+        check(path, digest)
+        print(path)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit(f"fetch_sources: {error}")
