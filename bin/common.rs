@@ -1,4 +1,6 @@
-//! What the four commands share: how they compute, stop, print and fail.
+//! What the commands share: how they compute, stop, print and fail, and what a trained model is measured on.
+
+mod measure;
 
 use std::io::{ErrorKind, Write, stderr, stdout};
 use std::path::{Path, PathBuf};
@@ -9,6 +11,8 @@ use clap::Args;
 use engine::Device;
 use engine::cuda::{self, Status};
 use svp::{Error, Result};
+
+pub use measure::{Measure, Split};
 
 /// Where and with how many threads a command computes.
 #[derive(Args)]

@@ -2,16 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use serde::Serialize;
-use svp::data::{Dataset, Layout, LoaderOptions, Transform};
 use svp::report::Table;
 use svp::report::table::{count, percent};
-use svp::train::{Evaluation, Feed, TrainConfig, TrainedModel, dataset, evaluate, load_trained};
+use svp::train::{Evaluation, evaluate, load_trained};
 use svp::{Error, Result};
-use svp_cli::Using;
+use svp_cli::{Measure, Split, Using};
 
 /// Measures a trained model: top-1, top-5 and every class.
 #[derive(Parser)]
@@ -20,22 +18,10 @@ struct Cli {
     /// Folder of the run
     #[arg(value_name = "RUN_DIR")]
     run: PathBuf,
-    /// Images to measure on [default: test where there is one, else val]
-    #[arg(long, value_name = "SPLIT")]
-    split: Option<Split>,
-    /// Other data of the same classes than the run's
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    measure: Measure,
     #[command(flatten)]
     using: Using,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Split {
-    Test,
-    Val,
-    Train,
 }
 
 #[derive(Serialize)]
@@ -55,50 +41,21 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode> {
     let device = cli.using.compute.start()?;
     svp_cli::stop_on_signals()?;
-    let TrainedModel { model, trained, config } =
-        load_trained(&cli.run, cli.using.backbone.as_deref(), &device)?;
-    let config = config
-        .ok_or_else(|| Error::path(&cli.run, "has no config.toml beside it", "give the folder of a run"))?;
-    let config = match cli.data {
-        Some(data) => TrainConfig { data, dataset: Layout::Auto, ..config },
-        None => config,
-    };
-    let data = dataset(&config)?;
-    check_classes(&config, &data, &trained.classes)?;
-    let (split, samples) = match (cli.split, data.test) {
-        (None | Some(Split::Test), Some(test)) => (Split::Test, test),
-        (Some(Split::Test), None) => {
-            return Err(Error::path(&config.data, "has no test split", "use --split val"));
-        }
-        (Some(Split::Train), _) => (Split::Train, data.train),
-        (None | Some(Split::Val), _) => (Split::Val, data.val),
-    };
-    let transform = Transform::eval(model.vim.config.img_size as u32);
-    let options = LoaderOptions::eval(config.batch_size, config.workers);
-    let feed = Feed::images(&Arc::new(samples), transform, options)?;
-    let Some(found) = evaluate(&model, &feed, trained.classes.len(), &svp_cli::stopped)? else {
+    let of = load_trained(&cli.run, cli.using.backbone.as_deref(), &device)?;
+    let images = cli.measure.open(&cli.run, &of)?;
+    let classes = &of.trained.classes;
+    let Some(found) = evaluate(&of.model, &images.feed, classes.len(), &svp_cli::stopped)? else {
         return Err(Error::Interrupted { step: 0, hint: "run it again".into() });
     };
     let report = Report {
-        data: config.data.display().to_string(),
-        split,
-        classes: &trained.classes,
+        data: images.config.data.display().to_string(),
+        split: images.split,
+        classes,
         found: &found,
-        broken_images: feed.broken(),
+        broken_images: images.feed.broken(),
     };
     svp_cli::print(&if cli.using.json { json(&report) } else { text(&report) })?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn check_classes(config: &TrainConfig, data: &Dataset, trained: &[String]) -> Result<()> {
-    let what = if data.classes.len() != trained.len() {
-        format!("has {} classes, the model {}", data.classes.len(), trained.len())
-    } else if let Some((found, want)) = data.classes.iter().zip(trained).find(|(found, want)| found != want) {
-        format!("has the class {found:?} where the model has {want:?}")
-    } else {
-        return Ok(());
-    };
-    Err(Error::path(&config.data, what, "give data of the classes that the run was trained on"))
 }
 
 fn json(report: &Report) -> String {

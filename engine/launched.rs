@@ -58,7 +58,8 @@ impl LaunchedPool {
         (self.peak.load(Ordering::Relaxed), self.in_use.load(Ordering::Relaxed))
     }
 
-    /// Memory for a tensor. Where there is none, an empty region; the failure is kept.
+    /// Memory for a tensor. Where there is none, a region at 0, which nothing runs on: the failure is kept, and the
+    /// next call returns it.
     pub(crate) fn take(pool: &Arc<LaunchedPool>, bytes: usize) -> LaunchedBuffer {
         let capacity = match (bytes, pool.reuse) {
             (0, _) => 0,
@@ -66,11 +67,13 @@ impl LaunchedPool {
             (_, false) => bytes,
         };
         let region = if capacity == 0 { Ok(Region::EMPTY) } else { pool.alloc(capacity) };
-        let region = pool.keep(region).unwrap_or(Region::EMPTY);
-        let now = pool.in_use.fetch_add(region.bytes, Ordering::Relaxed) + region.bytes;
-        pool.peak.fetch_max(now, Ordering::Relaxed);
+        let region = pool.keep(region).unwrap_or(Region { at: 0, bytes: capacity });
+        if region.at != 0 {
+            let now = pool.in_use.fetch_add(region.bytes, Ordering::Relaxed) + region.bytes;
+            pool.peak.fetch_max(now, Ordering::Relaxed);
+        }
         let recorded = pool.recording.load(Ordering::Relaxed);
-        LaunchedBuffer { region, used: bytes.min(region.bytes), recorded, pool: pool.clone() }
+        LaunchedBuffer { region, used: bytes, recorded, pool: pool.clone() }
     }
 
     /// Keeps a failure for the next call that can return it.
@@ -284,7 +287,7 @@ impl LaunchedBuffer {
 
 impl Drop for LaunchedBuffer {
     fn drop(&mut self) {
-        if self.region.bytes > 0 {
+        if self.region.at != 0 {
             self.pool.give_back(self.region, self.recorded);
         }
     }

@@ -4,7 +4,10 @@
 
 #[path = "support/fake_cuda.rs"]
 mod fake_cuda;
+// What other tests need of it is not used here.
+#[allow(dead_code)]
 mod harness;
+#[allow(dead_code)]
 mod support;
 
 mod cuda {

@@ -22,14 +22,14 @@ pub fn outcomes(outcomes: &[Outcome]) -> String {
     for outcome in outcomes {
         let (on, top5) = match &outcome.test {
             Some(test) => ("test", percent(test.top5 as f32)),
-            None => (outcome.selected_on, "-".into()),
+            None => (&*outcome.selected_on, "-".into()),
         };
         // A run that was finished before it was resumed has made no steps.
         let stepped = outcome.images_per_s > 0.0;
         let images_per_s = if stepped { format!("{:.1}", outcome.images_per_s) } else { "-".into() };
         let wait = if stepped { percent(outcome.wait_share as f32) } else { "-".into() };
         table.row([
-            method(outcome.method).into(),
+            method(&outcome.method).into(),
             percent(outcome.top1() as f32),
             top5,
             on.into(),
@@ -44,7 +44,7 @@ pub fn outcomes(outcomes: &[Outcome]) -> String {
         .iter()
         .map(|o| {
             let (best, epochs) = (o.best_epoch, o.epochs);
-            format!("{}: epoch {best} of {epochs}, chosen on {}\n", method(o.method), o.selected_on)
+            format!("{}: epoch {best} of {epochs}, chosen on {}\n", method(&o.method), o.selected_on)
         })
         .collect();
     format!("{table}\n{chosen}")

@@ -1,10 +1,11 @@
 //! The CUDA device: kernels by the driver, products by cuBLASLt, both loaded when they are asked for, so that the
 //! same program runs where there is no GPU.
 //!
-//! - `load` finds the two libraries, `functions` is what we call in them, `error` what they say.
+//! - `load` finds the two libraries, `functions` is what we call in them, `error` what they say, `info` which GPUs
+//!   there are.
 //! - `context` has the two streams of a device: `compute` runs everything in the order of the calls, `copy` carries
-//!   bytes beside it.
-//! - `memory`, `transfer`, `kernels`, `gemm` and `record` are what a [`Launcher`] does.
+//!   bytes beside it. An `event` marks a place in a stream.
+//! - `memory`, `transfer`, `kernels`, `gemm` (with its `plan`s) and `record` are what a [`Launcher`] does.
 //!
 //! Calls return before the device has done what they ask for. What fails there is told by a later call, which may
 //! be about something else; with `SVP_CUDA_SYNC=1` each launch is waited for, and the message names the right one.
@@ -18,6 +19,7 @@ mod info;
 mod kernels;
 mod load;
 mod memory;
+mod plan;
 mod record;
 mod transfer;
 

@@ -1,9 +1,11 @@
 use std::collections::HashSet;
 use std::fs;
 
+use image::RgbImage;
 use tempfile::TempDir;
 
 use super::*;
+use crate::data::decode;
 
 /// A folder with these files; names that end like images become two-pixel images.
 fn tree(files: &[(&str, &str)]) -> TempDir {
@@ -37,9 +39,9 @@ fn refused(dir: &TempDir) -> String {
 
 /// `path label` below the root.
 fn listed(data: &Dataset, samples: &[Sample]) -> Vec<String> {
-    let name = |sample: &Sample| match &sample.source {
-        Source::File(path) => path.strip_prefix(&data.root).unwrap().display().to_string(),
-        Source::Drawn(drawn) => drawn.to_string(),
+    let name = |sample: &Sample| {
+        let path = sample.source.path();
+        path.strip_prefix(&data.root).unwrap_or(&path).display().to_string()
     };
     samples.iter().map(|sample| format!("{} {}", name(sample), sample.label)).collect()
 }
@@ -65,7 +67,8 @@ fn an_image_folder_is_read_in_byte_order() {
     assert_eq!(listed(&data, &data.train), want);
     assert_eq!(listed(&data, &data.val), ["val/b/1.png 2"]);
     assert_eq!(listed(&data, data.test.as_ref().unwrap()), ["test/a/1.png 1"]);
-    assert_eq!(data.notes, ["left out because their names are not those of images: 1 files"]);
+    assert_eq!(data.notes[0], "left out because their names are not those of images: 1 files");
+    assert_eq!(data.notes[1], format!("data: image folder, class folders, in {}", dir.path().display()));
 }
 
 #[test]
@@ -113,10 +116,10 @@ fn damaged_folders_are_refused_in_one_line() {
     let message = refused(&images(&["train/a/1.png", "train/b/1.png"]));
     assert!(message.contains("no class with two images"), "{message}");
 
-    let dir = tree(&[("archive.tar", "")]);
-    let tar = dir.path().join("archive.tar");
-    let message = Dataset::open(&tar, Layout::Auto, 0, 0.2).unwrap_err().to_string();
-    assert!(message.contains("not a folder") && message.contains("unpack"), "{message}");
+    let dir = tree(&[("list.txt", "a/1.png 0")]);
+    let file = dir.path().join("list.txt");
+    let message = Dataset::open(&file, Layout::Auto, 0, 0.2).unwrap_err().to_string();
+    assert!(message.contains("list.txt") && message.contains("neither tar, gzip nor zip"), "{message}");
     let message = Dataset::open(&dir.path().join("none"), Layout::Auto, 0, 0.2).unwrap_err().to_string();
     assert!(message.contains("check the path"), "{message}");
 }
@@ -198,7 +201,7 @@ fn json_splits_are_read() {
     assert_eq!(data.classes, ["4", "30"]);
     assert_eq!(listed(&data, &data.train), ["Images/b/2.png 1", "Images/a/1.png 0"]);
     assert_eq!(listed(&data, &data.val), ["Images/b/3.png 1"]);
-    assert_eq!(data.notes, ["not trained on because they are in val.json: 1 images"]);
+    assert_eq!(data.notes[0], "not trained on because they are in val.json: 1 images");
 
     let text_ids = r#"{"x/1.png": "010", "x/2.png": "002", "x/3.png": "010", "x/4.png": "002"}"#;
     let files =
@@ -262,5 +265,5 @@ fn layouts_have_names() {
         assert_eq!(name.parse::<Layout>().unwrap(), layout);
         assert_eq!(serde_json::to_string(&layout).unwrap(), format!("{name:?}"));
     }
-    assert!("coco".parse::<Layout>().unwrap_err().to_string().contains("auto, folder, vtab or json"));
+    assert!("coco".parse::<Layout>().unwrap_err().to_string().contains("auto, folder, vtab, json, cifar100"));
 }

@@ -9,7 +9,7 @@ use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
 
 use crate::{Error, Result};
 
@@ -19,6 +19,8 @@ pub const MAX_PIXELS: u64 = 100_000_000;
 const MAX_SIDE: u32 = 65_535;
 /// Most bytes an image file may have, and most that its decoder may allocate.
 const MAX_BYTES: u64 = 512 << 20;
+/// Bytes that usually hold the header of an image.
+const HEADER: u64 = 64 << 10;
 /// File name endings that are taken for images, in any case. What is in the file decides how it is read.
 pub const EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "ppm", "pgm", "pnm", "webp"];
 
@@ -60,18 +62,37 @@ pub fn decode(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
     catch_unwind(AssertUnwindSafe(|| try_decode(bytes))).unwrap_or_else(|_| Err("its decoder failed".into()))
 }
 
-fn try_decode(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
-    let one_line = |e: image::ImageError| e.to_string().replace(['\n', '\r'], " ");
+/// Reads the header of an image: width and height in pixels, within the limits.
+pub(super) fn header(bytes: &[u8]) -> std::result::Result<(u32, u32), String> {
+    let decoder = catch_unwind(AssertUnwindSafe(|| open(bytes).map(|decoder| decoder.dimensions())));
+    decoder.unwrap_or_else(|_| Err("its decoder failed".into()))
+}
+
+/// Checks the header of an image file.
+///
+/// # Errors
+/// An unreadable or unsupported file, or a picture that is too large.
+pub(super) fn check_header(path: &Path) -> Result<()> {
+    let failed = |e: std::io::Error| Error::io(path, "read", &e);
+    let mut start = Vec::new();
+    File::open(path).map_err(failed)?.take(HEADER).read_to_end(&mut start).map_err(failed)?;
+    // Some headers, such as those with a preview picture, are longer.
+    if header(&start).is_ok() {
+        return Ok(());
+    }
+    let all = read_bytes(path, MAX_BYTES)?;
+    header(&all).map(|_| ()).map_err(|what| Error::path(path, what, "replace or remove the file"))
+}
+
+/// A decoder that has read the header of a picture within the limits.
+fn open(bytes: &[u8]) -> std::result::Result<impl ImageDecoder + '_, String> {
     if bytes.is_empty() {
         return Err("the file is empty".into());
     }
     let format =
         image::guess_format(bytes).map_err(|_| "is not a jpeg, png, pnm or webp image".to_string())?;
-    if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
-        return Err("the jpeg is truncated".into());
-    }
     let reader = ImageReader::with_format(Cursor::new(bytes), format);
-    let mut decoder = reader.into_decoder().map_err(one_line)?;
+    let decoder = reader.into_decoder().map_err(one_line)?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MAX_PIXELS || width.max(height) > MAX_SIDE {
         let most = MAX_PIXELS / 1_000_000;
@@ -80,6 +101,18 @@ fn try_decode(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
     if u64::from(width) * u64::from(height) < 2 {
         return Err(format!("is {width}x{height} pixels, no picture"));
     }
+    Ok(decoder)
+}
+
+fn one_line(e: image::ImageError) -> String {
+    e.to_string().replace(['\n', '\r'], " ")
+}
+
+fn try_decode(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
+    if bytes.starts_with(&[0xFF, 0xD8]) && !jpeg_is_complete(bytes) {
+        return Err("the jpeg is truncated".into());
+    }
+    let mut decoder = open(bytes)?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES);
     limits.reserve(decoder.total_bytes()).map_err(|_| {

@@ -3,6 +3,8 @@ use std::path::PathBuf;
 
 use engine::Rng;
 
+use image::ImageFormat;
+
 use super::*;
 
 fn golden() -> PathBuf {

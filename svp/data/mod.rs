@@ -1,7 +1,8 @@
 //! Images for training: finding them, reading them, changing them, handing them out in batches.
 //!
 //! - [`dataset`]: a [`Dataset`] is class names and the samples of its splits; [`Dataset::open`] reads an image
-//!   folder, VTAB-1k lists or VPT-style JSON splits
+//!   folder, lists, splits or a published data set, in folders or in archives as downloaded
+//! - [`layouts`]: a reader for each of these; [`archive`]: tar, tar.gz and zip, read in place; [`check()`]
 //! - [`procedural`]: image tasks drawn by code, [`Dataset::builtin`]
 //! - [`decode`], [`resize`], [`transform`]: from a file to the numbers that the published program sees
 //! - [`augment`]: random changes of training images, mixed batches
@@ -10,24 +11,33 @@
 //! Nothing here keeps random state: the order of an epoch, the augmentation of a sample and the pixels of a
 //! drawn picture are functions of (seed, epoch, sample).
 
+pub mod archive;
 pub mod augment;
+mod check;
 pub mod dataset;
 pub mod decode;
-mod folder;
-mod json;
-mod lists;
+mod files;
+pub mod layouts;
 pub mod loader;
+mod mat;
 mod paint;
+mod pixels;
 pub mod procedural;
 pub mod resize;
 mod scenes;
+mod shuffle;
+mod source;
+#[cfg(test)]
+mod testing;
 pub mod transform;
-mod vtab;
 
 pub use augment::{Augment, Mix, RandAugment};
-pub use dataset::{Dataset, Layout, Sample, Source};
+pub use check::{Check, CheckedSplit, Problem, check};
+pub use dataset::{Dataset, Sample};
+pub use layouts::{Known, Layout};
 pub use loader::{Batch, Batches, Broken, Loader, LoaderOptions, OnBroken};
 pub use procedural::Task;
+pub use source::Source;
 pub use transform::Transform;
 
 /// Streams of [`engine::Rng`] that belong to this module: the `op` of `Rng::keyed`.

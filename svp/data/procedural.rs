@@ -10,9 +10,9 @@ use std::str::FromStr;
 use engine::Rng;
 use image::RgbImage;
 
-use super::dataset::{Dataset, Sample, Source};
+use super::dataset::{Dataset, Sample};
 use super::scenes::{FILLS, SHAPES, Scene};
-use super::{Augment, stream};
+use super::{Augment, Layout, Source, stream};
 use crate::{Error, Result};
 
 /// What is asked about a drawn picture.
@@ -117,9 +117,11 @@ impl Dataset {
             (0..task.counts()[split as usize]).map(sample).collect()
         };
         let (train, val, test) = (split(0), split(1), Some(split(2)));
+        let layout = Layout::Auto;
         let notes = vec![format!("{}: drawn by code, {size}x{size}", task.name())];
         let name = task.name().to_string();
-        Dataset { name, root: PathBuf::new(), classes, train, val, test, augment: task.augment(), notes }
+        let augment = task.augment();
+        Dataset { name, layout, root: PathBuf::new(), classes, train, val, test, augment, notes }
     }
 }
 

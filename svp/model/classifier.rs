@@ -3,7 +3,7 @@
 use autograd::{Tape, Var};
 use engine::{DType, Device, Tensor};
 
-use super::{Bound, DropPath, Head, HeadKind, Params, Prompts, SvpConfig, Vim};
+use super::{Bound, DropPath, Head, HeadKind, Observer, Params, Prompts, SvpConfig, Vim};
 use crate::Result;
 
 /// A classifier on a Vim.
@@ -77,13 +77,28 @@ impl Classifier {
     }
 
     fn hidden(&self, tape: &Tape, bound: &Bound, images: Tensor, drop_path: Option<DropPath>) -> Result<Var> {
+        let images = self.input(tape, images)?;
+        self.vim.forward(tape, bound, &images, self.prompts.as_ref(), drop_path, None)
+    }
+
+    /// What the backbone gets of normalised images.
+    fn input(&self, tape: &Tape, images: Tensor) -> Result<Var> {
         let mut images = Var::constant(images.to_device(&self.device)?);
         if self.simam {
             tape.scope("input");
             images = ptx::simam::simam(tape, &images)?;
         }
-        let images = tape.cast(&images, self.precision)?;
-        self.vim.forward(tape, bound, &images, self.prompts.as_ref(), drop_path)
+        Ok(tape.cast(&images, self.precision)?)
+    }
+
+    /// Shows what the scans get of images `[b 3 s s]`, with the prompts or by the backbone alone. Nothing is
+    /// recorded.
+    pub fn observe(&self, images: Tensor, prompted: bool, observer: &mut Observer) -> Result<()> {
+        let tape = Tape::inference(&self.device);
+        let images = self.input(&tape, images)?;
+        let prompts = self.prompts.as_ref().filter(|_| prompted);
+        self.vim.forward(&tape, &self.params.bind(&tape), &images, prompts, None, Some(observer))?;
+        Ok(())
     }
 
     /// Logits `[b k]` and parameters for features `[b d]` that were computed before.

@@ -2,6 +2,7 @@
 
 mod classifier;
 mod config;
+mod gates;
 mod head;
 mod load;
 mod params;
@@ -10,8 +11,9 @@ mod vim;
 
 pub use classifier::{Classifier, Parts};
 pub use config::VimConfig;
+pub use gates::{Gate, Gates};
 pub use head::{Head, HeadKind};
 pub use load::{LoadOptions, LoadedVim, load};
 pub use params::{Bound, ParamId, Params};
-pub use prompt::{Prompts, SvpConfig, Variant};
-pub use vim::{DropPath, Vim};
+pub use prompt::{LayerScales, Prompts, SvpConfig, Variant};
+pub use vim::{DropPath, Observer, Vim};

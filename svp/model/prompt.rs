@@ -89,6 +89,15 @@ impl Generated {
     }
 }
 
+/// The learned scales of a layer, a value a channel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerScales {
+    /// Of its inner prompts.
+    pub beta: Option<Vec<f32>>,
+    /// Of the cross prompts, shared by its group.
+    pub alpha: Option<Vec<f32>>,
+}
+
 impl Prompts {
     /// Adds the trained prompt parameters. Generators start as PyTorch's Linear does, scales at zero.
     pub fn init(
@@ -133,6 +142,21 @@ impl Prompts {
             prompts.cross_scale = Some(params.add("prompt_shared_scale", scale, true));
         }
         Ok(prompts)
+    }
+
+    /// The scales of the first `depth` layers.
+    pub fn scales(&self, params: &Params, depth: usize) -> Result<Vec<LayerScales>> {
+        let row = |scale: Option<ParamId>, row: usize| -> Result<Option<Vec<f32>>> {
+            let Some(scale) = scale.map(|id| params.get(id)) else { return Ok(None) };
+            let d = scale.shape()[1];
+            Ok(Some(scale.values()?[row * d..(row + 1) * d].to_vec()))
+        };
+        let layer = |i: usize| {
+            let (beta, alpha) =
+                (row(self.inner_scale, i)?, row(self.cross_scale, i / self.config.group_size)?);
+            Ok(LayerScales { beta, alpha })
+        };
+        (0..depth).map(layer).collect()
     }
 
     /// The prompts of block `layer`, from its input `h [b l d]`.

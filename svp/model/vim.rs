@@ -46,6 +46,9 @@ pub struct Vim {
     blocks: Vec<Block>,
 }
 
+/// Is shown what the scan of each block gets, block by block: both directions, forward first.
+pub type Observer<'a> = dyn FnMut([Direction; 2]) -> Result<()> + 'a;
+
 /// Stochastic depth of one step: the factors of every add, `[depth b]`. Row `i` is for the output of mixer `i`.
 #[derive(Clone, Copy)]
 pub struct DropPath<'a>(pub &'a Tensor);
@@ -170,6 +173,7 @@ impl Vim {
         images: &Var,
         prompts: Option<&Prompts>,
         drop_path: Option<DropPath>,
+        mut observer: Option<&mut Observer>,
     ) -> Result<Var> {
         let VimConfig { depth, stride, .. } = self.config;
         tape.scope("patch_embed");
@@ -193,7 +197,7 @@ impl Vim {
             let keep = if i > 0 { keep(i - 1) } else { None };
             let settings = Settings { skip: Some(self.config.class_row()), keep };
             let [r, x] = prompt_add_norm(tape, &h, residual.as_ref(), &refs, &params[block.norm], settings)?;
-            h = mixer(tape, params, block, &x)?;
+            h = mixer(tape, params, block, &x, observer.as_deref_mut())?;
             residual = Some(r);
         }
         tape.scope("norm_f");
@@ -204,7 +208,13 @@ impl Vim {
 }
 
 /// The bidirectional mixer: `x [b l d]` to `[b l d]`.
-fn mixer(tape: &Tape, params: &Bound, block: &Block, x: &Var) -> Result<Var> {
+fn mixer(
+    tape: &Tape,
+    params: &Bound,
+    block: &Block,
+    x: &Var,
+    observer: Option<&mut Observer>,
+) -> Result<Var> {
     let xz = linear(tape, x, &params[block.in_proj], None)?;
     let filters =
         block.walks.each_ref().map(|w| Filter { weight: &params[w.conv_weight], bias: &params[w.conv_bias] });
@@ -236,6 +246,9 @@ fn mixer(tape: &Tape, params: &Bound, block: &Block, x: &Var) -> Result<Var> {
         d: &v[4],
         delta_bias: &v[5],
     });
+    if let Some(observer) = observer {
+        observer(directions)?;
+    }
     let out = selective_scan(tape, &xz, directions, None)?;
     Ok(linear(tape, &out, &params[block.out_proj], None)?)
 }

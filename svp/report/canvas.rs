@@ -38,6 +38,11 @@ impl Canvas {
         }
     }
 
+    /// Copies a picture with its top left corner to a place; what does not fit is cut off.
+    pub fn picture(&mut self, left: u32, top: u32, picture: &RgbImage) {
+        image::imageops::replace(&mut self.image, picture, left.into(), top.into());
+    }
+
     /// Draws a line of some width through points, and a dot if there is only one.
     ///
     /// Each pixel takes the largest cover of any segment, so that joints are not painted twice.

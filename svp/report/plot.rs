@@ -1,11 +1,10 @@
 //! Line charts of a run as PNG: panels side by side, each with axes, grid, legend and its lines.
 
-use std::io::Cursor;
-
-use image::{ImageFormat, RgbImage};
+use image::RgbImage;
 
 use super::canvas::{Canvas, Color, TEXT_HEIGHT, text_width};
 use super::metrics::Record;
+use super::png;
 use super::table::count;
 
 /// Size of one panel and the margins around its axes, in pixels.
@@ -26,29 +25,26 @@ const COLORS: [Color; 6] =
 
 /// A line through points in the order given; a point that is not finite leaves a gap.
 #[derive(Debug, Clone)]
-struct Series {
-    name: String,
-    points: Vec<(f64, f64)>,
+pub(super) struct Series {
+    pub name: String,
+    pub points: Vec<(f64, f64)>,
 }
 
 /// One pair of axes with its lines. Whole numbers are marked on the x axis.
 #[derive(Debug, Clone)]
-struct Panel {
-    title: String,
-    x_label: String,
-    series: Vec<Series>,
+pub(super) struct Panel {
+    pub title: String,
+    pub x_label: String,
+    pub series: Vec<Series>,
 }
 
 /// Loss and validation accuracy of a run as PNG, over epochs, or over steps as long as no epoch is finished.
 pub fn curves(records: &[Record]) -> Vec<u8> {
-    let mut bytes = Cursor::new(Vec::new());
-    draw(&run_panels(records))
-        .write_to(&mut bytes, ImageFormat::Png)
-        .expect("writing to memory does not fail");
-    bytes.into_inner()
+    png(&draw(&run_panels(records)))
 }
 
-fn run_panels(records: &[Record]) -> [Panel; 2] {
+/// Loss and accuracy.
+pub(super) fn run_panels(records: &[Record]) -> [Panel; 2] {
     let (mut steps, mut train, mut val, mut top1) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for record in records {
         match *record {
@@ -76,6 +72,16 @@ fn run_panels(records: &[Record]) -> [Panel; 2] {
         panel("Loss", vec![("training", train), ("validation", val)]),
         panel("Top-1 accuracy (%)", vec![(&accuracy, top1)]),
     ]
+}
+
+/// The learning rate.
+pub(super) fn rate_panel(records: &[Record]) -> Panel {
+    let rate = |record: &Record| match *record {
+        Record::Step { step, lr, .. } => Some((step as f64, lr.into())),
+        _ => None,
+    };
+    let series = Series { name: "each step".into(), points: records.iter().filter_map(rate).collect() };
+    Panel { title: "Learning rate".into(), x_label: "step".into(), series: vec![series] }
 }
 
 fn draw(panels: &[Panel]) -> RgbImage {
@@ -150,7 +156,7 @@ fn draw_series(canvas: &mut Canvas, series: &Series, x: &Axis, y: &Axis, color: 
 }
 
 /// Maps values to pixels along one direction.
-struct Axis {
+pub(super) struct Axis {
     low: f64,
     high: f64,
     /// Marks are at least this far apart; 1 keeps to whole numbers.
@@ -162,7 +168,13 @@ struct Axis {
 
 impl Axis {
     /// An axis over all values, with a share of their range free at both ends.
-    fn new(values: impl Iterator<Item = f64>, free: f64, least_step: f64, origin: f32, length: f32) -> Self {
+    pub fn new(
+        values: impl Iterator<Item = f64>,
+        free: f64,
+        least_step: f64,
+        origin: f32,
+        length: f32,
+    ) -> Self {
         let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
         let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
         let range = high - low;
@@ -170,12 +182,12 @@ impl Axis {
         Self { low: low - margin, high: high + margin, least_step, origin, length }
     }
 
-    fn pixel(&self, value: f64) -> f32 {
+    pub fn pixel(&self, value: f64) -> f32 {
         self.origin + self.length * ((value - self.low) / (self.high - self.low)) as f32
     }
 
     /// About `wanted` round values with their labels: steps of 1, 2 or 5 times a power of ten.
-    fn ticks(&self, wanted: u32) -> Vec<(f64, String)> {
+    pub fn ticks(&self, wanted: u32) -> Vec<(f64, String)> {
         let step = ((self.high - self.low) / f64::from(wanted)).max(self.least_step);
         let power = 10f64.powf(step.log10().floor());
         let step = power * [1.0, 2.0, 5.0].into_iter().find(|m| m * power >= step * 0.999).unwrap_or(10.0);

@@ -2,14 +2,14 @@
 
 use autograd::Tape;
 use engine::{Arriving, Device, Tensor};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Feed, FeedBatch};
 use crate::Result;
 use crate::model::Classifier;
 
 /// What an evaluation found. Accuracies are shares in 0..=1.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     pub images: usize,
     /// Mean plain cross-entropy.
@@ -42,28 +42,45 @@ pub fn evaluate(
     classes: usize,
     stop: &dyn Fn() -> bool,
 ) -> Result<Option<Evaluation>> {
-    let mut count = Count { classes, hits: [0, 0], loss: 0.0, per_class: vec![(0, 0); classes] };
+    let mut count = Count::new(classes);
+    let done = each_image(model, feed, stop, &mut |logits, label, _| count.add(logits, label))?;
+    Ok(done.then(|| count.found()))
+}
+
+/// Shows `each` the logits of every image of the split in order, with its class and its position. False when `stop`
+/// ended it early.
+pub(super) fn each_image(
+    model: &Classifier,
+    feed: &Feed,
+    stop: &dyn Fn() -> bool,
+    each: &mut dyn FnMut(&[f32], u32, u32),
+) -> Result<bool> {
+    let classes = model.classes();
+    let mut show = |(logits, labels, indices): (Arriving, Vec<u32>, Vec<u32>)| -> Result<()> {
+        let logits = logits.wait()?;
+        let images = logits.chunks_exact(classes).zip(labels.iter().zip(&indices));
+        images.for_each(|(logits, (&label, &index))| each(logits, label, index));
+        Ok(())
+    };
     let mut input = Input::default();
-    // The device computes one batch while the last one's logits are counted.
-    let mut waiting: Option<(Arriving, Vec<u32>)> = None;
+    // The device computes one batch while the last one's logits are looked at.
+    let mut waiting = None;
     for batch in feed.epoch(0, 0, model.vim.config.img_size) {
         if stop() {
-            return Ok(None);
+            return Ok(false);
         }
-        let FeedBatch { input: batch, labels, .. } = batch?;
+        let FeedBatch { input: batch, labels, indices, .. } = batch?;
         let batch = input.send(&model.device, batch)?;
         let logits = match feed {
             Feed::Images(_) => model.logits(batch)?,
             Feed::Features(_) => model.classify(&Tape::inference(&model.device), batch)?.0.into_value(),
         };
-        if let Some((logits, labels)) = waiting.replace((logits.receive()?, labels)) {
-            count.add(&logits.wait()?, &labels);
+        if let Some(before) = waiting.replace((logits.receive()?, labels, indices)) {
+            show(before)?;
         }
     }
-    if let Some((logits, labels)) = waiting {
-        count.add(&logits.wait()?, &labels);
-    }
-    Ok(Some(count.found()))
+    waiting.map_or(Ok(()), show)?;
+    Ok(true)
 }
 
 /// The tensor that batches are sent to.
@@ -85,7 +102,7 @@ impl Input {
 }
 
 /// What was counted so far.
-struct Count {
+pub(super) struct Count {
     classes: usize,
     /// In the first place, and in the first five.
     hits: [usize; 2],
@@ -94,19 +111,21 @@ struct Count {
 }
 
 impl Count {
-    fn add(&mut self, logits: &[f32], labels: &[u32]) {
-        for (logits, &label) in logits.chunks_exact(self.classes).zip(labels) {
-            let label = label as usize;
-            let hit = ranking(logits)[..self.classes.min(5)].iter().position(|&class| class == label);
-            self.hits[0] += usize::from(hit == Some(0));
-            self.hits[1] += usize::from(hit.is_some());
-            self.per_class[label].0 += usize::from(hit == Some(0));
-            self.per_class[label].1 += 1;
-            self.loss -= softmax(logits)[label].max(f64::MIN_POSITIVE).ln();
-        }
+    pub fn new(classes: usize) -> Self {
+        Count { classes, hits: [0, 0], loss: 0.0, per_class: vec![(0, 0); classes] }
     }
 
-    fn found(self) -> Evaluation {
+    pub fn add(&mut self, logits: &[f32], label: u32) {
+        let label = label as usize;
+        let hit = ranking(logits)[..self.classes.min(5)].iter().position(|&class| class == label);
+        self.hits[0] += usize::from(hit == Some(0));
+        self.hits[1] += usize::from(hit.is_some());
+        self.per_class[label].0 += usize::from(hit == Some(0));
+        self.per_class[label].1 += 1;
+        self.loss -= softmax(logits)[label].max(f64::MIN_POSITIVE).ln();
+    }
+
+    pub fn found(self) -> Evaluation {
         let images = self.per_class.iter().map(|(_, all)| all).sum();
         let n = usize::max(images, 1) as f64;
         let [top1, top5] = self.hits.map(|hits| hits as f64 / n);

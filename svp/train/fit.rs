@@ -25,7 +25,7 @@ const STEPS: usize = 3;
 /// # Errors
 /// Those of loading model and data; where not even a batch of 1 fits; where the system does not tell what is free.
 pub fn fitting_batch_size(config: &TrainConfig, device: &Device) -> Result<usize> {
-    let mut loaded = Loaded::new(config, device)?;
+    let mut loaded = Loaded::new(config, device).map_err(|e| nothing_fits(e, device))?;
     let most = MOST.min(loaded.data.train.len() / config.accumulate).max(1);
     if config.method == Method::Linear {
         return Ok(most); // Only features pass through a step.

@@ -1,23 +1,24 @@
 //! What a finished run reports.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Instant;
 
 use engine::Device;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::run::Throughput;
 use super::setup::Feeds;
 use super::state::Position;
 use super::{Evaluation, Override, TrainConfig, Trained};
-use crate::Result;
 use crate::checkpoint::write_atomically;
 use crate::model::Classifier;
+use crate::{Error, Result};
 
 /// Parameters by module, trained and all.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ParameterCount {
-    pub module: &'static str,
+    pub module: Cow<'static, str>,
     pub trained: usize,
     pub all: usize,
 }
@@ -37,7 +38,7 @@ pub fn count_parameters(model: &Classifier) -> Vec<ParameterCount> {
         let count = match counts.iter_mut().find(|c| c.module == module) {
             Some(count) => count,
             None => {
-                counts.push(ParameterCount { module, trained: 0, all: 0 });
+                counts.push(ParameterCount { module: module.into(), trained: 0, all: 0 });
                 counts.last_mut().expect("just pushed")
             }
         };
@@ -48,13 +49,13 @@ pub fn count_parameters(model: &Classifier) -> Vec<ParameterCount> {
 }
 
 /// The report of a run (`report.json`). Times and speeds are of the process that finished it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {
-    pub method: &'static str,
+    pub method: Cow<'static, str>,
     /// The settings that the run began from, and those that a flag or a config file replaced.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preset_overrides: Vec<Override>,
     pub data: String,
     pub classes: usize,
@@ -63,7 +64,7 @@ pub struct Outcome {
     /// From 1.
     pub best_epoch: u32,
     /// Split that chose the epoch: `val`, or `test` where that was asked for.
-    pub selected_on: &'static str,
+    pub selected_on: Cow<'static, str>,
     pub selected_top1: f64,
     /// The one test of the chosen epoch; absent without a test split, or when it chose.
     pub test: Option<Evaluation>,
@@ -96,7 +97,7 @@ impl Outcome {
         let best = position.best.expect("a finished run has chosen an epoch");
         let busy = throughput.busy.as_secs_f64().max(1e-9);
         Outcome {
-            method: config.method.name(),
+            method: config.method.name().into(),
             preset: config.preset.clone(),
             preset_overrides: config.preset_overrides(),
             data: config.data.display().to_string(),
@@ -104,7 +105,7 @@ impl Outcome {
             epochs: config.epochs,
             steps: position.step,
             best_epoch: best.epoch,
-            selected_on: if config.select_on_test { "test" } else { "val" },
+            selected_on: if config.select_on_test { "test" } else { "val" }.into(),
             selected_top1: best.top1,
             test,
             trained_parameters: parameters.iter().map(|p| p.trained).sum(),
@@ -121,6 +122,20 @@ impl Outcome {
     /// Top-1 that the run reports: of the test where there is one, else of the split that chose.
     pub fn top1(&self) -> f64 {
         self.test.as_ref().map_or(self.selected_top1, |test| test.top1)
+    }
+
+    /// The report in a run folder; `None` while the run is not finished.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is no report.
+    pub fn read(run: &Path) -> Result<Option<Self>> {
+        let path = run.join("report.json");
+        let text = match std::fs::read_to_string(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(|e| Error::io(&path, "read the report", &e))?,
+        };
+        let damaged = |e| Error::path(&path, format!("is not a run's report: {e}"), "remove the file");
+        serde_json::from_str(&text).map(Some).map_err(damaged)
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<()> {

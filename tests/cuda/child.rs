@@ -37,7 +37,7 @@ pub fn alone(test: &str, libraries: Libraries, variables: &[(&str, &str)], body:
         command.env_remove(name);
     }
     let folder = match libraries {
-        Libraries::Fake => fake_cuda::folder(),
+        Libraries::Fake => fake_cuda::folder().to_path_buf(),
         Libraries::In(folder) => PathBuf::from(folder),
     };
     let output = command.env("LD_LIBRARY_PATH", folder).envs(variables.iter().copied()).output().unwrap();

@@ -292,27 +292,34 @@ fn what_cannot_be_recorded_is_refused_as_on_the_emulated_device() {
     });
 }
 
-/// The stream runs what it is told again, also after a capture that the driver spoiled.
+/// The stream runs what it is told again, also after a capture that was spoiled.
 #[test]
 fn a_recording_that_fails() {
-    let variables = [("FAKE_CUDA_FAIL", "cuStreamEndCapture:901@1,cuGraphInstantiateWithFlags:801@1")];
+    let variables = [("FAKE_CUDA_FAIL", "cuGraphInstantiateWithFlags:801@2,cuLaunchKernel:701@3")];
     on_fake("cuda::errors::a_recording_that_fails", &variables, || {
         let device = Device::cuda(0).unwrap();
         let x = Tensor::from_slice(&device, &[1.0, 2.0], &[2]);
-        for want in [
-            "cuStreamEndCapture: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED (operation failed due to a previous error \
-             during capture), ending a recording",
-            "cuGraphInstantiateWithFlags: CUDA_ERROR_NOT_SUPPORTED (operation not supported), making a recording",
-        ] {
-            let failed = what(device.record(|| {
-                let mut y = x.to_owned_on(&device);
-                y.add_assign(&device, &x);
-                Ok::<_, Error>(y)
-            }));
-            assert_eq!(failed, want);
+        let twice = || {
             let mut y = x.to_owned_on(&device);
             y.add_assign(&device, &x);
-            assert_eq!(y.to_host().unwrap(), [2.0, 4.0]);
+            Ok::<_, Error>(y)
+        };
+        let (recording, _y) = device.record(twice).unwrap();
+        let instantiate = what(device.record(twice));
+        let launch = what(device.record(twice));
+        // A recording of recordings is more than the fake driver can do.
+        let spoiled = what(device.record(|| Ok::<_, Error>(recording.run().is_err())));
+        let launch_text =
+            "cuLaunchKernel: CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES (too many resources requested for launch)";
+        let want = [
+            "cuGraphInstantiateWithFlags: CUDA_ERROR_NOT_SUPPORTED (operation not supported), making a recording",
+            launch_text,
+            "cuStreamEndCapture: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED (operation failed due to a previous error \
+             during capture), ending a recording",
+        ];
+        for (failed, want) in [instantiate, launch, spoiled].iter().zip(want) {
+            assert!(failed.starts_with(want), "{failed}");
         }
+        assert_eq!(twice().unwrap().to_host().unwrap(), [2.0, 4.0]);
     });
 }

@@ -7,6 +7,8 @@ use std::env;
 pub struct Config {
     pub version: i32,
     pub devices: usize,
+    /// 90 is 9.0.
+    pub capability: i32,
     pub memory: usize,
     pub fail: Vec<Failure>,
     pub log: Option<String>,
@@ -38,6 +40,7 @@ impl Config {
         Config {
             version: number("FAKE_CUDA_VERSION", 12_080) as i32,
             devices: number("FAKE_CUDA_DEVICES", 1),
+            capability: number("FAKE_CUDA_CAPABILITY", 90) as i32,
             memory: number("FAKE_CUDA_MEMORY", 8 << 30),
             fail: fail.split(',').filter(|item| !item.is_empty()).map(failure).collect(),
             log: text("FAKE_CUDA_LOG"),

@@ -4,6 +4,7 @@ use std::ffi::c_char;
 
 use ptx_emulator::Launch;
 
+use crate::config::Config;
 use crate::ffi::{In, Out, exports, text_of};
 use crate::kernel::MOST_SHARED;
 use crate::status::{Answer, Status, describe};
@@ -14,7 +15,7 @@ const ERROR_LOG: u32 = 5;
 const ERROR_LOG_BYTES: u32 = 6;
 
 /// `CUdevice_attribute`, of an H100.
-fn attribute(attribute: u32) -> Answer<i32> {
+fn attribute(attribute: u32, config: &Config) -> Answer<i32> {
     Ok(match attribute {
         1..=3 => 1024,
         4 => 64,
@@ -31,8 +32,8 @@ fn attribute(attribute: u32) -> Answer<i32> {
         39 => 2048,
         40 => 3,
         41 | 115 => 1,
-        75 => 9,
-        76 => 0,
+        75 => config.capability / 10,
+        76 => config.capability % 10,
         81 => 228 << 10,
         97 => MOST_SHARED as i32,
         _ => return Err(Status::INVALID_VALUE),
@@ -71,8 +72,7 @@ exports! {
         put_text(name, bytes, "Fake GPU (PTX emulator)")
     };
     cuDeviceGetAttribute(value: Out<i32>, which: u32, device: i32) "{device} attribute {which}" => |p| {
-        p.device(device)?;
-        value.set(attribute(which)?)
+        value.set(attribute(which, &p.device(device)?.config)?)
     };
     cuDeviceTotalMem_v2(bytes: Out<usize>, device: i32) "{device}" => |p| {
         let memory = p.device(device)?.config.memory;

@@ -28,6 +28,7 @@
 //! |---|---|
 //! | `FAKE_CUDA_VERSION` | newest CUDA that the driver knows; 12080 |
 //! | `FAKE_CUDA_DEVICES` | number of devices; 1 |
+//! | `FAKE_CUDA_CAPABILITY` | ten times the compute capability; 90 |
 //! | `FAKE_CUDA_MEMORY` | bytes of each; 8 GiB |
 //! | `FAKE_CUDA_FAIL` | `cuLaunchKernel:700@37,cublasLtMatmul:13@2`: the 37th call of one function fails with 700, ... |
 //! | `FAKE_CUDA_LOG` | a file that gets a line for every call, and the text of every fault |

@@ -49,6 +49,14 @@ fn lines(ended: &Ended, tells: impl Fn(&str) -> bool) -> Vec<String> {
     ended.output.lines().map(str::trim).filter(|line| tells(line)).map(String::from).collect()
 }
 
+/// The first that a failed test said.
+fn first_words(ended: &Ended) -> Vec<String> {
+    const LINES: usize = 12;
+    let lines: Vec<&str> = ended.output.lines().skip_while(|line| !line.contains("panicked at")).collect();
+    let said = lines[..lines.len().min(LINES)].join("\n");
+    if said.is_empty() { vec![] } else { vec![format!("```text\n{said}\n```")] }
+}
+
 /// Every op's kernels against the f64 reference: the worst error by op and type, in parts of its tolerance.
 pub fn conformance(environment: &Environment, limit: Duration) -> Result<Found, Status> {
     let ended = run(environment, "conformance", "conformance", "every_op_on_every_device", limit)?;
@@ -62,7 +70,8 @@ pub fn conformance(environment: &Environment, limit: Duration) -> Result<Found, 
     let table =
         Table { header: vec!["largest error, of its tolerance", "f32", "bf16"], rows: rows.collect() };
     let tells = |line: &str| line.starts_with("conformance:") || line.starts_with("cuda");
-    let notes = lines(&ended, |line| tells(line) && !line.contains("largest error"));
+    let mut notes = lines(&ended, |line| tells(line) && !line.contains("largest error"));
+    notes.extend(first_words(&ended));
     let error = |(target, op, percent): &(String, String, f64)| json!({ "target": target, "op": op, "percent_of_tolerance": percent });
     let data: Vec<_> = worst.iter().map(error).collect();
     Ok(Found { status: status(&ended), notes, tables: vec![table], data: data.into() })
@@ -86,8 +95,8 @@ pub fn goldens(environment: &Environment, limit: Duration) -> Result<Found, Stat
     let verdicts = lines(&ended, |line| line.starts_with("ok  ") || line.starts_with("FAIL"));
     let rows = verdicts.iter().map(|line| vec![line[..4].trim().to_string(), name(line)]).collect();
     let table = Table { header: vec!["result", "file"], rows };
-    let notes =
-        lines(&ended, |line| line.contains("golden files compared") || line.contains(" launches of "));
+    let tells = |line: &str| line.contains("golden files compared") || line.contains(" launches of ");
+    let notes = [lines(&ended, tells), first_words(&ended)].concat();
     Ok(Found { status: status(&ended), notes, tables: vec![table], data: verdicts.into() })
 }
 
@@ -107,7 +116,7 @@ pub fn instructions(environment: &Environment, limit: Duration) -> Result<Found,
 
 /// What tests tell in lines.
 fn told(ended: &Ended, tells: impl Fn(&str) -> bool) -> Found {
-    let notes = lines(ended, tells);
+    let notes = [lines(ended, tells), first_words(ended)].concat();
     Found { status: status(ended), data: notes.clone().into(), notes, tables: vec![] }
 }
 

@@ -1,5 +1,6 @@
 //! What the committed kernels cost, without a GPU: registers, shared memory and spills from `ptxas`, work and memory
-//! traffic at the shapes of Vim-S training from the emulator's counts, and the time that an H100 needs at least.
+//! traffic at the shapes of Vim-S training from the emulator's counts, the time that an H100 needs at least, and the
+//! memory of a step.
 //!
 //! ```text
 //! kernel_report [--out FILE] [OP...]      Markdown to the terminal, and to FILE; only these ops
@@ -9,12 +10,16 @@
 #[path = "../../tests/harness/mod.rs"]
 #[allow(dead_code)]
 mod harness;
+#[path = "../../benches/gpu/vim_s.rs"]
+#[allow(dead_code)]
+mod vim_s;
 
 mod checks;
 mod h100;
 mod launcher;
 mod markdown;
 mod measure;
+mod memory;
 mod ptxas;
 mod shapes;
 mod work;
@@ -49,7 +54,8 @@ fn run() -> Result<bool, String> {
     let usages = Ptxas::find(&root).map(|ptxas| assemble(&ptxas, &root)).transpose()?;
     let passes = passes(&ops)?;
     let checks = checks::all(&passes, usages.as_ref());
-    let report = markdown::report(&passes, usages.as_ref(), &checks);
+    let memory = if ops.is_empty() { memory::measure()? } else { vec![] };
+    let report = markdown::report(&passes, usages.as_ref(), &checks, &memory);
     println!("{report}");
     if let Some(out) = out {
         std::fs::write(&out, &report).map_err(|err| format!("{}: {err}", out.display()))?;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::checks::Check;
 use crate::measure::{Part, Pass};
+use crate::memory::Memory;
 use crate::ptxas::{ARCHITECTURES, Usage};
 use crate::{Usages, h100};
 
@@ -16,12 +17,13 @@ busiest part of an H100 is busy, all parts at full rate (HBM 3.0 TB/s; 132 multi
 No run is faster but by what caches keep; instructions are those of PTX, which the assembler changes a little.";
 
 /// The whole report.
-pub fn report(passes: &[Pass], usages: Option<&Usages>, checks: &[Check]) -> String {
+pub fn report(passes: &[Pass], usages: Option<&Usages>, checks: &[Check], memory: &[Memory]) -> String {
     let mut text = format!("# Kernel report\n\n{INTRODUCTION}\n\n");
     text += &checks_table(checks);
     text += &passes_table(passes);
     text += &parts_table(passes);
     text += &kernels_table(passes, usages);
+    text += &memory_table(memory);
     match usages {
         Some(usages) => text += &usage_table(usages),
         None => {
@@ -79,6 +81,20 @@ fn passes_table(passes: &[Pass]) -> String {
                 &format!("{:.1} % ({})", 100.0 * pass.check.0, pass.check.1),
             ],
         );
+    }
+    text + "\n"
+}
+
+fn memory_table(memory: &[Memory]) -> String {
+    let mut text = String::from(
+        "## Device memory of the SVP step of Vim-S, 224 px, GiB\n\nTensors, weights included, at most at once; in brackets what \
+         the pool holds for them. The driver's context and cuBLASLt's workspace come on top.\n\n",
+    );
+    header(&mut text, &["batch", "f32", "bf16"]);
+    let gib = |bytes: usize| format!("{:.2}", bytes as f64 / (1u64 << 30) as f64);
+    for Memory { batch, bytes } in memory {
+        let cells = bytes.map(|[most, held]| format!("{} ({})", gib(most), gib(held)));
+        line(&mut text, &[&batch.to_string(), &cells[0], &cells[1]]);
     }
     text + "\n"
 }

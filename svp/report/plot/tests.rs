@@ -1,3 +1,5 @@
+use image::ImageFormat;
+
 use super::*;
 
 fn axis(low: f64, high: f64, least_step: f64) -> Axis {

@@ -65,7 +65,7 @@ child_tests! {
         ok(axpy(add, x, y, 1.0, 300, 0, stream));
         fails(cuStreamSynchronize(stream), CUDA_ERROR_ILLEGAL_ADDRESS);
         let log = std::fs::read_to_string(LOG).unwrap();
-        let line = |start: &str| log.lines().filter(move |line| line.starts_with(start)).next_back().unwrap();
+        let line = |start: &str| log.lines().rfind(|line| line.starts_with(start)).unwrap();
         let launch = line("cuLaunchKernel axpy [3 1 1] [128 1 1] shared 0 stream ");
         assert!(launch.ends_with(" -> 0"), "{log}");
         assert!(line("fault: ").contains("out of bounds in axpy"), "{log}");

@@ -1,0 +1,232 @@
+use std::fs;
+
+use engine::Rng;
+use tempfile::TempDir;
+
+use super::*;
+use crate::data::testing::{self, files, gzip, tar, tar_member};
+
+fn bytes(seed: u32, count: usize) -> Vec<u8> {
+    let mut rng = Rng::keyed(1, 0, seed, 0);
+    (0..count).map(|_| rng.next_u32() as u8).collect()
+}
+
+/// Opens these bytes as a file.
+fn open(bytes: &[u8]) -> (TempDir, Result<Archive>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data.archive");
+    fs::write(&path, bytes).unwrap();
+    let archive = Archive::open(&path);
+    (dir, archive)
+}
+
+fn refused(bytes: &[u8]) -> String {
+    let message = open(bytes).1.unwrap_err().to_string();
+    assert!(message.contains("data.archive") && !message.contains('\n'), "{message}");
+    message
+}
+
+fn content(archive: &Archive) -> testing::Files {
+    let read = |member| (archive.name(member).to_string(), archive.read(member).unwrap().into_owned());
+    archive.below("").map(read).collect()
+}
+
+#[test]
+fn every_kind_hands_out_the_same_files() {
+    let want = vec![
+        ("a/1.jpg".to_string(), bytes(1, 3000)),
+        ("a/2.jpg".to_string(), bytes(2, 512)),
+        ("a-b/3.jpg".to_string(), vec![7; 100_000]),
+        ("a.txt".to_string(), vec![]),
+        ("b/c/4.jpg".to_string(), bytes(4, 1)),
+    ];
+    let tar = tar(&want);
+    let two_members = [gzip(&tar[..5000]), gzip(&tar[5000..]), vec![0; 100]].concat();
+    let mut sorted = want.clone();
+    sorted.sort();
+    for bytes in [&tar, &gzip(&tar), &two_members, &testing::zip(&want)] {
+        let (_dir, archive) = open(bytes);
+        let archive = archive.unwrap();
+        assert_eq!(content(&archive), sorted);
+        let names = |folder| -> Vec<String> {
+            archive
+                .list(folder)
+                .into_iter()
+                .map(|e| format!("{}{}", e.name, if e.is_folder { "/" } else { "" }))
+                .collect()
+        };
+        assert_eq!(names(""), ["a/", "a-b/", "a.txt", "b/"]);
+        assert_eq!(names("a"), ["1.jpg", "2.jpg"]);
+        assert_eq!(names("b"), ["c/"]);
+        assert_eq!((names("c"), archive.find("a"), archive.below("b/").len()), (vec![], None, 0));
+        assert_eq!(archive.below("b").len(), 1);
+    }
+}
+
+#[test]
+fn the_peculiarities_of_tar_are_known() {
+    let long = format!("{}/long.jpg", "d".repeat(150));
+    let pax = |key: &str, value: &str| {
+        let record = |length: usize| format!("{length} {key}={value}\n");
+        let length = (1..).find(|&n| record(n).len() == n).unwrap();
+        tar_member("pax", b'x', "", record(length).as_bytes())
+    };
+    let mut prefixed = *tar_member("name.jpg", b'0', "", b"").first_chunk().unwrap();
+    prefixed[345..351].copy_from_slice(b"prefix");
+    testing::seal(&mut prefixed);
+    let tar = [
+        tar_member("./dot//1.jpg", b'0', "", b"one"),
+        tar_member("folder/", b'5', "", b""),
+        tar_member("old", 0, "", b"old format"),
+        tar_member("L", b'L', "", format!("{long}\0").as_bytes()),
+        tar_member("short", b'0', "", b"gnu"),
+        pax("path", "gr\u{fc}n.jpg"),
+        tar_member("short", b'0', "", b"pax"),
+        tar_member("short", b'0', "", b"no longer pax"),
+        tar_member("hard.jpg", b'1', "dot/1.jpg", b""),
+        tar_member("soft.jpg", b'2', "dot/1.jpg", b""),
+        tar_member("global", b'g', "", b"whatever"),
+        prefixed.to_vec(),
+        tar_member("../out.jpg", b'0', "", b"out"),
+        tar_member("a/._1.jpg", b'0', "", b"apple"),
+        tar_member("__MACOSX/1.jpg", b'0', "", b"apple"),
+        tar_member("old", b'0', "", b"newer"),
+        vec![0; 1024],
+        b"what follows the end mark does not count".to_vec(),
+    ]
+    .concat();
+    let (_dir, archive) = open(&tar);
+    let want = [
+        (&*long, "gnu"),
+        ("dot/1.jpg", "one"),
+        ("gr\u{fc}n.jpg", "pax"),
+        ("hard.jpg", "one"),
+        ("old", "newer"),
+        ("prefix/name.jpg", ""),
+        ("short", "no longer pax"),
+    ];
+    let mut want: testing::Files = want.map(|(name, text)| (name.into(), text.into())).into();
+    want.sort();
+    assert_eq!(content(&archive.unwrap()), want);
+}
+
+/// Larger than several restart points, read by threads in any order.
+#[test]
+fn a_compressed_tar_is_read_at_random() {
+    // Half of it repeats itself, so that blocks refer back over the points.
+    let member = |i: u32| {
+        let noise = bytes(i, 20_000);
+        (format!("{i:03}.jpg"), [&noise[..], &noise, &bytes(i + 1000, 20_000)].concat())
+    };
+    let want: testing::Files = (0..120).map(member).collect();
+    let (_dir, archive) = open(&gzip(&tar(&want)));
+    let archive = archive.unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (archive, want) = (&archive, &want);
+            scope.spawn(move || {
+                let mut order: Vec<u32> = (0..want.len() as u32).collect();
+                Rng::keyed(2, 0, thread, 0).shuffle(&mut order);
+                for i in order {
+                    assert!(archive.read(i).unwrap() == want[i as usize].1, "member {i}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn what_is_no_archive_is_told_so() {
+    let small = files(&[("a/1.jpg", "one"), ("a/2.jpg", "two")]);
+    let tar = tar(&small);
+    let mut bad_sum = gzip(&tar);
+    let end = bad_sum.len();
+    bad_sum[end - 8] ^= 1;
+    let mut bad_data = gzip(&tar);
+    bad_data[30] ^= 0xFF;
+    let mut bad_header = tar.clone();
+    bad_header[1024] ^= 1;
+    let mut huge = tar_member("huge.jpg", b'0', "", b"");
+    huge[124..136].copy_from_slice(&[0x80, 0, 0, 0, 0x7F, 255, 255, 255, 255, 255, 255, 255]);
+    testing::seal(huge.first_chunk_mut().unwrap());
+    let mut long_name = tar_member("L", b'L', "", b"");
+    long_name[124..135].copy_from_slice(b"77777777777");
+    testing::seal(long_name.first_chunk_mut().unwrap());
+    for (bytes, want) in [
+        (&b""[..], "neither tar, gzip nor zip"),
+        (b"text", "neither tar, gzip nor zip"),
+        (b"<!DOCTYPE html>", "web page"),
+        (b"\x1f\x8b\x09\0\0\0\0\0\0\0", "not gzip with deflate"),
+        (&tar[..600], "truncated"),
+        (&tar[..1024], "end mark is missing"),
+        (&gzip(&tar)[..60], "truncated"),
+        (&gzip(b"text"), "end mark is missing"),
+        (&bad_sum, "checksum is wrong"),
+        (&bad_data, "damaged"),
+        (&bad_header, "no tar header"),
+        (&[gzip(&tar), b"more".to_vec()].concat(), "not gzip follows"),
+        (&huge, "truncated"),
+        (&long_name, "the limit is"),
+        (&testing::zip(&small)[..80], "damaged or truncated"),
+        // Zeros without end.
+        (&gzip(&[tar.clone(), vec![0; 30 << 20]].concat()), "200 times its size"),
+    ] {
+        let message = refused(bytes);
+        assert!(message.contains(want) && message.contains("get it again"), "{want}: {message}");
+    }
+
+    let mut zip = testing::zip(&small);
+    let at = zip.windows(3).position(|w| w == b"one").unwrap();
+    zip[at] ^= 1;
+    let (_dir, archive) = open(&zip);
+    let archive = archive.unwrap();
+    assert!(archive.read(0).unwrap_err().contains("checksum is wrong"));
+    assert_eq!(&*archive.read(1).unwrap(), b"two");
+}
+
+/// Cut anywhere, or with a byte changed, an archive is refused, or its members are those written or refused too.
+#[test]
+fn damaged_archives_do_no_harm() {
+    let want: testing::Files = (0..3).map(|i| (format!("f/{i}.jpg"), bytes(i, 700))).collect();
+    let tar = tar(&want);
+    for (whole, checked) in [(tar.clone(), false), (gzip(&tar), true), (testing::zip(&want), true)] {
+        let mut cases: Vec<Vec<u8>> = (0..whole.len()).step_by(7).map(|end| whole[..end].to_vec()).collect();
+        for case in 0..600 {
+            let mut rng = Rng::keyed(3, 0, case, 0);
+            let mut bytes = whole.clone();
+            bytes[rng.below(whole.len() as u32) as usize] = rng.next_u32() as u8;
+            cases.push(bytes);
+        }
+        for bytes in cases {
+            let (_dir, archive) = open(&bytes);
+            let archive = match archive {
+                Ok(archive) => archive,
+                Err(error) => {
+                    assert!(!error.to_string().contains('\n'), "{error}");
+                    continue;
+                }
+            };
+            for member in archive.below("") {
+                let read = archive.read(member);
+                let known = want.iter().find(|(name, _)| name == archive.name(member));
+                // A tar has no checksum of what is in it.
+                if let (true, Ok(read), Some((_, written))) = (checked, read, known) {
+                    assert!(*read == *written);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn names_of_archives() {
+    for (name, archive, plain) in [
+        ("a.tar", true, "a"),
+        ("b.TAR.GZ", true, "b"),
+        ("c.tgz", true, "c"),
+        ("d.zip", true, "d"),
+        ("e.gz", false, "e.gz"),
+    ] {
+        assert_eq!((is_archive_name(Path::new(name)), stem(name)), (archive, plain));
+    }
+}

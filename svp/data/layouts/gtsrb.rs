@@ -1,0 +1,91 @@
+//! GTSRB traffic signs (`spec/datasets.md` section 5).
+
+use std::path::Path;
+
+use super::lists::{self, bad_line, damaged};
+use super::{Missing, Sample, Splits, published_80};
+use crate::data::decode;
+use crate::data::files::Files;
+use crate::{Error, Result};
+
+/// The published training images, and the larger set that came later.
+const TRAINING: [&str; 4] =
+    ["GTSRB/Training", "Training", "GTSRB/Final_Training/Images", "Final_Training/Images"];
+const TEST: [&str; 2] = ["GTSRB/Final_Test/Images", "Final_Test/Images"];
+const TEST_LABELS: [&str; 4] = [
+    "GT-final_test.csv",
+    "GTSRB/GT-final_test.csv",
+    "GTSRB/Final_Test/Images/GT-final_test.csv",
+    "Final_Test/Images/GT-final_test.csv",
+];
+
+pub(super) fn fits(files: &Files) -> Result<bool> {
+    Ok(first_folder(files, &TRAINING)?.is_some())
+}
+
+fn first_folder(files: &Files, names: &[&'static str]) -> Result<Option<(&'static str, Files)>> {
+    for name in names {
+        if let Some(folder) = files.at(name)? {
+            return Ok(Some((name, folder)));
+        }
+    }
+    Ok(None)
+}
+
+/// As published, the training images are shuffled by the seed and the first 80 % trained on; the rest validates.
+pub(super) fn open(files: &Files, seed: u64) -> Result<Splits> {
+    let (name, folder) = first_folder(files, &TRAINING)?.ok_or_else(|| {
+        Error::path(&files.path(""), "has no GTSRB/Training", "unpack GTSRB-Training_fixed.zip there")
+    })?;
+    let mut notes = Vec::new();
+    if name.contains("Final") {
+        notes.push("Final_Training is read: the published program trains on GTSRB-Training_fixed.zip".into());
+    }
+    let classes = folder.folders("")?;
+    let mut all = Vec::new();
+    for (label, class) in classes.iter().enumerate() {
+        let images = folder.below(class)?;
+        let images = images.into_iter().filter(|file| decode::is_image_name(&file.path()));
+        all.extend(images.map(|source| Sample { source, label: label as u32 }));
+    }
+    let (train, val) = published_80(all, seed);
+    let mut missing = Vec::new();
+    let test = match (lists::first(files, &TEST_LABELS), first_folder(files, &TEST)?) {
+        (Some(labels), Some((_, images))) => Some(test(files, labels, &images, classes.len(), &mut missing)?),
+        (None, Some((_, images))) => {
+            let what = "has no GT-final_test.csv beside it, which holds the labels";
+            return Err(Error::path(&images.path(""), what, "unpack GTSRB_Final_Test_GT.zip there"));
+        }
+        (_, None) => None,
+    };
+    Ok(Splits { form: super::PPM, classes, train, val: Some(val), test, notes, missing })
+}
+
+/// Columns are separated by `;`; those that count are `Filename` and `ClassId`.
+fn test(
+    files: &Files,
+    list: &str,
+    images: &Files,
+    classes: usize,
+    missing: &mut Vec<Missing>,
+) -> Result<Vec<Sample>> {
+    let text = files.text(list)?;
+    let mut lines = lists::lines(&text);
+    let header: Vec<&str> = lines.next().map_or(vec![], |(_, line)| line.split(';').map(str::trim).collect());
+    let column = |name: &str| {
+        let at = header.iter().position(|column| column.eq_ignore_ascii_case(name));
+        at.ok_or_else(|| damaged(files, list, format!("has no column {name}")))
+    };
+    let (name_at, class_at) = (column("Filename")?, column("ClassId")?);
+    let mut entries = Vec::new();
+    for (number, line) in lines {
+        let fields: Vec<&str> = line.split(';').map(str::trim).collect();
+        let name = fields.get(name_at).filter(|name| Path::new(name).file_name().is_some());
+        let class = fields.get(class_at).and_then(|class| class.parse().ok());
+        let class = class.filter(|&class: &u32| (class as usize) < classes);
+        let entry = name.map(|name| name.to_string()).zip(class);
+        let want = || format!("a file name and a class below {classes}");
+        entries.push(entry.ok_or_else(|| bad_line(files, list, number, line, &want()))?);
+    }
+    Ok(lists::samples(files, list, images, entries, missing))
+}

@@ -1,0 +1,142 @@
+//! VPT-style JSON splits (`spec/datasets.md` section 2): one object of image path to class id per split.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::lists::{self, Missing};
+use super::{Sample, Splits};
+use crate::data::files::Files;
+use crate::{Error, Result};
+
+/// The file that marks the layout.
+const TRAIN: &str = "train.json";
+
+/// True if there are splits.
+pub(super) fn fits(files: &Files) -> bool {
+    files.has(TRAIN)
+}
+
+/// An image path of the training split, by which a published one is known.
+pub(super) fn example(files: &Files) -> Option<String> {
+    // What is wrong with the file is said when it is read.
+    let entries = files.has(TRAIN).then(|| parse(files, TRAIN).ok())??;
+    entries.into_iter().next().map(|(key, _)| key)
+}
+
+/// Reads `train.json`, and `val.json` and `test.json` if they are there. A label is the rank of the id among
+/// those of `train.json`: the ids of another split may have gaps. An image that is in `val.json` too is not trained on.
+pub(super) fn open(files: &Files) -> Result<Splits> {
+    let entries = parse(files, TRAIN)?;
+    let base = image_base(files, &entries)?;
+    let ids = sorted_ids(files, &entries)?;
+    let mut missing = Vec::new();
+    let mut train = label(files, TRAIN, &base, entries, &ids, &mut missing)?;
+    let mut read = |name: &str| -> Result<Option<Vec<Sample>>> {
+        if !files.has(name) {
+            return Ok(None);
+        }
+        label(files, name, &base, parse(files, name)?, &ids, &mut missing).map(Some)
+    };
+    let (val, test) = (read("val.json")?, read("test.json")?);
+    let mut notes = Vec::new();
+    if let Some(val) = &val {
+        let paths: HashSet<PathBuf> = val.iter().map(|sample| sample.source.path()).collect();
+        let all = train.len();
+        train.retain(|sample| !paths.contains(&sample.source.path()));
+        if train.len() < all {
+            // Stanford Cars: the published training list contains the whole validation list.
+            notes.push(format!("not trained on because they are in val.json: {} images", all - train.len()));
+        }
+    }
+    let classes = ids.iter().map(Id::to_string).collect();
+    Ok(Splits { form: super::JSON, classes, train, val, test, notes, missing })
+}
+
+/// A class id as it stands in the file. Numbers are ordered by value, texts by their bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Id {
+    Number(i64),
+    Text(String),
+}
+
+impl std::fmt::Display for Id {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Id::Number(n) => n.fmt(f),
+            Id::Text(text) => text.fmt(f),
+        }
+    }
+}
+
+fn parse(files: &Files, name: &str) -> Result<Vec<(String, Id)>> {
+    let bad = |what: String| {
+        Error::path(&files.path(name), what, "expected one object of image paths to class ids")
+    };
+    let text = files.text(name)?;
+    let object: serde_json::Map<String, Value> =
+        serde_json::from_str(&text).map_err(|e| bad(format!("is not a JSON split: {e}")))?;
+    let mut entries = Vec::with_capacity(object.len());
+    for (key, value) in object {
+        let id = match value {
+            Value::Number(n) => n.as_i64().map(Id::Number),
+            Value::String(text) => Some(Id::Text(text)),
+            _ => None,
+        };
+        match id {
+            Some(id) => entries.push((key, id)),
+            None => return Err(bad(format!("the class id of {key:?} is neither an integer nor a text"))),
+        }
+    }
+    Ok(entries)
+}
+
+fn sorted_ids(files: &Files, entries: &[(String, Id)]) -> Result<Vec<Id>> {
+    let mut ids: Vec<Id> = entries.iter().map(|(_, id)| id.clone()).collect();
+    ids.sort();
+    ids.dedup();
+    if ids.is_empty() {
+        return Err(Error::path(&files.path(TRAIN), "lists no images", "check that it is the split file"));
+    }
+    if let (Some(Id::Number(n)), Some(Id::Text(text))) = (ids.first(), ids.last()) {
+        let what = format!("has numbers ({n}) and texts ({text:?}) as class ids");
+        return Err(Error::path(&files.path(TRAIN), what, "use one kind"));
+    }
+    Ok(ids)
+}
+
+fn label(
+    files: &Files,
+    name: &str,
+    base: &Files,
+    entries: Vec<(String, Id)>,
+    ids: &[Id],
+    missing: &mut Vec<Missing>,
+) -> Result<Vec<Sample>> {
+    let mut labelled = Vec::with_capacity(entries.len());
+    for (key, id) in entries {
+        let label = ids.binary_search(&id).map_err(|_| {
+            let what = format!("class id {id} of {key:?} does not occur in {TRAIN}");
+            Error::path(&files.path(name), what, "check that the splits belong together")
+        })?;
+        labelled.push((key, label as u32));
+    }
+    Ok(lists::samples(files, name, base, labelled, missing))
+}
+
+/// Where the keys start: the folder, its `images` in any spelling, or those of a sub-folder, such as one of an
+/// archive beside the splits; whichever holds one of the first images.
+fn image_base(files: &Files, entries: &[(String, Id)]) -> Result<Files> {
+    let holds_one = |base: &Files| entries.iter().take(100).any(|(key, _)| base.has(key));
+    let mut bases = vec![files.clone()];
+    bases.extend(files.folders("")?.iter().map(|folder| files.inside(folder)));
+    for base in &bases {
+        for base in base.at("images")?.iter().chain([base]) {
+            if holds_one(base) {
+                return Ok(base.clone());
+            }
+        }
+    }
+    Ok(files.at("images")?.unwrap_or_else(|| files.clone()))
+}

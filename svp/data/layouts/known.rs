@@ -1,0 +1,346 @@
+//! The published data sets of the paper: where they lie and how many images they have (`spec/datasets.md`).
+
+use std::fmt;
+
+use super::{
+    BINARY, JSON, LISTS, Layout, MAT, PICKLES, PPM, Splits, TABLES, VTAB_JOINT, VTAB_PAIR, birds, cars,
+    cifar, dogs, dtd, flowers, food, gtsrb, json, svhn, vtab,
+};
+use crate::Result;
+use crate::data::files::Files;
+
+/// A published data set.
+pub struct Known {
+    /// As `--dataset` names it.
+    pub name: &'static str,
+    /// As the published program's `--data-set` names it.
+    pub flag: &'static str,
+    /// As people call it.
+    pub title: &'static str,
+    pub classes: usize,
+    /// Images of its splits, in each form it comes in.
+    pub counts: &'static [Counts],
+    /// Sub-folders of a data folder where it may lie.
+    places: &'static [&'static str],
+    reader: Reader,
+}
+
+/// Images in the splits, as they are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    pub form: &'static str,
+    pub train: usize,
+    pub val: Option<usize>,
+    pub test: usize,
+    /// Images of every class in train, val and test, where all have the same number.
+    pub per_class: [Option<usize>; 3],
+}
+
+type Fits = fn(&Files) -> Result<bool>;
+type Open = fn(&Files, u64) -> Result<Splits>;
+
+/// Names of the classes of VPT-style splits, which call them by number.
+type Names = fn(&Files, &Splits) -> Result<Vec<String>>;
+
+enum Reader {
+    /// Of its own.
+    Own(Fits, Open),
+    /// VPT-style splits where there are any, else a reader of its own; the file that marks the latter, and what names
+    /// the classes of the former.
+    Splits(Fits, Open, &'static str, Names),
+    Vtab,
+}
+
+impl Known {
+    /// By its name, with or without `hta/` before it, or by the published program's name for it.
+    pub fn named(name: &str) -> Option<&'static Known> {
+        let plain = name.strip_prefix("hta/").unwrap_or(name);
+        KNOWN.iter().find(|known| known.name == plain || known.flag.eq_ignore_ascii_case(plain))
+    }
+
+    /// The folder of a VTAB-1k task.
+    fn task(&self) -> Option<&'static str> {
+        self.name.strip_prefix("vtab/")
+    }
+
+    /// Whether its files lie in a folder. One that was asked for by name need not be told from others of its layout.
+    pub(super) fn fits(&self, files: &Files, by_name: bool) -> Result<bool> {
+        match self.reader {
+            Reader::Own(fits, _) => fits(files),
+            Reader::Splits(..) if json::fits(files) => {
+                Ok(by_name || json::example(files).and_then(|key| published(&key)) == Some(self.name))
+            }
+            Reader::Splits(fits, ..) => fits(files),
+            Reader::Vtab => {
+                let folder = files.name().to_ascii_lowercase().replace("clever_", "clevr_");
+                let other = || KNOWN.iter().filter_map(Known::task).any(|task| task == folder);
+                Ok((self.task() == Some(&folder) || by_name && !other()) && vtab::fits(files))
+            }
+        }
+    }
+
+    pub(super) fn open(&'static self, files: &Files, seed: u64) -> Result<Splits> {
+        match self.reader {
+            Reader::Own(_, open) => open(files, seed),
+            Reader::Splits(_, _, _, names) if json::fits(files) => {
+                let mut splits = json::open(files)?;
+                splits.classes = names(files, &splits)?;
+                Ok(splits)
+            }
+            Reader::Splits(_, open, ..) => open(files, seed),
+            Reader::Vtab => vtab::open(files, Some(self)),
+        }
+    }
+
+    /// The first of its places that has it.
+    pub(super) fn place(&self, files: &Files) -> Result<Option<Files>> {
+        for place in self.all_places() {
+            if let Some(files) = files.at(&place)?
+                && self.fits(&files, true)?
+            {
+                return Ok(Some(files));
+            }
+        }
+        Ok(None)
+    }
+
+    fn all_places(&self) -> Vec<String> {
+        match self.task() {
+            Some(task) => {
+                let spellings = [task.to_string(), task.replace("clevr_", "clever_")];
+                let spellings = &spellings[..if task.starts_with("clevr_") { 2 } else { 1 }];
+                let parents = ["", "vtab-1k/", "VTAB/vtab-1k/"];
+                parents
+                    .iter()
+                    .flat_map(|parent| spellings.iter().map(move |s| format!("{parent}{s}")))
+                    .collect()
+            }
+            None => self.places.iter().map(|place| place.to_string()).collect(),
+        }
+    }
+
+    /// What it was looked for by.
+    pub(super) fn marks(&self) -> String {
+        let places = self.all_places().join(", ");
+        match self.reader {
+            Reader::Own(..) => format!("its files there and in {places}"),
+            Reader::Splits(_, _, own, _) => format!("train.json or {own} there and in {places}"),
+            Reader::Vtab => format!("train800.txt and train800val200.txt there and in {places}"),
+        }
+    }
+}
+
+/// The sub-folders where archives may lie.
+pub(super) fn places(layout: Layout) -> Vec<String> {
+    let all = KNOWN.iter().filter(|known| layout == Layout::Auto || layout == Layout::Known(known));
+    let mut places = Vec::new();
+    for place in all.flat_map(Known::all_places) {
+        // Each folder on the way, too.
+        places.extend(place.match_indices('/').map(|(at, _)| place[..at].to_string()));
+        places.push(place);
+    }
+    places.sort();
+    places.dedup();
+    places
+}
+
+/// The published data set that a path in a VPT-style split belongs to.
+fn published(key: &str) -> Option<&'static str> {
+    let digits =
+        |text: &str, n: usize| text.len() >= n && text.bytes().take(n).all(|byte| byte.is_ascii_digit());
+    let after = |n: usize| key.as_bytes().get(n).copied();
+    match key {
+        _ if key.starts_with("jpg/image_") => Some("flowers102"),
+        _ if key.starts_with("car_ims/") => Some("cars"),
+        _ if key.starts_with('n') && digits(&key[1..], 8) && after(9) == Some(b'-') => Some("dogs"),
+        _ if digits(key, 3) && after(3) == Some(b'.') => Some("cub200"),
+        _ if digits(key, 4) && after(4) == Some(b'/') => Some("nabirds"),
+        _ => None,
+    }
+}
+
+impl PartialEq for Known {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Known {}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+const fn counts(form: &'static str, train: usize, val: Option<usize>, test: usize) -> Counts {
+    Counts { form, train, val, test, per_class: [None; 3] }
+}
+
+const fn even(form: &'static str, classes: usize, per_class: [Option<usize>; 3]) -> Counts {
+    let [Some(train), val, Some(test)] = per_class else { panic!("train and test have images") };
+    let val = match val {
+        Some(val) => Some(val * classes),
+        None => None,
+    };
+    Counts { form, train: train * classes, val, test: test * classes, per_class }
+}
+
+/// A VTAB-1k task: its own reader, 1,000 images to train on.
+macro_rules! task {
+    ($name:literal, $flag:literal, $title:literal, $classes:literal, $test:literal) => {
+        Known {
+            name: $name,
+            flag: $flag,
+            title: $title,
+            classes: $classes,
+            counts: &[counts(VTAB_PAIR, 800, Some(200), $test), counts(VTAB_JOINT, 1000, None, $test)],
+            places: &[],
+            reader: Reader::Vtab,
+        }
+    };
+}
+
+/// The ten data sets of the paper's first table, Stanford Cars, and the tasks of VTAB-1k.
+pub static KNOWN: [Known; 30] = [
+    Known {
+        name: "cifar100",
+        flag: "CIFAR",
+        title: "CIFAR-100",
+        classes: 100,
+        counts: &[
+            even(PICKLES, 100, [Some(500), None, Some(100)]),
+            even(BINARY, 100, [Some(500), None, Some(100)]),
+        ],
+        places: &["cifar-100-python", "cifar-100-binary"],
+        reader: Reader::Own(cifar::fits_100, |files, _| cifar::open_100(files)),
+    },
+    Known {
+        name: "cifar10",
+        flag: "CIFAR10",
+        title: "CIFAR-10",
+        classes: 10,
+        counts: &[
+            even(PICKLES, 10, [Some(5000), None, Some(1000)]),
+            even(BINARY, 10, [Some(5000), None, Some(1000)]),
+        ],
+        places: &["cifar-10-batches-py", "cifar-10-batches-bin"],
+        reader: Reader::Own(cifar::fits_10, |files, _| cifar::open_10(files)),
+    },
+    Known {
+        name: "dtd",
+        flag: "DTD",
+        title: "DTD",
+        classes: 47,
+        counts: &[even(LISTS, 47, [Some(40), Some(40), Some(40)])],
+        places: &["dtd/dtd", "dtd"],
+        reader: Reader::Own(dtd::fits, |files, _| dtd::open(files)),
+    },
+    Known {
+        name: "cub200",
+        flag: "CUB200",
+        title: "CUB-200-2011",
+        classes: 200,
+        counts: &[counts(JSON, 5393, Some(600), 5794), counts(TABLES, 5994, None, 5794)],
+        places: &["FGVC/CUB_200_2011", "CUB_200_2011"],
+        reader: Reader::Splits(
+            birds::fits_cub,
+            |files, _| birds::open(files),
+            "train_test_split.txt",
+            birds::names,
+        ),
+    },
+    Known {
+        name: "nabirds",
+        flag: "NABIRDS",
+        title: "NABirds",
+        classes: 555,
+        counts: &[counts(JSON, 21536, Some(2393), 24633), counts(TABLES, 23929, None, 24633)],
+        places: &["FGVC/nabirds", "nabirds"],
+        reader: Reader::Splits(
+            birds::fits_nabirds,
+            |files, _| birds::open(files),
+            "train_test_split.txt",
+            birds::names,
+        ),
+    },
+    Known {
+        name: "dogs",
+        flag: "DOGS",
+        title: "Stanford Dogs",
+        classes: 120,
+        counts: &[counts(JSON, 10800, Some(1200), 8580), counts(MAT, 12000, None, 8580)],
+        places: &["FGVC/stanford-dogs", "stanford-dogs"],
+        reader: Reader::Splits(dogs::fits, |files, _| dogs::open(files), "train_list.mat", dogs::names),
+    },
+    Known {
+        name: "gtsrb",
+        flag: "GTSRB",
+        title: "GTSRB",
+        classes: 43,
+        counts: &[counts(PPM, 21312, Some(5328), 12630)],
+        places: &["gtsrb"],
+        reader: Reader::Own(gtsrb::fits, gtsrb::open),
+    },
+    Known {
+        name: "flowers102",
+        flag: "FLOWERS",
+        title: "Oxford Flowers-102",
+        classes: 102,
+        counts: &[counts(JSON, 1020, Some(1020), 6149), counts(MAT, 1020, Some(1020), 6149)],
+        places: &["FGVC/OxfordFlower", "OxfordFlower", "flowers-102"],
+        reader: Reader::Splits(
+            flowers::fits,
+            |files, _| flowers::open(files),
+            "setid.mat",
+            |_, splits| Ok(splits.classes.clone()),
+        ),
+    },
+    Known {
+        name: "svhn",
+        flag: "SVHN",
+        title: "SVHN",
+        classes: 10,
+        counts: &[counts(MAT, 58605, Some(14652), 26032)],
+        places: &["svhn"],
+        reader: Reader::Own(svhn::fits, |files, _| svhn::open(files)),
+    },
+    Known {
+        name: "food101",
+        flag: "FOOD",
+        title: "Food-101",
+        classes: 101,
+        counts: &[Counts { per_class: [None, None, Some(250)], ..counts(LISTS, 60600, Some(15150), 25250) }],
+        places: &["food-101"],
+        reader: Reader::Own(food::fits, food::open),
+    },
+    Known {
+        name: "cars",
+        flag: "CARS",
+        title: "Stanford Cars",
+        classes: 196,
+        // The published training list has the 815 validation images too, which are not trained on here.
+        counts: &[counts(JSON, 7329, Some(815), 8041), counts(MAT, 8144, None, 8041)],
+        places: &["FGVC/stanford-cars", "stanford-cars", "stanford_cars"],
+        reader: Reader::Splits(cars::fits, |files, _| cars::open(files), "cars_annos.mat", cars::names),
+    },
+    task!("vtab/cifar", "VTAB_CIFAR100", "VTAB-1k CIFAR-100", 100, 10000),
+    task!("vtab/caltech101", "VTAB_Caltech101", "VTAB-1k Caltech101", 102, 6084),
+    task!("vtab/dtd", "VTAB_DTD", "VTAB-1k DTD", 47, 1880),
+    task!("vtab/oxford_flowers102", "VTAB_Flowers102", "VTAB-1k Flowers-102", 102, 6149),
+    task!("vtab/oxford_iiit_pet", "VTAB_Pets", "VTAB-1k Pets", 37, 3669),
+    task!("vtab/svhn", "VTAB_SVNH", "VTAB-1k SVHN", 10, 26032),
+    task!("vtab/sun397", "VTAB_Sun397", "VTAB-1k Sun397", 397, 21750),
+    task!("vtab/patch_camelyon", "VTAB_Camelyon", "VTAB-1k Patch Camelyon", 2, 32768),
+    task!("vtab/eurosat", "VTAB_EuroSAT", "VTAB-1k EuroSAT", 10, 5400),
+    task!("vtab/resisc45", "VTAB_Resisc45", "VTAB-1k Resisc45", 45, 6300),
+    task!("vtab/diabetic_retinopathy", "VTAB_Retinopathy", "VTAB-1k Retinopathy", 5, 42670),
+    task!("vtab/clevr_count", "VTAB_Clevr_Count", "VTAB-1k Clevr-Count", 8, 15000),
+    task!("vtab/clevr_dist", "VTAB_Clevr_Dist", "VTAB-1k Clevr-Distance", 6, 15000),
+    task!("vtab/dmlab", "VTAB_DMLab", "VTAB-1k DMLab", 6, 22735),
+    task!("vtab/kitti", "VTAB_KITTI_Dist", "VTAB-1k KITTI-Distance", 4, 711),
+    task!("vtab/dsprites_loc", "VTAB_dSpr_Loc", "VTAB-1k dSprites-Location", 16, 73728),
+    task!("vtab/dsprites_ori", "VTAB_dSpr_Ori", "VTAB-1k dSprites-Orientation", 16, 73728),
+    task!("vtab/smallnorb_azi", "VTAB_sNORB_Azim", "VTAB-1k SmallNORB-Azimuth", 18, 12150),
+    task!("vtab/smallnorb_ele", "VTAB_sNORB_Ele", "VTAB-1k SmallNORB-Elevation", 9, 12150),
+];

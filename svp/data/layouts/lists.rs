@@ -1,0 +1,79 @@
+//! What the readers of lists share.
+
+use std::path::PathBuf;
+
+use super::Sample;
+use crate::Error;
+use crate::data::files::Files;
+
+/// Images that a list names and that are not there.
+#[derive(Debug, Clone)]
+pub(in crate::data) struct Missing {
+    /// The list.
+    pub list: PathBuf,
+    /// How many images it names.
+    pub listed: usize,
+    /// At least one.
+    pub images: Vec<PathBuf>,
+}
+
+impl Missing {
+    /// One line with the first images.
+    pub fn error(&self) -> Error {
+        let first: Vec<String> = self.images.iter().take(3).map(|path| path.display().to_string()).collect();
+        let more = if self.images.len() > first.len() { ", ..." } else { "" };
+        let what = format!(
+            "{} of {} listed images are missing: {}{more}",
+            self.images.len(),
+            self.listed,
+            first.join(", ")
+        );
+        Error::path(&self.list, what, "put the images, or the archive that holds them, next to the list")
+    }
+}
+
+/// Turns (path below `base`, label) of the list `list` into samples; what is not there goes to `missing`.
+pub(super) fn samples(
+    files: &Files,
+    list: &str,
+    base: &Files,
+    entries: Vec<(String, u32)>,
+    missing: &mut Vec<Missing>,
+) -> Vec<Sample> {
+    let listed = entries.len();
+    let mut samples = Vec::with_capacity(listed);
+    let mut images = Vec::new();
+    for (path, label) in entries {
+        match base.find(&path) {
+            Some(source) => samples.push(Sample { source, label }),
+            None => images.push(base.path(&path)),
+        }
+    }
+    if !images.is_empty() {
+        missing.push(Missing { list: files.path(list), listed, images });
+    }
+    samples
+}
+
+/// The lines of a list that are not blank, with their numbers from 1.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let numbered = text.lines().enumerate().map(|(i, line)| (i + 1, line.trim()));
+    numbered.filter(|(_, line)| !line.is_empty())
+}
+
+/// A line that is not what it should be.
+pub(super) fn bad_line(files: &Files, list: &str, number: usize, line: &str, want: &str) -> Error {
+    let shown: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).take(80).collect();
+    let at = format!("{}:{number}", files.path(list).display());
+    Error::input(at, format!("{shown:?} is not {want}"), "check that it is the split file, or get it again")
+}
+
+/// The one of these files that is there.
+pub(super) fn first<'a>(files: &Files, names: &[&'a str]) -> Option<&'a str> {
+    names.iter().copied().find(|name| files.has(name))
+}
+
+/// What is wrong with a file of a published data set.
+pub(super) fn damaged(files: &Files, file: &str, what: impl Into<String>) -> Error {
+    Error::path(&files.path(file), what, "the file is damaged or another one: get it again")
+}

@@ -1,0 +1,50 @@
+//! SVHN, cropped digits (`spec/datasets.md` section 4).
+
+use super::lists::damaged;
+use super::{Sample, Splits, parts_of_80};
+use crate::Result;
+use crate::data::files::Files;
+use crate::data::mat::{self, Array, Data};
+use crate::data::pixels::{Order, Pixels, SIDE};
+
+const TRAIN: &str = "train_32x32.mat";
+const TEST: &str = "test_32x32.mat";
+
+pub(super) fn fits(files: &Files) -> Result<bool> {
+    Ok(files.has(TRAIN))
+}
+
+/// As published, the first 80 % of the training file are trained on; the rest validates.
+pub(super) fn open(files: &Files) -> Result<Splits> {
+    let mut train = read(files, TRAIN)?;
+    let val = train.split_off(parts_of_80(train.len()));
+    let test = files.has(TEST).then(|| read(files, TEST)).transpose()?;
+    let classes = (0..10).map(|digit| digit.to_string()).collect();
+    Ok(Splits { form: super::MAT, classes, train, val: Some(val), test, ..Splits::default() })
+}
+
+/// The pictures are column-major: [row, column, channel, picture].
+fn read(files: &Files, file: &str) -> Result<Vec<Sample>> {
+    let bad = |what: &str| damaged(files, file, what);
+    let variables = mat::read(&files.read(file)?, &["X", "y"]).map_err(|what| bad(&what))?;
+    let (mut pictures, mut labels) = (None, None);
+    for (name, Array { dims, data }) in variables {
+        match (name.as_str(), data) {
+            ("X", Data::Bytes(bytes)) if dims.starts_with(&[SIDE, SIDE, 3]) && dims.len() <= 4 => {
+                pictures = Some(Pixels::new(&files.path(file), bytes, Order::Columns));
+            }
+            ("y", data) => labels = Array { dims, data }.integers(),
+            _ => {}
+        }
+    }
+    let pictures = pictures.ok_or_else(|| bad("has no uint8 variable X of 32x32x3xN"))?;
+    let labels = labels.ok_or_else(|| bad("has no variable y of digits"))?;
+    if labels.iter().any(|&label| !(1..=10).contains(&label)) {
+        return Err(bad("has labels beyond 1 to 10"));
+    }
+    if pictures.pictures().count() != labels.len() {
+        return Err(bad("has not as many labels as pictures"));
+    }
+    // The digit 0 is written as 10.
+    Ok(pictures.pictures().zip(labels).map(|(picture, label)| Sample::picture(picture, label % 10)).collect())
+}

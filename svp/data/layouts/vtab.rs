@@ -1,0 +1,57 @@
+//! VTAB-1k list files (`spec/datasets.md` section 6): lines `path label`, labels from 0.
+
+use super::lists::{self, Missing, bad_line};
+use super::{Known, Sample, Splits};
+use crate::data::files::Files;
+use crate::{Error, Result};
+
+/// Any of these files marks the layout.
+const LISTS: [&str; 2] = ["train800.txt", "train800val200.txt"];
+/// Largest number of classes: keeps one absurd label from naming a million classes.
+const MAX_CLASSES: u32 = 100_000;
+
+/// True if there are lists.
+pub(super) fn fits(files: &Files) -> bool {
+    lists::first(files, &LISTS).is_some()
+}
+
+/// Reads the honest pair `train800.txt` and `val200.txt` if both are there, else `train800val200.txt`, from which
+/// a validation split is still to be made; and `test.txt` if there is one. The classes of a known task are counted
+/// beforehand, as no list need have them all.
+pub(super) fn open(files: &Files, task: Option<&Known>) -> Result<Splits> {
+    let classes = task.map(|task| task.classes as u32);
+    let mut missing = Vec::new();
+    let mut read = |name: &str| read(files, name, classes.unwrap_or(MAX_CLASSES), &mut missing);
+    let (train, val) = if files.has("train800.txt") && files.has("val200.txt") {
+        (read("train800.txt")?, Some(read("val200.txt")?))
+    } else if files.has("train800val200.txt") {
+        (read("train800val200.txt")?, None)
+    } else {
+        let what = "has neither train800.txt with val200.txt nor train800val200.txt";
+        return Err(Error::path(&files.path(""), what, "point to the folder of one VTAB-1k task"));
+    };
+    let test = files.has("test.txt").then(|| read("test.txt")).transpose()?;
+    let labels = [Some(&train), val.as_ref(), test.as_ref()].into_iter().flatten().flatten();
+    let count = classes.unwrap_or_else(|| labels.map(|s| s.label + 1).max().unwrap_or(0));
+    let form = if val.is_some() { super::VTAB_PAIR } else { super::VTAB_JOINT };
+    let classes = (0..count).map(|label| label.to_string()).collect();
+    Ok(Splits { form, classes, train, val, test, missing, ..Splits::default() })
+}
+
+fn read(files: &Files, name: &str, classes: u32, missing: &mut Vec<Missing>) -> Result<Vec<Sample>> {
+    let text = files.text(name)?;
+    let mut entries = Vec::new();
+    for (number, line) in lists::lines(&text) {
+        let want = || format!("a path and a label below {classes}, like `images/train800/000000.jpg 7`");
+        let entry = parse(line, classes);
+        entries.push(entry.ok_or_else(|| bad_line(files, name, number, line, &want()))?);
+    }
+    Ok(lists::samples(files, name, files, entries, missing))
+}
+
+/// The label is the last field, so that a path may contain spaces.
+fn parse(line: &str, classes: u32) -> Option<(String, u32)> {
+    let (path, label) = line.rsplit_once([' ', '\t'])?;
+    let label = label.parse().ok().filter(|&label: &u32| label < classes)?;
+    Some((path.trim_end().to_string(), label))
+}

@@ -1,0 +1,299 @@
+//! MATLAB level-5 files, as far as data sets use them: numbers, text, cells and structs.
+//!
+//! Source: `spec/datasets.md` section 4 and MathWorks' "MAT-File Format" (level 5). Memory is bounded by a small
+//! multiple of the file and [`MAX_INFLATED`].
+
+use miniz_oxide::inflate::{DecompressError, TINFLStatus, decompress_to_vec_zlib_with_limit};
+
+/// Most bytes that the compressed variables of a file may have in all, where that is not over 64 MiB anyway.
+const MAX_INFLATED: usize = 1 << 30;
+/// Most cells and structs in one another.
+const MAX_DEPTH: usize = 8;
+
+/// Types of an element.
+const INT8: u32 = 1;
+const UINT8: u32 = 2;
+const INT16: u32 = 3;
+const UINT16: u32 = 4;
+const INT32: u32 = 5;
+const UINT32: u32 = 6;
+const SINGLE: u32 = 7;
+const DOUBLE: u32 = 9;
+const MATRIX: u32 = 14;
+const COMPRESSED: u32 = 15;
+const UTF8: u32 = 16;
+const UTF16: u32 = 17;
+
+/// Classes of a matrix.
+const CELL: u8 = 1;
+const STRUCT: u8 = 2;
+const CHAR: u8 = 4;
+/// Doubles, singles and integers of 8 to 64 bits.
+const NUMBERS: std::ops::RangeInclusive<u8> = 6..=15;
+
+/// Result of reading; the error says in a few words what is wrong with the file.
+type Result<T> = std::result::Result<T, String>;
+
+/// A variable.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Array {
+    pub dims: Vec<usize>,
+    pub data: Data,
+}
+
+/// Column by column.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Data {
+    Bytes(Vec<u8>),
+    Numbers(Vec<f64>),
+    Text(String),
+    Cells(Vec<Array>),
+    /// Names of the fields, and the values of all fields of the first struct, then of the next.
+    Structs(Vec<String>, Vec<Array>),
+    /// A class that no data set uses.
+    Other,
+}
+
+impl Array {
+    /// The numbers, of whatever type.
+    pub fn numbers(&self) -> Option<Vec<f64>> {
+        match &self.data {
+            Data::Numbers(numbers) => Some(numbers.clone()),
+            Data::Bytes(bytes) => Some(bytes.iter().map(|&byte| byte.into()).collect()),
+            _ => None,
+        }
+    }
+
+    /// The numbers, if they are all integers from 0 to 2^32 - 1.
+    pub fn integers(&self) -> Option<Vec<u32>> {
+        let integer = |v: f64| (v.fract() == 0.0 && (0.0..4294967296.0).contains(&v)).then_some(v as u32);
+        self.numbers()?.into_iter().map(integer).collect()
+    }
+
+    /// A text, also one in a cell of its own.
+    pub fn text(&self) -> Option<&str> {
+        match &self.data {
+            Data::Text(text) => Some(text),
+            Data::Cells(cells) if cells.len() == 1 => cells[0].text(),
+            _ => None,
+        }
+    }
+
+    /// The texts of a cell array.
+    pub fn texts(&self) -> Option<Vec<String>> {
+        let Data::Cells(cells) = &self.data else { return None };
+        cells.iter().map(|cell| cell.text().map(String::from)).collect()
+    }
+
+    /// One field of all structs.
+    pub fn field(&self, name: &str) -> Option<Vec<&Array>> {
+        let Data::Structs(names, values) = &self.data else { return None };
+        let at = names.iter().position(|n| n == name)?;
+        Some(values.chunks_exact(names.len()).map(|fields| &fields[at]).collect())
+    }
+}
+
+/// The variables of a file with these names; others are passed over.
+pub(super) fn read(file: &[u8], names: &[&str]) -> Result<Vec<(String, Array)>> {
+    let mut elements = Elements { bytes: body(file)?, at: 128 };
+    let mut found = Vec::new();
+    let mut budget = MAX_INFLATED.min(file.len().saturating_mul(16).max(64 << 20));
+    while let Some((kind, bytes)) = elements.next()? {
+        let inflated;
+        let matrix = match kind {
+            MATRIX => bytes,
+            COMPRESSED => {
+                inflated = inflate(bytes, budget)?;
+                budget -= inflated.len();
+                match (Elements { bytes: &inflated, at: 0 }).next()? {
+                    Some((MATRIX, matrix)) => matrix,
+                    _ => continue,
+                }
+            }
+            _ => continue,
+        };
+        let mut parts = Elements { bytes: matrix, at: 0 };
+        let head = Head::read(&mut parts)?;
+        if names.contains(&head.name.as_str()) {
+            found.push((head.name.clone(), array(head, &mut parts, 0)?));
+        }
+    }
+    Ok(found)
+}
+
+/// The file, if its header is one of level 5 and little-endian.
+fn body(file: &[u8]) -> Result<&[u8]> {
+    if file.starts_with(b"\x89HDF") || file.get(512..).is_some_and(|at| at.starts_with(b"\x89HDF")) {
+        return Err("is a MATLAB 7.3 (HDF5) file; only level 5 is read".into());
+    }
+    match file.get(124..128) {
+        Some([_, 1, b'I', b'M']) => Ok(file),
+        Some([1, _, b'M', b'I']) => Err("was written on a big-endian machine".into()),
+        _ => Err("is no MATLAB level-5 file, or truncated".into()),
+    }
+}
+
+fn inflate(bytes: &[u8], limit: usize) -> Result<Vec<u8>> {
+    decompress_to_vec_zlib_with_limit(bytes, limit).map_err(|e: DecompressError| match e.status {
+        TINFLStatus::HasMoreOutput => format!("has a variable that inflates to over {} MiB", limit >> 20),
+        _ => "has a compressed variable that is damaged".into(),
+    })
+}
+
+/// Elements one after another: a tag and the data.
+struct Elements<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Elements<'a> {
+    fn next(&mut self) -> Result<Option<(u32, &'a [u8])>> {
+        if self.at >= self.bytes.len() {
+            return Ok(None);
+        }
+        let word = |at: usize| {
+            let word = self.bytes.get(at..at + 4).ok_or("is truncated")?;
+            Ok::<_, String>(u32::from_le_bytes(word.try_into().expect("four bytes")))
+        };
+        let (first, second) = (word(self.at)?, word(self.at + 4)?);
+        // The small form has its size in the upper half of the first word and its data in the second.
+        let (kind, size, start, whole) = match first >> 16 {
+            0 if first == COMPRESSED => (first, second as usize, self.at + 8, second as usize),
+            0 => (first, second as usize, self.at + 8, (second as usize).next_multiple_of(8)),
+            size => (first & 0xFFFF, size as usize, self.at + 4, 4),
+        };
+        if size > whole {
+            return Err("has an element of impossible size".into());
+        }
+        let data = start.checked_add(size).and_then(|end| self.bytes.get(start..end));
+        let data = data.ok_or("is truncated")?;
+        self.at = start + whole;
+        Ok(Some((kind, data)))
+    }
+
+    fn want(&mut self, kind: u32) -> Result<&'a [u8]> {
+        match self.next()? {
+            Some((found, data)) if found == kind => Ok(data),
+            _ => Err("has a matrix that is damaged".into()),
+        }
+    }
+}
+
+/// What every matrix begins with.
+struct Head {
+    class: u8,
+    complex: bool,
+    dims: Vec<usize>,
+    /// Number of its elements.
+    count: usize,
+    name: String,
+}
+
+impl Head {
+    fn read(parts: &mut Elements) -> Result<Self> {
+        let flags = parts.want(UINT32)?;
+        let &[class, bits, ..] = flags else {
+            return Err("has a matrix without a class".into());
+        };
+        let dims = parts.want(INT32)?;
+        let dims: Vec<usize> = dims.as_chunks().0.iter().map(|&d| u32::from_le_bytes(d) as usize).collect();
+        let count = dims.iter().try_fold(1usize, |count, &dim| count.checked_mul(dim));
+        let count = count.ok_or("has a matrix of impossible size")?;
+        let name = String::from_utf8_lossy(parts.want(INT8)?).into();
+        Ok(Head { class, complex: bits & 8 != 0, dims, count, name })
+    }
+}
+
+fn array(head: Head, parts: &mut Elements, depth: usize) -> Result<Array> {
+    let data = match head.class {
+        CELL => Data::Cells(children(parts, head.count, depth)?),
+        STRUCT => structs(parts, head.count, depth)?,
+        CHAR => match parts.next()? {
+            Some((kind, bytes)) => Data::Text(text(kind, bytes)?),
+            None => Data::Text(String::new()),
+        },
+        class if NUMBERS.contains(&class) && !head.complex => match parts.next()? {
+            Some((kind, bytes)) => numbers(kind, bytes)?,
+            None => Data::Bytes(Vec::new()),
+        },
+        _ => Data::Other,
+    };
+    let length = match &data {
+        Data::Bytes(bytes) => bytes.len(),
+        Data::Numbers(numbers) => numbers.len(),
+        _ => head.count,
+    };
+    if length != head.count {
+        return Err(format!("has a matrix of {} elements that holds {length}", head.count));
+    }
+    Ok(Array { dims: head.dims, data })
+}
+
+/// `count` matrices, those in cells or fields. An element without content is an empty matrix.
+fn children(parts: &mut Elements, count: usize, depth: usize) -> Result<Vec<Array>> {
+    if depth == MAX_DEPTH {
+        return Err(format!("has cells more than {MAX_DEPTH} deep"));
+    }
+    // Each takes at least the eight bytes of its tag.
+    if count > (parts.bytes.len() - parts.at.min(parts.bytes.len())) / 8 {
+        return Err("is truncated, or has a matrix of impossible size".into());
+    }
+    let child = |_| match parts.want(MATRIX)? {
+        [] => Ok(Array { dims: vec![0, 0], data: Data::Bytes(Vec::new()) }),
+        bytes => {
+            let mut parts = Elements { bytes, at: 0 };
+            let head = Head::read(&mut parts)?;
+            array(head, &mut parts, depth + 1)
+        }
+    };
+    (0..count).map(child).collect()
+}
+
+fn structs(parts: &mut Elements, count: usize, depth: usize) -> Result<Data> {
+    let length = parts.want(INT32)?;
+    let length = length.first_chunk().map_or(0, |&length| u32::from_le_bytes(length) as usize);
+    let names = parts.want(INT8)?;
+    if length == 0 || names.len() % length != 0 {
+        return Err("has a struct whose fields have no names".into());
+    }
+    let name = |bytes: &[u8]| {
+        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+        String::from_utf8_lossy(&bytes[..end]).into_owned()
+    };
+    let names: Vec<String> = names.chunks_exact(length).map(name).collect();
+    let values = count.checked_mul(names.len()).ok_or("has a matrix of impossible size")?;
+    Ok(Data::Structs(names, children(parts, values, depth)?))
+}
+
+fn numbers(kind: u32, bytes: &[u8]) -> Result<Data> {
+    fn all<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f64) -> Data {
+        Data::Numbers(bytes.as_chunks().0.iter().map(|&bytes| number(bytes)).collect())
+    }
+    Ok(match kind {
+        UINT8 => Data::Bytes(bytes.to_vec()),
+        INT8 => all(bytes, |b| i8::from_le_bytes(b).into()),
+        INT16 => all(bytes, |b| i16::from_le_bytes(b).into()),
+        UINT16 => all(bytes, |b| u16::from_le_bytes(b).into()),
+        INT32 => all(bytes, |b| i32::from_le_bytes(b).into()),
+        UINT32 => all(bytes, |b| u32::from_le_bytes(b).into()),
+        SINGLE => all(bytes, |b| f32::from_le_bytes(b).into()),
+        DOUBLE => all(bytes, f64::from_le_bytes),
+        _ => return Err(format!("has numbers of type {kind}, which is not read")),
+    })
+}
+
+fn text(kind: u32, bytes: &[u8]) -> Result<String> {
+    Ok(match kind {
+        // MATLAB writes the bytes of its characters where they fit.
+        INT8 | UINT8 | UTF8 => String::from_utf8_lossy(bytes).into(),
+        UINT16 | UTF16 => {
+            let units: Vec<u16> = bytes.as_chunks().0.iter().map(|&unit| u16::from_le_bytes(unit)).collect();
+            String::from_utf16_lossy(&units)
+        }
+        _ => return Err(format!("has text of type {kind}, which is not read")),
+    })
+}
+
+#[cfg(test)]
+#[path = "mat_tests.rs"]
+mod tests;

@@ -1,0 +1,137 @@
+//! Which classes are taken for which.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use image::{Rgba, RgbaImage};
+
+use super::text::{escape, percent, png_address, shortened};
+
+/// Most classes whose counts stand in a table; more are a picture.
+const TABLE: usize = 25;
+/// Most pixels a side of that picture.
+const SIDE: u32 = 1000;
+/// Most pairs of classes in the list below.
+const PAIRS: usize = 15;
+/// Hits and mistakes, as in the style sheet.
+const HIT: [u8; 3] = [37, 122, 196];
+const MISS: [u8; 3] = [217, 95, 14];
+
+/// Counts of images by true class and the class that the model says; only those above 0 take memory.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Confusion {
+    counts: BTreeMap<(u32, u32), u32>,
+}
+
+impl Confusion {
+    /// Counts an image.
+    pub fn add(&mut self, truth: u32, said: u32) {
+        *self.counts.entry((truth, said)).or_default() += 1;
+    }
+
+    /// Images of class `truth` of which the model says `said`.
+    pub fn count(&self, truth: u32, said: u32) -> u32 {
+        self.counts.get(&(truth, said)).copied().unwrap_or(0)
+    }
+
+    /// Images of a class.
+    pub fn images(&self, truth: u32) -> u32 {
+        self.of(truth).map(|(_, count)| count).sum()
+    }
+
+    /// The class that images of `truth` are most often taken for, and how often; the first of equals.
+    pub fn mostly_taken_for(&self, truth: u32) -> Option<(u32, u32)> {
+        let others = self.of(truth).filter(|&(said, _)| said != truth);
+        others.reduce(|most, other| if other.1 > most.1 { other } else { most })
+    }
+
+    /// What the model says of the images of a class, and how often.
+    fn of(&self, truth: u32) -> impl Iterator<Item = (u32, u32)> {
+        self.counts.range((truth, 0)..=(truth, u32::MAX)).map(|(&(_, said), &count)| (said, count))
+    }
+
+    /// Mistakes, the most frequent first.
+    fn mistakes(&self) -> Vec<(u32, u32, u32)> {
+        let wrong = self.counts.iter().filter(|((truth, said), _)| truth != said);
+        let mut wrong: Vec<_> = wrong.map(|(&(truth, said), &count)| (truth, said, count)).collect();
+        wrong.sort_by_key(|&(_, _, count)| std::cmp::Reverse(count));
+        wrong
+    }
+}
+
+/// The matrix and the pairs that are confused most.
+pub fn matrix(confusion: &Confusion, classes: &[String]) -> String {
+    let matrix = if classes.len() <= TABLE { table(confusion, classes) } else { picture(confusion, classes) };
+    format!("<div class=\"beside\">\n<div>{matrix}</div>\n<div>{}</div>\n</div>\n", pairs(confusion, classes))
+}
+
+fn table(confusion: &Confusion, classes: &[String]) -> String {
+    let heading = |name: &String, scope| {
+        let (full, short) = (escape(name), escape(&shortened(name, 18)));
+        format!("<th scope=\"{scope}\" title=\"{full}\"><span>{short}</span></th>")
+    };
+    let columns: String = classes.iter().map(|name| heading(name, "col")).collect();
+    let mut rows = String::new();
+    for (truth, name) in (0..).zip(classes) {
+        let images = confusion.images(truth).max(1);
+        rows += "<tr>";
+        rows += &heading(name, "row");
+        for said in 0..classes.len() as u32 {
+            let count = confusion.count(truth, said);
+            let kind = if truth == said { "hit" } else { "miss" };
+            let share = f64::from(count) / f64::from(images);
+            match count {
+                0 => rows += "<td></td>",
+                _ => write!(rows, "<td class=\"{kind}\" style=\"--share:{share:.3}\">{count}</td>")
+                    .expect("to a string"),
+            }
+        }
+        rows += "</tr>\n";
+    }
+    format!(
+        "<div class=\"scroll\"><table class=\"confusion\">\n<thead><tr><td></td>{columns}</tr></thead>\n\
+         <tbody>\n{rows}</tbody>\n</table></div>\n"
+    )
+}
+
+/// A pixel a cell, the stronger the larger its share of the row; cells that share a pixel show the strongest. The
+/// root makes single mistakes visible.
+fn picture(confusion: &Confusion, classes: &[String]) -> String {
+    let n = classes.len() as u32;
+    let side = n.min(SIDE);
+    let at = |class: u32| (u64::from(class) * u64::from(side) / u64::from(n)) as u32;
+    let mut picture = RgbaImage::new(side, side);
+    for (&(truth, said), &count) in &confusion.counts {
+        let share = f64::from(count) / f64::from(confusion.images(truth));
+        let [r, g, b] = if truth == said { HIT } else { MISS };
+        let strength = (255.0 * share.sqrt()).round() as u8;
+        let pixel = picture.get_pixel_mut(at(said), at(truth));
+        if strength > pixel.0[3] {
+            *pixel = Rgba([r, g, b, strength]);
+        }
+    }
+    format!(
+        "<p class=\"note\">Classes 0 to {} in the order of the table below: hits blue, mistakes orange.</p>\n\
+         <img class=\"matrix\" alt=\"confusion matrix of {n} classes\" src=\"{}\">\n",
+        n - 1,
+        png_address(picture)
+    )
+}
+
+fn pairs(confusion: &Confusion, classes: &[String]) -> String {
+    let mistakes = confusion.mistakes();
+    if mistakes.is_empty() {
+        return "<p>No mistakes.</p>\n".into();
+    }
+    let row = |&(truth, said, count): &(u32, u32, u32)| {
+        let share = percent(f64::from(count) / f64::from(confusion.images(truth)));
+        let [truth, said] = [truth, said].map(|class| escape(&classes[class as usize]));
+        format!("<tr><td>{truth}</td><td>{said}</td><td>{count}</td><td>{share}&nbsp;%</td></tr>\n")
+    };
+    let rows: String = mistakes.iter().take(PAIRS).map(row).collect();
+    format!(
+        "<h3>Confused most</h3>\n<div class=\"scroll\"><table class=\"numbers pairs\">\n<thead><tr>\
+         <th>true class</th><th>taken for</th><th>images</th><th>of the class</th></tr></thead>\n\
+         <tbody>\n{rows}</tbody>\n</table></div>\n"
+    )
+}

@@ -1,0 +1,190 @@
+//! A run as its page shows it: what its folder says, and what its trained model makes of a split.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::evaluate::{Count, each_image};
+use super::{
+    Evaluation, Feed, Method, Outcome, TrainConfig, TrainedModel, count_parameters, ranking, softmax,
+};
+use crate::Result;
+use crate::data::Sample;
+use crate::model::Classifier;
+use crate::report::html::{Confusion, Facts, Mistake, RunPage};
+use crate::report::table::{bytes, count, duration, percent};
+use crate::report::{Record, read_metrics};
+
+/// Most mistakes that are shown.
+const MISTAKES: usize = 24;
+
+/// What is measured for the page.
+pub struct Measured<'a> {
+    /// Name of the split.
+    pub split: &'a str,
+    pub samples: &'a [Sample],
+    /// Hands out `samples`.
+    pub feed: &'a Feed,
+}
+
+/// The page of the run in folder `run`; `None` when `stop` ended it early.
+///
+/// # Errors
+/// A metrics file or report that is damaged; those of an evaluation.
+pub fn run_page(
+    run: &Path,
+    of: &TrainedModel,
+    config: &TrainConfig,
+    on: Measured,
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<(RunPage, Evaluation)>> {
+    let records = read_metrics(&run.join("metrics.jsonl"))?;
+    let outcome = Outcome::read(run)?;
+    let Some(seen) = Seen::of(&of.model, on.feed, stop)? else { return Ok(None) };
+    let Seen { found, confusion, wrong } = seen;
+    let classes = of.trained.classes.clone();
+    let parameters = count_parameters(&of.model);
+    let trained = parameters.iter().map(|p| p.trained as u64).sum();
+    let on_split = format!("({})", on.split);
+    let mut tiles = vec![
+        (format!("top-1 {on_split}"), percent(found.top1 as f32)),
+        (format!("top-5 {on_split}"), percent(found.top5 as f32)),
+        (format!("loss {on_split}"), format!("{:.3}", found.loss)),
+        ("parameters trained".into(), count(trained)),
+    ];
+    if let Some(outcome) = &outcome {
+        tiles.push(("best epoch".into(), format!("{} of {}", outcome.best_epoch, outcome.epochs)));
+    }
+    let broken = match on.feed.broken().len() {
+        0 => String::new(),
+        n => format!(", {} left out because they cannot be read", count(n as u64)),
+    };
+    let mistakes = wrong.into_iter().map(|wrong| wrong.shown(on.samples)).collect::<Result<_>>()?;
+    let scales = match &of.model.prompts {
+        Some(prompts) => prompts.scales(&of.model.params, of.model.vim.config.depth)?,
+        None => vec![],
+    };
+    let page = RunPage {
+        title: name(run),
+        lead: lead(of, config),
+        tiles,
+        timing: timing(&records, outcome.as_ref(), config),
+        records,
+        measured_on: format!(
+            "Measured on the {} split, {} images{broken}",
+            on.split,
+            count(found.images as u64)
+        ),
+        classes,
+        confusion,
+        mistakes,
+        scales,
+        parameters: parameters.into_iter().map(|p| (p.module.into_owned(), p.trained, p.all)).collect(),
+        config: settings(config),
+    };
+    Ok(Some((page, found)))
+}
+
+/// What the model says of the images of a split.
+struct Seen {
+    found: Evaluation,
+    confusion: Confusion,
+    /// Most confident first, at most [`MISTAKES`].
+    wrong: Vec<Wrong>,
+}
+
+struct Wrong {
+    /// Position in the split.
+    index: u32,
+    truth: u32,
+    said: u32,
+    probability: f64,
+}
+
+impl Seen {
+    fn of(model: &Classifier, feed: &Feed, stop: &dyn Fn() -> bool) -> Result<Option<Self>> {
+        let mut count = Count::new(model.classes());
+        let (mut confusion, mut wrong) = (Confusion::default(), vec![]);
+        let done = each_image(model, feed, stop, &mut |logits, truth, index| {
+            count.add(logits, truth);
+            let said = ranking(logits)[0] as u32;
+            confusion.add(truth, said);
+            if said != truth {
+                let probability = softmax(logits)[said as usize];
+                wrong.push(Wrong { index, truth, said, probability });
+            }
+        })?;
+        wrong.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        wrong.truncate(MISTAKES);
+        Ok(done.then(|| Seen { found: count.found(), confusion, wrong }))
+    }
+}
+
+impl Wrong {
+    fn shown(self, samples: &[Sample]) -> Result<Mistake> {
+        let Wrong { index, truth, said, probability } = self;
+        let source = &samples[index as usize].source;
+        Ok(Mistake { name: source.to_string(), picture: source.load()?, truth, said, probability })
+    }
+}
+
+/// The name of a folder, also of `.`.
+fn name(run: &Path) -> String {
+    let full = run.canonicalize().unwrap_or_else(|_| run.to_path_buf());
+    full.file_name().unwrap_or(full.as_os_str()).to_string_lossy().into_owned()
+}
+
+fn lead(of: &TrainedModel, config: &TrainConfig) -> String {
+    let method = match config.method {
+        Method::Svp => "Selective visual prompts on a frozen Vim",
+        Method::Linear => "A linear probe on a frozen Vim",
+        Method::Full => "A whole Vim",
+    };
+    let vim = of.model.vim.config;
+    format!(
+        "{method} ({} layers, {} wide, {} px), trained on {}, {} classes.",
+        vim.depth,
+        vim.embed_dim,
+        vim.img_size,
+        config.data.display(),
+        of.trained.classes.len()
+    )
+}
+
+fn timing(records: &[Record], outcome: Option<&Outcome>, config: &TrainConfig) -> Facts {
+    let seconds = |seconds: f64| duration(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+    let epochs: Vec<f64> = records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Epoch { seconds, .. } => Some(f64::from(*seconds)),
+            _ => None,
+        })
+        .collect();
+    let all: f64 = epochs.iter().sum();
+    let mut facts: Facts = vec![
+        ("epochs".into(), format!("{} of {}", epochs.len(), config.epochs)),
+        ("training and validation".into(), seconds(all)),
+        ("an epoch".into(), seconds(all / epochs.len().max(1) as f64)),
+    ];
+    match outcome {
+        None => facts.push(("state".into(), "not finished".into())),
+        Some(outcome) => facts.extend([
+            ("the process that finished the run".into(), seconds(outcome.seconds)),
+            ("images a second in its steps".into(), format!("{:.0}", outcome.images_per_s)),
+            ("of that time waiting for data".into(), percent(outcome.wait_share as f32)),
+            ("tensors at most".into(), bytes(outcome.peak_tensor_bytes as u64)),
+        ]),
+    }
+    facts
+}
+
+/// Every setting of a run with its value.
+fn settings(config: &TrainConfig) -> Facts {
+    // Through its text, in which 0.1 is 0.1 for f32 as well.
+    let text = toml::to_string(config).expect("plain values make valid TOML");
+    let table: toml::Table = text.parse().expect("just made");
+    let value = |value: toml::Value| match value {
+        toml::Value::String(text) => text,
+        other => other.to_string(),
+    };
+    table.into_iter().map(|(name, setting)| (name, value(setting))).collect()
+}

@@ -1,0 +1,201 @@
+//! `svp-train --device cuda` on the fake driver (`tests/fake_cuda`): killed and resumed, short of memory, with the device
+//! lost, and what a step in a long run asks of the driver.
+
+#[path = "support/fake_cuda.rs"]
+mod fake_cuda;
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use support::{Place, text, words};
+
+/// Six steps of eight images an epoch.
+struct Task {
+    place: Place,
+    data: String,
+    backbone: String,
+}
+
+impl Task {
+    fn new(name: &str) -> Self {
+        let place = Place::new(name);
+        let data = place.data("data", 3);
+        let backbone = place.small_vim("backbone", &data) + "/best.safetensors";
+        Task { place, data, backbone }
+    }
+
+    fn args<'a>(&'a self, out: &'a str, more: &'a str) -> Vec<&'a str> {
+        let task = ["--data", &self.data, "--backbone", &self.backbone, "--out", out];
+        let fixed = "--hidden 8 --group-size 1 --lr 0.1 --drop-path 0.3";
+        [&task[..], &words(fixed), &words(more)].concat()
+    }
+
+    fn train(&self, out: &str, more: &str, environment: &[(&str, &str)]) -> Output {
+        program(&self.args(out, more), environment).output().unwrap()
+    }
+
+    /// A run that must end well.
+    fn done(&self, name: &str, more: &str, environment: &[(&str, &str)]) -> String {
+        let out = self.place.at(name);
+        let output = self.train(&out, more, environment);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        out
+    }
+}
+
+/// `svp-train` where the fake driver is installed.
+fn program(args: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_svp-train"));
+    program.args(args).env("LD_LIBRARY_PATH", fake_cuda::folder()).envs(environment.iter().copied());
+    program
+}
+
+/// The one line of error, last of all.
+#[track_caller]
+fn error(output: &Output, code: i32) -> String {
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error:")).collect();
+    assert!(errors.len() == 1 && stderr.lines().last() == Some(errors[0]), "{stderr}");
+    errors[0].into()
+}
+
+#[track_caller]
+fn same(a: &str, b: &str) {
+    for name in ["best.safetensors", "last.safetensors"] {
+        let bytes = |run: &str| fs::read(Path::new(run).join(name)).unwrap();
+        assert!(bytes(a) == bytes(b), "{name} of {a} and {b} differ");
+    }
+}
+
+const RUN: &str = "--device cuda --epochs 1 --batch-size 4 --accumulate 2";
+
+/// The cut falls before, in and after the steps that are recorded.
+#[test]
+fn a_killed_run_ends_with_the_bytes_of_the_unbroken_one() {
+    let task = Task::new("cuda-killed");
+    let unbroken = task.done("unbroken", RUN, &[]);
+    same(&unbroken, &task.done("again", RUN, &[]));
+    for records in [1, 3, 5] {
+        let out = task.place.at(&format!("killed-{records}"));
+        let more = format!("{RUN} --save-every 1");
+        let mut child = program(&task.args(&out, &more), &[]).stderr(Stdio::null()).spawn().unwrap();
+        let metrics = Path::new(&out).join("metrics.jsonl");
+        let written = || fs::read(&metrics).map_or(0, |b| b.iter().filter(|&&b| b == b'\n').count());
+        while written() < records && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let resumed = program(&["--resume", &out, "--device", "cuda"], &[]).output().unwrap();
+        assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+        same(&unbroken, &out);
+    }
+}
+
+/// The error names the batch size that fits, `auto` finds it too, and it does fit.
+#[test]
+fn memory_that_is_too_small_is_told_with_what_fits() {
+    let task = Task::new("cuda-memory");
+    let memory = [("FAKE_CUDA_MEMORY", MEMORY)];
+    let at = |batch: &str| format!("--device cuda --epochs 1 --batch-size {batch}");
+    let refused = error(&task.train(&task.place.at("refused"), &at("48"), &memory), 1);
+    assert!(refused.contains("--batch-size 48: cuda device: out of memory: "), "{refused}");
+    let fits = refused.split("; --batch-size ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let size: usize = fits.parse().unwrap();
+    assert!((1..48).contains(&size), "{refused}");
+    let times = 48usize.div_ceil(size);
+    assert!(
+        refused.ends_with(&format!("--accumulate {times} a step still sees as many images")),
+        "{refused}"
+    );
+    task.done("fits", &at(fits), &memory);
+    let auto = task.train(&task.place.at("auto"), &at("auto"), &memory);
+    assert!(auto.status.success(), "{}", text(&auto.stderr));
+    assert!(text(&auto.stderr).contains(&format!("batch size: {fits}\n")), "{fits}: {}", text(&auto.stderr));
+
+    let nothing = [("FAKE_CUDA_MEMORY", "33600000")];
+    let refused = error(&task.train(&task.place.at("nothing"), &at("auto"), &nothing), 1);
+    assert!(refused.contains("out of memory") && refused.contains("--device cpu"), "{refused}");
+}
+
+/// Bytes of device memory: cuBLASLt's workspace, the model, and some of the images.
+const MEMORY: &str = "42000000";
+
+#[test]
+fn a_lost_device_is_told_and_the_run_resumed() {
+    let task = Task::new("cuda-lost");
+    let unbroken = task.done("unbroken", RUN, &[]);
+    let out = task.place.at("lost");
+    let failing = [("FAKE_CUDA_FAIL", "cuGraphLaunch:700@5")];
+    let lost = error(&task.train(&out, &format!("{RUN} --save-every 2"), &failing), 75);
+    for part in ["cuGraphLaunch: CUDA_ERROR_ILLEGAL_ADDRESS", "step 4 was saved last", "SVP_CUDA_SYNC=1"] {
+        assert!(lost.contains(part), "no {part:?}: {lost}");
+    }
+    assert!(lost.ends_with(&format!("continue with `svp-train --resume {out} --device cuda`")), "{lost}");
+    let resumed = program(&["--resume", &out, "--device", "cuda"], &[]).output().unwrap();
+    assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+    same(&unbroken, &out);
+}
+
+/// `auto` takes the GPU; the CPU without a word where there is none, with one where it cannot be used.
+#[test]
+fn auto_takes_the_gpu_that_can_be_used() {
+    let task = Task::new("cuda-auto");
+    let run = |name: &str, more: &str, environment: &[(&str, &str)]| {
+        let output = task.train(&task.place.at(name), &format!("{more} --dry-run"), environment);
+        (output.status.success(), text(&output.stderr))
+    };
+    let (done, said) = run("gpu", "", &[]);
+    assert!(done && said.starts_with("GPU 0: Fake GPU (PTX emulator), compute capability 9.0, "), "{said}");
+    let (done, said) = run("none", "", &[("FAKE_CUDA_DEVICES", "0")]);
+    assert!(done && !said.contains("GPU"), "{said}");
+    let old = [("FAKE_CUDA_VERSION", "12020")];
+    let (done, said) = run("old", "", &old);
+    assert!(
+        done && said.starts_with("computing on the CPU: cuda device: the NVIDIA driver is too old"),
+        "{said}"
+    );
+    for (environment, part) in [(old, "needs 12.4"), ([("FAKE_CUDA_DEVICES", "0")], "no NVIDIA GPU")] {
+        let refused = task.train(&task.place.at("refused"), "--device cuda", &environment);
+        let line = error(&refused, 1);
+        assert!(line.contains(part) || line.contains("the kernels need 12.4"), "{line}");
+        assert!(line.ends_with("; --device cpu computes without a GPU"), "{line}");
+    }
+    let refused = error(&task.train(&task.place.at("refused"), "--device cuda:1", &[]), 1);
+    assert!(refused.contains("no GPU 1: there are 1"), "{refused}");
+}
+
+/// From the fourth step on a step is one graph: nothing is launched, allocated or waited for but the health of the
+/// step before.
+#[test]
+fn a_step_in_a_long_run_asks_little_of_the_driver() {
+    let task = Task::new("cuda-steps");
+    let log = task.place.at("calls");
+    task.done("run", "--device cuda --epochs 1 --batch-size 8", &[("FAKE_CUDA_LOG", &log)]);
+    let log = fs::read_to_string(&log).unwrap();
+    let calls: Vec<&str> = log.lines().filter_map(|line| line.split(' ').next()).collect();
+    let graphs: Vec<usize> = (0..calls.len()).filter(|&i| calls[i] == "cuGraphLaunch").collect();
+    assert_eq!(graphs.len(), 4, "steps 3 to 6");
+    for pair in graphs.windows(2) {
+        let step = &calls[pair[0] + 1..=pair[1]];
+        for call in step {
+            let fits = [
+                "cuGraphLaunch",
+                "cuMemcpyHtoDAsync_v2",
+                "cuMemcpyDtoDAsync_v2",
+                "cuMemcpyDtoHAsync_v2",
+                "cuEventRecord",
+                "cuEventSynchronize",
+                "cuStreamWaitEvent",
+            ];
+            assert!(fits.contains(call), "{call} in a step: {step:?}");
+        }
+        // Images, targets, drop path's and AdamW's factors go there; the health comes back.
+        let count = |name: &str| step.iter().filter(|&&call| call == name).count();
+        assert_eq!((count("cuMemcpyHtoDAsync_v2"), count("cuMemcpyDtoHAsync_v2")), (4, 1), "{step:?}");
+    }
+}

@@ -1,0 +1,49 @@
+//! The GPU path of the program without a GPU: the real launcher on the driver of crate `fake-cuda`, which runs work as
+//! late as CUDA allows and refuses what CUDA does not promise. It must train the bytes of `--device emulated`.
+
+#[path = "support/fake_cuda.rs"]
+mod fake_cuda;
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use support::{Place, text, words};
+
+#[test]
+fn a_run_on_the_fake_gpu_has_the_bytes_of_the_emulated_one() {
+    let place = Place::new("fake-gpu");
+    let data = place.data("data", 2);
+    let backbone = place.small_vim("backbone", &data) + "/best.safetensors";
+    let log = place.at("calls");
+    for more in
+        ["--method svp", "--method full", "--method svp --precision bf16", "--method linear --precision tf32"]
+    {
+        let run = |device: &str| {
+            let out = place.at(&format!("{device} {more}"));
+            let task = ["--data", &data, "--backbone", &backbone, "--device", device, "--out", &out];
+            let fixed = "--epochs 2 --batch-size 8 --hidden 8 --group-size 1 --lr 0.1 --drop-path 0.3";
+            let mut program = Command::new(env!("CARGO_BIN_EXE_svp-train"));
+            program.args([&task[..], &words(fixed), &words(more)].concat());
+            program.env("LD_LIBRARY_PATH", fake_cuda::folder()).env("FAKE_CUDA_LOG", &log);
+            let output = program.output().unwrap();
+            let calls = fs::read_to_string(&log).unwrap_or_default();
+            assert!(output.status.success(), "{more}: {}", text(&output.stderr));
+            assert!(!calls.contains("fault: "), "{more}: {}", last_lines(&calls));
+            fs::read(Path::new(&out).join("last.safetensors")).unwrap()
+        };
+        let (emulated, cuda) = (run("emulated"), run("cuda"));
+        assert!(emulated == cuda, "{more}: the bytes differ");
+        let calls = fs::read_to_string(&log).unwrap();
+        for call in ["cuGraphLaunch ", "cuLaunchKernel selective_scan_forward", "cublasLtMatmul "] {
+            assert!(calls.lines().any(|line| line.starts_with(call)), "{more}: no {call}");
+        }
+        fs::remove_file(&log).unwrap();
+    }
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
