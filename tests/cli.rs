@@ -258,6 +258,7 @@ fn a_preset_is_used_and_what_replaces_it_is_told() {
     for part in ["hta/cub200", "vtab/smallnorb_ele", "published", "ours"] {
         assert!(listed.contains(part), "`{part}` is not in: {listed}");
     }
+    fails(&train(&["--preset", "hta/cub200", "--out", &out]), &["--data", "hta/cub200"]);
     fails(&train_on_data(&out, &["--preset", "hta/cub"]), &["--preset", "hta/cub", "--preset list"]);
     let usage = train_on_data(&out, &["--auto-augment", "rand-m30"]);
     assert_eq!(usage.status.code(), Some(2));
@@ -268,7 +269,9 @@ fn a_preset_is_used_and_what_replaces_it_is_told() {
     let config = place.write("mine.toml", b"group-size = 1\nmixup-prob = 0.5\nlr = 0.5\n");
     let flags = [
         "--preset",
-        "hta/flowers",
+        "hta/flowers102",
+        "--dataset",
+        "folder",
         "--config",
         &config,
         "--batch-size",
@@ -281,15 +284,15 @@ fn a_preset_is_used_and_what_replaces_it_is_told() {
     let trained = train_on_data(&out, &flags);
     succeeds(&trained);
     let stderr = text(&trained.stderr);
-    let told = "preset: hta/flowers, but batch-size 8 (preset: 96), epochs 1 (preset: 100), \
+    let told = "preset: hta/flowers102, but batch-size 8 (preset: 96), dataset folder (preset: flowers102), epochs 1 (preset: 100), \
                 group-size 1 (preset: 8), lr 0.1 (preset: 0.015), mixup 0.2 (preset: 0)";
     assert!(stderr.lines().any(|line| line == told), "{stderr}");
     let json = |text: &str| -> serde_json::Value { serde_json::from_str(text).unwrap() };
     let report = json(&fs::read_to_string(Path::new(&out).join("report.json")).unwrap());
-    assert_eq!(report["preset"], "hta/flowers");
-    assert_eq!(report["preset_overrides"].as_array().unwrap().len(), 5);
+    assert_eq!(report["preset"], "hta/flowers102");
+    assert_eq!(report["preset_overrides"].as_array().unwrap().len(), 6);
     let lr = serde_json::json!({"setting": "lr", "preset": "0.015", "used": "0.1"});
-    assert_eq!(report["preset_overrides"][3], lr);
+    assert_eq!(report["preset_overrides"][4], lr);
     let config = fs::read_to_string(Path::new(&out).join("config.toml")).unwrap();
     for line in ["auto-augment = \"rand-m9-mstd0.5-inc1\"", "head = \"two-layer\"", "simam = true"] {
         assert!(config.lines().any(|other| other == line), "{config}");

@@ -290,6 +290,10 @@ impl Options {
     pub fn with_preset(self) -> Result<Options> {
         let Some(name) = &self.preset else { return Ok(self) };
         let settings = Preset::named(name)?.settings;
+        if self.data.is_none() {
+            let what = format!("the preset {name} is for a data set of yours");
+            return Err(Error::input("--data", what, "give its folder or archive"));
+        }
         Ok(self.over(settings.try_into().expect("a test reads every preset")))
     }
 
@@ -393,6 +397,7 @@ mod tests {
             let config = options.with_preset().unwrap().resolve();
             config.check().unwrap();
             assert_eq!(preset.overrides(&config), [], "{}", preset.name);
+            assert_eq!(config.dataset.name(), preset.dataset.name);
         }
     }
 
@@ -412,7 +417,8 @@ mod tests {
     /// Flag over file over preset.
     #[test]
     fn who_wins_against_a_preset_is_told() {
-        let flags = Options { preset: Some("hta/cub200".into()), epochs: Some(7), ..Options::default() };
+        let (preset, data) = (Some("hta/cub200".into()), Some("birds".into()));
+        let flags = Options { preset, data, epochs: Some(7), ..Options::default() };
         let file = Options { epochs: Some(9), smoothing: Some(0.2), lr: Some(6e-3), ..Options::default() };
         let config = flags.over(file).with_preset().unwrap().resolve();
         assert_eq!((config.epochs, config.smoothing, config.batch_size), (7, 0.2, 96));

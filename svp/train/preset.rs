@@ -1,9 +1,10 @@
 //! Settings by name: those published for a data set, or ours where none are.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::TrainConfig;
+use crate::data::Known;
 use crate::{Error, Result};
 
 /// A file of presets: what they share in `[all]`, then a table each.
@@ -23,7 +24,7 @@ static COLLECTIONS: [Collection; 2] = [
 pub struct Preset {
     /// `hta/cub200`
     pub name: String,
-    pub about: String,
+    pub dataset: &'static Known,
     /// Whether the paper's program set them so; else they are ours.
     pub published: bool,
     /// By the names of the long flags.
@@ -31,7 +32,7 @@ pub struct Preset {
 }
 
 /// A setting of a run that is not its preset's.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Override {
     pub setting: String,
     pub preset: String,
@@ -80,11 +81,12 @@ impl Collection {
         let table = |value| if let Value::Table(table) = value { table } else { Table::new() };
         let all = tables.remove("all").map(table).unwrap_or_default();
         let preset = |(name, own): (String, Value)| {
+            let name = format!("{}/{name}", self.name);
+            let dataset = Known::named(&name).expect("a test reads it");
             let mut settings = all.clone();
             settings.extend(table(own));
-            let about =
-                settings.remove("about").map_or(String::new(), |about| about.as_str().unwrap_or("").into());
-            Preset { name: format!("{}/{name}", self.name), about, published: self.published, settings }
+            settings.insert("dataset".into(), dataset.name.into());
+            Preset { name, dataset, published: self.published, settings }
         };
         tables.into_iter().map(preset).collect()
     }
@@ -93,13 +95,15 @@ impl Collection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::layouts::KNOWN;
 
     #[test]
     fn there_are_those_of_the_paper_and_the_tasks_of_vtab() {
         let all = Preset::all();
         let of = |start: &str| all.iter().filter(|preset| preset.name.starts_with(start)).count();
         assert_eq!((of("hta/"), of("vtab/"), all.len()), (10, 19, 29));
-        assert!(all.iter().all(|preset| !preset.about.is_empty() && preset.settings.contains_key("lr")));
+        let tasks = KNOWN.iter().filter(|known| known.name.starts_with("vtab/"));
+        assert_eq!(tasks.count(), of("vtab/"), "every task has one");
         assert!(all.iter().all(|preset| preset.published == preset.name.starts_with("hta/")));
         let error = Preset::named("hta/cub").unwrap_err().to_string();
         assert!(error.contains("hta/cub") && error.contains("--preset list"), "{error}");
@@ -117,8 +121,8 @@ mod tests {
             ("gtsrb", 1e-2, 1e-6, 6, true, 0, false, false),
             ("nabirds", 1e-2, 0.0, 8, true, 0, false, true),
             ("svhn", 1.5e-2, 1e-3, 12, false, 0, false, false),
-            ("flowers", 1.5e-2, 1e-4, 8, false, 0, true, true),
-            ("food", 5e-3, 1e-4, 8, true, 0, false, false),
+            ("flowers102", 1.5e-2, 1e-4, 8, false, 0, true, true),
+            ("food101", 5e-3, 1e-4, 8, true, 0, false, false),
         ];
         for (name, lr, decay, group, mixed, seed, simam, two) in table {
             let Preset { settings, .. } = Preset::named(&format!("hta/{name}")).unwrap();

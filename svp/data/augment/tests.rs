@@ -249,7 +249,7 @@ fn erasing_writes_normal_noise_into_one_box_of_a_quarter_of_the_images() {
         erased += usize::from(!changed.is_empty());
         noise.extend(changed.iter().map(|&i| f64::from(image[i])));
         let planes = changed.iter().map(|i| i / (SIZE * SIZE)).collect::<std::collections::HashSet<_>>();
-        assert!(changed.is_empty() || planes.len() == 3 && changed.len() % 3 == 0);
+        assert!(changed.is_empty() || planes.len() == 3 && changed.len().is_multiple_of(3));
     }
     likely(erased, n as usize, 0.25);
     averages(&noise, 0.0, 1.0);
