@@ -65,10 +65,10 @@ options! {
     /// Load a checkpoint although keys are missing, unexpected or of another shape
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Model")]
     allow_mismatch: bool,
-    /// Folder of images, or builtin:count, builtin:orientation, builtin:position, builtin:shapes
+    /// Folder or archive of images, or builtin:count, builtin:orientation, builtin:position, builtin:shapes
     #[arg(long, value_name = "DIR", help_heading = "Data")]
     data: PathBuf,
-    /// Layout: auto, folder, vtab, json [default: auto]
+    /// Layout: auto, folder, vtab, json, or a data set such as cub200 or vtab/caltech101 [default: auto]
     #[arg(long, value_name = "LAYOUT", help_heading = "Data")]
     dataset: Layout,
     /// Share of the training images held out where there is no validation split [default: 0.2]
