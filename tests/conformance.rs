@@ -5,6 +5,8 @@
 //! small case of each op. `DEVICES=cpu,cuda` runs on these only. `REQUIRE_CUDA=1` fails without a GPU.
 
 mod harness;
+#[path = "conformance/products.rs"]
+mod products;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -68,7 +68,7 @@ options! {
     /// Folder or archive of images, or builtin:count, builtin:orientation, builtin:position, builtin:shapes
     #[arg(long, value_name = "DIR", help_heading = "Data")]
     data: PathBuf,
-    /// Layout: auto, folder, vtab, json, or a data set such as cub200 or vtab/caltech101 [default: auto]
+    /// Layout: auto, folder, vtab, json, or a published data set's, such as cub200 or vtab/caltech101 [default: auto]
     #[arg(long, value_name = "LAYOUT", help_heading = "Data")]
     dataset: Layout,
     /// Share of the training images held out where there is no validation split [default: 0.2]
