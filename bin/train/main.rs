@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use engine::Device;
 use serde::Serialize;
+use svp::data::archive;
 use svp::report::{Show, default_name};
 use svp::train::{
     BUILTIN, Outcome, Session, Surroundings, TrainConfig, dry_run, explain_memory, fitting_batch_size,
@@ -120,7 +121,7 @@ fn start(config: TrainConfig, out: &Path, around: Surroundings) -> Result<Outcom
 /// A name in `parent` that says what is trained on what, and is not taken.
 fn free_folder(parent: &Path, config: &TrainConfig) -> PathBuf {
     let data = config.data.file_name().map(|name| name.to_string_lossy().replace(BUILTIN, ""));
-    default_name(parent, config.method.name(), data.as_deref().unwrap_or("data"))
+    default_name(parent, config.method.name(), data.as_deref().map_or("data", archive::stem))
 }
 
 fn json<T: Serialize>(report: &T) -> String {

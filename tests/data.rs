@@ -1,0 +1,149 @@
+//! `svp-data` from outside, and training on archives.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use support::{Place, text, train, words};
+
+fn check(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_svp-data")).arg("check").args(args).output().unwrap()
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A tar archive of a folder, with its files below `top`.
+fn tar(folder: &Path, top: &str) -> Vec<u8> {
+    let mut archive = Vec::new();
+    let mut todo = vec![PathBuf::new()];
+    while let Some(below) = todo.pop() {
+        let path = folder.join(&below);
+        if path.is_dir() {
+            todo.extend(fs::read_dir(&path).unwrap().map(|entry| below.join(entry.unwrap().file_name())));
+            continue;
+        }
+        let content = fs::read(&path).unwrap();
+        let mut block = [0u8; 512];
+        let name = format!("{top}/{}", below.display());
+        block[..name.len()].copy_from_slice(name.as_bytes());
+        block[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
+        block[148..156].copy_from_slice(b"        ");
+        block[156..157].copy_from_slice(b"0");
+        let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
+        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        archive.extend(block);
+        archive.extend(&content);
+        archive.resize(archive.len().next_multiple_of(512), 0);
+    }
+    archive.resize(archive.len() + 1024, 0);
+    archive
+}
+
+#[test]
+fn a_run_on_an_archive_is_the_run_on_its_folder() {
+    let place = Place::new("archive");
+    let folder = place.data("images", 3);
+    let archive = place.write("download/images.tar", &tar(Path::new(&folder), "images"));
+    let backbone = format!("{}/best.safetensors", place.small_vim("backbone", &folder));
+    let run = |data: &str, out: &str| {
+        let out = place.at(out);
+        let args = ["--data", data, "--out", &out, "--backbone", &backbone];
+        let done = train(&[&args[..], &words("--epochs 2 --batch-size 8 --hidden 8")].concat());
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        let report: serde_json::Value =
+            serde_json::from_slice(&fs::read(Path::new(&out).join("report.json")).unwrap()).unwrap();
+        let metrics = fs::read_to_string(Path::new(&out).join("metrics.jsonl")).unwrap();
+        let losses = metrics.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let losses: Vec<_> = losses.map(|line| line["train_loss"].clone()).collect();
+        assert!(losses.iter().any(|loss| loss.is_number()), "{metrics}");
+        (report["test"].clone(), losses)
+    };
+    let want = run(&folder, "of-folder");
+    assert_eq!(run(&archive, "of-archive"), want);
+    // In the folder that it was downloaded to.
+    assert_eq!(run(&place.at("download"), "of-download"), want);
+}
+
+#[test]
+fn a_check_says_what_is_there() {
+    let place = Place::new("check");
+    let folder = place.data("images", 3);
+    let good = check(&[&folder, "--decode"]);
+    let shown = text(&good.stdout);
+    assert!(good.status.success(), "{shown}{}", text(&good.stderr));
+    for part in ["found: image folder", "train", "60", "18", "3 classes", "nothing is wrong"] {
+        assert!(shown.contains(part), "`{part}` is not in: {shown}");
+    }
+    let archive = place.write("images.tar", &tar(Path::new(&folder), "images"));
+    let found = json(&check(&[&archive, "--json"]));
+    assert_eq!(found["layout"], "folder");
+    assert_eq!(found["splits"][1]["per_class"], serde_json::json!([6, 6, 6]));
+    assert!(found["recognised"].as_str().unwrap().contains("images.tar"), "{found}");
+}
+
+#[test]
+fn a_check_lists_what_to_mend() {
+    let place = Place::new("mend");
+    let pnm = b"P6 2 1 255\nabcdef";
+    for i in 0..30 {
+        place.write(&format!("dtd/images/a/{i}.jpg"), if i < 25 { b"no picture" } else { &pnm[..] });
+        place.write(&format!("dtd/images/b/{i}.jpg"), pnm);
+    }
+    let list = |class: &str, to: usize| (0..to).map(|i| format!("{class}/{i}.jpg\n")).collect::<String>();
+    place.write("dtd/labels/train1.txt", (list("a", 30) + &list("b", 31)).as_bytes());
+    place.write("dtd/labels/test1.txt", list("b", 3).as_bytes());
+    let dir = place.at("");
+    let bad = check(&[&dir, "--preset", "hta/dtd"]);
+    let shown = text(&bad.stdout);
+    assert_eq!(bad.status.code(), Some(1), "{shown}");
+    for part in [
+        "found: DTD, lists, in",
+        "train1.txt: 1 of 61 listed images are missing",
+        "b/30.jpg; put the images",
+        "has 2 classes, published are 47",
+        "has no val split",
+        "a/3.jpg: is not a jpeg, png, pnm or webp image; replace or remove the file",
+        "8 more problems: --json lists them all",
+        "28 problems",
+    ] {
+        assert!(shown.contains(part), "`{part}` is not in: {shown}");
+    }
+    assert!(shown.lines().filter(|line| line.starts_with("problem: ")).count() == 20, "{shown}");
+    let all = json(&check(&[&dir, "--dataset", "dtd", "--json"]));
+    assert_eq!(all["problems"].as_array().unwrap().len(), 28);
+    assert_eq!(all["published_classes"], 47);
+    assert!(all["missing"][0].as_str().unwrap().ends_with("b/30.jpg"), "{all}");
+}
+
+#[test]
+fn a_check_of_nothing_is_refused_in_one_line() {
+    let place = Place::new("nothing");
+    let archive = place.write("cut/images.tar.gz", b"\x1f\x8b\x08\0\0\0\0\0\0\x03cut");
+    let page = place.write("page.zip", b"<!DOCTYPE html>");
+    let (none, cut, empty) = (place.at("none"), place.at("cut"), place.at("empty"));
+    place.write("empty/readme.txt", b"nothing here");
+    for (args, parts) in [
+        (vec![none.as_str()], &["none", "No such file"][..]),
+        (vec![&page], &["page.zip", "web page"]),
+        (vec![&cut], &["images.tar.gz", "get it again"]),
+        (vec![&archive], &["images.tar.gz", "get it again"]),
+        (vec![&empty, "--dataset", "svhn"], &["no SVHN", "svhn"]),
+        (vec![&empty, "--preset", "hta/none"], &["--preset", "hta/none", "hta/cub200"]),
+        (vec![&empty, "--preset", "folder"], &["--preset", "folder"]),
+    ] {
+        let output = check(&args);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        for part in parts {
+            assert!(stderr.starts_with("error: ") && stderr.contains(part), "`{part}` is not in: {stderr}");
+        }
+    }
+    let usage = check(&[&empty, "--dataset", "coco"]);
+    assert_eq!(usage.status.code(), Some(2));
+    assert!(text(&usage.stderr).contains("cub200"), "{}", text(&usage.stderr));
+}
