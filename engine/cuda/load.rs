@@ -234,7 +234,7 @@ mod tests {
         let folders = blas_folders(|name| {
             Some(match name {
                 CUBLAS_DIR => "/named".into(),
-                "CUDA_HOME" => "/home".into(),
+                "CUDA_HOME" => "/toolkit".into(),
                 "CUDA_PATH" => "".into(),
                 "CONDA_PREFIX" => "/conda".into(),
                 "VIRTUAL_ENV" => venv.clone().into_os_string(),
@@ -242,7 +242,7 @@ mod tests {
             })
         });
         let (first, rest) = folders.split_at(4);
-        assert_eq!(first, ["/named", "", "/home/lib64", "/usr/local/cuda/lib64"].map(PathBuf::from));
+        assert_eq!(first, ["/named", "", "/toolkit/lib64", "/usr/local/cuda/lib64"].map(PathBuf::from));
         let conda = rest.iter().position(|folder| folder == Path::new("/conda/lib")).unwrap();
         let nvidia =
             |python: &str, package| venv.join(format!("lib/{python}/site-packages/nvidia/{package}/lib"));

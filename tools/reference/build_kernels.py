@@ -169,7 +169,7 @@ def build(name, arch=None, jobs=None):
 
 
 def versions():
-    return {package: version for package, version, _, _ in SOURCES}
+    return {package: version for package, version, _ in SOURCES}
 
 
 def main():

@@ -6,27 +6,21 @@ Under 300 KiB. They are built by build_kernels.py, where the GPU is; nothing of 
 """
 
 import hashlib
+import os
+import re
+import subprocess
 import sys
 import tarfile
 import tempfile
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
 TARGET = Path(__file__).resolve().parents[2] / "target" / "reference"
-# package, version, address, SHA-256
+# package, version, SHA-256
 SOURCES = [
-    (
-        "mamba_ssm",
-        "2.3.2.post1",
-        "https://files.pythonhosted.org/packages/af/48/aa7bec0efc7453fa0512276c0069c854bf684219050294266534bfef34bb/",
-        "104cc47e9101e5401a675fa2b784f2952b9b037f3b1dd83b5ac544394e95d028",
-    ),
-    (
-        "causal_conv1d",
-        "1.7.0",
-        "https://files.pythonhosted.org/packages/f4/d1/eba27735f31bd5527d39a3c7f693e6ded7b844cab275db719a15ad37b6cd/",
-        "3202758494eaa7b597ce1c282dfa188889506bfcb92cad3c407d26736bfcd32b",
-    ),
+    ("mamba_ssm", "2.3.2.post1", "104cc47e9101e5401a675fa2b784f2952b9b037f3b1dd83b5ac544394e95d028"),
+    ("causal_conv1d", "1.7.0", "3202758494eaa7b597ce1c282dfa188889506bfcb92cad3c407d26736bfcd32b"),
 ]
 
 
@@ -36,7 +30,7 @@ def archive(package, version):
 
 def unpacked(package):
     """Folder of a package's sources, unpacked from its archive when it is not there yet."""
-    version, digest = next((version, digest) for name, version, _, digest in SOURCES if name == package)
+    version, digest = next((version, digest) for name, version, digest in SOURCES if name == package)
     path, folder = archive(package, version), TARGET / f"{package}-{version}"
     if not folder.exists():
         if not path.exists():
@@ -54,14 +48,37 @@ def check(path, digest):
         raise ValueError(f"{path}: its SHA-256 is {found}, not {digest}: delete it and fetch it again")
 
 
+def index():
+    """The package index that pip uses: `pip download` itself would run what it fetches."""
+    from pip._internal.models.index import PyPI
+
+    chosen = os.environ.get("PIP_INDEX_URL")
+    if not chosen:
+        asked = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+        said = subprocess.run(asked, capture_output=True, text=True)
+        chosen = said.stdout.strip() if said.returncode == 0 else PyPI.simple_url
+    return chosen.rstrip("/") + "/"
+
+
+def fetch(path, package):
+    """The archive from the index's page of the package, which links to it."""
+    page = index() + package.replace("_", "-") + "/"
+    with urllib.request.urlopen(page) as response:
+        links = re.findall(r'href="([^"#]+)', response.read().decode())
+    link = next((link for link in links if link.endswith("/" + path.name)), None)
+    if link is None:
+        raise ValueError(f"the package index has no {path.name}")
+    with urllib.request.urlopen(urllib.parse.urljoin(page, link)) as response:
+        return response.read()
+
+
 def main():
     TARGET.mkdir(parents=True, exist_ok=True)
-    for package, version, address, digest in SOURCES:
+    for package, version, digest in SOURCES:
         path = archive(package, version)
         if not path.exists():
             partial = path.with_suffix(".part")
-            with urllib.request.urlopen(address + path.name) as response:
-                partial.write_bytes(response.read())
+            partial.write_bytes(fetch(path, package))
             check(partial, digest)
             partial.rename(path)
         check(path, digest)

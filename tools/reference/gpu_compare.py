@@ -42,7 +42,7 @@ def environment(device):
         torch=torch.__version__,
         cuda=torch.version.cuda,
         cpus=os.cpu_count(),
-        sources={package: dict(version=version, sha256=digest) for package, version, _, digest in SOURCES},
+        sources={package: dict(version=version, sha256=digest) for package, version, digest in SOURCES},
         kernels="published" if device == "cuda" else "loops in their place",
     )
     try:
