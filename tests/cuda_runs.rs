@@ -3,30 +3,19 @@
 
 #[path = "support/fake_cuda.rs"]
 mod fake_cuda;
+#[path = "support/runs.rs"]
+mod runs;
 mod support;
 
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use support::{Place, text, words};
-
-/// Six steps of eight images an epoch.
-struct Task {
-    place: Place,
-    data: String,
-    backbone: String,
-}
+use runs::{Task, records, same};
+use support::{text, words};
 
 impl Task {
-    fn new(name: &str) -> Self {
-        let place = Place::new(name);
-        let data = place.data("data", 3);
-        let backbone = place.small_vim("backbone", &data) + "/best.safetensors";
-        Task { place, data, backbone }
-    }
-
+    /// Six steps of eight images an epoch.
     fn args<'a>(&'a self, out: &'a str, more: &'a str) -> Vec<&'a str> {
         let task = ["--data", &self.data, "--backbone", &self.backbone, "--out", out];
         let fixed = "--hidden 8 --group-size 1 --lr 0.1 --drop-path 0.3";
@@ -63,29 +52,19 @@ fn error(output: &Output, code: i32) -> String {
     errors[0].into()
 }
 
-#[track_caller]
-fn same(a: &str, b: &str) {
-    for name in ["best.safetensors", "last.safetensors"] {
-        let bytes = |run: &str| fs::read(Path::new(run).join(name)).unwrap();
-        assert!(bytes(a) == bytes(b), "{name} of {a} and {b} differ");
-    }
-}
-
 const RUN: &str = "--device cuda --epochs 1 --batch-size 4 --accumulate 2";
 
 /// The cut falls before, in and after the steps that are recorded.
 #[test]
 fn a_killed_run_ends_with_the_bytes_of_the_unbroken_one() {
-    let task = Task::new("cuda-killed");
+    let task = Task::new("cuda-killed", 3);
     let unbroken = task.done("unbroken", RUN, &[]);
     same(&unbroken, &task.done("again", RUN, &[]));
-    for records in [1, 3, 5] {
-        let out = task.place.at(&format!("killed-{records}"));
+    for cut in [1, 3, 5] {
+        let out = task.place.at(&format!("killed-{cut}"));
         let more = format!("{RUN} --save-every 1");
         let mut child = program(&task.args(&out, &more), &[]).stderr(Stdio::null()).spawn().unwrap();
-        let metrics = Path::new(&out).join("metrics.jsonl");
-        let written = || fs::read(&metrics).map_or(0, |b| b.iter().filter(|&&b| b == b'\n').count());
-        while written() < records && child.try_wait().unwrap().is_none() {
+        while records(&out) < cut && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_millis(1));
         }
         child.kill().unwrap();
@@ -99,7 +78,7 @@ fn a_killed_run_ends_with_the_bytes_of_the_unbroken_one() {
 /// The error names the batch size that fits, `auto` finds it too, and it does fit.
 #[test]
 fn memory_that_is_too_small_is_told_with_what_fits() {
-    let task = Task::new("cuda-memory");
+    let task = Task::new("cuda-memory", 3);
     let memory = [("FAKE_CUDA_MEMORY", MEMORY)];
     let at = |batch: &str| format!("--device cuda --epochs 1 --batch-size {batch}");
     let refused = error(&task.train(&task.place.at("refused"), &at("48"), &memory), 1);
@@ -127,7 +106,7 @@ const MEMORY: &str = "42000000";
 
 #[test]
 fn a_lost_device_is_told_and_the_run_resumed() {
-    let task = Task::new("cuda-lost");
+    let task = Task::new("cuda-lost", 3);
     let unbroken = task.done("unbroken", RUN, &[]);
     let out = task.place.at("lost");
     let failing = [("FAKE_CUDA_FAIL", "cuGraphLaunch:700@5")];
@@ -144,7 +123,7 @@ fn a_lost_device_is_told_and_the_run_resumed() {
 /// `auto` takes the GPU; the CPU without a word where there is none, with one where it cannot be used.
 #[test]
 fn auto_takes_the_gpu_that_can_be_used() {
-    let task = Task::new("cuda-auto");
+    let task = Task::new("cuda-auto", 3);
     let run = |name: &str, more: &str, environment: &[(&str, &str)]| {
         let output = task.train(&task.place.at(name), &format!("{more} --dry-run"), environment);
         (output.status.success(), text(&output.stderr))
@@ -173,7 +152,7 @@ fn auto_takes_the_gpu_that_can_be_used() {
 /// step before.
 #[test]
 fn a_step_in_a_long_run_asks_little_of_the_driver() {
-    let task = Task::new("cuda-steps");
+    let task = Task::new("cuda-steps", 3);
     let log = task.place.at("calls");
     task.done("run", "--device cuda --epochs 1 --batch-size 8", &[("FAKE_CUDA_LOG", &log)]);
     let log = fs::read_to_string(&log).unwrap();

@@ -5,6 +5,8 @@
 mod cuda;
 #[path = "harness/guarded.rs"]
 mod guarded;
+#[path = "support/runs.rs"]
+mod runs;
 mod support;
 
 use std::collections::BTreeSet;
@@ -23,8 +25,9 @@ use ptx::adamw::Settings;
 use ptx::cross_entropy::{cross_entropy, smooth_targets};
 use ptx::grad_norm::healthy;
 use ptx_emulator::Meter;
+use runs::{Task, records, same};
 use safetensors::SafeTensors;
-use support::{Place, text, train, words};
+use support::{text, train, words};
 use svp::model::{Classifier, DropPath, HeadKind, Params, Parts, SvpConfig, Vim, VimConfig};
 use svp::train::{Optimizer, Precision, recipe_decays};
 
@@ -173,21 +176,7 @@ fn compare_with_the_cpu(steps: impl Fn(Precision) -> Steps) {
     assert!(grad <= bound, "the gradient of {name} differs by {grad:.1e}, allowed {bound:.1e}");
 }
 
-/// Data, and a backbone trained on it by the CPU.
-struct Task {
-    place: Place,
-    data: String,
-    backbone: String,
-}
-
 impl Task {
-    fn new(name: &str) -> Self {
-        let place = Place::new(name);
-        let data = place.data("data", 2);
-        let backbone = place.small_vim("backbone", &data) + "/best.safetensors";
-        Task { place, data, backbone }
-    }
-
     /// The arguments of one epoch of four steps on a device.
     fn args<'a>(&'a self, device: &'a str, out: &'a str) -> Vec<&'a str> {
         let task = ["--data", &self.data, "--backbone", &self.backbone, "--device", device, "--out", out];
@@ -235,7 +224,7 @@ fn worst(got: &str, want: &str) -> f64 {
 /// Every method, through the program: parameters and both moments of AdamW after an epoch.
 #[test]
 fn a_trained_file_is_that_of_the_cpu() {
-    let task = Task::new("emulated-files");
+    let task = Task::new("emulated-files", 2);
     for method in ["svp", "linear", "full"] {
         let run = |device: &str| task.train(device, &format!("{method}-{device}"), &["--method", method]);
         let (cpu, emulated) = (run("cpu"), run("emulated"));
@@ -249,7 +238,7 @@ fn a_trained_file_is_that_of_the_cpu() {
 /// Killed after its second step and resumed, with other numbers of threads.
 #[test]
 fn a_killed_run_ends_with_the_bytes_of_the_unbroken_one() {
-    let task = Task::new("emulated-killed");
+    let task = Task::new("emulated-killed", 2);
     let unbroken = task.train("emulated", "unbroken", &["--threads", "1"]);
     let out = task.place.at("killed");
     let mut child = Command::new(env!("CARGO_BIN_EXE_svp-train"))
@@ -257,16 +246,12 @@ fn a_killed_run_ends_with_the_bytes_of_the_unbroken_one() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let metrics = Path::new(&out).join("metrics.jsonl");
-    while fs::read(&metrics).map_or(0, |bytes| bytes.iter().filter(|&&b| b == b'\n').count()) < 2 {
+    while records(&out) < 2 {
         assert!(child.try_wait().unwrap().is_none(), "the run goes on");
         std::thread::sleep(Duration::from_millis(1));
     }
     child.kill().unwrap();
     child.wait().unwrap();
     succeeds(&train(&["--resume", &out, "--device", "emulated", "--threads", "3"]));
-    for name in ["best.safetensors", "last.safetensors"] {
-        let bytes = |run: &str| fs::read(Path::new(run).join(name)).unwrap();
-        assert!(bytes(&unbroken) == bytes(&out), "{name} differs from the unbroken run's");
-    }
+    same(&unbroken, &out);
 }

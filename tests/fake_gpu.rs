@@ -3,19 +3,21 @@
 
 #[path = "support/fake_cuda.rs"]
 mod fake_cuda;
+// Not all of it is needed here.
+#[allow(dead_code)]
+#[path = "support/runs.rs"]
+mod runs;
 mod support;
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
-use support::{Place, text, words};
+use runs::{Task, same};
+use support::{text, words};
 
 #[test]
 fn a_run_on_the_fake_gpu_has_the_bytes_of_the_emulated_one() {
-    let place = Place::new("fake-gpu");
-    let data = place.data("data", 2);
-    let backbone = place.small_vim("backbone", &data) + "/best.safetensors";
+    let Task { place, data, backbone } = Task::new("fake-gpu", 2);
     let log = place.at("calls");
     for more in
         ["--method svp", "--method full", "--method svp --precision bf16", "--method linear --precision tf32"]
@@ -31,10 +33,10 @@ fn a_run_on_the_fake_gpu_has_the_bytes_of_the_emulated_one() {
             let calls = fs::read_to_string(&log).unwrap_or_default();
             assert!(output.status.success(), "{more}: {}", text(&output.stderr));
             assert!(!calls.contains("fault: "), "{more}: {}", last_lines(&calls));
-            fs::read(Path::new(&out).join("last.safetensors")).unwrap()
+            out
         };
         let (emulated, cuda) = (run("emulated"), run("cuda"));
-        assert!(emulated == cuda, "{more}: the bytes differ");
+        same(&emulated, &cuda);
         let calls = fs::read_to_string(&log).unwrap();
         for call in ["cuGraphLaunch ", "cuLaunchKernel selective_scan_forward", "cublasLtMatmul "] {
             assert!(calls.lines().any(|line| line.starts_with(call)), "{more}: no {call}");

@@ -1,6 +1,8 @@
 //! A run is a function of its config, seed and data: however often it is stopped, and with any number of threads, it
 //! ends with the bytes of the unbroken run.
 
+#[path = "support/runs.rs"]
+mod runs;
 mod support;
 
 use std::fs;
@@ -8,19 +10,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{Place, text, train, words};
+use runs::{Task, records, same};
+use support::{text, train, words};
 
 const METHODS: [&str; 4] = ["svp", "full", "linear", "recipe"];
 /// Every random change of images and batches there is, and a moving average.
 const RECIPE: &str =
     "--augment --auto-augment rand-m9-mstd0.5-inc1 --reprob 0.25 --mixup 0.8 --cutmix 1 --ema-decay 0.9";
-
-/// Data and a backbone to train on.
-struct Task {
-    place: Place,
-    data: String,
-    backbone: String,
-}
 
 /// When a process is killed.
 #[derive(Clone, Copy)]
@@ -31,13 +27,6 @@ enum After {
 }
 
 impl Task {
-    fn new(name: &str) -> Self {
-        let place = Place::new(name);
-        let data = place.data("data", 3);
-        let backbone = place.small_vim("backbone", &data) + "/best.safetensors";
-        Task { place, data, backbone }
-    }
-
     fn args<'a>(&'a self, method: &'a str, out: &'a str) -> Vec<&'a str> {
         // Steps on cached features are so short that more of them are needed for the same time.
         let epochs = if method == "linear" { "40" } else { "8" };
@@ -69,10 +58,6 @@ fn spawn(args: &[&str]) -> Child {
         .unwrap()
 }
 
-fn records(run: &str) -> usize {
-    fs::read(Path::new(run).join("metrics.jsonl")).map_or(0, |b| b.iter().filter(|&&b| b == b'\n').count())
-}
-
 /// Waits for the moment, or for the end of the process.
 fn wait(child: &mut Child, run: &str, before: usize, after: After) {
     let began = Instant::now();
@@ -83,18 +68,6 @@ fn wait(child: &mut Child, run: &str, before: usize, after: After) {
     while !due() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_micros(500));
         assert!(began.elapsed() < Duration::from_secs(120), "{run} hangs");
-    }
-}
-
-/// The trained files, which must be the same.
-fn same(a: &str, b: &str) {
-    for name in ["best.safetensors", "last.safetensors", "ema.safetensors"] {
-        let bytes = |run: &str| match fs::read(Path::new(run).join(name)) {
-            // There is none without an average.
-            Err(_) if name.starts_with("ema") => vec![],
-            read => read.unwrap(),
-        };
-        assert!(bytes(a) == bytes(b), "{name} of {a} and {b} differ");
     }
 }
 
@@ -133,7 +106,7 @@ fn broken(task: &Task, method: &str, out: &str, save_every: &str, after: After, 
 }
 
 fn killed_and_resumed(method: &str) {
-    let task = Task::new(&format!("killed-{method}"));
+    let task = Task::new(&format!("killed-{method}"), 3);
     let unbroken = task.unbroken(method, "unbroken", &[]);
     let mut killed = 0;
     let moments = [1, 4, 10, 20, 35, 60, 100].map(After::Millis);
@@ -178,7 +151,7 @@ fn accumulated_killed_and_resumed() {
 
 #[test]
 fn a_signal_saves_and_says_how_to_resume() {
-    let task = Task::new("signals");
+    let task = Task::new("signals", 3);
     for method in METHODS {
         let unbroken = task.unbroken(method, &format!("{method}-unbroken"), &[]);
         for signal in ["TERM", "INT"] {
@@ -202,7 +175,7 @@ fn a_signal_saves_and_says_how_to_resume() {
 
 #[test]
 fn threads_and_workers_change_nothing() {
-    let task = Task::new("threads");
+    let task = Task::new("threads", 3);
     for method in METHODS {
         let run = |threads: &str, workers: &str| {
             let more = ["--threads", threads, "--workers", workers];
@@ -217,7 +190,7 @@ fn threads_and_workers_change_nothing() {
 /// Resuming what is finished tests again and changes nothing.
 #[test]
 fn a_finished_run_stays_as_it_is() {
-    let task = Task::new("finished");
+    let task = Task::new("finished", 3);
     let (once, twice) = (task.unbroken("svp", "once", &[]), task.unbroken("svp", "twice", &[]));
     assert!(train(&["--resume", &twice]).status.success());
     same(&once, &twice);
