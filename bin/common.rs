@@ -1,6 +1,7 @@
 //! What the commands share: how they compute, stop, print and fail, and what a trained model is measured on.
 
 mod measure;
+pub mod options;
 
 use std::io::{ErrorKind, Write, stderr, stdout};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use engine::cuda::{self, Status};
 use svp::{Error, Result};
 
 pub use measure::{Measure, Split};
+pub use options::Options;
 
 /// Where and with how many threads a command computes.
 #[derive(Args)]

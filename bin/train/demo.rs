@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use svp::train::{BUILTIN, TrainConfig};
 
-use crate::options::{BatchSize, MethodFlag, Options};
+use svp_cli::options::{BatchSize, MethodFlag, Options};
 
 /// The drawn task.
 const TASK: &str = "orientation";

@@ -1,7 +1,6 @@
 //! `svp-train`: trains prompts, a head or a whole Vim.
 
 mod demo;
-mod options;
 mod show;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +16,7 @@ use svp::train::{
 };
 use svp::{Error, Result};
 
-use options::{BatchSize, Options};
+use svp_cli::options::{BatchSize, Options};
 
 /// Adapts a frozen, pre-trained Vision Mamba to a new image task with selective visual prompts.
 ///

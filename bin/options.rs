@@ -10,7 +10,8 @@ use svp::data::{Layout, RandAugment};
 use svp::model::{HeadKind, Variant};
 use svp::train::{BUILTIN, Method, Precision, Preset, TrainConfig};
 use svp::{Error, Result};
-use svp_cli::Compute;
+
+use crate::Compute;
 
 /// Adds what a flag leaves open from the config file.
 macro_rules! options {
