@@ -62,13 +62,13 @@ impl Measure {
         let (split, samples) = match (self.split, data.test, data.val) {
             (None | Some(Split::Test), Some(test), _) => (Split::Test, test),
             (Some(Split::Test), None, _) => {
-                return Err(Error::path(&config.data, "has no test split", "use --split val"));
+                return Err(Error::path(&config.data, "has no test split", "use another --split"));
             }
             (Some(Split::Train), ..) => (Split::Train, data.train),
             (None | Some(Split::Val), _, Some(val)) => (Split::Val, val),
             (None | Some(Split::Val), _, None) => {
-                let what = "has no val split left: the run trained on it too (--train-on-val)";
-                return Err(Error::path(&config.data, what, "use --split test or train"));
+                let what = "has no val split: the run's --train-on-val makes its images training images";
+                return Err(Error::path(&config.data, what, "use another --split"));
             }
         };
         let transform = Transform::eval(of.model.vim.config.img_size as u32);

@@ -108,14 +108,25 @@ fn the_last_epoch_is_kept_and_nothing_of_a_validation_is_said() {
     }
 }
 
+/// Other images are trained on with the setting than without.
+#[test]
+fn a_resumed_run_keeps_it() {
+    let task = Task::new("train-on-val-resumed");
+    let (run, _) = task.run("run", "--method linear");
+    let config = read(&run, "config.toml");
+    task.place.write("run/config.toml", config.replace("train-on-val = true\n", "").as_bytes());
+    let resumed = train(&["--resume", &run]);
+    let stderr = text(&resumed.stderr);
+    assert!(stderr.contains("the data set is not the one the run began with"), "{stderr}");
+    task.place.write("run/config.toml", config.as_bytes());
+    succeeds(&train(&["--resume", &run]));
+}
+
 #[test]
 fn what_is_left_is_measured_and_shown() {
     let task = Task::new("train-on-val-shown");
     let (run, _) = task.run("run", "--method linear");
-    fails(
-        &eval(&[&run, "--split", "val"]),
-        &["no val split left", "--train-on-val", "--split test or train"],
-    );
+    fails(&eval(&[&run, "--split", "val"]), &["no val split", "--train-on-val", "--split"]);
     assert_eq!(json(&succeeds(&eval(&[&run, "--split", "train", "--json"])))["images"], 60);
     let page = Command::new(env!("CARGO_BIN_EXE_svp-report")).arg(&run).output().unwrap();
     succeeds(&page);
