@@ -59,13 +59,17 @@ impl Measure {
         };
         let data = dataset(&config)?;
         check_classes(&config, &data, &of.trained.classes)?;
-        let (split, samples) = match (self.split, data.test) {
-            (None | Some(Split::Test), Some(test)) => (Split::Test, test),
-            (Some(Split::Test), None) => {
-                return Err(Error::path(&config.data, "has no test split", "use --split val"));
+        let (split, samples) = match (self.split, data.test, data.val) {
+            (None | Some(Split::Test), Some(test), _) => (Split::Test, test),
+            (Some(Split::Test), None, _) => {
+                return Err(Error::path(&config.data, "has no test split", "use another --split"));
             }
-            (Some(Split::Train), _) => (Split::Train, data.train),
-            (None | Some(Split::Val), _) => (Split::Val, data.val),
+            (Some(Split::Train), ..) => (Split::Train, data.train),
+            (None | Some(Split::Val), _, Some(val)) => (Split::Val, val),
+            (None | Some(Split::Val), _, None) => {
+                let what = "has no val split: the run's --train-on-val makes its images training images";
+                return Err(Error::path(&config.data, what, "use another --split"));
+            }
         };
         let transform = Transform::eval(of.model.vim.config.img_size as u32);
         let options = LoaderOptions::eval(config.batch_size, config.workers);

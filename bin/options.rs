@@ -78,6 +78,10 @@ options! {
     /// Share of the training images held out where there is no validation split [default: 0.2]
     #[arg(long, value_name = "SHARE", help_heading = "Data")]
     val_fraction: f64,
+    /// Train on the validation images too, as the published program does on VTAB-1k. Nothing is left to choose an epoch
+    /// on: the last one is kept, or with --select-on-test the test split chooses
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
+    train_on_val: bool,
     /// Random crops and mirror images in training [default: true; false for drawn tasks whose labels they change]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
     augment: bool,
@@ -332,6 +336,7 @@ impl Options {
             data,
             dataset: self.dataset.unwrap_or(Layout::Auto),
             val_fraction: self.val_fraction.unwrap_or(0.2),
+            train_on_val: self.train_on_val.unwrap_or(false),
             method,
             variant: match self.variant {
                 Some(VariantFlag::Official) => Variant::Official,
@@ -402,14 +407,13 @@ mod tests {
         }
     }
 
-    /// Of before there were changes of images, mixed batches and averages.
+    /// Of before there were changes of images, mixed batches, averages and training on all.
     #[test]
     fn older_configs_can_be_read() {
         let config = Options::default().resolve();
         let mut table = toml::Table::try_from(&config).unwrap();
-        for key in
-            ["color-jitter", "reprob", "mixup", "cutmix", "mixup-prob", "mixup-switch-prob", "ema-decay"]
-        {
+        let augmenting = ["color-jitter", "reprob", "mixup", "cutmix", "mixup-prob", "mixup-switch-prob"];
+        for key in augmenting.into_iter().chain(["ema-decay", "train-on-val"]) {
             assert!(table.remove(key).is_some(), "{key}");
         }
         assert_eq!(table.try_into::<TrainConfig>().unwrap(), config);

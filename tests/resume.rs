@@ -33,11 +33,15 @@ impl Task {
         // The same images a step; as many steps an epoch.
         let batches =
             if method == "accumulated" { "--batch-size 4 --accumulate 2" } else { "--batch-size 8" };
-        let recipe = if method == "recipe" { RECIPE } else { "" };
-        let method = if ["accumulated", "recipe"].contains(&method) { "svp" } else { method };
+        let more = match method {
+            "recipe" => RECIPE,
+            "on-val" => "--train-on-val",
+            _ => "",
+        };
+        let method = if ["accumulated", "recipe", "on-val"].contains(&method) { "svp" } else { method };
         let fixed = words("--hidden 8 --group-size 1 --drop-path 0.3 --lr 0.1 --seed 3");
         let task = ["--data", &self.data, "--backbone", &self.backbone, "--method", method];
-        [&task[..], &["--epochs", epochs, "--out", out], &words(batches), &words(recipe), &fixed].concat()
+        [&task[..], &["--epochs", epochs, "--out", out], &words(batches), &words(more), &fixed].concat()
     }
 
     /// Trains to the end; the run folder.
@@ -147,6 +151,21 @@ fn the_whole_recipe_killed_and_resumed() {
 #[test]
 fn accumulated_killed_and_resumed() {
     killed_and_resumed("accumulated");
+}
+
+/// Where nothing chooses, the epoch that was finished last is kept.
+#[test]
+fn trained_on_val_killed_and_resumed() {
+    let task = Task::new("killed-on-val", 3);
+    let unbroken = task.unbroken("on-val", "unbroken", &[]);
+    let mut killed = 0;
+    for (i, after) in [1, 7, 8, 9].map(After::Records).into_iter().enumerate() {
+        let out = task.place.at(&format!("broken-{i}"));
+        killed += broken(&task, "on-val", &out, ["1", "2"][i % 2], after, 3);
+        same(&unbroken, &out);
+        assert_eq!(numbers(&unbroken), numbers(&out));
+    }
+    assert!(killed >= 4, "only {killed} processes were killed before they had ended");
 }
 
 #[test]

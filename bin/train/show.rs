@@ -30,7 +30,7 @@ pub fn outcomes(outcomes: &[Outcome]) -> String {
         let wait = if stepped { percent(outcome.wait_share as f32) } else { "-".into() };
         table.row([
             method(&outcome.method).into(),
-            percent(outcome.top1() as f32),
+            outcome.top1().map_or("-".into(), |top1| percent(top1 as f32)),
             top5,
             on.into(),
             count(outcome.trained_parameters as u64),
@@ -44,7 +44,11 @@ pub fn outcomes(outcomes: &[Outcome]) -> String {
         .iter()
         .map(|o| {
             let (best, epochs) = (o.best_epoch, o.epochs);
-            format!("{}: epoch {best} of {epochs}, chosen on {}\n", method(&o.method), o.selected_on)
+            let why = match o.selected_top1 {
+                Some(_) => format!("chosen on {}", o.selected_on),
+                None => "the last (trained on val too)".into(),
+            };
+            format!("{}: epoch {best} of {epochs}, {why}\n", method(&o.method))
         })
         .collect();
     format!("{table}\n{chosen}")

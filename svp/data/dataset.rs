@@ -34,7 +34,8 @@ pub struct Dataset {
     pub root: PathBuf,
     pub classes: Vec<String>,
     pub train: Vec<Sample>,
-    pub val: Vec<Sample>,
+    /// `None` where there is none, or where it is trained on.
+    pub val: Option<Vec<Sample>>,
     pub test: Option<Vec<Sample>>,
     /// Augmentation that leaves the labels true; `None` where every crop or mirror image could change them.
     pub augment: Option<Augment>,
@@ -43,13 +44,13 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Opens the data set at `path`: a folder, an archive, or a folder with archives in it. Where it has no
-    /// validation split, `val_fraction` of the training samples of every class is held out, drawn by `seed`.
+    /// Opens the data set at `path`: a folder, an archive, or a folder with archives in it. `seed` decides the
+    /// training sets that the published program draws.
     ///
     /// # Errors
     /// A missing or contradictory split, an unknown or empty class, a listed file that is not there, a damaged
     /// archive, and a place with no or several data sets.
-    pub fn open(path: &Path, layout: Layout, seed: u64, val_fraction: f64) -> Result<Self> {
+    pub fn open(path: &Path, layout: Layout, seed: u64) -> Result<Self> {
         let found = layouts::find(path, layout, seed)?;
         let recognised = format!("data: {}", found.recognised());
         let Found { layout, files, splits } = found;
@@ -62,11 +63,7 @@ impl Dataset {
             let what = format!("has {} class", classes.len());
             return Err(Error::path(&root, what, "training needs at least two classes"));
         }
-        let (train, val) = match val {
-            Some(val) => (train, val),
-            None => hold_out(&root, train, classes.len(), seed, val_fraction, &mut notes)?,
-        };
-        for (split, samples) in [("train", Some(&train)), ("val", Some(&val)), ("test", test.as_ref())] {
+        for (split, samples) in [("train", Some(&train)), ("val", val.as_ref()), ("test", test.as_ref())] {
             if samples.is_some_and(Vec::is_empty) {
                 return Err(Error::path(
                     &root,
@@ -91,6 +88,56 @@ impl Dataset {
         Ok(Dataset::drawn(name.parse::<Task>()?, procedural::SIZE))
     }
 
+    /// Where there is no validation split, makes one of the training samples: of every class with at least two,
+    /// `fraction` drawn by `seed` (at least one, never all). Both parts keep their order.
+    ///
+    /// # Errors
+    /// A `fraction` that is not between 0 and 1, and no class with two samples.
+    pub fn hold_out(mut self, seed: u64, fraction: f64) -> Result<Self> {
+        if self.val.is_some() {
+            return Ok(self);
+        }
+        if !(fraction > 0.0 && fraction < 1.0) {
+            let what = format!("the share to hold out for validation is {fraction}");
+            return Err(Error::input("val-fraction", what, "use a number between 0 and 1"));
+        }
+        let all = self.train.len();
+        let mut members = vec![Vec::new(); self.classes.len()];
+        self.train.iter().enumerate().for_each(|(i, sample)| members[sample.label as usize].push(i));
+        let mut held = vec![false; all];
+        for (class, members) in members.iter_mut().enumerate() {
+            Rng::keyed(seed, 0, class as u32, stream::HOLD_OUT).shuffle(members);
+            let most = members.len().saturating_sub(1);
+            let count = ((members.len() as f64 * fraction).round() as usize).max(1).min(most);
+            members[..count].iter().for_each(|&i| held[i] = true);
+        }
+        let mut held = held.into_iter();
+        let (val, train): (Vec<_>, Vec<_>) = self.train.into_iter().partition(|_| held.next() == Some(true));
+        if val.is_empty() {
+            let what = "has no val split and no class with two images to hold one out";
+            return Err(Error::path(&self.root, what, "add images or a val split"));
+        }
+        let n = val.len();
+        self.notes
+            .push(format!("no val split: held out {n} of {all} training images, stratified, seed {seed}"));
+        (self.train, self.val) = (train, Some(val));
+        Ok(self)
+    }
+
+    /// Makes the validation samples training samples, after the others. Nothing is left to choose an epoch on.
+    pub fn train_on_val(mut self) -> Self {
+        let note = match self.val.take() {
+            Some(val) => {
+                let n = val.len();
+                self.train.extend(val);
+                format!("trained on the {n} images of the val split too, {} in all", self.train.len())
+            }
+            None => format!("no val split: trained on all {} images, none held out", self.train.len()),
+        };
+        self.notes.push(note);
+        self
+    }
+
     /// A stable hash (hex SHA-256) of the classes and of paths below the root and labels of all splits in
     /// order: two runs with the same fingerprint train on the same samples. The pixels do not enter.
     pub fn fingerprint(&self) -> String {
@@ -100,7 +147,7 @@ impl Dataset {
             hash.update(bytes);
         };
         self.classes.iter().for_each(|class| put(class.as_bytes()));
-        let splits = [("train", Some(&self.train)), ("val", Some(&self.val)), ("test", self.test.as_ref())];
+        let splits = [("train", Some(&self.train)), ("val", self.val.as_ref()), ("test", self.test.as_ref())];
         for (split, samples) in splits {
             put(split.as_bytes());
             for sample in samples.into_iter().flatten() {
@@ -111,40 +158,6 @@ impl Dataset {
         }
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
-}
-
-/// Splits off a validation set: of every class with at least two samples `fraction` (at least one, never all).
-/// Both parts keep their order.
-fn hold_out(
-    dir: &Path,
-    train: Vec<Sample>,
-    classes: usize,
-    seed: u64,
-    fraction: f64,
-    notes: &mut Vec<String>,
-) -> Result<(Vec<Sample>, Vec<Sample>)> {
-    if !(fraction > 0.0 && fraction < 1.0) {
-        let what = format!("the share to hold out for validation is {fraction}");
-        return Err(Error::input("val-fraction", what, "use a number between 0 and 1"));
-    }
-    let mut members = vec![Vec::new(); classes];
-    train.iter().enumerate().for_each(|(i, sample)| members[sample.label as usize].push(i));
-    let mut held = vec![false; train.len()];
-    for (class, members) in members.iter_mut().enumerate() {
-        Rng::keyed(seed, 0, class as u32, stream::HOLD_OUT).shuffle(members);
-        let most = members.len().saturating_sub(1);
-        let count = ((members.len() as f64 * fraction).round() as usize).max(1).min(most);
-        members[..count].iter().for_each(|&i| held[i] = true);
-    }
-    let mut held = held.into_iter();
-    let (val, train): (Vec<_>, Vec<_>) = train.into_iter().partition(|_| held.next() == Some(true));
-    if val.is_empty() {
-        let what = "has no val split and no class with two images to hold one out";
-        return Err(Error::path(dir, what, "add images or a val split"));
-    }
-    let (n, all) = (val.len(), val.len() + train.len());
-    notes.push(format!("no val split: held out {n} of {all} training images, stratified, seed {seed}"));
-    Ok((train, val))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ fn images(names: &[&str]) -> TempDir {
 }
 
 fn open(dir: &TempDir) -> Result<Dataset> {
-    Dataset::open(dir.path(), Layout::Auto, 0, 0.2)
+    Dataset::open(dir.path(), Layout::Auto, 0)?.hold_out(0, 0.2)
 }
 
 /// Opens what must not open; gives the message, which must be one line.
@@ -35,6 +35,10 @@ fn refused(dir: &TempDir) -> String {
     let message = open(dir).unwrap_err().to_string();
     assert!(!message.contains('\n'), "{message}");
     message
+}
+
+fn val(data: &Dataset) -> &[Sample] {
+    data.val.as_deref().unwrap()
 }
 
 /// `path label` below the root.
@@ -65,7 +69,7 @@ fn an_image_folder_is_read_in_byte_order() {
     let want =
         ["train/Z/1.png 0", "train/a/z.webp 1", "train/a/x/1.ppm 1", "train/b/10.JPG 2", "train/b/2.png 2"];
     assert_eq!(listed(&data, &data.train), want);
-    assert_eq!(listed(&data, &data.val), ["val/b/1.png 2"]);
+    assert_eq!(listed(&data, val(&data)), ["val/b/1.png 2"]);
     assert_eq!(listed(&data, data.test.as_ref().unwrap()), ["test/a/1.png 1"]);
     assert_eq!(data.notes[0], "left out because their names are not those of images: 1 files");
     assert_eq!(data.notes[1], format!("data: image folder, class folders, in {}", dir.path().display()));
@@ -83,20 +87,49 @@ fn without_val_a_stratified_part_is_held_out() {
     let count = |samples: &[Sample], label| samples.iter().filter(|s| s.label == label).count();
     // Classes in byte order: many, one, two.
     assert_eq!([0, 1, 2].map(|label| count(&data.train, label)), [40, 1, 1]);
-    assert_eq!([0, 1, 2].map(|label| count(&data.val, label)), [10, 0, 1]);
+    assert_eq!([0, 1, 2].map(|label| count(val(&data), label)), [10, 0, 1]);
     let all: HashSet<String> =
-        listed(&data, &data.train).into_iter().chain(listed(&data, &data.val)).collect();
+        listed(&data, &data.train).into_iter().chain(listed(&data, val(&data))).collect();
     assert_eq!(all.len(), 53);
     assert!(data.train.is_sorted_by_key(|s| s.source.to_string()));
-    assert_eq!(data.notes[0], "no val split: held out 11 of 53 training images, stratified, seed 0");
-    assert!(data.notes[1].starts_with("no test split"));
+    assert!(data.notes[0].starts_with("no test split"));
+    assert_eq!(data.notes[2], "no val split: held out 11 of 53 training images, stratified, seed 0");
 
     assert_eq!(open(&dir).unwrap().fingerprint(), data.fingerprint());
-    let other = Dataset::open(dir.path(), Layout::Folder, 1, 0.2).unwrap();
-    assert_ne!(other.fingerprint(), data.fingerprint());
-    assert!(
-        Dataset::open(dir.path(), Layout::Auto, 0, 1.0).unwrap_err().to_string().contains("val-fraction")
-    );
+    let whole = Dataset::open(dir.path(), Layout::Folder, 1).unwrap();
+    assert_ne!(whole.clone().hold_out(1, 0.2).unwrap().fingerprint(), data.fingerprint());
+    assert!(whole.hold_out(0, 1.0).unwrap_err().to_string().contains("val-fraction"));
+}
+
+/// Every image once, those of a validation split last, whatever the layout.
+#[test]
+fn the_validation_images_can_be_trained_on() {
+    let folder = ["train/a/1.png", "train/a/2.png", "train/b/1.png", "test/a/1.png"];
+    let with_val = [&folder[..], &["val/b/2.png"]].concat();
+    let lists = |from: usize| tree(&[&PAIR[from..], &[("test.txt", "i/1.png 1\n")]].concat());
+    let whole = ["train/a/1.png 0", "train/a/2.png 0", "train/b/1.png 1"];
+    let listed_all = ["i/1.png 0", "i/2.png 2", "i/3 and a half.png 1"];
+    let cases = [
+        (images(&folder), whole.to_vec(), "no val split: trained on all 3 images, none held out"),
+        (
+            images(&with_val),
+            [&whole[..], &["val/b/2.png 1"]].concat(),
+            "trained on the 1 images of the val split too, 4 in all",
+        ),
+        (lists(0), listed_all.to_vec(), "trained on the 1 images of the val split too, 3 in all"),
+        // Only the joint list.
+        (lists(2), listed_all.to_vec(), "no val split: trained on all 3 images, none held out"),
+    ];
+    for (dir, want, note) in cases {
+        let as_found = Dataset::open(dir.path(), Layout::Auto, 0).unwrap();
+        let data = as_found.clone().train_on_val();
+        assert_eq!(listed(&data, &data.train), want);
+        assert_eq!((data.val.is_none(), &data.test), (true, &as_found.test));
+        assert_eq!(data.notes.last().unwrap(), note);
+        if as_found.val.is_some() {
+            assert_ne!(data.fingerprint(), as_found.fingerprint());
+        }
+    }
 }
 
 #[test]
@@ -118,9 +151,9 @@ fn damaged_folders_are_refused_in_one_line() {
 
     let dir = tree(&[("list.txt", "a/1.png 0")]);
     let file = dir.path().join("list.txt");
-    let message = Dataset::open(&file, Layout::Auto, 0, 0.2).unwrap_err().to_string();
+    let message = Dataset::open(&file, Layout::Auto, 0).unwrap_err().to_string();
     assert!(message.contains("list.txt") && message.contains("neither tar, gzip nor zip"), "{message}");
-    let message = Dataset::open(&dir.path().join("none"), Layout::Auto, 0, 0.2).unwrap_err().to_string();
+    let message = Dataset::open(&dir.path().join("none"), Layout::Auto, 0).unwrap_err().to_string();
     assert!(message.contains("check the path"), "{message}");
 }
 
@@ -155,7 +188,7 @@ fn vtab_lists_are_read() {
     let data = open(&tree(&files)).unwrap();
     assert_eq!(data.classes, ["0", "1", "2", "3"]);
     assert_eq!(listed(&data, &data.train), ["i/1.png 0", "i/2.png 2"]);
-    assert_eq!(listed(&data, &data.val), ["i/3 and a half.png 1"]);
+    assert_eq!(listed(&data, val(&data)), ["i/3 and a half.png 1"]);
     assert_eq!(listed(&data, data.test.as_ref().unwrap()), ["i/1.png 3"]);
 
     // Only the joint list: split by seed, four of class 0 and one each of 1 and 2.
@@ -164,7 +197,7 @@ fn vtab_lists_are_read() {
     let mut files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
     files.push(("train800val200.txt", &list));
     let data = open(&tree(&files)).unwrap();
-    assert_eq!((data.train.len(), data.val.len(), data.test.is_none()), (6, 2, true));
+    assert_eq!((data.train.len(), val(&data).len(), data.test.is_none()), (6, 2, true));
 }
 
 #[test]
@@ -200,15 +233,15 @@ fn json_splits_are_read() {
     // The order of the file, ids by value; a validation image is not trained on.
     assert_eq!(data.classes, ["4", "30"]);
     assert_eq!(listed(&data, &data.train), ["Images/b/2.png 1", "Images/a/1.png 0"]);
-    assert_eq!(listed(&data, &data.val), ["Images/b/3.png 1"]);
-    assert_eq!(data.notes[0], "not trained on because they are in val.json: 1 images");
+    assert_eq!(listed(&data, val(&data)), ["Images/b/3.png 1"]);
+    assert_eq!(data.notes[0], "validation images that train.json lists as well: 1");
 
     let text_ids = r#"{"x/1.png": "010", "x/2.png": "002", "x/3.png": "010", "x/4.png": "002"}"#;
     let files =
         [("train.json", text_ids), ("x/1.png", ""), ("x/2.png", ""), ("x/3.png", ""), ("x/4.png", "")];
     let data = open(&tree(&files)).unwrap();
     assert_eq!(data.classes, ["002", "010"]);
-    assert_eq!((data.train.len(), data.val.len()), (2, 2));
+    assert_eq!((data.train.len(), val(&data).len()), (2, 2));
 }
 
 #[test]
@@ -248,7 +281,7 @@ fn mutated_lists_do_no_harm() {
                 }
             }
             fs::write(dir.path().join(name), &bytes).unwrap();
-            match Dataset::open(dir.path(), layout, 0, 0.2) {
+            match Dataset::open(dir.path(), layout, 0).and_then(|data| data.hold_out(0, 0.2)) {
                 Ok(data) => assert!(data.classes.len() <= 100_000 && !data.train.is_empty()),
                 Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
             }

@@ -116,7 +116,7 @@ impl Dataset {
             };
             (0..task.counts()[split as usize]).map(sample).collect()
         };
-        let (train, val, test) = (split(0), split(1), Some(split(2)));
+        let (train, val, test) = (split(0), Some(split(1)), Some(split(2)));
         let layout = Layout::Auto;
         let notes = vec![format!("{}: drawn by code, {size}x{size}", task.name())];
         let name = task.name().to_string();

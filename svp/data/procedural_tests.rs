@@ -65,11 +65,11 @@ fn pictures_are_a_function_of_task_split_and_index() {
 fn built_in_sets_are_balanced_and_sized_like_vtab() {
     for task in Task::ALL {
         let data = Dataset::builtin(task.name()).unwrap();
-        let test = data.test.as_ref().unwrap();
+        let [val, test] = [&data.val, &data.test].map(|split| split.as_ref().unwrap());
         if task != Task::Shapes {
-            assert_eq!([data.train.len(), data.val.len(), test.len()], [800, 200, 1000]);
+            assert_eq!([data.train.len(), val.len(), test.len()], [800, 200, 1000]);
         }
-        for split in [&data.train, &data.val, test] {
+        for split in [&data.train, val, test] {
             let mut counts = vec![0usize; data.classes.len()];
             split.iter().for_each(|sample| counts[sample.label as usize] += 1);
             assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{counts:?}");

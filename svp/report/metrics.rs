@@ -31,18 +31,18 @@ pub enum Record {
         #[serde(deserialize_with = "nan_if_null")]
         wait_share: f32,
     },
-    /// After an epoch and its validation; `seconds` is the time of both.
+    /// After an epoch and its validation, if there is one; `seconds` is the time of both.
     Epoch {
         step: u64,
         epoch: u64,
         #[serde(deserialize_with = "nan_if_null")]
         train_loss: f32,
-        #[serde(deserialize_with = "nan_if_null")]
-        val_loss: f32,
-        #[serde(deserialize_with = "nan_if_null")]
-        val_top1: f32,
-        #[serde(deserialize_with = "nan_if_null")]
-        val_top5: f32,
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_nan_if_null")]
+        val_loss: Option<f32>,
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_nan_if_null")]
+        val_top1: Option<f32>,
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_nan_if_null")]
+        val_top5: Option<f32>,
         #[serde(deserialize_with = "nan_if_null")]
         seconds: f32,
     },
@@ -72,6 +72,11 @@ impl Record {
 
 fn nan_if_null<'de, D: Deserializer<'de>>(input: D) -> std::result::Result<f32, D::Error> {
     Ok(Option::deserialize(input)?.unwrap_or(f32::NAN))
+}
+
+/// Of a value that is there.
+fn some_nan_if_null<'de, D: Deserializer<'de>>(input: D) -> std::result::Result<Option<f32>, D::Error> {
+    nan_if_null(input).map(Some)
 }
 
 /// Appends records to a file.
@@ -159,9 +164,9 @@ mod tests {
             step,
             epoch,
             train_loss: 2.5,
-            val_loss: 2.25,
-            val_top1: 0.5,
-            val_top5: 0.875,
+            val_loss: Some(2.25),
+            val_top1: Some(0.5),
+            val_top5: Some(0.875),
             seconds: 3.0,
         }
     }
@@ -201,6 +206,28 @@ mod tests {
             let read = read_metrics(&path).unwrap();
             assert!(matches!(read[..], [Record::Step { loss, .. }] if loss.is_nan()));
         }
+    }
+
+    /// Absent and not finite are not the same.
+    #[test]
+    fn an_epoch_without_validation_has_no_numbers_of_it() {
+        let epoch = |val: Option<f32>| Record::Epoch {
+            step: 2,
+            epoch: 1,
+            train_loss: 2.5,
+            val_loss: val,
+            val_top1: val,
+            val_top5: val,
+            seconds: 3.0,
+        };
+        let (_folder, path) = written(&[epoch(None), epoch(Some(f32::NAN))]);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], r#"{"kind":"epoch","step":2,"epoch":1,"train_loss":2.5,"seconds":3.0}"#);
+        assert!(lines[1].contains(r#""val_loss":null,"val_top1":null,"val_top5":null"#), "{}", lines[1]);
+        let read = read_metrics(&path).unwrap();
+        assert_eq!(read[0], epoch(None));
+        assert!(matches!(read[1], Record::Epoch { val_top1: Some(top1), .. } if top1.is_nan()));
     }
 
     #[test]

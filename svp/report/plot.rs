@@ -46,20 +46,21 @@ pub fn curves(records: &[Record]) -> Vec<u8> {
     png(&draw(&run_panels(records)))
 }
 
-/// Loss and accuracy.
-pub(super) fn run_panels(records: &[Record]) -> [Panel; 2] {
+/// Loss, and accuracy unless the epochs had no validation.
+pub(super) fn run_panels(records: &[Record]) -> Vec<Panel> {
     let (mut steps, mut train, mut val, mut top1) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for record in records {
         match *record {
             Record::Step { step, loss, .. } => steps.push((step as f64, loss.into())),
             Record::Epoch { epoch, train_loss, val_loss, val_top1, .. } => {
                 train.push((epoch as f64, train_loss.into()));
-                val.push((epoch as f64, val_loss.into()));
-                top1.push((epoch as f64, 100.0 * f64::from(val_top1)));
+                val.extend(val_loss.map(|loss| (epoch as f64, loss.into())));
+                top1.extend(val_top1.map(|top1| (epoch as f64, 100.0 * f64::from(top1))));
             }
             Record::Final { .. } => {}
         }
     }
+    let validated = train.is_empty() || !top1.is_empty();
     let (x_label, train) = if train.is_empty() { ("step", steps) } else { ("epoch", train) };
     let best =
         top1.iter().copied().filter(|point| point.1.is_finite()).reduce(|a, b| if b.1 > a.1 { b } else { a });
@@ -71,10 +72,11 @@ pub(super) fn run_panels(records: &[Record]) -> [Panel; 2] {
         x_label: x_label.into(),
         series: series.into_iter().map(|(name, points)| Series { name: name.into(), points }).collect(),
     };
-    [
-        panel("Loss", vec![("training", train), ("validation", val)]),
-        panel("Top-1 accuracy (%)", vec![(&accuracy, top1)]),
-    ]
+    let mut panels = vec![panel("Loss", vec![("training", train), ("validation", val)])];
+    if validated {
+        panels.push(panel("Top-1 accuracy (%)", vec![(&accuracy, top1)]));
+    }
+    panels
 }
 
 /// The learning rate.

@@ -93,6 +93,9 @@ pub struct TrainConfig {
     pub data: PathBuf,
     pub dataset: Layout,
     pub val_fraction: f64,
+    /// Train on the validation images too. Then the last epoch is kept, unless the test split selects.
+    #[serde(default)]
+    pub train_on_val: bool,
     pub method: Method,
     pub variant: Variant,
     pub hidden: usize,
@@ -182,6 +185,15 @@ impl TrainConfig {
     /// Whole steps of an epoch of so many batches.
     pub fn steps_per_epoch(&self, batches: usize) -> usize {
         (batches / self.accumulate).max(1)
+    }
+
+    /// The split that chooses the epoch; `None`: the last one is kept.
+    pub fn selects_on(&self) -> Option<&'static str> {
+        match (self.select_on_test, self.train_on_val) {
+            (true, _) => Some("test"),
+            (false, false) => Some("val"),
+            (false, true) => None,
+        }
     }
 
     /// The learning-rate schedule, rates scaled as published: lr x batch / 512, by the images of a

@@ -54,7 +54,7 @@ pub fn dry_run(config: &TrainConfig, device: &Device) -> Result<DryRun> {
         method: config.method.name(),
         data: config.data.display().to_string(),
         classes: data.classes.len(),
-        images: [data.train.len(), data.val.len(), data.test.as_ref().map_or(0, Vec::len)],
+        images: [Some(&data.train), data.val.as_ref(), data.test.as_ref()].map(|s| s.map_or(0, Vec::len)),
         parameters: count_parameters(model),
         steps_per_epoch,
         steps: steps_per_epoch as u64 * u64::from(config.epochs),

@@ -63,9 +63,11 @@ pub struct Outcome {
     pub steps: u64,
     /// From 1.
     pub best_epoch: u32,
-    /// Split that chose the epoch: `val`, or `test` where that was asked for.
+    /// Split that chose the epoch: `val`, or `test` where that was asked for; `last epoch` where none did.
     pub selected_on: Cow<'static, str>,
-    pub selected_top1: f64,
+    /// On that split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selected_top1: Option<f64>,
     /// The one test of the chosen epoch; absent without a test split, or when it chose.
     pub test: Option<Evaluation>,
     pub parameters: Vec<ParameterCount>,
@@ -105,7 +107,7 @@ impl Outcome {
             epochs: config.epochs,
             steps: position.step,
             best_epoch: best.epoch,
-            selected_on: if config.select_on_test { "test" } else { "val" }.into(),
+            selected_on: config.selects_on().unwrap_or("last epoch").into(),
             selected_top1: best.top1,
             test,
             trained_parameters: parameters.iter().map(|p| p.trained).sum(),
@@ -120,8 +122,8 @@ impl Outcome {
     }
 
     /// Top-1 that the run reports: of the test where there is one, else of the split that chose.
-    pub fn top1(&self) -> f64 {
-        self.test.as_ref().map_or(self.selected_top1, |test| test.top1)
+    pub fn top1(&self) -> Option<f64> {
+        self.test.as_ref().map(|test| test.top1).or(self.selected_top1)
     }
 
     /// The report in a run folder; `None` while the run is not finished.

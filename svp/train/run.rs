@@ -216,19 +216,25 @@ impl State<'_> {
         let epoch = self.position.epoch + 1;
         let steps = self.config.steps_per_epoch(feeds.train.batches());
         let train_loss = self.position.loss_sum() / steps as f64;
-        let Some(found) = evaluate(&self.model, &feeds.val, self.trained.classes.len(), self.stop)? else {
-            return Err(self.interrupted()?);
+        let found = match &feeds.val {
+            Some(val) => match evaluate(&self.model, val, self.trained.classes.len(), self.stop)? {
+                None => return Err(self.interrupted()?),
+                found => found,
+            },
+            None => None,
         };
         let before = self.position.best;
-        let best = before.filter(|best| best.top1 >= found.top1).unwrap_or(Best { epoch, top1: found.top1 });
+        let top1 = found.as_ref().map(|found| found.top1);
+        // Where nothing selects, each epoch takes the place of the one before.
+        let best = before.filter(|best| top1.is_some() && best.top1 >= top1).unwrap_or(Best { epoch, top1 });
         let seconds = begun.elapsed().as_secs_f32();
         self.record(Record::Epoch {
             step: self.position.step,
             epoch: u64::from(epoch),
             train_loss: train_loss as f32,
-            val_loss: found.loss as f32,
-            val_top1: found.top1 as f32,
-            val_top5: found.top5 as f32,
+            val_loss: found.as_ref().map(|found| found.loss as f32),
+            val_top1: found.as_ref().map(|found| found.top1 as f32),
+            val_top5: found.as_ref().map(|found| found.top5 as f32),
             seconds,
         })?;
         self.position = Position { step: self.position.step, epoch, best: Some(best), ..Position::default() };
@@ -236,20 +242,17 @@ impl State<'_> {
             save_best(&self.out.run.best(), &self.model.params, &self.trained, &self.position)?;
         }
         self.save()?;
-        self.out.progress.line(&format!(
-            "epoch {epoch}/{}  loss {train_loss:.4}  {} top-1 {:.2}%  best {:.2}% (epoch {})  {seconds:.1} s",
-            self.config.epochs,
-            self.selects_on(),
-            100.0 * found.top1,
-            100.0 * best.top1,
-            best.epoch,
-        ));
+        let chosen = match (self.config.selects_on(), top1, best.top1) {
+            (Some(on), Some(top1), Some(most)) => {
+                let (top1, most) = (100.0 * top1, 100.0 * most);
+                format!("  {on} top-1 {top1:.2}%  best {most:.2}% (epoch {})", best.epoch)
+            }
+            _ => String::new(),
+        };
+        let epochs = self.config.epochs;
+        let line = format!("epoch {epoch}/{epochs}  loss {train_loss:.4}{chosen}  {seconds:.1} s");
+        self.out.progress.line(&line);
         Ok(())
-    }
-
-    /// The split that chooses the epoch.
-    fn selects_on(&self) -> &'static str {
-        if self.config.select_on_test { "test" } else { "val" }
     }
 
     /// The steps of the epoch under way that are not done yet.
@@ -377,7 +380,6 @@ impl State<'_> {
     /// Writes a record to the metrics file and its numbers to TensorBoard's.
     fn record(&mut self, record: Record) -> Result<()> {
         self.out.metrics.write(&record)?;
-        let on = if self.config.select_on_test { "test" } else { "val" };
         let (step, scalars) = match record {
             Record::Step { step, loss, lr, images_per_s, .. } => (
                 step,
@@ -388,8 +390,10 @@ impl State<'_> {
                 ],
             ),
             Record::Epoch { step, val_loss, val_top1, val_top5, .. } => {
+                let on = self.config.selects_on();
                 let values = [("loss", val_loss), ("top1", val_top1), ("top5", val_top5)];
-                (step, values.map(|(name, value)| (format!("{on}/{name}"), value)).into())
+                let scalar = |(name, value): (&str, Option<f32>)| Some((format!("{}/{name}", on?), value?));
+                (step, values.into_iter().filter_map(scalar).collect())
             }
             Record::Final { step, test_loss, test_top1, .. } => {
                 (step, vec![("test/loss".into(), test_loss), ("test/top1".into(), test_top1)])

@@ -52,7 +52,8 @@ pub fn run_page(
         ("parameters trained".into(), count(trained)),
     ];
     if let Some(outcome) = &outcome {
-        tiles.push(("best epoch".into(), format!("{} of {}", outcome.best_epoch, outcome.epochs)));
+        let kept = if outcome.selected_top1.is_some() { "best epoch" } else { "last epoch" };
+        tiles.push((kept.into(), format!("{} of {}", outcome.best_epoch, outcome.epochs)));
     }
     let broken = match on.feed.broken().len() {
         0 => String::new(),
@@ -160,9 +161,10 @@ fn timing(records: &[Record], outcome: Option<&Outcome>, config: &TrainConfig) -
         })
         .collect();
     let all: f64 = epochs.iter().sum();
+    let trained = if config.selects_on().is_some() { "training and validation" } else { "training" };
     let mut facts: Facts = vec![
         ("epochs".into(), format!("{} of {}", epochs.len(), config.epochs)),
-        ("training and validation".into(), seconds(all)),
+        (trained.into(), seconds(all)),
         ("an epoch".into(), seconds(all / epochs.len().max(1) as f64)),
     ];
     match outcome {

@@ -72,10 +72,14 @@ fn from_scratch(config: &TrainConfig, name: &str) -> Result<LoadedVim> {
 
 /// The data set of a config.
 pub fn dataset(config: &TrainConfig) -> Result<Dataset> {
-    match config.data.to_str().and_then(|name| name.strip_prefix(BUILTIN)) {
-        Some(task) => Dataset::builtin(task),
-        None => Dataset::open(&config.data, config.dataset, config.seed, config.val_fraction),
+    let data = match config.data.to_str().and_then(|name| name.strip_prefix(BUILTIN)) {
+        Some(task) => Dataset::builtin(task)?,
+        None => Dataset::open(&config.data, config.dataset, config.seed)?,
+    };
+    if config.train_on_val {
+        return Ok(data.train_on_val());
     }
+    data.hold_out(config.seed, config.val_fraction)
 }
 
 /// Refuses settings that do not fit the data, before anything is written.
@@ -91,6 +95,10 @@ pub(super) fn check_data(config: &TrainConfig, data: &Dataset) -> Result<()> {
     }
     if config.select_on_test && data.test.is_none() {
         return Err(Error::input("--select-on-test", "there is no test split", "leave the flag out"));
+    }
+    if config.train_on_val && data.test.is_none() {
+        let what = "there is no test split: nothing would be left to measure on";
+        return Err(Error::input("--train-on-val", what, "leave the flag out"));
     }
     Ok(())
 }
@@ -131,7 +139,8 @@ pub fn classifier(
 /// The splits of a run, ready to be fed.
 pub struct Feeds {
     pub train: Feed,
-    pub val: Feed,
+    /// Chooses the epoch; `None`: the last one is kept.
+    pub val: Option<Feed>,
     /// `None` without a test split, or when it is the split that selects.
     pub test: Option<Feed>,
 }
@@ -139,7 +148,7 @@ pub struct Feeds {
 impl Feeds {
     /// Images of any split that could not be read so far, with the reason.
     pub fn broken(&self) -> Vec<String> {
-        [Some(&self.train), Some(&self.val), self.test.as_ref()]
+        [Some(&self.train), self.val.as_ref(), self.test.as_ref()]
             .into_iter()
             .flatten()
             .flat_map(Feed::broken)
@@ -151,16 +160,14 @@ impl Feeds {
 pub fn feeds(config: &TrainConfig, model: &Classifier, data: &Dataset) -> Result<Feeds> {
     let size = model.vim.config.img_size as u32;
     let train = train_images(config, size, data)?;
-    let val = Arc::new(data.val.clone());
-    let test = data.test.clone().map(Arc::new);
-    let (val, test) = match (config.select_on_test, test) {
-        (true, Some(test)) => (test, None),
-        (_, test) => (val, test),
-    };
+    let [val, test] = [&data.val, &data.test].map(|split| split.clone().map(Arc::new));
+    let (val, test) = if config.select_on_test { (test, None) } else { (val, test) };
     let in_order = LoaderOptions::eval(config.batch_size, config.workers);
     if config.method != Method::Linear {
-        let eval = |samples| Feed::images(samples, Transform::eval(size), in_order);
-        return Ok(Feeds { train, val: eval(&val)?, test: test.as_ref().map(eval).transpose()? });
+        let eval = |samples: Option<_>| {
+            samples.map(|samples| Feed::images(&samples, Transform::eval(size), in_order)).transpose()
+        };
+        return Ok(Feeds { train, val: eval(val)?, test: eval(test)? });
     }
     let shuffled = LoaderOptions::train(config.batch_size, config.workers, config.seed);
     let features = |samples, options| {
@@ -168,7 +175,7 @@ pub fn feeds(config: &TrainConfig, model: &Classifier, data: &Dataset) -> Result
     };
     Ok(Feeds {
         train: features(Arc::new(data.train.clone()), shuffled)?,
-        val: features(val, in_order)?,
+        val: val.map(|samples| features(samples, in_order)).transpose()?,
         test: test.map(|samples| features(samples, in_order)).transpose()?,
     })
 }

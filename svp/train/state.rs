@@ -43,8 +43,9 @@ pub struct Position {
 pub struct Best {
     /// From 1.
     pub epoch: u32,
-    /// Correct and all images of the split that selects.
-    pub top1: f64,
+    /// On the split that selects; `None`: the last epoch is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top1: Option<f64>,
 }
 
 impl Position {

@@ -26,7 +26,7 @@ pub(super) fn example(files: &Files) -> Option<String> {
 }
 
 /// Reads `train.json`, and `val.json` and `test.json` if they are there. A label is the rank of the id among
-/// those of `train.json`: the ids of another split may have gaps. An image that is in `val.json` too is not trained on.
+/// those of `train.json`: the ids of another split may have gaps. An image that is in `val.json` too is one of `val`.
 pub(super) fn open(files: &Files) -> Result<Splits> {
     let entries = parse(files, TRAIN)?;
     let base = image_base(files, &entries)?;
@@ -47,7 +47,7 @@ pub(super) fn open(files: &Files) -> Result<Splits> {
         train.retain(|sample| !paths.contains(&sample.source.path()));
         if train.len() < all {
             // Stanford Cars: the published training list contains the whole validation list.
-            notes.push(format!("not trained on because they are in val.json: {} images", all - train.len()));
+            notes.push(format!("validation images that train.json lists as well: {}", all - train.len()));
         }
     }
     let classes = ids.iter().map(Id::to_string).collect();

@@ -16,7 +16,7 @@ fn folder(files: &Written) -> TempDir {
 }
 
 fn open(path: &Path, layout: Layout) -> Dataset {
-    Dataset::open(path, layout, 0, 0.5).unwrap()
+    Dataset::open(path, layout, 0).unwrap().hold_out(0, 0.5).unwrap()
 }
 
 /// `path label`, the path below the root.
@@ -36,20 +36,21 @@ fn every_layout_is_recognised_and_read() {
         match val {
             Some(val) => {
                 assert_eq!(
-                    (listed(&data, &data.train), listed(&data, &data.val)),
+                    (listed(&data, &data.train), listed(&data, data.val.as_deref().unwrap())),
                     (owned(&train), owned(&val)),
                     "{name}"
                 )
             }
             // Held out of train.
             None => {
-                let mut all = [listed(&data, &data.train), listed(&data, &data.val)].concat();
+                let mut all =
+                    [listed(&data, &data.train), listed(&data, data.val.as_deref().unwrap())].concat();
                 all.sort_by_key(|line| train.iter().position(|want| want == line));
                 assert_eq!(all, train, "{name}");
             }
         }
         assert_eq!(listed(&data, data.test.as_ref().unwrap()), test, "{name}");
-        for sample in data.train.iter().chain(&data.val).chain(data.test.iter().flatten()) {
+        for sample in data.train.iter().chain(data.val.iter().flatten()).chain(data.test.iter().flatten()) {
             sample.source.load().unwrap();
             sample.source.check_header().unwrap();
         }
@@ -117,7 +118,7 @@ fn damaged_layouts_do_no_harm() {
         let layout: Layout = name.parse().unwrap();
         let one_line = |what: &str| {
             for layout in [layout, Layout::Auto] {
-                if let Err(error) = Dataset::open(dir.path(), layout, 0, 0.5) {
+                if let Err(error) = Dataset::open(dir.path(), layout, 0) {
                     assert!(!error.to_string().contains('\n'), "{name}, {what}: {error}");
                 }
             }
@@ -153,7 +154,7 @@ fn refused(example: Example, change: (&str, Option<&[u8]>), wants: &[&str]) {
     files.extend(change.1.map(|bytes| (change.0.to_string(), bytes.to_vec())));
     let dir = folder(&files);
     let layout = example.name.parse().unwrap();
-    let message = Dataset::open(dir.path(), layout, 0, 0.5).unwrap_err().to_string();
+    let message = Dataset::open(dir.path(), layout, 0).unwrap_err().to_string();
     assert!(wants.iter().all(|want| message.contains(want)), "{wants:?}: {message}");
 }
 
@@ -289,9 +290,8 @@ fn vtab_tasks_are_told_by_their_folders() {
     assert_eq!(found("VTAB", "VTAB_Clevr_Dist"), ("vtab/clevr_dist", 6));
     assert_eq!(found("mine", "auto"), ("vtab", 4));
     assert_eq!(found("mine", "vtab/dmlab"), ("vtab/dmlab", 6));
-    let refused = |path: &str, name: &str| {
-        Dataset::open(&at(path), name.parse().unwrap(), 0, 0.5).unwrap_err().to_string()
-    };
+    let refused =
+        |path: &str, name: &str| Dataset::open(&at(path), name.parse().unwrap(), 0).unwrap_err().to_string();
     let message = refused("VTAB/vtab-1k/dtd", "vtab/dmlab");
     assert!(message.contains("no VTAB-1k DMLab") && message.contains("train800.txt"), "{message}");
     let message = refused("mine", "vtab/patch_camelyon");

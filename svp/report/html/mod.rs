@@ -84,8 +84,8 @@ impl RunPage {
     }
 
     fn curves(&self) -> String {
-        let [loss, accuracy] = plot::run_panels(&self.records);
-        let panels = [loss, accuracy, plot::rate_panel(&self.records)];
+        let mut panels = plot::run_panels(&self.records);
+        panels.push(plot::rate_panel(&self.records));
         let charts: String = panels.iter().map(chart::lines).collect();
         format!("<div class=\"charts\">\n{charts}</div>\n")
     }

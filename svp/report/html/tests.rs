@@ -28,9 +28,9 @@ fn page(classes: Vec<String>) -> RunPage {
         step: 10 * epoch,
         epoch,
         train_loss: 1.5,
-        val_loss: if epoch == 2 { f32::NAN } else { 2.0 },
-        val_top1: 0.5,
-        val_top5: 0.9,
+        val_loss: Some(if epoch == 2 { f32::NAN } else { 2.0 }),
+        val_top1: Some(0.5),
+        val_top5: Some(0.9),
         seconds: 2.0,
     };
     let mistake =

@@ -23,7 +23,8 @@ fn pixels(image: &RgbImage, i: usize) -> Vec<(u32, u32)> {
 }
 
 fn epoch(epoch: u64, train_loss: f32, val_loss: f32, val_top1: f32) -> Record {
-    Record::Epoch { step: 10 * epoch, epoch, train_loss, val_loss, val_top1, val_top5: 1.0, seconds: 1.0 }
+    let [val_loss, val_top1, val_top5] = [val_loss, val_top1, 1.0].map(Some);
+    Record::Epoch { step: 10 * epoch, epoch, train_loss, val_loss, val_top1, val_top5, seconds: 1.0 }
 }
 
 #[test]
@@ -120,22 +121,41 @@ fn odd_inputs_give_a_picture() {
 #[test]
 fn a_run_is_shown_over_epochs_and_before_the_first_over_steps() {
     let step = |step| Record::Step { step, epoch: 1, loss: 2.0, lr: 0.1, images_per_s: 1.0, wait_share: 0.0 };
-    let [loss, accuracy] = run_panels(&[step(1), step(2)]);
+    let [loss, accuracy] = &run_panels(&[step(1), step(2)])[..] else { panic!("two panels") };
     assert_eq!(loss.x_label, "step");
     assert_eq!(loss.series[0].points, [(1.0, 2.0), (2.0, 2.0)]);
     assert!(accuracy.series[0].points.is_empty());
 
-    let [loss, accuracy] = run_panels(&[
+    let panels = run_panels(&[
         step(1),
         epoch(1, 2.0, 2.5, 0.5),
         epoch(2, 1.0, f32::NAN, 0.75),
         epoch(3, 0.5, 1.5, f32::NAN),
     ]);
+    let [loss, accuracy] = &panels[..] else { panic!("two panels") };
     assert_eq!(loss.x_label, "epoch");
     assert_eq!(loss.series[0].points, [(1.0, 2.0), (2.0, 1.0), (3.0, 0.5)]);
     assert_eq!(loss.series[1].points[2], (3.0, 1.5));
     assert_eq!(accuracy.series[0].points[1], (2.0, 75.0));
     assert_eq!(accuracy.series[0].name, "validation, best 75.0 % in epoch 2");
+}
+
+#[test]
+fn epochs_without_validation_have_no_curve_of_it() {
+    let epoch = |epoch| Record::Epoch {
+        step: epoch,
+        epoch,
+        train_loss: 2.0,
+        val_loss: None,
+        val_top1: None,
+        val_top5: None,
+        seconds: 1.0,
+    };
+    let panels = run_panels(&[epoch(1), epoch(2)]);
+    let [loss] = &panels[..] else { panic!("one panel") };
+    assert_eq!(loss.series[0].points, [(1.0, 2.0), (2.0, 2.0)]);
+    assert!(loss.series[1].points.is_empty());
+    assert_eq!(draw(&panels).dimensions(), (WIDTH, HEIGHT));
 }
 
 #[test]
