@@ -12,7 +12,7 @@ pub type Point = (f32, f32);
 /// Pixels of the picture for one of the font, both ways.
 const SCALE: u32 = 2;
 /// From one character to the next: its columns and one of space.
-const ADVANCE: u32 = (font::WIDTH as u32 + 1) * SCALE;
+pub const ADVANCE: u32 = (font::WIDTH as u32 + 1) * SCALE;
 /// Height of a capital letter.
 pub const TEXT_HEIGHT: u32 = 7 * SCALE;
 
@@ -55,7 +55,7 @@ impl Canvas {
         for pair in points.windows(2) {
             self.cover(&mut cover, pair[0], pair[1], width / 2.0);
         }
-        for (pixel, cover) in self.image.pixels_mut().zip(cover) {
+        for (pixel, cover) in self.image.pixels_mut().zip(cover).filter(|(_, cover)| *cover > 0.0) {
             for (channel, new) in pixel.0.iter_mut().zip(color) {
                 let old = f32::from(*channel);
                 *channel = (old + cover * (f32::from(new) - old)).round() as u8;
@@ -111,6 +111,16 @@ pub fn text_width(text: &str) -> u32 {
     (text.chars().count() as u32 * ADVANCE).saturating_sub(SCALE)
 }
 
+/// The text, or as much of its beginning with `..` behind as is at most so many pixels wide.
+pub fn shortened(text: &str, width: u32) -> String {
+    let room = ((width + SCALE) / ADVANCE) as usize;
+    if text.chars().count() <= room {
+        return text.into();
+    }
+    let kept: String = text.chars().take(room.saturating_sub(2)).collect();
+    format!("{}..", kept.trim_end())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,5 +174,15 @@ mod tests {
         assert_eq!(columns.clone().min(), Some(10));
         assert_eq!(columns.max(), Some(10 + text_width("HHHH") - 1));
         assert_eq!(text_width(""), 0);
+    }
+
+    #[test]
+    fn only_text_too_wide_is_shortened() {
+        let width = text_width("long name");
+        assert_eq!(shortened("long name", width), "long name");
+        assert_eq!(shortened("long name", width - 1), "long n..");
+        assert_eq!(shortened("a longer name", text_width("a long..") - 6 * SCALE), "a lon..");
+        assert_eq!(shortened("two words", text_width("123456")), "two..");
+        assert!(text_width(&shortened("a long name", width)) <= width);
     }
 }

@@ -5,11 +5,13 @@
 //! - [`EventWriter`]: the same numbers for TensorBoard
 //! - [`curves`]: loss and accuracy curves as a PNG
 //! - [`heat_maps`]: maps over pictures, as a PNG
+//! - [`chart`]: the results of a sweep as bars or lines, as a PNG
 //! - [`html`]: a run as one page for the browser
 //! - [`table`]: aligned tables, and counts, sizes and times as text
 //! - [`Progress`]: the bar on a terminal, plain lines elsewhere
 
 mod canvas;
+pub mod chart;
 mod font;
 pub mod heat_map;
 pub mod html;

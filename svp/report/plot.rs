@@ -15,13 +15,16 @@ const RIGHT: u32 = 44;
 const TOP: u32 = 74;
 const BOTTOM: u32 = 64;
 
-const WHITE: Color = [255, 255, 255];
-const INK: Color = [40, 40, 40];
-const SOFT: Color = [105, 105, 105];
-const GRID: Color = [228, 228, 228];
+pub(super) const WHITE: Color = [255, 255, 255];
+pub(super) const INK: Color = [40, 40, 40];
+pub(super) const SOFT: Color = [105, 105, 105];
+pub(super) const GRID: Color = [228, 228, 228];
 /// Told apart with every common kind of colour blindness (Okabe and Ito, "Color Universal Design", 2008).
-const COLORS: [Color; 6] =
-    [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [230, 159, 0], [86, 180, 233]];
+#[rustfmt::skip]
+pub(super) const COLORS: [Color; 8] = [
+    [0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167],
+    [230, 159, 0], [86, 180, 233], [0, 0, 0], [240, 228, 66],
+];
 
 /// A line through points in the order given; a point that is not finite leaves a gap.
 #[derive(Debug, Clone)]

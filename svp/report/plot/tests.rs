@@ -72,8 +72,8 @@ fn a_rising_line_rises_from_corner_to_corner() {
 }
 
 #[test]
-fn each_series_has_its_colour_and_the_seventh_the_first_again() {
-    let lines: Vec<_> = (0..7).map(|i| vec![(0.0, f64::from(i)), (1.0, f64::from(i))]).collect();
+fn each_series_has_its_colour_and_the_ninth_the_first_again() {
+    let lines: Vec<_> = (0..9).map(|i| vec![(0.0, f64::from(i)), (1.0, f64::from(i))]).collect();
     let image = draw(&[panel(&lines.iter().map(Vec::as_slice).collect::<Vec<_>>())]);
     for i in 0..COLORS.len() {
         assert!(pixels(&image, i).len() > 100, "series {i}");
