@@ -36,6 +36,14 @@ impl Error {
         Error::input(path.display().to_string(), what, hint)
     }
 
+    /// The same, with the wider place of bad input before it.
+    pub fn within(self, place: &str) -> Self {
+        match self {
+            Error::Input { at, what, hint } => Error::Input { at: format!("{place}: {at}"), what, hint },
+            other => other,
+        }
+    }
+
     /// An operating-system error on a path, with the remedy that fits its kind.
     pub fn io(path: &Path, doing: &str, source: &std::io::Error) -> Self {
         use std::io::ErrorKind as K;

@@ -58,7 +58,7 @@ pub fn outcomes(outcomes: &[Outcome]) -> String {
 pub fn presets() -> String {
     let mut table =
         Table::new(["preset", "lr", "decay", "layers a group", "batch", "epochs", "settings", "data"]);
-    for Preset { name, dataset, published, settings } in Preset::all() {
+    for Preset { name, dataset, published, settings, .. } in Preset::all() {
         let setting = |key: &str| settings.get(key).map_or(String::new(), |value| value.to_string());
         let whose = if published { "published" } else { "ours" };
         let [lr, decay] = ["lr", "weight-decay"].map(setting);

@@ -78,6 +78,12 @@ impl RunDir {
         }
     }
 
+    /// Whether a process is running in a folder.
+    pub fn is_busy(path: &Path) -> bool {
+        let lock = OpenOptions::new().write(true).open(path.join("run.lock"));
+        lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+
     /// The folder itself; TensorBoard's event files lie directly in it.
     pub fn path(&self) -> &Path {
         &self.path
@@ -161,9 +167,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let first = RunDir::create(root.path()).unwrap();
         fails(RunDir::create(root.path()), &["another process", "--out"]);
+        assert!(RunDir::is_busy(root.path()));
         fs::write(first.config(), "seed = 1\n").unwrap();
         fails(RunDir::resume(root.path()), &["another process"]);
         drop(first);
+        assert!(!RunDir::is_busy(root.path()));
         RunDir::resume(root.path()).unwrap();
     }
 

@@ -27,6 +27,8 @@ pub struct Preset {
     pub dataset: &'static Known,
     /// Whether the paper's program set them so; else they are ours.
     pub published: bool,
+    /// Of a benchmark whose tasks are averaged by groups: natural, specialized, structured.
+    pub group: Option<String>,
     /// By the names of the long flags.
     pub settings: Table,
 }
@@ -85,8 +87,9 @@ impl Collection {
             let dataset = Known::named(&name).expect("a test reads it");
             let mut settings = all.clone();
             settings.extend(table(own));
+            let group = settings.remove("group").and_then(|group| group.as_str().map(String::from));
             settings.insert("dataset".into(), dataset.name.into());
-            Preset { name, dataset, published: self.published, settings }
+            Preset { name, dataset, published: self.published, group, settings }
         };
         tables.into_iter().map(preset).collect()
     }

@@ -1,0 +1,318 @@
+//! The runs of a sweep.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::{Method, Sweep, Task};
+use crate::train::{BUILTIN, Preset, TrainConfig};
+use crate::{Error, Result};
+
+/// Most runs of a sweep: a slip in a list should not make millions.
+const MOST_RUNS: usize = 100_000;
+
+/// All runs of a sweep.
+#[derive(Debug)]
+pub struct Plan {
+    pub sweep: Sweep,
+    /// Rows of the results.
+    pub tasks: Vec<Task>,
+    /// Columns of the results: methods, with the values of `vary`.
+    pub columns: Vec<String>,
+    /// Of every task and column, task by task.
+    pub cells: Vec<Cell>,
+}
+
+/// A task and a method.
+#[derive(Debug)]
+pub struct Cell {
+    pub task: usize,
+    pub column: usize,
+    /// Of what is chosen from; one without settings where nothing is.
+    pub points: Vec<Point>,
+}
+
+/// A combination of hyper-parameters.
+#[derive(Debug)]
+pub struct Point {
+    /// `lr=0.005, weight-decay=0.0001`; empty where nothing is chosen.
+    pub label: String,
+    /// The run whose validation accuracy speaks for it; `None` where nothing is chosen. It may be among `runs`.
+    pub probe: Option<Run>,
+    /// The runs that are reported if it is chosen, one a seed.
+    pub runs: Vec<Run>,
+}
+
+/// One training run.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Below the sweep's folder.
+    pub folder: PathBuf,
+    pub column: usize,
+    /// Runs of one unit are made on one machine, as some depend on what others found.
+    pub unit: usize,
+    /// All that is set, the preset's name among it.
+    pub settings: Table,
+    /// With defaults and preset.
+    pub config: TrainConfig,
+}
+
+/// Makes a config of settings.
+type Resolve<'a> = &'a dyn Fn(&Table) -> Result<TrainConfig>;
+
+impl Plan {
+    /// Works out all runs. `resolve` fills in preset and defaults.
+    ///
+    /// # Errors
+    /// Settings that cannot work, with the task and method they are of; names that appear twice.
+    pub fn new(sweep: Sweep, resolve: Resolve) -> Result<Self> {
+        let tasks = tasks(&sweep)?;
+        let vary = product(&sweep.vary, "vary")?;
+        let columns: Vec<(String, &Method, &Table)> = sweep
+            .methods
+            .iter()
+            .flat_map(|method| vary.iter().map(move |vary| (column_name(method, vary), method, vary)))
+            .collect();
+        let names = || columns.iter().map(|(name, ..)| name.as_str());
+        unique("methods", names())?;
+        unique("tasks", tasks.iter().map(|task| task.name.as_str()))?;
+        if columns.is_empty() || tasks.is_empty() {
+            return Err(Error::input(
+                &sweep.title,
+                "has no task or no method",
+                "add presets or tasks, and methods",
+            ));
+        }
+        let (mut cells, mut units) = (vec![], 0);
+        for (t, task) in tasks.iter().enumerate() {
+            for (c, (name, method, vary)) in columns.iter().enumerate() {
+                let column = (c, name.as_str());
+                let of = Making { sweep: &sweep, task, column, method, vary, resolve, unit: units };
+                let points = of.points().map_err(|e| e.within(&format!("{}, {name}", task.name)))?;
+                units = points
+                    .iter()
+                    .flat_map(|point| &point.runs)
+                    .map(|run| run.unit + 1)
+                    .max()
+                    .unwrap_or(units);
+                cells.push(Cell { task: t, column: c, points });
+            }
+        }
+        let columns = names().map(String::from).collect();
+        let plan = Plan { tasks, columns, cells, sweep };
+        plan.check()?;
+        Ok(plan)
+    }
+
+    pub fn cell(&self, task: usize, column: usize) -> &Cell {
+        &self.cells[task * self.columns.len() + column]
+    }
+
+    /// The groups of the tasks, in their order.
+    pub fn groups(&self) -> Vec<&str> {
+        let mut groups: Vec<&str> = vec![];
+        for group in self.tasks.iter().filter_map(|task| task.group.as_deref()) {
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+        groups
+    }
+
+    /// A published number, by its column and task, group or `mean`.
+    pub fn published(&self, column: usize, row: &str) -> Option<f64> {
+        self.sweep.published.as_ref()?.values.get(&self.columns[column])?.get(row).copied()
+    }
+
+    fn check(&self) -> Result<()> {
+        let runs = self.cells.iter().flat_map(|cell| &cell.points).map(|point| point.runs.len() + 1);
+        if runs.sum::<usize>() > MOST_RUNS {
+            let what = format!("makes more than {MOST_RUNS} runs");
+            return Err(Error::input(&self.sweep.title, what, "shorten its lists"));
+        }
+        let published = self.sweep.published.iter().flat_map(|published| &published.values);
+        for (column, values) in published {
+            let rows =
+                || self.tasks.iter().map(|task| task.name.as_str()).chain(self.groups()).chain(["mean"]);
+            let wrong = values.keys().find(|&row| !rows().any(|known| known == row));
+            let unknown = if self.columns.contains(column) { wrong } else { Some(column) };
+            if let Some(unknown) = unknown {
+                let what = format!("there is no {unknown:?}");
+                return Err(Error::input("published", what, "name a column, then a task, a group or mean"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Run {
+    /// Whether a run with this config is the one that is wanted, wherever its data lie and however it was fed.
+    pub fn is_like(&self, config: &TrainConfig) -> bool {
+        let plain = |config: &TrainConfig| TrainConfig {
+            data: PathBuf::new(),
+            backbone: None,
+            workers: 0,
+            save_every: 0,
+            ..config.clone()
+        };
+        plain(config) == plain(&self.config)
+    }
+}
+
+/// What the runs of a cell are made of.
+struct Making<'a> {
+    sweep: &'a Sweep,
+    task: &'a Task,
+    column: (usize, &'a str),
+    method: &'a Method,
+    vary: &'a Table,
+    resolve: Resolve<'a>,
+    /// The first that is free.
+    unit: usize,
+}
+
+impl Making<'_> {
+    fn points(&self) -> Result<Vec<Point>> {
+        let choose = self.method.choose.as_ref().unwrap_or(&self.sweep.choose);
+        let combinations = product(choose, "choose")?;
+        if choose.is_empty() && !self.sweep.retrain.is_empty() && self.sweep.choose.is_empty() {
+            let what = "is for runs after a choice, and nothing is chosen";
+            return Err(Error::input("retrain", what, "add choose, or move it to settings"));
+        }
+        if let Some(key) =
+            self.sweep.overrides.keys().find(|key| self.vary.contains_key(*key) || choose.contains_key(*key))
+        {
+            let what = format!("{key} is varied or chosen by the sweep");
+            return Err(Error::input("overrides", what, "change the sweep's lists instead"));
+        }
+        combinations.iter().map(|chosen| self.point(chosen)).collect()
+    }
+
+    fn point(&self, chosen: &Table) -> Result<Point> {
+        let label = label(chosen);
+        let seeds: Vec<Option<u64>> = match self.sweep.seeds.as_slice() {
+            [] => vec![None],
+            seeds => seeds.iter().copied().map(Some).collect(),
+        };
+        let run = |seed, retrain| self.run(chosen, &label, seed, retrain);
+        let probe = if chosen.is_empty() { None } else { Some(run(seeds[0], false)?) };
+        if let Some(probe) = &probe
+            && (probe.config.select_on_test || probe.config.train_on_val)
+        {
+            let what = "hyper-parameters are chosen on validation only";
+            let hint = "move the setting to retrain, or leave it out";
+            return Err(Error::input("select-on-test, train-on-val", what, hint));
+        }
+        let mut runs = seeds.into_iter().map(|seed| run(seed, true)).collect::<Result<Vec<_>>>()?;
+        if probe.is_none() {
+            runs.iter_mut().enumerate().for_each(|(i, run)| run.unit += i);
+        }
+        Ok(Point { label, probe, runs })
+    }
+
+    fn run(&self, chosen: &Table, label: &str, seed: Option<u64>, reported: bool) -> Result<Run> {
+        let retrain = Some(&self.sweep.retrain).filter(|_| reported);
+        let (task, method) = (&self.task.settings, &self.method.settings);
+        let mut settings = Table::new();
+        let layers = [&self.sweep.settings, task, method, self.vary, chosen].into_iter();
+        for layer in layers.chain(retrain).chain([&self.sweep.overrides]) {
+            settings.extend(layer.clone());
+        }
+        // A task's data lie in the sweep's folder.
+        if let (Some(Value::String(folder)), Some(Value::String(data))) =
+            (self.sweep.settings.get("data"), task.get("data"))
+            && !data.starts_with(BUILTIN)
+        {
+            let path = Path::new(folder).join(data);
+            settings.insert("data".into(), path.to_string_lossy().into_owned().into());
+        }
+        if let Some(seed) = seed {
+            let seed =
+                i64::try_from(seed).map_err(|_| Error::input("seeds", "too large", "use smaller ones"))?;
+            settings.insert("seed".into(), seed.into());
+        }
+        let config = (self.resolve)(&settings)?;
+        config.check()?;
+        let role = if reported || self.sweep.retrain.is_empty() { "" } else { "choose-" };
+        let parts =
+            [self.task.name.as_str(), self.column.1, label].into_iter().filter(|part| !part.is_empty());
+        let folder: PathBuf = ["runs".to_string()].into_iter().chain(parts.map(plain)).collect();
+        let folder = folder.join(format!("{role}seed-{}", config.seed));
+        Ok(Run { folder, column: self.column.0, unit: self.unit, settings, config })
+    }
+}
+
+/// The presets as tasks, then the sweep's own.
+fn tasks(sweep: &Sweep) -> Result<Vec<Task>> {
+    let preset = |name: &String| {
+        let group = Preset::named(name)?.group;
+        let settings = Table::from_iter([("preset".to_string(), Value::from(name.clone()))]);
+        Ok(Task { name: name.clone(), group, settings })
+    };
+    let mut tasks = sweep.presets.iter().map(preset).collect::<Result<Vec<_>>>()?;
+    tasks.extend(sweep.tasks.iter().cloned());
+    Ok(tasks)
+}
+
+/// All combinations of the values in lists; one that is empty if there are no lists.
+fn product(lists: &Table, place: &str) -> Result<Vec<Table>> {
+    let mut combinations = vec![Table::new()];
+    for (key, values) in lists {
+        let Some(values) = values.as_array().filter(|values| !values.is_empty()) else {
+            let what = format!("{key} must be a list of values");
+            return Err(Error::input(place, what, format!("write {key} = [...]")));
+        };
+        let with = |table: &Table, value: &Value| {
+            let mut table = table.clone();
+            table.insert(key.clone(), value.clone());
+            table
+        };
+        combinations = combinations
+            .iter()
+            .flat_map(|table| values.iter().map(move |value| with(table, value)))
+            .take(MOST_RUNS)
+            .collect();
+    }
+    Ok(combinations)
+}
+
+fn column_name(method: &Method, vary: &Table) -> String {
+    let name = [method.name.clone()].into_iter();
+    name.chain(vary.iter().map(|(key, value)| format!("{key} {}", text(value))))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn label(chosen: &Table) -> String {
+    chosen.iter().map(|(key, value)| format!("{key}={}", text(value))).collect::<Vec<_>>().join(", ")
+}
+
+/// A value as people write it.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A name as a folder's: without what a file system or a shell might mind.
+fn plain(name: &str) -> String {
+    let plain = |c: char| if c.is_alphanumeric() || "-_.=+".contains(c) { c } else { '-' };
+    let name: String = name.chars().map(plain).collect();
+    let words: Vec<&str> = name.trim_start_matches('.').split('-').filter(|word| !word.is_empty()).collect();
+    words.join("-")
+}
+
+/// Refuses names whose folders would be the same.
+fn unique<'a>(of: &str, names: impl Iterator<Item = &'a str>) -> Result<()> {
+    let mut seen = HashSet::new();
+    for name in names {
+        let folder = plain(name).to_lowercase();
+        if folder.is_empty() || !seen.insert(folder) {
+            let what = format!("{name:?} appears twice, or has no letters");
+            return Err(Error::input(of, what, "give each a name of its own"));
+        }
+    }
+    Ok(())
+}
