@@ -3,8 +3,6 @@
 
 #[path = "support/fake_cuda.rs"]
 mod fake_cuda;
-// Not all of it is needed here.
-#[allow(dead_code)]
 #[path = "support/runs.rs"]
 mod runs;
 mod support;

@@ -1,5 +1,8 @@
 //! What the tests of whole runs share.
 
+// Not every test uses all of it.
+#![allow(dead_code)]
+
 use std::fs;
 use std::path::Path;
 

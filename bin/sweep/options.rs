@@ -1,0 +1,237 @@
+//! Flags, and what they make of a sweep.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand};
+use svp::sweep::Sweep;
+use svp::train::TrainConfig;
+use svp::{Error, Result};
+use svp_cli::Options;
+use svp_cli::options::BatchSize;
+use toml::{Table, Value};
+
+/// Makes tables of runs: tasks x methods x seeds, hyper-parameters chosen on validation, with mean and deviation.
+///
+/// Runs what is not done yet; the same command goes on after a signal, a crash or a kill.
+#[derive(Parser)]
+#[command(version, max_term_width = 110, args_conflicts_with_subcommands = true)]
+#[command(subcommand_negates_reqs = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub run: Option<RunArgs>,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Merge the results in folders, parts of one sweep
+    Report {
+        /// Folders of sweeps (their --out)
+        #[arg(value_name = "DIR", required = true)]
+        folders: Vec<PathBuf>,
+        /// Folder for results.csv, .md and .png [default: the first DIR]
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Print the results as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The sweeps that come with the program
+    List,
+    /// Print the file of one of them, to start an own from
+    Show {
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+#[derive(Args)]
+pub struct RunArgs {
+    /// The sweep, or the name of one that comes with the program (see `svp-sweep list`)
+    #[arg(value_name = "FILE.toml")]
+    sweep: PathBuf,
+    /// Folder that holds the data sets of the presets, and the tasks' data where their paths are relative
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Vim checkpoint, .pth or .safetensors [default: the sweep's, else a small built-in one]
+    #[arg(long, value_name = "FILE")]
+    backbone: Option<PathBuf>,
+    /// A setting of svp-train for all runs, such as epochs=10; wins over the sweep's
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<Setting>,
+    /// Folder for the runs and the results [default: sweeps/NAME]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Runs at a time
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub jobs: usize,
+    /// Make only part I of N, on one of N machines, such as 1/4; `svp-sweep report` merges them
+    #[arg(long, value_name = "I/N", default_value = "1/1")]
+    shard: Shard,
+    /// As of svp-train; several (cuda:0,cuda:1) are shared out among the jobs [default: auto]
+    #[arg(long, value_name = "DEVICE", value_delimiter = ',')]
+    pub device: Vec<String>,
+    /// Threads of each run [default: the cores shared out among the jobs]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Check backbone and data, list the runs and what is done, and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the results as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl RunArgs {
+    /// The sweep with what the flags set.
+    pub fn open(&self) -> Result<Sweep> {
+        if self.jobs == 0 {
+            return Err(Error::input("--jobs", "0 at a time make no run", "use at least 1"));
+        }
+        let mut sweep = Sweep::open(&self.sweep)?;
+        for (key, path) in [("data", &self.data), ("backbone", &self.backbone)] {
+            if let Some(path) = path {
+                sweep.settings.insert(key.into(), path.to_string_lossy().into_owned().into());
+            }
+        }
+        for Setting { key, value } in &self.set {
+            sweep.overrides.insert(key.clone(), value.clone());
+        }
+        Ok(sweep)
+    }
+
+    pub fn folder(&self) -> PathBuf {
+        let name = || PathBuf::from("sweeps").join(self.sweep.file_stem().unwrap_or("sweep".as_ref()));
+        self.out.clone().unwrap_or_else(name)
+    }
+
+    /// Whether a unit of runs is to be made here.
+    pub fn is_mine(&self, unit: usize) -> bool {
+        unit % self.shard.of == self.shard.number - 1
+    }
+
+    pub fn threads(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        self.threads.unwrap_or((cores / self.jobs).max(1))
+    }
+}
+
+/// The config of a run's settings.
+pub fn resolve(settings: &Table) -> Result<TrainConfig> {
+    let options: std::result::Result<Options, _> = settings.clone().try_into();
+    let mut options = options.map_err(|e| {
+        let what = e.message().replace('\n', " ");
+        Error::input("settings", what, "keys are the long flags of svp-train, see its --help")
+    })?;
+    let wrong = |key: &str, what: &str, hint: &str| Err(Error::input(key, what, hint));
+    if options.batch_size == Some(BatchSize::Auto) {
+        return wrong("batch-size", "auto would differ from machine to machine", "give a number");
+    }
+    let compute = options.take_compute();
+    if compute.device.is_some() || compute.threads.is_some() {
+        return wrong(
+            "device, threads",
+            "do not belong to what is trained",
+            "give them to svp-sweep as flags",
+        );
+    }
+    Ok(options.with_preset()?.resolve())
+}
+
+#[derive(Debug, Clone)]
+struct Setting {
+    key: String,
+    value: Value,
+}
+
+impl FromStr for Setting {
+    type Err = String;
+
+    /// Values are TOML; what is none is text.
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE, such as epochs=10")?;
+        let parsed = format!("value = {value}").parse::<Table>().ok();
+        let value = parsed.and_then(|mut table| table.remove("value")).unwrap_or_else(|| value.into());
+        Ok(Setting { key: key.trim().trim_start_matches("--").into(), value })
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Shard {
+    /// From 1.
+    number: usize,
+    of: usize,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let parts =
+            text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+        match parts {
+            Some((number, of)) if (1..=of).contains(&number) => Ok(Shard { number, of }),
+            _ => Err("write it as I/N, with I from 1 to N, such as 1/4".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::CommandFactory;
+    use svp::sweep::{Plan, SHIPPED};
+
+    use super::*;
+
+    #[test]
+    fn the_flags_make_sense() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_shipped_sweep_can_be_run() {
+        let runs = |name: &str| {
+            let mut sweep = Sweep::open(Path::new(name)).unwrap();
+            sweep.settings.insert("data".into(), "data".into());
+            let plan = Plan::new(sweep, &resolve).unwrap();
+            (plan.tasks.len(), plan.columns.len(), plan.cells[0].points[0].runs.len())
+        };
+        let shapes: Vec<_> = SHIPPED.iter().map(|shipped| runs(shipped.name)).collect();
+        assert_eq!(shapes, [(10, 3, 3), (19, 3, 3), (4, 4, 3), (4, 8, 3), (4, 4, 3), (3, 2, 3)]);
+    }
+
+    /// What a preset leaves to the user, and what is not for a sweep to set.
+    #[test]
+    fn settings_that_do_not_belong_in_a_sweep_are_refused() {
+        let refused = |settings: &str, parts: &[&str]| {
+            let error = resolve(&settings.parse().unwrap()).unwrap_err().to_string();
+            assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+        };
+        refused("preset = 'hta/dtd'", &["--data", "hta/dtd"]);
+        refused("batch-size = 'auto'", &["batch-size", "give a number"]);
+        refused("device = 'cuda'", &["device", "flags"]);
+        refused("epoch = 3", &["epoch", "long flags"]);
+    }
+
+    #[test]
+    fn values_on_the_command_line_are_toml_or_text() {
+        let value = |text: &str| text.parse::<Setting>().unwrap().value;
+        assert_eq!(value("epochs=10"), Value::Integer(10));
+        assert_eq!(value("--lr=1e-3"), Value::Float(1e-3));
+        assert_eq!(value("select-on-test=true"), Value::Boolean(true));
+        assert_eq!(value("variant=official"), Value::String("official".into()));
+        assert!("epochs".parse::<Setting>().is_err());
+    }
+
+    #[test]
+    fn shards_are_parts_of_a_whole() {
+        for wrong in ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"] {
+            assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
+        }
+        assert!("2/2".parse::<Shard>().is_ok());
+    }
+}

@@ -1,0 +1,316 @@
+//! `svp-sweep` from outside: what it makes, what is left after a kill, and what bad input gets.
+
+#[path = "support/runs.rs"]
+mod runs;
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use runs::{Task, same};
+use support::{Place, text, words};
+
+fn sweep(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_svp-sweep")).args(args).output().unwrap()
+}
+
+#[track_caller]
+fn succeeds(output: &Output) -> String {
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// The command failed with `code`, and its last line has all `parts`.
+#[track_caller]
+fn fails(output: &Output, code: i32, parts: &[&str]) {
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    let last = stderr.lines().rfind(|line| line.starts_with("error:")).expect(&stderr);
+    for part in parts {
+        assert!(last.contains(part), "`{part}` is not in: {stderr}");
+    }
+}
+
+/// A small Vim, data of three classes, and a sweep of 8 runs: a probe, and SVP with a choice of two rates.
+fn small(name: &str) -> (Task, String) {
+    let task = Task::new(name, 3);
+    let text = format!(
+        "title = 'Stripes'
+        seeds = [0, 1]
+        [settings]
+        backbone = '{}'
+        epochs = 3
+        batch-size = 8
+        hidden = 8
+        group-size = 1
+        [[methods]]
+        name = 'linear'
+        method = 'linear'
+        [[methods]]
+        name = 'SVP'
+        choose = {{ lr = [0.01, 0.2] }}
+        [[tasks]]
+        name = 'stripes'
+        data = 'data'
+        [[tasks]]
+        name = 'drawn'
+        data = 'builtin:count'
+        epochs = 1
+        batch-size = 100
+        [published]
+        source = 'a paper'
+        values = {{ SVP = {{ stripes = 99.5 }} }}
+        ",
+        task.backbone
+    );
+    let file = task.place.write("stripes.toml", text.as_bytes());
+    (task, file)
+}
+
+impl Task {
+    fn args<'a>(&'a self, file: &'a str, out: &'a str, more: &'a str) -> Vec<&'a str> {
+        let folder = self.data.strip_suffix("/data").expect("below the test's folder");
+        [&[file, "--data", folder, "--out", out][..], &words(more)].concat()
+    }
+}
+
+/// The results without what depends on the clock.
+fn results(out: &str) -> Vec<String> {
+    let csv = fs::read_to_string(Path::new(out).join("results.csv")).unwrap();
+    let columns = |line: &str| {
+        let fields: Vec<&str> = line.split(',').collect();
+        [&fields[..14], &fields[16..]].concat().join(",")
+    };
+    csv.lines().map(columns).collect()
+}
+
+/// Folders of the runs that are reported and chosen by.
+fn run_folders(out: &str) -> Vec<String> {
+    results(out)[1..].iter().map(|line| line.rsplit(',').next().unwrap().to_string()).collect()
+}
+
+#[test]
+fn a_sweep_makes_its_table_once() {
+    let (task, file) = small("sweep");
+    let out = task.place.at("out");
+    let made = sweep(&task.args(&file, &out, ""));
+    let table = succeeds(&made);
+    assert!(text(&made.stderr).starts_with("10 runs to make"), "{}", text(&made.stderr));
+    assert_eq!(table, fs::read_to_string(Path::new(&out).join("results.md")).unwrap());
+    for part in
+        ["# Stripes", "| stripes | ", "(99.5)", " ± ", "**mean**", "lr=0.", "In parentheses: a paper."]
+    {
+        assert!(table.contains(part), "`{part}` is not in:\n{table}");
+    }
+    assert_eq!(results(&out).len(), 1 + 10);
+    image::open(Path::new(&out).join("results.png")).unwrap();
+    for run in run_folders(&out) {
+        let run = Path::new(&out).join(run);
+        assert!(run.join("best.safetensors").is_file() && run.join("train.log").is_file(), "{run:?}");
+    }
+    // Nothing is made twice, and two jobs find what one does.
+    let again = sweep(&task.args(&file, &out, "--json"));
+    assert!(text(&again.stderr).starts_with("0 runs to make"));
+    let json: serde_json::Value = serde_json::from_str(&succeeds(&again)).unwrap();
+    assert_eq!((&json["left"], json["cells"].as_array().unwrap().len()), (&0.into(), 4));
+    let parallel = task.place.at("parallel");
+    succeeds(&sweep(&task.args(&file, &parallel, "--jobs 3")));
+    assert_eq!(results(&out), results(&parallel));
+    // A setting that is not the runs' is not passed over.
+    fails(&sweep(&task.args(&file, &out, "--set epochs=2")), 1, &["seed-0", "epochs", "now 2", "--out"]);
+}
+
+/// Runs that a killed sweep leaves behind go on by themselves; the next sweep waits for them.
+#[test]
+fn a_killed_sweep_goes_on() {
+    let (task, file) = small("killed");
+    let unbroken = task.place.at("unbroken");
+    succeeds(&sweep(&task.args(&file, &unbroken, "--jobs 2")));
+    let out = task.place.at("out");
+    for millis in [300, 900, 100, 1500, 700] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_svp-sweep"))
+            .args(task.args(&file, &out, "--jobs 2"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(millis));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    succeeds(&sweep(&task.args(&file, &out, "")));
+    assert_eq!(results(&unbroken), results(&out));
+    for run in run_folders(&out) {
+        same(&format!("{unbroken}/{run}"), &format!("{out}/{run}"));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_stops_the_runs_and_the_same_command_goes_on() {
+    let (task, file) = small("stopped");
+    let out = task.place.at("out");
+    let args = task.args(&file, &out, "--set epochs=200");
+    let child = Command::new(env!("CARGO_BIN_EXE_svp-sweep"))
+        .args(&args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let run = Path::new(&out).join("runs/stripes/linear/seed-0");
+    let began = Instant::now();
+    while !run.join("last.safetensors").exists() {
+        assert!(began.elapsed() < Duration::from_secs(60), "no run begins");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // Only the sweep gets it, as from a job scheduler.
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    let stopped = child.wait_with_output().unwrap();
+    fails(&stopped, 75, &["stopped by a signal", "runs are left", "same command"]);
+    let log = fs::read_to_string(run.join("train.log")).unwrap();
+    let ended = run.join("report.json").exists();
+    assert!(ended || log.contains("stopped by a signal"), "the run was asked to save: {log}");
+    assert!(!svp::report::RunDir::is_busy(&run), "no run is left behind");
+}
+
+#[test]
+fn shards_on_several_machines_are_merged() {
+    let (task, file) = small("shards");
+    let whole = task.place.at("whole");
+    succeeds(&sweep(&task.args(&file, &whole, "--jobs 2")));
+    let parts = [task.place.at("part-1"), task.place.at("part-2")];
+    for (part, shard) in parts.iter().zip(["1/2", "2/2"]) {
+        succeeds(&sweep(&task.args(&file, part, &format!("--jobs 2 --shard {shard}"))));
+        assert!(results(part).len() < results(&whole).len(), "a part");
+    }
+    let merged = task.place.at("merged");
+    let table = succeeds(&sweep(&["report", &parts[0], &parts[1], "--out", &merged]));
+    assert_eq!(results(&merged), results(&whole));
+    assert!(!table.contains("Not finished"), "{table}");
+    let half = succeeds(&sweep(&["report", &parts[0]]));
+    assert!(half.contains("Not finished"), "{half}");
+    // Parts of another sweep.
+    let other = task.place.write("other.toml", &[&fs::read(&file).unwrap()[..], b"\n# 2\n"].concat());
+    let other_out = task.place.at("other");
+    succeeds(&sweep(&task.args(&other, &other_out, "--jobs 2 --set epochs=1")));
+    fails(&sweep(&["report", &parts[0], &other_out]), 1, &["other", "another sweep"]);
+    fails(&sweep(&["report", &task.place.at("none")]), 1, &["none", "holds no sweep"]);
+}
+
+/// The example for Slurm, as one task of an array would run it, and as it is stopped when its time is over.
+#[cfg(unix)]
+#[test]
+fn the_slurm_script_makes_a_shard_and_passes_on_the_signal() {
+    let (task, file) = small("slurm");
+    let programs = Path::new(env!("CARGO_BIN_EXE_svp-sweep")).parent().unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let script = |out: &str, more: &str| {
+        let mut command = Command::new("bash");
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tools/slurm/sweep.sh"));
+        command.args(task.args(&file, out, more)).env("PATH", &path);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let out = task.place.at("out");
+    let array = [("SLURM_ARRAY_TASK_ID", "2"), ("SLURM_ARRAY_TASK_COUNT", "2")];
+    assert!(script(&out, "").envs(array).status().unwrap().success());
+    let made = results(&out).len();
+    assert!(made > 1 && made < 1 + 10, "a part: {made}");
+    let stopped = task.place.at("stopped");
+    let mut child = script(&stopped, "--set epochs=200").spawn().unwrap();
+    let began = Instant::now();
+    while !Path::new(&stopped).join("runs/stripes/linear/seed-0/last.safetensors").exists() {
+        assert!(began.elapsed() < Duration::from_secs(60), "no run begins");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(75));
+}
+
+#[test]
+fn a_run_that_fails_does_not_stop_the_others() {
+    let (task, file) = small("failing");
+    let out = task.place.at("out");
+    fs::rename(&task.data, task.place.at("away")).unwrap();
+    let failed = sweep(&task.args(&file, &out, "--jobs 2"));
+    fails(&failed, 1, &["Stripes", "runs failed", "train.log"]);
+    let table = text(&failed.stdout);
+    assert!(table.contains("stripes/linear/seed-0 failed: ") && table.contains("No such file"), "{table}");
+    assert!(table.contains("| stripes | - | - (99.5) |"), "{table}");
+    let drawn = results(&out).iter().filter(|line| line.starts_with("drawn")).count();
+    assert_eq!(drawn, 5, "{table}");
+    // Mended, the same command makes what is missing.
+    fs::rename(task.place.at("away"), &task.data).unwrap();
+    let mended = sweep(&task.args(&file, &out, ""));
+    assert!(!succeeds(&mended).contains("failed"));
+    assert!(text(&mended.stderr).starts_with("5 runs to make"), "{}", text(&mended.stderr));
+}
+
+#[test]
+fn settings_that_diverge_are_not_chosen() {
+    let (task, file) = small("diverging");
+    let wild = fs::read_to_string(&file).unwrap().replace("[0.01, 0.2]", "[1e30, 0.2]");
+    let (file, out) = (task.place.write("wild.toml", wild.as_bytes()), task.place.at("out"));
+    let ended = sweep(&task.args(&file, &out, "--jobs 2"));
+    fails(&ended, 1, &["runs failed"]);
+    let table = text(&ended.stdout);
+    assert!(table.contains("| stripes |  | lr=0.2 |"), "{table}");
+    assert!(!table.contains("Not finished"), "{table}");
+    let again = sweep(&task.args(&file, &out, ""));
+    assert!(text(&again.stderr).starts_with("0 runs to make"), "they would diverge again");
+}
+
+#[test]
+fn a_dry_run_tells_and_writes_nothing() {
+    let (task, file) = small("dry");
+    let out = task.place.at("out");
+    let told = succeeds(&sweep(&task.args(&file, &out, "--dry-run")));
+    for part in ["stripes", "drawn", "runs/stripes/SVP/lr=0.01/seed-0", "to do", "10 runs to make"] {
+        assert!(told.contains(part), "`{part}` is not in:\n{told}");
+    }
+    assert!(!Path::new(&out).exists());
+    fs::remove_dir_all(&task.data).unwrap();
+    assert!(succeeds(&sweep(&task.args(&file, &out, "--dry-run"))).contains("stripes: "), "no data");
+}
+
+#[test]
+fn bad_input_is_one_line() {
+    let place = Place::new("sweep-input");
+    let out = place.at("out");
+    let refused = |text: &str, parts: &[&str]| {
+        let file = place.write("bad.toml", text.as_bytes());
+        let output = sweep(&[&file, "--out", &out]);
+        fails(&output, 1, parts);
+        assert_eq!(text_lines(&output), 1, "{}", text_of(&output));
+        assert!(!Path::new(&out).exists(), "a refused sweep leaves nothing");
+    };
+    let task = "title = 't'\nmethods = ['svp']\ntasks = [{ name = 'a', data = 'builtin:count' }]\n";
+    refused("title = ", &["bad.toml, line 1"]);
+    refused(&format!("{task}unknown = 1"), &["bad.toml, line 4", "unknown"]);
+    refused(&format!("{task}settings = {{ epoch = 1 }}"), &["a, svp", "epoch", "long flags"]);
+    refused(&format!("{task}settings = {{ backbone = 'none.pth' }}"), &["none.pth", "No such file"]);
+    refused("title = 't'\nmethods = ['svp']\npresets = ['hta/dtd']", &["hta/dtd", "--data"]);
+    fails(&sweep(&["tabel1"]), 1, &["tabel1", "svp-sweep list"]);
+    fails(&sweep(&["show", "tabel1"]), 1, &["tabel1", "svp-sweep list"]);
+    fails(&sweep(&["small", "--jobs", "0"]), 1, &["--jobs"]);
+    for wrong in
+        [&["small", "--shard", "3/2"][..], &["small", "--job", "2"], &["small", "--set", "epochs"], &[]]
+    {
+        assert_eq!(sweep(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+    let shown = succeeds(&sweep(&["show", "table1"]));
+    let file = place.write("mine.toml", shown.as_bytes());
+    fails(&sweep(&[&file, "--out", &out, "--backbone", "none.pth", "--data", "x"]), 1, &["none.pth"]);
+    assert!(succeeds(&sweep(&["list"])).contains("Table 2"));
+}
+
+fn text_of(output: &Output) -> String {
+    text(&output.stderr)
+}
+
+fn text_lines(output: &Output) -> usize {
+    text_of(output).lines().count()
+}
