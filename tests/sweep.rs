@@ -77,12 +77,12 @@ impl Task {
     }
 }
 
-/// The results without what depends on the clock.
+/// The finished runs without what depends on the clock.
 fn results(out: &str) -> Vec<String> {
-    let csv = fs::read_to_string(Path::new(out).join("results.csv")).unwrap();
+    let csv = fs::read_to_string(Path::new(out).join("runs.csv")).unwrap();
     let columns = |line: &str| {
         let fields: Vec<&str> = line.split(',').collect();
-        [&fields[..14], &fields[16..]].concat().join(",")
+        [&fields[..12], &fields[14..]].concat().join(",")
     };
     csv.lines().map(columns).collect()
 }
@@ -107,20 +107,34 @@ fn a_sweep_makes_its_table_once() {
     }
     assert_eq!(results(&out).len(), 1 + 10);
     image::open(Path::new(&out).join("results.png")).unwrap();
+    let csv = fs::read_to_string(Path::new(&out).join("results.csv")).unwrap();
+    assert!(csv.contains("\nmean,mean,SVP,"), "{csv}");
     for run in run_folders(&out) {
         let run = Path::new(&out).join(run);
-        assert!(run.join("best.safetensors").is_file() && run.join("train.log").is_file(), "{run:?}");
+        assert!(run.join("best.safetensors").is_file() && run.with_extension("log").is_file(), "{run:?}");
     }
     // Nothing is made twice, and two jobs find what one does.
     let again = sweep(&task.args(&file, &out, "--json"));
     assert!(text(&again.stderr).starts_with("0 runs to make"));
     let json: serde_json::Value = serde_json::from_str(&succeeds(&again)).unwrap();
-    assert_eq!((&json["left"], json["cells"].as_array().unwrap().len()), (&0.into(), 4));
+    assert_eq!((&json["left"], json["results"].as_array().unwrap().len()), (&0.into(), 4 + 2));
     let parallel = task.place.at("parallel");
     succeeds(&sweep(&task.args(&file, &parallel, "--jobs 3")));
     assert_eq!(results(&out), results(&parallel));
     // A setting that is not the runs' is not passed over.
     fails(&sweep(&task.args(&file, &out, "--set epochs=2")), 1, &["seed-0", "epochs", "now 2", "--out"]);
+    // Nor another backbone, other data, or another sweep.
+    let changed = |from: &str, to: &str| {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from));
+        task.place.write("changed.toml", text.replace(from, to).as_bytes())
+    };
+    let backbone = changed(&format!("backbone = '{}'", task.backbone), "");
+    fails(&sweep(&task.args(&backbone, &out, "")), 1, &["seed-0", "another backbone", "--out"]);
+    let data = changed("builtin:count", "builtin:position");
+    fails(&sweep(&task.args(&data, &out, "")), 1, &["drawn", "builtin:count", "builtin:position"]);
+    let title = changed("'Stripes'", "'Dots'");
+    fails(&sweep(&task.args(&title, &out, "")), 1, &["another sweep", "Stripes", "--out"]);
 }
 
 /// Runs that a killed sweep leaves behind go on by themselves; the next sweep waits for them.
@@ -130,6 +144,7 @@ fn a_killed_sweep_goes_on() {
     let unbroken = task.place.at("unbroken");
     succeeds(&sweep(&task.args(&file, &unbroken, "--jobs 2")));
     let out = task.place.at("out");
+    let mut stopped = 0;
     for millis in [300, 900, 100, 1500, 700] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_svp-sweep"))
             .args(task.args(&file, &out, "--jobs 2"))
@@ -139,8 +154,9 @@ fn a_killed_sweep_goes_on() {
             .unwrap();
         std::thread::sleep(Duration::from_millis(millis));
         child.kill().unwrap();
-        child.wait().unwrap();
+        stopped += usize::from(!child.wait().unwrap().success());
     }
+    assert!(stopped >= 3, "too quick to be killed: {stopped}");
     succeeds(&sweep(&task.args(&file, &out, "")));
     assert_eq!(results(&unbroken), results(&out));
     for run in run_folders(&out) {
@@ -170,7 +186,7 @@ fn a_signal_stops_the_runs_and_the_same_command_goes_on() {
     Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     let stopped = child.wait_with_output().unwrap();
     fails(&stopped, 75, &["stopped by a signal", "runs are left", "same command"]);
-    let log = fs::read_to_string(run.join("train.log")).unwrap();
+    let log = fs::read_to_string(run.with_extension("log")).unwrap();
     let ended = run.join("report.json").exists();
     assert!(ended || log.contains("stopped by a signal"), "the run was asked to save: {log}");
     assert!(!svp::report::RunDir::is_busy(&run), "no run is left behind");
@@ -200,34 +216,45 @@ fn shards_on_several_machines_are_merged() {
     fails(&sweep(&["report", &task.place.at("none")]), 1, &["none", "holds no sweep"]);
 }
 
-/// The example for Slurm, as one task of an array would run it, and as it is stopped when its time is over.
+/// The example for Slurm, as one task of an array would run it, and as it is stopped when its time is over or it is
+/// cancelled.
 #[cfg(unix)]
 #[test]
 fn the_slurm_script_makes_a_shard_and_passes_on_the_signal() {
     let (task, file) = small("slurm");
+    // Notes what it is asked.
     let programs = Path::new(env!("CARGO_BIN_EXE_svp-sweep")).parent().unwrap();
-    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let asked = task.place.at("asked");
+    let scontrol =
+        task.place.write("bin/scontrol", format!("#!/bin/sh\necho \"$*\" >> '{asked}'\n").as_bytes());
+    Command::new("chmod").args(["+x", &scontrol]).status().unwrap();
+    let path = format!("{}:{}:{}", task.place.at("bin"), programs.display(), std::env::var("PATH").unwrap());
     let script = |out: &str, more: &str| {
         let mut command = Command::new("bash");
         command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tools/slurm/sweep.sh"));
         command.args(task.args(&file, out, more)).env("PATH", &path);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let array =
+            [("SLURM_ARRAY_JOB_ID", "7"), ("SLURM_ARRAY_TASK_ID", "2"), ("SLURM_ARRAY_TASK_MAX", "2")];
+        command.envs(array).stdout(Stdio::null()).stderr(Stdio::null());
         command
     };
     let out = task.place.at("out");
-    let array = [("SLURM_ARRAY_TASK_ID", "2"), ("SLURM_ARRAY_TASK_COUNT", "2")];
-    assert!(script(&out, "").envs(array).status().unwrap().success());
+    assert!(script(&out, "").status().unwrap().success());
     let made = results(&out).len();
     assert!(made > 1 && made < 1 + 10, "a part: {made}");
-    let stopped = task.place.at("stopped");
-    let mut child = script(&stopped, "--set epochs=200").spawn().unwrap();
-    let began = Instant::now();
-    while !Path::new(&stopped).join("runs/stripes/linear/seed-0/last.safetensors").exists() {
-        assert!(began.elapsed() < Duration::from_secs(60), "no run begins");
-        std::thread::sleep(Duration::from_millis(2));
+    for (signal, want) in [("TERM", ""), ("USR1", "requeue 7_2\n")] {
+        let out = task.place.at(signal);
+        let mut child = script(&out, "--set epochs=200").spawn().unwrap();
+        let began = Instant::now();
+        let runs = || fs::read_dir(Path::new(&out).join("runs/stripes/linear")).into_iter().flatten();
+        while !runs().any(|run| run.unwrap().path().join("last.safetensors").exists()) {
+            assert!(began.elapsed() < Duration::from_secs(60), "no run begins");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(75), "{signal}");
+        assert_eq!(fs::read_to_string(&asked).unwrap_or_default(), want);
     }
-    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(75));
 }
 
 #[test]
@@ -236,7 +263,7 @@ fn a_run_that_fails_does_not_stop_the_others() {
     let out = task.place.at("out");
     fs::rename(&task.data, task.place.at("away")).unwrap();
     let failed = sweep(&task.args(&file, &out, "--jobs 2"));
-    fails(&failed, 1, &["Stripes", "runs failed", "train.log"]);
+    fails(&failed, 1, &["Stripes", "runs failed", ".log files"]);
     let table = text(&failed.stdout);
     assert!(table.contains("stripes/linear/seed-0 failed: ") && table.contains("No such file"), "{table}");
     assert!(table.contains("| stripes | - | - (99.5) |"), "{table}");
@@ -254,13 +281,60 @@ fn settings_that_diverge_are_not_chosen() {
     let (task, file) = small("diverging");
     let wild = fs::read_to_string(&file).unwrap().replace("[0.01, 0.2]", "[1e30, 0.2]");
     let (file, out) = (task.place.write("wild.toml", wild.as_bytes()), task.place.at("out"));
-    let ended = sweep(&task.args(&file, &out, "--jobs 2"));
-    fails(&ended, 1, &["runs failed"]);
-    let table = text(&ended.stdout);
+    let table = succeeds(&sweep(&task.args(&file, &out, "--jobs 2")));
     assert!(table.contains("| stripes |  | lr=0.2 |"), "{table}");
-    assert!(!table.contains("Not finished"), "{table}");
+    assert!(table.contains("seed-0 diverged") && !table.contains("Not finished"), "{table}");
     let again = sweep(&task.args(&file, &out, ""));
     assert!(text(&again.stderr).starts_with("0 runs to make"), "they would diverge again");
+    // Where there is no other choice, something is missing.
+    let worse = wild.replace("[1e30, 0.2]", "[1e30, 1e31]");
+    let (file, out) = (task.place.write("worse.toml", worse.as_bytes()), task.place.at("worse"));
+    let ended = sweep(&task.args(&file, &out, "--jobs 2"));
+    fails(&ended, 1, &["4 runs failed"]);
+    assert!(text(&ended.stdout).contains("| diverged (99.5) |"), "{}", text(&ended.stdout));
+}
+
+/// As the paper's Table 2: the choice on a part, the report from training on all of it.
+#[test]
+fn after_the_choice_it_is_trained_on_all() {
+    let (task, file) = small("retrained");
+    let text = fs::read_to_string(&file)
+        .unwrap()
+        .replace("[settings]", "retrain = { train-on-val = true }\n[settings]");
+    let (file, out) = (task.place.write("all.toml", text.as_bytes()), task.place.at("out"));
+    fails(&sweep(&task.args(&file, &out, "--dry-run --jobs 0")), 1, &["--jobs"]);
+    succeeds(&sweep(&task.args(&file, &out, "--jobs 2")));
+    let svp: Vec<String> = results(&out).into_iter().filter(|line| line.starts_with("stripes,SVP")).collect();
+    let reported: Vec<&String> = svp.iter().filter(|line| line.contains(",yes,last epoch,")).collect();
+    assert_eq!((svp.len(), reported.len()), (4, 2), "{svp:?}");
+    let choices = svp.iter().filter(|line| line.contains(",no,val,") && line.contains("/choose-seed-0"));
+    assert_eq!(choices.count(), 2, "{svp:?}");
+}
+
+/// A run that was begun goes on with the data where they are now.
+#[cfg(unix)]
+#[test]
+fn data_may_move_while_a_sweep_is_stopped() {
+    let (task, file) = small("moved");
+    let out = task.place.at("out");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_svp-sweep"))
+        .args(task.args(&file, &out, "--set epochs=40"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Path::new(&out).join("runs/stripes/SVP/lr=0.01/seed-0/last.safetensors");
+    let began = Instant::now();
+    while !begun.exists() {
+        assert!(began.elapsed() < Duration::from_secs(60), "no run begins");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(75));
+    let new = task.place.at("new");
+    fs::create_dir(&new).unwrap();
+    fs::rename(&task.data, format!("{new}/data")).unwrap();
+    succeeds(&sweep(&[&file, "--data", &new, "--out", &out, "--jobs", "2", "--set", "epochs=40"]));
 }
 
 #[test]
@@ -273,7 +347,9 @@ fn a_dry_run_tells_and_writes_nothing() {
     }
     assert!(!Path::new(&out).exists());
     fs::remove_dir_all(&task.data).unwrap();
-    assert!(succeeds(&sweep(&task.args(&file, &out, "--dry-run"))).contains("stripes: "), "no data");
+    let told = sweep(&task.args(&file, &out, "--dry-run"));
+    fails(&told, 1, &["Stripes", "1 tasks cannot be opened"]);
+    assert!(text(&told.stdout).contains("stripes: "), "{}", text(&told.stdout));
 }
 
 #[test]

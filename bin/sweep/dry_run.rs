@@ -1,16 +1,15 @@
 //! What a sweep would do.
 
-use std::collections::HashSet;
+use std::process::ExitCode;
 
-use svp::Result;
 use svp::report::Table;
 use svp::report::table::count;
-use svp::sweep::{Plan, Results, Run, State};
-use svp::train::{backbone, dataset};
+use svp::sweep::{Plan, Results, State};
+use svp::train::dataset;
+use svp::{Error, Result};
 
-/// Data, runs and what is done of them.
-pub fn text(plan: &Plan, results: &Results, mine: impl Fn(usize) -> bool) -> Result<String> {
-    check_backbones(plan)?;
+/// Prints data, runs and what is done of them. Data that cannot be opened are an error in the end.
+pub fn tell(plan: &Plan, results: &Results, mine: impl Fn(usize) -> bool) -> Result<ExitCode> {
     let mut data = Table::new(["task", "classes", "train", "val", "test"]);
     let mut problems = vec![];
     for (t, task) in plan.tasks.iter().enumerate() {
@@ -34,19 +33,18 @@ pub fn text(plan: &Plan, results: &Results, mine: impl Fn(usize) -> bool) -> Res
             State::Done(_) => "done",
             State::Failed(_) => "diverged",
         };
-        runs.row([run.folder.display().to_string(), state.into()]);
+        runs.row([run.name(), state.into()]);
     }
     let left = open.len();
-    Ok(format!("{data}{}\n{runs}\n{left} runs to make; nothing was written\n", problems.concat()))
-}
-
-/// Loads each backbone once, so that a wrong one is found before the first run.
-pub fn check_backbones(plan: &Plan) -> Result<()> {
-    let key = |run: &&Run| {
-        let config = &run.config;
-        (config.backbone.clone(), config.img_size, config.stride, config.allow_mismatch)
-    };
-    let mut seen = HashSet::new();
-    let mut runs = plan.runs().filter(|run| run.config.model.is_none() && seen.insert(key(run)));
-    runs.try_for_each(|run| backbone(&run.config).map(drop))
+    svp_cli::print(&format!(
+        "{data}\n{runs}\n{}{left} runs to make; nothing was written\n",
+        problems.concat()
+    ))?;
+    match problems.len() {
+        0 => Ok(ExitCode::SUCCESS),
+        n => {
+            let what = format!("the data of {n} tasks cannot be opened");
+            Err(Error::input(&plan.sweep.title, what, "see above; svp-data check tells more"))
+        }
+    }
 }

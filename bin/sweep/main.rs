@@ -10,7 +10,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use svp::checkpoint::write_atomically;
-use svp::sweep::{Plan, Results, SHIPPED, Sweep, chart, csv, markdown};
+use svp::sweep::{Plan, Results, Run, SHIPPED, State, Sweep, chart, csv, markdown, runs_csv};
+use svp::train::backbone;
 use svp::{Error, Result};
 
 use options::{Cli, Command, RunArgs, resolve};
@@ -51,31 +52,52 @@ fn list() -> Result<String> {
 fn sweep(args: &RunArgs) -> Result<ExitCode> {
     let sweep = args.open()?;
     let out = args.folder();
+    check_folder(&out, &sweep)?;
     let plan = Plan::new(sweep, &resolve)?;
     let folders = [out.clone()];
     let results = Results::read(&plan, &folders)?;
+    results.check_backbones(Some(&|run: &Run| Ok(backbone(&run.config)?.hash)))?;
+    let mine = |unit| args.is_mine(unit);
     if args.dry_run {
-        svp_cli::print(&dry_run::text(&plan, &results, |unit| args.is_mine(unit))?)?;
-        return Ok(ExitCode::SUCCESS);
+        return dry_run::tell(&plan, &results, mine);
     }
-    dry_run::check_backbones(&plan)?;
+    let runner = Runner::new(&plan, results, args, &out)?;
     svp_cli::stop_on_signals()?;
     std::fs::create_dir_all(&out).map_err(|e| Error::io(&out, "make the sweep's folder", &e))?;
     write(&out.join(SWEEP), plan.sweep.text().as_bytes())?;
-    let results = Runner::new(&plan, results, args, &out)?.run()?;
+    let (failures, resumable) = runner.run()?;
+    // Other machines may have written into the folder meanwhile.
+    let mut results = Results::read(&plan, &folders)?;
+    failures.into_iter().for_each(|(run, failure)| results.set(run, State::Failed(failure)));
     write_results(&plan, &results, &out)?;
     svp_cli::print(&shown(&plan, &results, args.json))?;
-    if svp_cli::stopped() {
-        let (left, what) = (results.left(|unit| args.is_mine(unit)), "stopped by a signal");
-        svp_cli::tell(&format!("error: {what}, {left} runs are left; the same command goes on with them"));
+    if svp_cli::stopped() || resumable {
+        let why = if svp_cli::stopped() { "stopped by a signal" } else { "a device was lost" };
+        let left = results.left(mine);
+        svp_cli::tell(&format!("error: {why}, {left} runs are left; the same command goes on with them"));
         return Ok(ExitCode::from(75));
     }
-    let failed = results.failures().len();
-    if failed > 0 {
-        let hint = format!("see train.log in their folders below {}", out.display());
-        return Err(Error::input(&plan.sweep.title, format!("{failed} runs failed"), hint));
+    match results.problems() {
+        0 => Ok(ExitCode::SUCCESS),
+        failed => {
+            let hint = format!("see the .log files beside their folders below {}", out.display());
+            Err(Error::input(&plan.sweep.title, format!("{failed} runs failed"), hint))
+        }
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses the folder of another sweep.
+fn check_folder(out: &Path, sweep: &Sweep) -> Result<()> {
+    let path = out.join(SWEEP);
+    if !path.is_file() {
+        return Ok(());
+    }
+    let title = Sweep::open(&path)?.title;
+    if title != sweep.title {
+        let what = format!("holds another sweep ({title})");
+        return Err(Error::path(out, what, "choose another --out"));
+    }
+    Ok(())
 }
 
 /// Merges what lies in folders, parts of one sweep.
@@ -107,8 +129,9 @@ fn shown(plan: &Plan, results: &Results, json: bool) -> String {
     if json { results.json() + "\n" } else { markdown(plan, results) }
 }
 
-/// Writes `results.csv`, `results.md` and `results.png`.
+/// Writes `results.csv`, `runs.csv`, `results.md` and `results.png`.
 fn write_results(plan: &Plan, results: &Results, out: &Path) -> Result<()> {
+    write(&out.join("runs.csv"), runs_csv(plan, results).as_bytes())?;
     write(&out.join("results.csv"), csv(plan, results).as_bytes())?;
     write(&out.join("results.md"), markdown(plan, results).as_bytes())?;
     write(&out.join("results.png"), &chart(plan, results))

@@ -64,9 +64,9 @@ pub struct RunArgs {
     /// Folder for the runs and the results [default: sweeps/NAME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Runs at a time
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub jobs: usize,
+    /// Runs at a time [default: one for each --device]
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
     /// Make only part I of N, on one of N machines, such as 1/4; `svp-sweep report` merges them
     #[arg(long, value_name = "I/N", default_value = "1/1")]
     shard: Shard,
@@ -87,7 +87,7 @@ pub struct RunArgs {
 impl RunArgs {
     /// The sweep with what the flags set.
     pub fn open(&self) -> Result<Sweep> {
-        if self.jobs == 0 {
+        if self.jobs == Some(0) {
             return Err(Error::input("--jobs", "0 at a time make no run", "use at least 1"));
         }
         let mut sweep = Sweep::open(&self.sweep)?;
@@ -112,9 +112,14 @@ impl RunArgs {
         unit % self.shard.of == self.shard.number - 1
     }
 
-    pub fn threads(&self) -> usize {
+    pub fn jobs(&self) -> usize {
+        self.jobs.unwrap_or(self.device.len().max(1))
+    }
+
+    /// Threads of each of `jobs` runs at a time.
+    pub fn threads(&self, jobs: usize) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        self.threads.unwrap_or((cores / self.jobs).max(1))
+        self.threads.unwrap_or((cores / jobs.max(1)).max(1))
     }
 }
 
@@ -197,11 +202,27 @@ mod tests {
         let runs = |name: &str| {
             let mut sweep = Sweep::open(Path::new(name)).unwrap();
             sweep.settings.insert("data".into(), "data".into());
-            let plan = Plan::new(sweep, &resolve).unwrap();
+            let plan = Plan::new(sweep.clone(), &resolve).unwrap();
+            // As the comments in Table 1 have it, and to try one out.
+            for (key, value) in [("variant", "official".into()), ("select-on-test", true.into())] {
+                sweep.overrides.insert(key.into(), value);
+            }
+            sweep.overrides.insert("epochs".into(), 1.into());
+            let official = Plan::new(sweep, &resolve).unwrap();
+            let select = |plan: &Plan| plan.cells[0].points[0].runs[0].config.select_on_test;
+            assert_eq!((select(&plan), select(&official)), (false, true), "{name}");
             (plan.tasks.len(), plan.columns.len(), plan.cells[0].points[0].runs.len())
         };
         let shapes: Vec<_> = SHIPPED.iter().map(|shipped| runs(shipped.name)).collect();
         assert_eq!(shapes, [(10, 3, 3), (19, 3, 3), (4, 4, 3), (4, 8, 3), (4, 4, 3), (3, 2, 3)]);
+    }
+
+    /// The sweep behind the table of real images in the README.
+    #[test]
+    fn the_sweep_of_real_images_can_be_run() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/real_images.toml");
+        let plan = Plan::new(Sweep::open(Path::new(path)).unwrap(), &resolve).unwrap();
+        assert_eq!((plan.tasks.len(), plan.columns.len()), (4, 3));
     }
 
     /// What a preset leaves to the user, and what is not for a sweep to set.

@@ -23,6 +23,9 @@ pub struct Runner<'a> {
     plan: &'a Plan,
     args: &'a RunArgs,
     out: &'a Path,
+    /// Runs at a time, and threads of each.
+    jobs: usize,
+    threads: usize,
     /// The program that trains.
     train: PathBuf,
     shared: Mutex<Shared<'a>>,
@@ -37,11 +40,16 @@ struct Shared<'a> {
     running: usize,
     /// Runs under way in other processes.
     elsewhere: Vec<&'a Run>,
-    /// Number and seconds of the runs made here, by column.
-    times: BTreeMap<usize, (f64, f64)>,
+    /// Number and seconds of the runs made here, by task and column.
+    times: BTreeMap<(usize, usize), (f64, f64)>,
+    /// A run ended early, and saved: its device was lost.
+    resumable: bool,
     /// What stops the sweep.
     error: Option<Error>,
 }
+
+/// Runs that failed, and whether one of them can be resumed.
+pub type Failures<'a> = (Vec<(&'a Run, Failure)>, bool);
 
 impl<'a> Runner<'a> {
     pub fn new(plan: &'a Plan, results: Results<'a>, args: &'a RunArgs, out: &'a Path) -> Result<Self> {
@@ -52,22 +60,28 @@ impl<'a> Runner<'a> {
             let what = "is missing: svp-sweep runs the svp-train beside it";
             return Err(Error::path(&train, what, "build or install both"));
         }
-        let shared = Shared { results, running: 0, elsewhere: vec![], times: BTreeMap::new(), error: None };
-        Ok(Runner { plan, args, out, train, shared: Mutex::new(shared), changed: Condvar::new() })
+        let jobs = args.jobs().min(results.left(|unit| args.is_mine(unit)));
+        let threads = args.threads(jobs);
+        let (times, elsewhere) = (BTreeMap::new(), vec![]);
+        let shared = Shared { results, running: 0, elsewhere, times, resumable: false, error: None };
+        let shared = Mutex::new(shared);
+        Ok(Runner { plan, args, out, jobs, threads, train, shared, changed: Condvar::new() })
     }
 
     /// Makes all runs that can be made, until a signal asks to stop.
-    pub fn run(self) -> Result<Results<'a>> {
+    pub fn run(self) -> Result<Failures<'a>> {
         let left = self.lock().results.left(|unit| self.args.is_mine(unit));
         svp_cli::tell(&format!("{left} runs to make in {}", self.out.display()));
         std::thread::scope(|scope| {
-            for job in 0..self.args.jobs.min(left) {
+            for job in 0..self.jobs {
                 let this = &self;
                 scope.spawn(move || this.job(job));
             }
         });
         let shared = self.shared.into_inner().unwrap_or_else(PoisonError::into_inner);
-        shared.error.map_or(Ok(shared.results), Err)
+        let failures = shared.results.failures().into_iter();
+        let failures = failures.map(|(run, failure)| (run, failure.clone())).collect();
+        shared.error.map_or(Ok((failures, shared.resumable)), Err)
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared<'a>> {
@@ -102,7 +116,7 @@ impl<'a> Runner<'a> {
             }
             match shared.results.next(|unit| self.args.is_mine(unit)) {
                 Some(run) if RunDir::is_busy(&self.out.join(&run.folder)) => {
-                    svp_cli::tell(&format!("{}: another process is at it", run.folder.display()));
+                    svp_cli::tell(&format!("{}: another process is at it", run.name()));
                     shared.results.set(run, State::Running);
                     shared.elsewhere.push(run);
                 }
@@ -132,64 +146,76 @@ impl<'a> Runner<'a> {
     /// Trains, or goes on with a run that was begun.
     fn make(&self, run: &Run, job: usize) -> Result<End> {
         let folder = self.out.join(&run.folder);
-        fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, "make the run's folder", &e))?;
-        let threads = self.args.threads();
+        let begun = folder.join("config.toml").is_file();
+        let parent = folder.parent().expect("below the sweep's folder");
+        fs::create_dir_all(parent).map_err(|e| Error::io(parent, "make the folder", &e))?;
         let mut command = Command::new(&self.train);
-        if folder.join("config.toml").is_file() {
-            command.arg("--resume").arg(&folder);
+        if begun {
+            command.arg("--resume").arg(&folder).arg("--data").arg(&run.config.data);
+            if let Some(backbone) = &run.config.backbone {
+                command.arg("--backbone").arg(backbone);
+            }
         } else {
             let mut settings = run.settings.clone();
-            settings.entry("workers").or_insert(Value::Integer(threads as i64));
-            let path = folder.join("settings.toml");
+            settings.entry("workers").or_insert(Value::Integer(self.threads as i64));
+            let path = folder.with_extension("toml");
             let text = toml::to_string(&settings).expect("plain values make valid TOML");
             write(&path, text.as_bytes())?;
             command.arg("--config").arg(path).arg("--out").arg(&folder);
         }
-        command.args(["--threads", &threads.to_string()]);
+        command.args(["--threads", &self.threads.to_string()]);
         if !self.args.device.is_empty() {
             command.args(["--device", &self.args.device[job % self.args.device.len()]]);
         }
-        let log = folder.join("train.log");
+        let log = folder.with_extension("log");
         let open = |e| Error::io(&log, "write the log", &e);
         let file = OpenOptions::new().create(true).append(true).open(&log).map_err(open)?;
+        let before = file.metadata().map_err(open)?.len() as usize;
         let copy: File = file.try_clone().map_err(open)?;
         let child = command.stdin(Stdio::null()).stdout(file).stderr(copy).spawn();
         let child = child.map_err(|e| Error::io(&self.train, "start", &e))?;
         let status = wait(child).map_err(|e| Error::io(&self.train, "wait for", &e))?;
-        self.ended(run, &folder, &log, status)
+        let said = fs::read(&log).unwrap_or_default();
+        let said = String::from_utf8_lossy(said.get(before..).unwrap_or_default()).into_owned();
+        self.ended(&folder, begun, status, &said)
     }
 
-    /// What became of a run.
-    fn ended(&self, run: &Run, folder: &Path, log: &Path, status: ExitStatus) -> Result<End> {
+    /// What became of a run, from its exit and what it said.
+    fn ended(&self, folder: &Path, begun: bool, status: ExitStatus, said: &str) -> Result<End> {
         if status.success() {
             return Ok(End::Done);
         }
-        if svp_cli::stopped() {
-            return Ok(End::Stopped);
+        // Between the look for other processes and the run's own lock, another one may have begun it.
+        let contended = RunDir::is_busy(folder) || !begun && folder.join("config.toml").is_file();
+        if svp_cli::stopped() || contended && status.code() == Some(1) {
+            return Ok(End::Open);
         }
-        let text = fs::read_to_string(log).unwrap_or_default();
-        let said = text.lines().rev().find_map(|line| line.strip_prefix("error: "));
-        let message = said.map_or_else(|| format!("{status}, see {}", log.display()), String::from);
+        let error = said.lines().rev().find_map(|line| line.strip_prefix("error: "));
+        let message = error.map_or_else(|| status.to_string(), String::from);
         let diverged = status.code() == Some(3);
         if diverged {
             mark_diverged(folder, &message)?;
         }
-        svp_cli::tell(&format!("{} failed: {message}", run.folder.display()));
-        Ok(End::Failed(Failure { diverged, message }))
+        let resumable = status.code() == Some(75);
+        Ok(End::Failed(Failure { diverged, message }, resumable))
     }
 
     /// Notes how a run ended, and writes the results.
     fn keep(&self, shared: &mut Shared<'a>, run: &Run, end: End, time: Duration) -> Result<()> {
         match end {
-            End::Stopped => shared.results.set(run, State::Todo),
-            End::Failed(failure) => shared.results.set(run, State::Failed(failure)),
+            End::Open => shared.results.set(run, State::Todo),
+            End::Failed(failure, resumable) => {
+                svp_cli::tell(&format!("{} failed: {}", run.name(), failure.message));
+                shared.resumable |= resumable;
+                shared.results.set(run, State::Failed(failure));
+            }
             End::Done => {
                 shared.results.update(run, self.out)?;
                 if matches!(shared.results.state(run), State::Todo) {
                     let message = "ended without a report".into();
                     shared.results.set(run, State::Failed(Failure { diverged: false, message }));
                 }
-                let (runs, seconds) = shared.times.entry(run.column).or_default();
+                let (runs, seconds) = shared.times.entry(run.cell).or_default();
                 (*runs, *seconds) = (*runs + 1.0, *seconds + time.as_secs_f64());
                 self.tell_progress(shared, run, time);
             }
@@ -201,21 +227,34 @@ impl<'a> Runner<'a> {
         let State::Done(outcome) = shared.results.state(run) else { return };
         let (top1, took) = (percent(outcome.top1().unwrap_or(f64::NAN) as f32), duration(time));
         let open = shared.results.open(|unit| self.args.is_mine(unit));
-        let mean = |run: &Run| shared.times.get(&run.column).map(|(runs, seconds)| seconds / runs);
-        let known: f64 = open.iter().filter_map(|run| mean(run)).sum();
-        let unknown = if open.iter().all(|run| mean(run).is_some()) { "about" } else { "more than" };
-        let rest = duration(Duration::from_secs_f64(known / self.args.jobs as f64));
+        // Runs of the same task and method take as long; of others, those of the same method tell something.
+        let mean = |times: &mut dyn Iterator<Item = &(f64, f64)>| {
+            let (runs, seconds) = times.fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+            (runs > 0.0).then(|| seconds / runs)
+        };
+        let alike = |run: &Run| {
+            let of_method = shared.times.iter().filter(|((_, column), _)| *column == run.cell.1);
+            mean(&mut shared.times.get(&run.cell).into_iter())
+                .or(mean(&mut of_method.map(|(_, times)| times)))
+        };
+        let known: f64 = open.iter().filter_map(|run| alike(run)).sum();
+        let sure = open.iter().all(|run| shared.times.contains_key(&run.cell));
+        let about = if sure { "about" } else { "very roughly" };
+        let rest = duration(Duration::from_secs_f64(known / self.jobs as f64));
         let left = open.len();
-        let name = run.folder.strip_prefix("runs").unwrap_or(&run.folder).display();
-        svp_cli::tell(&format!("{name}: {top1} in {took}; {left} left, {unknown} {rest}"));
+        let name = run.name();
+        let time = if left > 0 { format!(", {about} {rest}") } else { String::new() };
+        svp_cli::tell(&format!("{name}: {top1} in {took}; {left} left{time}"));
     }
 }
 
 /// How a run ended.
 enum End {
     Done,
-    Stopped,
-    Failed(Failure),
+    /// It goes on later, or another process is at it.
+    Open,
+    /// And whether it can be resumed.
+    Failed(Failure, bool),
 }
 
 /// Waits for a run, and passes on that it is asked to stop.

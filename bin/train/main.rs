@@ -12,7 +12,7 @@ use serde::Serialize;
 use svp::data::archive;
 use svp::report::{Show, default_name};
 use svp::train::{
-    BUILTIN, Outcome, Session, Surroundings, TrainConfig, dry_run, explain_memory, fitting_batch_size,
+    BUILTIN, Moved, Outcome, Session, Surroundings, TrainConfig, dry_run, explain_memory, fitting_batch_size,
 };
 use svp::{Error, Result};
 
@@ -32,7 +32,7 @@ struct Cli {
     /// Run folder; of the demonstration, the folder for its runs [default: runs/METHOD-DATA-N]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Continue the run in this folder
+    /// Continue the run in this folder; --data and --backbone, where they lie now if they were moved
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "dry_run"])]
     resume: Option<PathBuf>,
     /// Check checkpoint and data, say what would be trained, make one step and write nothing
@@ -89,11 +89,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
 }
 
 fn resume(folder: &Path, options: &Options, around: Surroundings) -> Result<Outcome> {
-    if let Some(name) = options.given().first() {
+    if let Some(name) = options.given().iter().find(|name| !["data", "backbone"].contains(name)) {
         let flag = format!("--{}", name.replace('_', "-"));
         return Err(Error::input(flag, "a resumed run keeps its settings", "leave the flag out"));
     }
-    Session::resume(folder, around)?.run()
+    let moved = Moved { data: options.data.clone(), backbone: options.backbone.clone() };
+    Session::resume(folder, moved, around)?.run()
 }
 
 /// The settings, with the batch size that fits where that was asked for.

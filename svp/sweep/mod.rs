@@ -3,7 +3,7 @@
 //! - [`Sweep`]: the file that says what to run; those of the paper's tables are [shipped](SHIPPED)
 //! - [`Plan`]: its runs, each with a folder and resolved settings
 //! - [`Results`]: what the finished runs found: chosen settings, mean and deviation over seeds
-//! - [`csv`], [`markdown`], [`chart`]: the results for readers
+//! - [`csv`], [`runs_csv`], [`markdown`], [`chart`]: the results for readers
 
 mod chart;
 mod plan;
@@ -17,4 +17,4 @@ pub use chart::chart;
 pub use plan::{Cell, Plan, Point, Run};
 pub use results::{Failure, Found, Results, Stat, State, mark_diverged};
 pub use spec::{Method, Published, SHIPPED, Shipped, Sweep, Task};
-pub use table::{csv, markdown};
+pub use table::{csv, markdown, runs_csv};

@@ -10,7 +10,13 @@ use crate::train::{BUILTIN, Preset, TrainConfig};
 use crate::{Error, Result};
 
 /// Most runs of a sweep: a slip in a list should not make millions.
-const MOST_RUNS: usize = 100_000;
+const MOST_RUNS: usize = 10_000;
+
+/// Overrides that are for the reported runs: nothing is chosen with them.
+const LATE: [&str; 2] = ["select-on-test", "train-on-val"];
+
+/// Settings that an override would take from what tells tasks, methods or seeds apart.
+const OWN: [&str; 5] = ["data", "backbone", "preset", "method", "seed"];
 
 /// All runs of a sweep.
 #[derive(Debug)]
@@ -49,7 +55,8 @@ pub struct Point {
 pub struct Run {
     /// Below the sweep's folder.
     pub folder: PathBuf,
-    pub column: usize,
+    /// Numbers of its task and column.
+    pub cell: (usize, usize),
     /// Runs of one unit are made on one machine, as some depend on what others found.
     pub unit: usize,
     /// All that is set, the preset's name among it.
@@ -67,6 +74,7 @@ impl Plan {
     /// # Errors
     /// Settings that cannot work, with the task and method they are of; names that appear twice.
     pub fn new(sweep: Sweep, resolve: Resolve) -> Result<Self> {
+        check(&sweep)?;
         let tasks = tasks(&sweep)?;
         let vary = product(&sweep.vary, "vary")?;
         let columns: Vec<(String, &Method, &Table)> = sweep
@@ -84,25 +92,36 @@ impl Plan {
                 "add presets or tasks, and methods",
             ));
         }
-        let (mut cells, mut units) = (vec![], 0);
+        let mut cells = vec![];
         for (t, task) in tasks.iter().enumerate() {
             for (c, (name, method, vary)) in columns.iter().enumerate() {
-                let column = (c, name.as_str());
-                let of = Making { sweep: &sweep, task, column, method, vary, resolve, unit: units };
+                let of = Making { sweep: &sweep, cell: (t, c), task, column: name, method, vary, resolve };
                 let points = of.points().map_err(|e| e.within(&format!("{}, {name}", task.name)))?;
-                units = points
-                    .iter()
-                    .flat_map(|point| &point.runs)
-                    .map(|run| run.unit + 1)
-                    .max()
-                    .unwrap_or(units);
                 cells.push(Cell { task: t, column: c, points });
             }
         }
         let columns = names().map(String::from).collect();
-        let plan = Plan { tasks, columns, cells, sweep };
-        plan.check()?;
+        let mut plan = Plan { tasks, columns, cells, sweep };
+        plan.check_published()?;
+        plan.number_units();
         Ok(plan)
+    }
+
+    /// Column by column, so that shards get as many runs of each method.
+    fn number_units(&mut self) {
+        let mut unit = 0;
+        for column in 0..self.columns.len() {
+            for cell in self.cells.iter_mut().filter(|cell| cell.column == column) {
+                let apart = cell.points.iter().all(|point| point.probe.is_none());
+                for point in &mut cell.points {
+                    point.probe.iter_mut().for_each(|probe| probe.unit = unit);
+                    for (seed, run) in point.runs.iter_mut().enumerate() {
+                        run.unit = unit + if apart { seed } else { 0 };
+                    }
+                }
+                unit += if apart { cell.points[0].runs.len() } else { 1 };
+            }
+        }
     }
 
     pub fn cell(&self, task: usize, column: usize) -> &Cell {
@@ -120,17 +139,17 @@ impl Plan {
         groups
     }
 
+    /// Whether means are of groups: every task has one.
+    pub fn in_groups(&self) -> bool {
+        self.tasks.iter().all(|task| task.group.is_some())
+    }
+
     /// A published number, by its column and task, group or `mean`.
     pub fn published(&self, column: usize, row: &str) -> Option<f64> {
         self.sweep.published.as_ref()?.values.get(&self.columns[column])?.get(row).copied()
     }
 
-    fn check(&self) -> Result<()> {
-        let runs = self.cells.iter().flat_map(|cell| &cell.points).map(|point| point.runs.len() + 1);
-        if runs.sum::<usize>() > MOST_RUNS {
-            let what = format!("makes more than {MOST_RUNS} runs");
-            return Err(Error::input(&self.sweep.title, what, "shorten its lists"));
-        }
+    fn check_published(&self) -> Result<()> {
         let published = self.sweep.published.iter().flat_map(|published| &published.values);
         for (column, values) in published {
             let rows =
@@ -147,46 +166,55 @@ impl Plan {
 }
 
 impl Run {
+    /// Its folder, the same on every system.
+    pub fn name(&self) -> String {
+        let parts: Vec<_> = self.folder.iter().map(|part| part.to_string_lossy()).collect();
+        parts.join("/")
+    }
+
     /// Whether a run with this config is the one that is wanted, wherever its data lie and however it was fed.
     pub fn is_like(&self, config: &TrainConfig) -> bool {
-        let plain = |config: &TrainConfig| TrainConfig {
-            data: PathBuf::new(),
-            backbone: None,
-            workers: 0,
-            save_every: 0,
-            ..config.clone()
-        };
-        plain(config) == plain(&self.config)
+        comparable(config) == comparable(&self.config)
+    }
+}
+
+/// A config without what does not change what is trained. The data of a preset are known by its name, others by that
+/// of their folder or archive; backbones are compared by their hash.
+pub(super) fn comparable(config: &TrainConfig) -> TrainConfig {
+    let name = config.data.file_name().filter(|_| config.preset.is_none());
+    TrainConfig {
+        data: name.unwrap_or_default().into(),
+        backbone: None,
+        workers: 0,
+        save_every: 0,
+        ..config.clone()
     }
 }
 
 /// What the runs of a cell are made of.
 struct Making<'a> {
     sweep: &'a Sweep,
+    cell: (usize, usize),
     task: &'a Task,
-    column: (usize, &'a str),
+    column: &'a str,
     method: &'a Method,
     vary: &'a Table,
     resolve: Resolve<'a>,
-    /// The first that is free.
-    unit: usize,
 }
 
 impl Making<'_> {
     fn points(&self) -> Result<Vec<Point>> {
         let choose = self.method.choose.as_ref().unwrap_or(&self.sweep.choose);
         let combinations = product(choose, "choose")?;
-        if choose.is_empty() && !self.sweep.retrain.is_empty() && self.sweep.choose.is_empty() {
-            let what = "is for runs after a choice, and nothing is chosen";
-            return Err(Error::input("retrain", what, "add choose, or move it to settings"));
-        }
         if let Some(key) =
             self.sweep.overrides.keys().find(|key| self.vary.contains_key(*key) || choose.contains_key(*key))
         {
             let what = format!("{key} is varied or chosen by the sweep");
             return Err(Error::input("overrides", what, "change the sweep's lists instead"));
         }
-        combinations.iter().map(|chosen| self.point(chosen)).collect()
+        let points = combinations.iter().map(|chosen| self.point(chosen)).collect::<Result<Vec<_>>>()?;
+        unique("choose", points.iter().map(|point| point.label.as_str()).filter(|_| points.len() > 1))?;
+        Ok(points)
     }
 
     fn point(&self, chosen: &Table) -> Result<Point> {
@@ -204,21 +232,20 @@ impl Making<'_> {
             let hint = "move the setting to retrain, or leave it out";
             return Err(Error::input("select-on-test, train-on-val", what, hint));
         }
-        let mut runs = seeds.into_iter().map(|seed| run(seed, true)).collect::<Result<Vec<_>>>()?;
-        if probe.is_none() {
-            runs.iter_mut().enumerate().for_each(|(i, run)| run.unit += i);
-        }
+        let runs = seeds.into_iter().map(|seed| run(seed, true)).collect::<Result<_>>()?;
         Ok(Point { label, probe, runs })
     }
 
     fn run(&self, chosen: &Table, label: &str, seed: Option<u64>, reported: bool) -> Result<Run> {
-        let retrain = Some(&self.sweep.retrain).filter(|_| reported);
         let (task, method) = (&self.task.settings, &self.method.settings);
         let mut settings = Table::new();
-        let layers = [&self.sweep.settings, task, method, self.vary, chosen].into_iter();
-        for layer in layers.chain(retrain).chain([&self.sweep.overrides]) {
+        for layer in [&self.sweep.settings, task, method, self.vary, chosen] {
             settings.extend(layer.clone());
         }
+        let late = |key: &str| LATE.contains(&key);
+        let overrides = self.sweep.overrides.iter().filter(|(key, _)| reported || !late(key));
+        let retrain = self.sweep.retrain.iter().filter(|_| reported);
+        settings.extend(retrain.chain(overrides).map(|(key, value)| (key.clone(), value.clone())));
         // A task's data lie in the sweep's folder.
         if let (Some(Value::String(folder)), Some(Value::String(data))) =
             (self.sweep.settings.get("data"), task.get("data"))
@@ -234,12 +261,12 @@ impl Making<'_> {
         }
         let config = (self.resolve)(&settings)?;
         config.check()?;
-        let role = if reported || self.sweep.retrain.is_empty() { "" } else { "choose-" };
-        let parts =
-            [self.task.name.as_str(), self.column.1, label].into_iter().filter(|part| !part.is_empty());
+        let same = self.sweep.retrain.is_empty() && !self.sweep.overrides.keys().any(|key| late(key));
+        let role = if reported || same { "" } else { "choose-" };
+        let parts = [self.task.name.as_str(), self.column, label].into_iter().filter(|part| !part.is_empty());
         let folder: PathBuf = ["runs".to_string()].into_iter().chain(parts.map(plain)).collect();
         let folder = folder.join(format!("{role}seed-{}", config.seed));
-        Ok(Run { folder, column: self.column.0, unit: self.unit, settings, config })
+        Ok(Run { folder, cell: self.cell, unit: 0, settings, config })
     }
 }
 
@@ -253,6 +280,37 @@ fn tasks(sweep: &Sweep) -> Result<Vec<Task>> {
     let mut tasks = sweep.presets.iter().map(preset).collect::<Result<Vec<_>>>()?;
     tasks.extend(sweep.tasks.iter().cloned());
     Ok(tasks)
+}
+
+/// Refuses what would be run in vain, or too much, before anything is made of it.
+fn check(sweep: &Sweep) -> Result<()> {
+    let clash = |key: &&String| OWN.contains(&key.as_str());
+    if let Some(key) = sweep.overrides.keys().find(clash) {
+        let what = format!("{key} is not the same for all runs");
+        return Err(Error::input("overrides", what, "use --data or --backbone, or change the sweep"));
+    }
+    let chooses = |method: &Method| method.choose.as_ref().is_some_and(|choose| !choose.is_empty());
+    if !sweep.retrain.is_empty() && sweep.choose.is_empty() && !sweep.methods.iter().any(chooses) {
+        let what = "is for runs after a choice, and nothing is chosen";
+        return Err(Error::input("retrain", what, "add choose, or move it to settings"));
+    }
+    let seeds: Vec<String> = sweep.seeds.iter().map(u64::to_string).collect();
+    unique("seeds", seeds.iter().map(String::as_str))?;
+    let size = |lists: &Table| {
+        let lengths = lists.values().map(|list| list.as_array().map_or(1, Vec::len));
+        lengths.fold(1, usize::saturating_mul)
+    };
+    let of_method = |method: &Method| {
+        let points = size(method.choose.as_ref().unwrap_or(&sweep.choose));
+        points.saturating_mul(size(&sweep.vary)).saturating_mul(seeds.len() + 1)
+    };
+    let tasks = sweep.presets.len() + sweep.tasks.len();
+    let runs = sweep.methods.iter().map(of_method).fold(0, usize::saturating_add).saturating_mul(tasks);
+    if runs > MOST_RUNS {
+        let what = format!("makes more than {MOST_RUNS} runs");
+        return Err(Error::input(&sweep.title, what, "shorten its lists"));
+    }
+    Ok(())
 }
 
 /// All combinations of the values in lists; one that is empty if there are no lists.
@@ -271,7 +329,6 @@ fn product(lists: &Table, place: &str) -> Result<Vec<Table>> {
         combinations = combinations
             .iter()
             .flat_map(|table| values.iter().map(move |value| with(table, value)))
-            .take(MOST_RUNS)
             .collect();
     }
     Ok(combinations)
@@ -300,7 +357,7 @@ fn text(value: &Value) -> String {
 fn plain(name: &str) -> String {
     let plain = |c: char| if c.is_alphanumeric() || "-_.=+".contains(c) { c } else { '-' };
     let name: String = name.chars().map(plain).collect();
-    let words: Vec<&str> = name.trim_start_matches('.').split('-').filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = name.trim_matches('.').split('-').filter(|word| !word.is_empty()).collect();
     words.join("-")
 }
 
@@ -309,8 +366,8 @@ fn unique<'a>(of: &str, names: impl Iterator<Item = &'a str>) -> Result<()> {
     let mut seen = HashSet::new();
     for name in names {
         let folder = plain(name).to_lowercase();
-        if folder.is_empty() || !seen.insert(folder) {
-            let what = format!("{name:?} appears twice, or has no letters");
+        if folder.is_empty() || name.contains(char::is_control) || !seen.insert(folder) {
+            let what = format!("{name:?} appears twice, or cannot be a name");
             return Err(Error::input(of, what, "give each a name of its own"));
         }
     }

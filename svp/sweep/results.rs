@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use toml::Table;
 
+use super::plan::comparable;
+use super::table::summary;
 use super::{Cell, Plan, Point, Run};
-use crate::train::{Outcome, TrainConfig, read_config};
+use crate::train::{BUILTIN_BACKBONE, Outcome, TrainConfig, read_config};
 use crate::{Error, Result};
 
 /// What is known of a run.
@@ -50,6 +52,9 @@ pub struct Found<'a> {
     pub outcomes: Vec<Option<&'a Outcome>>,
 }
 
+/// Of the backbone of a run.
+type Hash<'a> = &'a dyn Fn(&Run) -> Result<String>;
+
 /// Written into a run's folder when its loss has diverged.
 const DIVERGED: &str = "diverged.txt";
 
@@ -63,14 +68,15 @@ impl<'a> Results<'a> {
         for run in plan.runs() {
             let mut state = State::Todo;
             for folder in folders {
-                state = read(run, folder)?;
-                if !matches!(state, State::Todo) {
-                    break;
+                let found = read(run, folder)?;
+                // A result counts, wherever else the run failed.
+                if matches!((&state, &found), (State::Todo, _) | (_, State::Done(_))) {
+                    state = found;
                 }
             }
             results.set(run, state);
         }
-        results.check_backbones()?;
+        results.check_backbones(None)?;
         Ok(results)
     }
 
@@ -102,6 +108,8 @@ impl<'a> Results<'a> {
         for point in &cell.points {
             let Some(probe) = &point.probe else { return Some(point) };
             let top1 = match self.state(probe) {
+                // Where the last epoch will be reported, it is what is compared.
+                State::Done(outcome) if point.runs[0].config.selects_on().is_none() => outcome.last_top1?,
                 State::Done(outcome) => outcome.selected_top1?,
                 State::Failed(failure) if failure.diverged => continue,
                 _ => return None,
@@ -151,7 +159,7 @@ impl<'a> Results<'a> {
     }
 
     /// Runs that failed, with the reason.
-    pub fn failures(&self) -> Vec<(&Run, &Failure)> {
+    pub fn failures(&self) -> Vec<(&'a Run, &Failure)> {
         let failure = |run: &'a Run| match self.state(run) {
             State::Failed(failure) => Some((run, failure)),
             _ => None,
@@ -159,34 +167,19 @@ impl<'a> Results<'a> {
         self.plan.runs().filter_map(failure).collect()
     }
 
-    /// All finished runs as JSON, with the means of each column.
+    /// The results as JSON: cells, means of groups and of all, runs that failed.
     pub fn json(&self) -> String {
-        let accuracy = |stat: Option<Stat>| {
-            stat.map(|Stat { mean, deviation }| json!({ "mean": mean, "deviation": deviation }))
-        };
-        let cell = |cell: &'a Cell| {
-            let found = self.found(cell)?;
-            let seeds = found.top1();
-            let task = &self.plan.tasks[cell.task];
-            Some(json!({
-                "task": task.name,
-                "group": task.group,
-                "method": self.plan.columns[cell.column],
-                "chosen": found.chosen.label,
-                "accuracy": accuracy(self.task(cell.task, cell.column)),
-                "seeds": seeds,
-                "published": self.plan.published(cell.column, &task.name),
-            }))
-        };
-        let cells: Vec<_> = self.plan.cells.iter().filter_map(cell).collect();
-        let means = self.plan.columns.iter().enumerate();
-        let means: Vec<_> = means
-            .map(|(column, method)| {
-                json!({ "method": method, "accuracy": accuracy(self.mean(column)), "published": self.plan.published(column, "mean") })
-            })
+        let rows: Vec<_> = summary(self.plan, self)
+            .iter()
+            .map(|row| serde_json::to_value(row).expect("plain data"))
             .collect();
-        json!({ "title": self.plan.sweep.title, "cells": cells, "means": means, "left": self.left(|_| true) })
-            .to_string()
+        let failed: Vec<_> = self
+            .failures()
+            .into_iter()
+            .map(|(run, failure)| json!({ "run": run.name(), "diverged": failure.diverged, "message": failure.message }))
+            .collect();
+        let left = self.left(|_| true);
+        json!({ "title": self.plan.sweep.title, "results": rows, "failed": failed, "left": left }).to_string()
     }
 
     /// All finished runs.
@@ -209,7 +202,7 @@ impl<'a> Results<'a> {
     /// Mean over the groups' means, or over the tasks where there are no groups.
     pub fn mean(&self, column: usize) -> Option<Stat> {
         let groups = self.plan.groups();
-        if groups.is_empty() || self.plan.tasks.iter().any(|task| task.group.is_none()) {
+        if !self.plan.in_groups() {
             return Stat::of(&self.group_by_seed(None, column)?);
         }
         let means = groups.iter().map(|group| self.group_by_seed(Some(group), column));
@@ -226,22 +219,49 @@ impl<'a> Results<'a> {
         Some(mean_of(&tasks.map(seeds).collect::<Option<Vec<_>>>()?))
     }
 
-    /// Runs of one column and backbone file must have had the same backbone, wherever they were made.
-    fn check_backbones(&self) -> Result<()> {
-        for column in 0..self.plan.columns.len() {
-            let mut seen: HashMap<&Option<PathBuf>, (&Run, &str)> = HashMap::new();
-            let runs = (0..self.plan.tasks.len()).flat_map(|task| self.plan.cell(task, column).runs());
-            for run in runs.filter(|run| run.config.model.is_none()) {
-                let Some(outcome) = self.done(run) else { continue };
-                let (first, hash) =
-                    *seen.entry(&run.config.backbone).or_insert((run, &outcome.backbone_hash));
-                if hash != outcome.backbone_hash {
-                    let what = format!("and {} have different backbones", run.folder.display());
-                    return Err(Error::path(&first.folder, what, "remove the runs of the wrong one"));
-                }
+    /// Refuses results of different backbones where one is meant, wherever they were made. `now` says the hash of the
+    /// one that a run would use.
+    ///
+    /// # Errors
+    /// As said, and those of `now`.
+    pub fn check_backbones(&self, now: Option<Hash>) -> Result<()> {
+        let mut seen: HashMap<&Option<PathBuf>, (String, String)> = HashMap::new();
+        for run in self.plan.runs().filter(|run| run.config.model.is_none()) {
+            let key = &run.config.backbone;
+            if let (Some(now), false) = (now, seen.contains_key(key)) {
+                let name = key.as_ref().map_or(BUILTIN_BACKBONE.into(), |path| path.display().to_string());
+                seen.insert(key, (name, now(run)?));
+            }
+            let Some(outcome) = self.done(run) else { continue };
+            let own = || (run.folder.display().to_string(), outcome.backbone_hash.clone());
+            let (first, hash) = seen.entry(key).or_insert_with(own);
+            if *hash != outcome.backbone_hash {
+                let what = format!("was made with another backbone than {first}");
+                return Err(Error::path(&run.folder, what, "name that backbone, or choose another --out"));
             }
         }
         Ok(())
+    }
+
+    /// How many runs are missing for good: what failed, but for settings that diverged and were not chosen.
+    pub fn problems(&self) -> usize {
+        let of = |cell: &'a Cell| {
+            let failed = |run: &&Run| matches!(self.state(run), State::Failed(_));
+            match self.chosen(cell) {
+                Some(point) => point.runs.iter().filter(failed).count(),
+                None => cell.runs().filter(failed).count(),
+            }
+        };
+        self.plan.cells.iter().map(of).sum()
+    }
+
+    /// Whether nothing can be said of a cell because the loss diverged.
+    pub fn diverged(&self, cell: &'a Cell) -> bool {
+        let diverged = |run: &Run| matches!(self.state(run), State::Failed(failure) if failure.diverged);
+        match self.chosen(cell) {
+            Some(point) => point.runs.iter().any(diverged),
+            None => cell.points.iter().filter_map(|point| point.probe.as_ref()).all(diverged),
+        }
     }
 }
 
@@ -254,10 +274,15 @@ impl Plan {
 
 impl Cell {
     fn runs(&self) -> impl Iterator<Item = &Run> {
-        self.points.iter().flat_map(|point| {
-            let own = |probe: &&Run| point.runs.iter().all(|run| run.folder != probe.folder);
-            point.probe.iter().filter(own).chain(&point.runs)
-        })
+        self.points.iter().flat_map(Point::all_runs)
+    }
+}
+
+impl Point {
+    /// The probe and the reported runs, each once.
+    pub fn all_runs(&self) -> impl Iterator<Item = &Run> {
+        let own = |probe: &&Run| self.runs.iter().all(|run| run.folder != probe.folder);
+        self.probe.iter().filter(own).chain(&self.runs)
     }
 }
 
@@ -315,15 +340,10 @@ fn read(run: &Run, sweep: &Path) -> Result<State> {
 
 /// The first setting that differs.
 fn difference(there: &TrainConfig, wanted: &TrainConfig) -> String {
-    let table = |config| Table::try_from(config).expect("plain values make valid TOML");
+    let table = |config| Table::try_from(comparable(config)).expect("plain values make valid TOML");
     let (there, wanted) = (table(there), table(wanted));
-    let ignored = ["data", "backbone", "workers", "save-every"];
-    let keys = there.keys().chain(wanted.keys()).filter(|key| !ignored.contains(&key.as_str()));
-    let text = |table: &Table, key| {
-        table.get(key).map_or("none".to_string(), |value: &toml::Value| value.to_string())
-    };
-    let mut differing = keys.filter(|key| there.get(*key) != wanted.get(*key));
-    differing.next().map_or(String::new(), |key| {
-        format!("{key} {}, now {}", text(&there, key.as_str()), text(&wanted, key.as_str()))
-    })
+    let text = |table: &Table, key: &str| table.get(key).map_or("none".to_string(), toml::Value::to_string);
+    let mut keys = there.keys().chain(wanted.keys()).filter(|key| there.get(*key) != wanted.get(*key));
+    let told = |key: &String| format!("{key} {}, now {}", text(&there, key), text(&wanted, key));
+    keys.next().map_or(String::new(), told)
 }

@@ -1,121 +1,200 @@
 //! The results of a sweep as CSV and Markdown.
 
-use std::borrow::Cow;
-use std::fmt::Write;
 use std::time::Duration;
 
-use super::{Plan, Results, Stat, State};
+use serde::Serialize;
+
+use super::{Cell, Plan, Results, Run, Stat, State};
 use crate::report::table::{count, duration};
+use crate::train::Outcome;
+
+/// A number of the table: of a task, a group or all.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    /// Name of the task or group, or `mean`.
+    name: String,
+    /// `task`, `group` or `mean`.
+    of: &'static str,
+    method: String,
+    /// What was chosen on validation.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    chosen: String,
+    /// Top-1 in percent of each seed; of tasks only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    seeds: Vec<Option<f64>>,
+    mean: Option<f64>,
+    deviation: Option<f64>,
+    published: Option<f64>,
+    trained_parameters: Option<usize>,
+    without_head: Option<usize>,
+}
+
+/// All numbers of the table.
+pub(super) fn summary(plan: &Plan, results: &Results) -> Vec<Row> {
+    let row = |name: &str, of, column: usize, stat: Option<Stat>| Row {
+        name: name.into(),
+        of,
+        method: plan.columns[column].clone(),
+        chosen: String::new(),
+        seeds: vec![],
+        mean: stat.map(|stat| stat.mean),
+        deviation: stat.and_then(|stat| stat.deviation),
+        published: plan.published(column, name),
+        trained_parameters: None,
+        without_head: None,
+    };
+    let tasks = plan.cells.iter().map(|cell| {
+        let (task, found) = (&plan.tasks[cell.task].name, results.found(cell));
+        let outcome = found.as_ref().and_then(|found| found.outcomes.iter().flatten().next().copied());
+        Row {
+            chosen: found.as_ref().map_or(String::new(), |found| found.chosen.label.clone()),
+            seeds: found.map_or(vec![], |found| found.top1()),
+            trained_parameters: outcome.map(|outcome| outcome.trained_parameters),
+            without_head: outcome.map(without_head),
+            ..row(task, "task", cell.column, results.task(cell.task, cell.column))
+        }
+    });
+    let columns = 0..plan.columns.len();
+    let groups = plan.groups();
+    let groups = groups.iter().flat_map(|group| columns.clone().map(move |column| (group, column)));
+    let groups = groups.map(|(group, column)| row(group, "group", column, results.group(group, column)));
+    let means = columns.clone().map(|column| row("mean", "mean", column, results.mean(column)));
+    tasks.chain(groups).chain(means).collect()
+}
+
+/// The table: a line for every task, group and mean of every method.
+pub fn csv(plan: &Plan, results: &Results) -> String {
+    let mut text =
+        "name,of,method,chosen,seeds,mean,deviation,published,trained_parameters,without_head\n".to_string();
+    for row in summary(plan, results) {
+        let seeds = row.seeds.iter().flatten().count();
+        let number = |x: Option<f64>| x.map_or(String::new(), |x| format!("{x:.3}"));
+        let count = |n: Option<usize>| n.map_or(String::new(), |n| n.to_string());
+        text += &line([
+            row.name,
+            row.of.into(),
+            row.method,
+            row.chosen,
+            if row.of == "task" { seeds.to_string() } else { String::new() },
+            number(row.mean),
+            number(row.deviation),
+            number(row.published),
+            count(row.trained_parameters),
+            count(row.without_head),
+        ]);
+    }
+    text
+}
 
 /// A line for every finished run, those that hyper-parameters were chosen by among them.
-pub fn csv(plan: &Plan, results: &Results) -> String {
-    let mut text = String::from(
-        "task,group,method,settings,seed,reported,selected_on,selected_top1,test_top1,test_top5,published,\
-         trained_parameters,best_epoch,epochs,images_per_s,seconds,folder\n",
-    );
+pub fn runs_csv(plan: &Plan, results: &Results) -> String {
+    let mut text = "task,method,settings,seed,reported,selected_on,selected_top1,test_top1,test_top5,\
+                    trained_parameters,best_epoch,epochs,images_per_s,seconds,folder\n"
+        .to_string();
     for cell in &plan.cells {
-        let task = &plan.tasks[cell.task];
-        let chosen = results.chosen(cell);
-        let published = plan.published(cell.column, &task.name);
+        let chosen = results.chosen(cell).map(|point| &point.label);
         for point in &cell.points {
-            let is_chosen = chosen.is_some_and(|chosen| chosen.label == point.label);
-            let reported = |run: &&_| is_chosen && point.runs.iter().any(|own| std::ptr::eq(own, *run));
-            let own =
-                point.probe.iter().filter(|probe| point.runs.iter().all(|run| run.folder != probe.folder));
-            for run in own.chain(&point.runs) {
-                let State::Done(outcome) = results.state(run) else { continue };
-                let percent =
-                    |share: Option<f64>| share.map_or(String::new(), |share| format!("{:.3}", 100.0 * share));
-                let test = outcome.test.as_ref();
-                let fields = [
-                    task.name.clone(),
-                    task.group.clone().unwrap_or_default(),
-                    plan.columns[cell.column].clone(),
-                    point.label.clone(),
-                    run.config.seed.to_string(),
-                    if reported(&run) { "yes" } else { "no" }.into(),
-                    outcome.selected_on.to_string(),
-                    percent(outcome.selected_top1),
-                    percent(test.map(|test| test.top1)),
-                    percent(test.map(|test| test.top5)),
-                    published.map_or(String::new(), |published| published.to_string()),
-                    outcome.trained_parameters.to_string(),
-                    outcome.best_epoch.to_string(),
-                    outcome.epochs.to_string(),
-                    format!("{:.2}", outcome.images_per_s),
-                    format!("{:.1}", outcome.seconds),
-                    run.folder.display().to_string(),
-                ];
-                text += &(fields.map(|field| quoted(&field).into_owned()).join(",") + "\n");
+            let reported = |run: &Run| {
+                chosen == Some(&point.label) && point.runs.iter().any(|own| own.folder == run.folder)
+            };
+            for run in point.all_runs() {
+                if let State::Done(outcome) = results.state(run) {
+                    text += &run_line(plan, cell, &point.label, run, outcome, reported(run));
+                }
             }
         }
     }
     text
 }
 
-/// A field of a CSV file.
-fn quoted(field: &str) -> Cow<'_, str> {
-    match field.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")).into(),
-        false => field.into(),
-    }
+fn run_line(plan: &Plan, cell: &Cell, label: &str, run: &Run, outcome: &Outcome, reported: bool) -> String {
+    let percent = |share: Option<f64>| share.map_or(String::new(), |share| format!("{:.3}", 100.0 * share));
+    let test = outcome.test.as_ref();
+    line([
+        plan.tasks[cell.task].name.clone(),
+        plan.columns[cell.column].clone(),
+        label.into(),
+        run.config.seed.to_string(),
+        if reported { "yes" } else { "no" }.into(),
+        outcome.selected_on.to_string(),
+        percent(outcome.selected_top1),
+        percent(test.map(|test| test.top1)),
+        percent(test.map(|test| test.top5)),
+        outcome.trained_parameters.to_string(),
+        outcome.best_epoch.to_string(),
+        outcome.epochs.to_string(),
+        format!("{:.2}", outcome.images_per_s),
+        format!("{:.1}", outcome.seconds),
+        run.name(),
+    ])
+}
+
+/// A line of a CSV file.
+fn line<const N: usize>(fields: [String; N]) -> String {
+    let quoted = |field: &String| match field.contains([',', '"']) {
+        true => format!("\"{}\"", field.replace('"', "\"\"")),
+        false => field.clone(),
+    };
+    fields.each_ref().map(quoted).join(",") + "\n"
+}
+
+/// Parameters trained but for the head, as papers count them.
+fn without_head(outcome: &Outcome) -> usize {
+    let own = outcome.parameters.iter().filter(|module| module.module != "head");
+    own.map(|module| module.trained).sum()
 }
 
 /// The table for people: tasks down, methods across.
 pub fn markdown(plan: &Plan, results: &Results) -> String {
-    let mut text = format!("# {}\n\n", plan.sweep.title);
     let columns = 0..plan.columns.len();
-    let mut line = |first: &str, cells: Vec<String>| {
-        let cells = [first.to_string()].into_iter().chain(cells).map(|cell| cell.replace('|', "\\|"));
-        writeln!(text, "| {} |", cells.collect::<Vec<_>>().join(" | ")).expect("writing to a string");
-    };
-    line("test accuracy, %", plan.columns.clone());
-    line("---", columns.clone().map(|_| "---".to_string()).collect());
+    let mut text = format!("# {}\n\n", plan.sweep.title);
+    text += &header("test accuracy, %", plan);
     let mean = |row: &str, stats: &dyn Fn(usize) -> Option<Stat>| -> Vec<String> {
         let cell = |column| with_published(stats(column).map(shown), plan.published(column, row));
         columns.clone().map(cell).collect()
     };
     let groups = plan.groups();
-    let in_groups = groups.iter().map(|group| Some(*group));
-    for group in in_groups.chain([None]) {
+    for group in groups.iter().map(|group| Some(*group)).chain([None]) {
         for (task, of) in plan.tasks.iter().enumerate().filter(|(_, task)| task.group.as_deref() == group) {
-            line(&of.name, columns.clone().map(|column| cell(plan, results, task, column)).collect());
+            let cells = columns.clone().map(|column| cell(plan, results, task, column));
+            text += &row(&of.name, cells.collect());
         }
         if let Some(group) = group {
-            line(&format!("**{group}**"), mean(group, &|column| results.group(group, column)));
+            text += &row(&format!("**{group}**"), mean(group, &|column| results.group(group, column)));
         }
     }
     if plan.tasks.len() > 1 {
-        let name = if groups.is_empty() { "**mean**" } else { "**mean of the groups**" };
-        line(name, mean("mean", &|column| results.mean(column)));
+        let name = if plan.in_groups() { "**mean of the groups**" } else { "**mean**" };
+        text += &row(name, mean("mean", &|column| results.mean(column)));
     }
-    let parameters = |of: fn(&crate::train::Outcome) -> usize| -> Vec<String> {
+    let parameters = |of: fn(&Outcome) -> usize| -> Vec<String> {
         columns.clone().map(|column| mean_parameters(plan, results, column, of)).collect()
     };
-    line("parameters trained", parameters(|outcome| outcome.trained_parameters));
-    line(
-        "without the head",
-        parameters(|outcome| {
-            let own = outcome.parameters.iter().filter(|module| module.module != "head");
-            own.map(|module| module.trained).sum()
-        }),
-    );
+    let of = if plan.tasks.len() > 1 { ", mean" } else { "" };
+    text += &row(&format!("parameters trained{of}"), parameters(|outcome| outcome.trained_parameters));
+    text += &row("without the head", parameters(without_head));
     text + &chosen(plan, results) + &notes(plan, results)
+}
+
+/// A line of a Markdown table.
+fn row(first: &str, cells: Vec<String>) -> String {
+    let cells = [first.to_string()].into_iter().chain(cells).map(|cell| cell.replace('|', "\\|"));
+    format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
+}
+
+fn header(first: &str, plan: &Plan) -> String {
+    row(first, plan.columns.clone()) + &row("---", vec!["---".into(); plan.columns.len()])
 }
 
 /// Accuracy of a cell, with what is missing to it.
 fn cell(plan: &Plan, results: &Results, task: usize, column: usize) -> String {
     let of = plan.cell(task, column);
-    let stat = results.task(task, column).map(shown);
-    let diverged = |state: &State| matches!(state, State::Failed(failure) if failure.diverged);
-    let text = match (stat, results.found(of)) {
+    let text = match (results.task(task, column).map(shown), results.found(of)) {
         (Some(stat), Some(found)) => {
             let (done, all) = (found.outcomes.iter().flatten().count(), found.outcomes.len());
             Some(if done < all { format!("{stat}, {done} of {all} seeds") } else { stat })
         }
-        (None, Some(found)) if found.chosen.runs.iter().any(|run| diverged(results.state(run))) => {
-            Some("diverged".into())
-        }
+        _ if results.diverged(of) => Some("diverged".into()),
         _ => None,
     };
     with_published(text, plan.published(column, &plan.tasks[task].name))
@@ -130,15 +209,13 @@ fn shown(stat: Stat) -> String {
 
 fn with_published(text: Option<String>, published: Option<f64>) -> String {
     let text = text.unwrap_or_else(|| "-".into());
-    published.map_or(text.clone(), |published| format!("{text} ({published:.1})"))
+    match published {
+        Some(published) => format!("{text} ({published:.1})"),
+        None => text,
+    }
 }
 
-fn mean_parameters(
-    plan: &Plan,
-    results: &Results,
-    column: usize,
-    of: fn(&crate::train::Outcome) -> usize,
-) -> String {
+fn mean_parameters(plan: &Plan, results: &Results, column: usize, of: fn(&Outcome) -> usize) -> String {
     let found = (0..plan.tasks.len()).filter_map(|task| {
         let found = results.found(plan.cell(task, column))?;
         found.outcomes.into_iter().flatten().next().map(of)
@@ -152,15 +229,13 @@ fn chosen(plan: &Plan, results: &Results) -> String {
     if plan.cells.iter().all(|cell| cell.points.len() < 2) {
         return String::new();
     }
-    let mut text = format!("\nChosen on validation:\n\n| task | {} |\n", plan.columns.join(" | "));
-    text += &format!("|{}\n", " --- |".repeat(plan.columns.len() + 1));
+    let mut text = "\n".to_string() + &header("chosen on validation", plan);
     for (task, of) in plan.tasks.iter().enumerate() {
         let label = |column| match plan.cell(task, column) {
-            cell if cell.points.len() < 2 => "".to_string(),
+            cell if cell.points.len() < 2 => String::new(),
             cell => results.chosen(cell).map_or("-".into(), |point| point.label.clone()),
         };
-        let labels: Vec<String> = (0..plan.columns.len()).map(label).collect();
-        text += &format!("| {} | {} |\n", of.name, labels.join(" | "));
+        text += &row(&of.name, (0..plan.columns.len()).map(label).collect());
     }
     text
 }
@@ -186,13 +261,19 @@ fn notes(plan: &Plan, results: &Results) -> String {
         say("Some tasks have no test split: their numbers are of validation.".into());
     }
     let seconds = outcomes.iter().map(|outcome| outcome.seconds).sum();
-    say(format!("{} runs, {} of training.", outcomes.len(), duration(Duration::from_secs_f64(seconds))));
+    let time = duration(Duration::from_secs_f64(seconds));
+    say(format!("{} runs, {time} together (of a resumed run, since it was resumed last).", outcomes.len()));
     match results.left(|_| true) {
         0 => {}
         left => say(format!("Not finished: {left} runs are still to be made.")),
     }
     for (run, failure) in results.failures() {
-        say(format!("- {} failed: {}", run.folder.display(), failure.message.trim()));
+        let what = if failure.diverged {
+            "diverged (not tried again while its folder lies there)"
+        } else {
+            "failed"
+        };
+        say(format!("- {} {what}: {}", run.name(), failure.message.trim()));
     }
     text
 }

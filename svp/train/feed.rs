@@ -5,9 +5,9 @@ use std::sync::Arc;
 use engine::{Rng, Tensor};
 
 use super::evaluate::Input;
-use crate::Result;
 use crate::data::{Batch, Loader, LoaderOptions, Sample, Transform};
 use crate::model::Classifier;
+use crate::{Error, Result};
 
 /// Stream of the order in which features are seen.
 const ORDER: u32 = 0xFEA7_0000;
@@ -48,7 +48,15 @@ impl Feed {
     }
 
     /// Runs the frozen backbone once over the images of `loader`; batches then come from memory.
-    pub fn features(model: &Classifier, loader: &Loader, options: LoaderOptions) -> Result<Self> {
+    ///
+    /// # Errors
+    /// Also [`Error::Interrupted`], once `stop` says so.
+    pub fn features(
+        model: &Classifier,
+        loader: &Loader,
+        options: LoaderOptions,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Self> {
         let mut features = Features {
             dim: model.vim.config.embed_dim,
             values: vec![],
@@ -60,6 +68,9 @@ impl Feed {
         };
         let mut input = Input::default();
         for batch in loader.epoch(0, 0) {
+            if stop() {
+                return Err(Error::Interrupted { step: 0, hint: "run it again".into() });
+            }
             let batch = batch?;
             let images = image_tensor(batch.images, model.vim.config.img_size);
             let images = input.send(&model.device, images)?;

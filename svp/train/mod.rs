@@ -26,7 +26,7 @@ pub use fit::{explain_memory, fitting_batch_size};
 pub use optim::{Optimizer, recipe_decays};
 pub use outcome::{Outcome, ParameterCount, count_parameters};
 pub use preset::{Override, Preset};
-pub use run::{Prepared, Session, Surroundings, prepare, read_config};
+pub use run::{Moved, Prepared, Session, Surroundings, prepare, read_config};
 pub use run_page::{Measured, run_page};
 pub use schedule::Schedule;
 pub use setup::{BUILTIN_BACKBONE, backbone, dataset};

@@ -68,6 +68,9 @@ pub struct Outcome {
     /// On that split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selected_top1: Option<f64>,
+    /// On the split that chooses, after the last epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_top1: Option<f64>,
     /// The one test of the chosen epoch; absent without a test split, or when it chose.
     pub test: Option<Evaluation>,
     pub parameters: Vec<ParameterCount>,
@@ -109,6 +112,7 @@ impl Outcome {
             best_epoch: best.epoch,
             selected_on: config.selects_on().unwrap_or("last epoch").into(),
             selected_top1: best.top1,
+            last_top1: None,
             test,
             trained_parameters: parameters.iter().map(|p| p.trained).sum(),
             parameters,

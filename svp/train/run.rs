@@ -1,7 +1,7 @@
 //! The training loop: a session in a run folder.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use engine::Device;
@@ -116,23 +116,49 @@ pub fn read_config(path: &Path) -> Result<TrainConfig> {
     })
 }
 
+fn write_config(run: &RunDir, config: &TrainConfig) -> Result<()> {
+    let text = toml::to_string(config).expect("plain values make valid TOML");
+    write_atomically(&run.config(), |file| std::io::Write::write_all(file, text.as_bytes()))
+}
+
+/// The command that resumes a run on its device.
+fn resuming(run: &Path, device_flag: &str) -> String {
+    format!("svp-train --resume {}{device_flag}", run.display())
+}
+
+/// Where what a run needs lies now, if not where its config says.
+#[derive(Default)]
+pub struct Moved {
+    pub data: Option<PathBuf>,
+    pub backbone: Option<PathBuf>,
+}
+
+impl Moved {
+    fn apply(self, config: &TrainConfig) -> TrainConfig {
+        let mut config = config.clone();
+        config.data = self.data.unwrap_or(config.data);
+        config.backbone = self.backbone.or(config.backbone);
+        config
+    }
+}
+
 impl<'a> Session<'a> {
     /// Starts a run in a new folder.
     pub fn start(config: TrainConfig, out: &Path, around: Surroundings<'a>) -> Result<Self> {
         let prepared = prepare(&config, &around.device)?;
         let run = RunDir::create(out)?;
-        let text = toml::to_string(&config).expect("plain values make valid TOML");
+        let classes = prepared.data.classes.join("\n") + "\n";
+        write_atomically(&run.classes(), |file| std::io::Write::write_all(file, classes.as_bytes()))?;
         // The config comes last: with it the folder can be resumed.
-        for (path, text) in [(run.classes(), prepared.data.classes.join("\n") + "\n"), (run.config(), text)] {
-            write_atomically(&path, |file| std::io::Write::write_all(file, text.as_bytes()))?;
-        }
+        write_config(&run, &config)?;
         Self::open(config, prepared, run, None, around)
     }
 
     /// Continues the run in a folder where its last save left it.
-    pub fn resume(folder: &Path, around: Surroundings<'a>) -> Result<Self> {
+    pub fn resume(folder: &Path, moved: Moved, around: Surroundings<'a>) -> Result<Self> {
         let run = RunDir::resume(folder)?;
-        let config = read_config(&run.config())?;
+        let was = read_config(&run.config())?;
+        let config = moved.apply(&was);
         let prepared = prepare(&config, &around.device)?;
         let last = run.last();
         let saved = if last.exists() { Some(TrainedFile::open(&last)?) } else { None };
@@ -143,6 +169,9 @@ impl<'a> Session<'a> {
         let (step, epochs) =
             saved.as_ref().map_or((0, 0), |saved| (saved.position.step, saved.position.epoch));
         metrics::truncate_after(&run.metrics(), step, u64::from(epochs))?;
+        if config != was {
+            write_config(&run, &config)?;
+        }
         Self::open(config, prepared, run, saved, around)
     }
 
@@ -167,7 +196,11 @@ impl<'a> Session<'a> {
             }
             position = saved.position;
         }
-        let feeds = setup::feeds(&config, &model, &data)?;
+        let resuming = || format!("continue with `{}`", resuming(run.path(), &device_flag));
+        let feeds = setup::feeds(&config, &model, &data, stop).map_err(|e| match e {
+            Error::Interrupted { .. } => Error::Interrupted { step: position.step, hint: resuming() },
+            other => other,
+        })?;
         let total = u64::from(config.epochs) * config.steps_per_epoch(feeds.train.batches()) as u64;
         let mut progress = Progress::new(total, position.step, show);
         notes.iter().for_each(|note| progress.line(note));
@@ -336,9 +369,8 @@ impl State<'_> {
         Ok(Error::Interrupted { step: self.position.step, hint })
     }
 
-    /// The command that resumes the run on this device.
     fn resuming(&self) -> String {
-        format!("svp-train --resume {}{}", self.out.run.path().display(), self.device_flag)
+        resuming(self.out.run.path(), &self.device_flag)
     }
 
     fn saveable(&self) -> super::state::Saveable<'_> {
@@ -417,7 +449,12 @@ impl State<'_> {
             },
             None => None,
         };
-        let outcome = Outcome::new(
+        let records = read_metrics(&self.out.run.metrics())?;
+        let last = records.iter().rev().find_map(|record| match record {
+            Record::Epoch { val_top1, .. } => Some(*val_top1),
+            _ => None,
+        });
+        let mut outcome = Outcome::new(
             &self.config,
             &self.model,
             &self.trained,
@@ -428,6 +465,7 @@ impl State<'_> {
             self.began,
             &self.device,
         );
+        outcome.last_top1 = last.flatten().map(f64::from);
         if let Some(test) = &outcome.test {
             self.record(Record::Final {
                 step: self.position.step,
@@ -439,7 +477,7 @@ impl State<'_> {
             })?;
         }
         outcome.write(&self.out.run.report())?;
-        let picture = curves(&read_metrics(&self.out.run.metrics())?);
+        let picture = curves(&records);
         write_atomically(&self.out.run.curves(), |file| std::io::Write::write_all(file, &picture))?;
         self.out.progress.finish();
         Ok(outcome)

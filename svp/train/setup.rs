@@ -157,7 +157,12 @@ impl Feeds {
 }
 
 /// Loaders of the splits; for the linear method, their features.
-pub fn feeds(config: &TrainConfig, model: &Classifier, data: &Dataset) -> Result<Feeds> {
+pub fn feeds(
+    config: &TrainConfig,
+    model: &Classifier,
+    data: &Dataset,
+    stop: &dyn Fn() -> bool,
+) -> Result<Feeds> {
     let size = model.vim.config.img_size as u32;
     let train = train_images(config, size, data)?;
     let [val, test] = [&data.val, &data.test].map(|split| split.clone().map(Arc::new));
@@ -171,7 +176,7 @@ pub fn feeds(config: &TrainConfig, model: &Classifier, data: &Dataset) -> Result
     }
     let shuffled = LoaderOptions::train(config.batch_size, config.workers, config.seed);
     let features = |samples, options| {
-        Feed::features(model, &Loader::new(samples, Transform::eval(size), in_order)?, options)
+        Feed::features(model, &Loader::new(samples, Transform::eval(size), in_order)?, options, stop)
     };
     Ok(Feeds {
         train: features(Arc::new(data.train.clone()), shuffled)?,

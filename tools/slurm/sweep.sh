@@ -2,9 +2,10 @@
 # One sweep on several GPUs: a Slurm array job, each task a shard. Submit it from a folder that all nodes share:
 #
 #   sbatch --array=1-8 tools/slurm/sweep.sh table1 --backbone vim_s.pth --data /datasets
+#   SHARDS=8 sbatch --array=3,5 tools/slurm/sweep.sh table1 ...      # two of the eight again
 #
-# A task that runs out of time is asked to stop two minutes before, saves, and is queued again; submitted once more, the
-# same command makes what is missing. When all are done:
+# A task that runs out of time is told so two minutes before, saves, and queues itself again; the same command makes
+# what is missing. When all are done:
 #
 #   svp-sweep report sweeps/table1
 #
@@ -13,28 +14,29 @@
 #SBATCH --cpus-per-task=8
 #SBATCH --mem=32G
 #SBATCH --time=12:00:00
-#SBATCH --signal=B:TERM@120
+#SBATCH --signal=B:USR1@120
 #SBATCH --requeue
+#SBATCH --open-mode=append
 #SBATCH --output=svp-sweep-%A-%a.log
 
-# Set by Slurm; the defaults make a plain run of it on one machine.
+# Set by Slurm; without it, the whole sweep on one machine.
 number=${SLURM_ARRAY_TASK_ID:-1}
-of=${SLURM_ARRAY_TASK_COUNT:-1}
+of=${SHARDS:-${SLURM_ARRAY_TASK_MAX:-1}}
 
 svp-sweep "$@" --shard "$number/$of" &
 child=$!
-stopped=
-trap 'stopped=yes; kill -TERM "$child"' TERM
+out_of_time=
+trap 'out_of_time=yes; kill -TERM "$child"' USR1
+# A job that is cancelled only saves.
+trap 'kill -TERM "$child"' TERM
 wait "$child"
 code=$?
-# The signal ended the wait, not yet the program.
-if [ -n "$stopped" ]; then
+# A signal ends the wait before the program has ended.
+while kill -0 "$child" 2>/dev/null; do
     wait "$child"
     code=$?
-fi
-# 75: stopped, all is saved.
-if [ "$code" -eq 75 ] && [ -n "$SLURM_JOB_ID" ]; then
-    if [ -n "$SLURM_ARRAY_JOB_ID" ]; then job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID; else job=$SLURM_JOB_ID; fi
-    scontrol requeue "$job"
+done
+if [ -n "$out_of_time" ] && [ "$code" -eq 75 ]; then
+    scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
 fi
 exit "$code"
