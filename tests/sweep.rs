@@ -311,6 +311,50 @@ fn after_the_choice_it_is_trained_on_all() {
     assert_eq!(choices.count(), 2, "{svp:?}");
 }
 
+/// A preset, its data where the published program looks for them, and the means of VTAB-1k's groups.
+#[test]
+fn presets_find_their_data_below_one_folder() {
+    let (task, _) = small("presets");
+    for (name, classes) in [("svhn", 10), ("eurosat", 10)] {
+        let folder = format!("all/VTAB/vtab-1k/{name}");
+        for (list, images) in [("train800", 30), ("val200", 10), ("test", 10)] {
+            let mut lines = String::new();
+            for i in 0..images {
+                let mut image = b"P6 32 32 255\n".to_vec();
+                image.extend((0..32 * 32 * 3).map(|at| (at * (i % classes + 1)) as u8));
+                task.place.write(&format!("{folder}/images/{list}/{i}.ppm"), &image);
+                lines += &format!("images/{list}/{i}.ppm {}\n", i % classes);
+            }
+            task.place.write(&format!("{folder}/{list}.txt"), lines.as_bytes());
+        }
+    }
+    let text = format!(
+        "title = 'Two of VTAB-1k'
+        presets = ['vtab/svhn', 'vtab/eurosat']
+        methods = ['svp']
+        settings = {{ backbone = '{}', epochs = 2, warmup-epochs = 0, batch-size = 8, hidden = 8, group-size = 1 }}
+        [published]
+        source = 'a paper'
+        values = {{ svp = {{ specialized = 95.25 }} }}",
+        task.backbone
+    );
+    let (file, all, out) =
+        (task.place.write("vtab.toml", text.as_bytes()), task.place.at("all"), task.place.at("out"));
+    let table = succeeds(&sweep(&[&file, "--data", &all, "--out", &out]));
+    for part in [
+        "| vtab/svhn | ",
+        "| **natural** | ",
+        "| **specialized** | ",
+        "(95.2) |",
+        "| **mean of the groups** | ",
+    ] {
+        assert!(table.contains(part), "`{part}` is not in:\n{table}");
+    }
+    let report = fs::read_to_string(Path::new(&out).join("runs/vtab-svhn/svp/seed-0/report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["preset"], "vtab/svhn");
+}
+
 /// A run that was begun goes on with the data where they are now.
 #[cfg(unix)]
 #[test]
