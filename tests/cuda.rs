@@ -7,7 +7,6 @@ mod fake_cuda;
 // What other tests need of it is not used here.
 #[allow(dead_code)]
 mod harness;
-#[allow(dead_code)]
 mod support;
 
 mod cuda {

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 use serde_json::Value;
-use support::{Place, text, train, words};
+use support::{Place, fails, text, train, words};
 
 /// Data of three classes, and runs of every method on it.
 struct Trained {
@@ -41,17 +41,6 @@ fn gates(args: &[&str]) -> Output {
 
 fn report(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_svp-report")).args(args).output().unwrap()
-}
-
-/// The command failed in one line of error that has all `parts`.
-#[track_caller]
-fn fails(output: &Output, parts: &[&str]) {
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.starts_with("error:") && stderr.trim_end().lines().count() == 1, "{stderr}");
-    for part in parts {
-        assert!(stderr.contains(part), "`{part}` is not in: {stderr}");
-    }
 }
 
 #[track_caller]

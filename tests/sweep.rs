@@ -6,7 +6,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use runs::{Task, same};
@@ -14,6 +14,24 @@ use support::{Place, text, words};
 
 fn sweep(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_svp-sweep")).args(args).output().unwrap()
+}
+
+fn spawn(args: &[&str]) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_svp-sweep"));
+    command.args(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Waits until a run has begun.
+fn wait_for(begun: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !begun() {
+        assert!(began.elapsed() < Duration::from_secs(60), "no run begins");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap();
 }
 
 #[track_caller]
@@ -146,12 +164,7 @@ fn a_killed_sweep_goes_on() {
     let out = task.place.at("out");
     let mut stopped = 0;
     for millis in [300, 900, 100, 1500, 700] {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_svp-sweep"))
-            .args(task.args(&file, &out, "--jobs 2"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = spawn(&task.args(&file, &out, "--jobs 2"));
         std::thread::sleep(Duration::from_millis(millis));
         child.kill().unwrap();
         stopped += usize::from(!child.wait().unwrap().success());
@@ -170,20 +183,11 @@ fn a_signal_stops_the_runs_and_the_same_command_goes_on() {
     let (task, file) = small("stopped");
     let out = task.place.at("out");
     let args = task.args(&file, &out, "--set epochs=200");
-    let child = Command::new(env!("CARGO_BIN_EXE_svp-sweep"))
-        .args(&args)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let child = spawn(&args);
     let run = Path::new(&out).join("runs/stripes/linear/seed-0");
-    let began = Instant::now();
-    while !run.join("last.safetensors").exists() {
-        assert!(began.elapsed() < Duration::from_secs(60), "no run begins");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    wait_for(|| run.join("last.safetensors").exists());
     // Only the sweep gets it, as from a job scheduler.
-    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    signal(&child, "TERM");
     let stopped = child.wait_with_output().unwrap();
     fails(&stopped, 75, &["stopped by a signal", "runs are left", "same command"]);
     let log = fs::read_to_string(run.with_extension("log")).unwrap();
@@ -242,17 +246,13 @@ fn the_slurm_script_makes_a_shard_and_passes_on_the_signal() {
     assert!(script(&out, "").status().unwrap().success());
     let made = results(&out).len();
     assert!(made > 1 && made < 1 + 10, "a part: {made}");
-    for (signal, want) in [("TERM", ""), ("USR1", "requeue 7_2\n")] {
-        let out = task.place.at(signal);
+    for (name, want) in [("TERM", ""), ("USR1", "requeue 7_2\n")] {
+        let out = task.place.at(name);
         let mut child = script(&out, "--set epochs=200").spawn().unwrap();
-        let began = Instant::now();
         let runs = || fs::read_dir(Path::new(&out).join("runs/stripes/linear")).into_iter().flatten();
-        while !runs().any(|run| run.unwrap().path().join("last.safetensors").exists()) {
-            assert!(began.elapsed() < Duration::from_secs(60), "no run begins");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(75), "{signal}");
+        wait_for(|| runs().any(|run| run.unwrap().path().join("last.safetensors").exists()));
+        signal(&child, name);
+        assert_eq!(child.wait().unwrap().code(), Some(75), "{name}");
         assert_eq!(fs::read_to_string(&asked).unwrap_or_default(), want);
     }
 }
@@ -361,19 +361,10 @@ fn presets_find_their_data_below_one_folder() {
 fn data_may_move_while_a_sweep_is_stopped() {
     let (task, file) = small("moved");
     let out = task.place.at("out");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_svp-sweep"))
-        .args(task.args(&file, &out, "--set epochs=40"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = spawn(&task.args(&file, &out, "--set epochs=40"));
     let begun = Path::new(&out).join("runs/stripes/SVP/lr=0.01/seed-0/last.safetensors");
-    let began = Instant::now();
-    while !begun.exists() {
-        assert!(began.elapsed() < Duration::from_secs(60), "no run begins");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    wait_for(|| begun.exists());
+    signal(&child, "TERM");
     assert_eq!(child.wait().unwrap().code(), Some(75));
     let new = task.place.at("new");
     fs::create_dir(&new).unwrap();

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use safetensors::SafeTensors;
 use serde_json::Value;
-use support::{Place, text, train, words};
+use support::{Place, fails, text, train, words};
 
 /// Data of three classes, with no split to validate on, and a small Vim trained on it.
 struct Task {
@@ -39,17 +39,6 @@ impl Task {
 fn succeeds(output: &Output) -> String {
     assert!(output.status.success(), "{}", text(&output.stderr));
     text(&output.stdout)
-}
-
-/// The command failed in one line of error that has all `parts`.
-#[track_caller]
-fn fails(output: &Output, parts: &[&str]) {
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.starts_with("error:") && stderr.trim_end().lines().count() == 1, "{stderr}");
-    for part in parts {
-        assert!(stderr.contains(part), "`{part}` is not in: {stderr}");
-    }
 }
 
 fn eval(args: &[&str]) -> Output {
