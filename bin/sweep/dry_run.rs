@@ -1,15 +1,16 @@
 //! What a sweep would do.
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use svp::report::Table;
 use svp::report::table::count;
+use svp::report::{RunDir, Table};
 use svp::sweep::{Plan, Results, State};
 use svp::train::dataset;
 use svp::{Error, Result};
 
 /// Prints data, runs and what is done of them. Data that cannot be opened are an error in the end.
-pub fn tell(plan: &Plan, results: &Results, mine: impl Fn(usize) -> bool) -> Result<ExitCode> {
+pub fn tell(plan: &Plan, results: &Results, out: &Path, mine: impl Fn(usize) -> bool) -> Result<ExitCode> {
     let mut data = Table::new(["task", "classes", "train", "val", "test"]);
     let mut problems = vec![];
     for (t, task) in plan.tasks.iter().enumerate() {
@@ -26,10 +27,10 @@ pub fn tell(plan: &Plan, results: &Results, mine: impl Fn(usize) -> bool) -> Res
     let open = results.open(&mine);
     for run in plan.runs().filter(|run| mine(run.unit)) {
         let state = match results.state(run) {
+            _ if RunDir::is_busy(&out.join(&run.folder)) => "running",
             State::Todo if open.iter().any(|open| open.folder == run.folder) => "to do",
             // Of settings that may be chosen later, or were not.
-            State::Todo => continue,
-            State::Running => "running",
+            State::Todo | State::Running => continue,
             State::Done(_) => "done",
             State::Failed(_) => "diverged",
         };

@@ -59,7 +59,7 @@ fn sweep(args: &RunArgs) -> Result<ExitCode> {
     results.check_backbones(Some(&|run: &Run| Ok(backbone(&run.config)?.hash)))?;
     let mine = |unit| args.is_mine(unit);
     if args.dry_run {
-        return dry_run::tell(&plan, &results, mine);
+        return dry_run::tell(&plan, &results, &out, mine);
     }
     let runner = Runner::new(&plan, results, args, &out)?;
     svp_cli::stop_on_signals()?;
