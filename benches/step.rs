@@ -19,7 +19,7 @@ use svp::report::table::bytes;
 use vim_s::{Step, finish};
 
 const BATCH: usize = 8;
-const STEPS: usize = 7;
+const STEPS: usize = 11;
 
 /// A product of the step: rows, columns, inner length, and how often.
 type Product = (usize, usize, usize, usize);
@@ -53,17 +53,16 @@ fn run_products(products: &[Product], a: &[f32], b: &[f32], c: &mut [f32]) {
     }
 }
 
-fn seconds(mut run: impl FnMut()) -> Vec<f64> {
+fn seconds(run: impl FnOnce()) -> f64 {
+    let begun = Instant::now();
     run();
-    let mut times: Vec<f64> = (0..STEPS)
-        .map(|_| {
-            let begun = Instant::now();
-            run();
-            begun.elapsed().as_secs_f64()
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times
+    begun.elapsed().as_secs_f64()
+}
+
+/// The middle of an odd number of values, and the smallest and the largest.
+fn spread(mut values: Vec<f64>) -> [f64; 3] {
+    values.sort_by(f64::total_cmp);
+    [values[values.len() / 2], values[0], values[values.len() - 1]]
 }
 
 /// Most memory this process ever held, from the system; `None` where it does not say.
@@ -77,33 +76,37 @@ fn main() {
     if std::env::args().any(|arg| arg == "--test") {
         return; // `cargo test --benches` only asks whether it starts.
     }
+    if std::env::var("CURRENT").is_ok() {
+        rayon::ThreadPoolBuilder::new().use_current_thread().build_global().unwrap();
+    }
     let config = VimConfig::named("vim_small").unwrap();
     let mut step = Step::new(&Device::cpu(), config, BATCH, DType::F32).unwrap();
-    let times = seconds(|| finish(step.submit().unwrap()).unwrap());
+    let mut one_step = || finish(step.submit().unwrap()).unwrap();
+    one_step();
+    one_step();
     let memory = peak_memory();
-    let config = step.model.vim.config;
-    let products = products(&config);
+    let products = products(&VimConfig::named("vim_small").unwrap());
     let gflop = products.iter().map(|&(m, n, k, times)| 2e-9 * (m * n * k * times) as f64).sum::<f64>();
     let largest = |size: fn(&Product) -> usize| vec![0.5; products.iter().map(size).max().unwrap()];
     let (a, b, mut c) = (largest(|p| p.0 * p.2), largest(|p| p.1 * p.2), largest(|p| p.0 * p.1));
-    let gemms = seconds(|| run_products(&products, &a, &b, &mut c));
-    let (median, own) = (times[STEPS / 2], gemms[STEPS / 2]);
+    let mut own = || run_products(&products, &a, &b, &mut c);
+    own();
+    // By turns: what else the machine does slows both sides of a pair alike.
+    let pairs: Vec<[f64; 2]> = (0..STEPS).map(|_| [seconds(&mut one_step), seconds(&mut own)]).collect();
+    let [median, fastest, _] = spread(pairs.iter().map(|pair| pair[0]).collect());
+    let [own, own_fastest, _] = spread(pairs.iter().map(|pair| pair[1]).collect());
+    let [ratio, least, most] = spread(pairs.iter().map(|pair| pair[0] / pair[1]).collect());
     println!(
         "SVP step, Vim-S, 224 px, batch {BATCH}, {} threads, {:?}",
         rayon::current_num_threads(),
         engine::simd::level()
     );
+    println!("  step          {median:.3} s (fastest {fastest:.3})  {:.2} images/s", BATCH as f64 / median);
     println!(
-        "  step          {median:.3} s (fastest {:.3})  {:.2} images/s",
-        times[0],
-        BATCH as f64 / median
-    );
-    println!(
-        "  its GEMMs     {own:.3} s (fastest {:.3})  {gflop:.0} GFLOP at {:.0} GFLOP/s",
-        gemms[0],
+        "  its GEMMs     {own:.3} s (fastest {own_fastest:.3})  {gflop:.0} GFLOP at {:.0} GFLOP/s",
         gflop / own
     );
-    println!("  step / GEMMs  {:.2}", median / own);
+    println!("  step / GEMMs  {ratio:.2} ({least:.2} to {most:.2} over {STEPS} pairs)");
     println!("  peak memory   {}", memory.map_or("not known here".into(), bytes));
     match std::env::var("REFERENCE_PYTHON") {
         Err(_) => println!("  reference     not run: set REFERENCE_PYTHON to a Python with PyTorch"),

@@ -164,6 +164,32 @@ pub trait Simd: Copy {
         }
     }
 
+    /// [`Simd::read`] without a look at the end where `FULL` says that no vector reaches beyond it.
+    /// # Safety
+    /// With `FULL`, the slice must hold elements `i..i + LANES`.
+    #[inline(always)]
+    unsafe fn read_at<const FULL: bool>(self, from: &[f32], i: usize) -> Self::V {
+        if !FULL {
+            return self.read(from, i);
+        }
+        debug_assert!(i + Self::LANES <= from.len());
+        // SAFETY: the caller vouches for the floats.
+        unsafe { self.load(from.as_ptr().add(i)) }
+    }
+
+    /// [`Simd::write`] without a look at the end where `FULL` says that no vector reaches beyond it.
+    /// # Safety
+    /// With `FULL`, the slice must hold elements `i..i + LANES`.
+    #[inline(always)]
+    unsafe fn write_at<const FULL: bool>(self, to: &mut [f32], i: usize, v: Self::V) {
+        if !FULL {
+            return self.write(to, i, v);
+        }
+        debug_assert!(i + Self::LANES <= to.len());
+        // SAFETY: the caller vouches for the floats.
+        unsafe { self.store(to.as_mut_ptr().add(i), v) }
+    }
+
     /// 2^x; relative error below 3e-7.
     #[inline(always)]
     fn exp2(self, x: Self::V) -> Self::V {
@@ -189,8 +215,8 @@ pub trait Simd: Copy {
     /// e^x, relative error below 3e-7 plus 1e-7 |x|; x up to 87.
     #[inline(always)]
     fn exp(self, x: Self::V) -> Self::V {
-        let limit = self.splat(126.0);
-        self.exp2(self.min(self.mul(x, self.splat(std::f32::consts::LOG2_E)), limit))
+        let x = self.min(x, self.splat(87.0));
+        self.exp2_product(x, self.splat(std::f32::consts::LOG2_E))
     }
 
     /// 1 / (1 + e^-x)
@@ -272,6 +298,24 @@ macro_rules! simd_fn {
                 $crate::simd::Level::Avx2 => unsafe { avx2($($arg),*) },
                 _ => generic($crate::simd::Portable, $($arg),*),
             }
+        }
+    };
+}
+
+/// Runs `$body` for the first element `$i` of every vector of a row of `$len`: a copy of it with `$FULL` true, for
+/// [`Simd::read_at`] and [`Simd::write_at`], and one for the end of the row.
+#[macro_export]
+macro_rules! for_vectors {
+    ($S:ident, $len:expr, |$i:ident, $FULL:ident| $body:block) => {
+        let mut $i = 0;
+        while $i + $S::LANES <= $len {
+            const $FULL: bool = true;
+            $body
+            $i += $S::LANES;
+        }
+        if $i < $len {
+            const $FULL: bool = false;
+            $body
         }
     };
 }

@@ -2,13 +2,13 @@
 //! the first-level cache. Bound by memory: x read once, two outputs written.
 
 use engine::simd::Simd;
-use engine::{Tensor, simd_fn};
+use engine::{Tensor, for_vectors, simd_fn};
 use rayon::prelude::*;
 
 use super::{Dims, MAX_WIDTH};
 use crate::rows::sum_over_rows;
 
-/// Weights transposed to `[K e]` and biases, both directions.
+/// Weights transposed to rows `[MAX_WIDTH e]`, zero beyond K, and biases, both directions.
 pub(super) struct Filters<'a> {
     weight: [Vec<f32>; 2],
     bias: [&'a [f32]; 2],
@@ -18,7 +18,11 @@ impl<'a> Filters<'a> {
     /// From `xz, weight_f, bias_f, weight_b, bias_b`.
     pub fn new(dims: Dims, values: &'a [Tensor]) -> Self {
         let transpose = |w: &[f32]| -> Vec<f32> {
-            (0..dims.k * dims.e).map(|i| w[i % dims.e * dims.k + i / dims.e]).collect()
+            let mut rows = vec![0.0; MAX_WIDTH * dims.e];
+            for (channel, taps) in w.chunks_exact(dims.k).enumerate() {
+                taps.iter().enumerate().for_each(|(tap, w)| rows[tap * dims.e + channel] = *w);
+            }
+            rows
         };
         Filters {
             weight: [transpose(values[1].as_slice()), transpose(values[3].as_slice())],
@@ -51,15 +55,31 @@ fn taps<'a>(
     })
 }
 
-/// `start + sum_k w[k] rows[k]` at channels `i..`.
-#[inline(always)]
-fn weigh<S: Simd>(s: S, start: S::V, filter: &[f32], rows: &[&[f32]; MAX_WIDTH], i: usize) -> S::V {
-    let e = rows[0].len();
-    let mut sum = start;
-    for (weight, row) in filter.chunks_exact(e).zip(rows) {
-        sum = s.fma(s.read(weight, i), s.read(row, i), sum);
+/// The taps of a direction, each with the `e` values it weighs.
+struct Weighed<'a>([(&'a [f32], &'a [f32]); MAX_WIDTH]);
+
+impl Filters<'_> {
+    /// The filter of a direction over these rows.
+    #[inline(always)]
+    fn at<'a>(&'a self, dims: Dims, dir: usize, rows: [&'a [f32]; MAX_WIDTH]) -> Weighed<'a> {
+        let weight = &self.weight[dir];
+        Weighed(std::array::from_fn(|k| (&weight[k * dims.e..][..dims.e], &rows[k][..dims.e])))
     }
-    sum
+}
+
+impl Weighed<'_> {
+    /// `start + sum_k w[k] rows[k]` at channels `i..`.
+    /// # Safety
+    /// With `FULL`, `i + LANES` must be at most `e`.
+    #[inline(always)]
+    unsafe fn sum<S: Simd, const FULL: bool>(&self, s: S, start: S::V, i: usize) -> S::V {
+        let mut sum = start;
+        for (weight, row) in self.0 {
+            // SAFETY: both are `e` long.
+            sum = unsafe { s.fma(s.read_at::<FULL>(weight, i), s.read_at::<FULL>(row, i), sum) };
+        }
+        sum
+    }
 }
 
 pub(super) fn forward(dims: Dims, xz: &[f32], filters: &Filters, u_f: &mut [f32], u_b: &mut [f32]) {
@@ -123,14 +143,19 @@ simd_fn! {
 
 simd_fn! {
     fn forward_image<S>(s, dims: Dims, xz: &[f32], filters: &Filters, zeros: &[f32], u_f: &mut [f32], u_b: &mut [f32]) {
-        for (t, (u_f, u_b)) in u_f.chunks_exact_mut(dims.e).zip(u_b.chunks_exact_mut(dims.e)).enumerate() {
-            let rows = [0, 1].map(|dir| taps(dims, xz, 2 * dims.e, zeros, dir, t));
-            for i in (0..dims.e).step_by(S::LANES) {
-                let f = weigh(s, s.read(filters.bias[0], i), &filters.weight[0], &rows[0], i);
-                let b = weigh(s, s.read(filters.bias[1], i), &filters.weight[1], &rows[1], i);
-                s.write(u_f, i, s.silu(f));
-                s.write(u_b, i, s.silu(b));
-            }
+        let e = dims.e;
+        let bias = filters.bias.map(|bias| &bias[..e]);
+        for (t, (u_f, u_b)) in u_f.chunks_exact_mut(e).zip(u_b.chunks_exact_mut(e)).enumerate() {
+            let [f, b] = [0, 1].map(|dir| filters.at(dims, dir, taps(dims, xz, 2 * e, zeros, dir, t)));
+            for_vectors!(S, e, |i, FULL| {
+                // SAFETY: every row is `e` long, a full vector ends within it.
+                unsafe {
+                    let f = f.sum::<S, FULL>(s, s.read_at::<FULL>(bias[0], i), i);
+                    let b = b.sum::<S, FULL>(s, s.read_at::<FULL>(bias[1], i), i);
+                    s.write_at::<FULL>(u_f, i, s.silu(f));
+                    s.write_at::<FULL>(u_b, i, s.silu(b));
+                }
+            });
         }
     }
 }
@@ -139,16 +164,22 @@ simd_fn! {
     fn through_silu_image<S>(
         s, dims: Dims, xz: &[f32], filters: &Filters, zeros: &[f32], du_f: &mut [f32], du_b: &mut [f32],
     ) {
-        for (t, (du_f, du_b)) in du_f.chunks_exact_mut(dims.e).zip(du_b.chunks_exact_mut(dims.e)).enumerate() {
-            let rows = [0, 1].map(|dir| taps(dims, xz, 2 * dims.e, zeros, dir, t));
-            for i in (0..dims.e).step_by(S::LANES) {
-                let f = weigh(s, s.read(filters.bias[0], i), &filters.weight[0], &rows[0], i);
-                let b = weigh(s, s.read(filters.bias[1], i), &filters.weight[1], &rows[1], i);
-                let (f, b) = (s.silu_and_grad(f).1, s.silu_and_grad(b).1);
-                let (f, b) = (s.mul(s.read(du_f, i), f), s.mul(s.read(du_b, i), b));
-                s.write(du_f, i, f);
-                s.write(du_b, i, b);
-            }
+        let e = dims.e;
+        let bias = filters.bias.map(|bias| &bias[..e]);
+        for (t, (du_f, du_b)) in du_f.chunks_exact_mut(e).zip(du_b.chunks_exact_mut(e)).enumerate() {
+            let [f, b] = [0, 1].map(|dir| filters.at(dims, dir, taps(dims, xz, 2 * e, zeros, dir, t)));
+            for_vectors!(S, e, |i, FULL| {
+                // SAFETY: as in `forward_image`.
+                unsafe {
+                    let f = f.sum::<S, FULL>(s, s.read_at::<FULL>(bias[0], i), i);
+                    let b = b.sum::<S, FULL>(s, s.read_at::<FULL>(bias[1], i), i);
+                    let (f, b) = (s.silu_and_grad(f).1, s.silu_and_grad(b).1);
+                    let f = s.mul(s.read_at::<FULL>(du_f, i), f);
+                    let b = s.mul(s.read_at::<FULL>(du_b, i), b);
+                    s.write_at::<FULL>(du_f, i, f);
+                    s.write_at::<FULL>(du_b, i, b);
+                }
+            });
         }
     }
 }
@@ -157,16 +188,19 @@ simd_fn! {
     fn grad_x_image<S>(
         s, dims: Dims, dpre: [&[f32]; 2], filters: &Filters, zeros: &[f32], dxz: &mut [f32], add: bool,
     ) {
-        for (t, dxz) in dxz.chunks_exact_mut(2 * dims.e).enumerate() {
-            let (dx, dz) = dxz.split_at_mut(dims.e);
+        let e = dims.e;
+        for (t, dxz) in dxz.chunks_exact_mut(2 * e).enumerate() {
+            let (dx, dz) = dxz.split_at_mut(e);
             // Output t + back of the forward direction reads x[t] with tap k: the other way round.
-            let rows = [0, 1].map(|dir| taps(dims, dpre[dir], dims.e, zeros, 1 - dir, t));
-            for i in (0..dims.e).step_by(S::LANES) {
-                let start = if add { s.read(dx, i) } else { s.splat(0.0) };
-                let sum = weigh(s, start, &filters.weight[0], &rows[0], i);
-                let sum = weigh(s, sum, &filters.weight[1], &rows[1], i);
-                s.write(dx, i, sum);
-            }
+            let [f, b] = [0, 1].map(|dir| filters.at(dims, dir, taps(dims, dpre[dir], e, zeros, 1 - dir, t)));
+            for_vectors!(S, e, |i, FULL| {
+                // SAFETY: as in `forward_image`.
+                unsafe {
+                    let start = if add { s.read_at::<FULL>(dx, i) } else { s.splat(0.0) };
+                    let sum = b.sum::<S, FULL>(s, f.sum::<S, FULL>(s, start, i), i);
+                    s.write_at::<FULL>(dx, i, sum);
+                }
+            });
             if !add {
                 dz.fill(0.0);
             }

@@ -1,9 +1,9 @@
 //! Prompt add, residual add and norm on the CPU: one pass over the rows, one token at a time. Bound by memory.
 
-use engine::simd_fn;
+use engine::{for_vectors, simd_fn};
 use rayon::prelude::*;
 
-use super::{EPS, Inputs, PromptIn};
+use super::{EPS, Inputs, MAX_PROMPTS, PromptIn};
 use crate::rows::{PIECE, sum_over_rows};
 
 /// Writes the sum and the normalised sum.
@@ -33,27 +33,42 @@ simd_fn! {
         let at = row * d..(row + 1) * d;
         let h = &inputs.h[at.clone()];
         let keep = s.splat(inputs.keep(row));
+        let (sum, out, weight) = (&mut sum[..d], &mut out[..d], &inputs.weight[..d]);
+        let residual = inputs.residual.map(|residual| &residual[at.clone()]);
         let mut squares = s.splat(0.0);
-        for i in (0..d).step_by(S::LANES) {
-            let mut v = s.read(h, i);
-            if inputs.prompted(row) {
-                for p in &inputs.prompts {
-                    let q = s.add(s.read(&p.generated[at.clone()], i), s.read(p.bias, i));
-                    v = s.fma(s.read(p.scale, i), s.silu(q), v);
-                }
+        let none = [PromptIn { generated: h, bias: h, scale: h }; MAX_PROMPTS];
+        let (mut prompts, mut count) = (none, 0);
+        if inputs.prompted(row) {
+            for prompt in &inputs.prompts {
+                let prompt = prompt.row(row);
+                prompts[count] = PromptIn { bias: &prompt.bias[..d], scale: &prompt.scale[..d], ..prompt };
+                count += 1;
             }
-            v = match inputs.residual {
-                Some(residual) => s.fma(keep, v, s.read(&residual[at.clone()], i)),
-                None => s.mul(keep, v),
-            };
-            squares = s.fma(v, v, squares);
-            s.write(sum, i, v);
         }
+        for_vectors!(S, d, |i, FULL| {
+            // SAFETY: every slice is `d` long, a full vector ends within it.
+            unsafe {
+                let mut v = s.read_at::<FULL>(h, i);
+                for p in &prompts[..count] {
+                    let q = s.add(s.read_at::<FULL>(p.generated, i), s.read_at::<FULL>(p.bias, i));
+                    v = s.fma(s.read_at::<FULL>(p.scale, i), s.silu(q), v);
+                }
+                v = match residual {
+                    Some(residual) => s.fma(keep, v, s.read_at::<FULL>(residual, i)),
+                    None => s.mul(keep, v),
+                };
+                squares = s.fma(v, v, squares);
+                s.write_at::<FULL>(sum, i, v);
+            }
+        });
         let scale = s.splat(inverse_rms(s.sum(squares), d));
-        for i in (0..d).step_by(S::LANES) {
-            let v = s.mul(s.mul(s.read(sum, i), scale), s.read(inputs.weight, i));
-            s.write(out, i, v);
-        }
+        for_vectors!(S, d, |i, FULL| {
+            // SAFETY: as above.
+            unsafe {
+                let v = s.mul(s.mul(s.read_at::<FULL>(sum, i), scale), s.read_at::<FULL>(weight, i));
+                s.write_at::<FULL>(out, i, v);
+            }
+        });
     }
 }
 
@@ -85,20 +100,28 @@ simd_fn! {
     /// dr += s w dy - s^3 r mean(r w dy), s = 1 / rms.
     fn backward_norm_row<S>(s, weight: &[f32], r: &[f32], dy: &[f32], dr: &mut [f32]) {
         let d = r.len();
+        let (weight, dy, dr) = (&weight[..d], &dy[..d], &mut dr[..d]);
         let (mut squares, mut product) = (s.splat(0.0), s.splat(0.0));
-        for i in (0..d).step_by(S::LANES) {
-            let v = s.read(r, i);
-            squares = s.fma(v, v, squares);
-            product = s.fma(v, s.mul(s.read(weight, i), s.read(dy, i)), product);
-        }
+        for_vectors!(S, d, |i, FULL| {
+            // SAFETY: every slice is `d` long, a full vector ends within it.
+            unsafe {
+                let v = s.read_at::<FULL>(r, i);
+                squares = s.fma(v, v, squares);
+                let through = s.mul(s.read_at::<FULL>(weight, i), s.read_at::<FULL>(dy, i));
+                product = s.fma(v, through, product);
+            }
+        });
         let scale = inverse_rms(s.sum(squares), d);
         let mean = s.sum(product) / d as f32;
         let (scale, along) = (s.splat(scale), s.splat(-scale * scale * scale * mean));
-        for i in (0..d).step_by(S::LANES) {
-            let through = s.mul(scale, s.mul(s.read(weight, i), s.read(dy, i)));
-            let v = s.add(s.read(dr, i), s.fma(along, s.read(r, i), through));
-            s.write(dr, i, v);
-        }
+        for_vectors!(S, d, |i, FULL| {
+            // SAFETY: as above.
+            unsafe {
+                let through = s.mul(s.read_at::<FULL>(weight, i), s.read_at::<FULL>(dy, i));
+                let through = s.fma(along, s.read_at::<FULL>(r, i), s.mul(scale, through));
+                s.write_at::<FULL>(dr, i, s.add(s.read_at::<FULL>(dr, i), through));
+            }
+        });
     }
 }
 
@@ -128,30 +151,36 @@ pub(super) fn backward_prompt(
 ) {
     let (d, rows) = (inputs.dims.d, inputs.dims.b * inputs.dims.l);
     let prompt = inputs.prompts[which];
-    if let Some((accumulate, dgenerated)) = dgenerated {
-        dgenerated.par_chunks_mut(PIECE * d).enumerate().for_each(|(piece, to)| {
-            for (i, to) in to.chunks_exact_mut(d).enumerate() {
-                let row = piece * PIECE + i;
-                if !accumulate {
-                    to.fill(0.0);
-                }
-                if inputs.prompted(row) {
-                    generated_row(inputs.keep(row), prompt.row(row), &dsum[row * d..(row + 1) * d], to);
-                }
+    // One pass, since all three need the same exponential: dbias and dscale of a piece side by side.
+    let mut sums = vec![0.0; rows.div_ceil(PIECE) * 2 * d];
+    let piece = |piece: usize, sums: &mut [f32], accumulate: bool, mut to: Option<&mut [f32]>| {
+        let mut unwanted = vec![0.0; if to.is_none() { d } else { 0 }];
+        for row in piece * PIECE..((piece + 1) * PIECE).min(rows) {
+            let to = match &mut to {
+                Some(to) => &mut to[row % PIECE * d..][..d],
+                None => &mut unwanted,
+            };
+            if inputs.prompted(row) {
+                let dsum = &dsum[row * d..(row + 1) * d];
+                prompt_row(inputs.keep(row), prompt.row(row), dsum, accumulate, to, sums);
+            } else if !accumulate {
+                to.fill(0.0);
             }
-        });
-    }
-    let sum = |to: Option<&mut [f32]>, add: fn(f32, PromptIn, &[f32], &mut [f32])| {
-        let Some(to) = to else { return };
-        sum_over_rows(rows, d, to, |rows, total| {
-            for row in rows.filter(|&row| inputs.prompted(row)) {
-                add(inputs.keep(row), prompt.row(row), &dsum[row * d..(row + 1) * d], total);
-            }
-        });
+        }
     };
-    // The bias takes the sum of what the generated values get.
-    sum(dbias, generated_row);
-    sum(dscale, scale_row);
+    let pieces = sums.par_chunks_mut(2 * d).enumerate();
+    match dgenerated {
+        None => pieces.for_each(|(i, sums)| piece(i, sums, false, None)),
+        Some((accumulate, to)) => pieces
+            .zip(to.par_chunks_mut(PIECE * d))
+            .for_each(|((i, sums), to)| piece(i, sums, accumulate, Some(to))),
+    }
+    for (total, first) in [(dbias, 0), (dscale, d)] {
+        let Some(total) = total else { continue };
+        for sums in sums.chunks_exact(2 * d) {
+            total.iter_mut().zip(&sums[first..]).for_each(|(t, s)| *t += s);
+        }
+    }
 }
 
 impl PromptIn<'_> {
@@ -163,27 +192,29 @@ impl PromptIn<'_> {
 }
 
 simd_fn! {
-    /// to += keep dsum scale silu'(generated + bias)
-    fn generated_row<S>(s, keep: f32, prompt: PromptIn, dsum: &[f32], to: &mut [f32]) {
-        for i in (0..to.len()).step_by(S::LANES) {
-            let q = s.add(s.read(prompt.generated, i), s.read(prompt.bias, i));
-            let (_, slope) = s.silu_and_grad(q);
-            let g = s.mul(s.splat(keep), s.read(dsum, i));
-            let v = s.fma(g, s.mul(s.read(prompt.scale, i), slope), s.read(to, i));
-            s.write(to, i, v);
-        }
-    }
-}
-
-simd_fn! {
-    /// dscale += keep dsum silu(generated + bias)
-    fn scale_row<S>(s, keep: f32, prompt: PromptIn, dsum: &[f32], dscale: &mut [f32]) {
-        for i in (0..dscale.len()).step_by(S::LANES) {
-            let q = s.add(s.read(prompt.generated, i), s.read(prompt.bias, i));
-            let g = s.mul(s.splat(keep), s.read(dsum, i));
-            let v = s.fma(g, s.silu(q), s.read(dscale, i));
-            s.write(dscale, i, v);
-        }
+    /// to (+)= keep dsum scale silu'(generated + bias), which is also added to the first half of `sums`; the second
+    /// half gets keep dsum silu(generated + bias).
+    fn prompt_row<S>(
+        s, keep: f32, prompt: PromptIn, dsum: &[f32], accumulate: bool, to: &mut [f32], sums: &mut [f32],
+    ) {
+        let d = to.len();
+        let (dbias, dscale) = sums.split_at_mut(d);
+        let (generated, bias, scale) = (&prompt.generated[..d], &prompt.bias[..d], &prompt.scale[..d]);
+        let (dsum, dscale) = (&dsum[..d], &mut dscale[..d]);
+        let keep = s.splat(keep);
+        for_vectors!(S, d, |i, FULL| {
+            // SAFETY: every slice is `d` long, a full vector ends within it.
+            unsafe {
+                let q = s.add(s.read_at::<FULL>(generated, i), s.read_at::<FULL>(bias, i));
+                let (value, slope) = s.silu_and_grad(q);
+                let g = s.mul(keep, s.read_at::<FULL>(dsum, i));
+                let dq = s.mul(g, s.mul(s.read_at::<FULL>(scale, i), slope));
+                let sum = if accumulate { s.add(s.read_at::<FULL>(to, i), dq) } else { dq };
+                s.write_at::<FULL>(to, i, sum);
+                s.write_at::<FULL>(dbias, i, s.add(s.read_at::<FULL>(dbias, i), dq));
+                s.write_at::<FULL>(dscale, i, s.fma(g, value, s.read_at::<FULL>(dscale, i)));
+            }
+        });
     }
 }
 

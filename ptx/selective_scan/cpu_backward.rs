@@ -11,7 +11,7 @@ use engine::simd::{Simd, prefetch};
 use engine::simd_fn;
 use rayon::prelude::*;
 
-use super::cpu::{Block, Chunk, Kept, StepBc, decay_rates, token};
+use super::cpu::{Block, Chunk, Kept, decay_rates, token};
 use super::{CHUNK, Dims, Inputs, MAX_STATE};
 use crate::rows::Shared;
 
@@ -109,11 +109,28 @@ struct Group<'a> {
     groups: usize,
 }
 
+/// Per state: B and C of every step of a chunk.
+type StateBc = [[[f32; 2]; CHUNK]; MAX_STATE];
+
+impl Block<'_> {
+    /// Copies B and C of a chunk's steps together: the loops over states read them in one run.
+    #[inline(always)]
+    fn state_bc(&self, chunk: usize, to: &mut StateBc) {
+        let (n, r) = (self.dims.n, self.dims.r);
+        let rows = self.rows(chunk).0.map(|row| {
+            let at = row * (r + 2 * n) + r;
+            self.inputs.x_dbl[self.dir][at..at + 2 * n].split_at(n)
+        });
+        for (k, to) in to[..n].iter_mut().enumerate() {
+            *to = rows.map(|(b, c)| [b[k], c[k]]);
+        }
+    }
+}
+
 /// Working memory of a task, in vectors.
 struct Work<V> {
-    /// Per state and step of the chunk: dB and dC, summed over blocks.
-    db: Vec<[V; CHUNK]>,
-    dc: Vec<[V; CHUNK]>,
+    /// Per state and step of the chunk: dB and dC, summed over blocks. Side by side: faster than two tables.
+    dbc: Vec<[[V; 2]; CHUNK]>,
     /// Per block and state: the gradient that flows from later tokens.
     carry: Vec<V>,
     /// Per block and state: dA so far, when asked.
@@ -133,24 +150,22 @@ simd_fn! {
         let zeros = |len: usize| vec![zero; len];
         let trained = out.da.is_some();
         let mut work = Work {
-            db: vec![[zero; CHUNK]; n],
-            dc: vec![[zero; CHUNK]; n],
+            dbc: vec![[[zero; 2]; CHUNK]; n],
             carry: zeros(blocks * n),
             da: zeros(if trained { blocks * n } else { 0 }),
             dd: zeros(blocks),
         };
-        let mut bc: StepBc = [[0.0; 2 * MAX_STATE]; CHUNK];
+        let mut bc: StateBc = [[[0.0; 2]; CHUNK]; MAX_STATE];
         for dir in 0..2 {
             work.carry.fill(zero);
             work.da.fill(zero);
             work.dd.fill(zero);
             for chunk in (0..group.dims.chunks()).rev() {
-                work.db.fill([zero; CHUNK]);
-                work.dc.fill([zero; CHUNK]);
+                work.dbc.fill([[zero; 2]; CHUNK]);
                 let block_at = |channel| Block {
                     dims: group.dims, inputs: group.inputs, a2: &group.a2[dir], b: group.b, channel, dir,
                 };
-                block_at(first).copy_bc(s, chunk, &mut bc);
+                block_at(first).state_bc(chunk, &mut bc);
                 for block in 0..blocks {
                     let channel = first + block * S::LANES;
                     let at = block_at(channel);
@@ -196,8 +211,8 @@ fn store_bc<S: Simd>(
         // SAFETY: this group's sums at this token: this task's own.
         let to = unsafe { out.dbc.slice(at * 2 * n, 2 * n) };
         for k in 0..n {
-            to[k] = s.sum(work.db[k][row]);
-            to[n + k] = s.sum(work.dc[k][row]);
+            to[k] = s.sum(work.dbc[k][row][0]);
+            to[n + k] = s.sum(work.dbc[k][row][1]);
         }
     }
 }
@@ -243,7 +258,7 @@ struct Sums<V> {
 
 impl Step<'_> {
     #[inline(always)]
-    fn run<S: Simd, const TRAINED: bool, const FULL: bool>(&self, s: S, bc: &StepBc, work: &mut Work<S::V>) {
+    fn run<S: Simd, const TRAINED: bool, const FULL: bool>(&self, s: S, bc: &StateBc, work: &mut Work<S::V>) {
         let dims = self.at.dims;
         let dir = self.at.dir;
         let bias = self.at.load::<S, FULL>(s, self.at.inputs.delta_bias[dir], self.at.channel);
@@ -300,7 +315,7 @@ impl Step<'_> {
         s: S,
         first: usize,
         chunk: &Chunk<S::V>,
-        bc: &StepBc,
+        bc: &StateBc,
         dy: &[S::V; CHUNK],
         sums: &mut Sums<S::V>,
         work: &mut Work<S::V>,
@@ -311,27 +326,27 @@ impl Step<'_> {
             from_fn(|k| self.at.load::<S, FULL>(s, self.at.a2, (first + k) * e + self.at.channel));
         let kept = self.at.state_at(self.chunk) + first * e;
         let before: [_; K] = from_fn(|k| self.at.load::<S, FULL>(s, self.group.kept.states, kept + k * e));
-        let (mut decay, mut after) = ([before; CHUNK], [before; CHUNK]);
-        let mut now = before;
+        let bc = &bc[first..first + K];
+        // The states before the chunk and after each of its steps.
+        let (mut decay, mut states) = ([before; CHUNK], [before; CHUNK + 1]);
         for i in 0..CHUNK {
             for k in 0..K {
                 decay[i][k] = s.exp2_product(chunk.delta[i], a[k]);
-                now[k] = s.fma(decay[i][k], now[k], s.mul(chunk.du[i], s.splat(bc[i][first + k])));
+                let gain = s.mul(chunk.du[i], s.splat(bc[k][i][0]));
+                states[i + 1][k] = s.fma(decay[i][k], states[i][k], gain);
             }
-            after[i] = now;
         }
         let at = self.block * n + first;
         let mut carry: [_; K] = from_fn(|k| work.carry[at + k]);
-        let db = &mut work.db[first..first + K];
-        let dc = &mut work.dc[first..first + K];
+        let dbc = &mut work.dbc[first..first + K];
         for i in (0..CHUNK).rev() {
             for k in 0..K {
-                let grad = s.fma(dy[i], s.splat(bc[i][n + first + k]), carry[k]);
-                dc[k][i] = s.fma(dy[i], after[i][k], dc[k][i]);
-                db[k][i] = s.fma(grad, chunk.du[i], db[k][i]);
-                sums.through_b[i] = s.fma(grad, s.splat(bc[i][first + k]), sums.through_b[i]);
+                let grad = s.fma(dy[i], s.splat(bc[k][i][1]), carry[k]);
+                dbc[k][i][1] = s.fma(dy[i], states[i + 1][k], dbc[k][i][1]);
+                dbc[k][i][0] = s.fma(grad, chunk.du[i], dbc[k][i][0]);
+                sums.through_b[i] = s.fma(grad, s.splat(bc[k][i][0]), sums.through_b[i]);
                 carry[k] = s.mul(grad, decay[i][k]);
-                let decayed = s.mul(carry[k], if i == 0 { before[k] } else { after[i - 1][k] });
+                let decayed = s.mul(carry[k], states[i][k]);
                 sums.through_a[i] = s.fma(decayed, a[k], sums.through_a[i]);
                 if TRAINED {
                     work.da[at + k] = s.fma(decayed, chunk.delta[i], work.da[at + k]);
