@@ -25,7 +25,9 @@
 //! ```
 
 mod saved;
+mod sinks;
 mod tape;
 
 pub use saved::{Recipe, Saved};
-pub use tape::{Function, Gradients, Sink, Sinks, Tape, Var};
+pub use sinks::{Sink, Sinks};
+pub use tape::{Function, Gradients, Tape, Var};

@@ -1,4 +1,4 @@
-//! Variables, nodes, the reverse walk, and the sinks gradients go to.
+//! Variables, nodes and the reverse walk.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use engine::{DType, Device, Error, Result, Tensor};
 
 use crate::saved::{Recipe, Saved};
+use crate::sinks::{Arriving, Sinks};
 
 /// The gradient of one recorded call.
 pub trait Function {
@@ -167,14 +168,15 @@ impl Tape {
             return Err(Error::Unsupported { op: "backward", what });
         };
         grads[id] = Some(seed);
+        let mut arriving = Arriving::new(grads);
         for node in recording.nodes.into_iter().rev() {
-            let arrived: Vec<_> = node.outputs.iter().map(|&id| grads[id].take()).collect();
+            let arrived: Vec<_> = node.outputs.iter().map(|&id| arriving.take_whole(id)).collect();
             if arrived.iter().any(Option::is_some) {
-                let mut sinks = Sinks { grads: &mut grads, inputs: &node.inputs, device: &self.device };
+                let mut sinks = Sinks::new(&mut arriving, &node.inputs, &self.device);
                 node.function.backward(arrived, &mut sinks)?;
             }
         }
-        Ok(Gradients { grads })
+        Ok(Gradients { grads: arriving.into_whole() })
     }
 }
 
@@ -193,77 +195,6 @@ impl Recording {
     fn new_var(&mut self) -> usize {
         self.vars += 1;
         self.vars - 1
-    }
-}
-
-/// A gradient being written: whole when it is the first to arrive, added when others came before.
-pub struct Sink {
-    pub tensor: Tensor,
-    pub accumulate: bool,
-}
-
-impl Sink {
-    /// The tensor, zero where nothing arrived yet: for functions that add to it, or write only a part of it.
-    pub fn zeroed_tensor(&mut self) -> &mut Tensor {
-        if !self.accumulate {
-            self.tensor.fill_zero();
-        }
-        &mut self.tensor
-    }
-
-    /// The elements of [`Sink::zeroed_tensor`] on the CPU.
-    pub fn zeroed(&mut self) -> &mut [f32] {
-        self.zeroed_tensor().as_mut_slice()
-    }
-}
-
-/// Where a function puts the gradients of its inputs, by position in the recorded call.
-pub struct Sinks<'a> {
-    grads: &'a mut [Option<Tensor>],
-    inputs: &'a [Option<usize>],
-    device: &'a Device,
-}
-
-impl Sinks<'_> {
-    pub fn device(&self) -> &Device {
-        self.device
-    }
-
-    pub fn wants(&self, input: usize) -> bool {
-        self.inputs[input].is_some()
-    }
-
-    /// A buffer to write the gradient of `input` into, f32; hand it back with [`Sinks::put`].
-    pub fn take(&mut self, input: usize, shape: &[usize]) -> Option<Sink> {
-        self.take_typed(input, DType::F32, shape)
-    }
-
-    /// [`Sinks::take`] of a type. A gradient that came before keeps the type it came in.
-    pub fn take_typed(&mut self, input: usize, dtype: DType, shape: &[usize]) -> Option<Sink> {
-        let id = self.inputs[input]?;
-        Some(match self.grads[id].take() {
-            Some(mut tensor) => {
-                assert_eq!(tensor.shape(), shape);
-                tensor.make_unique(self.device);
-                Sink { tensor, accumulate: true }
-            }
-            None => Sink { tensor: Tensor::empty_typed(self.device, dtype, shape), accumulate: false },
-        })
-    }
-
-    pub fn put(&mut self, input: usize, sink: Sink) {
-        if let Some(id) = self.inputs[input] {
-            self.grads[id] = Some(sink.tensor);
-        }
-    }
-
-    /// Hands over a whole gradient that is already computed: moved when first, else added.
-    pub fn give(&mut self, input: usize, grad: Tensor) {
-        let Some(id) = self.inputs[input] else { return };
-        match &mut self.grads[id] {
-            Some(sum) => sum.add_assign(self.device, &grad),
-            slot => *slot = Some(grad),
-        }
     }
 }
 

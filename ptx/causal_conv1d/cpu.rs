@@ -89,7 +89,7 @@ pub(super) fn forward(dims: Dims, xz: &[f32], filters: &Filters, u_f: &mut [f32]
 }
 
 /// Turns du into the gradient of the sum under the SiLU, in place, and writes dx (or adds it, when told) to the
-/// first half of `dxz`; the second half becomes zero unless adding. Both image by image, while it is in cache.
+/// first half of `dxz`. Both image by image, while it is in cache.
 pub(super) fn backward(
     dims: Dims,
     xz: &[f32],
@@ -190,7 +190,7 @@ simd_fn! {
     ) {
         let e = dims.e;
         for (t, dxz) in dxz.chunks_exact_mut(2 * e).enumerate() {
-            let (dx, dz) = dxz.split_at_mut(e);
+            let dx = &mut dxz[..e];
             // Output t + back of the forward direction reads x[t] with tap k: the other way round.
             let [f, b] = [0, 1].map(|dir| filters.at(dims, dir, taps(dims, dpre[dir], e, zeros, 1 - dir, t)));
             for_vectors!(S, e, |i, FULL| {
@@ -201,9 +201,6 @@ simd_fn! {
                     s.write_at::<FULL>(dx, i, sum);
                 }
             });
-            if !add {
-                dz.fill(0.0);
-            }
         }
     }
 }

@@ -16,7 +16,7 @@ pub mod reference;
 
 use autograd::{Function, Recipe, Saved, Sinks, Tape, Var};
 use engine::shape::{axes3, check_shape};
-use engine::{Device, Error, Result, Tensor};
+use engine::{DType, Device, Error, Result, Tensor};
 
 use crate::launch::typed;
 
@@ -115,7 +115,7 @@ impl Conv {
         // The gradient of the sum under the SiLU; zero for a direction that nothing used.
         let mut dpre = du.map(|du| du.unwrap_or_else(|| Tensor::zeros(&device, &[b, l, e])));
         dpre.iter_mut().for_each(|g| g.make_unique(&device));
-        let mut dxz = sinks.take(0, &[b, l, 2 * e]);
+        let mut dxz = sinks.take_columns(0, DType::F32, &[b, l, 2 * e], 0..e);
         let [dpre_f, dpre_b] = dpre.each_mut().map(Tensor::as_mut_slice);
         let to = dxz.as_mut().map(|sink| (sink.tensor.as_mut_slice(), sink.accumulate));
         cpu::backward(self.dims, xz, &filters, dpre_f, dpre_b, to);

@@ -97,14 +97,12 @@ impl Function for Linear {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
         let (d, dy) = (self.dims, typed(grads.remove(0).expect("the only output"), self.dtype)?);
         let device = sinks.device().clone();
-        if let Some(mut sink) = sinks.take_typed(0, self.dtype, &self.x_shape) {
+        if let Some(mut sink) = sinks.take_columns(0, self.dtype, &self.x_shape, d.first..d.first + d.k) {
             let w = self.w.as_ref().expect("saved for the input's gradient").get()?;
-            // A window leaves the other columns to other functions: zero unless they came first.
-            let accumulate = sink.accumulate || d.k < d.width;
-            let dx = if accumulate { sink.zeroed_tensor() } else { &mut sink.tensor };
+            let (dx, add) = (&mut sink.tensor, sink.accumulate);
             match device.launcher() {
-                None => cpu::grad_x(d, dy.as_slice(), w.as_slice(), dx.as_mut_slice(), accumulate),
-                Some(launcher) => launch::grad_x(launcher, d, &dy, &w, dx, accumulate)?,
+                None => cpu::grad_x(d, dy.as_slice(), w.as_slice(), dx.as_mut_slice(), add),
+                Some(launcher) => launch::grad_x(launcher, d, &dy, &w, dx, add)?,
             }
             sinks.put(0, sink);
         }

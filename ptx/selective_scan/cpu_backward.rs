@@ -18,13 +18,13 @@ use crate::rows::Shared;
 /// Channels per task: fixed, so that the sums of dB and dC do not depend on the number of threads.
 const GROUP: usize = 256;
 
-/// Where gradients go. All written whole.
+/// Where gradients go.
 pub(super) struct Grads<'a> {
-    /// `[b l 2e]`: zero in the first half, dz in the second.
+    /// `[b l 2e]`: dz in the second half; the first is left alone.
     pub dxz: &'a mut [f32],
     pub du: [&'a mut [f32]; 2],
     pub ddelta: [&'a mut [f32]; 2],
-    /// `[b l r+2n]`: zero in the first r columns.
+    /// `[b l r+2n]`: the first r columns are left alone.
     pub dx_dbl: [&'a mut [f32]; 2],
     /// `[2 b n e]`: of A, per image, only when asked.
     pub da: Option<&'a mut [f32]>,
@@ -74,12 +74,12 @@ pub(super) fn backward(dims: Dims, inputs: &Inputs, kept: Kept<&[f32]>, dout: &[
     }
 }
 
-/// Adds the groups' dB and dC in order into the last 2n columns of `dx_dbl`; the others become zero.
+/// Adds the groups' dB and dC in order into the last 2n columns of `dx_dbl`.
 fn sum_groups(dims: Dims, dbc: &[f32], dx_dbl: &mut [f32]) {
     let (cols, width) = (2 * dims.n, dims.r + 2 * dims.n);
     let one = dims.b * dims.l * cols;
     dx_dbl.par_chunks_mut(width).enumerate().for_each(|(row, to)| {
-        to.fill(0.0);
+        to[dims.r..].fill(0.0);
         for group in dbc.chunks_exact(one) {
             let from = &group[row * cols..(row + 1) * cols];
             to[dims.r..].iter_mut().zip(from).for_each(|(t, f)| *t += f);
@@ -143,7 +143,6 @@ simd_fn! {
     fn run_group<S>(s, group: &Group, out: &Out) {
         let Dims { l, e, n, .. } = group.dims;
         let (first, end) = (group.group * GROUP, ((group.group + 1) * GROUP).min(e));
-        zero_x_half(group, out, first, end);
         let blocks = (end - first).div_ceil(S::LANES);
         // Vectors kept in Vecs of the vector type: aligned to the vector's size.
         let zero = s.splat(0.0);
@@ -182,15 +181,6 @@ simd_fn! {
             store_parameters(s, group, dir, &work, out);
         }
         s.fence();
-    }
-}
-
-/// x gets its gradient from the convolution; this op leaves zero there.
-fn zero_x_half(group: &Group, out: &Out, first: usize, end: usize) {
-    let Dims { l, e, .. } = group.dims;
-    for t in 0..l {
-        // SAFETY: columns of this group, rows of this image: this task's own.
-        unsafe { out.dxz.slice((group.b * l + t) * 2 * e + first, end - first) }.fill(0.0);
     }
 }
 

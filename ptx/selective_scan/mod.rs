@@ -263,11 +263,11 @@ impl Scan {
         for du in du.iter().take(if self.prompt { 2 } else { 0 }) {
             sinks.give(13, du.clone());
         }
-        sinks.give(0, dxz);
+        sinks.give_columns(0, dxz, e..2 * e);
         for (dir, ((du, ddelta), dx_dbl)) in du.into_iter().zip(ddelta).zip(dx_dbl).enumerate() {
             sinks.give(1 + 6 * dir, du);
             sinks.give(2 + 6 * dir, ddelta);
-            sinks.give(3 + 6 * dir, dx_dbl);
+            sinks.give_columns(3 + 6 * dir, dx_dbl, r..r + 2 * n);
         }
     }
 }
