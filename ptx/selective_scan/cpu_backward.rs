@@ -238,6 +238,14 @@ struct Step<'a> {
     out: &'a Out<'a>,
 }
 
+/// Where the block is that comes after one.
+struct Next {
+    rows: [usize; CHUNK],
+    channel: usize,
+    /// Its state 0 before the chunk.
+    states: usize,
+}
+
 /// The sums over states that a chunk's gradients are made of.
 struct Sums<V> {
     /// sum_n G B
@@ -261,9 +269,10 @@ impl Step<'_> {
             dy[i] = self.gate::<S, FULL>(s, chunk.rows[i]);
         }
         let mut sums = Sums { through_b: zero, through_a: zero };
+        let next = self.next::<S>(chunk.rows);
         // Two states share the loads and stores of what belongs to a token.
         for k in (0..dims.n - dims.n % 2).step_by(2) {
-            self.ahead::<S>(&chunk, k);
+            self.ahead(&next, k);
             self.states::<S, TRAINED, FULL, 2>(s, k, &chunk, bc, &dy, &mut sums, work);
         }
         if dims.n % 2 == 1 {
@@ -281,16 +290,27 @@ impl Step<'_> {
         }
     }
 
+    /// The block after this one: the next channels, or the first ones of the group in the chunk before.
+    #[inline(always)]
+    fn next<S: Simd>(&self, rows: [usize; CHUNK]) -> Next {
+        let channel = self.at.channel + S::LANES;
+        let group = self.group.group * GROUP;
+        if channel < (group + GROUP).min(self.at.dims.e) || self.chunk == 0 {
+            return Next { rows, channel, states: self.at.state_at(self.chunk) + S::LANES };
+        }
+        let states = self.at.state_at(self.chunk - 1) + group - self.at.channel;
+        Next { rows: self.at.rows(self.chunk - 1).0, channel: group, states }
+    }
+
     /// Asks for what the next block needs: states `k` and `k + 1`, and the inputs of one row. Called between
     /// states: a burst of requests would fill the queue of the cache and hold up the arithmetic behind it.
     #[inline(always)]
-    fn ahead<S: Simd>(&self, chunk: &Chunk<S::V>, k: usize) {
+    fn ahead(&self, next: &Next, k: usize) {
         let (e, dir, inputs) = (self.at.dims.e, self.at.dir, self.at.inputs);
-        let states = self.at.state_at(self.chunk) + k * e + S::LANES;
-        prefetch(self.group.kept.states, states);
-        prefetch(self.group.kept.states, states + e);
-        if let Some(row) = chunk.rows.get(k / 2) {
-            let at = row * e + self.at.channel + S::LANES;
+        prefetch(self.group.kept.states, next.states + k * e);
+        prefetch(self.group.kept.states, next.states + (k + 1) * e);
+        if let Some(row) = next.rows.get(k / 2) {
+            let at = row * e + next.channel;
             for from in [inputs.u[dir], inputs.delta[dir], self.group.dout, self.group.kept.y] {
                 prefetch(from, at);
             }
