@@ -48,8 +48,11 @@ impl Compute {
             return Err(Error::input("--threads", "0 threads cannot compute", "use at least 1"));
         }
         let device = open(self.device.as_deref().unwrap_or(AUTO))?;
-        let threads = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).build_global();
-        threads.map_err(|e| Error::input("--threads", e.to_string(), "use fewer"))?;
+        // This thread is one of them: a step makes hundreds of parallel calls, and handing each to another thread
+        // costs a wake-up. Threads of the loader must not compute through the pool: this one may be waiting for them.
+        let threads =
+            rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).use_current_thread();
+        threads.build_global().map_err(|e| Error::input("--threads", e.to_string(), "use fewer"))?;
         Ok(device)
     }
 

@@ -6,7 +6,7 @@ use engine::{Tensor, for_vectors, simd_fn};
 use rayon::prelude::*;
 
 use super::{Dims, MAX_WIDTH};
-use crate::rows::sum_over_rows;
+use crate::rows::{PIECE, sum_over_rows};
 
 /// Weights transposed to rows `[MAX_WIDTH e]`, zero beyond K, and biases, both directions.
 pub(super) struct Filters<'a> {
@@ -85,7 +85,10 @@ impl Weighed<'_> {
 pub(super) fn forward(dims: Dims, xz: &[f32], filters: &Filters, u_f: &mut [f32], u_b: &mut [f32]) {
     let (image, zeros) = (dims.l * dims.e, vec![0.0; dims.e]);
     let images = u_f.par_chunks_mut(image).zip(u_b.par_chunks_mut(image)).zip(xz.par_chunks(2 * image));
-    images.for_each(|((u_f, u_b), xz)| forward_image(dims, xz, filters, &zeros, u_f, u_b));
+    images.for_each(|((u_f, u_b), xz)| {
+        let pieces = u_f.par_chunks_mut(PIECE * dims.e).zip(u_b.par_chunks_mut(PIECE * dims.e)).enumerate();
+        pieces.for_each(|(i, (u_f, u_b))| forward_tokens(dims, xz, filters, &zeros, i * PIECE, u_f, u_b));
+    });
 }
 
 /// Turns du into the gradient of the sum under the SiLU, in place, and writes dx (or adds it, when told) to the
@@ -142,11 +145,13 @@ simd_fn! {
 }
 
 simd_fn! {
-    fn forward_image<S>(s, dims: Dims, xz: &[f32], filters: &Filters, zeros: &[f32], u_f: &mut [f32], u_b: &mut [f32]) {
+    fn forward_tokens<S>(
+        s, dims: Dims, xz: &[f32], filters: &Filters, zeros: &[f32], first: usize, u_f: &mut [f32], u_b: &mut [f32],
+    ) {
         let e = dims.e;
         let bias = filters.bias.map(|bias| &bias[..e]);
         for (t, (u_f, u_b)) in u_f.chunks_exact_mut(e).zip(u_b.chunks_exact_mut(e)).enumerate() {
-            let [f, b] = [0, 1].map(|dir| filters.at(dims, dir, taps(dims, xz, 2 * e, zeros, dir, t)));
+            let [f, b] = [0, 1].map(|dir| filters.at(dims, dir, taps(dims, xz, 2 * e, zeros, dir, first + t)));
             for_vectors!(S, e, |i, FULL| {
                 // SAFETY: every row is `e` long, a full vector ends within it.
                 unsafe {
@@ -169,7 +174,7 @@ simd_fn! {
         for (t, (du_f, du_b)) in du_f.chunks_exact_mut(e).zip(du_b.chunks_exact_mut(e)).enumerate() {
             let [f, b] = [0, 1].map(|dir| filters.at(dims, dir, taps(dims, xz, 2 * e, zeros, dir, t)));
             for_vectors!(S, e, |i, FULL| {
-                // SAFETY: as in `forward_image`.
+                // SAFETY: as in `forward_tokens`.
                 unsafe {
                     let f = f.sum::<S, FULL>(s, s.read_at::<FULL>(bias[0], i), i);
                     let b = b.sum::<S, FULL>(s, s.read_at::<FULL>(bias[1], i), i);
@@ -194,7 +199,7 @@ simd_fn! {
             // Output t + back of the forward direction reads x[t] with tap k: the other way round.
             let [f, b] = [0, 1].map(|dir| filters.at(dims, dir, taps(dims, dpre[dir], e, zeros, 1 - dir, t)));
             for_vectors!(S, e, |i, FULL| {
-                // SAFETY: as in `forward_image`.
+                // SAFETY: as in `forward_tokens`.
                 unsafe {
                     let start = if add { s.read_at::<FULL>(dx, i) } else { s.splat(0.0) };
                     let sum = b.sum::<S, FULL>(s, f.sum::<S, FULL>(s, start, i), i);

@@ -218,9 +218,9 @@ simd_fn! {
     }
 }
 
-/// Multiplies each image by its factor.
-pub(super) fn scale_images(keep: &[f32], grad: &mut [f32]) {
-    let image = grad.len() / keep.len();
-    let images = grad.par_chunks_mut(image).zip(keep);
-    images.for_each(|(grad, keep)| grad.iter_mut().for_each(|g| *g *= keep));
+/// Writes each image of `from` times its factor.
+pub(super) fn scale_images(keep: &[f32], from: &[f32], to: &mut [f32]) {
+    let image = from.len() / keep.len();
+    let images = to.par_chunks_mut(image).zip(from.par_chunks(image)).zip(keep);
+    images.for_each(|((to, from), keep)| to.iter_mut().zip(from).for_each(|(to, from)| *to = keep * from));
 }

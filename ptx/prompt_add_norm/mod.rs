@@ -260,11 +260,15 @@ impl AddNorm {
             }
         }
         if sinks.wants(0) {
-            if let Some(keep) = inputs.keep {
-                dsum.make_unique(&device);
-                cpu::scale_images(keep, dsum.as_mut_slice());
-            }
-            sinks.give(0, dsum);
+            let dh = match inputs.keep {
+                None => dsum,
+                Some(keep) => {
+                    let mut dh = Tensor::empty(&device, &[b, l, d]);
+                    cpu::scale_images(keep, dsum.as_slice(), dh.as_mut_slice());
+                    dh
+                }
+            };
+            sinks.give(0, dh);
         }
     }
 }

@@ -6,6 +6,8 @@
 //! arithmetic units busy while the recurrence runs through them. Bound: the exponentials, one per token,
 //! channel and state; memory traffic is a tenth of that.
 
+use std::f32::consts::LOG2_E;
+
 use engine::simd::{Simd, prefetch};
 use engine::simd_fn;
 use rayon::prelude::*;
@@ -20,11 +22,11 @@ const GROUP: usize = 128;
 pub(super) fn decay_rates(dims: Dims, a_log: [&[f32]; 2]) -> [Vec<f32>; 2] {
     a_log.map(|a_log| {
         let mut a2 = vec![0.0; dims.n * dims.e];
-        for (channel, row) in a_log.chunks_exact(dims.n).enumerate() {
-            for (n, a_log) in row.iter().enumerate() {
-                a2[n * dims.e + channel] = -a_log.exp() * std::f32::consts::LOG2_E;
+        a2.par_chunks_mut(dims.e).enumerate().for_each(|(n, row)| {
+            for (channel, a2) in row.iter_mut().enumerate() {
+                *a2 = -a_log[channel * dims.n + n].exp() * LOG2_E;
             }
-        }
+        });
         a2
     })
 }
