@@ -112,9 +112,13 @@ fn main() {
         Ok(python) => {
             drop(step);
             let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/reference/svp_step.py");
-            let output =
-                Command::new(python).arg(script).arg("--json").output().expect("the reference starts");
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let output = match Command::new(&python).arg(script).arg("--json").output() {
+                Ok(output) if output.status.success() => output,
+                Ok(output) => {
+                    return eprintln!("{python} {script}: {}", String::from_utf8_lossy(&output.stderr));
+                }
+                Err(e) => return eprintln!("REFERENCE_PYTHON={python}: {e}"),
+            };
             println!("  reference     {}", String::from_utf8_lossy(&output.stdout).trim());
         }
     }

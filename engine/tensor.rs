@@ -291,7 +291,13 @@ impl Tensor {
     /// A copy of its own on `device`: of a tensor of the CPU, or of that device.
     pub fn to_owned_on(&self, device: &Device) -> Self {
         let Storage::Launched(buffer, dtype) = &*self.storage else {
-            return Self::from_slice(device, self.as_slice(), &self.shape);
+            let Device::Cpu(_) = device else {
+                return Self::from_slice(device, self.as_slice(), &self.shape);
+            };
+            let mut out = Self::empty(device, &self.shape);
+            let chunks = out.as_mut_slice().par_chunks_mut(1 << 16).zip(self.as_slice().par_chunks(1 << 16));
+            chunks.for_each(|(to, from)| to.copy_from_slice(from));
+            return out;
         };
         let mut out = Self::empty_typed(device, *dtype, &self.shape);
         buffer.pool().keep(buffer.pool().copy(out.region_mut(), buffer.region()));
