@@ -84,7 +84,7 @@ fn main() {
     one_step();
     one_step();
     let memory = peak_memory();
-    let products = products(&VimConfig::named("vim_small").unwrap());
+    let products = products(&config);
     let gflop = products.iter().map(|&(m, n, k, times)| 2e-9 * (m * n * k * times) as f64).sum::<f64>();
     let largest = |size: fn(&Product) -> usize| vec![0.5; products.iter().map(size).max().unwrap()];
     let (a, b, mut c) = (largest(|p| p.0 * p.2), largest(|p| p.1 * p.2), largest(|p| p.0 * p.1));
