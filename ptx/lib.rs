@@ -15,6 +15,8 @@ pub mod drop_path;
 pub mod ema;
 pub mod grad_norm;
 pub mod linear;
+pub mod sgd;
+pub mod prompt_rows;
 pub mod patch_embed;
 pub mod prompt_add_norm;
 pub mod registry;

@@ -1,10 +1,23 @@
-//! Vision Mamba, prompting methods, data, training loop, checkpoints, reports.
+//! Backbones, methods, heads, the training loop, checkpoints, reports and sweeps.
+//!
+//! From the bottom up: [`params`] and [`score`]; [`checkpoint`] and [`report`]; [`pass`], what a backbone and a method
+//! hand to each other; [`backbones`], [`methods`] and [`heads`]; [`model`], one of each together; [`gates`]; [`train`];
+//! [`run_page`] and [`sweep`].
 
+pub mod backbones;
 pub mod checkpoint;
 pub mod data;
 pub mod error;
+pub mod gates;
+pub mod heads;
+pub mod methods;
 pub mod model;
+pub mod params;
+pub mod pass;
 pub mod report;
+pub mod run_page;
+pub mod score;
+pub mod streams;
 pub mod sweep;
 pub mod train;
 

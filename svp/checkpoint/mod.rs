@@ -5,8 +5,7 @@
 //! converted once, when asked for. Nothing in a file is ever executed ([`pickle`]), and no file makes the
 //! program allocate much more than its own size.
 //!
-//! [`KeyReport`] compares a file with a model, [`resize_pos_embed`] fits the position embedding to another
-//! image size, [`hash_tensors`] identifies a set of weights, [`save_safetensors`] and [`write_atomically`]
+//! [`KeyReport`] compares a file with a model, [`hash_tensors`] identifies a set of weights, [`save_safetensors`] and [`write_atomically`]
 //! write files whole or not at all.
 
 use std::collections::BTreeMap;
@@ -23,7 +22,6 @@ mod entry;
 mod hash;
 mod keys;
 pub mod pickle;
-mod pos_embed;
 mod safetensors;
 #[cfg(test)]
 mod tests;
@@ -33,7 +31,6 @@ mod write;
 pub use entry::{Dtype, Entry};
 pub use hash::hash_tensors;
 pub use keys::{KeyReport, MisShaped};
-pub use pos_embed::{ClassRow, resize_pos_embed};
 pub use safetensors::{Precision, save_safetensors, save_safetensors_as};
 pub use write::{remove_partial_files, write_atomically};
 

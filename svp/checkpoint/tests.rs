@@ -4,6 +4,7 @@ use half::f16;
 use zip::write::SimpleFileOptions;
 
 use super::*;
+use crate::backbones::pos_embed::{ClassRow, resize_pos_embed};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name)

@@ -38,7 +38,7 @@ pub use layouts::{Known, Layout};
 pub use loader::{Batch, Batches, Broken, Loader, LoaderOptions, OnBroken};
 pub use procedural::Task;
 pub use source::Source;
-pub use transform::Transform;
+pub use transform::{Normalisation, Transform};
 
 /// Streams of [`engine::Rng`] that belong to this module: the `op` of `Rng::keyed`.
 mod stream {

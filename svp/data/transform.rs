@@ -18,6 +18,16 @@ const SMALL: u32 = 32;
 /// Border added to small pictures in training, pixels a side.
 const PAD: u32 = 4;
 
+/// Normalisation stub until the data crate lands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Normalisation {
+    pub mean: [f32; 3],
+    pub std: [f32; 3],
+}
+impl Normalisation {
+    pub const IMAGENET: Self = Normalisation { mean: MEAN, std: STD };
+}
+
 /// What happens to a picture between its file and the model.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Transform {

@@ -109,8 +109,8 @@ impl<'a> Results<'a> {
             let Some(probe) = &point.probe else { return Some(point) };
             let top1 = match self.state(probe) {
                 // Where the last epoch will be reported, it is what is compared.
-                State::Done(outcome) if point.runs[0].config.selects_on().is_none() => outcome.last_top1?,
-                State::Done(outcome) => outcome.selected_top1?,
+                State::Done(outcome) if point.runs[0].config.selects_on().is_none() => outcome.last?.value,
+                State::Done(outcome) => outcome.selected?.value,
                 State::Failed(failure) if failure.diverged => continue,
                 _ => return None,
             };
@@ -289,7 +289,7 @@ impl Point {
 impl Found<'_> {
     /// Of each seed, in percent.
     pub fn top1(&self) -> Vec<Option<f64>> {
-        self.outcomes.iter().map(|outcome| Some(100.0 * outcome.as_ref()?.top1()?)).collect()
+        self.outcomes.iter().map(|outcome| Some(100.0 * outcome.as_ref()?.score()?.value)).collect()
     }
 }
 

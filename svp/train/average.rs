@@ -4,7 +4,7 @@ use engine::{Device, Tensor};
 use ptx::ema::{Slot, step};
 
 use crate::Result;
-use crate::model::{ParamId, Params};
+use crate::params::{ParamId, Params};
 
 /// `average = decay * average + (1 - decay) * value` after every step, from the initial values on. As in the published
 /// program it is saved, and does not choose an epoch.

@@ -5,32 +5,15 @@ use std::path::PathBuf;
 use engine::{DType, Device};
 use serde::{Deserialize, Serialize};
 
-use super::{Override, Preset, Schedule, StepSettings};
+use super::preset::{Override, Preset};
+use super::schedule::Schedule;
+use super::stepper::StepSettings;
+use crate::backbones::LoadOptions;
+use crate::backbones::pos_embed::ClassRow;
 use crate::data::{Augment, Layout, Mix, RandAugment};
-use crate::model::{HeadKind, SvpConfig, Variant};
+use crate::heads::HeadKind;
+use crate::methods::{Chosen, OptimizerKind};
 use crate::{Error, Result};
-
-/// What is trained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Method {
-    /// Selective visual prompts and the head.
-    Svp,
-    /// The head alone, on features computed once.
-    Linear,
-    /// Everything.
-    Full,
-}
-
-impl Method {
-    pub fn name(self) -> &'static str {
-        match self {
-            Method::Svp => "svp",
-            Method::Linear => "linear",
-            Method::Full => "full",
-        }
-    }
-}
 
 /// Type of the activations and of the frozen weights of matrix products. The residual stream, what is trained,
 /// gradients of it, and every sum are f32.
@@ -96,12 +79,11 @@ pub struct TrainConfig {
     /// Train on the validation images too. Then the last epoch is kept, unless the test split selects.
     #[serde(default)]
     pub train_on_val: bool,
-    pub method: Method,
-    pub variant: Variant,
-    pub hidden: usize,
-    pub group_size: usize,
-    pub inner: bool,
-    pub cross: bool,
+    /// The method, and in a table by its name its settings.
+    #[serde(flatten)]
+    pub method: Chosen,
+    /// Which row of a checkpoint's position embedding is the class token's when it is resized.
+    pub class_row: ClassRow,
     pub head: HeadKind,
     pub simam: bool,
     pub epochs: u32,
@@ -109,6 +91,12 @@ pub struct TrainConfig {
     /// Batches whose mean gradient makes a step.
     #[serde(default = "one")]
     pub accumulate: usize,
+    /// What makes the steps.
+    #[serde(default)]
+    pub optimizer: OptimizerKind,
+    /// Of SGD.
+    #[serde(default = "momentum")]
+    pub momentum: f64,
     /// At a batch of 512 unless `lr_scaling` is off.
     pub lr: f64,
     pub lr_scaling: bool,
@@ -155,9 +143,17 @@ pub struct TrainConfig {
     pub save_every: u64,
 }
 
-/// Of configs written before there was a choice.
+// Serde defaults for configs that predate these keys.
+
 fn one() -> usize {
     1
+}
+
+/// Of SGD, as published for prompts (Jia et al. 2022).
+pub const MOMENTUM: f64 = 0.9;
+
+fn momentum() -> f64 {
+    MOMENTUM
 }
 
 fn all() -> f64 {
@@ -172,7 +168,9 @@ impl TrainConfig {
     /// What each step depends on.
     pub fn step_settings(&self) -> StepSettings {
         StepSettings {
-            features: self.method == Method::Linear,
+            features: self.keeps_features(),
+            optimizer: self.optimizer,
+            momentum: self.momentum,
             smoothing: self.smoothing,
             drop_path: self.drop_path,
             seed: self.seed,
@@ -209,20 +207,25 @@ impl TrainConfig {
         }
     }
 
-    /// The prompts to add.
-    pub fn svp(&self) -> Option<SvpConfig> {
-        (self.method == Method::Svp).then_some(SvpConfig {
-            variant: self.variant,
-            hidden: self.hidden,
-            group_size: self.group_size,
-            inner: self.inner,
-            cross: self.cross,
-        })
+    /// Whether steps see the frozen backbone's features, computed once.
+    pub fn keeps_features(&self) -> bool {
+        self.method.entry.keeps_features
+    }
+
+    /// How the backbone's checkpoint is read.
+    pub fn load_options(&self) -> LoadOptions {
+        LoadOptions {
+            img_size: self.img_size,
+            stride: self.stride,
+            class_row: self.class_row,
+            allow_mismatch: self.allow_mismatch,
+            seed: self.seed,
+        }
     }
 
     /// Random changes of training images; none for cached features.
     pub fn augmentation(&self) -> Option<Augment> {
-        let wanted = self.augment && self.method != Method::Linear;
+        let wanted = self.augment && !self.keeps_features();
         wanted.then_some(Augment {
             scale_min: self.crop_scale_min,
             flip: self.flip,
@@ -234,7 +237,7 @@ impl TrainConfig {
 
     /// Mixing of training batches; none for cached features.
     pub fn mix(&self) -> Option<Mix> {
-        let wanted = self.mixup + self.cutmix > 0.0 && self.method != Method::Linear;
+        let wanted = self.mixup + self.cutmix > 0.0 && !self.keeps_features();
         wanted.then_some(Mix {
             mixup: self.mixup,
             cutmix: self.cutmix,
@@ -274,6 +277,7 @@ impl TrainConfig {
         for (flag, value, most) in [
             ("smoothing", f64::from(self.smoothing), 0.999),
             ("drop-path", self.drop_path, 0.999),
+            ("momentum", self.momentum, 0.999_999),
             ("ema-decay", self.ema_decay, 0.999_999),
             ("val-fraction", self.val_fraction, 0.9),
             ("crop-scale-min", self.crop_scale_min, 1.0),
@@ -303,7 +307,7 @@ impl TrainConfig {
                 "give one of the two",
             );
         }
-        if self.model.is_some() && self.method != Method::Full {
+        if self.model.is_some() && !self.method.entry.whole_backbone {
             return wrong(
                 "model",
                 "a backbone with random values is of no use frozen".into(),

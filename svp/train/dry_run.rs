@@ -3,9 +3,11 @@
 use engine::Device;
 use serde::Serialize;
 
-use super::outcome::{ParameterCount, count_parameters};
-use super::run::prepare;
-use super::{Method, Stepper, TrainConfig, setup};
+use super::config::TrainConfig;
+use super::prepare::prepare;
+use super::setup;
+use super::stepper::Stepper;
+use crate::model::{ParameterCount, count_parameters};
 use crate::{Error, Result};
 
 /// What a dry run found.
@@ -34,11 +36,11 @@ pub struct DryRun {
 pub fn dry_run(config: &TrainConfig, device: &Device) -> Result<DryRun> {
     let mut prepared = prepare(config, device)?;
     let (model, data) = (&mut prepared.model, &prepared.data);
-    let size = model.vim.config.img_size;
-    let train = setup::train_images(config, size as u32, data)?;
+    let size = model.spec().img_size;
+    let train = setup::train_images(config, model.spec(), data)?;
     let first = train.epoch(0, 0, size).next();
     let mut batch = first.ok_or_else(|| Error::input("data", "there is no batch", "add images"))??;
-    if config.method == Method::Linear {
+    if config.keeps_features() {
         batch.input = model.features(batch.input)?;
     }
     let mut stepper = Stepper::new(model, config.step_settings());
@@ -51,11 +53,11 @@ pub fn dry_run(config: &TrainConfig, device: &Device) -> Result<DryRun> {
     }
     let steps_per_epoch = config.steps_per_epoch(train.batches());
     Ok(DryRun {
-        method: config.method.name(),
+        method: config.method.entry.name,
         data: config.data.display().to_string(),
         classes: data.classes.len(),
         images: [Some(&data.train), data.val.as_ref(), data.test.as_ref()].map(|s| s.map_or(0, Vec::len)),
-        parameters: count_parameters(model),
+        parameters: count_parameters(&model.params),
         steps_per_epoch,
         steps: steps_per_epoch as u64 * u64::from(config.epochs),
         loss: health.loss,

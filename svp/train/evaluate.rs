@@ -1,12 +1,15 @@
 //! Accuracy of a classifier on a split.
 
 use autograd::Tape;
-use engine::{Arriving, Device, Tensor};
+use engine::Arriving;
 use serde::{Deserialize, Serialize};
 
-use super::{Feed, FeedBatch};
+use super::feed::{Feed, FeedBatch};
+use super::input::Input;
 use crate::Result;
-use crate::model::Classifier;
+use crate::heads::Labels;
+use crate::model::Model;
+use crate::score::{Measure, Score};
 
 /// What an evaluation found. Accuracies are shares in 0..=1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +21,16 @@ pub struct Evaluation {
     pub top5: f64,
     /// Correct and all images of each class.
     pub per_class: Vec<(usize, usize)>,
+}
+
+impl Evaluation {
+    /// The value of a measure.
+    pub fn score(&self, measure: Measure) -> Score {
+        let value = match measure {
+            Measure::Top1 => self.top1,
+        };
+        Score { measure, value }
+    }
 }
 
 /// Classes by falling logit; equal logits in class order.
@@ -37,7 +50,7 @@ pub fn softmax(logits: &[f32]) -> Vec<f64> {
 
 /// Runs over the whole split. With fewer than five classes every image counts as a top-5 hit.
 pub fn evaluate(
-    model: &Classifier,
+    model: &Model,
     feed: &Feed,
     classes: usize,
     stop: &dyn Fn() -> bool,
@@ -49,23 +62,23 @@ pub fn evaluate(
 
 /// Shows `each` the logits of every image of the split in order, with its class and its position. False when `stop`
 /// ended it early.
-pub(super) fn each_image(
-    model: &Classifier,
+pub(crate) fn each_image(
+    model: &Model,
     feed: &Feed,
     stop: &dyn Fn() -> bool,
     each: &mut dyn FnMut(&[f32], u32, u32),
 ) -> Result<bool> {
     let classes = model.classes();
-    let mut show = |(logits, labels, indices): (Arriving, Vec<u32>, Vec<u32>)| -> Result<()> {
+    let mut show = |(logits, labels, indices): (Arriving, Labels, Vec<u32>)| -> Result<()> {
         let logits = logits.wait()?;
-        let images = logits.chunks_exact(classes).zip(labels.iter().zip(&indices));
+        let images = logits.chunks_exact(classes).zip(labels.classes().iter().zip(&indices));
         images.for_each(|(logits, (&label, &index))| each(logits, label, index));
         Ok(())
     };
     let mut input = Input::default();
     // The device computes one batch while the last one's logits are looked at.
     let mut waiting = None;
-    for batch in feed.epoch(0, 0, model.vim.config.img_size) {
+    for batch in feed.epoch(0, 0, model.spec().img_size) {
         if stop() {
             return Ok(false);
         }
@@ -83,26 +96,8 @@ pub(super) fn each_image(
     Ok(true)
 }
 
-/// The tensor that batches are sent to.
-#[derive(Default)]
-pub(super) struct Input(Option<Tensor>);
-
-impl Input {
-    /// The batch on the device; on the CPU, itself.
-    pub fn send(&mut self, device: &Device, batch: Tensor) -> Result<Tensor> {
-        if device.launcher().is_none() {
-            return Ok(batch);
-        }
-        let mut kept = self.0.take().filter(|kept| kept.shape() == batch.shape());
-        let tensor = kept.get_or_insert_with(|| Tensor::empty(device, batch.shape()));
-        tensor.send(batch.as_slice())?;
-        self.0 = kept;
-        Ok(self.0.clone().expect("just sent to"))
-    }
-}
-
 /// What was counted so far.
-pub(super) struct Count {
+pub(crate) struct Count {
     classes: usize,
     /// In the first place, and in the first five.
     hits: [usize; 2],

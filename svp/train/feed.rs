@@ -4,20 +4,19 @@ use std::sync::Arc;
 
 use engine::{Rng, Tensor};
 
-use super::evaluate::Input;
+use super::input::Input;
 use crate::data::{Batch, Loader, LoaderOptions, Sample, Transform};
-use crate::model::Classifier;
-use crate::{Error, Result};
-
-/// Stream of the order in which features are seen.
-const ORDER: u32 = 0xFEA7_0000;
+use crate::heads::Labels;
+use crate::model::Model;
+use crate::{Error, Result, streams};
 
 /// One step's input.
 #[derive(Clone)]
 pub struct FeedBatch {
     /// `[b 3 s s]` normalised images, or `[b d]` features.
     pub input: Tensor,
-    pub labels: Vec<u32>,
+    /// What the head is to answer.
+    pub labels: Labels,
     /// Positions in the split.
     pub indices: Vec<u32>,
     /// Share of a sample's own label in its target; the rest is that of the sample at its mirrored place.
@@ -52,13 +51,13 @@ impl Feed {
     /// # Errors
     /// Also [`Error::Interrupted`], once `stop` says so.
     pub fn features(
-        model: &Classifier,
+        model: &Model,
         loader: &Loader,
         options: LoaderOptions,
         stop: &dyn Fn() -> bool,
     ) -> Result<Self> {
         let mut features = Features {
-            dim: model.vim.config.embed_dim,
+            dim: model.spec().width,
             values: vec![],
             labels: vec![],
             broken: vec![],
@@ -72,7 +71,7 @@ impl Feed {
                 return Err(Error::Interrupted { step: 0, hint: "run it again".into() });
             }
             let batch = batch?;
-            let images = image_tensor(batch.images, model.vim.config.img_size);
+            let images = image_tensor(batch.images, model.spec().img_size);
             let images = input.send(&model.device, images)?;
             features.values.extend_from_slice(&model.features(images)?.values()?);
             features.labels.extend(batch.labels);
@@ -108,6 +107,7 @@ impl Feed {
         match self {
             Feed::Images(loader) => Box::new(loader.epoch(epoch, start).map(move |batch| {
                 let Batch { images, labels, indices, own_share, .. } = batch?;
+                let labels = Labels::Classes(labels);
                 Ok(FeedBatch { input: image_tensor(images, img_size), labels, indices, own_share })
             })),
             Feed::Features(features) => {
@@ -131,7 +131,7 @@ impl Features {
     fn order(&self, epoch: u32) -> Vec<u32> {
         let mut order: Vec<u32> = (0..self.labels.len() as u32).collect();
         if self.shuffle {
-            Rng::keyed(self.seed, epoch, 0, ORDER).shuffle(&mut order);
+            Rng::keyed(self.seed, epoch, 0, streams::FEATURE_ORDER).shuffle(&mut order);
         }
         order
     }
@@ -140,7 +140,7 @@ impl Features {
         let indices = order[number * self.batch..((number + 1) * self.batch).min(order.len())].to_vec();
         let row = |&i: &u32| &self.values[i as usize * self.dim..(i as usize + 1) * self.dim];
         let values: Vec<f32> = indices.iter().flat_map(row).copied().collect();
-        let labels = indices.iter().map(|&i| self.labels[i as usize]).collect();
+        let labels = Labels::Classes(indices.iter().map(|&i| self.labels[i as usize]).collect());
         let input = Tensor::from_vec(values, &[indices.len(), self.dim]);
         FeedBatch { input, labels, indices, own_share: 1.0 }
     }

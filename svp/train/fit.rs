@@ -5,9 +5,13 @@
 
 use engine::{Device, Rng, Tensor};
 
-use super::{FeedBatch, Method, Stepper, TrainConfig, setup};
+use super::config::TrainConfig;
+use super::feed::FeedBatch;
+use super::setup;
+use super::stepper::Stepper;
 use crate::data::Dataset;
-use crate::model::Classifier;
+use crate::heads::Labels;
+use crate::model::Model;
 use crate::{Error, Result};
 
 /// Larger batches are chosen by whoever wants them: the published settings end here.
@@ -27,7 +31,7 @@ const STEPS: usize = 3;
 pub fn fitting_batch_size(config: &TrainConfig, device: &Device) -> Result<usize> {
     let mut loaded = Loaded::new(config, device).map_err(|e| nothing_fits(e, device))?;
     let most = MOST.min(loaded.data.train.len() / config.accumulate).max(1);
-    if config.method == Method::Linear {
+    if config.keeps_features() {
         return Ok(most); // Only features pass through a step.
     }
     let free = free_memory(device)?;
@@ -107,7 +111,7 @@ fn free_memory(device: &Device) -> Result<usize> {
 /// A model to try batches on.
 struct Loaded {
     config: TrainConfig,
-    model: Classifier,
+    model: Model,
     data: Dataset,
 }
 
@@ -116,7 +120,7 @@ impl Loaded {
         config.check()?;
         config.precision.check(device)?;
         let data = setup::dataset(config)?;
-        let (model, _) = setup::classifier(config, device, setup::backbone(config)?, &data.classes)?;
+        let (model, _) = setup::model(config, device, setup::backbone(config)?, &data.classes)?;
         Ok(Loaded { config: config.clone(), model, data })
     }
 
@@ -125,12 +129,12 @@ impl Loaded {
         let device = self.model.device.clone();
         device.trim();
         let before = device.held();
-        let size = self.model.vim.config.img_size;
+        let size = self.model.spec().img_size;
         let mut rng = Rng::keyed(0, 0, 0, 0);
         let images: Vec<f32> = (0..batch * 3 * size * size).map(|_| rng.range(-1.0, 1.0) as f32).collect();
         let input = Tensor::from_vec(images, &[batch, 3, size, size]);
         let indices: Vec<u32> = (0..batch as u32).collect();
-        let labels = vec![0; batch];
+        let labels = Labels::Classes(vec![0; batch]);
         let mut stepper = Stepper::new(&self.model, self.config.step_settings());
         let batches = [FeedBatch { input: input.clone(), labels, indices, own_share: 1.0 }];
         for _ in 0..STEPS {

@@ -1,35 +1,42 @@
-//! Training: config, optimizer, schedule, the loop, evaluation, state on disk.
+//! Training: config, optimizers, schedule, the loop, evaluation, state on disk.
 
 mod average;
 mod config;
+mod config_file;
 mod dry_run;
 mod evaluate;
 mod feed;
 mod fit;
+mod input;
+mod log;
 mod optim;
 mod outcome;
+mod prepare;
 mod preset;
 mod run;
-mod run_page;
 mod schedule;
 mod setup;
 mod state;
 mod stepper;
+mod trained;
 mod trained_model;
 
 pub use average::Average;
-pub use config::{BUILTIN, Method, Precision, TrainConfig};
+pub use config::{BUILTIN, MOMENTUM, Precision, TrainConfig};
+pub use config_file::{Moved, read_config};
 pub use dry_run::{DryRun, dry_run};
+pub(crate) use evaluate::{Count, each_image};
 pub use evaluate::{Evaluation, evaluate, ranking, softmax};
 pub use feed::{Feed, FeedBatch};
 pub use fit::{explain_memory, fitting_batch_size};
-pub use optim::{Optimizer, recipe_decays};
-pub use outcome::{Outcome, ParameterCount, count_parameters};
+pub use optim::{Optimizer, Rates};
+pub use outcome::Outcome;
+pub use prepare::{Prepared, prepare};
 pub use preset::{Override, Preset};
-pub use run::{Moved, Prepared, Session, Surroundings, prepare, read_config};
-pub use run_page::{Measured, run_page};
+pub use run::{Session, Surroundings};
 pub use schedule::Schedule;
-pub use setup::{BUILTIN_BACKBONE, backbone, dataset};
-pub use state::{Position, Trained, TrainedFile};
+pub use setup::{BUILTIN_BACKBONE, backbone, dataset, eval_transform};
+pub use state::{Position, TrainedFile};
 pub use stepper::{Health, StepSettings, Stepper, Submitted};
+pub use trained::Trained;
 pub use trained_model::{TrainedModel, load_trained};

@@ -2,50 +2,28 @@
 
 use std::borrow::Cow;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engine::Device;
 use serde::{Deserialize, Serialize};
 
-use super::run::Throughput;
+use super::config::TrainConfig;
+use super::evaluate::Evaluation;
+use super::preset::Override;
 use super::setup::Feeds;
 use super::state::Position;
-use super::{Evaluation, Override, TrainConfig, Trained};
+use super::trained::Trained;
 use crate::checkpoint::write_atomically;
-use crate::model::Classifier;
+use crate::model::{Model, ParameterCount, count_parameters};
+use crate::score::{self, Score};
 use crate::{Error, Result};
 
-/// Parameters by module, trained and all.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ParameterCount {
-    pub module: Cow<'static, str>,
-    pub trained: usize,
-    pub all: usize,
-}
-
-/// Counts parameters by module, as users speak of them.
-pub fn count_parameters(model: &Classifier) -> Vec<ParameterCount> {
-    let module = |name: &str| match name.split('.').next().unwrap_or(name) {
-        "head" => "head",
-        "prompt_generator" => "inner prompts",
-        "prompt_generator_shared" => "cross prompts",
-        "prompt_scale" | "prompt_shared_scale" => "prompt scales",
-        _ => "backbone",
-    };
-    let mut counts: Vec<ParameterCount> = vec![];
-    for (name, value, trained) in model.params.iter() {
-        let module = module(name);
-        let count = match counts.iter_mut().find(|c| c.module == module) {
-            Some(count) => count,
-            None => {
-                counts.push(ParameterCount { module: module.into(), trained: 0, all: 0 });
-                counts.last_mut().expect("just pushed")
-            }
-        };
-        count.all += value.numel();
-        count.trained += if trained { value.numel() } else { 0 };
-    }
-    counts
+/// Time of this process's training steps.
+#[derive(Default, Clone, Copy)]
+pub(super) struct Throughput {
+    pub images: u64,
+    pub busy: Duration,
+    pub waited: Duration,
 }
 
 /// The report of a run (`report.json`). Times and speeds are of the process that finished it.
@@ -66,11 +44,11 @@ pub struct Outcome {
     /// Split that chose the epoch: `val`, or `test` where that was asked for; `last epoch` where none did.
     pub selected_on: Cow<'static, str>,
     /// On that split.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub selected_top1: Option<f64>,
+    #[serde(flatten, with = "score::selected")]
+    pub selected: Option<Score>,
     /// On the split that chooses, after the last epoch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_top1: Option<f64>,
+    #[serde(flatten, with = "score::last")]
+    pub last: Option<Score>,
     /// The one test of the chosen epoch; absent without a test split, or when it chose.
     pub test: Option<Evaluation>,
     pub parameters: Vec<ParameterCount>,
@@ -89,7 +67,7 @@ pub struct Outcome {
 impl Outcome {
     pub(super) fn new(
         config: &TrainConfig,
-        model: &Classifier,
+        model: &Model,
         trained: &Trained,
         position: &Position,
         feeds: &Feeds,
@@ -98,11 +76,11 @@ impl Outcome {
         began: Instant,
         device: &Device,
     ) -> Self {
-        let parameters = count_parameters(model);
+        let parameters = count_parameters(&model.params);
         let best = position.best.expect("a finished run has chosen an epoch");
         let busy = throughput.busy.as_secs_f64().max(1e-9);
         Outcome {
-            method: config.method.name().into(),
+            method: config.method.entry.name.into(),
             preset: config.preset.clone(),
             preset_overrides: config.preset_overrides(),
             data: config.data.display().to_string(),
@@ -111,8 +89,8 @@ impl Outcome {
             steps: position.step,
             best_epoch: best.epoch,
             selected_on: config.selects_on().unwrap_or("last epoch").into(),
-            selected_top1: best.top1,
-            last_top1: None,
+            selected: best.score,
+            last: None,
             test,
             trained_parameters: parameters.iter().map(|p| p.trained).sum(),
             parameters,
@@ -125,9 +103,10 @@ impl Outcome {
         }
     }
 
-    /// Top-1 that the run reports: of the test where there is one, else of the split that chose.
-    pub fn top1(&self) -> Option<f64> {
-        self.test.as_ref().map(|test| test.top1).or(self.selected_top1)
+    /// What the run reports: of the test where there is one, else of the split that chose.
+    pub fn score(&self) -> Option<Score> {
+        let measure = self.selected.map(|score| score.measure).unwrap_or_default();
+        self.test.as_ref().map(|test| test.score(measure)).or(self.selected)
     }
 
     /// The report in a run folder; `None` while the run is not finished.

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::TrainConfig;
+use super::config::TrainConfig;
 use crate::data::Known;
+use crate::methods::setting_names;
 use crate::{Error, Result};
 
 /// A file of presets: what they share in `[all]`, then a table each.
@@ -59,8 +60,15 @@ impl Preset {
 
     /// What `config` sets otherwise.
     pub fn overrides(&self, config: &TrainConfig) -> Vec<Override> {
-        let used = Table::try_from(config).expect("plain values make valid TOML");
+        let mut used = Table::try_from(config).expect("plain values make valid TOML");
+        let settings = config.method.settings.all();
+        // Another method than the preset's has no use for the settings of that one.
+        let foreign = |name: &str| setting_names().contains(&name) && !settings.contains_key(name);
+        used.extend(settings.clone());
         let differs = |(name, preset): (&String, &Value)| {
+            if foreign(name) {
+                return None;
+            }
             let (preset, used) = (text(preset), used.get(name).map_or("none".into(), text));
             (preset != used).then(|| Override { setting: name.clone(), preset, used })
         };
@@ -112,7 +120,7 @@ mod tests {
         assert!(error.contains("hta/cub") && error.contains("--preset list"), "{error}");
     }
 
-    /// Rate, weight decay, group size, mixing, seed, SimAM and head, as in the table of the recipe's section 2.
+    /// Rate, weight decay, group size, mixing, seed, SimAM and head (`docs/recipe.md`, "Settings of each data set").
     #[test]
     fn published_settings_are_those_of_the_script() {
         let table = [

@@ -1,21 +1,26 @@
 //! The training loop: a session in a run folder.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use engine::Device;
 
-use super::outcome::Outcome;
+use super::config::TrainConfig;
+use super::config_file::{Moved, read_config, resuming, write_config};
+use super::evaluate::evaluate;
+use super::feed::FeedBatch;
+use super::log::{Log, LoggedStep};
+use super::outcome::{Outcome, Throughput};
+use super::prepare::{Prepared, prepare};
 use super::setup::{self, Feeds};
-use super::state::{Best, Position, TrainedFile, save_average, save_best, save_last};
-use super::{FeedBatch, Health, Stepper, Submitted, TrainConfig, Trained, evaluate};
+use super::state::{Best, Position, Saveable, TrainedFile, save_average, save_best, save_last};
+use super::stepper::{Health, Stepper, Submitted};
+use super::trained::Trained;
 use crate::checkpoint::write_atomically;
-use crate::data::Dataset;
-use crate::model::Classifier;
-use crate::report::{
-    EventWriter, MetricsWriter, Progress, Record, RunDir, Show, StepInfo, curves, metrics, read_metrics,
-};
+use crate::model::Model;
+use crate::report::{Record, RunDir, Show, curves, metrics, read_metrics};
+use crate::score::{Measure, Score};
 use crate::{Error, Result};
 
 /// Longest time between saves, so that a killed run loses little.
@@ -43,13 +48,13 @@ struct State<'a> {
     config: TrainConfig,
     device: Device,
     device_flag: String,
-    model: Classifier,
+    model: Model,
     trained: Trained,
     stepper: Stepper,
     /// Steps on their way, oldest first.
     waiting: VecDeque<Waiting>,
     position: Position,
-    out: Output,
+    log: Log,
     stop: &'a dyn Fn() -> bool,
     fingerprint: String,
     began: Instant,
@@ -67,79 +72,6 @@ struct Waiting {
     lr: f64,
     /// For data.
     waited: Duration,
-}
-
-/// Where a run writes.
-struct Output {
-    run: RunDir,
-    metrics: MetricsWriter,
-    events: EventWriter,
-    progress: Progress,
-}
-
-/// Time of this process's training steps.
-#[derive(Default, Clone, Copy)]
-pub(super) struct Throughput {
-    pub images: u64,
-    pub busy: Duration,
-    pub waited: Duration,
-}
-
-/// Model and data of a config, before anything is written.
-pub struct Prepared {
-    pub model: Classifier,
-    pub trained: Trained,
-    pub data: Dataset,
-    /// Facts for the log, a line each.
-    pub notes: Vec<String>,
-}
-
-/// Loads the backbone and opens the data.
-pub fn prepare(config: &TrainConfig, device: &Device) -> Result<Prepared> {
-    config.check()?;
-    config.precision.check(device)?;
-    let mut loaded = setup::backbone(config)?;
-    let data = setup::dataset(config)?;
-    setup::check_data(config, &data)?;
-    let mut notes = std::mem::take(&mut loaded.notes);
-    notes.extend(data.notes.iter().cloned());
-    let (model, trained) = setup::classifier(config, device, loaded, &data.classes)?;
-    Ok(Prepared { model, trained, data, notes })
-}
-
-/// Reads the config of a run folder.
-pub fn read_config(path: &Path) -> Result<TrainConfig> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read the config", &e))?;
-    toml::from_str(&text).map_err(|e| {
-        let what = format!("is not a run's config: {}", e.message());
-        Error::path(path, what, "start a new run with another --out")
-    })
-}
-
-fn write_config(run: &RunDir, config: &TrainConfig) -> Result<()> {
-    let text = toml::to_string(config).expect("plain values make valid TOML");
-    write_atomically(&run.config(), |file| std::io::Write::write_all(file, text.as_bytes()))
-}
-
-/// The command that resumes a run on its device.
-fn resuming(run: &Path, device_flag: &str) -> String {
-    format!("svp-train --resume {}{device_flag}", run.display())
-}
-
-/// Where what a run needs lies now, if not where its config says.
-#[derive(Default)]
-pub struct Moved {
-    pub data: Option<PathBuf>,
-    pub backbone: Option<PathBuf>,
-}
-
-impl Moved {
-    fn apply(self, config: &TrainConfig) -> TrainConfig {
-        let mut config = config.clone();
-        config.data = self.data.unwrap_or(config.data);
-        config.backbone = self.backbone.or(config.backbone);
-        config
-    }
 }
 
 impl<'a> Session<'a> {
@@ -196,20 +128,13 @@ impl<'a> Session<'a> {
             }
             position = saved.position;
         }
-        let resuming = || format!("continue with `{}`", resuming(run.path(), &device_flag));
+        let how = || format!("continue with `{}`", resuming(run.path(), &device_flag));
         let feeds = setup::feeds(&config, &model, &data, stop).map_err(|e| match e {
-            Error::Interrupted { .. } => Error::Interrupted { step: position.step, hint: resuming() },
+            Error::Interrupted { .. } => Error::Interrupted { step: position.step, hint: how() },
             other => other,
         })?;
         let total = u64::from(config.epochs) * config.steps_per_epoch(feeds.train.batches()) as u64;
-        let mut progress = Progress::new(total, position.step, show);
-        notes.iter().for_each(|note| progress.line(note));
-        if position.step > 0 {
-            progress.line(&format!("resumed after step {}", position.step));
-        }
-        let metrics = MetricsWriter::append(&run.metrics())?;
-        let events = EventWriter::create(run.path(), position.step)?;
-        let out = Output { run, metrics, events, progress };
+        let log = Log::open(run, total, position.step, show, &notes)?;
         let throughput = Throughput::default();
         let (now, step) = (Instant::now(), position.step);
         let state = State {
@@ -221,7 +146,7 @@ impl<'a> Session<'a> {
             stepper,
             waiting: VecDeque::new(),
             position,
-            out,
+            log,
             stop,
             fingerprint,
             began,
@@ -257,11 +182,13 @@ impl State<'_> {
             None => None,
         };
         let before = self.position.best;
-        let top1 = found.as_ref().map(|found| found.top1);
+        let score = found.as_ref().map(|found| found.score(self.model.head.measure()));
+        let value = |score: Option<Score>| score.map(|score| score.value);
         // Where nothing selects, each epoch takes the place of the one before.
-        let best = before.filter(|best| top1.is_some() && best.top1 >= top1).unwrap_or(Best { epoch, top1 });
-        let seconds = begun.elapsed().as_secs_f32();
-        self.record(Record::Epoch {
+        let stays = |best: &Best| score.is_some() && value(best.score) >= value(score);
+        let best = before.filter(stays).unwrap_or(Best { epoch, score });
+        let (seconds, on) = (begun.elapsed().as_secs_f32(), self.config.selects_on());
+        let record = Record::Epoch {
             step: self.position.step,
             epoch: u64::from(epoch),
             train_loss: train_loss as f32,
@@ -269,22 +196,14 @@ impl State<'_> {
             val_top1: found.as_ref().map(|found| found.top1 as f32),
             val_top5: found.as_ref().map(|found| found.top5 as f32),
             seconds,
-        })?;
+        };
+        self.log.record(record, on)?;
         self.position = Position { step: self.position.step, epoch, best: Some(best), ..Position::default() };
         if before != Some(best) {
-            save_best(&self.out.run.best(), &self.model.params, &self.trained, &self.position)?;
+            save_best(&self.log.run.best(), &self.model.params, &self.trained, &self.position)?;
         }
         self.save()?;
-        let chosen = match (self.config.selects_on(), top1, best.top1) {
-            (Some(on), Some(top1), Some(most)) => {
-                let (top1, most) = (100.0 * top1, 100.0 * most);
-                format!("  {on} top-1 {top1:.2}%  best {most:.2}% (epoch {})", best.epoch)
-            }
-            _ => String::new(),
-        };
-        let epochs = self.config.epochs;
-        let line = format!("epoch {epoch}/{epochs}  loss {train_loss:.4}{chosen}  {seconds:.1} s");
-        self.out.progress.line(&line);
+        self.log.epoch([epoch, self.config.epochs], train_loss, on, score, best, seconds);
         Ok(())
     }
 
@@ -293,7 +212,7 @@ impl State<'_> {
         let (epoch, first, each) = (self.position.epoch, self.position.batch, self.config.accumulate);
         let lr = self.config.schedule().epoch(epoch);
         let steps = self.config.steps_per_epoch(feeds.train.batches());
-        let mut feed = feeds.train.epoch(epoch, first * each, self.model.vim.config.img_size);
+        let mut feed = feeds.train.epoch(epoch, first * each, self.model.spec().img_size);
         // A device with its own queue always has the next step in it.
         let ahead = usize::from(self.device.launcher().is_some());
         self.clock = Instant::now();
@@ -332,8 +251,20 @@ impl State<'_> {
             self.position.add_loss(health.loss);
             let busy = self.clock.elapsed();
             self.clock = Instant::now();
-            let images = batches.iter().map(|batch| batch.labels.len() as u64).sum();
-            self.show_step(images, health.loss, lr, waited, busy)?;
+            let images = batches.iter().map(|batch| batch.labels.images() as u64).sum();
+            self.throughput.images += images;
+            self.throughput.busy += busy;
+            self.throughput.waited += waited;
+            self.log.step(&LoggedStep {
+                step: self.position.step,
+                epoch: self.position.epoch,
+                epochs: self.config.epochs,
+                images,
+                loss: health.loss,
+                lr,
+                waited,
+                busy,
+            })?;
         }
         Ok(())
     }
@@ -343,8 +274,8 @@ impl State<'_> {
     fn diverged(&mut self, batches: &[FeedBatch], health: Health) -> Error {
         self.waiting.clear();
         let what = self.stepper.find_fault(&self.model, batches, self.position.epoch);
-        let kept = match save_last(&self.out.run.last(), self.saveable()) {
-            Ok(()) => format!("the state before this step is kept in {}", self.out.run.last().display()),
+        let kept = match save_last(&self.log.run.last(), self.saveable()) {
+            Ok(()) => format!("the state before this step is kept in {}", self.log.run.last().display()),
             Err(e) => format!("the state could not be kept: {e}"),
         };
         let hint = format!("{kept}; try a lower --lr");
@@ -370,11 +301,11 @@ impl State<'_> {
     }
 
     fn resuming(&self) -> String {
-        resuming(self.out.run.path(), &self.device_flag)
+        resuming(self.log.run.path(), &self.device_flag)
     }
 
-    fn saveable(&self) -> super::state::Saveable<'_> {
-        super::state::Saveable {
+    fn saveable(&self) -> Saveable<'_> {
+        Saveable {
             params: &self.model.params,
             optimizer: &self.stepper.optimizer,
             average: self.stepper.average.as_ref(),
@@ -385,62 +316,18 @@ impl State<'_> {
     }
 
     fn save(&mut self) -> Result<()> {
-        save_last(&self.out.run.last(), self.saveable())?;
+        save_last(&self.log.run.last(), self.saveable())?;
         self.saved = (Instant::now(), self.position.step);
         Ok(())
-    }
-
-    fn show_step(&mut self, images: u64, loss: f32, lr: f64, waited: Duration, busy: Duration) -> Result<()> {
-        self.throughput.images += images;
-        self.throughput.busy += busy;
-        self.throughput.waited += waited;
-        let seconds = busy.as_secs_f32().max(1e-9);
-        let info = StepInfo {
-            step: self.position.step,
-            epoch: u64::from(self.position.epoch) + 1,
-            epochs: u64::from(self.config.epochs),
-            loss,
-            lr: lr as f32,
-            images_per_s: images as f32 / seconds,
-            wait_share: waited.as_secs_f32() / seconds,
-        };
-        self.out.progress.step(info);
-        let StepInfo { step, epoch, lr, images_per_s, wait_share, .. } = info;
-        self.record(Record::Step { step, epoch, loss, lr, images_per_s, wait_share })
-    }
-
-    /// Writes a record to the metrics file and its numbers to TensorBoard's.
-    fn record(&mut self, record: Record) -> Result<()> {
-        self.out.metrics.write(&record)?;
-        let (step, scalars) = match record {
-            Record::Step { step, loss, lr, images_per_s, .. } => (
-                step,
-                vec![
-                    ("train/loss".into(), loss),
-                    ("train/lr".into(), lr),
-                    ("train/images_per_s".into(), images_per_s),
-                ],
-            ),
-            Record::Epoch { step, val_loss, val_top1, val_top5, .. } => {
-                let on = self.config.selects_on();
-                let values = [("loss", val_loss), ("top1", val_top1), ("top5", val_top5)];
-                let scalar = |(name, value): (&str, Option<f32>)| Some((format!("{}/{name}", on?), value?));
-                (step, values.into_iter().filter_map(scalar).collect())
-            }
-            Record::Final { step, test_loss, test_top1, .. } => {
-                (step, vec![("test/loss".into(), test_loss), ("test/top1".into(), test_top1)])
-            }
-        };
-        scalars.iter().try_for_each(|(tag, value)| self.out.events.scalar(tag, step, *value))
     }
 
     /// Tests the chosen epoch, once, and writes report and curves.
     fn finish(mut self, feeds: &Feeds) -> Result<Outcome> {
         if let Some(average) = &self.stepper.average {
-            let (path, params) = (self.out.run.ema(), &self.model.params);
+            let (path, params) = (self.log.run.ema(), &self.model.params);
             save_average(&path, params, average, &self.trained, &self.position)?;
         }
-        let chosen = TrainedFile::open(&self.out.run.best())?;
+        let chosen = TrainedFile::open(&self.log.run.best())?;
         chosen.restore(&self.device, &mut self.model.params)?;
         let test = match &feeds.test {
             Some(test) => match evaluate(&self.model, test, self.trained.classes.len(), self.stop)? {
@@ -449,7 +336,7 @@ impl State<'_> {
             },
             None => None,
         };
-        let records = read_metrics(&self.out.run.metrics())?;
+        let records = read_metrics(&self.log.run.metrics())?;
         let last = records.iter().rev().find_map(|record| match record {
             Record::Epoch { val_top1, .. } => Some(*val_top1),
             _ => None,
@@ -465,21 +352,22 @@ impl State<'_> {
             self.began,
             &self.device,
         );
-        outcome.last_top1 = last.flatten().map(f64::from);
+        outcome.last = last.flatten().map(|value| Score { measure: Measure::Top1, value: f64::from(value) });
         if let Some(test) = &outcome.test {
-            self.record(Record::Final {
+            let record = Record::Final {
                 step: self.position.step,
                 best_epoch: u64::from(outcome.best_epoch),
                 test_loss: test.loss as f32,
                 test_top1: test.top1 as f32,
                 test_top5: test.top5 as f32,
                 seconds: self.began.elapsed().as_secs_f32(),
-            })?;
+            };
+            self.log.record(record, None)?;
         }
-        outcome.write(&self.out.run.report())?;
+        outcome.write(&self.log.run.report())?;
         let picture = curves(&records);
-        write_atomically(&self.out.run.curves(), |file| std::io::Write::write_all(file, &picture))?;
-        self.out.progress.finish();
+        write_atomically(&self.log.run.curves(), |file| std::io::Write::write_all(file, &picture))?;
+        self.log.progress.finish();
         Ok(outcome)
     }
 

@@ -1,4 +1,5 @@
-//! Learning rate: linear warm-up and cosine, as the published program steps them (recipe, section 7).
+//! Learning rate: linear warm-up and cosine, as the published program steps them
+//! (`docs/recipe.md`, "Learning rate").
 
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +41,7 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    /// The values printed by the published program's stack for lr 5e-3 at batch 96 (recipe, section 7).
+    /// The values printed by the published program's stack for lr 5e-3 at batch 96.
     #[test]
     fn matches_the_published_values() {
         let s = Schedule { lr: 9.375e-4, warmup_lr: 1e-5, min_lr: 1e-5, warmup_epochs: 5, epochs: 100 };

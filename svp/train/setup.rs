@@ -6,12 +6,14 @@ use std::sync::Arc;
 use engine::Device;
 use memmap2::MmapMut;
 
-use super::config::BUILTIN;
-use super::{Method, Precision, TrainConfig, Trained};
-use crate::checkpoint::{Checkpoint, ClassRow, hash_tensors};
+use super::config::{BUILTIN, Precision, TrainConfig};
+use super::feed::Feed;
+use super::trained::Trained;
+use crate::backbones::{self, Loaded, Sizes};
+use crate::checkpoint::Checkpoint;
 use crate::data::{Dataset, Loader, LoaderOptions, Transform};
-use crate::model::{Classifier, LoadOptions, LoadedVim, Params, Parts, Variant, Vim, VimConfig, load};
-use crate::train::Feed;
+use crate::model::{Model, Parts};
+use crate::pass::Spec;
 use crate::{Error, Result};
 
 /// The backbone inside the program: `benches/results` tells how it was made.
@@ -30,44 +32,17 @@ fn builtin_backbone() -> Result<Checkpoint> {
 }
 
 /// The frozen backbone of a config, or one with initial values when it names a size.
-pub fn backbone(config: &TrainConfig) -> Result<LoadedVim> {
-    if let Some(name) = &config.model {
-        return from_scratch(config, name);
-    }
-    let options = LoadOptions {
-        img_size: config.img_size,
-        stride: config.stride,
-        class_row: if config.variant == Variant::Official { ClassRow::First } else { ClassRow::Middle },
-        allow_mismatch: config.allow_mismatch,
-        seed: config.seed,
+pub fn backbone(config: &TrainConfig) -> Result<Loaded> {
+    let Some(name) = &config.model else {
+        return backbones::load(&open_backbone(config.backbone.as_deref())?, config.load_options());
     };
-    load(&open_backbone(config.backbone.as_deref())?, options)
+    let &TrainConfig { img_size, patch_size, stride, embed_dim, depth, .. } = config;
+    backbones::from_scratch(name, &Sizes { img_size, patch_size, stride, embed_dim, depth }, config.seed)
 }
 
 /// The checkpoint of a backbone; `None`: the built-in one.
 pub(super) fn open_backbone(path: Option<&Path>) -> Result<Checkpoint> {
     path.map_or_else(builtin_backbone, Checkpoint::open)
-}
-
-fn from_scratch(config: &TrainConfig, name: &str) -> Result<LoadedVim> {
-    let named = VimConfig::named(name)?;
-    let embed_dim = config.embed_dim.unwrap_or(named.embed_dim);
-    let patch_size = config.patch_size.unwrap_or(named.patch_size);
-    let stride = match (config.stride, config.patch_size) {
-        (Some(stride), _) => stride,
-        (None, Some(patch_size)) => patch_size,
-        (None, None) => named.stride,
-    };
-    let sized = VimConfig::sized(
-        config.img_size.unwrap_or(named.img_size),
-        patch_size,
-        embed_dim,
-        config.depth.unwrap_or(named.depth),
-    );
-    let mut params = Params::default();
-    let vim = Vim::init(VimConfig { stride, ..sized }, &mut params, config.seed)?;
-    let hash = hash_tensors(params.iter().map(|(name, value, _)| (name, value)));
-    Ok(LoadedVim { vim, params, hash, notes: vec!["backbone with initial values".into()] })
 }
 
 /// The data set of a config.
@@ -103,12 +78,14 @@ pub(super) fn check_data(config: &TrainConfig, data: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// The training images of a run in its batches; the linear method sees them unchanged.
-pub(super) fn train_images(config: &TrainConfig, size: u32, data: &Dataset) -> Result<Feed> {
-    let transform = match config.augmentation() {
-        Some(augment) => Transform::train(size, augment),
-        None => Transform::eval(size),
-    };
+/// The evaluation transform of a backbone's images.
+pub fn eval_transform(spec: &Spec) -> Transform {
+    Transform::eval(spec.img_size as u32)
+}
+
+/// The training images of a run in its batches; where features are kept they are seen unchanged.
+pub(super) fn train_images(config: &TrainConfig, spec: &Spec, data: &Dataset) -> Result<Feed> {
+    let transform = Transform { augment: config.augmentation(), ..eval_transform(spec) };
     let options = LoaderOptions {
         mix: config.mix(),
         ..LoaderOptions::train(config.batch_size, config.workers, config.seed)
@@ -117,21 +94,20 @@ pub(super) fn train_images(config: &TrainConfig, size: u32, data: &Dataset) -> R
 }
 
 /// A model with its new parts, and what its trained file will say.
-pub fn classifier(
+pub fn model(
     config: &TrainConfig,
     device: &Device,
-    loaded: LoadedVim,
+    loaded: Loaded,
     classes: &[String],
-) -> Result<(Classifier, Trained)> {
-    let trained = Trained::new(config, &loaded.vim.config, classes, &loaded.hash);
+) -> Result<(Model, Trained)> {
+    let trained = Trained::new(config, loaded.backbone.spec(), classes, &loaded.hash);
     let parts = Parts {
-        svp: config.svp(),
+        method: config.method.clone(),
         head: config.head,
         classes: classes.len(),
         simam: config.simam,
-        full: config.method == Method::Full,
     };
-    let model = Classifier::new(device, loaded.vim, loaded.params, parts, config.seed)?;
+    let model = Model::new(device, loaded.backbone, loaded.params, parts, config.seed)?;
     device.allow_tf32(config.precision == Precision::Tf32);
     Ok((model.in_precision(config.precision.dtype())?, trained))
 }
@@ -156,27 +132,27 @@ impl Feeds {
     }
 }
 
-/// Loaders of the splits; for the linear method, their features.
+/// Loaders of the splits; where the method keeps features, those.
 pub fn feeds(
     config: &TrainConfig,
-    model: &Classifier,
+    model: &Model,
     data: &Dataset,
     stop: &dyn Fn() -> bool,
 ) -> Result<Feeds> {
-    let size = model.vim.config.img_size as u32;
-    let train = train_images(config, size, data)?;
+    let transform = eval_transform(model.spec());
+    let train = train_images(config, model.spec(), data)?;
     let [val, test] = [&data.val, &data.test].map(|split| split.clone().map(Arc::new));
     let (val, test) = if config.select_on_test { (test, None) } else { (val, test) };
     let in_order = LoaderOptions::eval(config.batch_size, config.workers);
-    if config.method != Method::Linear {
+    if !config.keeps_features() {
         let eval = |samples: Option<_>| {
-            samples.map(|samples| Feed::images(&samples, Transform::eval(size), in_order)).transpose()
+            samples.map(|samples| Feed::images(&samples, transform, in_order)).transpose()
         };
         return Ok(Feeds { train, val: eval(val)?, test: eval(test)? });
     }
     let shuffled = LoaderOptions::train(config.batch_size, config.workers, config.seed);
     let features = |samples, options| {
-        Feed::features(model, &Loader::new(samples, Transform::eval(size), in_order)?, options, stop)
+        Feed::features(model, &Loader::new(samples, transform, in_order)?, options, stop)
     };
     Ok(Feeds {
         train: features(Arc::new(data.train.clone()), shuffled)?,

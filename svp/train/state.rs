@@ -6,25 +6,13 @@ use std::path::Path;
 use engine::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Average, Method, Optimizer, TrainConfig};
+use super::average::Average;
+use super::optim::Optimizer;
+use super::trained::Trained;
 use crate::checkpoint::{Checkpoint, save_safetensors};
-use crate::model::{HeadKind, Params, SvpConfig};
+use crate::params::Params;
+use crate::score::{self, Score};
 use crate::{Error, Result};
-
-/// What a trained file says about itself: enough to rebuild the model on its backbone.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Trained {
-    pub method: Method,
-    pub svp: Option<SvpConfig>,
-    pub head: HeadKind,
-    pub simam: bool,
-    pub img_size: usize,
-    pub stride: usize,
-    /// Which row the published loader's resize kept; see `checkpoint::ClassRow`.
-    pub class_row_first: bool,
-    pub classes: Vec<String>,
-    pub backbone_hash: String,
-}
 
 /// How far a run is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -44,8 +32,8 @@ pub struct Best {
     /// From 1.
     pub epoch: u32,
     /// On the split that selects; `None`: the last epoch is kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub top1: Option<f64>,
+    #[serde(flatten, with = "score::plain")]
+    pub score: Option<Score>,
 }
 
 impl Position {
@@ -61,8 +49,6 @@ impl Position {
 const MODEL: &str = "svp.model";
 const POSITION: &str = "svp.position";
 const DATA: &str = "svp.data";
-const FIRST: &str = "adamw.m.";
-const SECOND: &str = "adamw.v.";
 const AVERAGE: &str = "ema.";
 
 fn json<T: Serialize>(value: &T) -> String {
@@ -70,11 +56,7 @@ fn json<T: Serialize>(value: &T) -> String {
 }
 
 fn trained_tensors(params: &Params) -> Vec<(String, &Tensor)> {
-    params
-        .iter()
-        .filter(|(_, _, trained)| *trained)
-        .map(|(name, value, _)| (name.to_string(), value))
-        .collect()
+    params.iter().filter(|p| p.trained).map(|p| (p.name.clone(), &p.value)).collect()
 }
 
 /// Writes the trained tensors, whole or not at all.
@@ -112,10 +94,7 @@ pub(super) struct Saveable<'a> {
 /// Writes the trained tensors, the optimizer's and the averages, whole or not at all.
 pub(super) fn save_last(path: &Path, state: Saveable) -> Result<()> {
     let mut tensors = trained_tensors(state.params);
-    for (name, m, v) in state.optimizer.state(state.params) {
-        tensors.push((format!("{FIRST}{name}"), m));
-        tensors.push((format!("{SECOND}{name}"), v));
-    }
+    tensors.extend(state.optimizer.state(state.params));
     for (name, value) in state.average.into_iter().flat_map(|average| average.state(state.params)) {
         tensors.push((format!("{AVERAGE}{name}"), value));
     }
@@ -168,9 +147,8 @@ impl TrainedFile {
             let what = "the data set is not the one the run began with";
             return Err(Error::path(self.file.path(), what, "put the data back, or start a new run"));
         }
-        optimizer.restore(params, self.position.step, |name, first, shape| {
-            let name = format!("{}{name}", if first { FIRST } else { SECOND });
-            Ok(self.tensor(&name, shape)?.to_owned_on(device))
+        optimizer.restore(params, self.position.step, |name, shape| {
+            Ok(self.tensor(name, shape)?.to_owned_on(device))
         })
     }
 
@@ -188,22 +166,5 @@ impl TrainedFile {
         }
         let what = format!("{name} has shape {:?}, the model {shape:?}", tensor.shape());
         Err(Error::path(self.file.path(), what, "the file belongs to another backbone or setting"))
-    }
-}
-
-impl Trained {
-    /// What this run will have trained.
-    pub fn new(config: &TrainConfig, vim: &crate::model::VimConfig, classes: &[String], hash: &str) -> Self {
-        Trained {
-            method: config.method,
-            svp: config.svp(),
-            head: config.head,
-            simam: config.simam,
-            img_size: vim.img_size,
-            stride: vim.stride,
-            class_row_first: config.variant == crate::model::Variant::Official,
-            classes: classes.to_vec(),
-            backbone_hash: hash.to_string(),
-        }
     }
 }

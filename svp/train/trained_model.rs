@@ -4,16 +4,19 @@ use std::path::{Path, PathBuf};
 
 use engine::Device;
 
-use super::run::read_config;
+use super::config::{Precision, TrainConfig};
+use super::config_file::read_config;
 use super::setup::open_backbone;
-use super::{Method, Precision, TrainConfig, Trained, TrainedFile};
-use crate::checkpoint::{Checkpoint, ClassRow};
-use crate::model::{Classifier, LoadOptions, LoadedVim, Parts, load};
+use super::state::TrainedFile;
+use super::trained::Trained;
+use crate::backbones::{LoadOptions, Loaded, load};
+use crate::checkpoint::Checkpoint;
+use crate::model::{Model, Parts};
 use crate::{Error, Result};
 
 /// A model that predicts.
 pub struct TrainedModel {
-    pub model: Classifier,
+    pub model: Model,
     pub trained: Trained,
     /// Config of the run, where it lies beside the trained file.
     pub config: Option<TrainConfig>,
@@ -22,8 +25,8 @@ pub struct TrainedModel {
 /// Loads what a run has trained and puts it on its backbone.
 ///
 /// `run` is a run folder (its `best.safetensors` is taken) or a trained file. The backbone comes from `backbone`, else
-/// from where the run's `config.toml` beside the file says, else it is the built-in one; after `--method full` it is in
-/// the trained file itself.
+/// from where the run's `config.toml` beside the file says, else it is the built-in one; a method that trains all of it has
+/// it in the trained file itself.
 ///
 /// # Errors
 /// A missing or damaged file, a backbone other than the one the file was trained on.
@@ -40,25 +43,23 @@ pub fn load_trained(run: &Path, backbone: Option<&Path>, device: &Device) -> Res
     let options = LoadOptions {
         img_size: Some(trained.img_size),
         stride: Some(trained.stride),
-        class_row: if trained.class_row_first { ClassRow::First } else { ClassRow::Middle },
+        class_row: trained.class_row,
         allow_mismatch: config.as_ref().is_some_and(|config| config.allow_mismatch),
         seed: config.as_ref().map_or(0, |config| config.seed),
     };
-    let full = trained.method == Method::Full;
-    let LoadedVim { vim, params, .. } = if full {
+    let Loaded { backbone, params, .. } = if trained.method.entry.whole_backbone {
         load(&Checkpoint::open(&path)?, options)?
     } else {
         let used = backbone.map(PathBuf::from).or_else(|| config.as_ref()?.backbone.clone());
         own_backbone(&path, used.as_deref(), trained, options)?
     };
     let parts = Parts {
-        svp: trained.svp,
+        method: trained.method.clone(),
         head: trained.head,
         classes: trained.classes.len(),
         simam: trained.simam,
-        full,
     };
-    let mut model = Classifier::new(device, vim, params, parts, 0)?;
+    let mut model = Model::new(device, backbone, params, parts, 0)?;
     file.restore(device, &mut model.params)?;
     // In the precision it was trained in, where the device can.
     let precision = config.as_ref().map_or(Precision::F32, |config| config.precision);
@@ -74,7 +75,7 @@ fn own_backbone(
     backbone: Option<&Path>,
     trained: &Trained,
     options: LoadOptions,
-) -> Result<LoadedVim> {
+) -> Result<Loaded> {
     let checkpoint = open_backbone(backbone)?;
     let place = checkpoint.path().to_path_buf();
     let loaded = load(&checkpoint, options)?;

@@ -13,10 +13,10 @@ use std::fmt::Write;
 use super::metrics::Record;
 use super::plot;
 use super::table::count;
-use crate::model::LayerScales;
 
 pub use confusion::Confusion;
 pub use mistakes::Mistake;
+pub use scales::{Scales, scale_charts};
 use text::escape;
 
 const STYLE: &str = include_str!("style.css");
@@ -27,6 +27,19 @@ const POLICY: &str =
 
 /// Names with their values, row by row.
 pub type Facts = Vec<(String, String)>;
+
+/// What stands where a method has nothing to show.
+const NO_PROMPTS: &str = "<p>This run has no prompts, so there are no scales to show.</p>\n";
+
+/// A part of the page with a heading.
+pub struct Section {
+    /// The heading.
+    pub title: &'static str,
+    /// A sentence below it, as HTML; may be empty.
+    pub note: &'static str,
+    /// The rest, as HTML.
+    pub body: String,
+}
 
 /// What the page shows.
 pub struct RunPage {
@@ -42,8 +55,8 @@ pub struct RunPage {
     pub confusion: Confusion,
     /// Most confident first.
     pub mistakes: Vec<Mistake>,
-    /// Of every layer; none without prompts.
-    pub scales: Vec<LayerScales>,
+    /// What the method shows of itself.
+    pub method: Option<Section>,
     /// Module, trained parameters, all of them.
     pub parameters: Vec<(String, usize, usize)>,
     pub timing: Facts,
@@ -76,7 +89,10 @@ impl RunPage {
         section("Classes", &note, classes::table(&self.confusion, &self.classes));
         let note = "The true class, what the model says instead, and how sure it is.";
         section("Most confident mistakes", note, mistakes::gallery(&self.mistakes, &self.classes));
-        section("Prompts", "", scales::charts(&self.scales));
+        match &self.method {
+            Some(Section { title, note, body }) => section(title, note, body.clone()),
+            None => section("Prompts", "", NO_PROMPTS.into()),
+        }
         section("Parameters", "", parameters(&self.parameters));
         section("Timing", "", facts(&self.timing, "facts"));
         section("Config", "", facts(&self.config, "facts"));

@@ -4,41 +4,28 @@ use image::{Rgba, RgbaImage};
 
 use super::chart::{bars, short};
 use super::text::png_address;
-use crate::model::LayerScales;
 
 /// Colours of values above and below zero, as in the style sheet.
 const ABOVE: [u8; 3] = [37, 122, 196];
 const BELOW: [u8; 3] = [217, 95, 14];
 
-/// One scale of the layers.
-struct Kind<'a> {
-    name: &'static str,
-    layers: Vec<&'a [f32]>,
+/// Learned scales of one kind.
+pub struct Scales {
+    /// What they scale.
+    pub name: &'static str,
+    /// Of each layer, a value a channel.
+    pub layers: Vec<Vec<f32>>,
 }
 
-/// Mean size of the scales of each layer, and every value.
-pub fn charts(layers: &[LayerScales]) -> String {
-    let kind = |name, of: fn(&LayerScales) -> Option<&Vec<f32>>| {
-        let layers: Vec<&[f32]> = layers.iter().filter_map(of).map(Vec::as_slice).collect();
-        (!layers.is_empty()).then_some(Kind { name, layers })
-    };
-    let kinds: Vec<Kind> = [
-        kind("beta (inner prompts, of each layer)", |layer| layer.beta.as_ref()),
-        kind("alpha (cross prompts, shared by a group)", |layer| layer.alpha.as_ref()),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    if kinds.is_empty() {
-        return "<p>This run has no prompts, so there are no scales to show.</p>\n".into();
-    }
+/// Charts of scales: their mean size in each layer, and every value. All kinds have as many layers.
+pub fn scale_charts(kinds: &[Scales]) -> String {
     let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
+    let layers = kinds.first().map_or(0, |kind| kind.layers.len());
     let sizes: Vec<Vec<f64>> =
-        (0..layers.len()).map(|i| kinds.iter().map(|kind| mean_size(kind.layers[i])).collect()).collect();
+        (0..layers).map(|i| kinds.iter().map(|kind| mean_size(&kind.layers[i])).collect()).collect();
     let strips: String = kinds.iter().map(strip).collect();
     format!(
-        "<p class=\"note\">Each layer's input gets beta times its own inner prompt and alpha times the cross prompt of \
-         its group; both began at zero.</p>\n<div class=\"charts\">\n{}<div>{strips}</div>\n</div>\n",
+        "<div class=\"charts\">\n{}<div>{strips}</div>\n</div>\n",
         bars("Mean size of the scales", &names, &sizes),
     )
 }
@@ -48,12 +35,12 @@ fn mean_size(values: &[f32]) -> f64 {
 }
 
 /// Every value: a row a layer, a column a channel.
-fn strip(kind: &Kind) -> String {
-    let channels = kind.layers.iter().map(|values| values.len()).max().unwrap_or(0);
-    let largest = kind.layers.iter().copied().flatten().fold(0.0f32, |most, v| most.max(v.abs()));
+fn strip(kind: &Scales) -> String {
+    let channels = kind.layers.iter().map(Vec::len).max().unwrap_or(0);
+    let largest = kind.layers.iter().flatten().fold(0.0f32, |most, v| most.max(v.abs()));
     let mut picture = RgbaImage::new(channels as u32, kind.layers.len() as u32);
     for (y, values) in (0..).zip(&kind.layers) {
-        for (x, &value) in (0..).zip(*values) {
+        for (x, &value) in (0..).zip(values) {
             let [r, g, b] = if value >= 0.0 { ABOVE } else { BELOW };
             let strength = if largest > 0.0 { value.abs() / largest } else { 0.0 };
             picture.put_pixel(x, y, Rgba([r, g, b, (255.0 * strength).round() as u8]));

@@ -8,14 +8,18 @@ use std::collections::HashMap;
 
 use autograd::{Gradients, Tape, Var};
 use engine::{Arriving, Device, Recording, Tensor};
-use ptx::adamw::Settings;
-use ptx::cross_entropy::{cross_entropy, smooth_targets};
 use ptx::grad_norm;
+use ptx::prompt_rows::dropout_keys;
 
-use super::{Average, FeedBatch, Optimizer, recipe_decays};
-use crate::Result;
-use crate::data::augment::blend_mirrored;
-use crate::model::{Bound, Classifier, DropPath};
+use crate::train::average::Average;
+use crate::train::feed::FeedBatch;
+use crate::train::optim::{Optimizer, Rates};
+use crate::backbones::drop_path;
+use crate::methods::OptimizerKind;
+use crate::model::Model;
+use crate::params::Bound;
+use crate::pass::Noise;
+use crate::{Result, streams};
 
 /// Steps made call by call before one is recorded: kernels are loaded and products planned by then.
 const WARM_UP: u64 = 2;
@@ -25,6 +29,11 @@ const WARM_UP: u64 = 2;
 pub struct StepSettings {
     /// Batches hold features, and only the head is computed.
     pub features: bool,
+    /// What makes the update.
+    pub optimizer: OptimizerKind,
+    /// Of SGD.
+    pub momentum: f64,
+    /// Label smoothing.
     pub smoothing: f32,
     /// Rate of stochastic depth at the last block.
     pub drop_path: f64,
@@ -78,7 +87,7 @@ pub struct Stepper {
     gathered: Option<Gathered>,
     recorded: HashMap<Part, Recording>,
     /// Where the trained tensors lay when the first part was recorded.
-    places: Vec<u64>,
+    addresses: Vec<u64>,
     steps: u64,
 }
 
@@ -95,15 +104,17 @@ struct Gathered {
     grads: Gradients,
 }
 
-/// What a step reads, in tensors that keep their places.
+/// What a step reads, in tensors that keep their addresses.
 struct Inputs {
     /// Images `[b 3 s s]`, or features `[b d]`.
     batch: Tensor,
     /// `[b k]`
     targets: Tensor,
-    /// `[depth b]`
-    keep: Option<Tensor>,
-    /// Of AdamW, `[7]`.
+    /// Stochastic depth, `[depth b]`.
+    drop_path: Option<Tensor>,
+    /// Keys of prompt dropout, `[b 2]`.
+    dropout: Option<Tensor>,
+    /// Of the optimizer.
     factors: Tensor,
     /// Gradient of a batch's loss in the step's, `[1]`.
     share: Tensor,
@@ -111,18 +122,20 @@ struct Inputs {
 
 impl Stepper {
     /// Nothing is allocated for batches before the first comes.
-    pub fn new(model: &Classifier, settings: StepSettings) -> Self {
+    pub fn new(model: &Model, settings: StepSettings) -> Self {
         let device = model.device.clone();
         let average = || Average::new(&device, &model.params, settings.ema_decay);
         Stepper {
             settings,
             average: (settings.ema_decay > 0.0).then(average),
-            optimizer: Optimizer::new(&device, &model.params, recipe_decays),
+            optimizer: Optimizer::new(settings.optimizer, &device, &model.params, |name, value| {
+                settings.optimizer.decays(name, value)
+            }),
             inputs: None,
             health: grad_norm::healthy(&device),
             gathered: None,
             recorded: HashMap::new(),
-            places: vec![],
+            addresses: vec![],
             steps: 0,
             device,
         }
@@ -131,15 +144,15 @@ impl Stepper {
     /// Starts one update by the mean gradient of `batches`, at rate `lr`; `epoch` keys the random numbers.
     pub fn submit(
         &mut self,
-        model: &mut Classifier,
+        model: &mut Model,
         batches: &[FeedBatch],
         epoch: u32,
         lr: f64,
     ) -> Result<Submitted> {
-        let adamw = Settings { lr, weight_decay: self.settings.weight_decay, ..Settings::default() };
-        let factors = self.optimizer.next_factors(&adamw)?;
+        let StepSettings { weight_decay, momentum, .. } = self.settings;
+        let factors = self.optimizer.next_factors(&Rates { lr, weight_decay, momentum })?;
         self.steps += 1;
-        if self.places != places(model) {
+        if self.addresses != addresses(model) {
             self.recorded.clear();
         }
         for (i, batch) in batches.iter().enumerate() {
@@ -150,14 +163,14 @@ impl Stepper {
     }
 
     /// Looks for the first tensor that is not finite by running the batches again, checking each; what it found.
-    pub fn find_fault(&mut self, model: &Classifier, batches: &[FeedBatch], epoch: u32) -> String {
+    pub fn find_fault(&mut self, model: &Model, batches: &[FeedBatch], epoch: u32) -> String {
         let fault = batches.iter().find_map(|batch| self.check(model, batch, epoch).err());
         fault.map_or("no tensor of it is at fault alone".into(), |e| e.to_string())
     }
 
     /// Loss and gradients of a batch, every tensor checked on the way.
-    fn check(&mut self, model: &Classifier, batch: &FeedBatch, epoch: u32) -> Result<()> {
-        self.send(model, batch, epoch, &[0.0; 7])?;
+    fn check(&mut self, model: &Model, batch: &FeedBatch, epoch: u32) -> Result<()> {
+        self.send(model, batch, epoch, &vec![0.0; self.optimizer.factors()])?;
         let tape = Tape::new(&self.device).checking_finite();
         let inputs = self.inputs.as_ref().expect("just sent");
         let (loss, bound) = inputs.loss(model, &tape, self.settings)?;
@@ -170,52 +183,52 @@ impl Stepper {
     }
 
     /// Sends a batch to the tensors that a step reads.
-    fn send(&mut self, model: &Classifier, batch: &FeedBatch, epoch: u32, factors: &[f32]) -> Result<()> {
-        let StepSettings { features, smoothing, drop_path, seed, accumulate, .. } = self.settings;
-        let (b, classes) = (batch.labels.len(), model.classes());
-        let depth = model.vim.config.depth;
-        let drops = !features && drop_path > 0.0;
+    fn send(&mut self, model: &Model, batch: &FeedBatch, epoch: u32, factors: &[f32]) -> Result<()> {
+        let StepSettings { features, smoothing, drop_path: rate, seed, accumulate, .. } = self.settings;
+        let (b, classes, depth) = (batch.labels.images(), model.classes(), model.spec().depth);
         if self.inputs.as_ref().is_none_or(|inputs| inputs.batch.shape() != batch.input.shape()) {
             self.recorded.clear();
             let empty = |shape: &[usize]| Tensor::empty(&self.device, shape);
             self.inputs = Some(Inputs {
                 batch: empty(batch.input.shape()),
                 targets: empty(&[b, classes]),
-                keep: drops.then(|| empty(&[depth, b])),
-                factors: empty(&[7]),
+                drop_path: (!features && rate > 0.0).then(|| empty(&[depth, b])),
+                dropout: (!features && model.method.drops()).then(|| empty(&[b, 2])),
+                factors: empty(&[self.optimizer.factors()]),
                 share: Tensor::from_slice(&self.device, &[1.0 / accumulate as f32], &[1]),
             });
         }
         let inputs = self.inputs.as_mut().expect("just made");
         inputs.batch.send(batch.input.as_slice())?;
-        let mut targets = smooth_targets(&batch.labels, classes, smoothing)?;
-        blend_mirrored(&mut targets, classes, batch.own_share);
-        inputs.targets.send(&targets)?;
+        inputs.targets.send(&model.head.targets(&batch.labels, classes, smoothing, batch.own_share)?)?;
         inputs.factors.send(factors)?;
-        if let Some(keep) = &mut inputs.keep {
-            keep.send(&DropPath::scales(drop_path, depth, seed, epoch, &batch.indices)?)?;
+        if let Some(factors) = &mut inputs.drop_path {
+            factors.send(&drop_path::factors(rate, depth, seed, epoch, &batch.indices)?)?;
+        }
+        if let Some(keys) = &mut inputs.dropout {
+            keys.send(&dropout_keys(seed, epoch, &batch.indices, streams::PROMPT_DROPOUT))?;
         }
         Ok(())
     }
 
     /// Runs a part of a step on what was sent: replayed where it was recorded, recorded once it is warm.
-    fn run(&mut self, model: &mut Classifier, part: Part) -> Result<()> {
+    fn run(&mut self, model: &mut Model, part: Part) -> Result<()> {
         if let Some(recording) = self.recorded.get(&part) {
             return Ok(recording.run()?);
         }
         if self.steps <= WARM_UP || self.device.launcher().is_none() {
             return self.work(model, part);
         }
-        self.places = places(model);
+        self.addresses = addresses(model);
         let (recording, ()) = self.device.clone().record(|| self.work(model, part))?;
-        assert!(self.places == places(model), "a recorded step moved a trained tensor");
+        assert!(self.addresses == addresses(model), "a recorded step moved a trained tensor");
         recording.run()?;
         self.recorded.insert(part, recording);
         Ok(())
     }
 
     /// Loss, gradients and, at the end of a step, the update.
-    fn work(&mut self, model: &mut Classifier, part: Part) -> Result<()> {
+    fn work(&mut self, model: &mut Model, part: Part) -> Result<()> {
         let mut gathered = self.gathered.take().filter(|_| !part.first).unwrap_or_default();
         let inputs = self.inputs.as_ref().expect("sent before");
         let tape = Tape::new(&self.device);
@@ -244,20 +257,20 @@ impl Stepper {
 
 impl Inputs {
     /// The loss `[1]` of what was sent.
-    fn loss(&self, model: &Classifier, tape: &Tape, settings: StepSettings) -> Result<(Var, Bound)> {
+    fn loss(&self, model: &Model, tape: &Tape, settings: StepSettings) -> Result<(Var, Bound)> {
         let (logits, bound) = if settings.features {
             model.classify(tape, self.batch.clone())?
         } else {
-            let (_, logits, bound) =
-                model.forward(tape, self.batch.clone(), self.keep.as_ref().map(DropPath))?;
-            (logits, bound)
+            let noise = Noise { drop_path: self.drop_path.as_ref(), dropout: self.dropout.as_ref() };
+            let forward = model.forward(tape, self.batch.clone(), noise)?;
+            (forward.logits, forward.bound)
         };
-        Ok((cross_entropy(tape, &logits, &self.targets)?, bound))
+        Ok((model.head.loss(tape, &logits, &self.targets)?, bound))
     }
 }
 
 /// Where the trained tensors lie on a launched device.
-fn places(model: &Classifier) -> Vec<u64> {
+fn addresses(model: &Model) -> Vec<u64> {
     if model.device.launcher().is_none() {
         return vec![];
     }
@@ -265,5 +278,4 @@ fn places(model: &Classifier) -> Vec<u64> {
 }
 
 #[cfg(test)]
-#[path = "stepper_tests.rs"]
 mod tests;

@@ -1,22 +1,34 @@
 use engine::{DType, Device, Rng, Tensor};
 
 use super::*;
-use crate::model::{HeadKind, Params, Parts, SvpConfig, Vim, VimConfig};
+use crate::backbones::vim::{Vim, VimConfig};
+use crate::heads::Labels;
+use crate::methods::Chosen;
+use crate::model::Parts;
+use crate::params::Params;
 
 const SIDE: usize = 16;
 const CLASSES: usize = 3;
 
-fn model(device: &Device, full: bool) -> Classifier {
+fn model(device: &Device, full: bool) -> Model {
     let mut params = Params::default();
     let vim = Vim::init(VimConfig::sized(SIDE, 4, 16, 2), &mut params, 5).unwrap();
-    let svp = (!full).then_some(SvpConfig { hidden: 8, group_size: 1, ..SvpConfig::default() });
-    let parts = Parts { svp, head: HeadKind::Linear, classes: CLASSES, simam: false, full };
-    Classifier::new(device, vim, params, parts, 5).unwrap()
+    let method = match full {
+        true => Chosen::named("full").unwrap(),
+        false => {
+            let svp = Chosen::named("svp").unwrap().with_flag("hidden", "8").unwrap();
+            svp.with_flag("group-size", "1").unwrap()
+        }
+    };
+    let parts = Parts { method, head: Default::default(), classes: CLASSES, simam: false };
+    Model::new(device, Box::new(vim), params, parts, 5).unwrap()
 }
 
 fn settings(accumulate: usize) -> StepSettings {
     StepSettings {
         features: false,
+        optimizer: OptimizerKind::Adamw,
+        momentum: 0.9,
         smoothing: 0.1,
         drop_path: 0.3,
         seed: 2,
@@ -34,7 +46,7 @@ fn batch(first: usize, size: usize) -> FeedBatch {
         (0..3 * SIDE * SIDE).map(move |_| rng.normal() as f32)
     };
     let images = indices.iter().flat_map(image).collect();
-    let labels = indices.iter().map(|i| i % CLASSES as u32).collect();
+    let labels = Labels::Classes(indices.iter().map(|i| i % CLASSES as u32).collect());
     let input = Tensor::from_vec(images, &[size, 3, SIDE, SIDE]);
     FeedBatch { input, labels, indices, own_share: 1.0 }
 }
@@ -62,7 +74,7 @@ fn steps(
     (health, values)
 }
 
-fn trained(model: &Classifier) -> Vec<f32> {
+fn trained(model: &Model) -> Vec<f32> {
     let ids = model.params.trained();
     ids.into_iter().flat_map(|id| model.params.get(id).to_host().unwrap()).collect()
 }
@@ -169,7 +181,7 @@ fn the_average_follows_what_is_trained() {
         let mut model = model(&device, false);
         let mut stepper = Stepper::new(&model, settings(accumulate));
         let mut want = trained(&model);
-        let average = |stepper: &Stepper, model: &Classifier| -> Vec<f32> {
+        let average = |stepper: &Stepper, model: &Model| -> Vec<f32> {
             let average = stepper.average.as_ref().unwrap().state(&model.params);
             average.flat_map(|(_, value)| value.to_host().unwrap()).collect()
         };

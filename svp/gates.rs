@@ -5,16 +5,17 @@
 //! are averaged over channels, states and blocks. The paper does not say how it averages, nor what it makes of the
 //! sign; these are our readings.
 
+use autograd::Var;
 use engine::Tensor;
 use ptx::selective_scan::{Direction, reference::softplus};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::Classifier;
 use crate::Result;
+use crate::model::Model;
 
-/// One gate of every token, the class token left out: `[patches]` row by row, each the mean over channels, states and
-/// blocks.
+/// One gate of every patch, row by row: the mean over channels, states and blocks. Class token and prompts are left
+/// out.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Gate {
     /// Of the scan from the first token to the last.
@@ -26,33 +27,40 @@ pub struct Gate {
 /// Both gates of an image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gates {
+    /// What each token writes into the state.
     pub update: Gate,
+    /// What it leaves of the state before it.
     pub forget: Gate,
 }
 
+/// Update and forget gate of one token in one scan.
+pub type TokenGates = (f64, f64);
+
 impl Gates {
-    /// The gates of one normalised image `[1 3 s s]`, with the prompts or of the backbone alone.
-    pub fn of(model: &Classifier, image: Tensor, prompted: bool) -> Result<Self> {
-        let config = model.vim.config;
-        let mut sums = [(); 2].map(|()| vec![(0.0, 0.0); config.tokens()]);
-        model.observe(image, prompted, &mut |directions| {
-            for (sums, direction) in sums.iter_mut().zip(directions) {
-                let block = block_gates(&direction)?;
-                sums.iter_mut().zip(block).for_each(|(sum, gate)| {
-                    sum.0 += gate.0;
-                    sum.1 += gate.1;
-                });
+    /// The gates of one normalised image `[1 3 s s]`, as the method adapts the backbone or of the backbone alone.
+    ///
+    /// # Errors
+    /// Those of a forward pass.
+    pub fn of(model: &Model, image: Tensor, adapted: bool) -> Result<Self> {
+        let (patches, depth) = (model.spec().patches(), model.spec().depth);
+        let mut sums = [(); 2].map(|()| vec![(0.0, 0.0); patches]);
+        model.observe(image, adapted, &mut |scanned| {
+            let is_patch = |row| Some(row) != scanned.class_row && !scanned.prompt_rows.contains(&row);
+            for (direction, sums) in sums.iter_mut().enumerate() {
+                let prompt = scanned.prompts.map(|prompts| &prompts[direction]);
+                let tokens = scan_gates(&scanned.directions[direction], prompt)?;
+                let patches = tokens.into_iter().enumerate().filter(|(row, _)| is_patch(*row));
+                for (sum, (_, gates)) in sums.iter_mut().zip(patches) {
+                    *sum = (sum.0 + gates.0, sum.1 + gates.1);
+                }
             }
             Ok(())
         })?;
-        sums.iter_mut().for_each(|tokens| {
-            tokens.remove(config.class_row());
-        });
-        let mean = |tokens: &[(f64, f64)], gate: fn(&(f64, f64)) -> f64| -> Vec<f64> {
-            tokens.iter().map(|token| gate(token) / config.depth as f64).collect()
+        let mean = |patches: &[TokenGates], gate: fn(&TokenGates) -> f64| -> Vec<f64> {
+            patches.iter().map(|patch| gate(patch) / depth as f64).collect()
         };
         let gate = |of| Gate { forward: mean(&sums[0], of), backward: mean(&sums[1], of) };
-        Ok(Gates { update: gate(|token| token.0), forget: gate(|token| token.1) })
+        Ok(Gates { update: gate(|patch| patch.0), forget: gate(|patch| patch.1) })
     }
 }
 
@@ -72,10 +80,20 @@ impl Gate {
     }
 }
 
-/// Update and forget gate of every token of one image in one scan, means over channels and states.
-fn block_gates(direction: &Direction) -> Result<Vec<(f64, f64)>> {
-    let (delta, u, x_dbl) =
-        (direction.delta.value().values()?, direction.u.value().values()?, direction.x_dbl.value().values()?);
+/// Update and forget gate of every token of a batch in one scan, means over channels and states; `prompt [b l e]` is
+/// added to `u`.
+///
+/// # Errors
+/// Those of reading values back from a device.
+pub fn scan_gates(direction: &Direction, prompt: Option<&Var>) -> Result<Vec<TokenGates>> {
+    let (delta, mut u, x_dbl) = (
+        direction.delta.value().values()?,
+        direction.u.value().values()?.to_vec(),
+        direction.x_dbl.value().values()?,
+    );
+    if let Some(prompt) = prompt {
+        u.iter_mut().zip(prompt.value().values()?.iter()).for_each(|(u, p)| *u += p);
+    }
     let (a_log, bias) = (direction.a_log.value().values()?, direction.delta_bias.value().values()?);
     let (e, n) = (bias.len(), a_log.len() / bias.len());
     let width = x_dbl.len() / (delta.len() / e);
@@ -103,17 +121,21 @@ mod tests {
     use engine::{Device, Rng};
 
     use super::*;
-    use crate::model::{HeadKind, Params, Parts, SvpConfig, Vim, VimConfig};
+    use crate::backbones::vim::{Vim, VimConfig};
+    use crate::methods::Chosen;
+    use crate::model::Parts;
+    use crate::params::Params;
 
     /// 4x4 patches of 4 pixels, so the class token is token 8.
     const SIDE: usize = 16;
 
-    fn model(depth: usize) -> Classifier {
+    fn model(depth: usize) -> Model {
         let mut params = Params::default();
         let vim = Vim::init(VimConfig::sized(SIDE, 4, 16, depth), &mut params, 5).unwrap();
-        let svp = Some(SvpConfig { hidden: 8, group_size: 1, ..SvpConfig::default() });
-        let parts = Parts { svp, head: HeadKind::Linear, classes: 3, simam: false, full: false };
-        Classifier::new(&Device::cpu(), vim, params, parts, 5).unwrap()
+        let method = Chosen::named("svp").unwrap();
+        let method = method.with_flag("hidden", "8").unwrap().with_flag("group-size", "1").unwrap();
+        let parts = Parts { method, head: Default::default(), classes: 3, simam: false };
+        Model::new(&Device::cpu(), Box::new(vim), params, parts, 5).unwrap()
     }
 
     fn image() -> Vec<f32> {
@@ -121,8 +143,8 @@ mod tests {
         (0..3 * SIDE * SIDE).map(|_| rng.normal() as f32).collect()
     }
 
-    fn gates(model: &Classifier, image: Vec<f32>, prompted: bool) -> Gates {
-        Gates::of(model, Tensor::from_vec(image, &[1, 3, SIDE, SIDE]), prompted).unwrap()
+    fn gates(model: &Model, image: Vec<f32>, adapted: bool) -> Gates {
+        Gates::of(model, Tensor::from_vec(image, &[1, 3, SIDE, SIDE]), adapted).unwrap()
     }
 
     /// In the first block a patch reaches the gates of its own token and of the next three that the convolution
@@ -172,7 +194,7 @@ mod tests {
             delta_bias: &var(&[0.25, -0.5], &[2]),
         };
         let softplus = |x: f64| if x > 20.0 { x } else { (1.0 + x.exp()).ln() };
-        let gates = block_gates(&direction).unwrap();
+        let gates = scan_gates(&direction, None).unwrap();
         let tokens = [
             ([softplus(0.35), softplus(-0.3)], [1.0, -2.0], [0.5, -0.25]),
             ([softplus(-0.05), softplus(29.5)], [0.5, 3.0], [-2.0, 1.0]),

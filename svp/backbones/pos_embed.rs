@@ -1,11 +1,13 @@
 //! The position embedding for another grid of patches.
 
 use engine::Tensor;
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
 /// Where the row of the class token stands among the rows of the patches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ClassRow {
     /// At half the number of patches, rounded down: where Vim puts the token.
     Middle,

@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::evaluate::{Count, each_image};
-use super::{
-    Evaluation, Feed, Method, Outcome, TrainConfig, TrainedModel, count_parameters, ranking, softmax,
-};
 use crate::Result;
+use crate::backbones::FAMILIES;
 use crate::data::Sample;
-use crate::model::Classifier;
+use crate::model::{Model, count_parameters};
 use crate::report::html::{Confusion, Facts, Mistake, RunPage};
 use crate::report::table::{bytes, count, duration, percent};
 use crate::report::{Record, read_metrics};
+use crate::train::{
+    Count, Evaluation, Feed, Outcome, TrainConfig, TrainedModel, each_image, ranking, softmax,
+};
 
 /// Most mistakes that are shown.
 const MISTAKES: usize = 24;
@@ -42,7 +42,7 @@ pub fn run_page(
     let Some(seen) = Seen::of(&of.model, on.feed, stop)? else { return Ok(None) };
     let Seen { found, confusion, wrong } = seen;
     let classes = of.trained.classes.clone();
-    let parameters = count_parameters(&of.model);
+    let parameters = count_parameters(&of.model.params);
     let trained = parameters.iter().map(|p| p.trained as u64).sum();
     let on_split = format!("({})", on.split);
     let mut tiles = vec![
@@ -52,7 +52,7 @@ pub fn run_page(
         ("parameters trained".into(), count(trained)),
     ];
     if let Some(outcome) = &outcome {
-        let kept = if outcome.selected_top1.is_some() { "best epoch" } else { "last epoch" };
+        let kept = if outcome.selected.is_some() { "best epoch" } else { "last epoch" };
         tiles.push((kept.into(), format!("{} of {}", outcome.best_epoch, outcome.epochs)));
     }
     let broken = match on.feed.broken().len() {
@@ -60,10 +60,7 @@ pub fn run_page(
         n => format!(", {} left out because they cannot be read", count(n as u64)),
     };
     let mistakes = wrong.into_iter().map(|wrong| wrong.shown(on.samples)).collect::<Result<_>>()?;
-    let scales = match &of.model.prompts {
-        Some(prompts) => prompts.scales(&of.model.params, of.model.vim.config.depth)?,
-        None => vec![],
-    };
+    let method = of.model.method.section(&of.model.params, of.model.spec())?;
     let page = RunPage {
         title: name(run),
         lead: lead(of, config),
@@ -78,7 +75,7 @@ pub fn run_page(
         classes,
         confusion,
         mistakes,
-        scales,
+        method,
         parameters: parameters.into_iter().map(|p| (p.module.into_owned(), p.trained, p.all)).collect(),
         config: settings(config),
     };
@@ -102,7 +99,7 @@ struct Wrong {
 }
 
 impl Seen {
-    fn of(model: &Classifier, feed: &Feed, stop: &dyn Fn() -> bool) -> Result<Option<Self>> {
+    fn of(model: &Model, feed: &Feed, stop: &dyn Fn() -> bool) -> Result<Option<Self>> {
         let mut count = Count::new(model.classes());
         let (mut confusion, mut wrong) = (Confusion::default(), vec![]);
         let done = each_image(model, feed, stop, &mut |logits, truth, index| {
@@ -135,17 +132,12 @@ fn name(run: &Path) -> String {
 }
 
 fn lead(of: &TrainedModel, config: &TrainConfig) -> String {
-    let method = match config.method {
-        Method::Svp => "Selective visual prompts on a frozen Vim",
-        Method::Linear => "A linear probe on a frozen Vim",
-        Method::Full => "A whole Vim",
-    };
-    let vim = of.model.vim.config;
+    let spec = of.model.spec();
+    let family = FAMILIES.iter().find(|family| family.name == spec.family);
+    let method = of.trained.method.entry.about;
+    let method = family.map_or(method.into(), |family| method.replace("backbone", family.title));
     format!(
-        "{method} ({} layers, {} wide, {} px), trained on {}, {} classes.",
-        vim.depth,
-        vim.embed_dim,
-        vim.img_size,
+        "{method} ({spec}), trained on {}, {} classes.",
         config.data.display(),
         of.trained.classes.len()
     )
@@ -188,5 +180,9 @@ fn settings(config: &TrainConfig) -> Facts {
         toml::Value::String(text) => text,
         other => other.to_string(),
     };
-    table.into_iter().map(|(name, setting)| (name, value(setting))).collect()
+    let row = |(name, setting): (String, toml::Value)| match setting {
+        toml::Value::Table(settings) => settings.into_iter().map(|(name, setting)| (name, value(setting))).collect(),
+        setting => vec![(name, value(setting))],
+    };
+    table.into_iter().flat_map(row).collect()
 }

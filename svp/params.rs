@@ -5,15 +5,26 @@ use std::collections::HashMap;
 use autograd::{Tape, Var};
 use engine::Tensor;
 
+/// The part of a model that a backbone's own parameters belong to.
+pub const BACKBONE: &str = "backbone";
+/// The part of a model that the head's parameters belong to.
+pub const HEAD: &str = "head";
+
 /// Position of a parameter in its [`Params`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParamId(usize);
 
+/// A parameter by its state-dict name.
 #[derive(Debug, Clone)]
-struct Param {
-    name: String,
-    value: Tensor,
-    trained: bool,
+pub struct Param {
+    /// State-dict name, as published.
+    pub name: String,
+    /// The part of the model, as tables name it: `backbone`, `head`, or a part of the method's.
+    pub part: &'static str,
+    /// Its value.
+    pub value: Tensor,
+    /// Whether training changes it.
+    pub trained: bool,
 }
 
 /// All parameters of a model, in a fixed order, by their state-dict names.
@@ -24,19 +35,27 @@ pub struct Params {
 }
 
 impl Params {
-    /// Adds a parameter; its name must be new.
-    pub fn add(&mut self, name: impl Into<String>, value: Tensor, trained: bool) -> ParamId {
+    /// Adds a parameter to a part of the model; its name must be new.
+    pub fn add(
+        &mut self,
+        part: &'static str,
+        name: impl Into<String>,
+        value: Tensor,
+        trained: bool,
+    ) -> ParamId {
         let name = name.into();
         let id = self.all.len();
         assert!(self.by_name.insert(name.clone(), id).is_none(), "parameter {name} twice");
-        self.all.push(Param { name, value, trained });
+        self.all.push(Param { name, part, value, trained });
         ParamId(id)
     }
 
+    /// The parameter of this name.
     pub fn id(&self, name: &str) -> Option<ParamId> {
         self.by_name.get(name).copied().map(ParamId)
     }
 
+    /// The value of a parameter.
     pub fn get(&self, id: ParamId) -> &Tensor {
         &self.all[id.0].value
     }
@@ -52,6 +71,7 @@ impl Params {
         self.all[id.0].value = value;
     }
 
+    /// The name of a parameter.
     pub fn name(&self, id: ParamId) -> &str {
         &self.all[id.0].name
     }
@@ -67,9 +87,10 @@ impl Params {
         })
     }
 
-    /// Trains, or freezes, every parameter.
-    pub fn train_all(&mut self, trained: bool) {
-        self.all.iter_mut().for_each(|p| p.trained = trained);
+    /// Trains the backbone's parameters that `trains` names, and freezes its others.
+    pub fn train_backbone(&mut self, trains: impl Fn(&str) -> bool) {
+        let backbone = self.all.iter_mut().filter(|p| p.part == BACKBONE);
+        backbone.for_each(|p| p.trained = trains(&p.name));
     }
 
     /// The trained parameters, in order.
@@ -77,9 +98,9 @@ impl Params {
         (0..self.all.len()).filter(|&i| self.all[i].trained).map(ParamId).collect()
     }
 
-    /// Name, value and whether it is trained, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor, bool)> {
-        self.all.iter().map(|p| (p.name.as_str(), &p.value, p.trained))
+    /// Every parameter, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Param> {
+        self.all.iter()
     }
 
     /// Puts the parameters on a tape for one step: trained ones as leaves.

@@ -1,52 +1,23 @@
-//! A backbone from a checkpoint.
-
-use std::collections::BTreeMap;
+//! A Vim from a checkpoint.
 
 use engine::Tensor;
 
-use super::{Params, Vim, VimConfig};
-use crate::checkpoint::{Checkpoint, ClassRow, hash_tensors, resize_pos_embed};
-use crate::{Error, Result};
-
-/// How a checkpoint is read.
-#[derive(Debug, Clone, Copy)]
-pub struct LoadOptions {
-    /// Input size of the new task; another than the checkpoint's resizes the position embedding.
-    pub img_size: Option<usize>,
-    /// Pixels between patches where the shapes do not tell.
-    pub stride: Option<usize>,
-    /// Which row of the position embedding is taken for the class token's when it is resized.
-    pub class_row: ClassRow,
-    /// Go on with keys missing, unexpected or of another shape (missing ones get initial values).
-    pub allow_mismatch: bool,
-    pub seed: u64,
-}
-
-/// A frozen backbone.
-pub struct LoadedVim {
-    pub vim: Vim,
-    pub params: Params,
-    /// Identifies the weights as they are in the file, whatever its format.
-    pub hash: String,
-    /// Facts for the log, a line each.
-    pub notes: Vec<String>,
-}
+use super::{Vim, VimConfig};
+use crate::Result;
+use crate::backbones::pos_embed::{ClassRow, resize_pos_embed};
+use crate::backbones::family::{LoadOptions, Loaded, shapes};
+use crate::checkpoint::{Checkpoint, hash_tensors};
+use crate::params::Params;
 
 /// Keys beside the backbone that a classification checkpoint may have.
 fn is_head(name: &str) -> bool {
-    name.starts_with("head.") || name.starts_with("head_dist.") || name.starts_with("prompt_")
+    name.starts_with("head.") || name.starts_with("head_dist.") || name.starts_with("prompt_") || name.starts_with("deep_prompt_")
 }
 
-/// Loads the backbone of a checkpoint; values stay in the mapped file where they can.
-pub fn load(file: &Checkpoint, options: LoadOptions) -> Result<LoadedVim> {
+/// Loads the backbone of a checkpoint that was recognised as a Vim; values stay in the mapped file where they can.
+pub(super) fn load(file: &Checkpoint, options: &LoadOptions) -> Result<Loaded> {
     let path = file.path();
-    let shapes: BTreeMap<&str, &[usize]> =
-        file.entries().iter().map(|(name, entry)| (name.as_str(), entry.shape())).collect();
-    let not_vim = || {
-        let what = "is not a Vim checkpoint (cls_token, pos_embed on a square grid, patch_embed or layers.0 is missing)";
-        Error::path(path, what, "give a Vim with a middle class token, saved as .pth or .safetensors")
-    };
-    let stored = VimConfig::of_shapes(&shapes, options.stride).ok_or_else(not_vim)?;
+    let stored = VimConfig::of_shapes(&shapes(file), options.stride).expect("recognised as a Vim before");
     stored.check()?;
     let report = file.compare(&Vim::shapes(&stored)).without(is_head);
     report.require(path, options.allow_mismatch, "--allow-mismatch")?;
@@ -87,5 +58,5 @@ pub fn load(file: &Checkpoint, options: LoadOptions) -> Result<LoadedVim> {
         resize_pos_embed(&value, (grid, grid), options.class_row)
     })?;
     let hash = hash_tensors(originals.iter().map(|(name, value)| (name.as_str(), value)));
-    Ok(LoadedVim { vim, params, hash, notes })
+    Ok(Loaded { backbone: Box::new(vim), params, hash, notes })
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::Normalisation;
+use crate::pass::Spec;
 use crate::{Error, Result};
 
 /// Sizes of a Vim backbone. `hustvl/Vim` names in brackets where they differ.
@@ -27,8 +29,8 @@ pub struct VimConfig {
     pub dt_rank: usize,
 }
 
-/// Names that `VimConfig::named` takes.
-const NAMES: &str = "vim_tiny, vim_small, vim_base, vim_nano, or a size with _stride8";
+/// Names that [`VimConfig::named`] takes.
+pub(super) const NAMES: &str = "vim_tiny, vim_small, vim_base, vim_nano, or a size with _stride8";
 
 impl VimConfig {
     /// A published size (`vim_small`, `vim_tiny_stride8`, ...), or `vim_nano`: 32 px, patch 4, for 2 cores.
@@ -79,6 +81,22 @@ impl VimConfig {
     /// The row of the class token: in the middle.
     pub fn class_row(&self) -> usize {
         self.grid() * self.grid() / 2
+    }
+
+    /// The sizes as methods, heads and data need them.
+    pub fn spec(&self) -> Spec {
+        Spec {
+            family: super::NAME,
+            img_size: self.img_size,
+            patch_size: self.patch_size,
+            stride: self.stride,
+            grid: self.grid(),
+            width: self.embed_dim,
+            scan_width: Some(self.d_inner()),
+            depth: self.depth,
+            class_row: Some(self.class_row()),
+            normalisation: Normalisation::IMAGENET,
+        }
     }
 
     /// Refuses sizes that no model can have.

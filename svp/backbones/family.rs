@@ -1,0 +1,99 @@
+//! What a family of backbones is, and how one is loaded.
+
+use std::collections::BTreeMap;
+
+use autograd::Var;
+
+use super::pos_embed::ClassRow;
+use crate::Result;
+use crate::checkpoint::Checkpoint;
+use crate::params::Params;
+use crate::pass::{Method, Pass, Spec, Tokens};
+
+/// A pre-trained network without its head.
+pub trait Backbone: Send + Sync {
+    /// Its sizes, and how its images are prepared.
+    fn spec(&self) -> &Spec;
+
+    /// Normalised tokens of normalised images `[b 3 s s]`, adapted by `method`.
+    fn forward(&self, pass: &mut Pass, images: &Var, method: &dyn Method) -> Result<Tokens>;
+
+    /// Whether a tensor, by its state-dict name, is the weight of a matrix product: frozen, it is kept in the type of
+    /// the activations.
+    fn is_product_weight(&self, tensor: &str) -> bool;
+
+    /// Whether its blocks have scans whose gates `svp-gates` can draw.
+    fn has_gates(&self) -> bool {
+        false
+    }
+}
+
+/// A family of backbones: what the registry holds of it.
+pub struct Family {
+    /// `vim`: in trained files and in the entries of methods.
+    pub name: &'static str,
+    /// `Vim`: for people.
+    pub title: &'static str,
+    /// What a checkpoint of the family has: for the error about one that is of no family.
+    pub marks: &'static str,
+    /// What to give instead of one that is not.
+    pub wanted: &'static str,
+    /// Whether tensors of these shapes, by name, are of the family.
+    pub recognises: fn(&Shapes) -> bool,
+    /// Loads the backbone of a recognised checkpoint; values stay in the mapped file where they can.
+    pub load: fn(&Checkpoint, &LoadOptions) -> Result<Loaded>,
+    /// The sizes that `from_scratch` takes, in a sentence.
+    pub sizes: &'static str,
+    /// A backbone of a named size with initial values, drawn from a seed.
+    pub from_scratch: fn(&str, &Sizes, u64) -> Result<Loaded>,
+}
+
+/// Shapes of tensors by name.
+pub type Shapes<'a> = BTreeMap<&'a str, &'a [usize]>;
+
+/// How a checkpoint is read.
+#[derive(Debug, Clone, Copy)]
+pub struct LoadOptions {
+    /// Input size of the new task; another than the checkpoint's resizes the position embedding.
+    pub img_size: Option<usize>,
+    /// Pixels between patches where the shapes do not tell.
+    pub stride: Option<usize>,
+    /// Which row of the position embedding is taken for the class token's when it is resized.
+    pub class_row: ClassRow,
+    /// Go on with keys missing, unexpected or of another shape (missing ones get initial values).
+    pub allow_mismatch: bool,
+    /// Seed of initial values.
+    pub seed: u64,
+}
+
+/// Sizes that replace those of a named size.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sizes {
+    /// Side of the input images, in pixels.
+    pub img_size: Option<usize>,
+    /// Side of a patch, in pixels.
+    pub patch_size: Option<usize>,
+    /// Pixels between patches.
+    pub stride: Option<usize>,
+    /// Channels of a token.
+    pub embed_dim: Option<usize>,
+    /// Number of blocks.
+    pub depth: Option<usize>,
+}
+
+/// A frozen backbone with its parameters.
+pub struct Loaded {
+    /// The network.
+    pub backbone: Box<dyn Backbone>,
+    /// Its parameters, all frozen.
+    pub params: Params,
+    /// Identifies the weights as they are in the file, whatever its format.
+    pub hash: String,
+    /// Facts for the log, a line each.
+    pub notes: Vec<String>,
+}
+
+/// The shapes of a checkpoint's tensors.
+pub fn shapes(file: &Checkpoint) -> Shapes<'_> {
+    file.entries().iter().map(|(name, entry)| (name.as_str(), entry.shape())).collect()
+}

@@ -1,0 +1,42 @@
+//! The backbones: one folder a family, one line in [`FAMILIES`].
+//!
+//! `docs/adding-a-backbone.md` says what a new family brings.
+
+pub mod drop_path;
+mod family;
+pub mod pos_embed;
+pub mod vim;
+
+use crate::checkpoint::Checkpoint;
+use crate::{Error, Result};
+
+pub use family::{Backbone, Family, LoadOptions, Loaded, Shapes, Sizes, shapes};
+
+/// All families. What a checkpoint is, is asked in this order.
+pub static FAMILIES: [&Family; 1] = [&vim::FAMILY];
+
+/// Loads the backbone of a checkpoint, recognised by its tensors.
+///
+/// # Errors
+/// A checkpoint of no known family; tensors missing, unexpected or of another shape.
+pub fn load(file: &Checkpoint, options: LoadOptions) -> Result<Loaded> {
+    let shapes = shapes(file);
+    match FAMILIES.iter().find(|family| (family.recognises)(&shapes)) {
+        Some(family) => (family.load)(file, &options),
+        None => {
+            let join = |of: fn(&Family) -> String, between| FAMILIES.map(of).join(between);
+            let what = join(|f| format!("is not a {} checkpoint ({} is missing)", f.title, f.marks), ", and ");
+            let wanted = join(|f| f.wanted.into(), ", or ");
+            Err(Error::path(file.path(), what, format!("give {wanted}, saved as .pth or .safetensors")))
+        }
+    }
+}
+
+/// A backbone of a named size with initial values.
+///
+/// # Errors
+/// A name that no family knows, and sizes that no model can have.
+pub fn from_scratch(name: &str, sizes: &Sizes, seed: u64) -> Result<Loaded> {
+    let family = FAMILIES.iter().find(|family| name.starts_with(family.name)).unwrap_or(&FAMILIES[0]);
+    (family.from_scratch)(name, sizes, seed)
+}

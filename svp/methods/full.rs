@@ -1,0 +1,29 @@
+//! Full fine-tuning: every tensor of the backbone, and the head.
+
+use super::entry::{Defaults, Entry};
+use crate::backbones::vim;
+use crate::pass::Method;
+
+/// Its entry in the registry.
+pub static ENTRY: Entry = Entry {
+    name: "full",
+    title: "full fine-tuning",
+    about: "A whole backbone",
+    trains: "everything; also from scratch",
+    source: "",
+    backbones: &[vim::NAME],
+    settings: &[],
+    defaults: |_, _| Defaults::adamw(1e-3, 0.05),
+    keeps_features: false,
+    whole_backbone: true,
+    views: &[("trained", false)],
+    build: |_, _| Ok(Box::new(Full)),
+};
+
+struct Full;
+
+impl Method for Full {
+    fn trains(&self, _tensor: &str) -> bool {
+        true
+    }
+}

@@ -1,0 +1,26 @@
+//! Linear probing: the head alone, on features of the frozen backbone, which are computed once.
+
+use super::entry::{Defaults, Entry};
+use crate::backbones::vim;
+use crate::pass::Method;
+
+/// Its entry in the registry.
+pub static ENTRY: Entry = Entry {
+    name: "linear",
+    title: "linear probe",
+    about: "A linear probe on a frozen backbone",
+    trains: "the head, on features that are computed once",
+    source: "",
+    backbones: &[vim::NAME],
+    settings: &[],
+    defaults: |_, _| Defaults::adamw(2e-2, 1e-4),
+    keeps_features: true,
+    whole_backbone: false,
+    views: &[("frozen", false)],
+    build: |_, _| Ok(Box::new(Frozen)),
+};
+
+/// Leaves the backbone as it is.
+pub struct Frozen;
+
+impl Method for Frozen {}

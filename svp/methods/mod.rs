@@ -1,0 +1,207 @@
+//! The methods: one file each, one line in the registry below.
+//!
+//! A method's entry is all that the rest of the program knows of it; no other place names one. The flags of the
+//! command line, the keys of presets, sweeps and configs, tables, pages and tests come from the entries
+//! (`docs/adding-a-method.md`).
+
+mod entry;
+mod settings;
+
+use serde::de::Error as _;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use toml::{Table, Value as Toml};
+
+use crate::pass::{Method, Spec};
+use crate::{Error, Result};
+
+pub use entry::{Defaults, Entry, OptimizerKind, Site};
+pub use settings::{Kind, Setting, Settings, Value};
+
+/// The registry. The first method is the default. `.ci/run` formats the files, which `cargo fmt` does not find here.
+macro_rules! methods {
+    ($($name:ident,)*) => {
+        $(pub mod $name;)*
+
+        /// All methods; the first one is the default.
+        pub static METHODS: &[&Entry] = &[$(&$name::ENTRY),*];
+    };
+}
+
+methods! {
+    svp,
+    linear,
+    full,
+    vpt,
+}
+
+/// A method with its settings.
+#[derive(Clone)]
+pub struct Chosen {
+    /// Its entry in the registry.
+    pub entry: &'static Entry,
+    /// Its settings.
+    pub settings: Settings,
+}
+
+impl Chosen {
+    /// The method of this name with its default settings.
+    ///
+    /// # Errors
+    /// A name that is not in the registry.
+    pub fn named(name: &str) -> Result<Self> {
+        let known = METHODS.iter().find(|entry| entry.name == name);
+        let entry = *known.ok_or_else(|| {
+            let names: Vec<_> = METHODS.iter().map(|entry| entry.name).collect();
+            let what = format!("there is no method {name:?}");
+            Error::input("--method", what, format!("use one of {}", names.join(", ")))
+        })?;
+        Ok(Chosen { entry, settings: Settings::defaults(entry.settings) })
+    }
+
+    /// The same with a setting as a file has it; the words of its name may be joined by `-` or `_`.
+    ///
+    /// # Errors
+    /// A setting that the method does not have, or a value that is none of its.
+    pub fn with(mut self, name: &str, value: &Toml) -> Result<Self> {
+        let name = name.replace('_', "-");
+        let setting = self.setting(&name).ok_or_else(|| self.refuse(&name))?;
+        self.settings.set(setting.name, setting.read(value)?);
+        Ok(self)
+    }
+
+    /// The same with a setting as the command line has it.
+    ///
+    /// # Errors
+    /// As [`Chosen::with`].
+    pub fn with_flag(mut self, name: &str, text: &str) -> Result<Self> {
+        let setting = self.setting(name).ok_or_else(|| self.refuse(name))?;
+        self.settings.set(setting.name, setting.parse(text)?);
+        Ok(self)
+    }
+
+    /// What the method declares of a setting.
+    pub fn setting(&self, name: &str) -> Option<&'static Setting> {
+        self.entry.settings.iter().find(|setting| setting.name == name)
+    }
+
+    fn refuse(&self, name: &str) -> Error {
+        let method = self.entry.name;
+        let what = format!("is not a setting of --method {method}");
+        let owners: Vec<_> = METHODS
+            .iter()
+            .filter(|entry| entry.settings.iter().any(|setting| setting.name == name))
+            .map(|entry| entry.name)
+            .collect();
+        let hint = match owners.is_empty() {
+            true => format!("see svp-train --method {method} --help"),
+            false => format!("leave it out, or use --method {}", owners.join(" or ")),
+        };
+        Error::input(format!("--{name}"), what, hint)
+    }
+
+    /// Refuses a backbone that the method does not run on.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn check(&self, spec: &Spec) -> Result<()> {
+        if self.entry.backbones.contains(&spec.family) {
+            return Ok(());
+        }
+        let what = format!("{} does not run on a {} backbone", self.entry.name, spec.family);
+        let able: Vec<_> = METHODS
+            .iter()
+            .filter(|entry| entry.backbones.contains(&spec.family))
+            .map(|entry| entry.name)
+            .collect();
+        Err(Error::input("--method", what, format!("use one of {}", able.join(", "))))
+    }
+
+    /// Builds the method for a backbone: adds its parameters.
+    ///
+    /// # Errors
+    /// Settings that do not fit the backbone.
+    pub fn build(&self, site: &mut Site) -> Result<Box<dyn Method>> {
+        self.check(site.spec)?;
+        (self.entry.build)(&self.settings, site)
+    }
+
+    /// What a run uses where nothing else is given, on a family of backbones.
+    pub fn defaults(&self, family: &str) -> Defaults {
+        (self.entry.defaults)(family, &self.settings)
+    }
+}
+
+impl Default for Chosen {
+    fn default() -> Self {
+        Chosen { entry: METHODS[0], settings: Settings::defaults(METHODS[0].settings) }
+    }
+}
+
+impl PartialEq for Chosen {
+    fn eq(&self, other: &Self) -> bool {
+        self.entry.name == other.entry.name && self.settings == other.settings
+    }
+}
+
+impl std::fmt::Debug for Chosen {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{} {:?}", self.entry.name, self.settings)
+    }
+}
+
+/// The keys `method`, and a table by the method's name with its settings, if it has any.
+impl Serialize for Chosen {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(None)?;
+        map.serialize_entry("method", self.entry.name)?;
+        let table = self.settings.table();
+        if !table.is_empty() {
+            map.serialize_entry(self.entry.name, &table)?;
+        }
+        map.end()
+    }
+}
+
+/// From the same; any other key is refused.
+impl<'de> Deserialize<'de> for Chosen {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        let mut keys = Table::deserialize(from)?;
+        let name = match keys.remove("method") {
+            Some(Toml::String(name)) => name,
+            Some(other) => return Err(D::Error::custom(format!("method is {other}, not a name"))),
+            None => return Err(D::Error::missing_field("method")),
+        };
+        let mut chosen = Chosen::named(&name).map_err(D::Error::custom)?;
+        if let Some(Toml::Table(settings)) = keys.remove(&name) {
+            for (name, value) in &settings {
+                chosen = chosen.with(name, value).map_err(D::Error::custom)?;
+            }
+        }
+        match keys.keys().next() {
+            None => Ok(chosen),
+            Some(unknown) => Err(D::Error::custom(format!("unknown field `{unknown}`"))),
+        }
+    }
+}
+
+/// The names of all settings of all methods, each once, in the order of the registry.
+pub fn setting_names() -> Vec<&'static str> {
+    let mut names = vec![];
+    for setting in METHODS.iter().flat_map(|entry| entry.settings) {
+        if !names.contains(&setting.name) {
+            names.push(setting.name);
+        }
+    }
+    names
+}
+
+/// The table of methods, in Markdown: name, what is trained, source.
+pub fn table() -> String {
+    let line = |entry: &&Entry| format!("| `{}` | {} | {} |\n", entry.name, entry.trains, entry.source);
+    let head = "| method | trains | source |\n|---|---|---|\n";
+    head.to_string() + &METHODS.iter().map(line).collect::<String>()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! The settings of a method: what an entry declares, and the values of one run.
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use toml::Value as Toml;
+
+use crate::{Error, Result};
+
+/// A setting of a method: a flag of the command line, a key of its table in files.
+#[derive(Debug)]
+pub struct Setting {
+    /// As on the command line, without `--`.
+    pub name: &'static str,
+    /// What values it takes.
+    pub kind: Kind,
+    /// Where it is not given.
+    pub default: Value,
+    /// One line for `--help`, without the default.
+    pub help: &'static str,
+    /// Whether files leave it out at its default, because programs that came before it read them too.
+    pub later: bool,
+}
+
+/// The values that a setting takes. Bounds belong to the range.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// true or false.
+    Flag,
+    /// A whole number.
+    Count(usize, usize),
+    /// A number.
+    Number(f64, f64),
+    /// One of some words.
+    Choice(&'static [&'static str]),
+}
+
+/// A value of a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(untagged)]
+#[allow(missing_docs)]
+pub enum Value {
+    Flag(bool),
+    Count(usize),
+    Number(f64),
+    Choice(&'static str),
+}
+
+impl Setting {
+    /// A setting that every version of the program has known.
+    pub const fn new(name: &'static str, kind: Kind, default: Value, help: &'static str) -> Self {
+        Setting { name, kind, default, help, later: false }
+    }
+
+    /// A value as it stands in a file.
+    ///
+    /// # Errors
+    /// A value of another type, or out of range.
+    pub fn read(&self, value: &Toml) -> Result<Value> {
+        let found = match (self.kind, value) {
+            (Kind::Flag, Toml::Boolean(on)) => Some(Value::Flag(*on)),
+            (Kind::Count(least, most), Toml::Integer(n)) => {
+                let n = usize::try_from(*n).ok();
+                n.filter(|n| (least..=most).contains(n)).map(Value::Count)
+            }
+            (Kind::Number(least, most), Toml::Integer(_) | Toml::Float(_)) => {
+                let x = value.as_float().or(value.as_integer().map(|n| n as f64));
+                x.filter(|x| *x >= least && *x <= most).map(Value::Number)
+            }
+            (Kind::Choice(words), Toml::String(word)) => {
+                words.iter().find(|known| *known == word).map(|word| Value::Choice(word))
+            }
+            _ => None,
+        };
+        found.ok_or_else(|| {
+            let what = format!("{value} is not a value of it");
+            Error::input(format!("--{}", self.name), what, format!("use {}", self.kind.range()))
+        })
+    }
+
+    /// A value as it stands on the command line.
+    ///
+    /// # Errors
+    /// As [`Setting::read`].
+    pub fn parse(&self, text: &str) -> Result<Value> {
+        let word = || Toml::String(text.into());
+        let value = match self.kind {
+            Kind::Choice(_) => word(),
+            Kind::Flag => text.parse().map_or_else(|_| word(), Toml::Boolean),
+            Kind::Count(..) => text.parse().map_or_else(|_| word(), Toml::Integer),
+            Kind::Number(..) => text.parse().map_or_else(|_| word(), Toml::Float),
+        };
+        self.read(&value)
+    }
+}
+
+impl Kind {
+    /// `1 to 8`, `true or false`, `paper, official`: for help and errors.
+    pub fn range(self) -> String {
+        match self {
+            Kind::Flag => "true or false".into(),
+            Kind::Count(least, usize::MAX) => format!("a whole number of at least {least}"),
+            Kind::Count(least, most) => format!("a whole number from {least} to {most}"),
+            Kind::Number(least, most) => format!("a number from {least} to {most}"),
+            Kind::Choice(words) => words.join(", "),
+        }
+    }
+}
+
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Value::Flag(on) => on.fmt(f),
+            Value::Count(n) => n.fmt(f),
+            Value::Number(x) => x.fmt(f),
+            Value::Choice(word) => f.write_str(word),
+        }
+    }
+}
+
+/// The value of every setting of a method, in the order of its entry.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    declared: &'static [Setting],
+    values: Vec<Value>,
+}
+
+impl PartialEq for Settings {
+    fn eq(&self, other: &Self) -> bool {
+        self.values == other.values
+    }
+}
+
+impl Settings {
+    /// The defaults.
+    pub fn defaults(declared: &'static [Setting]) -> Self {
+        Settings { declared, values: declared.iter().map(|setting| setting.default).collect() }
+    }
+
+    fn at(&self, name: &str) -> Option<usize> {
+        self.declared.iter().position(|setting| setting.name == name)
+    }
+
+    /// Sets a value that [`Setting::read`] has passed; the setting must be declared.
+    pub fn set(&mut self, name: &str, value: Value) {
+        let at = self.at(name).unwrap_or_else(|| panic!("no setting {name} is declared"));
+        self.values[at] = value;
+    }
+
+    /// The value of a setting that the entry declares.
+    pub fn get(&self, name: &str) -> Value {
+        self.values[self.at(name).unwrap_or_else(|| panic!("no setting {name} is declared"))]
+    }
+
+    /// The value of a [`Kind::Flag`].
+    pub fn flag(&self, name: &str) -> bool {
+        matches!(self.get(name), Value::Flag(true))
+    }
+
+    /// The value of a [`Kind::Count`].
+    pub fn count(&self, name: &str) -> usize {
+        match self.get(name) {
+            Value::Count(n) => n,
+            other => unreachable!("{name} is {other:?}, not a count"),
+        }
+    }
+
+    /// The value of a [`Kind::Number`].
+    pub fn number(&self, name: &str) -> f64 {
+        match self.get(name) {
+            Value::Number(x) => x,
+            other => unreachable!("{name} is {other:?}, not a number"),
+        }
+    }
+
+    /// The value of a [`Kind::Choice`].
+    pub fn choice(&self, name: &str) -> &'static str {
+        match self.get(name) {
+            Value::Choice(word) => word,
+            other => unreachable!("{name} is {other:?}, not a choice"),
+        }
+    }
+
+    /// The names, as on the command line, and all values.
+    pub fn all(&self) -> toml::Table {
+        self.declared.iter().zip(self.values.iter().copied()).map(toml_entry).collect()
+    }
+
+    /// Settings and values that files hold.
+    fn written(&self) -> impl Iterator<Item = (&'static Setting, Value)> {
+        let all = self.declared.iter().zip(self.values.iter().copied());
+        all.filter(|(setting, value)| !setting.later || *value != setting.default)
+    }
+
+    /// The names, as on the command line, and values that files hold.
+    pub fn table(&self) -> toml::Table {
+        self.written().map(toml_entry).collect()
+    }
+}
+
+fn toml_entry((setting, value): (&Setting, Value)) -> (String, Toml) {
+    (setting.name.to_string(), Toml::try_from(value).expect("plain values make valid TOML"))
+}
+
+/// A map with the words of names joined by `_`, as trained files have it.
+impl Serialize for Settings {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(None)?;
+        for (setting, value) in self.written() {
+            map.serialize_entry(&setting.name.replace('-', "_"), &value)?;
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static DECLARED: [Setting; 4] = [
+        Setting::new("tokens", Kind::Count(1, 500), Value::Count(10), "Prompts"),
+        Setting::new("deep", Kind::Flag, Value::Flag(true), "In every layer"),
+        Setting::new("position", Kind::Choice(&["pre", "post"]), Value::Choice("pre"), "Where they stand"),
+        Setting {
+            later: true,
+            ..Setting::new("drop-out", Kind::Number(0.0, 0.9), Value::Number(0.0), "Share dropped")
+        },
+    ];
+
+    #[test]
+    fn values_are_read_from_flags_and_files() {
+        let read = |i: usize, text: &str| DECLARED[i].parse(text);
+        assert_eq!(read(0, "500").unwrap(), Value::Count(500));
+        assert_eq!(read(1, "false").unwrap(), Value::Flag(false));
+        assert_eq!(read(2, "post").unwrap(), Value::Choice("post"));
+        assert_eq!(read(3, "0.25").unwrap(), Value::Number(0.25));
+        assert_eq!(DECLARED[3].read(&Toml::Integer(0)).unwrap(), Value::Number(0.0));
+        for (i, text, parts) in [
+            (0, "0", "--tokens: 0 is not a value of it; use a whole number from 1 to 500"),
+            (0, "many", "use a whole number"),
+            (1, "maybe", "use true or false"),
+            (2, "Pre", "use pre, post"),
+            (3, "NaN", "use a number from 0 to 0.9"),
+            (3, "-1", "--drop-out: -1"),
+        ] {
+            let error = read(i, text).unwrap_err().to_string();
+            assert!(error.contains(parts), "{error}");
+        }
+        assert!(DECLARED[0].read(&Toml::String("3".into())).is_err(), "a file has types");
+    }
+
+    #[test]
+    fn later_settings_are_written_once_they_are_used() {
+        let mut settings = Settings::defaults(&DECLARED);
+        settings.set("tokens", Value::Count(3));
+        let json = |settings: &Settings| serde_json::to_string(settings).unwrap();
+        assert_eq!(json(&settings), r#"{"tokens":3,"deep":true,"position":"pre"}"#);
+        settings.set("drop-out", Value::Number(0.5));
+        assert_eq!(json(&settings), r#"{"tokens":3,"deep":true,"position":"pre","drop_out":0.5}"#);
+        assert_eq!(settings.table().to_string().lines().count(), 4);
+    }
+}

@@ -1,0 +1,93 @@
+use std::collections::HashSet;
+
+use engine::Device;
+
+use super::*;
+use crate::backbones::FAMILIES;
+use crate::backbones::vim::{Vim, VimConfig};
+use crate::model::{Model, Parts, count_parameters};
+use crate::params::{BACKBONE, HEAD, Params};
+
+/// What every entry of the registry must hold.
+#[test]
+fn entries_are_whole() {
+    let mut names = HashSet::new();
+    for entry in METHODS {
+        let name = entry.name;
+        assert!(names.insert(name) && !name.contains([' ', '_']), "{name}");
+        assert!(!entry.title.is_empty() && !entry.trains.is_empty() && entry.about.contains("backbone"), "{name}");
+        assert!(!entry.views.is_empty(), "{name} cannot be drawn");
+        assert!(!entry.backbones.is_empty(), "{name} runs on nothing");
+        for family in entry.backbones {
+            assert!(FAMILIES.iter().any(|known| known.name == *family), "{name} runs on {family}");
+        }
+        let mut settings = HashSet::new();
+        for setting in entry.settings {
+            assert!(settings.insert(setting.name), "{name} has {} twice", setting.name);
+            assert!(!setting.help.is_empty() && !setting.help.contains("default"), "{name} {}", setting.name);
+            let read = setting.parse(&setting.default.to_string()).unwrap();
+            assert_eq!(read, setting.default, "{name} {}: the default must be one of its values", setting.name);
+        }
+    }
+}
+
+/// A setting that two methods have is one flag: it must take the same kind of value.
+#[test]
+fn methods_agree_on_the_kinds_of_settings_they_share() {
+    for name in setting_names() {
+        let kinds: HashSet<_> = METHODS
+            .iter()
+            .flat_map(|entry| entry.settings)
+            .filter(|setting| setting.name == name)
+            .map(|setting| std::mem::discriminant(&setting.kind))
+            .collect();
+        assert_eq!(kinds.len(), 1, "--{name}");
+    }
+}
+
+/// Every method on every backbone that it names, with its defaults: it trains something, its parameters are counted
+/// under a part of its own, and its settings come back from files.
+#[test]
+fn every_method_can_be_built() {
+    for entry in METHODS {
+        let chosen = Chosen::named(entry.name).unwrap();
+        let mut params = Params::default();
+        let vim = Vim::init(VimConfig::sized(16, 4, 16, 2), &mut params, 5).unwrap();
+        let parts = Parts { method: chosen.clone(), head: Default::default(), classes: 3, simam: false };
+        let model = Model::new(&Device::cpu(), Box::new(vim), params, parts, 5).unwrap();
+        let counts = count_parameters(&model.params);
+        let part = |name: &str| counts.iter().find(|count| count.module == name);
+        assert!(part(HEAD).is_some_and(|head| head.trained == head.all), "{}", entry.name);
+        let backbone = part(BACKBONE).unwrap();
+        assert_eq!(backbone.trained == backbone.all, entry.whole_backbone, "{}", entry.name);
+        let frozen = entry.views.iter().any(|(view, _)| *view == "frozen");
+        assert_eq!(backbone.trained == 0, frozen, "{}", entry.name);
+        if entry.keeps_features {
+            assert!(counts.iter().all(|count| count.trained == 0 || count.module == HEAD), "{}", entry.name);
+        }
+        let text = toml::to_string(&chosen).unwrap();
+        assert_eq!(toml::from_str::<Chosen>(&text).unwrap(), chosen);
+    }
+}
+
+#[test]
+fn what_a_method_does_not_have_is_refused() {
+    let refused = |method: &str, setting: &str, parts: &[&str]| {
+        let error = Chosen::named(method).unwrap().with_flag(setting, "1").unwrap_err().to_string();
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+    };
+    refused("linear", "hidden", &["--hidden", "not a setting of --method linear", "--method svp"]);
+    refused("svp", "tokens", &["--tokens", "--method vpt"]);
+    refused("svp", "colour", &["--colour", "--method svp --help"]);
+    let error = Chosen::named("magic").unwrap_err().to_string();
+    assert!(error.contains("magic") && error.contains("svp, linear, full"), "{error}");
+    for (text, part) in [
+        ("method = 'svp'\nsvp.colour = 1", "colour"),
+        ("method = 'svp'\nlinear.hidden = 1", "unknown field `linear`"),
+        ("method = 3", "not a name"),
+        ("svp.hidden = 8", "method"),
+    ] {
+        let error = toml::from_str::<Chosen>(text).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}

@@ -1,0 +1,167 @@
+//! Visual prompt tuning (VPT, Jia et al., ECCV 2022): learned rows among the tokens.
+//!
+//! Shallow: `n` rows enter before the first block. Deep: before every later block the rows are put in again, other
+//! ones for each block. Where the rows stand is `position` (SVP, AAAI 2025, table 3); a row before which a prompt goes
+//! is counted among the stem's tokens, class token included, and prompts get no position embedding.
+//!
+//! A Vim block has a pair of inputs, h and the residual stream r. `replace` puts the prompts into h and zeros into r,
+//! so that nothing of the old rows is left; `add` replaces only h and leaves r, so that the prompts are added to what
+//! the rows have become (`docs/methods.md`, "VPT").
+
+use engine::{Rng, Tensor};
+use ptx::prompt_rows::{Dropout, Prompts, insert, replace};
+
+use super::entry::{Defaults, Entry, Site};
+use super::settings::{Kind, Setting, Settings, Value};
+use crate::backbones::vim;
+use crate::params::ParamId;
+use crate::pass::{Generated, Method, Pass, Spec, Tokens};
+use crate::{Result, streams};
+
+/// Its entry in the registry.
+pub static ENTRY: Entry = Entry {
+    name: "vpt",
+    title: "VPT",
+    about: "Prompt rows among the tokens of a frozen backbone",
+    trains: "prompt rows before the first block or before every block, and the head",
+    source: "VPT, ECCV 2022",
+    backbones: &[vim::NAME],
+    settings: &[
+        Setting::new("tokens", Kind::Count(1, 10_000), Value::Count(10), "Prompt rows of a block"),
+        Setting::new("deep", Kind::Flag, Value::Flag(true), "Other prompts before every block, not only the first"),
+        Setting::new(
+            "position",
+            Kind::Choice(&["pre", "post", "both", "uniform", "middle"]),
+            Value::Choice("pre"),
+            "Where the prompts stand: pre, post, both (ends), uniform, or middle (around the class token)",
+        ),
+        Setting::new(
+            "inject",
+            Kind::Choice(&["replace", "add"]),
+            Value::Choice("replace"),
+            "Deep prompts replace what their rows have become, or are added to it",
+        ),
+        Setting::new(
+            "prompt-dropout",
+            Kind::Number(0.0, 0.99),
+            Value::Number(0.0),
+            "Share of the prompts' values that a training step leaves out",
+        ),
+    ],
+    defaults: |_, _| Defaults::adamw(5e-3, 1e-4),
+    keeps_features: false,
+    whole_backbone: false,
+    views: &[("frozen", false), ("prompted", true)],
+    build,
+};
+
+/// Name of the part of a model that the method adds.
+const PROMPTS: &str = "prompts";
+
+/// The prompts: where their parameters are, and their rows.
+struct Vpt {
+    /// `[1 n d]`
+    shallow: ParamId,
+    /// `[depth-1 n d]`
+    deep: Option<ParamId>,
+    /// Rows of the prompts in the sequence, rising.
+    rows: Vec<usize>,
+    /// How many stand before the class token.
+    before_class: usize,
+    replaces: bool,
+    dropout: f32,
+}
+
+/// Adds the prompts, uniform in `sqrt(6 / (3 patch^2 + d))`, as published.
+fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
+    let (spec, n) = (site.spec, settings.count("tokens"));
+    let mut stream = streams::METHOD_INIT;
+    let mut add = |name: &str, layers: usize| {
+        stream += 1;
+        let mut rng = Rng::keyed(site.seed, 0, 0, stream);
+        let bound = (6.0 / (3 * spec.patch_size * spec.patch_size + spec.width) as f64).sqrt();
+        let values = (0..layers * n * spec.width).map(|_| rng.range(-bound, bound) as f32).collect();
+        site.params.add(PROMPTS, name, Tensor::from_vec(values, &[layers, n, spec.width]), true)
+    };
+    let shallow = add("prompt_embeddings", 1);
+    let deep = settings.flag("deep") && spec.depth > 1;
+    let deep = deep.then(|| add("deep_prompt_embeddings", spec.depth - 1));
+    let before = insert_before(settings.choice("position"), n, spec);
+    Ok(Box::new(Vpt {
+        shallow,
+        deep,
+        rows: before.iter().enumerate().map(|(j, row)| row + j).collect(),
+        before_class: before.iter().filter(|&&row| spec.class_row.is_some_and(|class| row <= class)).count(),
+        replaces: settings.choice("inject") == "replace",
+        dropout: settings.number("prompt-dropout") as f32,
+    }))
+}
+
+/// The stem's row before which each prompt goes; the number of rows stands for the end.
+fn insert_before(position: &str, n: usize, spec: &Spec) -> Vec<usize> {
+    let (l, half) = (spec.tokens(), n / 2);
+    let split = |first: usize, last: usize| [vec![first; half], vec![last; n - half]].concat();
+    match position {
+        "pre" => vec![0; n],
+        "post" => vec![l; n],
+        "both" => split(0, l),
+        // Prompt j of 1 to n at l j / (n + 1), half rounded up.
+        "uniform" => (1..=n).map(|j| (2 * l * j + n + 1) / (2 * (n + 1))).collect(),
+        "middle" => match spec.class_row {
+            Some(class) => split(class, class + 1),
+            None => split(l / 2, l / 2),
+        },
+        other => unreachable!("no position {other} is declared"),
+    }
+}
+
+impl Vpt {
+    /// Entry `entry` of a tensor of prompts, as training drops values of it before block `layer`.
+    fn prompts<'a>(&self, pass: &'a Pass, of: ParamId, entry: usize, layer: usize) -> Prompts<'a> {
+        let dropout = |keys| Dropout { keys, rate: self.dropout, stream: layer as u32 };
+        let dropout = pass.noise.dropout.filter(|_| self.dropout > 0.0).map(dropout);
+        Prompts { values: &pass.params[of], entry, dropout }
+    }
+}
+
+impl Method for Vpt {
+    fn drops(&self) -> bool {
+        self.dropout > 0.0
+    }
+
+    fn stem(&self, pass: &mut Pass, tokens: Tokens) -> Result<Tokens> {
+        let h = insert(pass.tape, &tokens.h, &self.prompts(pass, self.shallow, 0, 0), &self.rows)?;
+        let class_row = tokens.class_row.map(|row| row + self.before_class);
+        Ok(Tokens { h, class_row, prompt_rows: self.rows.clone(), ..tokens })
+    }
+
+    fn block(&self, pass: &mut Pass, layer: usize, tokens: Tokens) -> Result<(Tokens, Vec<Generated>)> {
+        let Some(deep) = self.deep.filter(|_| layer > 0) else { return Ok((tokens, vec![])) };
+        let prompts = self.prompts(pass, deep, layer - 1, layer);
+        let h = replace(pass.tape, &tokens.h, Some(&prompts), &self.rows)?;
+        let residual = match &tokens.residual {
+            Some(r) if self.replaces => Some(replace(pass.tape, r, None, &self.rows)?),
+            kept => kept.clone(),
+        };
+        Ok((Tokens { h, residual, ..tokens }, vec![]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backbones::vim::VimConfig;
+
+    /// The rules for odd n and for ties of `uniform` (`docs/methods.md`, "VPT"), on 16 patches around row 8.
+    #[test]
+    fn prompts_stand_where_their_position_says() {
+        let spec = VimConfig::sized(32, 8, 32, 3).spec();
+        let at = |position, n| insert_before(position, n, &spec);
+        assert_eq!(at("pre", 3), [0, 0, 0]);
+        assert_eq!(at("post", 2), [17, 17]);
+        assert_eq!(at("both", 5), [0, 0, 17, 17, 17]);
+        assert_eq!(at("middle", 5), [8, 8, 9, 9, 9]);
+        assert_eq!(at("uniform", 1), [9], "17 / 2 is a tie: half up, after the class token");
+        assert_eq!(at("uniform", 4), [3, 7, 10, 14]);
+    }
+}
