@@ -1,5 +1,6 @@
-//! Images a second that one core makes ready for training, with the published recipe: JPEG files of 690 x 500 to
-//! normalised batches of 224 px, side by side with torchvision and timm when a Python that has them is named.
+//! Images a second that one core makes ready for training, with the published recipe (docs/recipe.md, "Training
+//! images" and "Mixup and cutmix"): JPEG files of 690 x 500 to normalised batches of 224 px, side by side with
+//! torchvision and timm when a Python that has them is named.
 //!
 //! ```text
 //! cargo bench --bench loader

@@ -1,5 +1,7 @@
 //! `svp-convert`: a checkpoint as `.safetensors`.
 
+#![forbid(unsafe_code)]
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

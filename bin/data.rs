@@ -1,5 +1,7 @@
 //! `svp-data`: what a data set is, and what is wrong with it.
 
+#![forbid(unsafe_code)]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

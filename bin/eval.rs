@@ -1,5 +1,7 @@
 //! `svp-eval`: accuracy of a trained model.
 
+#![forbid(unsafe_code)]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -1,5 +1,7 @@
 //! `svp-gates`: what the scans of a trained model take in and keep, over the pictures.
 
+#![forbid(unsafe_code)]
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

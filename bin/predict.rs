@@ -1,5 +1,7 @@
 //! `svp-predict`: the classes of images.
 
+#![forbid(unsafe_code)]
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

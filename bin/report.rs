@@ -1,5 +1,7 @@
 //! `svp-report`: a run as one page for the browser.
 
+#![forbid(unsafe_code)]
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;

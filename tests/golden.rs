@@ -1,6 +1,6 @@
 //! Outputs of the published code (tests/golden, and the folder in SVP_GOLDEN_DIR), chosen by each file's `kind`.
 //!
-//! Tolerances are those of the golden README: relative by norm, in float32.
+//! Kinds, keys and tolerances are those of docs/goldens.md, "Kinds and tolerances": relative by norm, in float32.
 
 mod golden {
     pub mod file;

@@ -1,5 +1,7 @@
 //! `svp-sweep`: tables of runs.
 
+#![forbid(unsafe_code)]
+
 mod dry_run;
 mod options;
 mod runner;

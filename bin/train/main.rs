@@ -1,5 +1,7 @@
 //! `svp-train`: trains prompts, a head or a whole Vim.
 
+#![forbid(unsafe_code)]
+
 mod demo;
 mod show;
 

@@ -21,7 +21,7 @@ const fn axis(name: &'static str, [low, high, check, target]: [usize; 4]) -> Axi
     Axis { name, low, high, check, target }
 }
 
-/// Images of a training step in the published recipe.
+/// Images of a training step in the published recipe (docs/recipe.md, "Settings of each data set").
 const BATCH: usize = 96;
 /// Patches of 224 px and the class token.
 const TOKENS: [usize; 4] = [21, 37, 53, 197];

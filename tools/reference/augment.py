@@ -1,4 +1,5 @@
-"""What Pillow makes of small pictures by the changes of RandAugment: tests/golden/augment.
+"""What Pillow makes of small pictures by the changes of RandAugment: tests/golden/augment
+(docs/goldens.md, "Pictures").
 
 Needs Pillow and numpy:  python tools/reference/augment.py
 Per picture: NAME.png, and NAME.want.png with what each line of changes.txt makes of it, one below the other.

@@ -4,7 +4,8 @@ loader`, which calls this with a folder of JPEG files.
     python -m venv venv && venv/bin/pip install torch torchvision timm
     venv/bin/python tools/reference/loader.py FOLDER
 
-The transform that the published program asks timm for, and its mixing of batches, in one process with one thread.
+The transform that the published program asks timm for, and its mixing of batches (docs/recipe.md, "Training images" and
+"Mixup and cutmix"), in one process with one thread.
 """
 
 import sys

@@ -1,5 +1,7 @@
 //! What the commands share: how they compute, stop, print and fail, and what a trained model is measured on.
 
+#![forbid(unsafe_code)]
+
 mod measure;
 pub mod options;
 
