@@ -7,8 +7,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use engine::Tensor;
-use svp::checkpoint::{Checkpoint, ClassRow, Dtype, Precision, save_safetensors_as};
-use svp::model::{LoadOptions, load};
+use svp::backbones::pos_embed::ClassRow;
+use svp::backbones::{LoadOptions, load};
+use svp::checkpoint::{Checkpoint, Dtype, Precision, save_safetensors_as};
 use svp::report::table::{bytes, count};
 use svp::{Error, Result};
 
@@ -78,8 +79,8 @@ fn summary(output: &Path) -> Result<String> {
         seed: 0,
     };
     let backbone = match load(&file, options) {
-        Ok(vim) => format!("backbone {}", vim.hash),
-        Err(_) => "no whole Vim backbone in it".into(),
+        Ok(loaded) => format!("backbone {}", loaded.hash),
+        Err(_) => "no whole backbone in it".into(),
     };
     let (tensors, values, size) = (count(file.entries().len() as u64), count(values as u64), bytes(size));
     Ok(format!("{}: {tensors} tensors, {values} values, {size}, {backbone}\n", output.display()))

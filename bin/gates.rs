@@ -10,11 +10,11 @@ use clap::Parser;
 use engine::{Rng, Tensor};
 use serde::Serialize;
 use svp::checkpoint::write_atomically;
-use svp::data::{Transform, decode};
-use svp::model::{Gate, Gates};
+use svp::data::decode;
+use svp::gates::{Gate, Gates};
 use svp::report::heat_map::{Group, Line, Row};
 use svp::report::heat_maps;
-use svp::train::{Method, TrainedModel, load_trained};
+use svp::train::{TrainedModel, eval_transform, load_trained};
 use svp::{Error, Result};
 use svp_cli::Using;
 
@@ -84,12 +84,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
     }
     let device = cli.using.compute.start()?;
     let of = load_trained(&cli.run, cli.using.backbone.as_deref(), &device)?;
-    let models: &[(&str, bool)] = match of.trained.method {
-        Method::Svp => &[("frozen", false), ("prompted", true)],
-        Method::Linear => &[("frozen", false)],
-        Method::Full => &[("trained", false)],
-    };
-    if of.trained.method != Method::Svp {
+    if !of.model.backbone.has_gates() {
+        let what = format!("its {} backbone has no scans, so there are no gates", of.model.spec().family);
+        return Err(Error::path(&cli.run, what, "give a run on a Vim"));
+    }
+    let models = of.trained.method.entry.views;
+    if models.len() == 1 {
         svp_cli::tell(&format!("this run has no prompts: only the gates of its {} backbone", models[0].0));
     }
     let (mut rows, mut lines) = (vec![], String::new());
@@ -109,8 +109,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
 
 /// An image's row in the picture, and its numbers.
 fn examine(of: &TrainedModel, path: &Path, models: &[(&'static str, bool)]) -> Result<(Row, Report)> {
-    let side = of.model.vim.config.img_size;
-    let (transform, image) = (Transform::eval(side as u32), decode::read(path)?);
+    let side = of.model.spec().img_size;
+    let (transform, image) = (eval_transform(of.model.spec()), decode::read(path)?);
     // The transform of an evaluation leaves nothing to chance.
     let chance = || Rng::keyed(0, 0, 0, 0);
     let mut values = vec![0.0; transform.values()];
@@ -132,7 +132,6 @@ fn examine(of: &TrainedModel, path: &Path, models: &[(&'static str, bool)]) -> R
         reports.push(OfModel { model, walked: walked.into(), update, forget });
     }
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let report =
-        Report { image: path.display().to_string(), grid: of.model.vim.config.grid(), models: reports };
+    let report = Report { image: path.display().to_string(), grid: of.model.spec().grid, models: reports };
     Ok((Row { name, picture, lines }, report))
 }

@@ -9,9 +9,9 @@ use clap::Parser;
 use engine::{Rng, Tensor};
 use rayon::prelude::*;
 use serde::Serialize;
-use svp::data::{Transform, decode};
+use svp::data::decode;
 use svp::report::table::percent;
-use svp::train::{TrainedModel, load_trained, ranking, softmax};
+use svp::train::{TrainedModel, eval_transform, load_trained, ranking, softmax};
 use svp::{Error, Result};
 use svp_cli::Using;
 
@@ -111,7 +111,7 @@ fn images_below(path: &Path) -> Result<Vec<PathBuf>> {
 
 /// Those of the images that can be read, and their pixels as the model wants them.
 fn read(paths: &[PathBuf], of: &TrainedModel, complain: &mut impl FnMut(&Error)) -> (Vec<PathBuf>, Vec<f32>) {
-    let transform = Transform::eval(of.model.vim.config.img_size as u32);
+    let transform = eval_transform(of.model.spec());
     let load = |path: &PathBuf| {
         let image = decode::read(path)?;
         let mut values = vec![0.0; transform.values()];
@@ -134,7 +134,7 @@ fn read(paths: &[PathBuf], of: &TrainedModel, complain: &mut impl FnMut(&Error))
 }
 
 fn predict<'a>(of: &'a TrainedModel, paths: &[PathBuf], pixels: Vec<f32>) -> Result<Vec<Prediction<'a>>> {
-    let size = of.model.vim.config.img_size;
+    let size = of.model.spec().img_size;
     let logits = of.model.logits(Tensor::from_vec(pixels, &[paths.len(), 3, size, size]))?;
     let classes = &of.trained.classes;
     let of_image = |(path, logits): (&PathBuf, &[f32])| {

@@ -10,7 +10,8 @@ use clap::Parser;
 use serde::Serialize;
 use svp::checkpoint::write_atomically;
 use svp::report::table::percent;
-use svp::train::{Evaluation, Measured, load_trained, run_page};
+use svp::run_page::{Measured, run_page};
+use svp::train::{Evaluation, load_trained};
 use svp::{Error, Result};
 use svp_cli::{Measure, Split, Using};
 

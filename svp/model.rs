@@ -80,9 +80,11 @@ impl Model {
     /// stay f32 and are cast when they are used.
     pub fn in_precision(mut self, precision: DType) -> Result<Self> {
         let backbone = &self.backbone;
-        self.params.replace_all(|name, value, trained| match backbone.is_product_weight(name) && !trained {
-            true => value.cast(precision),
-            false => Ok(value.clone()),
+        self.params.replace_all(|name, value, trained| {
+            match backbone.is_product_weight(name) && !trained {
+                true => value.cast(precision),
+                false => Ok(value.clone()),
+            }
         })?;
         Ok(Model { precision, ..self })
     }

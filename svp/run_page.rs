@@ -136,11 +136,7 @@ fn lead(of: &TrainedModel, config: &TrainConfig) -> String {
     let family = FAMILIES.iter().find(|family| family.name == spec.family);
     let method = of.trained.method.entry.about;
     let method = family.map_or(method.into(), |family| method.replace("backbone", family.title));
-    format!(
-        "{method} ({spec}), trained on {}, {} classes.",
-        config.data.display(),
-        of.trained.classes.len()
-    )
+    format!("{method} ({spec}), trained on {}, {} classes.", config.data.display(), of.trained.classes.len())
 }
 
 fn timing(records: &[Record], outcome: Option<&Outcome>, config: &TrainConfig) -> Facts {
@@ -181,7 +177,9 @@ fn settings(config: &TrainConfig) -> Facts {
         other => other.to_string(),
     };
     let row = |(name, setting): (String, toml::Value)| match setting {
-        toml::Value::Table(settings) => settings.into_iter().map(|(name, setting)| (name, value(setting))).collect(),
+        toml::Value::Table(settings) => {
+            settings.into_iter().map(|(name, setting)| (name, value(setting))).collect()
+        }
         setting => vec![(name, value(setting))],
     };
     table.into_iter().flat_map(row).collect()

@@ -28,7 +28,8 @@ mod tests {
     /// Each of ours has 65,536 numbers to itself, more than a model has parameters or blocks.
     #[test]
     fn no_two_streams_meet() {
-        let ours = [BACKBONE_INIT, HEAD_INIT, METHOD_INIT, FEATURE_ORDER, DROP_PATH, PROMPT_DROPOUT, DATA.start];
+        let ours =
+            [BACKBONE_INIT, HEAD_INIT, METHOD_INIT, FEATURE_ORDER, DROP_PATH, PROMPT_DROPOUT, DATA.start];
         for (i, a) in ours.iter().enumerate() {
             assert_eq!(a & 0xFFFF, 0, "{a:#x}");
             assert!(ours[..i].iter().all(|b| a >> 16 != b >> 16), "{a:#x}");

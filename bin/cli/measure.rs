@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use svp::data::{Dataset, Layout, LoaderOptions, Sample, Transform};
-use svp::train::{Feed, TrainConfig, TrainedModel, dataset};
+use svp::data::{Dataset, Layout, LoaderOptions, Sample};
+use svp::train::{Feed, TrainConfig, TrainedModel, dataset, eval_transform};
 use svp::{Error, Result};
 
 /// Which images.
@@ -71,7 +71,7 @@ impl Measure {
                 return Err(Error::path(&config.data, what, "use another --split"));
             }
         };
-        let transform = Transform::eval(of.model.vim.config.img_size as u32);
+        let transform = eval_transform(of.model.spec());
         let options = LoaderOptions::eval(config.batch_size, config.workers);
         let samples = Arc::new(samples);
         let feed = Feed::images(&samples, transform, options)?;

@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 mod measure;
+pub mod method_flags;
 pub mod options;
+pub mod values;
 
 use std::io::{ErrorKind, Write, stderr, stdout};
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@ use svp::sweep::Sweep;
 use svp::train::TrainConfig;
 use svp::{Error, Result};
 use svp_cli::Options;
-use svp_cli::options::BatchSize;
+use svp_cli::values::BatchSize;
 use toml::{Table, Value};
 
 /// Makes tables of runs: tasks x methods x seeds, hyper-parameters chosen on validation, with mean and deviation.
@@ -125,9 +125,7 @@ impl RunArgs {
 
 /// The config of a run's settings.
 pub fn resolve(settings: &Table) -> Result<TrainConfig> {
-    let options: std::result::Result<Options, _> = settings.clone().try_into();
-    let mut options = options.map_err(|e| {
-        let what = e.message().replace('\n', " ");
+    let mut options = Options::of_table(settings).map_err(|what| {
         Error::input("settings", what, "keys are the long flags of svp-train, see its --help")
     })?;
     let wrong = |key: &str, what: &str, hint: &str| Err(Error::input(key, what, hint));
@@ -142,7 +140,7 @@ pub fn resolve(settings: &Table) -> Result<TrainConfig> {
             "give them to svp-sweep as flags",
         );
     }
-    Ok(options.with_preset()?.resolve())
+    options.with_preset()?.resolve()
 }
 
 #[derive(Debug, Clone)]

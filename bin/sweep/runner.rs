@@ -225,7 +225,8 @@ impl<'a> Runner<'a> {
 
     fn tell_progress(&self, shared: &Shared, run: &Run, time: Duration) {
         let State::Done(outcome) = shared.results.state(run) else { return };
-        let (top1, took) = (percent(outcome.top1().unwrap_or(f64::NAN) as f32), duration(time));
+        let (top1, took) =
+            (percent(outcome.score().map_or(f64::NAN, |score| score.value) as f32), duration(time));
         let open = shared.results.open(|unit| self.args.is_mine(unit));
         // Runs of the same task and method take as long; of others, those of the same method tell something.
         let mean = |times: &mut dyn Iterator<Item = &(f64, f64)>| {

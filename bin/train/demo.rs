@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use svp::train::{BUILTIN, TrainConfig};
 
-use svp_cli::options::{BatchSize, MethodFlag, Options};
+use svp_cli::options::Options;
+use svp_cli::values::BatchSize;
 
 /// The drawn task.
 const TASK: &str = "orientation";
@@ -19,10 +20,10 @@ const ALLOWED: [&str; 3] = ["precision", "seed", "workers"];
 
 /// The runs of the demonstration, or `None` when other settings ask for a run of their own.
 pub fn runs(options: &Options) -> Option<[TrainConfig; 2]> {
-    let run = |method, epochs, lr| {
+    let run = |method: &str, epochs, lr| {
         let demo = Options {
             data: Some(PathBuf::from(format!("{BUILTIN}{TASK}"))),
-            method: Some(method),
+            method: Some(method.into()),
             epochs: Some(epochs),
             lr: Some(lr),
             batch_size: Some(BatchSize::Images(BATCH_SIZE)),
@@ -30,10 +31,8 @@ pub fn runs(options: &Options) -> Option<[TrainConfig; 2]> {
             drop_path: Some(0.0),
             ..Options::default()
         };
-        options.clone().over(demo).resolve()
+        options.clone().over(demo).resolve().expect("settings of the demonstration")
     };
     let plain = options.given().iter().all(|name| ALLOWED.contains(name));
-    plain.then(|| {
-        [run(MethodFlag::Linear, LINEAR_EPOCHS, LINEAR_LR), run(MethodFlag::Svp, SVP_EPOCHS, SVP_LR)]
-    })
+    plain.then(|| [run("linear", LINEAR_EPOCHS, LINEAR_LR), run("svp", SVP_EPOCHS, SVP_LR)])
 }

@@ -8,7 +8,7 @@ mod show;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use engine::Device;
 use serde::Serialize;
 use svp::data::archive;
@@ -18,7 +18,9 @@ use svp::train::{
 };
 use svp::{Error, Result};
 
-use svp_cli::options::{BatchSize, Options};
+use svp_cli::method_flags::of_named_method;
+use svp_cli::options::Options;
+use svp_cli::values::BatchSize;
 
 /// Adapts a frozen, pre-trained Vision Mamba to a new image task with selective visual prompts.
 ///
@@ -46,7 +48,9 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    svp_cli::exit(run(Cli::parse()))
+    let command = of_named_method(Cli::command(), std::env::args());
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit());
+    svp_cli::exit(run(cli))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
@@ -102,7 +106,8 @@ fn resume(folder: &Path, options: &Options, around: Surroundings) -> Result<Outc
 /// The settings, with the batch size that fits where that was asked for.
 fn sized(options: Options, device: &Device) -> Result<TrainConfig> {
     let auto = options.batch_size == Some(BatchSize::Auto);
-    let mut config = options.resolve();
+    options.unused().iter().for_each(|line| svp_cli::tell(line));
+    let mut config = options.resolve()?;
     if let Some(preset) = &config.preset {
         svp_cli::tell(&show::preset(preset, &config.preset_overrides()));
     }
@@ -123,7 +128,7 @@ fn start(config: TrainConfig, out: &Path, around: Surroundings) -> Result<Outcom
 /// A name in `parent` that says what is trained on what, and is not taken.
 fn free_folder(parent: &Path, config: &TrainConfig) -> PathBuf {
     let data = config.data.file_name().map(|name| name.to_string_lossy().replace(BUILTIN, ""));
-    default_name(parent, config.method.name(), data.as_deref().map_or("data", archive::stem))
+    default_name(parent, config.method.entry.name, data.as_deref().map_or("data", archive::stem))
 }
 
 fn json<T: Serialize>(report: &T) -> String {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use svp::methods::{METHODS, setting_names};
+use svp::model::ParameterCount;
 use svp::report::Table;
 use svp::report::table::{bytes, count, duration, percent};
-use svp::train::{DryRun, Outcome, Override, ParameterCount, Preset};
+use svp::train::{DryRun, Outcome, Override, Preset};
 
 /// Finished runs side by side.
 pub fn outcomes(outcomes: &[Outcome]) -> String {
@@ -30,7 +32,7 @@ pub fn outcomes(outcomes: &[Outcome]) -> String {
         let wait = if stepped { percent(outcome.wait_share as f32) } else { "-".into() };
         table.row([
             method(&outcome.method).into(),
-            outcome.top1().map_or("-".into(), |top1| percent(top1 as f32)),
+            outcome.score().map_or("-".into(), |score| percent(score.value as f32)),
             top5,
             on.into(),
             count(outcome.trained_parameters as u64),
@@ -44,7 +46,7 @@ pub fn outcomes(outcomes: &[Outcome]) -> String {
         .iter()
         .map(|o| {
             let (best, epochs) = (o.best_epoch, o.epochs);
-            let why = match o.selected_top1 {
+            let why = match o.selected {
                 Some(_) => format!("chosen on {}", o.selected_on),
                 None => "the last (trained on val too)".into(),
             };
@@ -56,14 +58,16 @@ pub fn outcomes(outcomes: &[Outcome]) -> String {
 
 /// The presets and what tells them apart.
 pub fn presets() -> String {
-    let mut table =
-        Table::new(["preset", "lr", "decay", "layers a group", "batch", "epochs", "settings", "data"]);
+    let mut table = Table::new(["preset", "method", "lr", "decay", "batch", "epochs", "settings", "data"]);
     for Preset { name, dataset, published, settings, .. } in Preset::all() {
         let setting = |key: &str| settings.get(key).map_or(String::new(), |value| value.to_string());
         let whose = if published { "published" } else { "ours" };
         let [lr, decay] = ["lr", "weight-decay"].map(setting);
-        let [group, batch, epochs] = ["group-size", "batch-size", "epochs"].map(setting);
-        table.row([name, lr, decay, group, batch, epochs, whose.into(), dataset.title.into()]);
+        let [batch, epochs] = ["batch-size", "epochs"].map(setting);
+        let of_method = setting_names().into_iter().filter(|name| settings.contains_key(*name));
+        let of_method: String = of_method.map(|name| format!(" {name} {}", settings[name])).collect();
+        let method = setting("method").trim_matches('"').to_string() + &of_method;
+        table.row([name, method, lr, decay, batch, epochs, whose.into(), dataset.title.into()]);
     }
     table.to_string()
 }
@@ -80,13 +84,9 @@ pub fn preset(name: &str, overrides: &[Override]) -> String {
     }
 }
 
+/// The title of a method, or the name of one that this version does not know.
 fn method(name: &str) -> &str {
-    match name {
-        "svp" => "SVP",
-        "linear" => "linear probe",
-        "full" => "full fine-tuning",
-        other => other,
-    }
+    METHODS.iter().find(|entry| entry.name == name).map_or(name, |entry| entry.title)
 }
 
 /// What a run would do.

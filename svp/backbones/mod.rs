@@ -12,6 +12,9 @@ use crate::{Error, Result};
 
 pub use family::{Backbone, Family, LoadOptions, Loaded, Shapes, Sizes, shapes};
 
+/// The family of the built-in backbone, and what a checkpoint is taken to be until it is opened.
+pub const DEFAULT_FAMILY: &str = vim::NAME;
+
 /// All families. What a checkpoint is, is asked in this order.
 pub static FAMILIES: [&Family; 1] = [&vim::FAMILY];
 
@@ -25,7 +28,8 @@ pub fn load(file: &Checkpoint, options: LoadOptions) -> Result<Loaded> {
         Some(family) => (family.load)(file, &options),
         None => {
             let join = |of: fn(&Family) -> String, between| FAMILIES.map(of).join(between);
-            let what = join(|f| format!("is not a {} checkpoint ({} is missing)", f.title, f.marks), ", and ");
+            let what =
+                join(|f| format!("is not a {} checkpoint ({} is missing)", f.title, f.marks), ", and ");
             let wanted = join(|f| f.wanted.into(), ", or ");
             Err(Error::path(file.path(), what, format!("give {wanted}, saved as .pth or .safetensors")))
         }

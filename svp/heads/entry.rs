@@ -3,10 +3,10 @@
 use autograd::{Tape, Var};
 use engine::{Device, Tensor};
 
+use crate::Result;
 use crate::params::{Bound, Params};
 use crate::pass::{Spec, Tokens};
 use crate::score::Measure;
-use crate::Result;
 
 /// The labels of a batch: a value of the head's kind.
 #[derive(Debug, Clone, PartialEq)]

@@ -15,7 +15,10 @@ fn entries_are_whole() {
     for entry in METHODS {
         let name = entry.name;
         assert!(names.insert(name) && !name.contains([' ', '_']), "{name}");
-        assert!(!entry.title.is_empty() && !entry.trains.is_empty() && entry.about.contains("backbone"), "{name}");
+        assert!(
+            !entry.title.is_empty() && !entry.trains.is_empty() && entry.about.contains("backbone"),
+            "{name}"
+        );
         assert!(!entry.views.is_empty(), "{name} cannot be drawn");
         assert!(!entry.backbones.is_empty(), "{name} runs on nothing");
         for family in entry.backbones {
@@ -26,7 +29,11 @@ fn entries_are_whole() {
             assert!(settings.insert(setting.name), "{name} has {} twice", setting.name);
             assert!(!setting.help.is_empty() && !setting.help.contains("default"), "{name} {}", setting.name);
             let read = setting.parse(&setting.default.to_string()).unwrap();
-            assert_eq!(read, setting.default, "{name} {}: the default must be one of its values", setting.name);
+            assert_eq!(
+                read, setting.default,
+                "{name} {}: the default must be one of its values",
+                setting.name
+            );
         }
     }
 }

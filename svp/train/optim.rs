@@ -146,7 +146,9 @@ impl Optimizer {
     pub fn state<'a>(&'a self, params: &'a Params) -> impl Iterator<Item = (String, &'a Tensor)> {
         self.moments.iter().flat_map(|moments| {
             let names = self.kind.kept().iter();
-            names.zip(&moments.values).map(|(kept, value)| (format!("{kept}.{}", params.name(moments.id)), value))
+            names
+                .zip(&moments.values)
+                .map(|(kept, value)| (format!("{kept}.{}", params.name(moments.id)), value))
         })
     }
 

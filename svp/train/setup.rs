@@ -133,12 +133,7 @@ impl Feeds {
 }
 
 /// Loaders of the splits; where the method keeps features, those.
-pub fn feeds(
-    config: &TrainConfig,
-    model: &Model,
-    data: &Dataset,
-    stop: &dyn Fn() -> bool,
-) -> Result<Feeds> {
+pub fn feeds(config: &TrainConfig, model: &Model, data: &Dataset, stop: &dyn Fn() -> bool) -> Result<Feeds> {
     let transform = eval_transform(model.spec());
     let train = train_images(config, model.spec(), data)?;
     let [val, test] = [&data.val, &data.test].map(|split| split.clone().map(Arc::new));
@@ -151,9 +146,8 @@ pub fn feeds(
         return Ok(Feeds { train, val: eval(val)?, test: eval(test)? });
     }
     let shuffled = LoaderOptions::train(config.batch_size, config.workers, config.seed);
-    let features = |samples, options| {
-        Feed::features(model, &Loader::new(samples, transform, in_order)?, options, stop)
-    };
+    let features =
+        |samples, options| Feed::features(model, &Loader::new(samples, transform, in_order)?, options, stop);
     Ok(Feeds {
         train: features(Arc::new(data.train.clone()), shuffled)?,
         val: val.map(|samples| features(samples, in_order)).transpose()?,

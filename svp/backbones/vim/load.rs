@@ -4,14 +4,17 @@ use engine::Tensor;
 
 use super::{Vim, VimConfig};
 use crate::Result;
-use crate::backbones::pos_embed::{ClassRow, resize_pos_embed};
 use crate::backbones::family::{LoadOptions, Loaded, shapes};
+use crate::backbones::pos_embed::{ClassRow, resize_pos_embed};
 use crate::checkpoint::{Checkpoint, hash_tensors};
 use crate::params::Params;
 
 /// Keys beside the backbone that a classification checkpoint may have.
 fn is_head(name: &str) -> bool {
-    name.starts_with("head.") || name.starts_with("head_dist.") || name.starts_with("prompt_") || name.starts_with("deep_prompt_")
+    name.starts_with("head.")
+        || name.starts_with("head_dist.")
+        || name.starts_with("prompt_")
+        || name.starts_with("deep_prompt_")
 }
 
 /// Loads the backbone of a checkpoint that was recognised as a Vim; values stay in the mapped file where they can.

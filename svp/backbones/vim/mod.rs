@@ -51,7 +51,14 @@ impl Vim {
     }
 
     /// The bidirectional mixer of block `layer`: `x [b l d]` to `[b l d]`.
-    fn mixer(&self, pass: &mut Pass, method: &dyn Method, layer: usize, x: &Var, tokens: &Tokens) -> Result<Var> {
+    fn mixer(
+        &self,
+        pass: &mut Pass,
+        method: &dyn Method,
+        layer: usize,
+        x: &Var,
+        tokens: &Tokens,
+    ) -> Result<Var> {
         let (tape, params, block) = (pass.tape, pass.params, &self.params.blocks[layer]);
         let xz = linear(tape, x, &params[block.in_proj], None)?;
         let u = causal_conv1d(tape, &xz, block.directions.each_ref().map(|d| d.filter(params)))?;

@@ -11,14 +11,14 @@ use engine::{Arriving, Device, Recording, Tensor};
 use ptx::grad_norm;
 use ptx::prompt_rows::dropout_keys;
 
-use crate::train::average::Average;
-use crate::train::feed::FeedBatch;
-use crate::train::optim::{Optimizer, Rates};
 use crate::backbones::drop_path;
 use crate::methods::OptimizerKind;
 use crate::model::Model;
 use crate::params::Bound;
 use crate::pass::Noise;
+use crate::train::average::Average;
+use crate::train::feed::FeedBatch;
+use crate::train::optim::{Optimizer, Rates};
 use crate::{Result, streams};
 
 /// Steps made call by call before one is recorded: kernels are loaded and products planned by then.

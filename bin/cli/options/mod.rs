@@ -1,0 +1,392 @@
+//! Flags and config file: the same names in both, flags win.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+use svp::backbones::DEFAULT_FAMILY;
+use svp::backbones::pos_embed::ClassRow;
+use svp::data::Layout;
+use svp::heads::{HEADS, HeadKind};
+use svp::methods::{Chosen, Defaults, METHODS, OptimizerKind};
+use svp::train::{BUILTIN, MOMENTUM, Precision, Preset, TrainConfig};
+use svp::{Error, Result};
+use toml::Table;
+
+use super::Compute;
+use super::method_flags::{self, MethodSettings};
+use super::values::{AutoAugment, BatchSize, methods, word};
+
+/// The settings of a run: for each its help, how its flag looks, its name and type, and where it has one its default
+/// (with `=>`: the default in words where it depends on others). From these come the flags with their help, the keys
+/// of files, and a method of the setting's name that gives the value or the default.
+macro_rules! options {
+    ($(
+        $(#[doc = $doc:literal])*
+        #[arg($($arg:tt)*)]
+        $field:ident: $ty:ty $(= $default:expr)? $(=> $words:expr)?,
+    )*) => {
+        /// Everything that can be set on the command line and in a config file.
+        #[derive(Debug, Clone, Default, Args, Deserialize)]
+        #[serde(rename_all = "kebab-case", default)]
+        pub struct Options {
+            $(
+                $(#[doc = $doc])*
+                #[arg(long, help = help(&[$($doc),*], None $(.or(Some(stringify!($default).into())))? $(.or(Some($words)))?), $($arg)*)]
+                pub $field: Option<$ty>,
+            )*
+            /// Settings of methods.
+            #[command(flatten)]
+            #[serde(skip)]
+            pub method_settings: MethodSettings,
+        }
+
+        impl Options {
+            /// Names of the settings beside those of methods.
+            const NAMES: &[&str] = &[$(stringify!($field)),*];
+
+            /// These settings, and the file's where these say nothing.
+            pub fn over(self, file: Options) -> Options {
+                Options {
+                    $($field: self.$field.or(file.$field),)*
+                    method_settings: self.method_settings.over(file.method_settings),
+                }
+            }
+
+            /// Names of the settings that are given.
+            pub fn given(&self) -> Vec<&str> {
+                [$((stringify!($field), self.$field.is_some()),)*]
+                    .into_iter()
+                    .filter_map(|(name, given)| given.then_some(name))
+                    .chain(self.method_settings.given())
+                    .collect()
+            }
+
+            $($(
+                fn $field(&self) -> $ty {
+                    self.$field.clone().unwrap_or($default)
+                }
+            )?)*
+        }
+    };
+}
+
+/// Help with the default at its end.
+fn help(lines: &[&str], default: Option<String>) -> String {
+    let text = lines.concat().trim().to_string();
+    default.map_or(text.clone(), |default| format!("{text} [default: {default}]").trim().to_string())
+}
+
+/// A default that is the method's: `svp 5e-3, linear 2e-2, ...`.
+fn by_method(of: fn(&Defaults) -> String) -> String {
+    let defaults = METHODS.iter().map(|entry| {
+        let chosen = Chosen::named(entry.name).expect("a name of the registry");
+        format!("{} {}", entry.name, of(&chosen.defaults(DEFAULT_FAMILY)))
+    });
+    defaults.collect::<Vec<_>>().join(", ")
+}
+
+options! {
+    /// Settings by name, such as hta/cub200 or vtab/cifar; flags and config file win. list: the names
+    #[arg(value_name = "NAME")]
+    preset: String,
+    /// Checkpoint of a backbone, .pth or .safetensors [default: a small built-in one]
+    #[arg(value_name = "FILE", help_heading = "Model")]
+    backbone: PathBuf,
+    /// Train this size from scratch instead (with --method full): vim_tiny, vim_small, vim_base, vim_nano,
+    /// each published one also with _stride8
+    #[arg(value_name = "NAME", help_heading = "Model")]
+    model: String,
+    /// Width, in place of the named size's
+    #[arg(value_name = "N", help_heading = "Model")]
+    embed_dim: usize,
+    /// Number of blocks, in place of the named size's
+    #[arg(value_name = "N", help_heading = "Model")]
+    depth: usize,
+    /// Pixels a patch, in place of the named size's
+    #[arg(value_name = "N", help_heading = "Model")]
+    patch_size: usize,
+    /// Pixels between patches, where the checkpoint does not tell
+    #[arg(value_name = "N", help_heading = "Model")]
+    stride: usize,
+    /// Input size; another than the checkpoint's resizes its position embedding
+    #[arg(value_name = "PIXELS", help_heading = "Model")]
+    img_size: usize,
+    /// Which row of a checkpoint's position embedding is taken for the class token's when it is resized: middle (where
+    /// it is) or first (as the published loader takes it)
+    #[arg(value_name = "ROW", value_parser = word::<ClassRow>, help_heading = "Model")]
+    class_row: ClassRow => "the method's: middle".into(),
+    /// Load a checkpoint although keys are missing, unexpected or of another shape
+    #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Model")]
+    allow_mismatch: bool = false,
+    /// Folder or archive of images, or builtin:count, builtin:orientation, builtin:position, builtin:shapes
+    #[arg(value_name = "DIR", help_heading = "Data")]
+    data: PathBuf,
+    /// Layout: auto, folder, vtab, json, or a published data set's, such as cub200 or vtab/caltech101
+    #[arg(value_name = "LAYOUT", help_heading = "Data")]
+    dataset: Layout => "auto".into(),
+    /// Share of the training images held out where there is no validation split
+    #[arg(value_name = "SHARE", help_heading = "Data")]
+    val_fraction: f64 = 0.2,
+    /// Train on the validation images too, as the published program does on VTAB-1k. Nothing is left to
+    /// choose an epoch on: the last one is kept, or with --select-on-test the test split chooses
+    #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
+    train_on_val: bool = false,
+    /// Random crops and mirror images in training
+    #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
+    augment: bool => "true; false for drawn tasks whose labels they change".into(),
+    /// Smallest share of the picture that a random crop keeps
+    #[arg(value_name = "SHARE", help_heading = "Data")]
+    crop_scale_min: f64 = 0.08,
+    /// Mirror half of the training images
+    #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
+    flip: bool = true,
+    /// Random changes by timm's RandAugment, such as rand-m9-mstd0.5-inc1, or none
+    #[arg(value_name = "POLICY", help_heading = "Data")]
+    auto_augment: AutoAugment => "none".into(),
+    /// Without a policy: most that brightness, contrast and saturation change
+    #[arg(value_name = "SHARE", help_heading = "Data")]
+    color_jitter: f64 = 0.0,
+    /// Share of the training images that lose a box to noise (random erasing)
+    #[arg(value_name = "SHARE", help_heading = "Data")]
+    reprob: f64 = 0.0,
+    /// Mixup: parameter of its Beta distribution, 0 for none
+    #[arg(value_name = "ALPHA", help_heading = "Data")]
+    mixup: f64 = 0.0,
+    /// Cutmix: parameter of its Beta distribution, 0 for none
+    #[arg(value_name = "ALPHA", help_heading = "Data")]
+    cutmix: f64 = 0.0,
+    /// Share of the batches that are mixed, where --mixup or --cutmix is on
+    #[arg(value_name = "SHARE", help_heading = "Data")]
+    mixup_prob: f64 = 1.0,
+    /// Share of the mixed batches that get cutmix, where both are on
+    #[arg(value_name = "SHARE", help_heading = "Data")]
+    mixup_switch_prob: f64 = 0.5,
+    /// Data threads
+    #[arg(value_name = "N", help_heading = "Data")]
+    workers: usize => "the number of cores".into(),
+    /// What adapts the backbone; --method NAME --help lists the settings of one
+    #[arg(value_name = "METHOD", value_parser = methods(), help_heading = "Method")]
+    method: String = METHODS[0].name.to_string(),
+    /// What answers the task: linear (one affine map) or two-layer (D -> D/2 -> classes)
+    #[arg(value_name = "HEAD", value_parser = word::<HeadKind>, help_heading = "Method")]
+    head: HeadKind => HEADS[0].name.into(),
+    /// SimAM reweighting of the input image (the published --input_relu)
+    #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Method")]
+    simam: bool = false,
+    /// Passes over the training images
+    #[arg(value_name = "N", help_heading = "Training")]
+    epochs: u32 = 100,
+    /// Images a batch, or auto: the most that fit into memory, up to 128
+    #[arg(value_name = "N", help_heading = "Training")]
+    batch_size: BatchSize => "32".into(),
+    /// Batches whose mean gradient makes a step
+    #[arg(value_name = "N", help_heading = "Training")]
+    accumulate: usize = 1,
+    /// What makes the steps: adamw, sgd (with momentum), adam (without decay)
+    #[arg(value_name = "NAME", value_parser = word::<OptimizerKind>, help_heading = "Training")]
+    optimizer: OptimizerKind => "the method's: adamw".into(),
+    /// Momentum of sgd
+    #[arg(value_name = "SHARE", help_heading = "Training")]
+    momentum: f64 = MOMENTUM,
+    /// Learning rate at 512 images a step; their number scales it
+    #[arg(value_name = "RATE", help_heading = "Training")]
+    lr: f64 => by_method(|d| format!("{:e}", d.lr)),
+    /// Scale --lr by the images of a step / 512, as published
+    #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Training")]
+    lr_scaling: bool = true,
+    /// Epochs in which the rate rises
+    #[arg(value_name = "N", help_heading = "Training")]
+    warmup_epochs: u32 => "a twentieth of the epochs, at most 5".into(),
+    /// Rate at the start of the warm-up, not scaled
+    #[arg(value_name = "RATE", help_heading = "Training")]
+    warmup_lr: f64 = 1e-5,
+    /// Rate at the end of the cosine, not scaled
+    #[arg(value_name = "RATE", help_heading = "Training")]
+    min_lr: f64 = 1e-5,
+    /// Weight decay, of the parameters that the optimizer decays
+    #[arg(value_name = "RATE", help_heading = "Training")]
+    weight_decay: f64 => by_method(|d| format!("{:e}", d.weight_decay)),
+    /// Label smoothing
+    #[arg(value_name = "SHARE", help_heading = "Training")]
+    smoothing: f32 = 0.1,
+    /// Rate of stochastic depth at the last block
+    #[arg(value_name = "RATE", help_heading = "Training")]
+    drop_path: f64 = 0.1,
+    /// Keep a moving average of what is trained, with this decay, and save it as ema.safetensors in the
+    /// end; 0 for none
+    #[arg(value_name = "DECAY", help_heading = "Training")]
+    ema_decay: f64 = 0.0,
+    /// f32; tf32, whose matrix products round their operands; or bf16 activations and frozen weights. Only
+    /// f32 on the CPU
+    #[arg(value_name = "TYPE", value_parser = word::<Precision>, help_heading = "Training")]
+    precision: Precision => "f32".into(),
+    /// Seed of everything that is random
+    #[arg(value_name = "N", help_heading = "Training")]
+    seed: u64 = 0,
+    /// Choose the best epoch on the test split, as the published program does; the report says so
+    #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Training")]
+    select_on_test: bool = false,
+    /// Save every N steps, beside every epoch and about once a minute
+    #[arg(value_name = "N", help_heading = "Training")]
+    save_every: u64 = 0,
+    /// cuda (or cuda:NUMBER), cpu, emulated (the GPU's kernels run and checked on the CPU, slowly), or
+    /// auto: cuda where it can be used, else cpu
+    #[arg(value_name = "DEVICE", help_heading = "Computing")]
+    device: String => "auto".into(),
+    /// Threads that compute
+    #[arg(value_name = "N", help_heading = "Computing")]
+    threads: usize => "the number of cores".into(),
+}
+
+impl Options {
+    /// Reads a config file.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no TOML, an unknown key, a value of another type.
+    pub fn read(path: &Path) -> Result<Options> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read the config", &e))?;
+        let at = |start: usize| {
+            let line = text[..start].matches('\n').count() + 1;
+            format!("{}, line {line}", path.display())
+        };
+        let hint = "keys are the long flags without --; see --help";
+        let keys: toml::de::DeTable = toml::de::DeTable::parse(&text)
+            .map_err(|e| {
+                Error::input(at(e.span().map_or(0, |span| span.start)), e.message().replace('\n', " "), hint)
+            })?
+            .into_inner();
+        if let Some((key, _)) =
+            keys.iter().find(|(key, value)| !Self::knows(key.get_ref(), value.get_ref().is_table()))
+        {
+            let what = format!("unknown field `{}`", key.get_ref());
+            return Err(Error::input(at(key.span().start), what, hint));
+        }
+        let options: std::result::Result<Options, _> = toml::from_str(&text);
+        let options = options.map_err(|e| {
+            Error::input(at(e.span().map_or(0, |span| span.start)), e.message().replace('\n', " "), hint)
+        })?;
+        let table = text.parse().expect("read twice already");
+        Ok(Options { method_settings: MethodSettings::of_file(&table), ..options })
+    }
+
+    /// The settings in a table, as a config file has them.
+    ///
+    /// # Errors
+    /// An unknown key, a value of another type.
+    pub fn of_table(table: &Table) -> std::result::Result<Options, String> {
+        if let Some((key, _)) = table.iter().find(|(key, value)| !Self::knows(key, value.is_table())) {
+            return Err(format!("unknown field `{key}`"));
+        }
+        let options: std::result::Result<Options, _> = table.clone().try_into();
+        let options = options.map_err(|e: toml::de::Error| e.message().replace('\n', " "))?;
+        Ok(Options { method_settings: MethodSettings::of_file(table), ..options })
+    }
+
+    /// Whether a file may have this key; those with tables are methods.
+    fn knows(key: &str, is_table: bool) -> bool {
+        match is_table {
+            true => METHODS.iter().any(|entry| entry.name == key),
+            false => {
+                Self::NAMES.contains(&key.replace('-', "_").as_str()) || method_flags::names().contains(&key)
+            }
+        }
+    }
+
+    /// These settings, and those of the preset that they name.
+    ///
+    /// # Errors
+    /// A preset that there is not, or no data for it.
+    pub fn with_preset(self) -> Result<Options> {
+        let Some(name) = &self.preset else { return Ok(self) };
+        let settings = Preset::named(name)?.settings;
+        if self.data.is_none() {
+            let what = format!("the preset {name} is for a data set of yours");
+            return Err(Error::input("--data", what, "give its folder or archive"));
+        }
+        let preset = Options::of_table(&settings).expect("a test reads every preset");
+        let preset = Options { method_settings: preset.method_settings.of_preset(), ..preset };
+        Ok(self.over(preset))
+    }
+
+    /// Where to compute, taken out: it does not change what is trained, and a resumed run may choose it anew.
+    pub fn take_compute(&mut self) -> Compute {
+        Compute { device: self.device.take(), threads: self.threads.take() }
+    }
+
+    /// Settings of a file that belong to another method than the one that is used, a line each.
+    pub fn unused(&self) -> Vec<String> {
+        self.method_settings.unused(&self.method())
+    }
+
+    /// Fills in the defaults.
+    ///
+    /// # Errors
+    /// A method that there is not; a setting that it does not have, or a value that is none of its.
+    pub fn resolve(self) -> Result<TrainConfig> {
+        let method = self.method_settings.choose(&self.method())?;
+        let builtin = || PathBuf::from(format!("{BUILTIN}orientation"));
+        let data = self.data.clone().unwrap_or_else(builtin);
+        let drawn = data.to_str().is_some_and(|name| name.starts_with(BUILTIN) && !name.ends_with("shapes"));
+        let epochs = self.epochs();
+        // Until the checkpoint is opened its family is taken to be the default one.
+        let defaults = method.defaults(DEFAULT_FAMILY);
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        Ok(TrainConfig {
+            allow_mismatch: self.allow_mismatch(),
+            data,
+            dataset: self.dataset.unwrap_or(Layout::Auto),
+            val_fraction: self.val_fraction(),
+            train_on_val: self.train_on_val(),
+            class_row: self.class_row.unwrap_or(defaults.class_row),
+            head: self.head.unwrap_or_default(),
+            simam: self.simam(),
+            epochs,
+            batch_size: match self.batch_size {
+                Some(BatchSize::Images(n)) => n,
+                // Until it is known.
+                Some(BatchSize::Auto) => 1,
+                None => 32,
+            },
+            accumulate: self.accumulate(),
+            optimizer: self.optimizer.unwrap_or(defaults.optimizer),
+            momentum: self.momentum(),
+            lr: self.lr.unwrap_or(defaults.lr),
+            lr_scaling: self.lr_scaling(),
+            warmup_epochs: self.warmup_epochs.unwrap_or((epochs / 20).min(5)),
+            warmup_lr: self.warmup_lr(),
+            min_lr: self.min_lr(),
+            weight_decay: self.weight_decay.unwrap_or(defaults.weight_decay),
+            smoothing: self.smoothing(),
+            drop_path: self.drop_path(),
+            ema_decay: self.ema_decay(),
+            augment: self.augment.unwrap_or(!drawn),
+            crop_scale_min: self.crop_scale_min(),
+            flip: self.flip(),
+            auto_augment: self.auto_augment.and_then(|policy| policy.0),
+            color_jitter: self.color_jitter(),
+            reprob: self.reprob(),
+            mixup: self.mixup(),
+            cutmix: self.cutmix(),
+            mixup_prob: self.mixup_prob(),
+            mixup_switch_prob: self.mixup_switch_prob(),
+            precision: self.precision.unwrap_or_default(),
+            seed: self.seed(),
+            select_on_test: self.select_on_test(),
+            workers: self.workers.unwrap_or(cores),
+            save_every: self.save_every(),
+            method,
+            preset: self.preset,
+            backbone: self.backbone,
+            model: self.model,
+            embed_dim: self.embed_dim,
+            depth: self.depth,
+            patch_size: self.patch_size,
+            stride: self.stride,
+            img_size: self.img_size,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,38 @@
+use super::*;
+
+#[test]
+fn every_preset_can_be_trained() {
+    for preset in Preset::all() {
+        let (name, data) = (Some(preset.name.clone()), Some("photos".into()));
+        let options = Options { preset: name, data, ..Options::default() };
+        let config = options.with_preset().unwrap().resolve().unwrap();
+        config.check().unwrap();
+        assert_eq!(preset.overrides(&config), [], "{}", preset.name);
+        assert_eq!(config.dataset.name(), preset.dataset.name);
+    }
+}
+
+/// Of before there were changes of images, mixed batches, averages and training on all.
+#[test]
+fn older_configs_can_be_read() {
+    let config = Options::default().resolve().unwrap();
+    let mut table = toml::Table::try_from(&config).unwrap();
+    let augmenting = ["color-jitter", "reprob", "mixup", "cutmix", "mixup-prob", "mixup-switch-prob"];
+    for key in augmenting.into_iter().chain(["ema-decay", "train-on-val"]) {
+        assert!(table.remove(key).is_some(), "{key}");
+    }
+    assert_eq!(table.try_into::<TrainConfig>().unwrap(), config);
+}
+
+/// Flag over file over preset.
+#[test]
+fn who_wins_against_a_preset_is_told() {
+    let (preset, data) = (Some("hta/cub200".into()), Some("birds".into()));
+    let flags = Options { preset, data, epochs: Some(7), ..Options::default() };
+    let file = Options { epochs: Some(9), smoothing: Some(0.2), lr: Some(6e-3), ..Options::default() };
+    let config = flags.over(file).with_preset().unwrap().resolve().unwrap();
+    assert_eq!((config.epochs, config.smoothing, config.batch_size), (7, 0.2, 96));
+    let told: Vec<_> = config.preset_overrides().into_iter().map(|o| (o.setting, o.preset, o.used)).collect();
+    let want = [("epochs", "100", "7"), ("smoothing", "0.1", "0.2")];
+    assert_eq!(told, want.map(|(a, b, c)| (a.to_string(), b.to_string(), c.to_string())));
+}

@@ -1,0 +1,81 @@
+//! Values of flags and config files that are more than numbers and names.
+
+use std::result::Result as Parsed;
+use std::str::FromStr;
+
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use serde::Deserialize;
+use serde::de::value::{Error as WordError, StrDeserializer};
+use serde::de::{DeserializeOwned, IntoDeserializer};
+use svp::data::RandAugment;
+use svp::methods::METHODS;
+use svp::{Error, Result};
+
+/// A word that a type reads from files, read from a flag.
+///
+/// # Errors
+/// A word that the type does not know; the message lists those it does.
+pub fn word<T: DeserializeOwned>(text: &str) -> Parsed<T, String> {
+    let text: StrDeserializer<WordError> = text.into_deserializer();
+    T::deserialize(text).map_err(|e| e.to_string())
+}
+
+/// The names of the methods, with a line about each.
+pub fn methods() -> PossibleValuesParser {
+    let name = |entry: &&svp::methods::Entry| PossibleValue::new(entry.name).help(entry.about);
+    PossibleValuesParser::new(METHODS.iter().map(name))
+}
+
+/// A policy, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct AutoAugment(pub Option<RandAugment>);
+
+impl FromStr for AutoAugment {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(AutoAugment(if text == "none" { None } else { Some(text.parse()?) }))
+    }
+}
+
+impl TryFrom<String> for AutoAugment {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+/// A number, or what fits.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "toml::Value")]
+pub enum BatchSize {
+    /// The most images that fit into memory.
+    Auto,
+    /// So many images.
+    Images(usize),
+}
+
+impl FromStr for BatchSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Parsed<Self, String> {
+        match text {
+            "auto" => Ok(BatchSize::Auto),
+            _ => text.parse().map(BatchSize::Images).map_err(|_| "a batch size is a number, or auto".into()),
+        }
+    }
+}
+
+impl TryFrom<toml::Value> for BatchSize {
+    type Error = String;
+
+    fn try_from(value: toml::Value) -> Parsed<Self, String> {
+        match value {
+            toml::Value::Integer(n) => n.to_string().parse(),
+            toml::Value::String(text) => text.parse(),
+            _ => Err("a batch size is a number, or auto".into()),
+        }
+    }
+}
