@@ -41,7 +41,7 @@ pub use source::Source;
 pub use transform::{Normalisation, Transform};
 
 /// Streams of [`engine::Rng`] that belong to this module: the `op` of `Rng::keyed`.
-mod stream {
+pub mod stream {
     /// Order of the training samples of an epoch.
     pub const ORDER: u32 = 0xDA7A_0000;
     /// Augmentation of a sample in an epoch.

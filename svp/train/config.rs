@@ -48,9 +48,10 @@ impl Precision {
 /// The data drawn by code, as `--data` names it.
 pub const BUILTIN: &str = "builtin:";
 
-/// A run. The keys are those of the command line and of a config file.
+/// A run. The keys are those of the command line and of a config file; unknown ones are refused by [`Chosen`], which
+/// gets what is left over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub struct TrainConfig {
     /// Name of the preset that gave what neither a flag nor a config file gave.
     #[serde(default, skip_serializing_if = "Option::is_none")]

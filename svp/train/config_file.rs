@@ -30,7 +30,7 @@ pub(super) fn write_config(run: &RunDir, config: &TrainConfig) -> Result<()> {
 
 /// A config as this version writes it. The first version had the settings of SVP among those of the run, whatever the
 /// method, and took the row of the class token from SVP's variant.
-fn migrated(mut table: Table) -> Table {
+pub(crate) fn migrated(mut table: Table) -> Table {
     if table.contains_key("class-row") {
         return table;
     }

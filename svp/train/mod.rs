@@ -23,6 +23,8 @@ mod trained_model;
 
 pub use average::Average;
 pub use config::{BUILTIN, MOMENTUM, Precision, TrainConfig};
+#[cfg(test)]
+pub(crate) use config_file::migrated;
 pub use config_file::{Moved, read_config};
 pub use dry_run::{DryRun, dry_run};
 pub(crate) use evaluate::{Count, each_image};

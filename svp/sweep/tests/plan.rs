@@ -37,7 +37,9 @@ fn later_settings_win() {
     let plan = plan(text);
     let run = &plan.cells[0].points[0].runs[0];
     let config = &run.config;
-    let found = (config.epochs, config.hidden, config.group_size, config.weight_decay, config.seed);
+    let settings = &config.method.settings;
+    let (hidden, group_size) = (settings.count("hidden"), settings.count("group-size"));
+    let found = (config.epochs, hidden, group_size, config.weight_decay, config.seed);
     assert_eq!(found, (2, 3, 4, 0.5, 5));
     assert_eq!(folders([run]), ["runs/birds/a-group-size-4/seed-5"]);
     assert_eq!(plan.columns, ["a, group-size 4"]);
@@ -84,7 +86,7 @@ fn sweeps_that_cannot_work_are_refused() {
     refused("methods = ['svp']\ntasks = [{ name = 'a b' }, { name = 'A-b' }]", &["tasks", "A-b", "twice"]);
     refused("methods = ['svp']\npresets = ['hta/none']", &["hta/none", "--preset list"]);
     refused(&with("methods = ['svp']\nbatches = 3"), &["a.toml, line 4", "batches"]);
-    refused(&with("methods = ['prompts']"), &["a, prompts", "unknown variant"]);
+    refused(&with("methods = ['prompts']"), &["a, prompts", "there is no method"]);
     refused(&with("methods = ['svp']\nsettings = { epoch = 3 }"), &["a, svp", "epoch"]);
     refused(&with("methods = ['svp']\nsettings = { epochs = 0 }"), &["a, svp", "--epochs"]);
     refused(&with("methods = ['svp']\nvary = { lr = 3 }"), &["vary", "lr", "list"]);

@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::train::{Evaluation, Outcome, ParameterCount};
+use crate::model::ParameterCount;
+use crate::score::{Measure, Score};
+use crate::train::{Evaluation, Outcome};
 
 /// A finished run: validation and test accuracy.
 fn outcome(val: f64, test: f64) -> State {
     let found = Evaluation { images: 10, loss: 1.0, top1: test, top5: 1.0, per_class: vec![] };
+    let score = |value| Some(Score { measure: Measure::Top1, value });
     let module = |name: &'static str, trained| ParameterCount { module: name.into(), trained, all: 100 };
     State::Done(Box::new(Outcome {
         method: "svp".into(),
@@ -19,8 +22,8 @@ fn outcome(val: f64, test: f64) -> State {
         steps: 100,
         best_epoch: 4,
         selected_on: "val".into(),
-        selected_top1: Some(val),
-        last_top1: Some(1.0 - val),
+        selected: score(val),
+        last: score(1.0 - val),
         test: Some(found),
         parameters: vec![module("head", 30), module("inner prompts", 12)],
         trained_parameters: 42,

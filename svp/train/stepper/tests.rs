@@ -161,7 +161,7 @@ fn targets_are_mixed_with_those_at_mirrored_places() {
         let loss = |labels: [u32; 3], own_share: f32| {
             let mut model = model(&device, false);
             let mut stepper = Stepper::new(&model, StepSettings { drop_path: 0.0, ..settings(1) });
-            let batches = [FeedBatch { labels: labels.into(), own_share, ..batch(0, 3) }];
+            let batches = [FeedBatch { labels: Labels::Classes(labels.into()), own_share, ..batch(0, 3) }];
             stepper.submit(&mut model, &batches, 0, 1e-2).unwrap().wait().unwrap().loss
         };
         let (own, other) = (loss([0, 1, 2], 1.0), loss([2, 1, 0], 1.0));
