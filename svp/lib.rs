@@ -5,6 +5,7 @@ pub mod data;
 pub mod error;
 pub mod model;
 pub mod report;
+pub mod settings;
 pub mod sweep;
 pub mod train;
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use svp::data::{Layout, RandAugment};
 use svp::model::{HeadKind, Variant};
 use svp::train::{BUILTIN, Method, Precision, Preset, TrainConfig};
-use svp::{Error, Result};
+use svp::{Error, Result, settings};
 
 use crate::Compute;
 
@@ -284,11 +284,7 @@ impl Options {
     /// Reads a config file.
     pub fn read(path: &Path) -> Result<Options> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read the config", &e))?;
-        toml::from_str(&text).map_err(|e| {
-            let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            let at = format!("{}, line {line}", path.display());
-            Error::input(at, e.message().replace('\n', " "), "keys are the long flags without --; see --help")
-        })
+        settings::parse(path, &text, "keys are the long flags without --; see --help")
     }
 
     /// These settings, and those of the preset that they name.

@@ -2,7 +2,7 @@
 
 use image::{Rgba, RgbaImage};
 
-use super::chart::{bars, short};
+use super::svg::{bars, short};
 use super::text::png_address;
 use crate::model::LayerScales;
 
