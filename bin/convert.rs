@@ -1,4 +1,4 @@
-//! `svp-convert`: a checkpoint as `.safetensors`.
+//! `svp-convert`: writes a checkpoint as `.safetensors`.
 
 #![forbid(unsafe_code)]
 
@@ -13,18 +13,20 @@ use svp::checkpoint::{Checkpoint, Dtype, Precision, save_safetensors_as};
 use svp::report::table::{bytes, count};
 use svp::{Error, Result};
 
-/// Converts a checkpoint, .pth or .safetensors, to .safetensors.
+/// Writes the floating-point tensors of a checkpoint as .safetensors, under their own names.
 #[derive(Parser)]
 #[command(version, max_term_width = 110)]
 struct Cli {
+    /// Checkpoint to read, .pth or .safetensors
     #[arg(value_name = "IN")]
     input: PathBuf,
+    /// File to write
     #[arg(value_name = "OUT.safetensors")]
     output: PathBuf,
-    /// Write float16 instead of float32
+    /// Write half precision (float16) instead of float32
     #[arg(long)]
     half: bool,
-    /// Replace OUT where it exists
+    /// Replace the file to write if it exists
     #[arg(long)]
     force: bool,
 }
@@ -42,11 +44,15 @@ fn run(cli: Cli) -> Result<ExitCode> {
         if matches!(entry.dtype(), Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) {
             tensors.push((name.clone(), file.tensor(name)?));
         } else {
-            left_out.push(format!("left out: {name}, which is {}\n", entry.dtype()));
+            left_out.push(format!("left out: {name}, whose type is {}\n", entry.dtype()));
         }
     }
     if tensors.is_empty() {
-        return Err(Error::path(&cli.input, "has no weights", "give the checkpoint of a model"));
+        return Err(Error::path(
+            &cli.input,
+            "has no floating-point tensors",
+            "give the checkpoint of a model",
+        ));
     }
     let precision = if cli.half { Precision::F16 } else { Precision::F32 };
     let borrowed: Vec<_> = tensors.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
@@ -58,15 +64,15 @@ fn run(cli: Cli) -> Result<ExitCode> {
 
 fn check_output(output: &Path, force: bool) -> Result<()> {
     if output.extension().is_none_or(|ending| ending != "safetensors") {
-        return Err(Error::path(output, "does not end in .safetensors", "name the output so"));
+        return Err(Error::path(output, "does not end in .safetensors", "give the output a name that does"));
     }
     if output.exists() && !force {
-        return Err(Error::path(output, "exists", "choose another name, or replace it with --force"));
+        return Err(Error::path(output, "exists already", "choose another name, or replace it with --force"));
     }
     Ok(())
 }
 
-/// What the new file holds, read from it again.
+/// Reads the new file again and says what it holds.
 fn summary(output: &Path) -> Result<String> {
     let file = Checkpoint::open(output)?;
     let size = std::fs::metadata(output).map_err(|e| Error::io(output, "read", &e))?.len();
@@ -80,7 +86,7 @@ fn summary(output: &Path) -> Result<String> {
     };
     let backbone = match load(&file, options) {
         Ok(loaded) => format!("backbone {}", loaded.hash),
-        Err(_) => "no whole backbone in it".into(),
+        Err(_) => "no complete backbone in it".into(),
     };
     let (tensors, values, size) = (count(file.entries().len() as u64), count(values as u64), bytes(size));
     Ok(format!("{}: {tensors} tensors, {values} values, {size}, {backbone}\n", output.display()))

@@ -1,4 +1,4 @@
-//! `svp-data`: what a data set is, and what is wrong with it.
+//! `svp-data`: says what a data set is, and what is wrong with it.
 
 #![forbid(unsafe_code)]
 
@@ -11,10 +11,10 @@ use svp::report::Table;
 use svp::report::table::count;
 use svp::{Error, Result};
 
-/// Problems that are told one by one.
-const TOLD: usize = 20;
+/// Most problems that are listed one by one.
+const LISTED: usize = 20;
 
-/// Looks at data sets.
+/// Examines data sets.
 #[derive(Parser)]
 #[command(version, max_term_width = 110)]
 struct Cli {
@@ -24,26 +24,26 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Says what was recognised, counts splits and classes against the published numbers, and lists what is missing or
-    /// broken with how to mend it. Exit code 1 if anything is wrong
-    Check(Checked),
+    /// Says which data set was recognised, compares its splits and classes with the published numbers, and lists what
+    /// is missing or broken and how to mend it. The exit code is 1 if anything is wrong
+    Check(CheckArgs),
 }
 
 #[derive(Args)]
-struct Checked {
-    /// Folder or archive of a data set, or folder with its archives
+struct CheckArgs {
+    /// Folder or archive of a data set, or a folder that holds its archives
     #[arg(value_name = "DIR")]
     path: PathBuf,
-    /// The data set that a preset trains on, such as hta/cub200 or vtab/caltech101
+    /// Expect the data set that this preset trains on, such as hta/cub200 or vtab/caltech101
     #[arg(long, value_name = "PRESET", conflicts_with = "dataset")]
     preset: Option<String>,
-    /// Layout, as of svp-train [default: auto]
+    /// Layout of the data, as svp-train takes it [default: auto]
     #[arg(long, value_name = "LAYOUT")]
     dataset: Option<Layout>,
-    /// Decode every image, not only its header
+    /// Decode every image completely, instead of reading its header only
     #[arg(long)]
     decode: bool,
-    /// Decides the training sets that the published program draws (GTSRB, Food-101)
+    /// Seed of the training sets that the published program draws at random (GTSRB, Food-101)
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Print the result as JSON
@@ -52,21 +52,21 @@ struct Checked {
 }
 
 fn main() -> ExitCode {
-    let Command::Check(checked) = Cli::parse().command;
-    svp_cli::exit(run(&checked))
+    let Command::Check(args) = Cli::parse().command;
+    svp_cli::exit(run(&args))
 }
 
-fn run(checked: &Checked) -> Result<ExitCode> {
-    let layout = match &checked.preset {
+fn run(args: &CheckArgs) -> Result<ExitCode> {
+    let layout = match &args.preset {
         Some(preset) => of_preset(preset)?,
-        None => checked.dataset.unwrap_or_default(),
+        None => args.dataset.unwrap_or_default(),
     };
-    let found = check(&checked.path, layout, checked.seed, checked.decode)?;
-    svp_cli::print(&if checked.json { json(&found) } else { text(&found) })?;
-    Ok(if found.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let checked = check(&args.path, layout, args.seed, args.decode)?;
+    svp_cli::show(&checked, args.json, text)?;
+    Ok(if checked.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The data set that a preset is called by.
+/// The layout of the data set that a preset is named after.
 fn of_preset(preset: &str) -> Result<Layout> {
     let layout = preset.parse().ok();
     let known = layout.filter(|layout| matches!(layout, Layout::Known(_)));
@@ -76,14 +76,10 @@ fn of_preset(preset: &str) -> Result<Layout> {
     })
 }
 
-fn json(found: &Check) -> String {
-    serde_json::to_string(found).expect("plain data") + "\n"
-}
-
-fn text(found: &Check) -> String {
+fn text(checked: &Check) -> String {
     let mut table = Table::new(["split", "images", "published", "classes", "images a class"]);
     let published = |number: Option<usize>| number.map_or("-".into(), |number| count(number as u64));
-    for split in &found.splits {
+    for split in &checked.splits {
         let present = split.per_class.iter().copied().filter(|&images| images > 0);
         let (least, most) = (present.clone().min().unwrap_or(0), present.clone().max().unwrap_or(0));
         let range = if least == most { count(least as u64) } else { format!("{least} to {most}") };
@@ -97,13 +93,13 @@ fn text(found: &Check) -> String {
         ]);
     }
     let classes =
-        format!("{} classes, published {}", found.classes.len(), published(found.published_classes));
-    let mut lines = vec![format!("found: {}", found.recognised), table.to_string(), classes];
-    lines.extend(found.notes.iter().map(|note| format!("note: {note}")));
-    let problems = &found.problems;
-    lines.extend(problems.iter().take(TOLD).map(|p| format!("problem: {}: {}; {}", p.at, p.what, p.mend)));
-    if problems.len() > TOLD {
-        lines.push(format!("{} more problems: --json lists them all", problems.len() - TOLD));
+        format!("{} classes, published {}", checked.classes.len(), published(checked.published_classes));
+    let mut lines = vec![format!("found: {}", checked.recognised), table.to_string(), classes];
+    lines.extend(checked.notes.iter().map(|note| format!("note: {note}")));
+    let problems = &checked.problems;
+    lines.extend(problems.iter().take(LISTED).map(|p| format!("problem: {}: {}; {}", p.at, p.what, p.mend)));
+    if problems.len() > LISTED {
+        lines.push(format!("{} more problems: --json lists them all", problems.len() - LISTED));
     }
     lines.push(match problems.len() {
         0 => "nothing is wrong".into(),

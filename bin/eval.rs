@@ -1,4 +1,4 @@
-//! `svp-eval`: accuracy of a trained model.
+//! `svp-eval`: measures the accuracy of a trained model.
 
 #![forbid(unsafe_code)]
 
@@ -9,11 +9,11 @@ use clap::Parser;
 use serde::Serialize;
 use svp::report::Table;
 use svp::report::table::{count, percent};
-use svp::train::{Evaluation, evaluate, load_trained};
+use svp::train::{Evaluation, evaluate};
 use svp::{Error, Result};
 use svp_cli::{Measure, Split, Using};
 
-/// Measures a trained model: top-1, top-5 and every class.
+/// Measures the top-1 and top-5 accuracy of a trained model, and the accuracy of every class.
 #[derive(Parser)]
 #[command(version, max_term_width = 110)]
 struct Cli {
@@ -32,7 +32,7 @@ struct Report<'a> {
     split: Split,
     classes: &'a [String],
     #[serde(flatten)]
-    found: &'a Evaluation,
+    evaluation: &'a Evaluation,
     broken_images: Vec<String>,
 }
 
@@ -41,27 +41,22 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
-    let device = cli.using.compute.start()?;
     svp_cli::stop_on_signals()?;
-    let of = load_trained(&cli.run, cli.using.backbone.as_deref(), &device)?;
-    let images = cli.measure.open(&cli.run, &of)?;
-    let classes = &of.trained.classes;
-    let Some(found) = evaluate(&of.model, &images.feed, classes.len(), &svp_cli::stopped)? else {
+    let loaded = cli.using.load(&cli.run)?;
+    let images = cli.measure.open(&cli.run, &loaded)?;
+    let classes = &loaded.trained.classes;
+    let Some(evaluation) = evaluate(&loaded.model, &images.feed, classes.len(), &svp_cli::stopped)? else {
         return Err(Error::Interrupted { step: 0, hint: "run it again".into() });
     };
     let report = Report {
         data: images.config.data.display().to_string(),
         split: images.split,
         classes,
-        found: &found,
+        evaluation: &evaluation,
         broken_images: images.feed.broken(),
     };
-    svp_cli::print(&if cli.using.json { json(&report) } else { text(&report) })?;
+    svp_cli::show(&report, cli.using.json, text)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn json(report: &Report) -> String {
-    serde_json::to_string(report).expect("plain data") + "\n"
 }
 
 fn text(report: &Report) -> String {
@@ -70,8 +65,8 @@ fn text(report: &Report) -> String {
     let mut row = |name: &str, correct: usize, images: usize| {
         table.row([name.into(), share(correct, images), count(correct as u64), count(images as u64)]);
     };
-    let found = report.found;
-    for (class, &(correct, images)) in report.classes.iter().zip(&found.per_class) {
+    let evaluation = report.evaluation;
+    for (class, &(correct, images)) in report.classes.iter().zip(&evaluation.per_class) {
         row(class, correct, images);
     }
     let broken: String = report.broken_images.iter().map(|reason| format!("left out: {reason}\n")).collect();
@@ -79,9 +74,9 @@ fn text(report: &Report) -> String {
         "{table}\n{broken}{:?} split of {}: top-1 {}, top-5 {}, loss {:.4}, {} images\n",
         report.split,
         report.data,
-        percent(found.top1 as f32),
-        percent(found.top5 as f32),
-        found.loss,
-        count(found.images as u64),
+        percent(evaluation.top1 as f32),
+        percent(evaluation.top5 as f32),
+        evaluation.loss,
+        count(evaluation.images as u64),
     )
 }

@@ -1,4 +1,4 @@
-//! `svp-predict`: the classes of images.
+//! `svp-predict`: predicts the classes of images.
 
 #![forbid(unsafe_code)]
 
@@ -6,30 +6,30 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use engine::{Rng, Tensor};
+use engine::Tensor;
 use rayon::prelude::*;
 use serde::Serialize;
 use svp::data::decode;
 use svp::report::table::percent;
-use svp::train::{TrainedModel, eval_transform, load_trained, ranking, softmax};
+use svp::train::{TrainedModel, ranking, softmax};
 use svp::{Error, Result};
-use svp_cli::Using;
+use svp_cli::{Preparation, Using};
 
-/// Images that are computed together.
+/// Number of images that are computed together.
 const BATCH: usize = 32;
-/// Classes that are told of an image.
+/// Number of classes that are named for an image.
 const TOP: usize = 5;
 
-/// Tells the five likeliest classes of images.
+/// Names the five most probable classes of every image.
 #[derive(Parser)]
 #[command(version, max_term_width = 110)]
 struct Cli {
-    /// Folder of a run, or its best.safetensors
+    /// Folder of the run whose model predicts, or its best.safetensors
     #[arg(long, value_name = "RUN")]
     run: PathBuf,
     #[command(flatten)]
     using: Using,
-    /// Images, or folders of images
+    /// Images, or folders that are searched for images
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
 }
@@ -51,8 +51,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
-    let device = cli.using.compute.start()?;
-    let model = load_trained(&cli.run, cli.using.backbone.as_deref(), &device)?;
+    let loaded = cli.using.load(&cli.run)?;
     let mut broken = false;
     let mut complain = |e: &Error| {
         svp_cli::complain(e);
@@ -66,12 +65,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
     }
     for paths in images.chunks(BATCH) {
-        let (readable, pixels) = read(paths, &model, &mut complain);
+        let (readable, pixels) = read(paths, &loaded, &mut complain);
         if readable.is_empty() {
             continue;
         }
-        for prediction in predict(&model, &readable, pixels)? {
-            svp_cli::print(&if cli.using.json { json(&prediction) } else { text(&prediction) })?;
+        for prediction in predict(&loaded, &readable, pixels)? {
+            svp_cli::show(&prediction, cli.using.json, text)?;
         }
     }
     Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -89,7 +88,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Folder by folder, sorted by name; links to folders are not followed, they could lead back.
+/// Lists the images folder by folder, sorted by name. Links to folders are not followed, as they could lead back.
 fn images_below(path: &Path) -> Result<Vec<PathBuf>> {
     let failed = |e: std::io::Error| Error::io(path, "list the folder", &e);
     let mut entries = vec![];
@@ -109,19 +108,17 @@ fn images_below(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Those of the images that can be read, and their pixels as the model wants them.
-fn read(paths: &[PathBuf], of: &TrainedModel, complain: &mut impl FnMut(&Error)) -> (Vec<PathBuf>, Vec<f32>) {
-    let transform = eval_transform(of.model.spec());
-    let load = |path: &PathBuf| {
-        let image = decode::read(path)?;
-        let mut values = vec![0.0; transform.values()];
-        // The transform of an evaluation leaves nothing to chance.
-        transform.apply(&image, &mut Rng::keyed(0, 0, 0, 0), &mut values);
-        Ok(values)
-    };
-    let loaded: Vec<Result<Vec<f32>>> = paths.par_iter().map(load).collect();
+/// The images that can be read, and their values as the model takes them.
+fn read(
+    paths: &[PathBuf],
+    loaded: &TrainedModel,
+    complain: &mut impl FnMut(&Error),
+) -> (Vec<PathBuf>, Vec<f32>) {
+    let preparation = Preparation::of(loaded);
+    let load = |path: &PathBuf| Ok(preparation.values(&decode::read(path)?));
+    let images: Vec<Result<Vec<f32>>> = paths.par_iter().map(load).collect();
     let (mut readable, mut pixels) = (vec![], vec![]);
-    for (path, values) in paths.iter().zip(loaded) {
+    for (path, values) in paths.iter().zip(images) {
         match values {
             Ok(values) => {
                 readable.push(path.clone());
@@ -133,10 +130,10 @@ fn read(paths: &[PathBuf], of: &TrainedModel, complain: &mut impl FnMut(&Error))
     (readable, pixels)
 }
 
-fn predict<'a>(of: &'a TrainedModel, paths: &[PathBuf], pixels: Vec<f32>) -> Result<Vec<Prediction<'a>>> {
-    let size = of.model.spec().img_size;
-    let logits = of.model.logits(Tensor::from_vec(pixels, &[paths.len(), 3, size, size]))?;
-    let classes = &of.trained.classes;
+fn predict<'a>(loaded: &'a TrainedModel, paths: &[PathBuf], pixels: Vec<f32>) -> Result<Vec<Prediction<'a>>> {
+    let size = loaded.model.spec().img_size;
+    let logits = loaded.model.logits(Tensor::from_vec(pixels, &[paths.len(), 3, size, size]))?;
+    let classes = &loaded.trained.classes;
     let of_image = |(path, logits): (&PathBuf, &[f32])| {
         let probabilities = softmax(logits);
         let guess = |class: usize| Guess { class: &classes[class], probability: probabilities[class] };
@@ -145,10 +142,6 @@ fn predict<'a>(of: &'a TrainedModel, paths: &[PathBuf], pixels: Vec<f32>) -> Res
     };
     let logits = logits.values()?;
     Ok(paths.iter().zip(logits.chunks_exact(classes.len())).map(of_image).collect())
-}
-
-fn json(prediction: &Prediction) -> String {
-    serde_json::to_string(prediction).expect("plain data") + "\n"
 }
 
 fn text(prediction: &Prediction) -> String {

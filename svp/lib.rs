@@ -19,6 +19,7 @@ pub mod run_page;
 pub mod score;
 pub mod streams;
 pub mod sweep;
+pub mod toml_text;
 pub mod train;
 
 pub use error::{Error, Result};

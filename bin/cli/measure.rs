@@ -6,38 +6,46 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use svp::data::{Dataset, Layout, LoaderOptions, Sample};
-use svp::train::{Feed, TrainConfig, TrainedModel, dataset, eval_transform};
+use svp::train::{Feed, TrainConfig, TrainedModel, dataset};
 use svp::{Error, Result};
 
-/// Which images.
+use crate::image::Preparation;
+
+/// The flags for which images a model is measured on.
 #[derive(Args)]
 pub struct Measure {
-    /// Images to measure on [default: test where there is one, else val]
+    /// Split to measure on [default: test if the data has a test split, else val]
     #[arg(long, value_name = "SPLIT")]
     pub split: Option<Split>,
-    /// Other data of the same classes than the run's
+    /// Folder or archive of other data with the same classes [default: the data of the run]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 }
 
+/// A split of a data set.
 #[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[allow(missing_docs)] // The names say it, and a comment here would change the help of the commands.
 pub enum Split {
     Test,
     Val,
     Train,
 }
 
-/// The images, ready to be fed.
+/// The images of a split, ready to be fed to a model.
 pub struct Images {
-    /// Of the run, with the data that was asked for.
+    /// The config of the run, with the data that was asked for.
     pub config: TrainConfig,
+    /// The split that the images are from.
     pub split: Split,
+    /// The images, in the order in which they are fed.
     pub samples: Arc<Vec<Sample>>,
+    /// Hands out the images in batches.
     pub feed: Feed,
 }
 
 impl Split {
+    /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Split::Test => "test",
@@ -48,9 +56,12 @@ impl Split {
 }
 
 impl Measure {
-    /// Opens the data of the run `of`, which was loaded from `run`.
-    pub fn open(&self, run: &Path, of: &TrainedModel) -> Result<Images> {
-        let config = of.config.clone();
+    /// Opens the images for a model that was loaded from the folder `run`.
+    ///
+    /// # Errors
+    /// A run without a config, data that cannot be read, has other classes than the model or lacks the split.
+    pub fn open(&self, run: &Path, loaded: &TrainedModel) -> Result<Images> {
+        let config = loaded.config.clone();
         let config = config
             .ok_or_else(|| Error::path(run, "has no config.toml beside it", "give the folder of a run"))?;
         let config = match &self.data {
@@ -58,7 +69,7 @@ impl Measure {
             None => config,
         };
         let data = dataset(&config)?;
-        check_classes(&config, &data, &of.trained.classes)?;
+        check_classes(&config, &data, &loaded.trained.classes)?;
         let (split, samples) = match (self.split, data.test, data.val) {
             (None | Some(Split::Test), Some(test), _) => (Split::Test, test),
             (Some(Split::Test), None, _) => {
@@ -71,7 +82,7 @@ impl Measure {
                 return Err(Error::path(&config.data, what, "use another --split"));
             }
         };
-        let transform = eval_transform(of.model.spec());
+        let transform = Preparation::of(loaded).into_transform();
         let options = LoaderOptions::eval(config.batch_size, config.workers);
         let samples = Arc::new(samples);
         let feed = Feed::images(&samples, transform, options)?;

@@ -1,40 +1,40 @@
-//! What a sweep would do.
+//! What a sweep would do, without doing it.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use svp::report::table::count;
 use svp::report::{RunDir, Table};
-use svp::sweep::{Plan, Results, State};
+use svp::sweep::{Plan, Results, RunStatus};
 use svp::train::dataset;
 use svp::{Error, Result};
 
-/// Prints data, runs and what is done of them. Data that cannot be opened are an error in the end.
+/// Prints the data, the runs and which of them are done. Data that cannot be opened are an error in the end.
 pub fn tell(plan: &Plan, results: &Results, out: &Path, mine: impl Fn(usize) -> bool) -> Result<ExitCode> {
     let mut data = Table::new(["task", "classes", "train", "val", "test"]);
     let mut problems = vec![];
     for (t, task) in plan.tasks.iter().enumerate() {
-        match dataset(&plan.cell(t, 0).points[0].runs[0].config) {
-            Ok(found) => {
-                let [train, val, test] = [Some(found.train), found.val, found.test]
+        match dataset(&plan.cell(t, 0).points[0].reported[0].config) {
+            Ok(dataset) => {
+                let [train, val, test] = [Some(dataset.train), dataset.val, dataset.test]
                     .map(|split| split.map_or("-".into(), |split| count(split.len() as u64)));
-                data.row([task.name.clone(), count(found.classes.len() as u64), train, val, test]);
+                data.row([task.name.clone(), count(dataset.classes.len() as u64), train, val, test]);
             }
             Err(e) => problems.push(format!("{}: {e}\n", task.name)),
         }
     }
-    let mut runs = Table::new(["run", "state"]);
+    let mut runs = Table::new(["run", "status"]);
     let open = results.open(&mine);
     for run in plan.runs().filter(|run| mine(run.unit)) {
-        let state = match results.state(run) {
+        let status = match results.status(run) {
             _ if RunDir::is_busy(&out.join(&run.folder)) => "running",
-            State::Todo if open.iter().any(|open| open.folder == run.folder) => "to do",
-            // Of settings that may be chosen later, or were not.
-            State::Todo | State::Running => continue,
-            State::Done(_) => "done",
-            State::Failed(_) => "diverged",
+            RunStatus::Todo if open.iter().any(|open| open.folder == run.folder) => "to do",
+            // Its hyper-parameters may be chosen later, or others were.
+            RunStatus::Todo | RunStatus::Running => continue,
+            RunStatus::Done(_) => "done",
+            RunStatus::Failed(_) => "diverged",
         };
-        runs.row([run.name(), state.into()]);
+        runs.row([run.name(), status.into()]);
     }
     let left = open.len();
     svp_cli::print(&format!(
@@ -45,7 +45,7 @@ pub fn tell(plan: &Plan, results: &Results, out: &Path, mine: impl Fn(usize) -> 
         0 => Ok(ExitCode::SUCCESS),
         n => {
             let what = format!("the data of {n} tasks cannot be opened");
-            Err(Error::input(&plan.sweep.title, what, "see above; svp-data check tells more"))
+            Err(Error::input(&plan.sweep.title, what, "see above; `svp-data check` says more"))
         }
     }
 }

@@ -1,26 +1,23 @@
-//! `svp-sweep`: tables of runs.
+//! `svp-sweep`: makes tables of runs.
 
 #![forbid(unsafe_code)]
 
 mod dry_run;
+mod files;
 mod options;
 mod runner;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use svp::checkpoint::write_atomically;
-use svp::sweep::{Plan, Results, Run, SHIPPED, State, Sweep, chart, csv, markdown, runs_csv};
+use svp::sweep::{Plan, Results, Run, RunStatus, SHIPPED, Sweep, json, markdown};
 use svp::train::backbone;
 use svp::{Error, Result};
 
+use files::{SWEEP, write, write_results};
 use options::{Cli, Command, RunArgs, resolve};
 use runner::Runner;
-
-/// The sweep as it is kept beside its runs.
-const SWEEP: &str = "sweep.toml";
 
 fn main() -> ExitCode {
     svp_cli::exit(run(Cli::parse()))
@@ -36,12 +33,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         (Some(Command::Report { folders, out, json }), _) => report(&folders, out, json)?,
         (None, Some(args)) => return sweep(&args),
-        (None, None) => unreachable!("a sweep is required"),
+        (None, None) => unreachable!("the command line must name a sweep"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The sweeps that come with the program.
+/// The names and titles of the sweeps that come with the program.
 fn list() -> Result<String> {
     let titles = SHIPPED.iter().map(|shipped| {
         let sweep = Sweep::parse(Path::new(shipped.name), shipped.text)?;
@@ -50,7 +47,7 @@ fn list() -> Result<String> {
     titles.collect()
 }
 
-/// Makes the runs that are not done yet.
+/// Makes the runs of a sweep that are not done yet, and its table.
 fn sweep(args: &RunArgs) -> Result<ExitCode> {
     let sweep = args.open()?;
     let out = args.folder();
@@ -67,16 +64,16 @@ fn sweep(args: &RunArgs) -> Result<ExitCode> {
     svp_cli::stop_on_signals()?;
     std::fs::create_dir_all(&out).map_err(|e| Error::io(&out, "make the sweep's folder", &e))?;
     write(&out.join(SWEEP), plan.sweep.text().as_bytes())?;
-    let (failures, resumable) = runner.run()?;
+    let ended = runner.run()?;
     // Other machines may have written into the folder meanwhile.
     let mut results = Results::read(&plan, &folders)?;
-    failures.into_iter().for_each(|(run, failure)| results.set(run, State::Failed(failure)));
+    ended.failures.into_iter().for_each(|(run, failure)| results.set(run, RunStatus::Failed(failure)));
     write_results(&plan, &results, &out)?;
     svp_cli::print(&shown(&plan, &results, args.json))?;
-    if svp_cli::stopped() || resumable {
+    if svp_cli::stopped() || ended.resumable {
         let why = if svp_cli::stopped() { "stopped by a signal" } else { "a device was lost" };
         let left = results.left(mine);
-        svp_cli::tell(&format!("error: {why}, {left} runs are left; the same command goes on with them"));
+        svp_cli::tell(&format!("error: {why} and {left} runs are left; the same command goes on with them"));
         return Ok(ExitCode::from(75));
     }
     match results.problems() {
@@ -88,7 +85,7 @@ fn sweep(args: &RunArgs) -> Result<ExitCode> {
     }
 }
 
-/// Refuses the folder of another sweep.
+/// Refuses a folder that holds another sweep.
 fn check_folder(out: &Path, sweep: &Sweep) -> Result<()> {
     let path = out.join(SWEEP);
     if !path.is_file() {
@@ -102,20 +99,21 @@ fn check_folder(out: &Path, sweep: &Sweep) -> Result<()> {
     Ok(())
 }
 
-/// Merges what lies in folders, parts of one sweep.
+/// Merges the results in folders that hold parts of one sweep.
 fn report(folders: &[PathBuf], out: Option<PathBuf>, json: bool) -> Result<()> {
     let mut sweeps = folders.iter().map(|folder| {
         let path = folder.join(SWEEP);
         if !path.is_file() {
-            return Err(Error::path(folder, "holds no sweep (no sweep.toml)", "give the --out of a sweep"));
+            let what = format!("holds no sweep (no {SWEEP})");
+            return Err(Error::path(folder, what, "give the --out of a sweep"));
         }
         Sweep::open(&path).map(|sweep| (sweep, folder))
     });
     let (first, folder) = sweeps.next().expect("clap asks for one")?;
     for sweep in sweeps {
         let (sweep, other) = sweep?;
-        if sweep.without_places() != first.without_places() {
-            let what = format!("is of another sweep than {}", folder.display());
+        if sweep.without_paths() != first.without_paths() {
+            let what = format!("belongs to another sweep than {}", folder.display());
             return Err(Error::path(&other.join(SWEEP), what, "report on parts of one sweep"));
         }
     }
@@ -127,18 +125,7 @@ fn report(folders: &[PathBuf], out: Option<PathBuf>, json: bool) -> Result<()> {
     svp_cli::print(&shown(&plan, &results, json))
 }
 
-fn shown(plan: &Plan, results: &Results, json: bool) -> String {
-    if json { results.json() + "\n" } else { markdown(plan, results) }
-}
-
-/// Writes `results.csv`, `runs.csv`, `results.md` and `results.png`.
-fn write_results(plan: &Plan, results: &Results, out: &Path) -> Result<()> {
-    write(&out.join("runs.csv"), runs_csv(plan, results).as_bytes())?;
-    write(&out.join("results.csv"), csv(plan, results).as_bytes())?;
-    write(&out.join("results.md"), markdown(plan, results).as_bytes())?;
-    write(&out.join("results.png"), &chart(plan, results))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_atomically(path, |file| file.write_all(bytes))
+/// The results as they are printed.
+fn shown(plan: &Plan, results: &Results, as_json: bool) -> String {
+    if as_json { json(plan, results) + "\n" } else { markdown(plan, results) }
 }

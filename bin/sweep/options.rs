@@ -1,4 +1,4 @@
-//! Flags, and what they make of a sweep.
+//! The flags of `svp-sweep`, and what they make of a sweep.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,9 +11,9 @@ use svp_cli::Options;
 use svp_cli::values::BatchSize;
 use toml::{Table, Value};
 
-/// Makes tables of runs: tasks x methods x seeds, hyper-parameters chosen on validation, with mean and deviation.
+/// Makes a table of runs: tasks x methods x seeds, hyper-parameters chosen on validation, with mean and deviation.
 ///
-/// Runs what is not done yet; the same command goes on after a signal, a crash or a kill.
+/// It makes the runs that are not done yet, so the same command goes on after a signal, a crash or a kill.
 #[derive(Parser)]
 #[command(version, max_term_width = 110, args_conflicts_with_subcommands = true)]
 #[command(subcommand_negates_reqs = true)]
@@ -26,22 +26,23 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Merge the results in folders, parts of one sweep
+    /// Merge the results in folders that hold parts of one sweep
     Report {
-        /// Folders of sweeps (their --out)
+        /// Folders that were the --out of a part of the sweep
         #[arg(value_name = "DIR", required = true)]
         folders: Vec<PathBuf>,
-        /// Folder for results.csv, .md and .png [default: the first DIR]
+        /// Folder for runs.csv and results.csv, .md and .png [default: the first DIR]
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
         /// Print the results as JSON
         #[arg(long)]
         json: bool,
     },
-    /// The sweeps that come with the program
+    /// List the sweeps that come with the program
     List,
-    /// Print the file of one of them, to start an own from
+    /// Print the file of one of them, as a starting point for your own
     Show {
+        /// Name of the sweep, as `svp-sweep list` has it
         #[arg(value_name = "NAME")]
         name: String,
     },
@@ -49,34 +50,34 @@ pub enum Command {
 
 #[derive(Args)]
 pub struct RunArgs {
-    /// The sweep, or the name of one that comes with the program (see `svp-sweep list`)
+    /// File of the sweep, or the name of one that comes with the program (see `svp-sweep list`)
     #[arg(value_name = "FILE.toml")]
     sweep: PathBuf,
-    /// Folder that holds the data sets of the presets, and the tasks' data where their paths are relative
+    /// Folder of the presets' data sets, and of the tasks' data if their paths are relative
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Vim checkpoint, .pth or .safetensors [default: the sweep's, else a small built-in one]
     #[arg(long, value_name = "FILE")]
     backbone: Option<PathBuf>,
-    /// A setting of svp-train for all runs, such as epochs=10; wins over the sweep's
+    /// A setting of svp-train for all runs, such as epochs=10, which wins over those in the sweep's file
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<Setting>,
     /// Folder for the runs and the results [default: sweeps/NAME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Runs at a time [default: one for each --device]
+    /// Number of runs at a time [default: one for each --device]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    /// Make only part I of N, on one of N machines, such as 1/4; `svp-sweep report` merges them
+    /// Make only part I of N, such as 1/4 on the first of 4 machines; `svp-sweep report` merges the parts
     #[arg(long, value_name = "I/N", default_value = "1/1")]
     shard: Shard,
-    /// As of svp-train; several (cuda:0,cuda:1) are shared out among the jobs [default: auto]
+    /// Device, as svp-train takes it; several (cuda:0,cuda:1) are shared out among the jobs [default: auto]
     #[arg(long, value_name = "DEVICE", value_delimiter = ',')]
     pub device: Vec<String>,
-    /// Threads of each run [default: the cores shared out among the jobs]
+    /// Number of threads of each run [default: the cores, shared out among the jobs]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Check backbone and data, list the runs and what is done, and stop
+    /// Check backbone and data, list the runs and which are done, and write nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Print the results as JSON
@@ -85,10 +86,10 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// The sweep with what the flags set.
+    /// Opens the sweep and puts the settings of the flags into it.
     pub fn open(&self) -> Result<Sweep> {
         if self.jobs == Some(0) {
-            return Err(Error::input("--jobs", "0 at a time make no run", "use at least 1"));
+            return Err(Error::input("--jobs", "with 0 runs at a time none is made", "use at least 1"));
         }
         let mut sweep = Sweep::open(&self.sweep)?;
         for (key, path) in [("data", &self.data), ("backbone", &self.backbone)] {
@@ -102,6 +103,7 @@ impl RunArgs {
         Ok(sweep)
     }
 
+    /// The folder for the runs and the results.
     pub fn folder(&self) -> PathBuf {
         let name = || PathBuf::from("sweeps").join(self.sweep.file_stem().unwrap_or("sweep".as_ref()));
         self.out.clone().unwrap_or_else(name)
@@ -112,18 +114,19 @@ impl RunArgs {
         unit % self.shard.of == self.shard.number - 1
     }
 
+    /// Number of runs at a time.
     pub fn jobs(&self) -> usize {
         self.jobs.unwrap_or(self.device.len().max(1))
     }
 
-    /// Threads of each of `jobs` runs at a time.
+    /// Number of threads of each of `jobs` runs at a time.
     pub fn threads(&self, jobs: usize) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         self.threads.unwrap_or((cores / jobs.max(1)).max(1))
     }
 }
 
-/// The config of a run's settings.
+/// Makes a config of the settings of a run.
 pub fn resolve(settings: &Table) -> Result<TrainConfig> {
     let mut options = Options::of_table(settings).map_err(|what| {
         Error::input("settings", what, "keys are the long flags of svp-train, see its --help")
@@ -136,13 +139,14 @@ pub fn resolve(settings: &Table) -> Result<TrainConfig> {
     if compute.device.is_some() || compute.threads.is_some() {
         return wrong(
             "device, threads",
-            "do not belong to what is trained",
+            "do not change what is trained, so they are no settings of a sweep",
             "give them to svp-sweep as flags",
         );
     }
     options.with_preset()?.resolve()
 }
 
+/// A setting on the command line.
 #[derive(Debug, Clone)]
 struct Setting {
     key: String,
@@ -152,7 +156,7 @@ struct Setting {
 impl FromStr for Setting {
     type Err = String;
 
-    /// Values are TOML; what is none is text.
+    /// Reads a value as TOML; what is no TOML is text.
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE, such as epochs=10")?;
         let parsed = format!("value = {value}").parse::<Table>().ok();
@@ -161,9 +165,10 @@ impl FromStr for Setting {
     }
 }
 
+/// The part of a sweep that is made here.
 #[derive(Debug, Clone)]
 struct Shard {
-    /// From 1.
+    /// The first part is 1.
     number: usize,
     of: usize,
 }
@@ -207,9 +212,9 @@ mod tests {
             }
             sweep.overrides.insert("epochs".into(), 1.into());
             let official = Plan::new(sweep, &resolve).unwrap();
-            let select = |plan: &Plan| plan.cells[0].points[0].runs[0].config.select_on_test;
+            let select = |plan: &Plan| plan.cells[0].points[0].reported[0].config.select_on_test;
             assert_eq!((select(&plan), select(&official)), (false, true), "{name}");
-            (plan.tasks.len(), plan.columns.len(), plan.cells[0].points[0].runs.len())
+            (plan.tasks.len(), plan.columns.len(), plan.cells[0].points[0].reported.len())
         };
         let shapes: Vec<_> = SHIPPED.iter().map(|shipped| runs(shipped.name)).collect();
         assert_eq!(shapes, [(10, 3, 3), (19, 3, 3), (4, 4, 3), (4, 8, 3), (4, 4, 3), (3, 2, 3)]);

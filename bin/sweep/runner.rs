@@ -9,49 +9,60 @@ use std::time::{Duration, Instant};
 
 use svp::report::RunDir;
 use svp::report::table::{duration, percent};
-use svp::sweep::{Failure, Plan, Results, Run, State, mark_diverged};
+use svp::sweep::{Failure, Plan, Results, Run, RunStatus, mark_diverged};
 use svp::{Error, Result};
 use toml::Value;
 
+use crate::files::{write, write_results};
 use crate::options::RunArgs;
-use crate::{write, write_results};
 
-/// How often a child, and a run of another process, is looked at.
+/// Time between two looks at a child, and at the runs of other processes.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// Makes the runs of a plan, several at a time.
 pub struct Runner<'a> {
     plan: &'a Plan,
     args: &'a RunArgs,
     out: &'a Path,
-    /// Runs at a time, and threads of each.
+    /// Number of runs at a time.
     jobs: usize,
+    /// Number of threads of each run.
     threads: usize,
     /// The program that trains.
     train: PathBuf,
-    shared: Mutex<Shared<'a>>,
-    /// Something changed in `shared`.
+    ledger: Mutex<Ledger<'a>>,
+    /// Is notified when the ledger changes.
     changed: Condvar,
 }
 
-/// What the jobs share.
-struct Shared<'a> {
+/// What is known of all runs. The jobs read and write it in turns.
+struct Ledger<'a> {
     results: Results<'a>,
-    /// Runs under way here.
+    /// Number of runs under way here.
     running: usize,
     /// Runs under way in other processes.
     elsewhere: Vec<&'a Run>,
     /// Number and seconds of the runs made here, by task and column.
     times: BTreeMap<(usize, usize), (f64, f64)>,
-    /// A run ended early, and saved: its device was lost.
+    /// Whether a run saved and ended early because its device was lost.
     resumable: bool,
     /// What stops the sweep.
     error: Option<Error>,
 }
 
-/// Runs that failed, and whether one of them can be resumed.
-pub type Failures<'a> = (Vec<(&'a Run, Failure)>, bool);
+/// How the runs of a sweep ended.
+pub struct Ended<'a> {
+    /// The runs that failed.
+    pub failures: Vec<(&'a Run, Failure)>,
+    /// Whether one of them can be resumed.
+    pub resumable: bool,
+}
 
 impl<'a> Runner<'a> {
+    /// A runner for the runs that `results` says are left.
+    ///
+    /// # Errors
+    /// When there is no `svp-train` beside this program.
     pub fn new(plan: &'a Plan, results: Results<'a>, args: &'a RunArgs, out: &'a Path) -> Result<Self> {
         let here =
             std::env::current_exe().map_err(|e| Error::io(Path::new("svp-sweep"), "find itself", &e))?;
@@ -63,13 +74,16 @@ impl<'a> Runner<'a> {
         let jobs = args.jobs().min(results.left(|unit| args.is_mine(unit)));
         let threads = args.threads(jobs);
         let (times, elsewhere) = (BTreeMap::new(), vec![]);
-        let shared = Shared { results, running: 0, elsewhere, times, resumable: false, error: None };
-        let shared = Mutex::new(shared);
-        Ok(Runner { plan, args, out, jobs, threads, train, shared, changed: Condvar::new() })
+        let ledger = Ledger { results, running: 0, elsewhere, times, resumable: false, error: None };
+        let ledger = Mutex::new(ledger);
+        Ok(Runner { plan, args, out, jobs, threads, train, ledger, changed: Condvar::new() })
     }
 
     /// Makes all runs that can be made, until a signal asks to stop.
-    pub fn run(self) -> Result<Failures<'a>> {
+    ///
+    /// # Errors
+    /// When a folder or a log cannot be written or `svp-train` not be started. A run that fails is no error.
+    pub fn run(self) -> Result<Ended<'a>> {
         let left = self.lock().results.left(|unit| self.args.is_mine(unit));
         svp_cli::tell(&format!("{left} runs to make in {}", self.out.display()));
         std::thread::scope(|scope| {
@@ -78,72 +92,72 @@ impl<'a> Runner<'a> {
                 scope.spawn(move || this.job(job));
             }
         });
-        let shared = self.shared.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let failures = shared.results.failures().into_iter();
+        let ledger = self.ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let failures = ledger.results.failures().into_iter();
         let failures = failures.map(|(run, failure)| (run, failure.clone())).collect();
-        shared.error.map_or(Ok((failures, shared.resumable)), Err)
+        ledger.error.map_or(Ok(Ended { failures, resumable: ledger.resumable }), Err)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shared<'a>> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Ledger<'a>> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One run after another.
+    /// Makes one run after another.
     fn job(&self, job: usize) {
         while let Some(run) = self.take() {
             let began = Instant::now();
             let ended = self.make(run, job);
-            let mut shared = self.lock();
-            shared.running -= 1;
-            let kept = ended.and_then(|end| self.keep(&mut shared, run, end, began.elapsed()));
-            if let Err(error) = kept {
-                shared.error.get_or_insert(error);
+            let mut ledger = self.lock();
+            ledger.running -= 1;
+            let noted = ended.and_then(|end| self.note(&mut ledger, run, end, began.elapsed()));
+            if let Err(error) = noted {
+                ledger.error.get_or_insert(error);
             }
             self.changed.notify_all();
         }
     }
 
-    /// A run that is to be made, once there is one; `None` at the end.
+    /// Waits for a run that can be made, and takes it; `None` when all are made.
     fn take(&self) -> Option<&'a Run> {
-        let mut shared = self.lock();
+        let mut ledger = self.lock();
         loop {
-            if svp_cli::stopped() || shared.error.is_some() {
+            if svp_cli::stopped() || ledger.error.is_some() {
                 return None;
             }
-            if let Err(error) = self.look_elsewhere(&mut shared) {
-                shared.error = Some(error);
+            if let Err(error) = self.look_elsewhere(&mut ledger) {
+                ledger.error = Some(error);
                 return None;
             }
-            match shared.results.next(|unit| self.args.is_mine(unit)) {
+            match ledger.results.next(|unit| self.args.is_mine(unit)) {
                 Some(run) if RunDir::is_busy(&self.out.join(&run.folder)) => {
-                    svp_cli::tell(&format!("{}: another process is at it", run.name()));
-                    shared.results.set(run, State::Running);
-                    shared.elsewhere.push(run);
+                    svp_cli::tell(&format!("{}: another process is running it", run.name()));
+                    ledger.results.set(run, RunStatus::Running);
+                    ledger.elsewhere.push(run);
                 }
                 Some(run) => {
-                    shared.results.set(run, State::Running);
-                    shared.running += 1;
+                    ledger.results.set(run, RunStatus::Running);
+                    ledger.running += 1;
                     return Some(run);
                 }
-                None if shared.running == 0 && shared.elsewhere.is_empty() => return None,
+                None if ledger.running == 0 && ledger.elsewhere.is_empty() => return None,
                 None => {
-                    let waited = self.changed.wait_timeout(shared, LOOK);
-                    shared = waited.unwrap_or_else(PoisonError::into_inner).0;
+                    let waited = self.changed.wait_timeout(ledger, LOOK);
+                    ledger = waited.unwrap_or_else(PoisonError::into_inner).0;
                 }
             }
         }
     }
 
-    /// Reads the runs that other processes have ended.
-    fn look_elsewhere(&self, shared: &mut Shared<'a>) -> Result<()> {
+    /// Reads the results of runs that other processes have ended.
+    fn look_elsewhere(&self, ledger: &mut Ledger<'a>) -> Result<()> {
         let busy = |run: &&Run| RunDir::is_busy(&self.out.join(&run.folder));
-        let (still, ended) = std::mem::take(&mut shared.elsewhere).into_iter().partition(busy);
-        shared.elsewhere = still;
+        let (still, ended) = std::mem::take(&mut ledger.elsewhere).into_iter().partition(busy);
+        ledger.elsewhere = still;
         let mut ended: std::vec::IntoIter<&Run> = Vec::into_iter(ended);
-        ended.try_for_each(|run| shared.results.update(run, self.out))
+        ended.try_for_each(|run| ledger.results.update(run, self.out))
     }
 
-    /// Trains, or goes on with a run that was begun.
+    /// Trains a run, or goes on with one that was begun.
     fn make(&self, run: &Run, job: usize) -> Result<End> {
         let folder = self.out.join(&run.folder);
         let begun = folder.join("config.toml").is_file();
@@ -180,12 +194,12 @@ impl<'a> Runner<'a> {
         self.ended(&folder, begun, status, &said)
     }
 
-    /// What became of a run, from its exit and what it said.
+    /// What became of a run, judged by its exit status and what it said.
     fn ended(&self, folder: &Path, begun: bool, status: ExitStatus, said: &str) -> Result<End> {
         if status.success() {
             return Ok(End::Done);
         }
-        // Between the look for other processes and the run's own lock, another one may have begun it.
+        // Another process may have begun the run after this one looked and before the run locked its folder.
         let contended = RunDir::is_busy(folder) || !begun && folder.join("config.toml").is_file();
         if svp_cli::stopped() || contended && status.code() == Some(1) {
             return Ok(End::Open);
@@ -201,45 +215,45 @@ impl<'a> Runner<'a> {
     }
 
     /// Notes how a run ended, and writes the results.
-    fn keep(&self, shared: &mut Shared<'a>, run: &Run, end: End, time: Duration) -> Result<()> {
+    fn note(&self, ledger: &mut Ledger<'a>, run: &Run, end: End, time: Duration) -> Result<()> {
         match end {
-            End::Open => shared.results.set(run, State::Todo),
+            End::Open => ledger.results.set(run, RunStatus::Todo),
             End::Failed(failure, resumable) => {
                 svp_cli::tell(&format!("{} failed: {}", run.name(), failure.message));
-                shared.resumable |= resumable;
-                shared.results.set(run, State::Failed(failure));
+                ledger.resumable |= resumable;
+                ledger.results.set(run, RunStatus::Failed(failure));
             }
             End::Done => {
-                shared.results.update(run, self.out)?;
-                if matches!(shared.results.state(run), State::Todo) {
+                ledger.results.update(run, self.out)?;
+                if matches!(ledger.results.status(run), RunStatus::Todo) {
                     let message = "ended without a report".into();
-                    shared.results.set(run, State::Failed(Failure { diverged: false, message }));
+                    ledger.results.set(run, RunStatus::Failed(Failure { diverged: false, message }));
                 }
-                let (runs, seconds) = shared.times.entry(run.cell).or_default();
+                let (runs, seconds) = ledger.times.entry(run.cell).or_default();
                 (*runs, *seconds) = (*runs + 1.0, *seconds + time.as_secs_f64());
-                self.tell_progress(shared, run, time);
+                self.tell_progress(ledger, run, time);
             }
         }
-        write_results(self.plan, &shared.results, self.out)
+        write_results(self.plan, &ledger.results, self.out)
     }
 
-    fn tell_progress(&self, shared: &Shared, run: &Run, time: Duration) {
-        let State::Done(outcome) = shared.results.state(run) else { return };
+    fn tell_progress(&self, ledger: &Ledger, run: &Run, time: Duration) {
+        let RunStatus::Done(outcome) = ledger.results.status(run) else { return };
         let (top1, took) =
             (percent(outcome.score().map_or(f64::NAN, |score| score.value) as f32), duration(time));
-        let open = shared.results.open(|unit| self.args.is_mine(unit));
-        // Runs of the same task and method take as long; of others, those of the same method tell something.
+        let open = ledger.results.open(|unit| self.args.is_mine(unit));
+        // Runs of the same task and method take as long. Failing these, runs of the same method give an idea.
         let mean = |times: &mut dyn Iterator<Item = &(f64, f64)>| {
             let (runs, seconds) = times.fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
             (runs > 0.0).then(|| seconds / runs)
         };
-        let alike = |run: &Run| {
-            let of_method = shared.times.iter().filter(|((_, column), _)| *column == run.cell.1);
-            mean(&mut shared.times.get(&run.cell).into_iter())
+        let expected = |run: &Run| {
+            let of_method = ledger.times.iter().filter(|((_, column), _)| *column == run.cell.1);
+            mean(&mut ledger.times.get(&run.cell).into_iter())
                 .or(mean(&mut of_method.map(|(_, times)| times)))
         };
-        let known: f64 = open.iter().filter_map(|run| alike(run)).sum();
-        let sure = open.iter().all(|run| shared.times.contains_key(&run.cell));
+        let known: f64 = open.iter().filter_map(|run| expected(run)).sum();
+        let sure = open.iter().all(|run| ledger.times.contains_key(&run.cell));
         let about = if sure { "about" } else { "very roughly" };
         let rest = duration(Duration::from_secs_f64(known / self.jobs as f64));
         let left = open.len();
@@ -252,13 +266,13 @@ impl<'a> Runner<'a> {
 /// How a run ended.
 enum End {
     Done,
-    /// It goes on later, or another process is at it.
+    /// It goes on later, or another process is running it.
     Open,
-    /// And whether it can be resumed.
+    /// The flag says whether it can be resumed.
     Failed(Failure, bool),
 }
 
-/// Waits for a run, and passes on that it is asked to stop.
+/// Waits for a run to end, and passes a signal to stop on to it.
 fn wait(mut child: Child) -> std::io::Result<ExitStatus> {
     let mut asked = false;
     loop {
@@ -278,11 +292,11 @@ fn wait(mut child: Child) -> std::io::Result<ExitStatus> {
 fn stop(child: &mut Child) {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
-    // It may have ended already.
+    // If it has ended already, there is nothing to stop.
     let _ = kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM);
 }
 
-/// Ends a run. What it saved last goes on to the same bytes.
+/// Kills a run; resumed from what it saved last, it ends with the same bytes.
 #[cfg(not(unix))]
 fn stop(child: &mut Child) {
     let _ = child.kill();

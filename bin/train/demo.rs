@@ -1,4 +1,5 @@
-//! What plain `svp-train` does: a linear probe against SVP on a drawn task with the built-in backbone.
+//! The demonstration that `svp-train` runs without settings: a linear probe against SVP on a drawn task, with the
+//! built-in backbone.
 
 use std::path::PathBuf;
 
@@ -15,10 +16,10 @@ const LINEAR_LR: f64 = 4e-2;
 const SVP_EPOCHS: u32 = 20;
 const SVP_LR: f64 = 6e-2;
 
-/// Settings that leave the demonstration what it is.
+/// Settings that can be given without asking for a run of one's own.
 const ALLOWED: [&str; 3] = ["precision", "seed", "workers"];
 
-/// The runs of the demonstration, or `None` when other settings ask for a run of their own.
+/// The configs of the demonstration, or `None` if other settings are given.
 pub fn runs(options: &Options) -> Option<[TrainConfig; 2]> {
     let run = |method: &str, epochs, lr| {
         let demo = Options {
@@ -27,7 +28,7 @@ pub fn runs(options: &Options) -> Option<[TrainConfig; 2]> {
             epochs: Some(epochs),
             lr: Some(lr),
             batch_size: Some(BatchSize::Images(BATCH_SIZE)),
-            // A short run on a small model: nothing to regularise.
+            // A short run of a small model needs no regularisation.
             drop_path: Some(0.0),
             ..Options::default()
         };

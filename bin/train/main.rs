@@ -10,7 +10,6 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use engine::Device;
-use serde::Serialize;
 use svp::data::archive;
 use svp::report::{Show, default_name};
 use svp::train::{
@@ -24,25 +23,25 @@ use svp_cli::values::BatchSize;
 
 /// Adapts a frozen, pre-trained Vision Mamba to a new image task with selective visual prompts.
 ///
-/// Without settings: a demonstration, a linear probe against SVP on a drawn task with a built-in backbone.
+/// Without settings it runs a demonstration: a linear probe against SVP, on a drawn task with a built-in backbone.
 #[derive(Parser)]
 #[command(version, max_term_width = 110)]
 struct Cli {
     #[command(flatten)]
     options: Options,
-    /// Settings as TOML; flags win
+    /// TOML file with settings, whose keys are the long flags without --; flags win over it
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
-    /// Run folder; of the demonstration, the folder for its runs [default: runs/METHOD-DATA-N]
+    /// Folder of the run; for the demonstration, the folder in which its runs get theirs [default: runs/METHOD-DATA-N]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Continue the run in this folder; --data and --backbone, where they lie now if they were moved
+    /// Continue the run in this folder; --data and --backbone say where these are now if they were moved
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "dry_run"])]
     resume: Option<PathBuf>,
-    /// Check checkpoint and data, say what would be trained, make one step and write nothing
+    /// Check backbone and data, make one step, say what would be trained, and write nothing
     #[arg(long)]
     dry_run: bool,
-    /// Print the report as JSON on standard output
+    /// Print the report as JSON, one object a run
     #[arg(long)]
     json: bool,
 }
@@ -83,13 +82,13 @@ fn run(cli: Cli) -> Result<ExitCode> {
         if cli.dry_run {
             let found = dry_run(&config, &around.device);
             let found = found.map_err(|e| explain_memory(e, &config, &around.device))?;
-            svp_cli::print(&if cli.json { json(&found) } else { show::dry_run(&found) })?;
+            svp_cli::show(&found, cli.json, show::dry_run)?;
             return Ok(ExitCode::SUCCESS);
         }
         let out = cli.out.unwrap_or_else(|| free_folder(parent, &config));
         vec![start(config, &out, around)?]
     };
-    let lines = || outcomes.iter().map(json).collect();
+    let lines = || outcomes.iter().map(svp_cli::json_line).collect();
     svp_cli::print(&if cli.json { lines() } else { show::outcomes(&outcomes) })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -103,7 +102,7 @@ fn resume(folder: &Path, options: &Options, around: Surroundings) -> Result<Outc
     Session::resume(folder, moved, around)?.run()
 }
 
-/// The settings, with the batch size that fits where that was asked for.
+/// The config of the settings; a batch size of auto becomes the largest that fits.
 fn sized(options: Options, device: &Device) -> Result<TrainConfig> {
     let auto = options.batch_size == Some(BatchSize::Auto);
     options.unused().iter().for_each(|line| svp_cli::tell(line));
@@ -125,12 +124,8 @@ fn start(config: TrainConfig, out: &Path, around: Surroundings) -> Result<Outcom
     done.map_err(|e| explain_memory(e, &config, &device))
 }
 
-/// A name in `parent` that says what is trained on what, and is not taken.
+/// A folder below `parent` that does not exist yet, named after method and data.
 fn free_folder(parent: &Path, config: &TrainConfig) -> PathBuf {
     let data = config.data.file_name().map(|name| name.to_string_lossy().replace(BUILTIN, ""));
     default_name(parent, config.method.entry.name, data.as_deref().map_or("data", archive::stem))
-}
-
-fn json<T: Serialize>(report: &T) -> String {
-    serde_json::to_string(report).expect("plain data") + "\n"
 }

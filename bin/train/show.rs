@@ -1,4 +1,4 @@
-//! Results for the reader.
+//! Results as text.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use svp::report::Table;
 use svp::report::table::{bytes, count, duration, percent};
 use svp::train::{DryRun, Outcome, Override, Preset};
 
-/// Finished runs side by side.
+/// A table of finished runs, and how their epochs were chosen.
 pub fn outcomes(outcomes: &[Outcome]) -> String {
     let mut table = Table::new([
         "method",
@@ -26,7 +26,7 @@ pub fn outcomes(outcomes: &[Outcome]) -> String {
             Some(test) => ("test", percent(test.top5 as f32)),
             None => (&*outcome.selected_on, "-".into()),
         };
-        // A run that was finished before it was resumed has made no steps.
+        // A run that had ended before it was resumed made no steps in this process.
         let stepped = outcome.images_per_s > 0.0;
         let images_per_s = if stepped { format!("{:.1}", outcome.images_per_s) } else { "-".into() };
         let wait = if stepped { percent(outcome.wait_share as f32) } else { "-".into() };
@@ -56,7 +56,7 @@ pub fn outcomes(outcomes: &[Outcome]) -> String {
     format!("{table}\n{chosen}")
 }
 
-/// The presets and what tells them apart.
+/// A table of the presets with the settings in which they differ.
 pub fn presets() -> String {
     let mut table = Table::new(["preset", "method", "lr", "decay", "batch", "epochs", "settings", "data"]);
     for Preset { name, dataset, published, settings, .. } in Preset::all() {
@@ -72,7 +72,7 @@ pub fn presets() -> String {
     table.to_string()
 }
 
-/// The preset of a run, and what is set otherwise.
+/// The preset of a run, and the settings that differ from it.
 pub fn preset(name: &str, overrides: &[Override]) -> String {
     let changed: Vec<String> = overrides
         .iter()
@@ -89,7 +89,7 @@ fn method(name: &str) -> &str {
     METHODS.iter().find(|entry| entry.name == name).map_or(name, |entry| entry.title)
 }
 
-/// What a run would do.
+/// The findings of a dry run.
 pub fn dry_run(found: &DryRun) -> String {
     let mut table = Table::new(["module", "trained", "all"]);
     let mut row = |module: &str, trained: usize, all: usize| {
@@ -106,7 +106,7 @@ pub fn dry_run(found: &DryRun) -> String {
         "{notes}{table}\n\
          {} on {}: {} classes, {train} images to train, {val} to validate, {test} to test\n\
          {} steps an epoch, {} in all\n\
-         {} of tensors at most in the one step that was made, loss {:.4}\n\
+         the one step that was made held at most {} of tensors, with a loss of {:.4}\n\
          nothing was written\n",
         method(found.method),
         found.data,

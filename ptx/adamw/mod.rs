@@ -14,9 +14,6 @@ use crate::grad_norm::FINITE;
 
 const OP: &str = "adamw";
 
-/// Values of [`factors`].
-pub const FACTORS: usize = 7;
-
 /// A trained tensor with its gradient and moments, all of one shape.
 pub struct Slot<'a> {
     pub param: &'a mut Tensor,

@@ -2,15 +2,17 @@
 
 use toml::Value;
 
-use super::{Plan, Results, Stat};
+use super::plan::Plan;
+use super::results::{Accuracy, Results};
 use crate::report::chart::{Bars, Lines, Mark, bars, lines};
 
-/// A PNG: accuracy over the values of one setting where the sweep varies one number of one method, else bars.
+/// The accuracies as a PNG file: lines over the values of a setting if the sweep varies one number of one method, else
+/// bars.
 pub fn chart(plan: &Plan, results: &Results) -> Vec<u8> {
     let columns = 0..plan.columns.len();
-    let marks = |row: &str, stat: &dyn Fn(usize) -> Option<Stat>| -> (String, Vec<Option<Mark>>) {
+    let marks = |row: &str, accuracy: &dyn Fn(usize) -> Option<Accuracy>| -> (String, Vec<Option<Mark>>) {
         let mark = |column| {
-            let Stat { mean, deviation } = stat(column)?;
+            let Accuracy { mean, deviation } = accuracy(column)?;
             Some(Mark { mean, deviation, published: plan.published(column, row) })
         };
         (row.to_string(), columns.clone().map(mark).collect())
@@ -30,7 +32,7 @@ pub fn chart(plan: &Plan, results: &Results) -> Vec<u8> {
     }
 }
 
-/// The setting that is varied, and its values.
+/// The setting that is varied, and its values, if one number of one method is.
 fn axis(plan: &Plan) -> Option<(&str, Vec<f64>)> {
     let vary = &plan.sweep.vary;
     if vary.len() != 1 || plan.sweep.methods.len() != 1 {

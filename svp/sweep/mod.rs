@@ -1,9 +1,9 @@
 //! Sweeps: tables of runs over tasks, methods and seeds, with hyper-parameters chosen on validation.
 //!
 //! - [`Sweep`]: the file that says what to run; those of the paper's tables are [shipped](SHIPPED)
-//! - [`Plan`]: its runs, each with a folder and resolved settings
-//! - [`Results`]: what the finished runs found: chosen settings, mean and deviation over seeds
-//! - [`csv`], [`runs_csv`], [`markdown`], [`chart`]: the results for readers
+//! - [`Plan`]: its runs, each with a folder and completed settings
+//! - [`Results`]: what the finished runs have found: chosen hyper-parameters, mean and deviation over seeds
+//! - [`csv`], [`runs_csv`], [`json`], [`markdown`], [`chart()`]: the results as files
 
 mod chart;
 mod plan;
@@ -15,6 +15,6 @@ mod tests;
 
 pub use chart::chart;
 pub use plan::{Cell, Plan, Point, Run};
-pub use results::{Failure, Found, Results, Stat, State, mark_diverged};
+pub use results::{Accuracy, CellResult, Failure, Results, RunStatus, mark_diverged};
 pub use spec::{Method, Published, SHIPPED, Shipped, Sweep, Task};
-pub use table::{csv, markdown, runs_csv};
+pub use table::{csv, json, markdown, runs_csv};

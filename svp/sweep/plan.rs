@@ -5,74 +5,78 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{Method, Sweep, Task};
+use super::spec::{Method, Sweep, Task};
+use crate::toml_text::shown;
 use crate::train::{BUILTIN, Preset, TrainConfig};
 use crate::{Error, Result};
 
-/// Most runs of a sweep: a slip in a list should not make millions.
+/// Most runs of a sweep, so that a slip in a list does not make millions.
 const MOST_RUNS: usize = 10_000;
 
-/// Overrides that are for the reported runs: nothing is chosen with them.
+/// Overrides that hold for the reported runs only: nothing is chosen with them.
 const LATE: [&str; 2] = ["select-on-test", "train-on-val"];
 
-/// Settings that an override would take from what tells tasks, methods or seeds apart.
+/// Settings that tell tasks, methods or seeds apart, and so cannot be overridden for all runs.
 const OWN: [&str; 5] = ["data", "backbone", "preset", "method", "seed"];
 
 /// All runs of a sweep.
 #[derive(Debug)]
 pub struct Plan {
+    /// What was asked for.
     pub sweep: Sweep,
     /// Rows of the results.
     pub tasks: Vec<Task>,
-    /// Columns of the results: methods, with the values of `vary`.
+    /// Names of the columns of the results: methods, with the values of `vary`.
     pub columns: Vec<String>,
-    /// Of every task and column, task by task.
+    /// The cells of the results, task by task.
     pub cells: Vec<Cell>,
 }
 
-/// A task and a method.
+/// A cell of the results: a task and a method.
 #[derive(Debug)]
 pub struct Cell {
+    /// Number of the task.
     pub task: usize,
+    /// Number of the column.
     pub column: usize,
-    /// Of what is chosen from; one without settings where nothing is.
+    /// The hyper-parameters that are chosen from; one point without any if nothing is chosen.
     pub points: Vec<Point>,
 }
 
-/// A combination of hyper-parameters.
+/// A combination of hyper-parameters that may be chosen.
 #[derive(Debug)]
 pub struct Point {
-    /// `lr=0.005, weight-decay=0.0001`; empty where nothing is chosen.
+    /// Its settings as text, such as `lr=0.005, weight-decay=0.0001`; empty if nothing is chosen.
     pub label: String,
-    /// The run whose validation accuracy speaks for it; `None` where nothing is chosen. It may be among `runs`.
+    /// The run by whose validation accuracy it is chosen, which may be one of `runs`; `None` if nothing is chosen.
     pub probe: Option<Run>,
-    /// The runs that are reported if it is chosen, one a seed.
-    pub runs: Vec<Run>,
+    /// The runs that are reported if it is chosen, one for each seed.
+    pub reported: Vec<Run>,
 }
 
 /// One training run.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// Below the sweep's folder.
+    /// Its folder, relative to that of the sweep.
     pub folder: PathBuf,
-    /// Numbers of its task and column.
+    /// Numbers of its task and its column.
     pub cell: (usize, usize),
-    /// Runs of one unit are made on one machine, as some depend on what others found.
+    /// Number of its unit. Runs of one unit are made on one machine, as some depend on the results of others.
     pub unit: usize,
-    /// All that is set, the preset's name among it.
+    /// All its settings, the name of its preset included.
     pub settings: Table,
-    /// With defaults and preset.
+    /// The settings completed by its preset and the defaults.
     pub config: TrainConfig,
 }
 
-/// Makes a config of settings.
+/// Completes settings to a config.
 type Resolve<'a> = &'a dyn Fn(&Table) -> Result<TrainConfig>;
 
 impl Plan {
-    /// Works out all runs. `resolve` fills in preset and defaults.
+    /// Works out all runs of a sweep. `resolve` completes settings by preset and defaults.
     ///
     /// # Errors
-    /// Settings that cannot work, with the task and method they are of; names that appear twice.
+    /// Settings that cannot work, with their task and method; names that appear twice; too many runs.
     pub fn new(sweep: Sweep, resolve: Resolve) -> Result<Self> {
         check(&sweep)?;
         let tasks = tasks(&sweep)?;
@@ -107,7 +111,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Column by column, so that shards get as many runs of each method.
+    /// Numbers the units column by column, so that all shards get about as many runs of each method.
     fn number_units(&mut self) {
         let mut unit = 0;
         for column in 0..self.columns.len() {
@@ -115,20 +119,21 @@ impl Plan {
                 let apart = cell.points.iter().all(|point| point.probe.is_none());
                 for point in &mut cell.points {
                     point.probe.iter_mut().for_each(|probe| probe.unit = unit);
-                    for (seed, run) in point.runs.iter_mut().enumerate() {
+                    for (seed, run) in point.reported.iter_mut().enumerate() {
                         run.unit = unit + if apart { seed } else { 0 };
                     }
                 }
-                unit += if apart { cell.points[0].runs.len() } else { 1 };
+                unit += if apart { cell.points[0].reported.len() } else { 1 };
             }
         }
     }
 
+    /// The cell of a task and a column.
     pub fn cell(&self, task: usize, column: usize) -> &Cell {
         &self.cells[task * self.columns.len() + column]
     }
 
-    /// The groups of the tasks, in their order.
+    /// The groups of the tasks, in the order of the tasks.
     pub fn groups(&self) -> Vec<&str> {
         let mut groups: Vec<&str> = vec![];
         for group in self.tasks.iter().filter_map(|task| task.group.as_deref()) {
@@ -139,14 +144,19 @@ impl Plan {
         groups
     }
 
-    /// Whether means are of groups: every task has one.
+    /// Whether every task is in a group, so that the mean is one over groups.
     pub fn in_groups(&self) -> bool {
         self.tasks.iter().all(|task| task.group.is_some())
     }
 
-    /// A published number, by its column and task, group or `mean`.
+    /// The published accuracy in percent for a column, and for the task or group named by `row`, or for `mean`.
     pub fn published(&self, column: usize, row: &str) -> Option<f64> {
         self.sweep.published.as_ref()?.values.get(&self.columns[column])?.get(row).copied()
+    }
+
+    /// Every run once, whatever will be chosen.
+    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.cells.iter().flat_map(Cell::runs)
     }
 
     fn check_published(&self) -> Result<()> {
@@ -165,21 +175,36 @@ impl Plan {
     }
 }
 
+impl Cell {
+    /// Every run once, whatever will be chosen.
+    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.points.iter().flat_map(Point::runs)
+    }
+}
+
+impl Point {
+    /// The probe and the reported runs, each once.
+    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+        let own = |probe: &&Run| self.reported.iter().all(|run| run.folder != probe.folder);
+        self.probe.iter().filter(own).chain(&self.reported)
+    }
+}
+
 impl Run {
-    /// Its folder, the same on every system.
+    /// Its folder with `/` between the parts, the same on every system.
     pub fn name(&self) -> String {
         let parts: Vec<_> = self.folder.iter().map(|part| part.to_string_lossy()).collect();
         parts.join("/")
     }
 
-    /// Whether a run with this config is the one that is wanted, wherever its data lie and however it was fed.
+    /// Whether a run with this config is the one that is wanted, wherever its data are and however they were loaded.
     pub fn is_like(&self, config: &TrainConfig) -> bool {
         comparable(config) == comparable(&self.config)
     }
 }
 
-/// A config without what does not change what is trained. The data of a preset are known by its name, others by that
-/// of their folder or archive; backbones are compared by their hash.
+/// A config without the settings that do not change what is trained. The data of a preset are identified by the name
+/// of the preset, others by that of their folder or archive; backbones are compared by their hash elsewhere.
 pub(super) fn comparable(config: &TrainConfig) -> TrainConfig {
     let name = config.data.file_name().filter(|_| config.preset.is_none());
     TrainConfig {
@@ -191,7 +216,7 @@ pub(super) fn comparable(config: &TrainConfig) -> TrainConfig {
     }
 }
 
-/// What the runs of a cell are made of.
+/// What the runs of a cell are made from.
 struct Making<'a> {
     sweep: &'a Sweep,
     cell: (usize, usize),
@@ -232,8 +257,8 @@ impl Making<'_> {
             let hint = "move the setting to retrain, or leave it out";
             return Err(Error::input("select-on-test, train-on-val", what, hint));
         }
-        let runs = seeds.into_iter().map(|seed| run(seed, true)).collect::<Result<_>>()?;
-        Ok(Point { label, probe, runs })
+        let reported = seeds.into_iter().map(|seed| run(seed, true)).collect::<Result<_>>()?;
+        Ok(Point { label, probe, reported })
     }
 
     fn run(&self, chosen: &Table, label: &str, seed: Option<u64>, reported: bool) -> Result<Run> {
@@ -246,7 +271,7 @@ impl Making<'_> {
         let overrides = self.sweep.overrides.iter().filter(|(key, _)| reported || !late(key));
         let retrain = self.sweep.retrain.iter().filter(|_| reported);
         settings.extend(retrain.chain(overrides).map(|(key, value)| (key.clone(), value.clone())));
-        // A task's data lie in the sweep's folder.
+        // The data of a task are in the data folder of the sweep.
         if let (Some(Value::String(folder)), Some(Value::String(data))) =
             (self.sweep.settings.get("data"), task.get("data"))
             && !data.starts_with(BUILTIN)
@@ -270,7 +295,7 @@ impl Making<'_> {
     }
 }
 
-/// The presets as tasks, then the sweep's own.
+/// The presets as tasks, then the tasks of the sweep itself.
 fn tasks(sweep: &Sweep) -> Result<Vec<Task>> {
     let preset = |name: &String| {
         let group = Preset::named(name)?.group;
@@ -282,7 +307,7 @@ fn tasks(sweep: &Sweep) -> Result<Vec<Task>> {
     Ok(tasks)
 }
 
-/// Refuses what would be run in vain, or too much, before anything is made of it.
+/// Refuses settings without effect and too many runs, before the runs are worked out.
 fn check(sweep: &Sweep) -> Result<()> {
     let clash = |key: &&String| OWN.contains(&key.as_str());
     if let Some(key) = sweep.overrides.keys().find(clash) {
@@ -313,13 +338,13 @@ fn check(sweep: &Sweep) -> Result<()> {
     Ok(())
 }
 
-/// All combinations of the values in lists; one that is empty if there are no lists.
-fn product(lists: &Table, place: &str) -> Result<Vec<Table>> {
+/// All combinations of the values in lists; one empty combination if there are no lists.
+fn product(lists: &Table, key_of_lists: &str) -> Result<Vec<Table>> {
     let mut combinations = vec![Table::new()];
     for (key, values) in lists {
         let Some(values) = values.as_array().filter(|values| !values.is_empty()) else {
             let what = format!("{key} must be a list of values");
-            return Err(Error::input(place, what, format!("write {key} = [...]")));
+            return Err(Error::input(key_of_lists, what, format!("write {key} = [...]")));
         };
         let with = |table: &Table, value: &Value| {
             let mut table = table.clone();
@@ -336,24 +361,16 @@ fn product(lists: &Table, place: &str) -> Result<Vec<Table>> {
 
 fn column_name(method: &Method, vary: &Table) -> String {
     let name = [method.name.clone()].into_iter();
-    name.chain(vary.iter().map(|(key, value)| format!("{key} {}", text(value))))
+    name.chain(vary.iter().map(|(key, value)| format!("{key} {}", shown(value))))
         .collect::<Vec<_>>()
         .join(", ")
 }
 
 fn label(chosen: &Table) -> String {
-    chosen.iter().map(|(key, value)| format!("{key}={}", text(value))).collect::<Vec<_>>().join(", ")
+    chosen.iter().map(|(key, value)| format!("{key}={}", shown(value))).collect::<Vec<_>>().join(", ")
 }
 
-/// A value as people write it.
-fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// A name as a folder's: without what a file system or a shell might mind.
+/// A name for a folder: without characters that a file system or a shell treats specially.
 fn plain(name: &str) -> String {
     let plain = |c: char| if c.is_alphanumeric() || "-_.=+".contains(c) { c } else { '-' };
     let name: String = name.chars().map(plain).collect();

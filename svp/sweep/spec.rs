@@ -1,4 +1,4 @@
-//! The file of a sweep.
+//! The file that says what a sweep runs.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,17 +6,19 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::{Error, Result};
+use crate::{Error, Result, toml_text};
 
 /// A sweep that comes with the program.
 pub struct Shipped {
+    /// The name by which it is run.
     pub name: &'static str,
+    /// The text of its file.
     pub text: &'static str,
 }
 
 macro_rules! shipped {
     ($($name:literal)*) => {
-        /// In the order of the paper.
+        /// The sweeps that come with the program, in the order of the paper.
         pub static SHIPPED: &[Shipped] =
             &[$(Shipped { name: $name, text: include_str!(concat!("shipped/", $name, ".toml")) },)*];
     };
@@ -26,17 +28,17 @@ shipped!("table1" "table2" "table4" "figure4" "figure5" "small");
 
 /// What to run: every task with every method, every value of `vary`, and every seed.
 ///
-/// Settings have the names of the long flags. Later ones win: preset, `settings`, the task's, the method's, `vary`,
-/// `choose`, `retrain`, `overrides`, and the seed.
+/// Settings have the names of the long flags of `svp-train`. Later ones win: the preset, `settings`, the task's, the
+/// method's, `vary`, `choose`, `retrain`, `overrides`, and the seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Sweep {
     /// Heading of the results.
     pub title: String,
-    /// Presets, each a task; the data lies below the sweep's `data`.
+    /// Presets, each of which is a task; their data are below the `data` of `settings`.
     #[serde(default)]
     pub presets: Vec<String>,
-    /// Random seeds; none: that of the settings.
+    /// Random seeds; if there are none, the seed of the settings.
     #[serde(default)]
     pub seeds: Vec<u64>,
     /// Names of training methods, or tables with a name and settings.
@@ -44,14 +46,14 @@ pub struct Sweep {
     /// Settings of all runs.
     #[serde(default)]
     pub settings: Table,
-    /// Settings with lists of values: a column of the results for each combination.
+    /// Settings with lists of values; each combination makes a column of the results.
     #[serde(default)]
     pub vary: Table,
-    /// Settings with lists of values, of which the best on validation is taken, for each task and column. It is
-    /// found with the first seed.
+    /// Hyper-parameters with lists of values; for each task and column the best combination on validation is chosen
+    /// with the first seed.
     #[serde(default)]
     pub choose: Table,
-    /// Further settings of the runs after the choice.
+    /// Further settings of the runs that are reported after the choice.
     #[serde(default)]
     pub retrain: Table,
     /// Settings that win over all others.
@@ -60,17 +62,20 @@ pub struct Sweep {
     /// Tasks beside the presets.
     #[serde(default)]
     pub tasks: Vec<Task>,
+    /// Published accuracies, to show beside the results.
     #[serde(default)]
     pub published: Option<Published>,
 }
 
-/// A task: some data.
+/// A task: data to train and test on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Task {
+    /// Its name in the results and the folders.
     pub name: String,
-    /// Tasks of a group are averaged first, then the groups.
+    /// The group that it is averaged with, before the groups are averaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// Settings of its runs.
     #[serde(flatten)]
     pub settings: Table,
 }
@@ -79,10 +84,12 @@ pub struct Task {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "NameOrMethod")]
 pub struct Method {
+    /// Its name in the results and the folders.
     pub name: String,
-    /// As of the sweep, which it replaces.
+    /// Hyper-parameters with lists of values, in place of those of the sweep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub choose: Option<Table>,
+    /// Settings of its runs.
     #[serde(flatten)]
     pub settings: Table,
 }
@@ -112,21 +119,21 @@ impl From<NameOrMethod> for Method {
     }
 }
 
-/// Numbers to show beside the results.
+/// Published accuracies, to show beside the results.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Published {
-    /// Where they stand.
+    /// Where they were published.
     pub source: String,
-    /// By column, then by task, group or `mean`, in percent.
+    /// Accuracies in percent by column, then by task, group or `mean`.
     pub values: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
 impl Sweep {
-    /// Reads a sweep's file, or takes a shipped one by its name.
+    /// Reads the file of a sweep, or takes one that comes with the program by its name.
     ///
     /// # Errors
-    /// A file that cannot be read, is no TOML, or has unknown keys.
+    /// A file that cannot be read, is no TOML or has unknown keys.
     pub fn open(name: &Path) -> Result<Self> {
         if let Some(shipped) = SHIPPED.iter().find(|shipped| Path::new(shipped.name) == name) {
             return Self::parse(name, shipped.text);
@@ -142,22 +149,20 @@ impl Sweep {
     }
 
     /// Reads a sweep from the text of the file `path`.
+    ///
+    /// # Errors
+    /// Text that is no TOML or has unknown keys; names the line.
     pub fn parse(path: &Path, text: &str) -> Result<Self> {
-        toml::from_str(text).map_err(|e| {
-            let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            let what = e.message().replace('\n', " ");
-            let hint = "see `svp-sweep show table1` for an example";
-            Error::input(format!("{}, line {line}", path.display()), what, hint)
-        })
+        toml_text::parse(path, text, "see `svp-sweep show table1` for an example")
     }
 
-    /// As it is kept beside its runs.
+    /// The text of its file, as it is kept beside its runs.
     pub fn text(&self) -> String {
         toml::to_string(self).expect("plain values make valid TOML")
     }
 
-    /// The sweep without what may differ between machines: where data and backbone lie.
-    pub fn without_places(&self) -> Self {
+    /// The sweep without the paths of data and backbone, which may differ between machines.
+    pub fn without_paths(&self) -> Self {
         let mut sweep = self.clone();
         let tasks = sweep.tasks.iter_mut().map(|task| &mut task.settings);
         let methods = sweep.methods.iter_mut().map(|method| &mut method.settings);

@@ -1,25 +1,27 @@
-//! The results of a sweep as CSV and Markdown.
+//! The results of a sweep as CSV, JSON and Markdown.
 
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::json;
 
-use super::{Cell, Plan, Results, Run, Stat, State};
+use super::plan::{Cell, Plan, Run};
+use super::results::{Accuracy, Results, RunStatus};
 use crate::report::table::{count, duration};
 use crate::train::Outcome;
 
-/// A number of the table: of a task, a group or all.
+/// An accuracy of the table: of a task, of a group or the mean, with one method.
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
+struct Row {
     /// Name of the task or group, or `mean`.
     name: String,
     /// `task`, `group` or `mean`.
     of: &'static str,
     method: String,
-    /// What was chosen on validation.
+    /// The hyper-parameters that were chosen on validation.
     #[serde(skip_serializing_if = "String::is_empty")]
     chosen: String,
-    /// Top-1 in percent of each seed; of tasks only.
+    /// Top-1 accuracy in percent of each seed, for tasks only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     seeds: Vec<Option<f64>>,
     mean: Option<f64>,
@@ -29,26 +31,26 @@ pub(super) struct Row {
     without_head: Option<usize>,
 }
 
-/// All numbers of the table.
-pub(super) fn summary(plan: &Plan, results: &Results) -> Vec<Row> {
-    let row = |name: &str, of, column: usize, stat: Option<Stat>| Row {
+/// All accuracies of the table.
+fn summary(plan: &Plan, results: &Results) -> Vec<Row> {
+    let row = |name: &str, of, column: usize, accuracy: Option<Accuracy>| Row {
         name: name.into(),
         of,
         method: plan.columns[column].clone(),
         chosen: String::new(),
         seeds: vec![],
-        mean: stat.map(|stat| stat.mean),
-        deviation: stat.and_then(|stat| stat.deviation),
+        mean: accuracy.map(|accuracy| accuracy.mean),
+        deviation: accuracy.and_then(|accuracy| accuracy.deviation),
         published: plan.published(column, name),
         trained_parameters: None,
         without_head: None,
     };
     let tasks = plan.cells.iter().map(|cell| {
-        let (task, found) = (&plan.tasks[cell.task].name, results.found(cell));
-        let outcome = found.as_ref().and_then(|found| found.outcomes.iter().flatten().next().copied());
+        let (task, result) = (&plan.tasks[cell.task].name, results.result(cell));
+        let outcome = result.as_ref().and_then(|result| result.outcomes.iter().flatten().next().copied());
         Row {
-            chosen: found.as_ref().map_or(String::new(), |found| found.chosen.label.clone()),
-            seeds: found.map_or(vec![], |found| found.top1()),
+            chosen: result.as_ref().map_or(String::new(), |result| result.chosen.label.clone()),
+            seeds: result.map_or(vec![], |result| result.top1()),
             trained_parameters: outcome.map(|outcome| outcome.trained_parameters),
             without_head: outcome.map(without_head),
             ..row(task, "task", cell.column, results.task(cell.task, cell.column))
@@ -62,7 +64,7 @@ pub(super) fn summary(plan: &Plan, results: &Results) -> Vec<Row> {
     tasks.chain(groups).chain(means).collect()
 }
 
-/// The table: a line for every task, group and mean of every method.
+/// The results as CSV: a line for every task, every group and the mean, with every method. Accuracies are in percent.
 pub fn csv(plan: &Plan, results: &Results) -> String {
     let mut text =
         "name,of,method,chosen,seeds,mean,deviation,published,trained_parameters,without_head\n".to_string();
@@ -86,7 +88,18 @@ pub fn csv(plan: &Plan, results: &Results) -> String {
     text
 }
 
-/// A line for every finished run, those that hyper-parameters were chosen by among them.
+/// The results as JSON: the accuracies in percent, the runs that failed, and how many runs are left.
+pub fn json(plan: &Plan, results: &Results) -> String {
+    let failed: Vec<_> = results
+        .failures()
+        .into_iter()
+        .map(|(run, failure)| json!({ "run": run.name(), "diverged": failure.diverged, "message": failure.message }))
+        .collect();
+    let (rows, left) = (summary(plan, results), results.left(|_| true));
+    json!({ "title": plan.sweep.title, "results": rows, "failed": failed, "left": left }).to_string()
+}
+
+/// The finished runs as CSV, those by which hyper-parameters were chosen included. Accuracies are in percent.
 pub fn runs_csv(plan: &Plan, results: &Results) -> String {
     let mut text = "task,method,settings,seed,reported,selected_on,selected_top1,test_top1,test_top5,\
                     trained_parameters,best_epoch,epochs,images_per_s,seconds,folder\n"
@@ -95,10 +108,10 @@ pub fn runs_csv(plan: &Plan, results: &Results) -> String {
         let chosen = results.chosen(cell).map(|point| &point.label);
         for point in &cell.points {
             let reported = |run: &Run| {
-                chosen == Some(&point.label) && point.runs.iter().any(|own| own.folder == run.folder)
+                chosen == Some(&point.label) && point.reported.iter().any(|own| own.folder == run.folder)
             };
-            for run in point.all_runs() {
-                if let State::Done(outcome) = results.state(run) {
+            for run in point.runs() {
+                if let RunStatus::Done(outcome) = results.status(run) {
                     text += &run_line(plan, cell, &point.label, run, outcome, reported(run));
                 }
             }
@@ -138,19 +151,19 @@ fn line<const N: usize>(fields: [String; N]) -> String {
     fields.each_ref().map(quoted).join(",") + "\n"
 }
 
-/// Parameters trained but for the head, as papers count them.
+/// The number of trained parameters without those of the head, as papers count them.
 fn without_head(outcome: &Outcome) -> usize {
     let own = outcome.parameters.iter().filter(|module| module.module != "head");
     own.map(|module| module.trained).sum()
 }
 
-/// The table for people: tasks down, methods across.
+/// The results as Markdown: a table with tasks down and methods across, and notes on how to read it.
 pub fn markdown(plan: &Plan, results: &Results) -> String {
     let columns = 0..plan.columns.len();
     let mut text = format!("# {}\n\n", plan.sweep.title);
     text += &header("test accuracy, %", plan);
-    let mean = |row: &str, stats: &dyn Fn(usize) -> Option<Stat>| -> Vec<String> {
-        let cell = |column| with_published(stats(column).map(shown), plan.published(column, row));
+    let mean = |row: &str, accuracies: &dyn Fn(usize) -> Option<Accuracy>| -> Vec<String> {
+        let cell = |column| with_published(accuracies(column).map(shown), plan.published(column, row));
         columns.clone().map(cell).collect()
     };
     let groups = plan.groups();
@@ -186,13 +199,13 @@ fn header(first: &str, plan: &Plan) -> String {
     row(first, plan.columns.clone()) + &row("---", vec!["---".into(); plan.columns.len()])
 }
 
-/// Accuracy of a cell, with what is missing to it.
+/// The accuracy of a task and a method, with how many seeds are missing.
 fn cell(plan: &Plan, results: &Results, task: usize, column: usize) -> String {
     let of = plan.cell(task, column);
-    let text = match (results.task(task, column).map(shown), results.found(of)) {
-        (Some(stat), Some(found)) => {
-            let (done, all) = (found.outcomes.iter().flatten().count(), found.outcomes.len());
-            Some(if done < all { format!("{stat}, {done} of {all} seeds") } else { stat })
+    let text = match (results.task(task, column).map(shown), results.result(of)) {
+        (Some(accuracy), Some(result)) => {
+            let (done, all) = (result.outcomes.iter().flatten().count(), result.outcomes.len());
+            Some(if done < all { format!("{accuracy}, {done} of {all} seeds") } else { accuracy })
         }
         _ if results.diverged(of) => Some("diverged".into()),
         _ => None,
@@ -200,10 +213,10 @@ fn cell(plan: &Plan, results: &Results, task: usize, column: usize) -> String {
     with_published(text, plan.published(column, &plan.tasks[task].name))
 }
 
-fn shown(stat: Stat) -> String {
-    match stat.deviation {
-        Some(deviation) => format!("{:.1} ± {deviation:.1}", stat.mean),
-        None => format!("{:.1}", stat.mean),
+fn shown(Accuracy { mean, deviation }: Accuracy) -> String {
+    match deviation {
+        Some(deviation) => format!("{mean:.1} ± {deviation:.1}"),
+        None => format!("{mean:.1}"),
     }
 }
 
@@ -216,15 +229,15 @@ fn with_published(text: Option<String>, published: Option<f64>) -> String {
 }
 
 fn mean_parameters(plan: &Plan, results: &Results, column: usize, of: fn(&Outcome) -> usize) -> String {
-    let found = (0..plan.tasks.len()).filter_map(|task| {
-        let found = results.found(plan.cell(task, column))?;
-        found.outcomes.into_iter().flatten().next().map(of)
+    let counts = (0..plan.tasks.len()).filter_map(|task| {
+        let result = results.result(plan.cell(task, column))?;
+        result.outcomes.into_iter().flatten().next().map(of)
     });
-    let counts: Vec<usize> = found.collect();
+    let counts: Vec<usize> = counts.collect();
     if counts.is_empty() { "-".into() } else { count((counts.iter().sum::<usize>() / counts.len()) as u64) }
 }
 
-/// What was chosen on validation, where there was a choice.
+/// A table of the hyper-parameters that were chosen on validation; empty if there was no choice.
 fn chosen(plan: &Plan, results: &Results) -> String {
     if plan.cells.iter().all(|cell| cell.points.len() < 2) {
         return String::new();
@@ -240,14 +253,14 @@ fn chosen(plan: &Plan, results: &Results) -> String {
     text
 }
 
-/// How to read the table, and what is missing in it.
+/// How to read the table, and which runs are missing from it.
 fn notes(plan: &Plan, results: &Results) -> String {
     let mut text = String::from("\n");
     let mut say = |line: String| text += &(line + "\n");
-    let seeds = plan.cells[0].points[0].runs.len();
+    let seeds = plan.cells[0].points[0].reported.len();
     if seeds > 1 {
         say(format!(
-            "Mean and sample standard deviation over {seeds} seeds; of a mean, over the seeds' means."
+            "Mean and sample standard deviation over {seeds} seeds; those of a mean are over the seeds' means."
         ));
     }
     if let Some(published) = &plan.sweep.published {
@@ -258,18 +271,21 @@ fn notes(plan: &Plan, results: &Results) -> String {
         say("The epoch was chosen on the test split, as the published program does.".into());
     }
     if outcomes.iter().any(|outcome| outcome.test.is_none() && outcome.selected_on != "test") {
-        say("Some tasks have no test split: their numbers are of validation.".into());
+        say("Some tasks have no test split: their accuracies are those on validation.".into());
     }
     let seconds = outcomes.iter().map(|outcome| outcome.seconds).sum();
     let time = duration(Duration::from_secs_f64(seconds));
-    say(format!("{} runs, {time} together (of a resumed run, since it was resumed last).", outcomes.len()));
+    say(format!(
+        "{} runs, which took {time} together (a resumed run counts from its last start).",
+        outcomes.len()
+    ));
     match results.left(|_| true) {
         0 => {}
         left => say(format!("Not finished: {left} runs are still to be made.")),
     }
     for (run, failure) in results.failures() {
         let what = if failure.diverged {
-            "diverged (not tried again while its folder lies there)"
+            "diverged (it is not tried again unless its folder is removed)"
         } else {
             "failed"
         };

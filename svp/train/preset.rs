@@ -6,7 +6,7 @@ use toml::{Table, Value};
 use super::config::TrainConfig;
 use crate::data::Known;
 use crate::methods::setting_names;
-use crate::{Error, Result};
+use crate::{Error, Result, toml_text};
 
 /// A file of presets: what they share in `[all]`, then a table each.
 struct Collection {
@@ -79,9 +79,8 @@ impl Preset {
 /// A value as people write it. Some settings are f32: all numbers are shown as such.
 fn text(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
         Value::Float(x) => (*x as f32).to_string(),
-        other => other.to_string(),
+        other => toml_text::shown(other),
     }
 }
 

@@ -1,74 +1,71 @@
 //! Horizontal bars, grouped by row.
 
-use image::RgbImage;
-
-use super::{GAP, LINE, Legend, MARGIN, Mark, Sample, centred, color};
-use crate::report::canvas::{ADVANCE, Canvas, TEXT_HEIGHT, shortened, text_width};
-use crate::report::plot::{Axis, GRID, INK, SOFT, WHITE};
-use crate::report::png;
+use super::axis::Axis;
+use super::frame::Frame;
+use super::heading::{Heading, Sample};
+use super::mark::Mark;
+use super::style::{GAP, GRID, INK, LINE, MARGIN, SOFT, WHITE, color};
+use crate::report::canvas::{Canvas, TEXT_HEIGHT, shortened, text_width};
 
 /// Pixels from 0 to 100 %, and behind that for the number of a full bar.
 pub(super) const LENGTH: u32 = 600;
 const NUMBER: u32 = 70;
-/// Least and largest width of the names of the rows.
-const NAMES: (u32, u32) = (120, 30 * ADVANCE);
-/// Thickness of a bar, from one bar to the next, and between groups.
+/// Least and largest width of the names of the rows, in pixels.
+const NAMES: (u32, u32) = (120, 360);
+/// Pixels: thickness of a bar, from one bar to the next, and between groups.
 pub(super) const BAR: u32 = 12;
 pub(super) const PITCH: u32 = 18;
 const BETWEEN: u32 = 14;
-/// Height of the axes when there is nothing in them.
+/// Height of the axes when there is nothing in them, in pixels.
 const EMPTY: u32 = 120;
 
 /// Rows of tasks, each with one mark per series (method).
 pub struct Bars<'a> {
+    /// Stands above the chart.
     pub title: &'a str,
+    /// Names of the series.
     pub series: &'a [String],
+    /// Names of the rows, and a mark for each series; marks that are left out at the end are missing.
     pub rows: &'a [(String, Vec<Option<Mark>>)],
 }
 
-/// Groups of bars from 0 to 100 % as PNG: a group for each row, in it a bar for each series.
+/// Groups of bars from 0 to 100 % as a PNG file: a group for each row, in it a bar for each series.
 ///
 /// A whisker reaches as far as the deviation to both sides, a tick stands at the published value. The number is the
 /// mean; `-` stands for a missing one.
 pub fn bars(bars: &Bars) -> Vec<u8> {
-    png(&draw(bars))
+    draw(bars).into_png()
 }
 
-pub(super) fn draw(bars: &Bars) -> RgbImage {
+pub(super) fn draw(bars: &Bars) -> Canvas {
     let layout = Layout::new(bars);
-    let mut canvas = Canvas::new(layout.width, layout.bottom + LINE + MARGIN, WHITE);
-    layout.legend.draw(&mut canvas, &shortened(bars.title, layout.width - 2 * MARGIN));
-    draw_axis(&mut canvas, &layout);
-    if layout.groups == 0 {
-        let middle = (layout.left + LENGTH / 2, (layout.top + layout.bottom) / 2);
-        centred(&mut canvas, middle, "no results yet");
-    }
-    for (row, (name, marks)) in bars.rows.iter().enumerate().take(layout.groups) {
+    let Layout { heading, frame, groups, .. } = &layout;
+    let mut canvas = Canvas::new(layout.width, frame.bottom() + LINE + MARGIN, WHITE);
+    heading.draw(&mut canvas, MARGIN, MARGIN);
+    draw_grid(&mut canvas, &layout);
+    for (row, (name, marks)) in bars.rows.iter().enumerate().take(*groups) {
         let name = shortened(name, NAMES.1);
         let middle = (layout.bar(row, 0) + layout.bar(row, bars.series.len() - 1)) / 2;
-        let left = layout.left - GAP - text_width(&name);
+        let left = frame.left - GAP - text_width(&name);
         canvas.text(left, middle - TEXT_HEIGHT / 2, &name, INK);
         for series in 0..bars.series.len() {
             let y = layout.bar(row, series);
             match Mark::get(marks, series) {
                 Some(mark) => draw_mark(&mut canvas, &layout, mark, series, y),
-                None => canvas.text(layout.left + 8, y - TEXT_HEIGHT / 2, "-", SOFT),
+                None => canvas.text(frame.left + 8, y - TEXT_HEIGHT / 2, "-", SOFT),
             }
         }
     }
-    canvas.into_image()
+    canvas
 }
 
 pub(super) struct Layout {
-    legend: Legend,
+    heading: Heading,
     groups: usize,
     /// Height of a group with the space behind.
     group: u32,
     pub width: u32,
-    /// The axes.
-    pub left: u32,
-    pub top: u32,
-    pub bottom: u32,
+    pub frame: Frame,
     axis: Axis,
 }
 
@@ -77,18 +74,18 @@ impl Layout {
         let names = bars.rows.iter().map(|(name, _)| text_width(name)).max().unwrap_or(0);
         let left = MARGIN + names.clamp(NAMES.0, NAMES.1) + GAP;
         let width = left + LENGTH + NUMBER + MARGIN;
-        let legend = Legend::new(entries(bars), width - 2 * MARGIN);
-        let top = legend.bottom();
+        let heading = Heading::new(bars.title, entries(bars), width - 2 * MARGIN);
         let groups = if bars.series.is_empty() { 0 } else { bars.rows.len() };
         let group = bars.series.len() as u32 * PITCH + BETWEEN;
         let height = if groups == 0 { EMPTY } else { groups as u32 * group };
+        let frame = Frame { left, top: MARGIN + heading.height(), width: LENGTH, height };
         let axis = Axis::new([0.0, 100.0].into_iter(), 0.0, 1.0, left as f32, LENGTH as f32);
-        Self { legend, groups, group, width, left, top, bottom: top + height, axis }
+        Self { heading, groups, group, width, frame, axis }
     }
 
     /// Middle of a bar.
     pub fn bar(&self, row: usize, series: usize) -> u32 {
-        self.top + row as u32 * self.group + BETWEEN / 2 + series as u32 * PITCH + PITCH / 2
+        self.frame.top + row as u32 * self.group + BETWEEN / 2 + series as u32 * PITCH + PITCH / 2
     }
 
     /// Column of a value, kept inside of the axis.
@@ -121,18 +118,18 @@ fn entries(bars: &Bars) -> Vec<(String, Sample)> {
     entries
 }
 
-fn draw_axis(canvas: &mut Canvas, layout: &Layout) {
-    let (top, bottom) = (layout.top, layout.bottom);
+fn draw_grid(canvas: &mut Canvas, layout: &Layout) {
+    let frame = &layout.frame;
     for (value, label) in layout.axis.ticks(5) {
-        let column = layout.column(value);
-        canvas.fill(column, top, 1, bottom - top, GRID);
-        centred(canvas, (column, bottom + GAP + TEXT_HEIGHT / 2), &format!("{label} %"));
+        frame.draw_column(canvas, layout.column(value), &format!("{label} %"));
     }
     for row in 1..layout.groups as u32 {
-        canvas.fill(layout.left, top + row * layout.group, LENGTH, 1, GRID);
+        canvas.fill(frame.left, frame.top + row * layout.group, LENGTH, 1, GRID);
     }
-    canvas.fill(layout.left - 1, top, 1, bottom - top, SOFT);
-    canvas.fill(layout.left - 1, bottom, LENGTH + 2, 1, SOFT);
+    frame.draw_axes(canvas);
+    if layout.groups == 0 {
+        frame.draw_empty(canvas, "no results yet");
+    }
 }
 
 fn draw_mark(canvas: &mut Canvas, layout: &Layout, mark: Mark, series: usize, y: u32) {
@@ -140,17 +137,17 @@ fn draw_mark(canvas: &mut Canvas, layout: &Layout, mark: Mark, series: usize, y:
     let reach = mark.deviation.map(|d| (layout.column(mark.mean - d), layout.column(mark.mean + d)));
     let published = mark.published.map(|value| layout.column(value));
     let number = shortened(&format!("{:.1}", mark.mean), NUMBER);
-    // Behind bar and whisker, and behind the tick where that would be in the way.
+    // The number stands behind bar and whisker, and behind the tick where that would be in the way.
     let mut left = reach.map_or(end, |(_, high)| high) + GAP;
     if let Some(tick) =
         published.filter(|tick| (left..left + text_width(&number) + 2 * GAP).contains(&(tick + GAP)))
     {
         left = tick + GAP;
     }
-    // Nothing of the grid runs through the number.
+    // No line of the grid runs through the number.
     canvas.fill(left - 3, y - TEXT_HEIGHT / 2, text_width(&number) + 6, TEXT_HEIGHT, WHITE);
     canvas.text(left, y - TEXT_HEIGHT / 2, &number, INK);
-    canvas.fill(layout.left, y - BAR / 2, end - layout.left, BAR, color(series));
+    canvas.fill(layout.frame.left, y - BAR / 2, end - layout.frame.left, BAR, color(series));
     if let Some((low, high)) = reach {
         whisker(canvas, low, high, y);
     }
@@ -159,17 +156,17 @@ fn draw_mark(canvas: &mut Canvas, layout: &Layout, mark: Mark, series: usize, y:
     }
 }
 
-/// A line between two columns with a cap at both.
+/// Draws a line between two columns with a cap at both.
 fn whisker(canvas: &mut Canvas, low: u32, high: u32, y: u32) {
     outlined(canvas, &[(low, y - 1, high - low, 2), (low - 1, y - 4, 2, 8), (high - 1, y - 4, 2, 8)]);
 }
 
-/// Taller than a bar, so that it is no cap of a whisker.
+/// Draws the published value: taller than a bar, so that it cannot be taken for the cap of a whisker.
 fn tick(canvas: &mut Canvas, x: u32, y: u32) {
     outlined(canvas, &[(x - 2, y - PITCH / 2 + 1, 4, PITCH - 2)]);
 }
 
-/// Fills rectangles with white around them, to be seen on any colour.
+/// Fills rectangles with white around them, so that they are seen on any colour.
 fn outlined(canvas: &mut Canvas, rectangles: &[(u32, u32, u32, u32)]) {
     for &(left, top, width, height) in rectangles {
         canvas.fill(left - 1, top - 1, width + 2, height + 2, WHITE);

@@ -1,50 +1,54 @@
 //! Lines over the values of a setting.
 
-use image::RgbImage;
+use super::axis::Axis;
+use super::frame::Frame;
+use super::heading::{Heading, Sample};
+use super::mark::{DOT, Mark, draw_line, draw_point, line_sample};
+use super::style::{GAP, MARGIN, SOFT, WHITE, color};
+use crate::report::canvas::{Canvas, Color, Point, shortened, text_width};
 
-use super::{GAP, LINE, Legend, MARGIN, Mark, SAMPLE, Sample, centred, color};
-use crate::report::canvas::{ADVANCE, Canvas, Color, TEXT_HEIGHT, shortened, text_width};
-use crate::report::plot::{Axis, GRID, SOFT, WHITE};
-use crate::report::png;
-
-/// About the least width and the height of the axes, and the space left of them for percents.
+/// Pixels: about the least width of the axes, their height, and the space left of them for percents.
 const WIDTH: u32 = 680;
 const HEIGHT: u32 = 360;
-const LABELS: u32 = 7 * ADVANCE;
-/// Widest label of a value.
-const VALUE: u32 = 8 * ADVANCE;
-/// Half the size of a dot, and of the ring around it for what was published.
-const DOT: u32 = 5;
-const RING: u32 = 8;
-/// Series stand this far from each other at the same value, if there is room.
+const LABELS: u32 = 84;
+/// Widest label of a value, in pixels.
+const VALUE: u32 = 96;
+/// Half the size of the ring for what was published, in pixels.
+const RING: f32 = 8.0;
+/// Pixels that series stand apart from each other at the same value, if there is room.
 const APART: f32 = 7.0;
 
 /// Values of a setting, and for each series (method) its name and one mark per value.
 pub struct Lines<'a> {
+    /// Stands above the chart.
     pub title: &'a str,
+    /// Name of the setting.
     pub x_label: &'a str,
+    /// The values of the setting, which are spaced evenly.
     pub xs: &'a [f64],
+    /// Names of the series, and a mark for each value; marks that are left out at the end are missing.
     pub series: &'a [(String, Vec<Option<Mark>>)],
 }
 
-/// A line for each series over evenly spaced values as PNG; the axis of percents spans what is there.
+/// A line for each series over evenly spaced values as a PNG file; the axis of percents spans what is there.
 ///
-/// Whiskers reach as far as the deviation to both sides, a hollow mark is the published value. A missing mark leaves
+/// Whiskers reach as far as the deviation to both sides, a hollow point is the published value. A missing mark leaves
 /// a gap. Series stand a little apart at the same value, so that their whiskers are not drawn over each other.
 pub fn lines(lines: &Lines) -> Vec<u8> {
-    png(&draw(lines))
+    draw(lines).into_png()
 }
 
-pub(super) fn draw(lines: &Lines) -> RgbImage {
+pub(super) fn draw(lines: &Lines) -> Canvas {
     let layout = Layout::new(lines);
-    let right = layout.left + layout.width;
-    let mut canvas = Canvas::new(right + MARGIN, layout.bottom + 2 * LINE + MARGIN, WHITE);
-    layout.legend.draw(&mut canvas, &shortened(lines.title, right - MARGIN));
-    draw_axes(&mut canvas, &layout, lines);
+    let frame = &layout.frame;
+    let width = frame.left + frame.width + MARGIN;
+    let mut canvas = Canvas::new(width, frame.bottom() + Frame::BELOW, WHITE);
+    layout.heading.draw(&mut canvas, MARGIN, MARGIN);
+    draw_grid(&mut canvas, &layout, lines);
     for i in 0..lines.series.len() {
         draw_series(&mut canvas, &layout, i, &marks(lines, i));
     }
-    canvas.into_image()
+    canvas
 }
 
 /// The marks of a series, one for each value.
@@ -53,16 +57,12 @@ fn marks(lines: &Lines, series: usize) -> Vec<Option<Mark>> {
 }
 
 pub(super) struct Layout {
-    legend: Legend,
-    /// The axes.
-    pub left: u32,
-    pub top: u32,
-    pub bottom: u32,
-    width: u32,
+    heading: Heading,
+    pub frame: Frame,
     /// Of the percents, and whether there are any.
     y: Axis,
     empty: bool,
-    /// From one value to the next, and from one series to the next at a value.
+    /// Pixels from one value to the next, and from one series to the next at a value.
     step: u32,
     apart: f32,
     series: usize,
@@ -75,22 +75,22 @@ impl Layout {
         let step = (WIDTH / count).max(widest + 2 * GAP);
         let (left, width) = (MARGIN + LABELS + GAP, step * count);
         let marks: Vec<_> = (0..series).flat_map(|i| marks(lines, i)).flatten().collect();
-        let legend = Legend::new(entries(lines, &marks), left + width - MARGIN);
-        let (top, bottom) = (legend.bottom(), legend.bottom() + HEIGHT);
+        let heading = Heading::new(lines.title, entries(lines, &marks), left + width - MARGIN);
+        let frame = Frame { left, top: MARGIN + heading.height(), width, height: HEIGHT };
         let values = marks.iter().flat_map(|mark| {
             let deviation = mark.deviation.unwrap_or(0.0);
             [mark.mean - deviation, mark.mean + deviation].into_iter().chain(mark.published)
         });
         // At least one percent point is spanned: what is closer would be noise made large.
         let around = values.map(within).flat_map(|value| [value - 0.5, value + 0.5]);
-        let y = Axis::new(around, 0.03, 0.0, bottom as f32, -(HEIGHT as f32));
+        let y = Axis::new(around, 0.03, 0.0, frame.bottom() as f32, -(HEIGHT as f32));
         let apart = APART.min(step as f32 / (2 * series.max(1)) as f32);
-        Self { legend, left, top, bottom, width, y, empty: marks.is_empty(), step, apart, series }
+        Self { heading, frame, y, empty: marks.is_empty(), step, apart, series }
     }
 
-    /// Middle of the place of a value.
+    /// Column of the label of a value.
     fn value(&self, i: usize) -> u32 {
-        self.left + i as u32 * self.step + self.step / 2
+        self.frame.left + i as u32 * self.step + self.step / 2
     }
 
     /// Column of a series at a value.
@@ -114,14 +114,8 @@ fn value_label(x: f64) -> String {
 }
 
 fn entries(lines: &Lines, marks: &[Mark]) -> Vec<(String, Sample)> {
-    let series = lines.series.iter().enumerate().map(|(i, (name, _))| {
-        let sample = move |canvas: &mut Canvas, (x, y): (u32, u32)| {
-            canvas.fill(x - SAMPLE / 2, y - 1, SAMPLE, 2, color(i));
-            shape(canvas, i, (x, y), DOT, color(i));
-        };
-        (name.clone(), Box::new(sample) as Sample)
-    });
-    let mut entries: Vec<_> = series.collect();
+    let series = lines.series.iter().enumerate();
+    let mut entries: Vec<_> = series.map(|(i, (name, _))| (name.clone(), line_sample(i, true))).collect();
     if marks.iter().any(|mark| mark.deviation.is_some()) {
         entries.push((
             "deviation over seeds".into(),
@@ -129,81 +123,57 @@ fn entries(lines: &Lines, marks: &[Mark]) -> Vec<(String, Sample)> {
         ));
     }
     if marks.iter().any(|mark| mark.published.is_some()) {
-        entries.push(("published".into(), Box::new(|canvas, at| ring(canvas, 0, at, SOFT))));
+        entries.push((
+            "published".into(),
+            Box::new(|canvas, (x, y)| ring(canvas, 0, (x as f32, y as f32), SOFT)),
+        ));
     }
     entries
 }
 
-fn draw_axes(canvas: &mut Canvas, layout: &Layout, lines: &Lines) {
-    let &Layout { left, top, bottom, width, .. } = layout;
+fn draw_grid(canvas: &mut Canvas, layout: &Layout, lines: &Lines) {
+    let frame = &layout.frame;
     for (i, &x) in lines.xs.iter().enumerate() {
-        canvas.fill(layout.value(i), top, 1, bottom - top, GRID);
-        centred(canvas, (layout.value(i), bottom + GAP + TEXT_HEIGHT / 2), &value_label(x));
+        frame.draw_column(canvas, layout.value(i), &value_label(x));
     }
-    let middle = left + width / 2;
     if layout.empty {
-        centred(canvas, (middle, (top + bottom) / 2), "no results yet");
+        frame.draw_empty(canvas, "no results yet");
     } else {
         let ticks = layout.y.ticks(6).into_iter().filter(|(value, _)| (0.0..=100.0).contains(value));
-        for (row, label) in ticks.map(|(value, label)| (layout.row(value), format!("{label} %"))) {
-            canvas.fill(left, row, width, 1, GRID);
-            let label_left = (left - GAP).saturating_sub(text_width(&label));
-            canvas.text(label_left, row - TEXT_HEIGHT / 2, &label, SOFT);
+        for (value, label) in ticks {
+            frame.draw_row(canvas, layout.row(value), &format!("{label} %"));
         }
     }
-    canvas.fill(left, top, 1, bottom - top, SOFT);
-    canvas.fill(left, bottom, width, 1, SOFT);
-    let label = shortened(lines.x_label, width);
-    centred(canvas, (middle, bottom + GAP + LINE + TEXT_HEIGHT / 2), &label);
+    frame.name_columns(canvas, lines.x_label);
+    frame.draw_axes(canvas);
 }
 
 fn draw_series(canvas: &mut Canvas, layout: &Layout, series: usize, marks: &[Option<Mark>]) {
     let color = color(series);
-    let places: Vec<_> = marks
-        .iter()
-        .enumerate()
-        .map(|(i, mark)| mark.map(|mark| ((layout.column(i, series), layout.row(mark.mean)), mark)))
-        .collect();
-    for part in places.split(|place| place.is_none()).filter(|part| part.len() > 1) {
-        let points: Vec<_> = part.iter().flatten().map(|((x, y), _)| (*x as f32, *y as f32)).collect();
-        canvas.line(&points, 2.5, color);
-    }
-    for &(at, mark) in places.iter().flatten() {
+    let point = |i: usize, percent: f64| (layout.column(i, series) as f32, layout.row(percent) as f32);
+    let points = marks.iter().enumerate().map(|(i, mark)| mark.map(|mark| point(i, mark.mean)));
+    draw_line(canvas, &points.collect::<Vec<_>>(), color);
+    for (i, mark) in marks.iter().enumerate().filter_map(|(i, mark)| Some((i, (*mark)?))) {
         if let Some(published) = mark.published {
-            ring(canvas, series, (at.0, layout.row(published)), color);
+            ring(canvas, series, point(i, published), color);
         }
         if let Some(deviation) = mark.deviation {
             let (low, high) = (mark.mean - deviation, mark.mean + deviation);
-            whisker(canvas, at.0, layout.row(high), layout.row(low), color);
+            whisker(canvas, layout.column(i, series), layout.row(high), layout.row(low), color);
         }
-        shape(canvas, series, at, DOT, color);
+        draw_point(canvas, series, point(i, mark.mean), DOT, color);
     }
 }
 
-/// A line between two rows with a cap at both.
+/// Draws a line between two rows with a cap at both.
 fn whisker(canvas: &mut Canvas, x: u32, top: u32, bottom: u32, color: Color) {
     canvas.fill(x - 1, top, 2, bottom - top, color);
     canvas.fill(x - 4, top - 1, 8, 2, color);
     canvas.fill(x - 4, bottom - 1, 8, 2, color);
 }
 
-/// A hollow mark, around the filled one where both are at the same place.
-fn ring(canvas: &mut Canvas, series: usize, at: (u32, u32), color: Color) {
-    shape(canvas, series, at, RING, color);
-    shape(canvas, series, at, RING - 2, WHITE);
-}
-
-/// The mark of a series: circle, square or diamond, told apart in grey too.
-fn shape(canvas: &mut Canvas, series: usize, (x, y): (u32, u32), radius: u32, color: Color) {
-    match series % 3 {
-        0 => canvas.dot((x as f32, y as f32), radius as f32, color),
-        1 => canvas.fill(x - radius + 1, y - radius + 1, 2 * radius - 2, 2 * radius - 2, color),
-        _ => {
-            let reach = radius + 1;
-            for row in 0..2 * reach {
-                let half = (row + 1).min(2 * reach - row);
-                canvas.fill(x - half, y - reach + row, 2 * half, 1, color);
-            }
-        }
-    }
+/// Draws a hollow point, which is seen around the filled one where both are at the same pixel.
+fn ring(canvas: &mut Canvas, series: usize, at: Point, color: Color) {
+    draw_point(canvas, series, at, RING, color);
+    draw_point(canvas, series, at, RING - 2.0, WHITE);
 }

@@ -1,7 +1,12 @@
-use image::RgbImage;
+use image::{ImageFormat, RgbImage};
 
 use super::bars::{BAR, LENGTH, PITCH};
+use super::curves::{HEIGHT, LEFT, WIDTH};
+use super::frame::Frame;
+use super::style::{GAP, GRID, INK, LINE, MARGIN, SOFT, WHITE, color};
 use super::*;
+use crate::report::Record;
+use crate::report::canvas::{Canvas, Color, TEXT_HEIGHT, text_width};
 
 fn mark(mean: f64) -> Mark {
     Mark { mean, deviation: None, published: None }
@@ -21,27 +26,27 @@ fn draw_bars(marks: &[&[Option<Mark>]]) -> (RgbImage, bars::Layout) {
     let count = marks.iter().map(|row| row.len()).max().unwrap_or(0);
     let (series, rows) = (vec!["a".into(); count], rows(marks));
     let bars = Bars { title: "t", series: &series, rows: &rows };
-    (bars::draw(&bars), bars::Layout::new(&bars))
+    (bars::draw(&bars).into_image(), bars::Layout::new(&bars))
 }
 
 fn draw_lines(xs: &[f64], marks: &[&[Option<Mark>]]) -> (RgbImage, lines::Layout) {
     let lines = Lines { title: "t", x_label: "x", xs, series: &rows(marks) };
-    (lines::draw(&lines), lines::Layout::new(&lines))
+    (lines::draw(&lines).into_image(), lines::Layout::new(&lines))
 }
 
-/// Pixels of a colour inside of the axes, which end at the bottom.
-fn pixels(image: &RgbImage, (left, top, bottom): (u32, u32, u32), color: Color) -> Vec<(u32, u32)> {
-    let inside = |x: u32, y: u32| x >= left && (top..bottom).contains(&y);
+/// Pixels of a colour inside of the axes, and right of them.
+fn pixels(image: &RgbImage, frame: &Frame, color: Color) -> Vec<(u32, u32)> {
+    let inside = |x: u32, y: u32| x >= frame.left && (frame.top..frame.bottom()).contains(&y);
     let pixels = image.enumerate_pixels().filter(|&(x, y, pixel)| inside(x, y) && pixel.0 == color);
     pixels.map(|(x, y, _)| (x, y)).collect()
 }
 
 fn bar_pixels(image: &RgbImage, layout: &bars::Layout, color: Color) -> Vec<(u32, u32)> {
-    pixels(image, (layout.left, layout.top, layout.bottom), color)
+    pixels(image, &layout.frame, color)
 }
 
 fn line_pixels(image: &RgbImage, layout: &lines::Layout, series: usize) -> Vec<(u32, u32)> {
-    pixels(image, (layout.left + 1, layout.top, layout.bottom), color(series))
+    pixels(image, &layout.frame, color(series))
 }
 
 /// Smallest and largest, plus one.
@@ -62,7 +67,10 @@ fn a_bar_is_as_long_as_its_value() {
     assert_eq!(second.len(), (BAR * LENGTH * 875 / 1000) as usize);
     let y = layout.bar(0, 1);
     assert_eq!(span(second.iter().map(|pixel| pixel.1)), (y - BAR / 2, y + BAR / 2));
-    assert_eq!(span(second.iter().map(|pixel| pixel.0)), (layout.left, layout.left + LENGTH * 875 / 1000));
+    assert_eq!(
+        span(second.iter().map(|pixel| pixel.0)),
+        (layout.frame.left, layout.frame.left + LENGTH * 875 / 1000)
+    );
 }
 
 #[test]
@@ -70,7 +78,7 @@ fn the_whisker_of_a_bar_reaches_as_far_as_the_deviation() {
     let (image, layout) = draw_bars(&[&[Some(Mark { deviation: Some(10.0), ..mark(50.0) })]]);
     let y = layout.bar(0, 0);
     // Ink in the middle of the bar, up to where the number begins.
-    let line = (layout.left..layout.column(60.0) + GAP).filter(|&x| image.get_pixel(x, y).0 == INK);
+    let line = (layout.frame.left..layout.column(60.0) + GAP).filter(|&x| image.get_pixel(x, y).0 == INK);
     assert_eq!(span(line.clone()), (layout.column(40.0) - 1, layout.column(60.0) + 1));
     assert_eq!(line.count() as u32, LENGTH / 5 + 2);
     for end in [40.0, 60.0] {
@@ -89,7 +97,7 @@ fn a_tick_stands_at_the_published_value_of_a_bar() {
         let (image, layout) = draw_bars(&[&[Some(Mark { published: Some(published), ..mark(50.0) })]]);
         // Above the number and the bar there is ink of the tick alone.
         let y = layout.bar(0, 0) - PITCH / 2 + 1;
-        let tick = (layout.left..image.width()).filter(|&x| image.get_pixel(x, y).0 == INK);
+        let tick = (layout.frame.left..image.width()).filter(|&x| image.get_pixel(x, y).0 == INK);
         let column = layout.column(published);
         assert_eq!(span(tick), (column - 2, column + 2), "{published}");
         // Nothing of the number is hidden.
@@ -106,14 +114,10 @@ fn a_missing_mark_draws_no_bar_and_keeps_its_place() {
         let (image, layout) = draw_bars(&[&[Some(mark(50.0)), missing, Some(mark(60.0))]]);
         assert!(bar_pixels(&image, &layout, color(1)).is_empty());
         let y = layout.bar(0, 1);
-        let drawn = |color| {
-            let line = move |&(_, row): &(u32, u32)| (y - PITCH / 2..y + PITCH / 2).contains(&row);
-            bar_pixels(&image, &layout, color).into_iter().filter(line).collect::<Vec<_>>()
-        };
-        assert!(drawn(INK).is_empty());
-        // The dash: a row of five pixels of the font, behind the axis.
-        let dash: Vec<_> = drawn(SOFT);
-        assert_eq!(dash.len(), 20, "{dash:?}");
+        let empty = |x| (y - BAR / 2..y + BAR / 2).all(|y| [WHITE, GRID].contains(&image.get_pixel(x, y).0));
+        let dash = span((layout.frame.left..image.width()).filter(|&x| !empty(x)));
+        let left = layout.frame.left + 8;
+        assert!(dash.0 >= left && dash.1 <= left + text_width("-"), "{dash:?}");
         let third = bar_pixels(&image, &layout, color(2));
         assert_eq!(span(third.iter().map(|pixel| pixel.1)).0, y + PITCH - BAR / 2);
     }
@@ -135,9 +139,8 @@ fn the_legend_tells_of_whiskers_and_ticks_only_where_there_are_some() {
     // Below the title, in the rows of the first line of the legend.
     let legend = |marks: Mark| {
         let (image, _) = draw_bars(&[&[Some(marks)]]);
-        (0..image.width()).rfind(|&x| {
-            (MARGIN + TITLE..MARGIN + TITLE + TEXT_HEIGHT).any(|y| image.get_pixel(x, y).0 == INK)
-        })
+        (0..image.width())
+            .rfind(|&x| (MARGIN + LINE..MARGIN + 2 * LINE).any(|y| image.get_pixel(x, y).0 == INK))
     };
     let plain = legend(mark(50.0));
     let deviation = legend(Mark { deviation: Some(1.0), ..mark(50.0) });
@@ -156,7 +159,7 @@ fn the_mark_of_a_line_stands_at_its_value() {
         assert!(x.1 - x.0 <= 12 && y.1 - y.0 <= 12, "no line: {x:?} {y:?}");
     }
     assert!(layout.row(70.0) + 250 < layout.row(50.0), "the axis is of the values, not from 0");
-    assert!(layout.row(70.0) > layout.top && layout.row(50.0) < layout.bottom);
+    assert!(layout.row(70.0) > layout.frame.top && layout.row(50.0) < layout.frame.bottom());
 }
 
 #[test]
@@ -219,7 +222,7 @@ fn without_results_there_is_a_picture_that_says_so() {
     let mut words = Canvas::new(text_width("no results yet"), TEXT_HEIGHT, [255; 3]);
     words.text(0, 0, "no results yet", SOFT);
     let words = words.into_image();
-    for (i, picture) in pictures.iter().enumerate() {
+    for (i, picture) in pictures.into_iter().map(Canvas::into_image).enumerate() {
         let (width, height) = (picture.width() - words.width(), picture.height() - words.height());
         let said = (0..height).any(|y| {
             (0..width).any(|x| {
@@ -243,7 +246,9 @@ fn many_rows_and_long_names_have_their_room() {
     let bars = Bars { title: long, series: &series, rows: &rows };
     let picture = image::load_from_memory(&super::bars(&bars)).unwrap().into_rgb8();
     let layout = bars::Layout::new(&bars);
-    assert!(picture.height() > layout.bottom && layout.bottom - layout.top > 25 * 9 * PITCH);
+    assert!(
+        picture.height() > layout.frame.bottom() && layout.frame.bottom() - layout.frame.top > 25 * 9 * PITCH
+    );
     assert!(edges_are_white(&picture), "nothing is cut off");
 
     let xs: Vec<_> = (0..12).map(|i| 1e5 + f64::from(i) / 3.0).collect();
@@ -267,15 +272,90 @@ fn the_png_is_the_picture_and_always_the_same() {
     let bars = Bars { title: "t", series: &series, rows: &rows };
     let lines = Lines { title: "t", x_label: "depth", xs: &[1.0, 12.0], series: &rows };
     for (bytes, again, picture) in [
-        (super::bars(&bars), super::bars(&bars), bars::draw(&bars)),
-        (super::lines(&lines), super::lines(&lines), lines::draw(&lines)),
+        (super::bars(&bars), super::bars(&bars), bars::draw(&bars).into_image()),
+        (super::lines(&lines), super::lines(&lines), lines::draw(&lines).into_image()),
     ] {
         assert_eq!(bytes, again);
-        let decoded = image::load_from_memory_with_format(&bytes, image::ImageFormat::Png).unwrap();
+        let decoded = image::load_from_memory_with_format(&bytes, ImageFormat::Png).unwrap();
         assert_eq!(decoded.into_rgb8(), picture);
     }
     // A row more is a group more.
     let two = [rows[0].clone(), rows[0].clone()];
-    let higher = bars::draw(&Bars { rows: &two, ..bars }).height();
-    assert!(higher - bars::draw(&Bars { title: "t", series: &series, rows: &rows }).height() > 2 * PITCH);
+    let height = |bars: &Bars| bars::draw(bars).into_image().height();
+    assert!(height(&Bars { rows: &two, ..bars }) - height(&bars) > 2 * PITCH);
+}
+
+/// Draws one panel with these lines, and says where its axes are.
+fn draw_curves(series: &[&[(f64, f64)]]) -> (RgbImage, Frame) {
+    let series = series.iter().map(|points| Series { name: "a".into(), points: points.to_vec() }).collect();
+    let image = curves::draw(&[Panel { title: "t".into(), x_label: "x".into(), series }]).into_image();
+    let top = image.height() - Frame::BELOW - HEIGHT;
+    (image, Frame { left: LEFT, top, width: WIDTH, height: HEIGHT })
+}
+
+fn epoch(epoch: u64, val_top1: f32) -> Record {
+    let [val_loss, val_top1, val_top5] = [2.5, val_top1, 1.0].map(Some);
+    Record::Epoch { step: 10 * epoch, epoch, train_loss: 2.0, val_loss, val_top1, val_top5, seconds: 1.0 }
+}
+
+#[test]
+fn a_rising_curve_rises_from_corner_to_corner() {
+    let (image, frame) = draw_curves(&[&[(1.0, 0.0), (50.0, 1.0)]]);
+    let pixels = pixels(&image, &frame, color(0));
+    let (left, right) = (pixels.iter().min().unwrap(), pixels.iter().max().unwrap());
+    assert!(left.0 < LEFT + 20 && left.1 > frame.bottom() - 40, "{left:?}");
+    assert!(right.0 > LEFT + WIDTH - 20 && right.1 < frame.top + 40, "{right:?}");
+}
+
+#[test]
+fn each_curve_has_its_colour_and_the_ninth_the_first_again() {
+    let lines: Vec<_> = (0..9).map(|i| vec![(0.0, f64::from(i)), (1.0, f64::from(i))]).collect();
+    let (image, frame) = draw_curves(&lines.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let counts: Vec<usize> = (0..8).map(|i| pixels(&image, &frame, color(i)).len()).collect();
+    assert!(counts.iter().all(|&count| count > 100), "{counts:?}");
+    assert!(counts[0] > counts[1] * 3 / 2, "{counts:?}");
+}
+
+#[test]
+fn a_gap_in_a_curve_stays_open() {
+    let mut points: Vec<_> = (0..=100).map(|i| (f64::from(i), 1.0)).collect();
+    for (i, hole) in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY].into_iter().enumerate() {
+        for point in &mut points[40 + 7 * i..47 + 7 * i] {
+            point.1 = hole;
+        }
+    }
+    let (image, frame) = draw_curves(&[&points]);
+    let x = Axis::new([0.0, 100.0].into_iter(), 0.02, 1.0, LEFT as f32, WIDTH as f32);
+    let inside =
+        |&(column, _): &(u32, u32)| (column as f32) > x.pixel(39.6) && (column as f32) < x.pixel(60.4);
+    let pixels = pixels(&image, &frame, color(0));
+    assert_eq!(pixels.iter().filter(|pixel| inside(pixel)).count(), 0);
+    assert!(pixels.len() > 500);
+}
+
+#[test]
+fn odd_curves_have_a_picture() {
+    let long: Vec<_> = (0..20_000).map(|i| (f64::from(i), f64::from(i).sin())).collect();
+    let cases: [&[&[(f64, f64)]]; 7] = [
+        &[],
+        &[&[]],
+        &[&[(1.0, 2.0)]],
+        &[&[(1.0, f64::NAN)]],
+        &[&[(1.0, 3.0), (1.0, 3.0)]],
+        &[&[(1.0, -1e38), (2.0, 1e38)], &[]],
+        &[&long],
+    ];
+    for series in cases {
+        let (image, frame) = draw_curves(series);
+        assert_eq!(image.width(), draw_curves(&[]).0.width());
+        let shown = series.iter().any(|points| points.iter().any(|point| point.1.is_finite()));
+        assert_eq!(!pixels(&image, &frame, color(0)).is_empty(), shown, "{} series", series.len());
+    }
+}
+
+#[test]
+fn the_curves_of_a_run_are_two_panels() {
+    let records = [epoch(1, 0.5), epoch(2, 0.75)];
+    let decoded = image::load_from_memory_with_format(&curves(&records), ImageFormat::Png).unwrap();
+    assert_eq!(decoded.into_rgb8(), curves::draw(&run_panels(&records)).into_image());
 }

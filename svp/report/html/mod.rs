@@ -1,17 +1,17 @@
 //! A run as one page for the browser: a file of its own that asks the network for nothing, light or dark by the
 //! reader's setting, readable on a phone.
 
-mod chart;
 mod classes;
 mod confusion;
 mod mistakes;
 mod scales;
+mod svg;
 mod text;
 
 use std::fmt::Write;
 
+use super::chart::{rate_panel, run_panels};
 use super::metrics::Record;
-use super::plot;
 use super::table::count;
 
 pub use confusion::Confusion;
@@ -100,9 +100,9 @@ impl RunPage {
     }
 
     fn curves(&self) -> String {
-        let mut panels = plot::run_panels(&self.records);
-        panels.push(plot::rate_panel(&self.records));
-        let charts: String = panels.iter().map(chart::lines).collect();
+        let mut panels = run_panels(&self.records);
+        panels.push(rate_panel(&self.records));
+        let charts: String = panels.iter().map(svg::lines).collect();
         format!("<div class=\"charts\">\n{charts}</div>\n")
     }
 }

@@ -2,7 +2,7 @@
 
 use image::{Rgba, RgbaImage};
 
-use super::chart::{bars, short};
+use super::svg::{bars, short};
 use super::text::png_address;
 
 /// Colours of values above and below zero, as in the style sheet.

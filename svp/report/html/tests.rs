@@ -120,7 +120,7 @@ fn many_classes_are_a_picture_and_few_a_table() {
 #[test]
 fn long_runs_are_thinned() {
     let step = |step| Record::Step { step, epoch: 1, loss: 1.0, lr: 0.1, images_per_s: 1.0, wait_share: 0.0 };
-    let chart = chart::lines(&plot::rate_panel(&(1..=100_000).map(step).collect::<Vec<_>>()));
+    let chart = svg::lines(&rate_panel(&(1..=100_000).map(step).collect::<Vec<_>>()));
     let points = chart.split_once("points=\"").unwrap().1.split('"').next().unwrap();
     let points: Vec<&str> = points.split(' ').collect();
     assert!((300..=401).contains(&points.len()), "{} points", points.len());
@@ -161,6 +161,6 @@ fn numbers_are_short() {
         (2e6, "2.000e6"),
     ];
     for (value, text) in cases {
-        assert_eq!(chart::short(value), text);
+        assert_eq!(svg::short(value), text);
     }
 }

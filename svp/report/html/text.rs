@@ -2,6 +2,8 @@
 
 use image::DynamicImage;
 
+use crate::report::encode::{jpeg, png};
+
 /// Text for an element or a quoted attribute.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -35,18 +37,12 @@ pub fn percent(share: f64) -> String {
 
 /// A picture as the address of an image: PNG, exactly.
 pub fn png_address(picture: impl Into<DynamicImage>) -> String {
-    address(picture.into(), image::ImageFormat::Png, "png")
+    format!("data:image/png;base64,{}", base64(&png(picture)))
 }
 
 /// A picture as the address of an image: JPEG, smaller.
 pub fn jpeg_address(picture: impl Into<DynamicImage>) -> String {
-    address(picture.into(), image::ImageFormat::Jpeg, "jpeg")
-}
-
-fn address(picture: DynamicImage, format: image::ImageFormat, name: &str) -> String {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, format).expect("writing to memory does not fail");
-    format!("data:image/{name};base64,{}", base64(bytes.get_ref()))
+    format!("data:image/jpeg;base64,{}", base64(&jpeg(picture)))
 }
 
 /// RFC 4648, section 4.

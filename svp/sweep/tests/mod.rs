@@ -44,7 +44,9 @@ fn resolve(settings: &Table) -> Result<TrainConfig> {
     "#;
     let mut table: Table = base.parse().unwrap();
     table.extend(settings.clone());
-    crate::train::migrated(table).try_into().map_err(|e: toml::de::Error| Error::input("settings", e.message(), "see --help"))
+    crate::train::migrated(table)
+        .try_into()
+        .map_err(|e: toml::de::Error| Error::input("settings", e.message(), "see --help"))
 }
 
 fn sweep(text: &str) -> Sweep {

@@ -35,7 +35,7 @@ fn later_settings_win() {
         methods = [{ name = 'a', hidden = 3, weight-decay = 0.2 }]
     ";
     let plan = plan(text);
-    let run = &plan.cells[0].points[0].runs[0];
+    let run = &plan.cells[0].points[0].reported[0];
     let config = &run.config;
     let settings = &config.method.settings;
     let (hidden, group_size) = (settings.count("hidden"), settings.count("group-size"));
@@ -68,12 +68,12 @@ fn runs_after_the_choice_have_settings_of_their_own() {
         tasks = [{ name = 'a' }]
     ";
     let plan = plan(text);
-    let Point { label, probe, runs } = &plan.cells[0].points[1];
+    let Point { label, probe, reported } = &plan.cells[0].points[1];
     let probe = probe.as_ref().unwrap();
     assert_eq!(label, "lr=0.2");
     assert_eq!(folders([probe]), ["runs/a/svp/lr=0.2/choose-seed-0"]);
-    assert_eq!(folders(runs), ["runs/a/svp/lr=0.2/seed-0", "runs/a/svp/lr=0.2/seed-1"]);
-    assert_eq!((probe.config.train_on_val, runs[0].config.train_on_val), (false, true));
+    assert_eq!(folders(reported), ["runs/a/svp/lr=0.2/seed-0", "runs/a/svp/lr=0.2/seed-1"]);
+    assert_eq!((probe.config.train_on_val, reported[0].config.train_on_val), (false, true));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_sweep_is_kept_as_it_is() {
         sweep(&format!("methods = ['svp']\nsettings = {{ data = '{data}' }}\ntasks = [{{ name = 'a' }}]"))
     };
     assert_ne!(places("here"), places("there"));
-    assert_eq!(places("here").without_places(), places("there").without_places());
+    assert_eq!(places("here").without_paths(), places("there").without_paths());
 }
 
 /// Seen on the command line: a sweep as the published program would do it. The choice stays on validation.

@@ -8,11 +8,11 @@ use crate::score::{Measure, Score};
 use crate::train::{Evaluation, Outcome};
 
 /// A finished run: validation and test accuracy.
-fn outcome(val: f64, test: f64) -> State {
+fn outcome(val: f64, test: f64) -> RunStatus {
     let found = Evaluation { images: 10, loss: 1.0, top1: test, top5: 1.0, per_class: vec![] };
     let score = |value| Some(Score { measure: Measure::Top1, value });
     let module = |name: &'static str, trained| ParameterCount { module: name.into(), trained, all: 100 };
-    State::Done(Box::new(Outcome {
+    RunStatus::Done(Box::new(Outcome {
         method: "svp".into(),
         preset: None,
         preset_overrides: vec![],
@@ -36,8 +36,8 @@ fn outcome(val: f64, test: f64) -> State {
     }))
 }
 
-fn failed(diverged: bool) -> State {
-    State::Failed(Failure { diverged, message: "the loss is inf; try a lower --lr".into() })
+fn failed(diverged: bool) -> RunStatus {
+    RunStatus::Failed(Failure { diverged, message: "the loss is inf; try a lower --lr".into() })
 }
 
 /// Results of which nothing lies in a folder.
@@ -47,10 +47,10 @@ fn none(plan: &Plan) -> Results<'_> {
 
 /// Makes the run that comes next.
 #[track_caller]
-fn make(results: &mut Results, folder: &str, state: State) {
+fn make(results: &mut Results, folder: &str, status: RunStatus) {
     let run = results.next(|_| true).expect("a run to make");
     assert_eq!(folders([run]), [folder]);
-    results.set(run, state);
+    results.set(run, status);
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn the_best_on_validation_is_chosen_and_its_seeds_are_made() {
     make(&mut results, "runs/birds/SVP/lr=0.2/seed-1", outcome(0.1, 0.90));
     assert_eq!(results.chosen(plan.cell(0, 1)).unwrap().label, "lr=0.2", "the test has no say");
     // 50 and 54: mean 52, deviation 2 / sqrt(1/2).
-    let Stat { mean, deviation } = results.task(0, 0).unwrap();
+    let Accuracy { mean, deviation } = results.task(0, 0).unwrap();
     assert!((mean - 52.0).abs() < 1e-9 && (deviation.unwrap() - 8f64.sqrt()).abs() < 1e-9);
     assert_eq!(results.task(0, 1).unwrap().mean, 85.0);
     assert!(results.mean(0).is_none(), "the other task is missing");
@@ -113,7 +113,7 @@ fn means_are_of_groups_and_their_deviation_of_seeds() {
     let plan = plan(TWO);
     let results = all(&plan);
     assert_eq!(results.left(|_| true), 0);
-    let near = |stat: Option<Stat>, mean: f64, deviation: f64| {
+    let near = |stat: Option<Accuracy>, mean: f64, deviation: f64| {
         let stat = stat.unwrap();
         assert!(
             (stat.mean - mean).abs() < 1e-9 && (stat.deviation.unwrap() - deviation).abs() < 1e-9,
@@ -157,7 +157,7 @@ fn the_table_has_all_numbers() {
         "| without the head | 12 | 12 |",
         "| signs |  | lr=0.2 |",
         "In parentheses: a paper.",
-        "10 runs, 10 m 00 s together (of a resumed run, since it was resumed last).",
+        "10 runs, which took 10 m 00 s together (a resumed run counts from its last start).",
     ] {
         assert!(table.lines().any(|found| found == line), "`{line}` is not in:\n{table}");
     }
@@ -263,7 +263,7 @@ fn shards_make_all_runs_once() {
     seen.sort();
     let results = all(&plan);
     let mut want: Vec<String> =
-        folders(plan.runs().filter(|run| matches!(results.state(run), State::Done(_))));
+        folders(plan.runs().filter(|run| matches!(results.status(run), RunStatus::Done(_))));
     want.sort();
     assert_eq!(seen, want);
 }
@@ -283,7 +283,7 @@ fn the_chart_fits_the_sweep() {
 #[test]
 fn the_json_has_cells_and_means() {
     let plan = plan(TWO);
-    let json: serde_json::Value = serde_json::from_str(&all(&plan).json()).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json(&plan, &all(&plan))).unwrap();
     assert_eq!(json["left"], 0);
     assert_eq!(json["failed"].as_array().unwrap().len(), 0);
     let rows = json["results"].as_array().unwrap();

@@ -4,46 +4,51 @@ use std::ops::RangeInclusive;
 
 use image::{Rgb, RgbImage, imageops};
 
-use super::canvas::{Canvas, Color, TEXT_HEIGHT, text_width};
-use super::png;
+use super::style::{INK, SOFT, WHITE};
 use crate::data::resize::{Rect, resize};
+use crate::report::canvas::{Canvas, Color, TEXT_HEIGHT, shortened, text_width};
 
 /// A square map row by row; `None` is left blank.
 pub type Map = Vec<Option<f64>>;
 
 /// Columns that share a scale of colours, which runs from their smallest value to their largest.
 pub struct Group {
+    /// Stands above the columns.
     pub name: String,
+    /// Names of the columns.
     pub columns: Vec<String>,
 }
 
 /// A picture and its maps.
 pub struct Row {
+    /// Stands above the picture.
     pub name: String,
+    /// What the maps are laid over, in grey.
     pub picture: RgbImage,
+    /// Kinds of maps, one below the other.
     pub lines: Vec<Line>,
 }
 
-/// Maps of one kind over a row's picture: `maps[group][column]`.
+/// Maps of one kind over a row's picture.
 pub struct Line {
+    /// Stands before the maps.
     pub name: String,
+    /// A list for each group, in it a map for each of its columns.
     pub maps: Vec<Vec<Map>>,
 }
 
-/// Side of a map, and the space between things, in pixels.
+/// Side of a map, and the space between maps, in pixels.
 const TILE: u32 = 160;
 const GAP: u32 = 8;
-/// Between groups, and around everything.
+/// Pixels between groups, and around everything.
 const MARGIN: u32 = 28;
-/// A line of text with its space.
+/// Pixels from one line of text to the next.
 const TEXT: u32 = TEXT_HEIGHT + 10;
-/// Width of the names of the lines.
+/// Width of the names of the lines, in pixels.
 const NAMES: u32 = 112;
+/// Height of a scale of colours, in pixels.
 const LEGEND: u32 = 14;
 
-const WHITE: Color = [255, 255, 255];
-const INK: Color = [40, 40, 40];
-const SOFT: Color = [105, 105, 105];
 /// How much of a colour hides the picture below it, and how much white where there is no value.
 const COVER: f32 = 0.72;
 
@@ -51,10 +56,10 @@ const COVER: f32 = 0.72;
 const COLORS: [Color; 6] =
     [[24, 15, 62], [84, 24, 118], [156, 46, 110], [218, 84, 72], [246, 152, 46], [250, 232, 130]];
 
-/// Draws rows of pictures with their maps.
+/// Draws rows of pictures with their maps, as a PNG file.
 ///
 /// # Panics
-/// When a line has not the groups and columns that were announced, or a map is not square.
+/// When a line lacks one of the groups, or a map is not square.
 pub fn heat_maps(groups: &[Group], rows: &[Row]) -> Vec<u8> {
     let scales: Vec<_> = (0..groups.len()).map(|g| scale(rows, g)).collect();
     let lefts = lefts(groups);
@@ -77,18 +82,18 @@ pub fn heat_maps(groups: &[Group], rows: &[Row]) -> Vec<u8> {
         draw_row(&mut canvas, at, row, &lefts, &scales);
         at += height(row);
     }
-    png(&canvas.into_image())
+    canvas.into_png()
 }
 
 /// Where each group begins.
 fn lefts(groups: &[Group]) -> Vec<u32> {
     let mut left = MARGIN + TILE + GAP + NAMES;
-    let place = |group: &Group| {
+    let begin = |group: &Group| {
         let at = left;
         left += group.columns.len() as u32 * (TILE + GAP) - GAP + MARGIN;
         at
     };
-    groups.iter().map(place).collect()
+    groups.iter().map(begin).collect()
 }
 
 /// Smallest and largest value of a group.
@@ -100,15 +105,15 @@ fn scale(rows: &[Row], group: usize) -> RangeInclusive<f64> {
     if low <= high { low..=high } else { 0.0..=0.0 }
 }
 
-/// The place of a value in a scale, 0 to 1; the middle where there is but one value.
-fn place(value: f64, scale: &RangeInclusive<f64>) -> f32 {
+/// How far up a scale a value lies, 0 to 1; the middle where there is but one value.
+fn share(value: f64, scale: &RangeInclusive<f64>) -> f32 {
     let range = scale.end() - scale.start();
     if range > 0.0 { ((value - scale.start()) / range) as f32 } else { 0.5 }
 }
 
-/// The colour of a place in a scale.
-fn color(place: f32) -> Color {
-    let at = place.clamp(0.0, 1.0) * (COLORS.len() - 1) as f32;
+/// The colour of a share of the scale.
+fn color(share: f32) -> Color {
+    let at = share.clamp(0.0, 1.0) * (COLORS.len() - 1) as f32;
     let low = (at as usize).min(COLORS.len() - 2);
     mix(COLORS[low], COLORS[low + 1], at - low as f32)
 }
@@ -127,7 +132,7 @@ fn draw_row(canvas: &mut Canvas, top: u32, row: &Row, lefts: &[u32], scales: &[R
     for (l, line) in row.lines.iter().enumerate() {
         let top = top + l as u32 * (TILE + GAP);
         let names = MARGIN + TILE + GAP;
-        canvas.text(names, top + (TILE - TEXT_HEIGHT) / 2, &line.name, SOFT);
+        canvas.text(names, top + (TILE - TEXT_HEIGHT) / 2, &shortened(&line.name, NAMES - GAP), SOFT);
         for ((maps, left), scale) in line.maps.iter().zip(lefts).zip(scales) {
             for (c, map) in maps.iter().enumerate() {
                 canvas.picture(left + c as u32 * (TILE + GAP), top, &tile(map, &grey, scale));
@@ -143,7 +148,7 @@ fn tile(map: &Map, grey: &image::GrayImage, scale: &RangeInclusive<f64>) -> RgbI
     RgbImage::from_fn(TILE, TILE, |x, y| {
         let cell = (y * side / TILE) * side + x * side / TILE;
         let over = match map[cell as usize] {
-            Some(value) => color(place(value, scale)),
+            Some(value) => color(share(value, scale)),
             None => WHITE,
         };
         Rgb(mix([grey.get_pixel(x, y).0[0]; 3], over, COVER))
@@ -219,7 +224,7 @@ mod tests {
     #[test]
     fn equal_values_and_no_values_have_a_picture() {
         assert_eq!(scale(&[row([2.0; 3])], 0), 1.0..=2.0);
-        assert_eq!(place(3.0, &(3.0..=3.0)), 0.5);
+        assert_eq!(share(3.0, &(3.0..=3.0)), 0.5);
         assert_eq!(scale(&[], 0), 0.0..=0.0);
         heat_maps(&groups(), &[row([f64::NAN; 3])]);
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::text::escape;
-use crate::report::plot::{Axis, Panel, Series};
+use crate::report::chart::{Axis, Panel, Series};
 
 /// Size of a chart and the margins around its axes; as wide as a phone, so that text stays readable there.
 const WIDTH: f32 = 380.0;

@@ -1,0 +1,86 @@
+//! The device and the threads of a command.
+
+use clap::Args;
+use engine::Device;
+use engine::cuda::{self, Status};
+use svp::{Error, Result};
+
+use crate::output::tell;
+
+const AUTO: &str = "auto";
+
+/// The flags for where a command computes, and with how many threads.
+#[derive(Args)]
+pub struct Compute {
+    /// Device: cuda, cuda:NUMBER, cpu, emulated (runs and checks the GPU's kernels on the CPU, slowly), or auto, which
+    /// takes the GPU if there is one that can be used and the CPU otherwise [default: auto]
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+    /// Number of threads that compute [default: the number of cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+impl Compute {
+    /// Starts the threads and opens the device. A process can do this once.
+    ///
+    /// # Errors
+    /// A device that does not exist or cannot be used, 0 threads, or more threads than the system allows.
+    pub fn start(&self) -> Result<Device> {
+        if self.threads == Some(0) {
+            return Err(Error::input("--threads", "0 threads cannot compute", "use at least 1"));
+        }
+        let device = open(self.device.as_deref().unwrap_or(AUTO))?;
+        // This thread is one of them: a step makes hundreds of parallel calls, and handing each to another thread
+        // costs a wake-up. Threads of the loader must not compute through the pool: this one may be waiting for them.
+        let threads =
+            rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).use_current_thread();
+        threads.build_global().map_err(|e| Error::input("--threads", e.to_string(), "use fewer"))?;
+        Ok(device)
+    }
+
+    /// The flag that chooses the same device again, with a space before it; empty for the default.
+    pub fn device_flag(&self) -> String {
+        let device = self.device.as_deref().filter(|&device| device != AUTO);
+        device.map_or(String::new(), |device| format!(" --device {device}"))
+    }
+}
+
+/// Opens the device that `--device` names.
+fn open(name: &str) -> Result<Device> {
+    let number = |number: &str| number.parse().ok();
+    match (name, name.strip_prefix("cuda:").map_or(Some(0), number)) {
+        (AUTO, _) => Ok(best()),
+        ("cpu", _) => Ok(Device::cpu()),
+        ("emulated", _) => Ok(Device::emulated()),
+        ("cuda", _) => gpu(0),
+        (name, Some(number)) if name.starts_with("cuda:") => gpu(number),
+        _ => {
+            let what = format!("there is no device {name:?}");
+            Err(Error::input("--device", what, "use auto, cpu, cuda, cuda:NUMBER or emulated"))
+        }
+    }
+}
+
+/// Opens a GPU and logs its name; results differ from the CPU's.
+fn gpu(number: usize) -> Result<Device> {
+    let device = Device::cuda(number)
+        .map_err(|e| Error::input("--device", e.to_string(), "--device cpu computes without a GPU"))?;
+    if let Some(info) = device.info() {
+        tell(&format!("GPU {number}: {info}"));
+    }
+    Ok(device)
+}
+
+/// Opens the first GPU if there is one, else the CPU. If a GPU cannot be used, logs why.
+fn best() -> Device {
+    let opened = match cuda::status() {
+        Status::Absent => return Device::cpu(),
+        Status::Ready(_) => gpu(0),
+        Status::Unusable(error) => Err(error.into()),
+    };
+    opened.unwrap_or_else(|error| {
+        tell(&format!("computing on the CPU: {error}"));
+        Device::cpu()
+    })
+}

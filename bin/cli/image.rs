@@ -1,0 +1,38 @@
+//! Images as a trained model takes them.
+
+use engine::Rng;
+use image::RgbImage;
+use svp::data::Transform;
+use svp::train::{TrainedModel, eval_transform};
+
+/// Prepares images as the evaluation of a trained model does.
+pub struct Preparation(Transform);
+
+impl Preparation {
+    /// The preparation for the input size of a model.
+    pub fn of(loaded: &TrainedModel) -> Self {
+        Preparation(eval_transform(loaded.model.spec()))
+    }
+
+    /// The transform itself, for a loader.
+    pub fn into_transform(self) -> Transform {
+        self.0
+    }
+
+    /// The part of an image that the model sees, in its input size.
+    pub fn picture(&self, image: &RgbImage) -> RgbImage {
+        self.0.pixels(image, &mut undrawn())
+    }
+
+    /// The input of the model for an image: normalised values `[3 size size]`.
+    pub fn values(&self, image: &RgbImage) -> Vec<f32> {
+        let mut values = vec![0.0; self.0.values()];
+        self.0.apply(image, &mut undrawn(), &mut values);
+        values
+    }
+}
+
+/// Random numbers for a transform that draws none.
+fn undrawn() -> Rng {
+    Rng::keyed(0, 0, 0, 0)
+}

@@ -1,0 +1,24 @@
+//! The files of a sweep beside its runs.
+
+use std::io::Write;
+use std::path::Path;
+
+use svp::Result;
+use svp::checkpoint::write_atomically;
+use svp::sweep::{Plan, Results, chart, csv, markdown, runs_csv};
+
+/// Name of the file that keeps the sweep beside its runs.
+pub const SWEEP: &str = "sweep.toml";
+
+/// Writes `results.csv`, `runs.csv`, `results.md` and `results.png` into a folder.
+pub fn write_results(plan: &Plan, results: &Results, folder: &Path) -> Result<()> {
+    write(&folder.join("runs.csv"), runs_csv(plan, results).as_bytes())?;
+    write(&folder.join("results.csv"), csv(plan, results).as_bytes())?;
+    write(&folder.join("results.md"), markdown(plan, results).as_bytes())?;
+    write(&folder.join("results.png"), &chart(plan, results))
+}
+
+/// Writes a file, wholly or not at all.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomically(path, |file| file.write_all(bytes))
+}
