@@ -17,6 +17,7 @@ pub mod grad_norm;
 pub mod linear;
 pub mod patch_embed;
 pub mod prompt_add_norm;
+pub mod prompt_rows;
 pub mod registry;
 pub mod selective_scan;
 pub mod silu;

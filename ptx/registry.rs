@@ -14,6 +14,7 @@ pub fn all() -> Vec<Box<dyn Op>> {
         Box::new(crate::grad_norm::cases::GradNorm),
         Box::new(crate::linear::cases::Linear),
         Box::new(crate::prompt_add_norm::cases::PromptAddNorm),
+        Box::new(crate::prompt_rows::cases::PromptRows),
         Box::new(crate::causal_conv1d::cases::CausalConv1d),
         Box::new(crate::patch_embed::cases::PatchEmbed),
         Box::new(crate::selective_scan::cases::SelectiveScan),

@@ -35,7 +35,9 @@ pub fn axes(op: &str) -> Option<Vec<Axis>> {
 
         // From 1024 rows on the backward pass takes that many blocks.
         "prompt_add_norm" => vec![batch([8, 16, 12])],
-        "causal_conv1d" | "drop_path" | "patch_embed" | "simam" | "token_rows" => vec![batch([1, 2, 3])],
+        "causal_conv1d" | "drop_path" | "patch_embed" | "prompt_rows" | "simam" | "token_rows" => {
+            vec![batch([1, 2, 3])]
+        }
         // Small enough to run as it is.
         "cross_entropy" | "grad_norm" => vec![],
         "silu" => vec![axis("n", [1 << 15, 1 << 16, 1 << 17, BATCH * 197 * 384])],

@@ -1,0 +1,235 @@
+//! Learned rows in a token sequence, the prompts of visual prompt tuning (Jia et al. 2022, eq. 4-7).
+//!
+//! ```text
+//! insert:   y[i, rows[j]] = keep[i, j] prompt[j], the rows of x around them in order      y: [b l+n d]
+//! replace:  y[i, rows[j]] = keep[i, j] prompt[j], or 0; elsewhere y = x                   y: [b l d]
+//! backward: dx is dy without the rows (insert) or with zeros there (replace);
+//!           dprompt[j] = sum_i keep[i, j] dy[i, rows[j]]
+//! ```
+//! Axes: `x: [b l d]`; `prompt: [n d]` is one entry of `prompts: [k n d]`, so that the layers of a model share one
+//! tensor; `keep: [b n d]` is dropout's factor of each element, 0 or `1 / (1 - rate)`, 1 without dropout. It is never
+//! stored: both passes draw it again. On a launched device x, y and their gradients are f32 or bf16, prompts are f32.
+
+pub mod cases;
+mod cpu;
+mod launch;
+pub mod reference;
+
+use autograd::{Function, Sinks, Tape, Var};
+use engine::shape::{axes3, check_shape};
+use engine::{DType, Error, Result, Rng, Tensor};
+
+const OP: &str = "prompt_rows";
+
+/// Stream of [`Rng`] that [`dropout_keys`] draws from.
+const KEYS: u32 = 0x9120_0000;
+
+/// Rows of a map from here on are prompts, counted from 0.
+const PROMPT: u32 = 1 << 31;
+
+/// Keyed dropout of prompt elements. Element (sample i, prompt j, channel c) is dropped where word `c % 4` of
+/// [`engine::rng::philox`] with key `keys[i]` and counter `[c / 4, j, stream, 0]` is below `rate 2^32`; kept elements
+/// are scaled by `1 / (1 - rate)`. The mask is the same on every device.
+#[derive(Clone, Copy)]
+pub struct Dropout<'a> {
+    /// `[b 2]`, f32: each an integer below 2^24, from [`dropout_keys`].
+    pub keys: &'a Tensor,
+    /// Probability, in [0, 1).
+    pub rate: f32,
+    /// Tells uses of the same keys apart: the layer.
+    pub stream: u32,
+}
+
+/// The prompts of one call.
+#[derive(Clone, Copy)]
+pub struct Prompts<'a> {
+    /// `[k n d]`, f32; this call uses `entry`.
+    pub values: &'a Var,
+    /// Which of the `k`. The gradient of the others is untouched.
+    pub entry: usize,
+    /// Dropout of the prompts, in training.
+    pub dropout: Option<Dropout<'a>>,
+}
+
+/// The keys of a step, `[b 2]`: 48 bits for each sample, drawn by its number in the data set, so that a sample's mask
+/// depends neither on its place in a batch nor on its neighbours.
+pub fn dropout_keys(seed: u64, epoch: u32, samples: &[u32]) -> Vec<f32> {
+    let key = |&sample: &u32| {
+        let mut rng = Rng::keyed(seed, epoch, sample, KEYS);
+        [(); 2].map(|()| (rng.next_u32() >> 8) as f32)
+    };
+    samples.iter().flat_map(key).collect()
+}
+
+/// `y [b l+n d]`: the prompts at the rows `rows` of the result, which rise strictly, and the rows of `x [b l d]` around
+/// them in order.
+pub fn insert(tape: &Tape, x: &Var, prompts: &Prompts, rows: &[usize]) -> Result<Var> {
+    let [_, l, _] = axes3(OP, "x", "[b l d]", x.shape())?;
+    record(tape, x, Some(prompts), Maps::insert(l, rows)?)
+}
+
+/// `y [b l d]`: `x` with the prompts, or zeros, at the rows `rows`, which rise strictly.
+pub fn replace(tape: &Tape, x: &Var, prompts: Option<&Prompts>, rows: &[usize]) -> Result<Var> {
+    let [_, l, _] = axes3(OP, "x", "[b l d]", x.shape())?;
+    record(tape, x, prompts, Maps::replace(l, rows)?)
+}
+
+/// Where rows come from. A row of a map is a row of the other tensor, or `PROMPT + j` for prompt j.
+struct Maps {
+    /// Of each row of y: a row of x.
+    y: Vec<u32>,
+    /// Of each row of dx: a row of dy.
+    x: Vec<u32>,
+    /// The rows of y that hold the prompts.
+    rows: Vec<u32>,
+}
+
+impl Maps {
+    fn insert(l: usize, rows: &[usize]) -> Result<Self> {
+        let y = Self::mark(l + rows.len(), rows)?;
+        // The rows of x stand in y in their order.
+        let (mut all, mut x) = (y, vec![]);
+        for (at, row) in all.iter_mut().enumerate().filter(|(_, row)| **row < PROMPT) {
+            *row = x.len() as u32;
+            x.push(at as u32);
+        }
+        Ok(Maps { y: all, x, rows: rows.iter().map(|&row| row as u32).collect() })
+    }
+
+    fn replace(l: usize, rows: &[usize]) -> Result<Self> {
+        let y = Self::mark(l, rows)?;
+        Ok(Maps { x: y.clone(), y, rows: rows.iter().map(|&row| row as u32).collect() })
+    }
+
+    /// `0..l`, but for the prompts at `rows`.
+    fn mark(l: usize, rows: &[usize]) -> Result<Vec<u32>> {
+        let refuse = |what| Err(Error::Unsupported { op: OP, what });
+        if l >= PROMPT as usize {
+            return refuse(format!("a result of {l} rows: below {PROMPT}"));
+        }
+        if rows.is_empty() || !rows.is_sorted_by(|a, b| a < b) || rows.last() >= Some(&l) {
+            return refuse(format!("rows {rows:?} of {l}: one or more, rising, each below {l}"));
+        }
+        let mut map: Vec<u32> = (0..l as u32).collect();
+        for (j, &row) in rows.iter().enumerate() {
+            map[row] = PROMPT + j as u32;
+        }
+        Ok(map)
+    }
+}
+
+/// Dropout as both passes need it.
+#[derive(Clone)]
+struct Mask {
+    keys: Tensor,
+    /// Words below it are dropped.
+    threshold: u32,
+    /// Of what is kept.
+    scale: f32,
+    stream: u32,
+}
+
+impl Mask {
+    fn new(dropout: &Dropout, b: usize) -> Result<Self> {
+        let Dropout { keys, rate, stream } = *dropout;
+        if !(0.0..1.0).contains(&rate) {
+            return Err(Error::Unsupported { op: OP, what: format!("dropout rate {rate} is not in [0, 1)") });
+        }
+        check_shape(OP, "keys", "[b 2]", &[b, 2], keys.shape())?;
+        let rate = f64::from(rate);
+        let (threshold, scale) = ((rate * 2f64.powi(32)) as u32, (1.0 / (1.0 - rate)) as f32);
+        Ok(Mask { keys: keys.clone(), threshold, scale, stream })
+    }
+}
+
+fn record(tape: &Tape, x: &Var, prompts: Option<&Prompts>, maps: Maps) -> Result<Var> {
+    let [b, l, d] = axes3(OP, "x", "[b l d]", x.shape())?;
+    let mut mask = None;
+    if let Some(Prompts { values, entry, dropout }) = prompts {
+        let k = values.shape().first().copied().unwrap_or(0).max(entry + 1);
+        check_shape(OP, "prompts", "[k n d]", &[k, maps.rows.len(), d], values.shape())?;
+        mask = dropout.as_ref().map(|dropout| Mask::new(dropout, b)).transpose()?;
+    }
+    let (device, dtype) = (tape.device(), x.value().dtype());
+    let mut y = Tensor::empty_typed(device, dtype, &[b, maps.y.len(), d]);
+    let from = prompts.map(|prompts| (prompts.values.value(), prompts.entry));
+    let mut on_device = None;
+    match device.launcher() {
+        None => {
+            let size = maps.rows.len() * d;
+            let prompt = from.map(|(values, entry)| &values.as_slice()[entry * size..][..size]);
+            cpu::place(&maps.y, d, x.value().as_slice(), (prompt, mask.as_ref()), y.as_mut_slice(), false);
+        }
+        Some(launcher) => {
+            let maps = on_device.insert(launch::Maps::new(device, &maps));
+            launch::place(launcher, maps.y(), x.value(), (from, mask.as_ref()), &mut y, false)?;
+        }
+    }
+    let function = || -> Box<dyn Function> {
+        let wanted = prompts.filter(|prompts| prompts.values.wants_grad());
+        let prompts =
+            wanted.map(|p| Trained { shape: p.values.shape().to_vec(), entry: p.entry, mask: mask.clone() });
+        Box::new(PromptRows { shape: [b, l, d], dtype, maps, on_device, prompts })
+    };
+    let inputs = [Some(x), prompts.map(|prompts| prompts.values)];
+    let inputs: Vec<&Var> = inputs.into_iter().flatten().collect();
+    Ok(tape.record(OP, &inputs, vec![y], function)?.remove(0))
+}
+
+/// Prompts that want a gradient.
+struct Trained {
+    /// `[k n d]`
+    shape: Vec<usize>,
+    entry: usize,
+    mask: Option<Mask>,
+}
+
+struct PromptRows {
+    /// Of x, and its type.
+    shape: [usize; 3],
+    dtype: DType,
+    maps: Maps,
+    on_device: Option<launch::Maps>,
+    prompts: Option<Trained>,
+}
+
+impl Function for PromptRows {
+    fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
+        let (dy, device) = (grads.remove(0).expect("the only output"), sinks.device().clone());
+        let d = self.shape[2];
+        let launched = device.launcher().zip(self.on_device.as_ref());
+        if let Some(mut sink) = sinks.take_typed(0, self.dtype, &self.shape) {
+            let (to, accumulate) = (&mut sink.tensor, sink.accumulate);
+            let dy = dy.cast(to.dtype())?;
+            match launched {
+                None => {
+                    let none = (None, None);
+                    cpu::place(&self.maps.x, d, dy.as_slice(), none, to.as_mut_slice(), accumulate);
+                }
+                Some((launcher, maps)) => {
+                    launch::place(launcher, maps.x(), &dy, (None, None), to, accumulate)?
+                }
+            }
+            sinks.put(0, sink);
+        }
+        let Some(Trained { shape, entry, mask }) = &self.prompts else { return Ok(()) };
+        if let Some(mut sink) = sinks.take(1, shape) {
+            // The other entries belong to other calls: zero until those write.
+            let (to, size) = (sink.zeroed_tensor(), self.maps.rows.len() * d);
+            match launched {
+                None => {
+                    let to = &mut to.as_mut_slice()[entry * size..][..size];
+                    cpu::grad_prompts(&self.maps, d, mask.as_ref(), dy.as_slice(), to);
+                }
+                Some((launcher, maps)) => {
+                    launch::grad_prompts(launcher, maps, mask.as_ref(), &dy, to, *entry)?
+                }
+            }
+            sinks.put(1, sink);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
