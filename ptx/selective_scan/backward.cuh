@@ -44,7 +44,8 @@ struct Backward {
     };
     At at;
     Direction<T> in;
-    const T *xz, *prompt, *y, *dout;
+    Prompts<T> prompts;
+    const T *xz, *y, *dout;
     T *dxz, *du, *ddelta;
     const float* states;
     float* dbc;                             // [b l 2n] of this block of channels and this direction
@@ -96,7 +97,7 @@ struct Backward {
             copy_later<BYTES>(staged_input(half, 2), xz + from_z, is);
             copy_later<BYTES>(staged_input(half, 3), dout + from, is);
             if (!dir) copy_later<BYTES>(staged_input(half, 4), y + from, is);
-            if (prompt) copy_later<BYTES>(staged_input(half, 5), prompt + from, is);
+            if (prompts.given()) copy_later<BYTES>(staged_input(half, 5), prompts.of(dir) + from, is);
         }
     }
 
@@ -139,14 +140,14 @@ struct Backward {
             z.load(staged_input(half, 2));
             dout.load(staged_input(half, 3));
             if (!dir) y.load(staged_input(half, 4));
-            if (this->prompt) prompt.load(staged_input(half, 5));
+            if (prompts.given()) prompt.load(staged_input(half, 5));
             const u32 step = half * 8 + staged_step(), to = tokens + step * ROW;
             float dz[RUN];
 #pragma unroll
             for (int i = 0; i < RUN; i++) {
                 const float x = delta[i] + bias[i], half_dout = 0.5f * dout[i];
                 float t, gate, u_i = u[i];
-                if (this->prompt) u_i += prompt[i];
+                if (prompts.given()) u_i += prompt[i];
                 const float d = softplus(x, t);
                 // softplus' = 1 / (1 + e^-x), over softplus: the gradient of delta needs both its forms.
                 const float ratio = (x < 0.0f ? t : 1.0f) * reciprocal(fmaxf(d, 1e-30f) * (1.0f + t));

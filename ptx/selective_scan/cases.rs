@@ -4,7 +4,7 @@ use autograd::{Tape, Var};
 use engine::{DType, Result};
 
 use super::reference::Scan as Reference;
-use super::{Direction, selective_scan};
+use super::{Direction, at, selective_scan};
 use crate::silu::reference::{silu, silu_grad};
 use crate::spec::{Case, Cost, Draw, Input, Op, Values, sum_tolerance};
 
@@ -44,17 +44,13 @@ impl Op for SelectiveScan {
             let sizes = [("b", b), ("l", l), ("e", e), ("n", n), ("r", RANK), ("cpu_only", 1)];
             cases.push(Case::new(&sizes));
         }
-        // More channels than one block takes, a state of 64, and the prompt operand.
-        cases.push(Case::new(&[("b", 2), ("l", 16), ("e", 296), ("n", 16), ("r", RANK), ("prompt", 1)]));
-        cases.push(Case::new(&[
-            ("b", 1),
-            ("l", 33),
-            ("e", 24),
-            ("n", 64),
-            ("r", RANK),
-            ("prompt", 1),
-            ("frozen", 1),
-        ]));
+        // Prompts, with every state; the first has more channels than one block takes.
+        for (b, l, e, n, frozen) in
+            [(2, 16, 296, 16, 0), (1, 33, 24, 64, 1), (1, 35, 40, 8, 1), (2, 37, 16, 32, 0)]
+        {
+            let sizes = [("b", b), ("l", l), ("e", e), ("n", n), ("r", RANK), ("frozen", frozen)];
+            cases.push(Case::new(&[&sizes[..], &[("prompts", 1)]].concat()));
+        }
         cases.push(Case::bench(&[("b", 8), ("l", 197), ("e", 768), ("n", 16), ("r", 24), ("frozen", 1)]));
         cases
     }
@@ -74,22 +70,23 @@ impl Op for SelectiveScan {
             inputs.push(Input::normal(names[4], &[e], trained));
             inputs.push(Input::new(names[5], &[e], Draw::Normal(-2.0, 1.5), trained));
         }
-        if case.is("prompt") {
-            inputs.push(Input::normal("prompt", &[b, l, e], true).typed());
+        if case.is("prompts") {
+            inputs.extend(["prompt_f", "prompt_b"].map(|name| Input::normal(name, &[b, l, e], true).typed()));
         }
         inputs
     }
 
-    fn forward(&self, _: &Case, tape: &Tape, inputs: &[Var]) -> Result<Vec<Var>> {
-        let direction = |at: usize| Direction {
-            u: &inputs[at],
-            delta: &inputs[at + 1],
-            x_dbl: &inputs[at + 2],
-            a_log: &inputs[at + 3],
-            d: &inputs[at + 4],
-            delta_bias: &inputs[at + 5],
+    fn forward(&self, case: &Case, tape: &Tape, inputs: &[Var]) -> Result<Vec<Var>> {
+        let direction = |dir: usize| Direction {
+            u: &inputs[at::u(dir)],
+            delta: &inputs[at::delta(dir)],
+            x_dbl: &inputs[at::x_dbl(dir)],
+            a_log: &inputs[at::a_log(dir)],
+            d: &inputs[at::d(dir)],
+            delta_bias: &inputs[at::delta_bias(dir)],
         };
-        Ok(vec![selective_scan(tape, &inputs[0], [direction(1), direction(7)], inputs.get(13))?])
+        let prompts = case.is("prompts").then(|| [0, 1].map(|dir| &inputs[at::prompt(dir)]));
+        Ok(vec![selective_scan(tape, &inputs[at::XZ], [0, 1].map(direction), prompts)?])
     }
 
     fn reference(&self, case: &Case, inputs: &[Vec<f64>]) -> Values {
@@ -104,23 +101,24 @@ impl Op for SelectiveScan {
         let (e, n, r) = (case.get("e"), case.get("n"), case.get("r"));
         let dout = &grads[0];
         let dy: Vec<f64> = (0..dout.len()).map(|i| 0.5 * dout[i] * silu(parts.z(i))).collect();
-        let mut dxz = vec![0.0; inputs[0].len()];
-        let mut dprompt = vec![0.0; dout.len()];
-        let mut all = vec![];
+        let mut dxz = vec![0.0; inputs[at::XZ].len()];
+        let (mut all, mut dprompts) = (vec![], vec![]);
         for dir in 0..2 {
             let (y, g) = (parts.scan(dir).forward(), parts.scan(dir).backward(&dy));
             for i in 0..dout.len() {
                 dxz[i / e * 2 * e + e + i % e] += 0.5 * dout[i] * y[i] * silu_grad(parts.z(i));
-                dprompt[i] += g.u[i];
             }
-            let mut dx_dbl = vec![0.0; inputs[3].len()];
+            let mut dx_dbl = vec![0.0; inputs[at::x_dbl(dir)].len()];
             for (row, to) in dx_dbl.chunks_exact_mut(r + 2 * n).enumerate() {
                 to[r..r + n].copy_from_slice(&g.bt[row * n..(row + 1) * n]);
                 to[r + n..].copy_from_slice(&g.ct[row * n..(row + 1) * n]);
             }
+            if case.is("prompts") {
+                dprompts.push(g.u.clone());
+            }
             all.extend([g.u, g.delta, dx_dbl, g.a_log, g.d, g.delta_bias]);
         }
-        [vec![dxz], all, vec![dprompt]].concat()
+        [vec![dxz], all, dprompts].concat()
     }
 
     /// A decay of up to `l` factors, each with the error of 2^x (3e-7), and sums over batch, tokens, channels.
@@ -133,11 +131,20 @@ impl Op for SelectiveScan {
         let (b, l, e, n) = (case.get("b"), case.get("l"), case.get("e"), case.get("n"));
         let (tokens, steps) = ((b * l * e) as f64, (2 * b * l * e * n) as f64);
         let bc = (2 * b * l * 2 * n) as f64;
+        let prompts = if case.is("prompts") { 2.0 * tokens } else { 0.0 };
         (
-            // u and delta of both directions, z, out; B and C.
-            Cost { bytes: typed * (6.0 * tokens + bc), flop: 6.0 * steps, exp: steps + 3.0 * tokens },
+            // u and delta of both directions, z, out; prompts; B and C.
+            Cost {
+                bytes: typed * (6.0 * tokens + prompts + bc),
+                flop: 6.0 * steps,
+                exp: steps + 3.0 * tokens,
+            },
             // These and dout; gradients of u, delta and all of xz.
-            Cost { bytes: typed * (12.0 * tokens + 2.0 * bc), flop: 22.0 * steps, exp: steps + 8.0 * tokens },
+            Cost {
+                bytes: typed * (12.0 * tokens + prompts + 2.0 * bc),
+                flop: 22.0 * steps,
+                exp: steps + 8.0 * tokens,
+            },
         )
     }
 }
@@ -156,11 +163,12 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     fn new(case: &Case, inputs: &'a [Vec<f64>]) -> Self {
         let (n, r) = (case.get("n"), case.get("r"));
-        let prompted = |u: &Vec<f64>| match inputs.get(13) {
-            Some(p) => u.iter().zip(p).map(|(u, p)| u + p).collect(),
-            None => u.clone(),
+        let prompted = |dir| match (&inputs[at::u(dir)], inputs.get(at::prompt(dir))) {
+            (u, Some(prompt)) => u.iter().zip(prompt).map(|(u, p)| u + p).collect(),
+            (u, None) => u.clone(),
         };
-        let columns = |x: &Vec<f64>, first: usize| -> Vec<f64> {
+        let columns = |dir, first: usize| -> Vec<f64> {
+            let x = &inputs[at::x_dbl(dir)];
             x.chunks_exact(r + 2 * n).flat_map(|row| row[first..first + n].to_vec()).collect()
         };
         Parts {
@@ -168,30 +176,29 @@ impl<'a> Parts<'a> {
             e: case.get("e"),
             n,
             inputs,
-            u: [prompted(&inputs[1]), prompted(&inputs[7])],
-            bt: [columns(&inputs[3], r), columns(&inputs[9], r)],
-            ct: [columns(&inputs[3], r + n), columns(&inputs[9], r + n)],
+            u: [0, 1].map(prompted),
+            bt: [0, 1].map(|dir| columns(dir, r)),
+            ct: [0, 1].map(|dir| columns(dir, r + n)),
         }
     }
 
     fn z(&self, i: usize) -> f64 {
-        self.inputs[0][i / self.e * 2 * self.e + self.e + i % self.e]
+        self.inputs[at::XZ][i / self.e * 2 * self.e + self.e + i % self.e]
     }
 
     fn scan(&self, dir: usize) -> Reference<'_, f64> {
-        let at = 1 + 6 * dir;
         Reference {
             l: self.l,
             e: self.e,
             n: self.n,
             reverse: dir == 1,
             u: &self.u[dir],
-            delta: &self.inputs[at + 1],
+            delta: &self.inputs[at::delta(dir)],
             bt: &self.bt[dir],
             ct: &self.ct[dir],
-            a_log: &self.inputs[at + 3],
-            d: &self.inputs[at + 4],
-            delta_bias: &self.inputs[at + 5],
+            a_log: &self.inputs[at::a_log(dir)],
+            d: &self.inputs[at::d(dir)],
+            delta_bias: &self.inputs[at::delta_bias(dir)],
         }
     }
 }

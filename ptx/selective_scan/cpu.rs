@@ -173,8 +173,8 @@ impl Block<'_> {
             let at = rows[i] * self.dims.e + self.channel;
             let raw = s.add(self.load::<S, FULL>(s, self.inputs.delta[self.dir], at), bias);
             of.u[i] = self.load::<S, FULL>(s, self.inputs.u[self.dir], at);
-            if let Some(prompt) = self.inputs.prompt {
-                of.u[i] = s.add(of.u[i], self.load::<S, FULL>(s, prompt, at));
+            if let Some(prompts) = self.inputs.prompts {
+                of.u[i] = s.add(of.u[i], self.load::<S, FULL>(s, prompts[self.dir], at));
             }
             (of.delta[i], of.slope[i]) = s.softplus_and_grad(raw);
             of.du[i] = s.mul(of.delta[i], of.u[i]);

@@ -18,7 +18,8 @@ struct Forward {
     };
     At at;
     Direction<T> in;
-    const T *xz, *prompt;
+    Prompts<T> prompts;
+    const T* xz;
     T *out, *y;
     float* states;                  // of this lane, in the first chunk
     u32 l, e, width;                // of x_dbl
@@ -59,7 +60,7 @@ struct Forward {
         if (exists(from)) {
             next_u.load(in.u + from);
             next_delta.load(in.delta + from);
-            if (prompt) next_prompt.load(prompt + from);
+            if (prompts.given()) next_prompt.load(prompts.of(dir) + from);
             if (second(tile)) next_z.load(xz + (2 * from - (channel + run()) + e));
         }
 #pragma unroll
@@ -88,7 +89,7 @@ struct Forward {
 #pragma unroll
         for (int i = 0; i < RUN; i++) {
             float t, u = next_u[i];
-            if (prompt) u += next_prompt[i];
+            if (prompts.given()) u += next_prompt[i];
             const float delta = softplus(next_delta[i] + bias[i], t);
             of[i] = make_float2(delta, delta * u);
             end[i] = make_float2(skip[i] * u, 0.0f);

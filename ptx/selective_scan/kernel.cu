@@ -1,6 +1,6 @@
 // The bidirectional selective scan with softplus, skip, SiLU gate and the mean of the directions, and its backward.
 // The formulas and axes are in mod.rs. Entries per state n (8, 16, 32, 64) and type T (f32, bf16) of xz, u, delta, x_dbl,
-// prompt, out, y and their gradients; parameters, states and sums are f32.
+// prompts, out, y and their gradients; parameters, states and sums are f32.
 //
 // Who owns what: scan.cuh. Per warp 256 / n channels of one image in one direction, per lane two channels x four
 // states in registers, which it carries through all tokens. No thread waits for another's part of the sequence.
@@ -36,8 +36,8 @@ constexpr int backward_threads(int n) { return n == 64 ? 128 : n == 32 ? 192 : 2
 constexpr int trained_threads(int n) { return n >= 32 ? 128 : 192; }
 
 template <typename T, int N>
-__device__ __forceinline__ void forward(Direction<T> forth, Direction<T> back, const T* xz, const T* prompt, T* out,
-                                        T* y, float* states, u32 sums_in_shared, u32 l, u32 e, u32 r) {
+__device__ __forceinline__ void forward(Direction<T> forth, Direction<T> back, Prompts<T> prompts, const T* xz,
+                                        T* out, T* y, float* states, u32 sums_in_shared, u32 l, u32 e, u32 r) {
     typedef Forward<T, N> Walk;
     Walk w;
     const u32 number = warp_number(), chunks = (l + CHUNK - 1) / CHUNK;
@@ -50,7 +50,7 @@ __device__ __forceinline__ void forward(Direction<T> forth, Direction<T> back, c
     w.l = l, w.e = e, w.width = r + Walk::COLUMNS;
     w.row = blockIdx.y * l, w.end = computed((w.row + l) * e);
     w.in = w.dir ? back : forth;
-    w.xz = xz, w.prompt = prompt, w.out = out, w.y = y;
+    w.xz = xz, w.prompts = prompts, w.out = out, w.y = y;
     const size_t kept = (static_cast<size_t>(w.dir) * gridDim.y + blockIdx.y) * chunks * e * N;
     w.states = states ? states + kept + kept_at(w.at, w.channel) : nullptr;
 
@@ -86,13 +86,13 @@ __device__ __forceinline__ void forward(Direction<T> forth, Direction<T> back, c
 }
 
 template <typename T, int N, bool TRAINED>
-__device__ __forceinline__ void backward(Direction<T> forth, Direction<T> back, const T* xz, const T* prompt,
+__device__ __forceinline__ void backward(Direction<T> forth, Direction<T> back, Prompts<T> prompts, const T* xz,
                                          const T* y, const float* states, const T* dout, T* dxz, T* du_f, T* du_b,
                                          T* ddelta_f, T* ddelta_b, float* dbc, float* da_log, float* dd,
                                          float* dbias, u32 l, u32 e, u32 r) {
     typedef Backward<T, N, TRAINED> Walk;
     Walk w;
-    const u32 inputs = Walk::INPUTS + (prompt != nullptr);
+    const u32 inputs = Walk::INPUTS + prompts.given();
     w.dir = blockIdx.z;
     w.warp = warp_number(), w.warps = blockDim.x / WARP;
     const u32 first = blockIdx.x * w.warps * Walk::CHANNELS;
@@ -102,7 +102,7 @@ __device__ __forceinline__ void backward(Direction<T> forth, Direction<T> back, 
     w.l = l, w.e = e, w.width = r + Walk::COLUMNS;
     w.row = blockIdx.y * l, w.end = computed((w.row + l) * e);
     w.in = w.dir ? back : forth;
-    w.xz = xz, w.prompt = prompt, w.y = y, w.dout = dout;
+    w.xz = xz, w.prompts = prompts, w.y = y, w.dout = dout;
     w.dxz = dxz, w.du = w.dir ? du_b : du_f, w.ddelta = w.dir ? ddelta_b : ddelta_f;
     const size_t image = static_cast<size_t>(w.dir) * gridDim.y + blockIdx.y;
     w.states = states + image * w.chunks * e * N + kept_at(w.at, w.channel);
@@ -155,24 +155,25 @@ __device__ __forceinline__ void sum_bc(const float* __restrict__ dbc, T* dx_dbl,
 #define INPUTS(T)                                                                                                    \
     const T *xz, const T *u_f, const T *delta_f, const T *x_dbl_f, const float *a_log_f, const float *d_f,           \
         const float *bias_f, const T *u_b, const T *delta_b, const T *x_dbl_b, const float *a_log_b,                 \
-        const float *d_b, const float *bias_b, const T *prompt
-#define DIRECTIONS {u_f, delta_f, x_dbl_f, a_log_f, d_f, bias_f}, {u_b, delta_b, x_dbl_b, a_log_b, d_b, bias_b}
+        const float *d_b, const float *bias_b, const T *prompt_f, const T *prompt_b
+#define DIRECTIONS                                                                                                   \
+    {u_f, delta_f, x_dbl_f, a_log_f, d_f, bias_f}, {u_b, delta_b, x_dbl_b, a_log_b, d_b, bias_b}, {prompt_f, prompt_b}
 #define GRADIENTS(T)                                                                                                 \
     const T *y, const float *states, const T *dout, T *dxz, T *du_f, T *du_b, T *ddelta_f, T *ddelta_b, float *dbc
 
 #define ENTRIES(T, N, suffix)                                                                                        \
-    extern "C" __global__ void __launch_bounds__(forward_threads(N), 2) selective_scan_forward_n##N##_##suffix(         \
+    extern "C" __global__ void __launch_bounds__(forward_threads(N), 2) selective_scan_forward_n##N##_##suffix(      \
         INPUTS(T), T* out, T* y, float* states, u32 sums_in_shared, u32 l, u32 e, u32 r) {                           \
-        forward<T, N>(DIRECTIONS, xz, prompt, out, y, states, sums_in_shared, l, e, r);                              \
+        forward<T, N>(DIRECTIONS, xz, out, y, states, sums_in_shared, l, e, r);                                      \
     }                                                                                                                \
-    extern "C" __global__ void __launch_bounds__(backward_threads(N), 2) selective_scan_backward_n##N##_##suffix(       \
+    extern "C" __global__ void __launch_bounds__(backward_threads(N), 2) selective_scan_backward_n##N##_##suffix(    \
         INPUTS(T), GRADIENTS(T), u32 l, u32 e, u32 r) {                                                              \
-        backward<T, N, false>(DIRECTIONS, xz, prompt, y, states, dout, dxz, du_f, du_b, ddelta_f, ddelta_b, dbc,     \
+        backward<T, N, false>(DIRECTIONS, xz, y, states, dout, dxz, du_f, du_b, ddelta_f, ddelta_b, dbc,             \
                               nullptr, nullptr, nullptr, l, e, r);                                                   \
     }                                                                                                                \
     extern "C" __global__ void __launch_bounds__(trained_threads(N), 2) selective_scan_backward_trained_n##N##_##suffix(\
         INPUTS(T), GRADIENTS(T), float* da_log, float* dd, float* dbias, u32 l, u32 e, u32 r) {                      \
-        backward<T, N, true>(DIRECTIONS, xz, prompt, y, states, dout, dxz, du_f, du_b, ddelta_f, ddelta_b, dbc,      \
+        backward<T, N, true>(DIRECTIONS, xz, y, states, dout, dxz, du_f, du_b, ddelta_f, ddelta_b, dbc,              \
                              da_log, dd, dbias, l, e, r);                                                            \
     }
 

@@ -4,7 +4,7 @@ use autograd::Sinks;
 use engine::launch::{Arg, Grid, Kernel, Launcher, PtxFile};
 use engine::{DType, Device, Error, Result, Tensor};
 
-use super::{Dims, OP};
+use super::{Dims, OP, at};
 use crate::launch::{check_type, entry, grid, ptx_file, run, size, sizes};
 use crate::rows::launch::{Rows, sum};
 
@@ -51,9 +51,9 @@ impl Kept {
 }
 
 /// Refuses what the kernels do not take.
-pub(super) fn check(dims: Dims, values: &[Tensor], prompt: bool) -> Result<()> {
-    let Dims { b, l, e, n, r } = dims;
-    let dtype = values[0].dtype();
+pub(super) fn check(dims: Dims, values: &[Tensor]) -> Result<()> {
+    let Dims { b, l, e, n, r, prompts } = dims;
+    let dtype = values[at::XZ].dtype();
     if ![8, 16, 32, 64].contains(&n) || !e.is_multiple_of(8) || l > MAX_LENGTH {
         let what = format!(
             "state {n}, {e} channels, length {l}: on a launched device state 8, 16, 32 or 64, channels in eights, at \
@@ -63,14 +63,17 @@ pub(super) fn check(dims: Dims, values: &[Tensor], prompt: bool) -> Result<()> {
     }
     size(OP, b * l * 2 * e)?;
     size(OP, b * l * (r + 2 * n))?;
-    let names = ["xz", "u", "delta", "x_dbl", "A_log", "D", "delta_bias"];
-    for (i, value) in values.iter().enumerate().take(if prompt { 14 } else { 13 }) {
-        let (name, parameter) = match i {
-            0 => ("xz", false),
-            13 => ("prompt", false),
-            i => (names[1 + (i - 1) % 6], (i - 1) % 6 >= 3),
-        };
-        check_type(OP, name, value, if parameter { DType::F32 } else { dtype })?;
+    check_type(OP, "xz", &values[at::XZ], dtype)?;
+    for dir in 0..2 {
+        check_type(OP, "u", &values[at::u(dir)], dtype)?;
+        check_type(OP, "delta", &values[at::delta(dir)], dtype)?;
+        check_type(OP, "x_dbl", &values[at::x_dbl(dir)], dtype)?;
+        check_type(OP, "A_log", &values[at::a_log(dir)], DType::F32)?;
+        check_type(OP, "D", &values[at::d(dir)], DType::F32)?;
+        check_type(OP, "delta_bias", &values[at::delta_bias(dir)], DType::F32)?;
+        if prompts {
+            check_type(OP, "prompt", &values[at::prompt(dir)], dtype)?;
+        }
     }
     Ok(())
 }
@@ -92,10 +95,12 @@ fn warps(sizes: &[usize], dims: Dims, rows: usize) -> usize {
     *sizes.iter().find(|size| 3 * busiest(size) <= 4 * best).expect("the best at least")
 }
 
-/// `values` in recorded order.
-fn inputs(values: &[Tensor], prompt: bool) -> Vec<Arg> {
-    let mut args: Vec<Arg> = values[..13].iter().map(Tensor::arg).collect();
-    args.push(if prompt { values[13].arg() } else { Arg::None });
+/// `values` in recorded order, which is the kernels'.
+fn inputs(dims: Dims, values: &[Tensor]) -> Vec<Arg> {
+    let mut args: Vec<Arg> = values.iter().map(Tensor::arg).collect();
+    if !dims.prompts {
+        args.extend([Arg::None; 2]);
+    }
     args
 }
 
@@ -103,11 +108,10 @@ pub(super) fn forward(
     launcher: &dyn Launcher,
     dims: Dims,
     values: &[Tensor],
-    prompt: bool,
     out: &mut Tensor,
     kept: Option<&mut Kept>,
 ) -> Result<()> {
-    let Dims { b, l, e, n, r } = dims;
+    let Dims { b, l, e, n, r, .. } = dims;
     let (warps, channels) = (warps(if n == 8 { &[4] } else { &[6, 4] }, dims, b), warp_channels(n));
     // Words: B and C of two tiles in both directions; a tile's tokens and the parameters of 2 x `warps` warps; y of
     // one direction, where it fits.
@@ -116,7 +120,7 @@ pub(super) fn forward(
     let sums_in_shared = 4 * (words + sums) <= HALF_SHARED;
     let shared = 4 * if sums_in_shared { words + sums } else { words };
 
-    let mut args = inputs(values, prompt);
+    let mut args = inputs(dims, values);
     // Without room in shared memory the first direction leaves its y in `out`.
     args.push(if sums_in_shared { out.arg_mut() } else { Arg::InOut(out.region_mut()) });
     match kept {
@@ -127,34 +131,36 @@ pub(super) fn forward(
     args.extend(sizes(OP, [l, e, r])?);
     let blocks = [e.div_ceil(warps * channels), b, usize::from(l > 0)];
     let grid = Grid { shared: shared as u32, ..grid(OP, blocks, 2 * warps * WARP)? };
-    run(launcher, entry_of!("selective_scan_forward", n, values[0].dtype()), grid, &args)
+    run(launcher, entry_of!("selective_scan_forward", n, values[at::XZ].dtype()), grid, &args)
 }
+
+/// Positions of the parameters whose gradients only the `trained` kernels compute.
+const PARAMETERS: [fn(usize) -> usize; 3] = [at::a_log, at::d, at::delta_bias];
 
 /// All gradients; those of A_log, D and delta_bias only when one of them is asked for.
 pub(super) fn backward(
     launcher: &dyn Launcher,
     dims: Dims,
     values: &[Tensor],
-    prompt: bool,
     kept: &Kept,
     dout: &Tensor,
     sinks: &mut Sinks,
 ) -> Result<()> {
-    let Dims { b, l, e, n, r } = dims;
-    let (dtype, device) = (values[0].dtype(), sinks.device().clone());
+    let Dims { b, l, e, n, r, .. } = dims;
+    let (dtype, device) = (values[at::XZ].dtype(), sinks.device().clone());
     let empty = |shape: &[usize]| Tensor::empty_typed(&device, dtype, shape);
-    let trained = [4, 5, 6, 10, 11, 12].into_iter().any(|i| sinks.wants(i));
-    let plan = Backward::new(dims, dtype, prompt, trained);
+    let trained = PARAMETERS.iter().any(|at| sinks.wants(at(0)) || sinks.wants(at(1)));
+    let plan = Backward::new(dims, dtype, trained);
 
     let mut dxz = empty(&[b, l, 2 * e]);
     let mut du = [empty(&[b, l, e]), empty(&[b, l, e])];
     let mut ddelta = [empty(&[b, l, e]), empty(&[b, l, e])];
     let mut dbc = Tensor::empty(&device, &[plan.blocks, 2, b, l, 2 * n]);
-    let mut args = inputs(values, prompt);
+    let mut args = inputs(dims, values);
     args.extend([kept.y.arg(), kept.states.arg(), dout.arg(), dxz.arg_mut()]);
     args.extend(du.iter_mut().chain(&mut ddelta).map(Tensor::arg_mut));
     args.push(dbc.arg_mut());
-    // Of A_log, D and delta_bias, per image.
+    // Of the parameters, per image.
     let mut parameters: Vec<Tensor> = match trained {
         true => [n, 1, 1].map(|each| Tensor::empty(&device, &[2, b, e * each])).into(),
         false => vec![],
@@ -165,24 +171,24 @@ pub(super) fn backward(
     let grid = Grid { shared: plan.shared as u32, ..grid(OP, blocks, plan.warps * WARP)? };
     run(launcher, plan.kernel, grid, &args)?;
 
-    for (i, partial) in parameters.iter().enumerate() {
+    for (at, partial) in PARAMETERS.iter().zip(&parameters) {
         for dir in 0..2 {
-            let (at, width) = (4 + i + 6 * dir, partial.shape()[2]);
+            let (at, width) = (at(dir), partial.shape()[2]);
             let Some(mut sink) = sinks.take(at, values[at].shape()) else { continue };
             let rows = Rows { tensor: partial, first: dir * b * width, rows: b, width, stride: width };
             sum(&device, rows, sink.tensor.region_mut(), sink.accumulate)?;
             sinks.put(at, sink);
         }
     }
-    for du in du.iter().take(if prompt { 2 } else { 0 }) {
-        sinks.give(13, du.clone());
-    }
     let dx_dbl = sum_bc(launcher, dims, &dbc, [empty(&[b, l, r + 2 * n]), empty(&[b, l, r + 2 * n])])?;
-    sinks.give(0, dxz);
+    sinks.give(at::XZ, dxz);
     for (dir, ((du, ddelta), dx_dbl)) in du.into_iter().zip(ddelta).zip(dx_dbl).enumerate() {
-        sinks.give(1 + 6 * dir, du);
-        sinks.give(2 + 6 * dir, ddelta);
-        sinks.give(3 + 6 * dir, dx_dbl);
+        if dims.prompts {
+            sinks.give(at::prompt(dir), du.clone());
+        }
+        sinks.give(at::u(dir), du);
+        sinks.give(at::delta(dir), ddelta);
+        sinks.give(at::x_dbl(dir), dx_dbl);
     }
     Ok(())
 }
@@ -198,14 +204,14 @@ struct Backward {
 }
 
 impl Backward {
-    fn new(dims: Dims, dtype: DType, prompt: bool, trained: bool) -> Self {
-        let Dims { b, e, n, .. } = dims;
+    fn new(dims: Dims, dtype: DType, trained: bool) -> Self {
+        let Dims { b, e, n, prompts, .. } = dims;
         // The words of a warp, as in backward.cuh: a chunk's tokens, states within the chunk, parts of dB and dC, bias;
         // and the inputs of the next chunk in their own type.
         let row = (4 * warp_channels(n)).max(2 * n);
         let parts = 4 * (4 * WARP + if n < 32 { n } else { 0 });
         let words = CHUNK * row + 3 * 8 * WARP + parts + warp_channels(n).next_multiple_of(32);
-        let staged = (5 + usize::from(prompt)) * CHUNK * warp_channels(n) * dtype.size();
+        let staged = (5 + usize::from(prompts)) * CHUNK * warp_channels(n) * dtype.size();
         let bc = 4 * CHUNK * 2 * n;
         let shared = |warps: usize| bc + warps * (4 * words + staged);
         let largest = match (trained, n) {

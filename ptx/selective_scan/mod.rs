@@ -8,12 +8,12 @@
 //! out    = (y_forward + y_backward) / 2 * silu(z)
 //! ```
 //! Axes: `u, delta: [b l e]`; B and C are the last 2n columns of `x_dbl: [b l r+2n]`; z the second half of
-//! `xz: [b l 2e]`; `A_log: [e n]`; `D, delta_bias: [e]`; an optional `prompt: [b l e]` is added to u of both
-//! directions. Nothing is flipped in memory. State up to 64.
+//! `xz: [b l 2e]`; `A_log: [e n]`; `D, delta_bias: [e]`. Optional prompts `[b l e]`, one a direction, are added to that
+//! direction's u as it is read; a prompt's gradient is that of its u. Nothing is flipped in memory. State up to 64.
 //!
 //! Forward keeps y and the state every [`CHUNK`] tokens; backward recomputes a chunk's states from it. Gradients of
 //! A_log, D and delta_bias are computed only when asked. On a launched device (state 8, 16, 32 or 64, channels in
-//! eights, up to 16384 tokens) xz, u, delta, x_dbl, prompt, out and their gradients have one type, f32 or bf16; the
+//! eights, up to 16384 tokens) xz, u, delta, x_dbl, prompts, out and their gradients have one type, f32 or bf16; the
 //! rest is f32.
 
 pub mod cases;
@@ -59,6 +59,42 @@ impl<'a> Direction<'a> {
     }
 }
 
+/// Positions of the inputs of a recorded call: xz, the six of each direction, and the two prompts where there are any.
+mod at {
+    pub const XZ: usize = 0;
+    const PARTS: usize = 6;
+    /// Inputs of a call without prompts.
+    pub const COUNT: usize = 1 + 2 * PARTS;
+
+    pub const fn u(dir: usize) -> usize {
+        1 + PARTS * dir
+    }
+
+    pub const fn delta(dir: usize) -> usize {
+        u(dir) + 1
+    }
+
+    pub const fn x_dbl(dir: usize) -> usize {
+        u(dir) + 2
+    }
+
+    pub const fn a_log(dir: usize) -> usize {
+        u(dir) + 3
+    }
+
+    pub const fn d(dir: usize) -> usize {
+        u(dir) + 4
+    }
+
+    pub const fn delta_bias(dir: usize) -> usize {
+        u(dir) + 5
+    }
+
+    pub const fn prompt(dir: usize) -> usize {
+        COUNT + dir
+    }
+}
+
 /// Sizes of one call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dims {
@@ -67,6 +103,8 @@ pub(crate) struct Dims {
     pub e: usize,
     pub n: usize,
     pub r: usize,
+    /// Whether prompts are added to u.
+    pub prompts: bool,
 }
 
 impl Dims {
@@ -75,25 +113,24 @@ impl Dims {
     }
 }
 
-/// `out: [b l e]` of both directions; see the module for the formula.
+/// `out: [b l e]` of both directions; see the module for the formula. `prompts[d]: [b l e]` is added to u of direction d.
 pub fn selective_scan(
     tape: &Tape,
     xz: &Var,
     directions: [Direction; 2],
-    prompt: Option<&Var>,
+    prompts: Option<[&Var; 2]>,
 ) -> Result<Var> {
-    let dims = check(xz, &directions, prompt)?;
-    let none = Var::constant(Tensor::from_vec(vec![], &[0]));
+    let dims = check(xz, &directions, prompts)?;
     let [f, b] = directions.map(Direction::vars);
-    let vars: Vec<&Var> = [xz].into_iter().chain(f).chain(b).chain([prompt.unwrap_or(&none)]).collect();
+    let vars: Vec<&Var> = [xz].into_iter().chain(f).chain(b).chain(prompts.into_iter().flatten()).collect();
     let keep = vars.iter().any(|v| v.wants_grad());
 
     let values: Vec<Tensor> = vars.iter().map(|v| v.value().clone()).collect();
-    let (out, kept) = forward(tape.device(), dims, &values, prompt.is_some(), keep)?;
+    let (out, kept) = forward(tape.device(), dims, &values, keep)?;
     let function = || -> Box<dyn Function> {
         let kept = kept.expect("kept when an input wants a gradient");
         let saved = vars.iter().map(|v| v.save()).collect();
-        Box::new(Scan { dims, saved, kept, prompt: prompt.is_some() })
+        Box::new(Scan { dims, saved, kept })
     };
     Ok(tape.record(OP, &vars, vec![out], function)?.remove(0))
 }
@@ -104,15 +141,9 @@ enum Kept {
     Launched(launch::Kept),
 }
 
-fn forward(
-    device: &Device,
-    dims: Dims,
-    values: &[Tensor],
-    prompt: bool,
-    keep: bool,
-) -> Result<(Tensor, Option<Kept>)> {
+fn forward(device: &Device, dims: Dims, values: &[Tensor], keep: bool) -> Result<(Tensor, Option<Kept>)> {
     let Dims { b, l, e, n, .. } = dims;
-    let dtype = values[0].dtype();
+    let dtype = values[at::XZ].dtype();
     let mut out = Tensor::empty_typed(device, dtype, &[b, l, e]);
     let kept = match device.launcher() {
         None => {
@@ -122,20 +153,20 @@ fn forward(
             });
             let to_keep =
                 kept.as_mut().map(|k| cpu::Kept { states: k.states.as_mut_slice(), y: k.y.as_mut_slice() });
-            cpu::forward(dims, &Inputs::new(values, prompt), out.as_mut_slice(), to_keep);
+            cpu::forward(dims, &Inputs::new(dims, values), out.as_mut_slice(), to_keep);
             kept.map(Kept::Cpu)
         }
         Some(launcher) => {
-            launch::check(dims, values, prompt)?;
+            launch::check(dims, values)?;
             let mut kept = keep.then(|| launch::Kept::new(device, dims, dtype));
-            launch::forward(launcher, dims, values, prompt, &mut out, kept.as_mut())?;
+            launch::forward(launcher, dims, values, &mut out, kept.as_mut())?;
             kept.map(Kept::Launched)
         }
     };
     Ok((out, kept))
 }
 
-fn check(xz: &Var, directions: &[Direction; 2], prompt: Option<&Var>) -> Result<Dims> {
+fn check(xz: &Var, directions: &[Direction; 2], prompts: Option<[&Var; 2]>) -> Result<Dims> {
     let [b, l, e] = axes3(OP, "u", "[b l e]", directions[0].u.shape())?;
     let n = directions[0].a_log.shape().last().copied().unwrap_or(0);
     let width = directions[0].x_dbl.shape().last().copied().unwrap_or(0);
@@ -153,8 +184,10 @@ fn check(xz: &Var, directions: &[Direction; 2], prompt: Option<&Var>) -> Result<
         is("D", "[e]", &[e], direction.d)?;
         is("delta_bias", "[e]", &[e], direction.delta_bias)?;
     }
-    prompt.map_or(Ok(()), |p| is("prompt", "[b l e]", &[b, l, e], p))?;
-    Ok(Dims { b, l, e, n, r: width - 2 * n })
+    for prompt in prompts.into_iter().flatten() {
+        is("prompt", "[b l e]", &[b, l, e], prompt)?;
+    }
+    Ok(Dims { b, l, e, n, r: width - 2 * n, prompts: prompts.is_some() })
 }
 
 /// The values of one call, as slices.
@@ -166,22 +199,22 @@ pub(crate) struct Inputs<'a> {
     pub a_log: [&'a [f32]; 2],
     pub d: [&'a [f32]; 2],
     pub delta_bias: [&'a [f32]; 2],
-    pub prompt: Option<&'a [f32]>,
+    pub prompts: Option<[&'a [f32]; 2]>,
 }
 
 impl<'a> Inputs<'a> {
-    /// From the tensors in the order they are recorded.
-    fn new(values: &'a [Tensor], prompt: bool) -> Self {
-        let both = |i: usize| [values[1 + i].as_slice(), values[7 + i].as_slice()];
+    /// From the tensors in recorded order.
+    fn new(dims: Dims, values: &'a [Tensor]) -> Self {
+        let both = |at: fn(usize) -> usize| [0, 1].map(|dir| values[at(dir)].as_slice());
         Inputs {
-            xz: values[0].as_slice(),
-            u: both(0),
-            delta: both(1),
-            x_dbl: both(2),
-            a_log: both(3),
-            d: both(4),
-            delta_bias: both(5),
-            prompt: prompt.then(|| values[13].as_slice()),
+            xz: values[at::XZ].as_slice(),
+            u: both(at::u),
+            delta: both(at::delta),
+            x_dbl: both(at::x_dbl),
+            a_log: both(at::a_log),
+            d: both(at::d),
+            delta_bias: both(at::delta_bias),
+            prompts: dims.prompts.then(|| both(at::prompt)),
         }
     }
 }
@@ -191,7 +224,6 @@ struct Scan {
     /// In recorded order; u and delta may be recipes.
     saved: Vec<Saved>,
     kept: Kept,
-    prompt: bool,
 }
 
 impl Function for Scan {
@@ -200,8 +232,8 @@ impl Function for Scan {
         let dout = grads.remove(0).expect("the only output");
         match (&self.kept, sinks.device().clone().launcher()) {
             (Kept::Launched(kept), Some(launcher)) => {
-                let dout = typed(dout, values[0].dtype())?;
-                launch::backward(launcher, self.dims, &values, self.prompt, kept, &dout, sinks)
+                let dout = typed(dout, values[at::XZ].dtype())?;
+                launch::backward(launcher, self.dims, &values, kept, &dout, sinks)
             }
             (Kept::Cpu(kept), _) => {
                 self.backward_cpu(&values, kept, &dout, sinks);
@@ -214,9 +246,9 @@ impl Function for Scan {
 
 impl Scan {
     fn backward_cpu(&self, values: &[Tensor], kept: &cpu::Kept<Tensor>, dout: &Tensor, sinks: &mut Sinks) {
-        let Dims { b, l, e, n, r } = self.dims;
-        let inputs = Inputs::new(values, self.prompt);
-        let trained = |i: usize| sinks.wants(1 + i) || sinks.wants(7 + i);
+        let Dims { b, l, e, n, r, prompts } = self.dims;
+        let inputs = Inputs::new(self.dims, values);
+        let trained = |at: fn(usize) -> usize| sinks.wants(at(0)) || sinks.wants(at(1));
         let device = sinks.device().clone();
         let empty = |shape: &[usize]| Tensor::empty(&device, shape);
         let pair = |shape: &[usize]| [empty(shape), empty(shape)];
@@ -224,8 +256,8 @@ impl Scan {
         let mut dxz = empty(&[b, l, 2 * e]);
         let (mut du, mut ddelta) = (pair(&[b, l, e]), pair(&[b, l, e]));
         let mut dx_dbl = pair(&[b, l, r + 2 * n]);
-        let mut da = trained(3).then(|| empty(&[2, b, n, e]));
-        let mut dd = trained(4).then(|| empty(&[2, b, e]));
+        let mut da = trained(at::a_log).then(|| empty(&[2, b, n, e]));
+        let mut dd = trained(at::d).then(|| empty(&[2, b, e]));
         cpu_backward::backward(
             self.dims,
             &inputs,
@@ -242,32 +274,31 @@ impl Scan {
         );
 
         for dir in 0..2 {
-            let at = 1 + 6 * dir;
-            if let (Some(da), Some(mut sink)) = (&da, sinks.take(at + 3, &[e, n])) {
+            if let (Some(da), Some(mut sink)) = (&da, sinks.take(at::a_log(dir), &[e, n])) {
                 let part = &da.as_slice()[dir * b * n * e..(dir + 1) * b * n * e];
                 cpu_backward::grad_a_log(self.dims, inputs.a_log[dir], part, sink.zeroed());
-                sinks.put(at + 3, sink);
+                sinks.put(at::a_log(dir), sink);
             }
-            if let (Some(dd), Some(mut sink)) = (&dd, sinks.take(at + 4, &[e])) {
+            if let (Some(dd), Some(mut sink)) = (&dd, sinks.take(at::d(dir), &[e])) {
                 let sum = sink.zeroed();
                 for part in dd.as_slice()[dir * b * e..(dir + 1) * b * e].chunks_exact(e) {
                     sum.iter_mut().zip(part).for_each(|(s, p)| *s += p);
                 }
-                sinks.put(at + 4, sink);
+                sinks.put(at::d(dir), sink);
             }
-            if let Some(mut sink) = sinks.take(at + 5, &[e]) {
+            if let Some(mut sink) = sinks.take(at::delta_bias(dir), &[e]) {
                 crate::rows::sum_rows(ddelta[dir].as_slice(), e, sink.zeroed());
-                sinks.put(at + 5, sink);
+                sinks.put(at::delta_bias(dir), sink);
             }
         }
-        for du in du.iter().take(if self.prompt { 2 } else { 0 }) {
-            sinks.give(13, du.clone());
-        }
-        sinks.give_columns(0, dxz, e..2 * e);
+        sinks.give_columns(at::XZ, dxz, e..2 * e);
         for (dir, ((du, ddelta), dx_dbl)) in du.into_iter().zip(ddelta).zip(dx_dbl).enumerate() {
-            sinks.give(1 + 6 * dir, du);
-            sinks.give(2 + 6 * dir, ddelta);
-            sinks.give_columns(3 + 6 * dir, dx_dbl, r..r + 2 * n);
+            if prompts {
+                sinks.give(at::prompt(dir), du.clone());
+            }
+            sinks.give(at::u(dir), du);
+            sinks.give(at::delta(dir), ddelta);
+            sinks.give_columns(at::x_dbl(dir), dx_dbl, r..r + 2 * n);
         }
     }
 }

@@ -115,6 +115,16 @@ struct Direction {
     const float *a_log, *d, *bias;
 };
 
+// What is added to u of each direction: both are null, or neither is. The direction's own is chosen where it is read,
+// so that a scan without prompts holds no register for it.
+template <typename T>
+struct Prompts {
+    const T *f, *b;
+
+    __device__ __forceinline__ bool given() const { return f != nullptr; }
+    __device__ __forceinline__ const T* of(u32 dir) const { return dir ? b : f; }
+};
+
 // log(1 + t) for t in [0, 1], relative error 3e-8 before rounding.
 __device__ __forceinline__ float log1p_unit(float t) {
     float p = 0.005232697f;
