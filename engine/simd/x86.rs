@@ -58,7 +58,10 @@ static ROOTS: [f32; 32] = [
 pub struct Avx512(());
 
 impl Avx512 {
-    /// The proof that the machine has AVX-512F. Where that is not known at compile time, only unsafe code can call this.
+    /// The proof that the machine has AVX-512F.
+    ///
+    /// # Safety
+    /// The machine must have AVX-512F.
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub fn new() -> Self {
@@ -170,7 +173,10 @@ impl Simd for Avx512 {
 pub struct Avx2(());
 
 impl Avx2 {
-    /// The proof that the machine has AVX2 and FMA. Where that is not known at compile time, only unsafe code can call this.
+    /// The proof that the machine has AVX2 and FMA.
+    ///
+    /// # Safety
+    /// The machine must have AVX2 and FMA.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     pub fn new() -> Self {
