@@ -1,4 +1,5 @@
-//! The tape: functions in execution order with what each saved, walked backwards once. Knows no op.
+//! The tape: it records functions in the order of their execution with what each saved, and walks them backwards once.
+//! Knows no op.
 //!
 //! ```
 //! use autograd::{Function, Sinks, Tape, Var};
@@ -23,6 +24,9 @@
 //! assert_eq!(grads.take(&x).unwrap().as_slice(), [6.0]);
 //! # Ok::<(), engine::Error>(())
 //! ```
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 mod saved;
 mod sinks;

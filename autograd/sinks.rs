@@ -1,18 +1,20 @@
-//! Where gradients go during the reverse walk.
+//! Where gradients go during the backward walk.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use engine::{DType, Device, Tensor};
 
-/// A gradient being written: whole when it is the first to arrive, added when others came before.
+/// A gradient that a function writes.
 pub struct Sink {
+    /// The memory to write to, in the shape of the input.
     pub tensor: Tensor,
+    /// Others came before: the function adds to `tensor`. Else it writes all of it.
     pub accumulate: bool,
 }
 
 impl Sink {
-    /// The tensor, zero where nothing arrived yet: for functions that add to it, or write only a part of it.
+    /// The tensor, made zero where nothing arrived yet. This is for functions that add to it or write only a part of it.
     pub fn zeroed_tensor(&mut self) -> &mut Tensor {
         if !self.accumulate {
             self.tensor.fill_zero();
@@ -26,19 +28,20 @@ impl Sink {
     }
 }
 
-/// The gradients during a backward walk, by variable.
-pub(crate) struct Arriving {
+/// The gradients that have arrived during a backward walk, by variable.
+pub(crate) struct Arrived {
     grads: Vec<Option<Tensor>>,
-    /// The columns that were written, of gradients that are not written whole yet.
+    /// For gradients that are not written whole yet, the columns that were written.
     partial: HashMap<usize, Range<usize>>,
 }
 
-impl Arriving {
+impl Arrived {
+    /// Starts a walk with the gradients of earlier ones.
     pub fn new(grads: Vec<Option<Tensor>>) -> Self {
-        Arriving { grads, partial: HashMap::new() }
+        Arrived { grads, partial: HashMap::new() }
     }
 
-    /// Makes what nothing wrote of a gradient zero.
+    /// Makes the part of a gradient that nothing wrote zero.
     fn complete(&mut self, id: usize) {
         if let (Some(columns), Some(grad)) = (self.partial.remove(&id), &mut self.grads[id]) {
             zero_other_columns(grad, &columns);
@@ -51,6 +54,7 @@ impl Arriving {
         self.grads[id].take()
     }
 
+    /// All gradients, whole.
     pub fn into_whole(mut self) -> Vec<Option<Tensor>> {
         let left: Vec<usize> = self.partial.keys().copied().collect();
         left.into_iter().for_each(|id| self.complete(id));
@@ -58,7 +62,7 @@ impl Arriving {
     }
 }
 
-/// Of a tensor of the CPU: all columns but these become zero.
+/// Makes all columns of a tensor of the CPU zero, except these.
 fn zero_other_columns(tensor: &mut Tensor, columns: &Range<usize>) {
     let width = *tensor.shape().last().expect("a gradient with columns has axes");
     for row in tensor.as_mut_slice().chunks_exact_mut(width) {
@@ -69,33 +73,37 @@ fn zero_other_columns(tensor: &mut Tensor, columns: &Range<usize>) {
 
 /// Where a function puts the gradients of its inputs, by position in the recorded call.
 pub struct Sinks<'a> {
-    arriving: &'a mut Arriving,
+    arrived: &'a mut Arrived,
+    /// The variable of each input; none for inputs that want no gradient.
     inputs: &'a [Option<usize>],
     device: &'a Device,
 }
 
 impl<'a> Sinks<'a> {
-    pub(crate) fn new(arriving: &'a mut Arriving, inputs: &'a [Option<usize>], device: &'a Device) -> Self {
-        Sinks { arriving, inputs, device }
+    pub(crate) fn new(arrived: &'a mut Arrived, inputs: &'a [Option<usize>], device: &'a Device) -> Self {
+        Sinks { arrived, inputs, device }
     }
 
+    /// The device on which the tape computes.
     pub fn device(&self) -> &Device {
         self.device
     }
 
+    /// Whether `input` wants a gradient.
     pub fn wants(&self, input: usize) -> bool {
         self.inputs[input].is_some()
     }
 
-    /// A buffer to write the gradient of `input` into, f32; hand it back with [`Sinks::put`].
+    /// Takes f32 memory for the gradient of `input`, whose shape is `shape`; hand it back with [`Sinks::put`]. Returns
+    /// `None` for an input that wants no gradient.
     pub fn take(&mut self, input: usize, shape: &[usize]) -> Option<Sink> {
         self.take_typed(input, DType::F32, shape)
     }
 
-    /// [`Sinks::take`] of a type. A gradient that came before keeps the type it came in.
+    /// [`Sinks::take`] of a type. A gradient that came before keeps the type in which it came.
     pub fn take_typed(&mut self, input: usize, dtype: DType, shape: &[usize]) -> Option<Sink> {
         let id = self.inputs[input]?;
-        Some(match self.arriving.take_whole(id) {
+        Some(match self.arrived.take_whole(id) {
             Some(mut tensor) => {
                 assert_eq!(tensor.shape(), shape);
                 tensor.make_unique(self.device);
@@ -105,8 +113,8 @@ impl<'a> Sinks<'a> {
         })
     }
 
-    /// [`Sinks::take_typed`] for a function that writes, or adds to, only these columns of the last axis. What no
-    /// function writes becomes zero; columns that others write need not be zero first (on the CPU).
+    /// [`Sinks::take_typed`] for a function that writes, or adds to, only these columns of the last axis. What no function
+    /// writes becomes zero. On the CPU, columns that others write need not be made zero first.
     pub fn take_columns(
         &mut self,
         input: usize,
@@ -124,17 +132,17 @@ impl<'a> Sinks<'a> {
             sink.zeroed_tensor();
             return Some(Sink { accumulate: true, ..sink });
         }
-        let arriving = &mut *self.arriving;
-        let written = match (&arriving.grads[id], arriving.partial.get(&id)) {
+        let arrived = &mut *self.arrived;
+        let written = match (&arrived.grads[id], arrived.partial.get(&id)) {
             (None, _) => columns,
             (Some(_), Some(before)) if before.end == columns.start => before.start..columns.end,
             (Some(_), Some(before)) if columns.end == before.start => columns.start..before.end,
             (Some(_), _) => return self.take_typed(input, dtype, shape),
         };
-        arriving.partial.remove(&id);
-        let tensor = arriving.grads[id].take();
+        arrived.partial.remove(&id);
+        let tensor = arrived.grads[id].take();
         if written != (0..width) {
-            arriving.partial.insert(id, written);
+            arrived.partial.insert(id, written);
         }
         let mut tensor = tensor.unwrap_or_else(|| Tensor::empty_typed(self.device, dtype, shape));
         assert_eq!(tensor.shape(), shape);
@@ -142,28 +150,29 @@ impl<'a> Sinks<'a> {
         Some(Sink { tensor, accumulate: false })
     }
 
+    /// Hands back what was taken for `input`, now written.
     pub fn put(&mut self, input: usize, sink: Sink) {
         if let Some(id) = self.inputs[input] {
-            self.arriving.grads[id] = Some(sink.tensor);
+            self.arrived.grads[id] = Some(sink.tensor);
         }
     }
 
-    /// Hands over a whole gradient that is already computed: moved when first, else added.
+    /// Hands over a whole gradient that is computed already. It is moved when it is the first, else added.
     pub fn give(&mut self, input: usize, grad: Tensor) {
         let Some(id) = self.inputs[input] else { return };
-        self.arriving.complete(id);
-        match &mut self.arriving.grads[id] {
+        self.arrived.complete(id);
+        match &mut self.arrived.grads[id] {
             Some(sum) => sum.add_assign(self.device, &grad),
             slot => *slot = Some(grad),
         }
     }
 
-    /// [`Sinks::give`] of a tensor of the CPU in which only these columns of the last axis were written.
+    /// [`Sinks::give`] for a tensor of the CPU of which only these columns of the last axis were written.
     pub fn give_columns(&mut self, input: usize, mut grad: Tensor, columns: Range<usize>) {
         let Some(id) = self.inputs[input] else { return };
-        if self.arriving.grads[id].is_none() && Some(&columns.len()) < grad.shape().last() {
-            self.arriving.partial.insert(id, columns);
-            self.arriving.grads[id] = Some(grad);
+        if self.arrived.grads[id].is_none() && Some(&columns.len()) < grad.shape().last() {
+            self.arrived.partial.insert(id, columns);
+            self.arrived.grads[id] = Some(grad);
         } else {
             zero_other_columns(&mut grad, &columns);
             self.give(input, grad);
@@ -175,12 +184,28 @@ impl<'a> Sinks<'a> {
 mod tests {
     use super::*;
 
-    /// The gradient of one variable `[2 4]`, of columns that are given or taken in turn.
-    fn sum_of(parts: &[(bool, Range<usize>, f32)]) -> Vec<f32> {
+    /// One part of a gradient.
+    struct Part {
+        /// The columns are given; else they are taken, written and put.
+        give: bool,
+        columns: Range<usize>,
+        value: f32,
+    }
+
+    fn give(columns: Range<usize>, value: f32) -> Part {
+        Part { give: true, columns, value }
+    }
+
+    fn take(columns: Range<usize>, value: f32) -> Part {
+        Part { give: false, columns, value }
+    }
+
+    /// The first row of the gradient of a variable `[2 4]` whose parts arrive in turn; both rows get the same.
+    fn sum_of(parts: &[Part]) -> Vec<f32> {
         let device = Device::cpu_checked();
-        let mut arriving = Arriving::new(vec![None]);
-        let mut sinks = Sinks::new(&mut arriving, &[Some(0)], &device);
-        for (give, columns, value) in parts {
+        let mut arrived = Arrived::new(vec![None]);
+        let mut sinks = Sinks::new(&mut arrived, &[Some(0)], &device);
+        for Part { give, columns, value } in parts {
             let write = |to: &mut Tensor, add: bool| {
                 for row in to.as_mut_slice().chunks_exact_mut(4) {
                     row[columns.clone()].iter_mut().for_each(|v| *v = if add { *v + value } else { *value });
@@ -196,7 +221,7 @@ mod tests {
                 sinks.put(0, sink);
             }
         }
-        let whole = arriving.into_whole().remove(0).unwrap();
+        let whole = arrived.into_whole().remove(0).unwrap();
         let (first, second) = whole.as_slice().split_at(4);
         assert_eq!(first, second);
         first.to_vec()
@@ -204,22 +229,22 @@ mod tests {
 
     #[test]
     fn columns_that_meet_become_a_whole_gradient() {
-        for give in [true, false] {
-            assert_eq!(sum_of(&[(give, 2..4, 1.0), (false, 0..2, 2.0)]), [2.0, 2.0, 1.0, 1.0]);
-            assert_eq!(sum_of(&[(give, 0..2, 1.0), (false, 2..3, 2.0)]), [1.0, 1.0, 2.0, 0.0]);
-            // Afterwards it is added to like any other.
-            let parts = [(give, 2..4, 1.0), (false, 0..2, 2.0), (give, 1..3, 4.0), (false, 0..4, 8.0)];
+        for part in [give, take] {
+            assert_eq!(sum_of(&[part(2..4, 1.0), take(0..2, 2.0)]), [2.0, 2.0, 1.0, 1.0]);
+            assert_eq!(sum_of(&[part(0..2, 1.0), take(2..3, 2.0)]), [1.0, 1.0, 2.0, 0.0]);
+            // A gradient that became whole is added to like any other.
+            let parts = [part(2..4, 1.0), take(0..2, 2.0), part(1..3, 4.0), take(0..4, 8.0)];
             assert_eq!(sum_of(&parts), [10.0, 14.0, 13.0, 9.0]);
         }
     }
 
     #[test]
     fn what_nothing_wrote_is_zero() {
-        for give in [true, false] {
-            assert_eq!(sum_of(&[(give, 1..2, 3.0)]), [0.0, 3.0, 0.0, 0.0]);
-            // Columns apart, and the same columns again.
-            assert_eq!(sum_of(&[(give, 0..1, 3.0), (false, 2..3, 1.0)]), [3.0, 0.0, 1.0, 0.0]);
-            assert_eq!(sum_of(&[(give, 1..3, 3.0), (give, 1..3, 1.0)]), [0.0, 4.0, 4.0, 0.0]);
+        for part in [give, take] {
+            assert_eq!(sum_of(&[part(1..2, 3.0)]), [0.0, 3.0, 0.0, 0.0]);
+            // These are columns that do not meet, and the same columns again.
+            assert_eq!(sum_of(&[part(0..1, 3.0), take(2..3, 1.0)]), [3.0, 0.0, 1.0, 0.0]);
+            assert_eq!(sum_of(&[part(1..3, 3.0), part(1..3, 1.0)]), [0.0, 4.0, 4.0, 0.0]);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Variables, nodes and the reverse walk.
+//! Variables, recorded calls, and the backward walk.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -6,47 +6,55 @@ use std::sync::Arc;
 use engine::{DType, Device, Error, Result, Tensor};
 
 use crate::saved::{Recipe, Saved};
-use crate::sinks::{Arriving, Sinks};
+use crate::sinks::{Arrived, Sinks};
 
 /// The gradient of one recorded call.
 pub trait Function {
-    /// Gets the gradient of each output (`None` where none arrived) and hands gradients of the inputs to
-    /// `sinks`, only for inputs that want one. Runs at most once.
+    /// Gets the gradient of each output (`None` where none arrived) and hands the gradients of those inputs that want one
+    /// to `sinks`. Runs at most once.
+    ///
+    /// # Errors
+    /// Those of the ops that it calls.
     fn backward(&self, grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()>;
 }
 
-/// A value on the tape. Without an id, no trainable parameter reaches it: it gets no gradient.
+/// A value on the tape.
 #[derive(Clone)]
 pub struct Var {
     value: Tensor,
+    /// The number of the variable. Without one, no trained tensor reaches the value, and it gets no gradient.
     id: Option<usize>,
+    /// How the value can be made again, with its position among the outputs.
     recipe: Option<(Arc<Recipe>, usize)>,
 }
 
 impl Var {
-    /// A value that wants no gradient.
+    /// Makes a variable of a value that wants no gradient.
     pub fn constant(value: Tensor) -> Self {
         Var { value, id: None, recipe: None }
     }
 
+    /// The value.
     pub fn value(&self) -> &Tensor {
         &self.value
     }
 
+    /// The value, taken out of the variable.
     pub fn into_value(self) -> Tensor {
         self.value
     }
 
+    /// The shape of the value.
     pub fn shape(&self) -> &[usize] {
         self.value.shape()
     }
 
-    /// True when a gradient of this value is needed.
+    /// True when a gradient of this value is needed, because a trained tensor reaches it.
     pub fn wants_grad(&self) -> bool {
         self.id.is_some()
     }
 
-    /// What to keep for a backward pass: the value, or its recipe when it has one.
+    /// What a function keeps for its backward pass: the value, or its recipe when it has one.
     pub fn save(&self) -> Saved {
         match &self.recipe {
             Some((recipe, index)) => Saved::Recomputed(recipe.clone(), *index),
@@ -55,42 +63,50 @@ impl Var {
     }
 }
 
-struct Node {
+/// A recorded call.
+struct Call {
     function: Box<dyn Function>,
+    /// The variable of each input; none for inputs that want no gradient.
     inputs: Vec<Option<usize>>,
+    /// The variable of each output.
     outputs: Vec<usize>,
 }
 
 #[derive(Default)]
-struct Recording {
-    nodes: Vec<Node>,
+struct Calls {
+    /// The calls in their order.
+    calls: Vec<Call>,
+    /// The number of variables so far.
     vars: usize,
+    /// The part of the model that the next calls belong to.
     scope: String,
 }
 
-/// What was computed, in order. Made anew for every step.
+/// What was computed, in its order. A tape is made anew for every step.
 pub struct Tape {
     device: Device,
-    recording: RefCell<Recording>,
+    recorded: RefCell<Calls>,
     enabled: bool,
     check_finite: bool,
 }
 
 impl Tape {
+    /// Makes a tape that records what is computed on `device`.
     pub fn new(device: &Device) -> Self {
-        Tape { device: device.clone(), recording: RefCell::default(), enabled: true, check_finite: false }
+        Tape { device: device.clone(), recorded: RefCell::default(), enabled: true, check_finite: false }
     }
 
-    /// A tape that records nothing: evaluation.
+    /// Makes a tape that records nothing, for evaluation.
     pub fn inference(device: &Device) -> Self {
         Tape { enabled: false, ..Self::new(device) }
     }
 
-    /// From here on the first output that is not finite is an error naming scope and op.
+    /// Lets [`Tape::record`] refuse outputs that are not finite, with the scope and the op in the error.
     pub fn checking_finite(self) -> Self {
         Tape { check_finite: true, ..self }
     }
 
+    /// The device on which the tape computes.
     pub fn device(&self) -> &Device {
         &self.device
     }
@@ -98,17 +114,21 @@ impl Tape {
     /// Names the part of the model that the next calls belong to, for messages.
     pub fn scope(&self, name: impl Into<String>) {
         if self.check_finite {
-            self.recording.borrow_mut().scope = name.into();
+            self.recorded.borrow_mut().scope = name.into();
         }
     }
 
-    /// A trained value: its gradient is in [`Gradients`] afterwards.
+    /// Makes a variable of a trained value, whose gradient is in [`Gradients`] afterwards.
     pub fn leaf(&self, value: Tensor) -> Var {
-        let id = self.enabled.then(|| self.recording.borrow_mut().new_var());
+        let id = self.enabled.then(|| self.recorded.borrow_mut().new_var());
         Var { value, id, recipe: None }
     }
 
-    /// Records a call. `function` is asked for (and so anything saved) only when an input wants a gradient.
+    /// Records a call of `op` and returns its outputs as variables. `function` is made, and so anything saved, only when an
+    /// input wants a gradient.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] with [`Tape::checking_finite`].
     pub fn record(
         &self,
         op: &'static str,
@@ -116,23 +136,26 @@ impl Tape {
         outputs: Vec<Tensor>,
         function: impl FnOnce() -> Box<dyn Function>,
     ) -> Result<Vec<Var>> {
-        let mut recording = self.recording.borrow_mut();
+        let mut recorded = self.recorded.borrow_mut();
         if self.check_finite {
             for output in &outputs {
-                output.check_finite(&format!("{} {op}", recording.scope))?;
+                output.check_finite(&format!("{} {op}", recorded.scope))?;
             }
         }
         if !self.enabled || inputs.iter().all(|v| v.id.is_none()) {
             return Ok(outputs.into_iter().map(Var::constant).collect());
         }
-        let ids: Vec<usize> = outputs.iter().map(|_| recording.new_var()).collect();
+        let ids: Vec<usize> = outputs.iter().map(|_| recorded.new_var()).collect();
         let inputs = inputs.iter().map(|v| v.id).collect();
-        recording.nodes.push(Node { function: function(), inputs, outputs: ids.clone() });
+        recorded.calls.push(Call { function: function(), inputs, outputs: ids.clone() });
         let var = |(value, id)| Var { value, id: Some(id), recipe: None };
         Ok(outputs.into_iter().zip(ids).map(var).collect())
     }
 
-    /// A value in another type; its gradient is cast back.
+    /// Records the cast of a value to another type; its gradient is cast back.
+    ///
+    /// # Errors
+    /// Those of [`Tensor::cast`].
     pub fn cast(&self, x: &Var, dtype: DType) -> Result<Var> {
         let was = x.value.dtype();
         if was == dtype {
@@ -142,7 +165,8 @@ impl Tape {
         Ok(self.record("cast", &[x], vec![y], || Box::new(Cast(was)))?.remove(0))
     }
 
-    /// Lets the outputs of one call be made again in backward instead of kept: who saves them saves `recipe`.
+    /// Lets the outputs of one call be made again in the backward pass instead of kept: functions that save them save the
+    /// recipe.
     pub fn recomputed(&self, vars: Vec<Var>, recipe: impl FnOnce() -> Arc<Recipe>) -> Vec<Var> {
         if !self.enabled {
             return vars;
@@ -152,35 +176,41 @@ impl Tape {
         vars.into_iter().enumerate().map(with).collect()
     }
 
-    /// Walks the calls backwards from `output`, whose gradient is `seed`, releasing what each saved.
+    /// Walks the calls backwards from `output`, whose gradient is `seed`, and releases what each saved.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when no trained tensor reaches `output`, and those of the functions.
     pub fn backward(self, output: &Var, seed: Tensor) -> Result<Gradients> {
         self.backward_onto(output, seed, Gradients::default())
     }
 
-    /// [`Tape::backward`] that adds, in place, to the gradients of an earlier tape with the same leaves, made in the
-    /// same order before any call.
+    /// [`Tape::backward`] that adds, in place, to the gradients of an earlier tape. Both tapes must have made the same
+    /// leaves in the same order before any call.
+    ///
+    /// # Errors
+    /// Those of [`Tape::backward`].
     pub fn backward_onto(self, output: &Var, seed: Tensor, earlier: Gradients) -> Result<Gradients> {
-        let recording = self.recording.into_inner();
+        let recorded = self.recorded.into_inner();
         let mut grads = earlier.grads;
-        grads.resize(recording.vars, None);
+        grads.resize(recorded.vars, None);
         let Some(id) = output.id else {
             let what = "no trained tensor reaches the output: nothing to differentiate".into();
             return Err(Error::Unsupported { op: "backward", what });
         };
         grads[id] = Some(seed);
-        let mut arriving = Arriving::new(grads);
-        for node in recording.nodes.into_iter().rev() {
-            let arrived: Vec<_> = node.outputs.iter().map(|&id| arriving.take_whole(id)).collect();
-            if arrived.iter().any(Option::is_some) {
-                let mut sinks = Sinks::new(&mut arriving, &node.inputs, &self.device);
-                node.function.backward(arrived, &mut sinks)?;
+        let mut arrived = Arrived::new(grads);
+        for call in recorded.calls.into_iter().rev() {
+            let outputs: Vec<_> = call.outputs.iter().map(|&id| arrived.take_whole(id)).collect();
+            if outputs.iter().any(Option::is_some) {
+                let mut sinks = Sinks::new(&mut arrived, &call.inputs, &self.device);
+                call.function.backward(outputs, &mut sinks)?;
             }
         }
-        Ok(Gradients { grads: arriving.into_whole() })
+        Ok(Gradients { grads: arrived.into_whole() })
     }
 }
 
-/// Of [`Tape::cast`]: the type of its input.
+/// The function of [`Tape::cast`], with the type of its input.
 struct Cast(DType);
 
 impl Function for Cast {
@@ -191,7 +221,8 @@ impl Function for Cast {
     }
 }
 
-impl Recording {
+impl Calls {
+    /// Numbers a new variable.
     fn new_var(&mut self) -> usize {
         self.vars += 1;
         self.vars - 1
@@ -210,12 +241,12 @@ impl Gradients {
         self.grads[var.id?].as_ref()
     }
 
-    /// Gives every gradient memory of its own, so that adding to one later leaves it where it is.
+    /// Gives every gradient memory of its own, so that adding to it later leaves it where it is.
     pub fn unshare(&mut self, device: &Device) {
         self.grads.iter_mut().flatten().for_each(|grad| grad.make_unique(device));
     }
 
-    /// [`Gradients::get`], handed over.
+    /// Takes the gradient of a leaf out; `None` when the output does not depend on it.
     pub fn take(&mut self, var: &Var) -> Option<Tensor> {
         self.grads[var.id?].take()
     }
@@ -249,7 +280,8 @@ mod tests {
     fn shared_gradients_are_copied_before_they_are_added_to() {
         let tape = Tape::new(&Device::cpu());
         let (a, b) = (tape.leaf(one(1.0)), tape.leaf(one(2.0)));
-        let c = sum(&tape, &a, &b); // both inputs get the same storage
+        // In the backward pass of this sum, both inputs get the same storage.
+        let c = sum(&tape, &a, &b);
         let d = sum(&tape, &c, &a);
         let mut grads = tape.backward(&d, one(1.0)).unwrap();
         assert_eq!(grads.take(&a).unwrap().as_slice(), [2.0]);
@@ -268,12 +300,12 @@ mod tests {
         };
         let (mut grads, a, b) = step(Gradients::default(), 1.0);
         grads.unshare(&device);
-        let places = |grads: &Gradients| [&a, &b].map(|v| grads.get(v).unwrap().as_slice().as_ptr());
+        let addresses = |grads: &Gradients| [&a, &b].map(|v| grads.get(v).unwrap().as_slice().as_ptr());
         for (seed, want) in [(3.0, [8.0, 4.0]), (-4.0, [0.0, 0.0]), (1.0, [2.0, 1.0])] {
-            let before = places(&grads);
+            let before = addresses(&grads);
             grads = step(grads, seed).0;
             assert_eq!([&a, &b].map(|v| grads.get(v).unwrap().as_slice()[0]), want);
-            assert_eq!(places(&grads), before);
+            assert_eq!(addresses(&grads), before);
         }
     }
 
@@ -281,7 +313,7 @@ mod tests {
     fn constants_and_inference_record_nothing() {
         let tape = Tape::new(&Device::cpu());
         let c = sum(&tape, &Var::constant(one(1.0)), &Var::constant(one(1.0)));
-        assert!(!c.wants_grad() && tape.recording.borrow().nodes.is_empty());
+        assert!(!c.wants_grad() && tape.recorded.borrow().calls.is_empty());
         assert!(tape.backward(&c, one(1.0)).is_err());
         let tape = Tape::inference(&Device::cpu());
         let a = tape.leaf(one(1.0));

@@ -1,27 +1,67 @@
 //! The one error type of the engine and of the ops above it.
 
-/// What can go wrong below the model: every variant names the place, what was wanted and what came.
+/// What can go wrong below the model. Every variant names where, what was wanted, and what came.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// A tensor has another shape than the op needs.
     #[error("{op}: {name} must be {want}, got {got:?}")]
-    Shape { op: &'static str, name: String, want: String, got: Vec<usize> },
-    /// A setting outside what an op supports.
+    Shape {
+        /// The op that refuses.
+        op: &'static str,
+        /// The name of the tensor in the op's formula.
+        name: String,
+        /// The axes and sizes that it must have, such as `[b l e] = [2 197 768]`.
+        want: String,
+        /// The shape that it has.
+        got: Vec<usize>,
+    },
+    /// A setting is outside what an op supports.
     #[error("{op}: {what}")]
-    Unsupported { op: &'static str, what: String },
+    Unsupported {
+        /// The op that refuses.
+        op: &'static str,
+        /// The setting, and what is supported.
+        what: String,
+    },
     /// A value that must be finite is not.
     #[error("{at}: first non-finite value at element {index} ({value})")]
-    NonFinite { at: String, index: usize, value: f32 },
-    /// A launched device failed: a fault in a kernel, a refused call, a driver that cannot be used.
+    NonFinite {
+        /// The tensor, or the part of the model and the op that made it.
+        at: String,
+        /// The position of the first such element.
+        index: usize,
+        /// Its value.
+        value: f32,
+    },
+    /// A launched device failed: there is a fault in a kernel, a refused call, or a driver that cannot be used.
     #[error("{device} device: {what}")]
-    Device { device: &'static str, what: String },
-    /// A launched device has not enough memory; bytes.
+    Device {
+        /// The name of the kind of device.
+        device: &'static str,
+        /// The failure, and what it was about.
+        what: String,
+    },
+    /// A launched device has not enough memory. Sizes are in bytes.
     #[error("{device} device: out of memory: {} MiB more asked for, {} of {} MiB free", asked >> 20, free >> 20, total >> 20)]
-    Memory { device: &'static str, asked: usize, free: usize, total: usize },
+    Memory {
+        /// The name of the kind of device.
+        device: &'static str,
+        /// The bytes that were asked for.
+        asked: usize,
+        /// The bytes that are free.
+        free: usize,
+        /// All bytes of the device.
+        total: usize,
+    },
     /// A launched device stopped working: what it holds is gone, and this process cannot use it any more.
     #[error("{device} device: lost: {what}")]
-    Lost { device: &'static str, what: String },
+    Lost {
+        /// The name of the kind of device.
+        device: &'static str,
+        /// The failure, and the call that saw it.
+        what: String,
+    },
 }
 
-/// Result of an engine or op call.
+/// The result of an engine or op call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,11 +1,11 @@
-//! Matrix products, row-major, with leading dimensions: `C = op(A) op(B)`, or added to C.
+//! Matrix products on the CPU, row-major, with leading dimensions: `C = op(A) op(B)` or `C += op(A) op(B)`.
 //!
-//! The CPU backend is the `gemm` crate; the split of the work does not depend on the number of threads in a
-//! way that changes a sum, so results are the same for any (checked by a test).
+//! The `gemm` crate does the work. How it splits the work over threads changes no sum, so results are the same for any
+//! number of threads, which a test checks.
 
 use gemm::Parallelism;
 
-/// One operand: a row-major matrix whose rows start `ld` elements apart, read as it is or transposed.
+/// An operand: a row-major matrix whose rows start `ld` elements apart, read as it is or transposed.
 #[derive(Clone, Copy)]
 pub struct Mat<'a> {
     data: &'a [f32],
@@ -14,17 +14,17 @@ pub struct Mat<'a> {
 }
 
 impl<'a> Mat<'a> {
-    /// Row-major, rows `ld` elements apart.
+    /// The matrix as it is; its rows start `ld` elements apart.
     pub fn rows(data: &'a [f32], ld: usize) -> Self {
         Mat { data, ld, transposed: false }
     }
 
-    /// The transpose of a row-major matrix.
+    /// The transpose of the matrix whose rows start `ld` elements apart.
     pub fn transposed(data: &'a [f32], ld: usize) -> Self {
         Mat { data, ld, transposed: true }
     }
 
-    /// Distances (row, column) and a bounds check for the logical size.
+    /// The distances between rows and between columns, after a check that `rows` x `cols` elements are there.
     fn strides(&self, rows: usize, cols: usize) -> (isize, isize) {
         let (outer, inner) = if self.transposed { (cols, rows) } else { (rows, cols) };
         assert!(inner <= self.ld && outer > 0 && (outer - 1) * self.ld + inner <= self.data.len());
@@ -32,7 +32,9 @@ impl<'a> Mat<'a> {
     }
 }
 
-/// `c[m n] (rows `ldc` apart) = a[m k] b[k n]`, plus what `c` held when `accumulate`.
+/// Computes `c[m n] = a[m k] b[k n]`, plus what `c` held when `accumulate`; the rows of `c` start `ldc` elements apart.
+///
+/// Panics when an operand has fewer elements than its size needs.
 #[allow(clippy::too_many_arguments)]
 pub fn gemm(m: usize, n: usize, k: usize, a: Mat, b: Mat, c: &mut [f32], ldc: usize, accumulate: bool) {
     if m == 0 || n == 0 {
@@ -43,7 +45,7 @@ pub fn gemm(m: usize, n: usize, k: usize, a: Mat, b: Mat, c: &mut [f32], ldc: us
     assert!(n <= ldc && (m - 1) * ldc + n <= c.len());
     // Below this a second thread costs more than it saves.
     let parallelism = if m * n * k > 1 << 16 { Parallelism::Rayon(0) } else { Parallelism::None };
-    // SAFETY: the three asserts above keep every access of the m x n x k product inside its slice.
+    // SAFETY: the asserts above and in `strides` keep every access of the m x n x k product inside its slice.
     unsafe {
         gemm::gemm(
             m,

@@ -1,5 +1,5 @@
-//! Launched devices: what runs kernels from PTX text. The CUDA driver and the emulator implement [`Launcher`];
-//! nothing above this file knows which it is.
+//! Launched devices: what runs kernels from PTX text. The CUDA driver and the emulator implement [`Launcher`], and
+//! nothing above this file knows which of them it is.
 
 use std::fmt::Debug;
 
@@ -8,69 +8,84 @@ use crate::{Error, Result};
 /// A committed PTX file.
 #[derive(Debug)]
 pub struct PtxFile {
-    /// `<op>/kernel.ptx`, for messages.
+    /// `<op>/kernel.ptx`, which names the file in messages and must be its own.
     pub name: &'static str,
+    /// The text of the file.
     pub text: &'static str,
 }
 
 /// One `.entry` of a PTX file.
 #[derive(Debug, Clone, Copy)]
 pub struct Kernel {
+    /// The file that has the entry.
     pub file: &'static PtxFile,
+    /// The name of the entry.
     pub entry: &'static str,
 }
 
-/// Bytes on a launched device.
+/// A run of bytes on a launched device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Region {
+    /// The address of the first byte on the device.
     pub at: u64,
+    /// The number of bytes.
     pub bytes: usize,
 }
 
 impl Region {
-    /// Nothing at all: what an empty tensor occupies.
+    /// No bytes at all, which is what an empty tensor occupies.
     pub const EMPTY: Region = Region { at: 0, bytes: 0 };
 
-    /// The region without its first bytes.
+    /// The region without its first `bytes` bytes. Panics when it has fewer.
     pub fn skip(self, bytes: usize) -> Self {
         assert!(bytes <= self.bytes, "{bytes} bytes into a region of {}", self.bytes);
         Region { at: self.at + bytes as u64, bytes: self.bytes - bytes }
     }
 }
 
-/// One argument of a launch. Pointers say what the kernel may do with them: a store into an `In` is a fault.
+/// One argument of a launch. Pointers say what the kernel may do with them; the emulator holds it to that.
 #[derive(Debug, Clone, Copy)]
 pub enum Arg {
+    /// Memory that the kernel only reads: a store is a fault.
     In(Region),
+    /// Memory that the kernel writes before it reads.
     Out(Region),
+    /// Memory that the kernel reads and writes.
     InOut(Region),
-    /// A pointer that this call does not use: 0.
+    /// A pointer that this call does not use; it is 0.
     None,
+    /// A whole number.
     U32(u32),
+    /// A float.
     F32(f32),
-    /// No argument: memory that the kernel reads through an address in a table.
+    /// Not an argument: memory that the kernel reads through an address in a table.
     ReachedIn(Region),
-    /// No argument: memory that the kernel reads and writes through an address in a table.
+    /// Not an argument: memory that the kernel reads and writes through an address in a table.
     ReachedInOut(Region),
 }
 
-/// Blocks, threads in a block, and bytes of dynamic shared memory.
+/// The size of a launch.
 #[derive(Debug, Clone, Copy)]
 pub struct Grid {
+    /// The number of blocks along x, y and z.
     pub blocks: [u32; 3],
+    /// The number of threads in a block along x, y and z.
     pub threads: [u32; 3],
+    /// Bytes of dynamic shared memory for each block.
     pub shared: u32,
 }
 
-/// Element type of a tensor or a matrix operand.
+/// The element type of a tensor or of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DType {
+    /// IEEE floats of 32 bits.
     F32,
+    /// bfloat16: the upper 16 bits of an f32.
     Bf16,
 }
 
 impl DType {
-    /// Bytes of one element.
+    /// The size of an element in bytes.
     pub fn size(self) -> usize {
         match self {
             DType::F32 => 4,
@@ -79,18 +94,37 @@ impl DType {
     }
 }
 
-/// `C[m n] = op(A)[m k] op(B)[k n] + beta C + bias`, column-major as BLAS takes it; sums in f32.
+/// An operand of a [`BlasGemm`]: a column-major matrix on the device.
+#[derive(Debug, Clone, Copy)]
+pub struct ColumnMajor {
+    /// The elements, from the first on.
+    pub region: Region,
+    /// The distance between the starts of two columns, in elements.
+    pub ld: usize,
+    /// The product takes the transpose of the matrix.
+    pub transposed: bool,
+}
+
+/// The product `C[m n] = op(A)[m k] op(B)[k n] + beta C + bias`, column-major as BLAS takes it. Sums are in f32.
 #[derive(Debug, Clone, Copy)]
 pub struct BlasGemm {
+    /// The number of rows of `op(A)` and of C.
     pub m: usize,
+    /// The number of columns of `op(B)` and of C.
     pub n: usize,
+    /// The number of columns of `op(A)` and of rows of `op(B)`.
     pub k: usize,
-    /// Matrix, leading dimension, transposed.
-    pub a: (Region, usize, bool),
-    pub b: (Region, usize, bool),
-    pub c: (Region, usize),
-    /// Type of A and B, and of C.
+    /// The matrix A.
+    pub a: ColumnMajor,
+    /// The matrix B.
+    pub b: ColumnMajor,
+    /// The elements of C, from the first on.
+    pub c: Region,
+    /// The distance between the starts of two columns of C, in elements.
+    pub ldc: usize,
+    /// The type of A and B.
     pub input: DType,
+    /// The type of C.
     pub output: DType,
     /// 0 or 1.
     pub beta: f32,
@@ -100,20 +134,24 @@ pub struct BlasGemm {
     pub tf32: bool,
 }
 
-/// A device with its own memory that runs kernels in the order they are launched.
+/// A device with its own memory that runs kernels in the order in which they are launched.
+///
+/// Every call can fail with [`Error::Device`], [`Error::Memory`] or [`Error::Lost`], also because of a call before it that
+/// the device had not finished.
 pub trait Launcher: Debug + Send + Sync {
     /// `emulated` or `cuda`.
     fn name(&self) -> &'static str;
 
-    /// What the device is, in a line.
+    /// Describes a GPU in one line; `None` for other devices.
     fn info(&self) -> Option<String> {
         None
     }
 
-    /// Memory of unspecified content, aligned to 256 bytes. Also between [`Launcher::record`] and
-    /// [`Launcher::recorded`] the memory is made at once.
+    /// Makes memory of unspecified content, aligned to 256 bytes. Between [`Launcher::record`] and
+    /// [`Launcher::recorded`] too, it is made at once.
     fn alloc(&self, bytes: usize) -> Result<Region>;
 
+    /// Frees a region of [`Launcher::alloc`] once what was launched before is done.
     fn free(&self, region: Region);
 
     /// Free bytes and all bytes of the device's memory; `None` where it is the host's.
@@ -121,42 +159,48 @@ pub trait Launcher: Debug + Send + Sync {
         None
     }
 
+    /// Copies `bytes` to a region of the same size. They may change when this returns.
     fn upload(&self, to: Region, bytes: &[u8]) -> Result<()>;
 
-    /// Waits for what was launched before.
+    /// Copies a region to `bytes` of the same size, and waits for what was launched before.
     fn download(&self, from: Region, bytes: &mut [u8]) -> Result<()>;
 
-    /// [`Launcher::upload`] that does not wait: the bytes travel beside what runs, and arrive in `to` after what
-    /// was launched before and before what is launched next. For one `to` that is sent to again and again.
+    /// [`Launcher::upload`] that does not wait: the bytes travel beside what runs, and arrive in `to` after what was
+    /// launched before and before what is launched next. This is for a `to` that is sent to again and again.
     fn send(&self, to: Region, bytes: &[u8]) -> Result<()> {
         self.upload(to, bytes)
     }
 
-    /// [`Launcher::download`] that does not wait: the bytes as they are after what was launched before.
+    /// [`Launcher::download`] that does not wait: it gives the bytes as they are after what was launched before.
     fn receive(&self, from: Region) -> Result<Box<dyn Pending>> {
         let mut bytes = vec![0; from.bytes];
         self.download(from, &mut bytes)?;
         Ok(Box::new(Received(bytes)))
     }
 
+    /// Copies a region to another of the same size.
     fn copy(&self, to: Region, from: Region) -> Result<()>;
 
-    /// Fills with zero bytes.
+    /// Fills a region with zero bytes.
     fn zero(&self, region: Region) -> Result<()>;
 
-    /// Runs a kernel; number, width and kind of the arguments are checked against its `.entry`.
+    /// Runs a kernel. The number, the width and the kind of the arguments are checked against its `.entry`.
     fn launch(&self, kernel: Kernel, grid: Grid, args: &[Arg]) -> Result<()>;
 
+    /// Computes a matrix product.
     fn gemm(&self, gemm: &BlasGemm) -> Result<()>;
 
-    /// From here on uploads, copies, launches and products are kept instead of made, until
-    /// [`Launcher::recorded`]; memory they use must stay. A download, `send` or `receive` in between is an error.
+    /// Starts to keep uploads, copies, launches and products instead of making them, until [`Launcher::recorded`]. The
+    /// memory they use must stay. A download, `send` or `receive` in between is an error.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where the device cannot record.
     fn record(&self) -> Result<()> {
-        let what = format!("the {} device cannot", self.name());
+        let what = format!("the {} device cannot record calls", self.name());
         Err(Error::Unsupported { op: "record", what })
     }
 
-    /// What was kept since [`Launcher::record`], to be run as often as wanted.
+    /// Returns what was kept since [`Launcher::record`], to be run as often as wanted.
     fn recorded(&self) -> Result<Box<dyn Replay>> {
         let what = "nothing is being recorded".into();
         Err(Error::Unsupported { op: "record", what })
@@ -166,10 +210,13 @@ pub trait Launcher: Debug + Send + Sync {
 /// Bytes on their way from a device.
 pub trait Pending: Debug + Send {
     /// Waits for them.
+    ///
+    /// # Errors
+    /// Those of [`Launcher`].
     fn wait(self: Box<Self>) -> Result<Vec<u8>>;
 }
 
-/// Bytes that are here already.
+/// Bytes that have arrived already.
 #[derive(Debug)]
 struct Received(Vec<u8>);
 
@@ -181,6 +228,9 @@ impl Pending for Received {
 
 /// Recorded calls.
 pub trait Replay: Debug + Send {
-    /// Runs them after what was launched before. Uploads bring the bytes they had when they were recorded.
+    /// Runs them after what was launched before. Uploads bring the bytes that they had when they were recorded.
+    ///
+    /// # Errors
+    /// Those of [`Launcher`].
     fn run(&self) -> Result<()>;
 }

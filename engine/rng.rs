@@ -1,12 +1,13 @@
-//! Counter-based random numbers (Philox 4x32-10, Salmon et al., SC 2011).
+//! Counter-based random numbers: Philox 4x32-10 of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 //!
-//! A stream is named by what it is for, not by when it is drawn: `(seed, epoch, sample, op)`. The same
-//! sample gets the same numbers whatever the number of threads and wherever a run was resumed.
+//! A stream is named by what it is for, `(seed, epoch, sample, op)`, and not by when it is drawn. So a sample gets the
+//! same numbers whatever the number of threads is and wherever a run was resumed.
 
+/// The multipliers and the key increments of the paper.
 const MUL: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
-/// One block of the generator: 128 random bits from a 128-bit counter and a 64-bit key.
+/// Computes one block of the generator: 128 random bits from a key of 64 bits and a counter of 128 bits.
 pub fn philox(key: [u32; 2], counter: [u32; 4]) -> [u32; 4] {
     let (mut k, mut c) = (key, counter);
     for _ in 0..10 {
@@ -24,11 +25,12 @@ pub struct Rng {
     key: [u32; 2],
     counter: [u32; 4],
     block: [u32; 4],
+    /// How many words of `block` were drawn.
     used: usize,
 }
 
 impl Rng {
-    /// The stream of one purpose: `op` tells uses apart, `epoch` and `sample` repetitions of one use.
+    /// Starts the stream of one purpose: `op` tells uses apart, `epoch` and `sample` tell repetitions of one use apart.
     pub fn keyed(seed: u64, epoch: u32, sample: u32, op: u32) -> Self {
         Rng {
             key: [seed as u32, (seed >> 32) as u32],
@@ -38,6 +40,7 @@ impl Rng {
         }
     }
 
+    /// Draws 32 random bits.
     pub fn next_u32(&mut self) -> u32 {
         if self.used == 4 {
             self.block = philox(self.key, self.counter);
@@ -48,18 +51,18 @@ impl Rng {
         self.block[self.used - 1]
     }
 
-    /// Uniform in [0, 1), 53 bits.
+    /// Draws a number that is uniform in [0, 1), with 53 random bits.
     pub fn uniform(&mut self) -> f64 {
         let (hi, lo) = (u64::from(self.next_u32()), u64::from(self.next_u32()));
         ((hi << 32 | lo) >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Uniform in [lo, hi).
+    /// Draws a number that is uniform in [lo, hi).
     pub fn range(&mut self, lo: f64, hi: f64) -> f64 {
         lo + (hi - lo) * self.uniform()
     }
 
-    /// Uniform in 0..n without bias; `n` must not be 0.
+    /// Draws a whole number that is uniform in 0..n, without bias. Panics when `n` is 0.
     pub fn below(&mut self, n: u32) -> u32 {
         assert!(n > 0, "below(0)");
         let zone = u32::MAX - (u32::MAX % n + 1) % n;
@@ -71,18 +74,18 @@ impl Rng {
         }
     }
 
-    /// True with probability `p`.
+    /// Draws true with probability `p`.
     pub fn chance(&mut self, p: f64) -> bool {
         self.uniform() < p
     }
 
-    /// Standard normal (Box-Muller, one of the pair).
+    /// Draws from the standard normal distribution, by the method of Box and Muller (one of the pair).
     pub fn normal(&mut self) -> f64 {
         let r = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         r * (std::f64::consts::TAU * self.uniform()).cos()
     }
 
-    /// Fisher-Yates, from the end.
+    /// Shuffles by the method of Fisher and Yates, from the end.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             let j = self.below(i as u32 + 1) as usize;
@@ -95,7 +98,7 @@ impl Rng {
 mod tests {
     use super::*;
 
-    /// Known answers of the published Random123 distribution.
+    /// The known answers come with the published Random123 library.
     #[test]
     fn philox_gives_the_published_vectors() {
         assert_eq!(philox([0; 2], [0; 4]), [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
@@ -107,7 +110,7 @@ mod tests {
         let mut rng = Rng::keyed(7, 0, 0, 0);
         let mut counts = [0u32; 6];
         (0..60_000).for_each(|_| counts[rng.below(6) as usize] += 1);
-        // 10,000 expected a bin, standard deviation 91: five of them.
+        // 10,000 are expected in a bin; the bound is five standard deviations of 91.
         assert!(counts.iter().all(|&c| c.abs_diff(10_000) < 460), "{counts:?}");
         assert_ne!(Rng::keyed(7, 0, 0, 1).next_u32(), Rng::keyed(7, 0, 1, 0).next_u32());
     }

@@ -1,7 +1,7 @@
-//! A tensor: shared storage and a shape. Row-major, contiguous, no strides.
+//! Tensors: shared storage and a shape. Elements lie row-major and contiguous; there are no strides.
 //!
-//! On the CPU elements are f32 and are read as slices. On a launched device they are f32 or bf16 and are read
-//! with [`Tensor::to_host`]; kernels get them as arguments.
+//! On the CPU, elements are f32 and are read as slices. On a launched device they are f32 or bf16 and are read with
+//! [`Tensor::to_host`]; kernels get them as arguments.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,26 +10,29 @@ use half::bf16;
 use memmap2::Mmap;
 use rayon::prelude::*;
 
-use crate::device::{Buffer, CpuPool, Device};
+use crate::device::Device;
 use crate::elementwise::{self, Elements};
-use crate::launch::{Arg, Launcher, Pending, Region};
-use crate::launched::{LaunchedBuffer, LaunchedPool};
+use crate::launch::{Arg, DType, Launcher, Pending, Region};
+use crate::pool::{CpuBuffer, CpuPool, LaunchedBuffer, LaunchedPool};
 use crate::shape::numel;
-use crate::{DType, Error, Result};
+use crate::{Error, Result};
+
+/// Elements that a thread adds or copies at a time.
+const CHUNK: usize = 1 << 16;
 
 #[derive(Debug)]
 enum Storage {
     /// Memory of the CPU device's pool.
-    Owned(Buffer),
+    Owned(CpuBuffer),
     /// Memory of an ordinary vector.
     Vec(Vec<f32>),
-    /// Part of a mapped file: `offset` bytes in, read-only.
+    /// A part of a mapped file, `offset` bytes in, which is read-only.
     Mapped { map: Arc<Mmap>, offset: usize },
     /// Memory of a launched device.
     Launched(LaunchedBuffer, DType),
 }
 
-/// Shared, immutable unless held once: cloning copies a pointer.
+/// A tensor. A clone shares the storage, which can be written only while it is held once.
 #[derive(Debug, Clone)]
 pub struct Tensor {
     storage: Arc<Storage>,
@@ -37,12 +40,12 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// A tensor of unspecified content (NaN on a checked CPU device), to be written whole. f32.
+    /// Makes an f32 tensor of unspecified content (NaN on a checked CPU device), which is to be written whole.
     pub fn empty(device: &Device, shape: &[usize]) -> Self {
         Self::empty_typed(device, DType::F32, shape)
     }
 
-    /// [`Tensor::empty`] of a type; on the CPU there is only f32.
+    /// [`Tensor::empty`] of a type. Panics when it is not f32 on the CPU.
     pub fn empty_typed(device: &Device, dtype: DType, shape: &[usize]) -> Self {
         let n = numel(shape);
         let storage = match device {
@@ -55,13 +58,14 @@ impl Tensor {
         Tensor { storage: Arc::new(storage), shape: shape.to_vec() }
     }
 
+    /// Makes an f32 tensor of zeros.
     pub fn zeros(device: &Device, shape: &[usize]) -> Self {
         let mut out = Self::empty(device, shape);
         out.fill_zero();
         out
     }
 
-    /// Sets every element of an unshared tensor to zero.
+    /// Sets every element to zero. Panics when the storage is shared.
     pub fn fill_zero(&mut self) {
         match self.storage_mut() {
             Storage::Launched(buffer, _) => {
@@ -71,13 +75,13 @@ impl Tensor {
         }
     }
 
-    /// Takes over a vector; its length must be the product of the shape.
+    /// Makes a tensor of the CPU of a vector. Panics when its length is not the product of the shape.
     pub fn from_vec(data: Vec<f32>, shape: &[usize]) -> Self {
         assert_eq!(data.len(), numel(shape), "{} values for shape {shape:?}", data.len());
         Tensor { storage: Arc::new(Storage::Vec(data)), shape: shape.to_vec() }
     }
 
-    /// Copies values onto a device, as f32.
+    /// Copies values to a device, as f32. Panics when their number is not the product of the shape.
     pub fn from_slice(device: &Device, data: &[f32], shape: &[usize]) -> Self {
         assert_eq!(data.len(), numel(shape), "{} values for shape {shape:?}", data.len());
         let mut out = Self::empty(device, shape);
@@ -91,7 +95,10 @@ impl Tensor {
         out
     }
 
-    /// A read-only view of little-endian f32 values in a mapped file, `offset` bytes in; nothing is copied.
+    /// Makes a read-only view of the little-endian f32 values that lie `offset` bytes into a mapped file; nothing is copied.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when the file ends before, when the values are not aligned, or on a big-endian machine.
     pub fn from_map(map: Arc<Mmap>, offset: usize, shape: &[usize]) -> Result<Self> {
         let end = numel(shape).checked_mul(4).and_then(|bytes| bytes.checked_add(offset));
         let aligned = (map.as_ptr() as usize + offset).is_multiple_of(align_of::<f32>());
@@ -102,8 +109,11 @@ impl Tensor {
         Ok(Tensor { storage: Arc::new(Storage::Mapped { map, offset }), shape: shape.to_vec() })
     }
 
-    /// Writes values that may still be on their way when this returns: they are there for what is launched next,
-    /// and not for what was launched before. f32; panics when the storage is shared.
+    /// Writes f32 values that may still be on their way when this returns: they are there for what is launched next, and
+    /// not for what was launched before. Panics when the storage is shared.
+    ///
+    /// # Errors
+    /// Those of [`Launcher`].
     pub fn send(&mut self, data: &[f32]) -> Result<()> {
         assert_eq!(data.len(), self.numel(), "{} values for shape {:?}", data.len(), self.shape);
         match self.storage_mut() {
@@ -117,7 +127,10 @@ impl Tensor {
         }
     }
 
-    /// Starts reading the values as they are after what was launched before. f32.
+    /// Starts to read the f32 values as they are after what was launched before.
+    ///
+    /// # Errors
+    /// Those of [`Launcher`].
     pub fn receive(&self) -> Result<Arriving> {
         match &*self.storage {
             Storage::Launched(buffer, DType::F32) => {
@@ -127,22 +140,24 @@ impl Tensor {
         }
     }
 
+    /// The sizes of the axes.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
+    /// The number of elements.
     pub fn numel(&self) -> usize {
         numel(&self.shape)
     }
 
-    /// The same elements under another shape of equal size.
+    /// The same elements under another shape. Panics when it has another number of elements.
     pub fn reshape(mut self, shape: &[usize]) -> Self {
         assert_eq!(self.numel(), numel(shape), "reshape {:?} to {shape:?}", self.shape);
         self.shape = shape.to_vec();
         self
     }
 
-    /// f32 on the CPU; what it was made with on a launched device.
+    /// The element type: f32 on the CPU, and the type it was made with on a launched device.
     pub fn dtype(&self) -> DType {
         match &*self.storage {
             Storage::Launched(_, dtype) => *dtype,
@@ -150,7 +165,7 @@ impl Tensor {
         }
     }
 
-    /// The elements of a tensor of the CPU.
+    /// The elements of a tensor of the CPU. Panics for one of a launched device.
     pub fn as_slice(&self) -> &[f32] {
         match &*self.storage {
             Storage::Owned(buffer) => buffer.as_slice(),
@@ -164,7 +179,8 @@ impl Tensor {
         }
     }
 
-    /// The elements for writing. Panics when the storage is shared or mapped: ops write only what they made.
+    /// The elements of a tensor of the CPU, for writing. Panics when the storage is shared or mapped, because ops write only
+    /// what they made.
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
         match self.storage_mut() {
             Storage::Owned(buffer) => buffer.as_mut_slice(),
@@ -182,7 +198,10 @@ impl Tensor {
         }
     }
 
-    /// The values in f32: borrowed on the CPU, else read from the device.
+    /// The values in f32, borrowed on the CPU and read from the device elsewhere.
+    ///
+    /// # Errors
+    /// Those of [`Launcher`].
     pub fn values(&self) -> Result<Cow<'_, [f32]>> {
         let Storage::Launched(buffer, dtype) = &*self.storage else { return Ok(self.as_slice().into()) };
         match dtype {
@@ -200,11 +219,17 @@ impl Tensor {
     }
 
     /// The values in f32, in a vector of their own.
+    ///
+    /// # Errors
+    /// Those of [`Launcher`].
     pub fn to_host(&self) -> Result<Vec<f32>> {
         Ok(self.values()?.into_owned())
     }
 
-    /// The tensor on a device: itself where it is already there; f32 when it moves.
+    /// The tensor on a device: a clone where it is there already, else a copy in f32.
+    ///
+    /// # Errors
+    /// Those of [`Launcher`].
     pub fn to_device(&self, device: &Device) -> Result<Self> {
         match (&*self.storage, device) {
             (Storage::Launched(buffer, _), Device::Launched(pool)) if Arc::ptr_eq(buffer.pool(), pool) => {
@@ -217,7 +242,10 @@ impl Tensor {
         }
     }
 
-    /// The tensor in another type, rounded to the nearest; itself where it has it already.
+    /// The tensor in another type, rounded to nearest; a clone where it has the type already.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] on the CPU, and those of [`Launcher`].
     pub fn cast(&self, dtype: DType) -> Result<Self> {
         if dtype == self.dtype() {
             return Ok(self.clone());
@@ -231,44 +259,45 @@ impl Tensor {
         Ok(out)
     }
 
-    /// Where a tensor of a launched device lies.
+    /// The memory of a tensor of a launched device. Panics for one of the CPU.
     pub fn region(&self) -> Region {
         match &*self.storage {
             Storage::Launched(buffer, _) => buffer.region(),
-            _ => panic!("no kernel can read a tensor of the CPU: shape {:?}", self.shape),
+            _ => panic!("a kernel cannot read a tensor of the CPU: shape {:?}", self.shape),
         }
     }
 
-    /// Where a tensor of a launched device lies, for writing. Panics when the storage is shared.
+    /// The memory of a tensor of a launched device, for writing. Panics when the storage is shared.
     pub fn region_mut(&mut self) -> Region {
         self.storage_mut();
         self.region()
     }
 
-    /// The tensor as what a kernel reads.
+    /// The argument for a kernel that reads the tensor.
     pub fn arg(&self) -> Arg {
         Arg::In(self.region())
     }
 
-    /// The tensor as what a kernel writes whole. Panics when the storage is shared.
+    /// The argument for a kernel that writes the whole tensor. Panics when the storage is shared.
     pub fn arg_mut(&mut self) -> Arg {
         Arg::Out(self.region_mut())
     }
 
-    /// The tensor as what a kernel reads and writes. Panics when the storage is shared.
+    /// The argument for a kernel that reads and writes the tensor. Panics when the storage is shared.
     pub fn arg_inout(&mut self) -> Arg {
         Arg::InOut(self.region_mut())
     }
 
     fn elements(&self) -> Elements {
-        (self.region(), self.dtype())
+        Elements { region: self.region(), dtype: self.dtype() }
     }
 
     fn elements_mut(&mut self) -> Elements {
-        (self.region_mut(), self.dtype())
+        Elements { region: self.region_mut(), dtype: self.dtype() }
     }
 
-    /// Adds `other`, element by element; a shared storage is copied first. Types may differ.
+    /// Adds `other`, element by element; a shared storage is copied first. Types may differ, shapes may not. A failure of a
+    /// launched device is returned by its next call.
     pub fn add_assign(&mut self, device: &Device, other: &Tensor) {
         assert_eq!(self.shape, other.shape);
         self.make_unique(device);
@@ -277,7 +306,7 @@ impl Tensor {
             pool.keep(elementwise::add_assign(&**pool, n, self.elements_mut(), other.elements()));
             return;
         }
-        let chunks = self.as_mut_slice().par_chunks_mut(1 << 16).zip(other.as_slice().par_chunks(1 << 16));
+        let chunks = self.as_mut_slice().par_chunks_mut(CHUNK).zip(other.as_slice().par_chunks(CHUNK));
         chunks.for_each(|(to, from)| to.iter_mut().zip(from).for_each(|(t, f)| *t += f));
     }
 
@@ -288,14 +317,14 @@ impl Tensor {
         }
     }
 
-    /// A copy of its own on `device`: of a tensor of the CPU, or of that device.
+    /// A copy on `device` with a storage of its own. The tensor must be one of the CPU, or of that device.
     pub fn to_owned_on(&self, device: &Device) -> Self {
         let Storage::Launched(buffer, dtype) = &*self.storage else {
             let Device::Cpu(_) = device else {
                 return Self::from_slice(device, self.as_slice(), &self.shape);
             };
             let mut out = Self::empty(device, &self.shape);
-            let chunks = out.as_mut_slice().par_chunks_mut(1 << 16).zip(self.as_slice().par_chunks(1 << 16));
+            let chunks = out.as_mut_slice().par_chunks_mut(CHUNK).zip(self.as_slice().par_chunks(CHUNK));
             chunks.for_each(|(to, from)| to.copy_from_slice(from));
             return out;
         };
@@ -304,17 +333,20 @@ impl Tensor {
         out
     }
 
-    /// True when the values live in a mapped file.
+    /// True when the values lie in a mapped file.
     pub fn is_mapped(&self) -> bool {
         matches!(&*self.storage, Storage::Mapped { .. })
     }
 
-    /// Refuses NaN and infinity, naming the place and the first such element.
+    /// Checks that no element is NaN or infinite.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] with `at` and the first such element, and those of [`Launcher`].
     pub fn check_finite(&self, at: &str) -> Result<()> {
-        // Without its sign, a float's bits order like its magnitude; an integer maximum vectorises.
+        // Without its sign, a float's bits are ordered like its magnitude, and a maximum of integers vectorises.
         let data = self.values()?;
         let largest = |chunk: &[f32]| chunk.iter().fold(0, |m, v| m.max(v.to_bits() & 0x7FFF_FFFF));
-        if data.par_chunks(1 << 16).all(|chunk| largest(chunk) < f32::INFINITY.to_bits()) {
+        if data.par_chunks(CHUNK).all(|chunk| largest(chunk) < f32::INFINITY.to_bits()) {
             return Ok(());
         }
         let index = data.iter().position(|v| !v.is_finite()).expect("a non-finite value");
@@ -325,12 +357,17 @@ impl Tensor {
 /// Values on their way from a device.
 #[derive(Debug)]
 pub enum Arriving {
+    /// Values that have arrived already.
     Here(Vec<f32>),
+    /// The bytes of f32 values that are still on their way.
     Later(Box<dyn Pending>),
 }
 
 impl Arriving {
     /// Waits for them.
+    ///
+    /// # Errors
+    /// Those of [`Launcher`].
     pub fn wait(self) -> Result<Vec<f32>> {
         match self {
             Arriving::Here(values) => Ok(values),

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use engine::blas::{Place, gemm};
+use engine::blas::{RowMajor, gemm};
 use engine::launch::{Arg, Grid, Kernel, Launcher, PtxFile};
 use engine::{DType, Device, Result, Rng, Tensor};
 use serde::Serialize;
@@ -67,8 +67,8 @@ fn product(bench: &Bench, device: &Device, n: usize, dtype: DType) -> Result<f64
     let mut c = Tensor::empty_typed(device, dtype, &[n, n]);
     let launcher = device.launcher().expect("a launched device");
     let times = bench.times(|| {
-        let c = Place::result(&mut c, 0, n);
-        gemm(launcher, [n, n, n], Place::rows(&a, 0, n), Place::transposed(&b, 0, n), c, false)
+        let c = RowMajor::result(&mut c, 0, n);
+        gemm(launcher, [n, n, n], RowMajor::rows(&a, 0, n), RowMajor::transposed(&b, 0, n), c, false)
     })?;
     Ok(2.0 * (n as f64).powi(3) / times[times.len() / 2])
 }

@@ -1,4 +1,4 @@
-//! One device's context with its two streams, and what is made in it.
+//! The context of a device with its two streams.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_uint};
@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cudarc::driver::sys as cu;
 
-use super::error::{About, waits};
 use super::functions::Driver;
+use super::report::{About, waits};
 use crate::Result;
 
 thread_local! {
@@ -24,7 +24,7 @@ pub(super) struct Handle<T>(pub *mut T);
 
 // SAFETY: handles are names; the functions that take them may be called by any thread, also at the same time.
 unsafe impl<T> Send for Handle<T> {}
-// SAFETY: as above.
+// SAFETY: handles are names; the functions that take them may be called by any thread, also at the same time.
 unsafe impl<T> Sync for Handle<T> {}
 
 impl<T> Default for Handle<T> {
@@ -33,14 +33,14 @@ impl<T> Default for Handle<T> {
     }
 }
 
-/// The primary context of a device, and its streams. What is launched runs in the order of `compute`; `copy`
-/// carries what travels beside.
+/// The primary context of a device, and its streams. What is launched runs in the order of `compute`; `copy` carries what
+/// travels beside it.
 #[derive(Debug)]
 pub(super) struct Context {
     driver: &'static Driver,
     device: cu::CUdevice,
     context: Handle<cu::CUctx_st>,
-    /// A handle may come back after its context is gone; this number does not.
+    /// Tells contexts apart: a handle may come back after its context is gone, this number does not.
     id: u64,
     pub compute: Handle<cu::CUstream_st>,
     pub copy: Handle<cu::CUstream_st>,
@@ -49,6 +49,7 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// Opens the primary context of a device.
     pub(super) fn open(driver: &'static Driver, device: cu::CUdevice) -> Result<Arc<Self>> {
         static IDS: AtomicU64 = AtomicU64::new(1);
         let mut context = Context {
@@ -61,7 +62,7 @@ impl Context {
             waits: waits(),
         };
         let flags = cu::CUstream_flags::CU_STREAM_NON_BLOCKING as c_uint;
-        // SAFETY: each call writes one handle; a stream is made in the context that `enter` makes current.
+        // SAFETY: each call writes one handle. A stream is made in the context that `enter` makes current.
         unsafe {
             driver.cuDevicePrimaryCtxRetain(&mut context.context.0, device).about(|| "opening the device")?;
             context.enter()?;
@@ -71,7 +72,7 @@ impl Context {
         Ok(Arc::new(context))
     }
 
-    /// The driver's functions, with this context current on the calling thread.
+    /// Makes this context current on the calling thread, and returns the driver's functions.
     pub(super) fn enter(&self) -> Result<&'static Driver> {
         if CURRENT.get() != self.id {
             // SAFETY: the context is retained as long as `self` lives.
@@ -81,31 +82,33 @@ impl Context {
         Ok(self.driver)
     }
 
-    /// Waits for what was put into a stream; the last of it was `what`.
+    /// Waits for everything that was put into a stream, of which `what` was the last.
     pub(super) fn synchronize<D: Display>(
         &self,
         stream: Handle<cu::CUstream_st>,
         what: impl FnOnce() -> D,
     ) -> Result<()> {
-        // SAFETY: one of this context's streams.
+        // SAFETY: it is one of this context's streams.
         unsafe { self.enter()?.cuStreamSynchronize(stream.0) }.about(what)
     }
 
+    /// A property of the device.
     pub(super) fn attribute(&self, attribute: cu::CUdevice_attribute) -> Result<usize> {
         let mut value: c_int = 0;
-        // SAFETY: writes one integer.
+        // SAFETY: the call writes one integer.
         unsafe { self.driver.cuDeviceGetAttribute(&mut value, attribute, self.device) }
             .about(|| format!("{attribute:?}"))?;
         Ok(value as usize)
     }
 
+    /// The device whose context this is.
     pub(super) fn device(&self) -> cu::CUdevice {
         self.device
     }
 }
 
 impl Drop for Context {
-    /// Whatever fails here fails on a device that is of no use any more.
+    /// Failures are ignored: they mean that the device is of no use any more.
     fn drop(&mut self) {
         if self.context.0.is_null() {
             return;
@@ -113,12 +116,12 @@ impl Drop for Context {
         let Ok(driver) = self.enter() else { return };
         for stream in [self.compute, self.copy] {
             if !stream.0.is_null() {
-                // SAFETY: made by `open`, and nothing uses it after.
+                // SAFETY: `open` made the stream, and nothing uses it any more.
                 let _ = unsafe { driver.cuStreamDestroy_v2(stream.0) };
             }
         }
         CURRENT.set(0);
-        // SAFETY: retained once, by `open`.
+        // SAFETY: `open` retained the context once.
         let _ = unsafe { driver.cuDevicePrimaryCtxRelease_v2(self.device) };
     }
 }

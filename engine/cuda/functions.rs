@@ -1,9 +1,9 @@
-//! The functions of the driver and of cuBLASLt that we call, found by name when a library is loaded.
+//! The functions of the driver and of cuBLASLt that the engine calls, found by name when a library is loaded.
 //!
-//! Types and constants are cudarc's. Its functions are not used: they panic when a library or a function is
-//! missing, know no library name of CUDA 13, and return enumerations that a newer driver's codes are not part of.
+//! Types and constants are those of cudarc. Its functions are not used: they panic when a library or a function is missing,
+//! know no library name of CUDA 13, and return enumerations that the codes of a newer driver are not part of.
 
-use std::ffi::{c_char, c_int, c_uint, c_ulonglong, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};
 use std::fmt;
 
 use cudarc::cublaslt::sys as lt;
@@ -27,10 +27,10 @@ macro_rules! functions {
 
         #[allow(non_snake_case)]
         impl $table {
-            /// The functions of a library, or the name of one that it has not.
+            /// Finds the functions of a library. The error is the name of one that it does not have.
             pub(super) fn of(library: &'static Library) -> Result<Self, &'static str> {
                 $(
-                    // SAFETY: the type is that of the C header, and the library stays.
+                    // SAFETY: the type is that of the C header, and the library stays loaded.
                     let $name = unsafe { library.get(concat!(stringify!($name), "\0").as_bytes()) };
                     let $name = *$name.map_err(|_| stringify!($name))?;
                 )*
@@ -39,9 +39,9 @@ macro_rules! functions {
 
             $(
                 /// # Safety
-                /// Arguments as NVIDIA's documentation of the function asks for them.
+                /// The arguments must be as NVIDIA's documentation of the function asks for them.
                 pub(super) unsafe fn $name(&self, $($arg: $type),*) -> Result<(), $error> {
-                    // SAFETY: the caller's.
+                    // SAFETY: the caller vouches for the arguments.
                     match unsafe { (self.$name)($($arg),*) } {
                         0 => Ok(()),
                         code => Err($error { call: stringify!($name), code }),
@@ -53,7 +53,7 @@ macro_rules! functions {
 }
 
 functions! {
-    /// What drivers of all ages have, and what is needed to say that one is too old.
+    /// The functions that drivers of all ages have, and that are needed to say that one is too old.
     Basics, CuError {
         cuInit(flags: c_uint);
         cuDriverGetVersion(version: *mut c_int);
@@ -63,8 +63,31 @@ functions! {
     }
 }
 
+impl Basics {
+    /// A failed call with the driver's words for it: `cuInit: CUDA_ERROR_NO_DEVICE (no CUDA-capable device is detected)`.
+    pub(super) fn describe(&self, error: CuError) -> String {
+        let call = error.function();
+        match self.texts(error.code) {
+            Some([name, text]) => format!("{call}: {name} ({text})"),
+            None => format!("{call}: error {}", error.code),
+        }
+    }
+
+    /// The name and the text of a code, where the driver knows it.
+    fn texts(&self, code: u32) -> Option<[String; 2]> {
+        let [mut name, mut text] = [std::ptr::null::<c_char>(); 2];
+        // SAFETY: both calls write the address of a text that is never freed.
+        unsafe {
+            self.cuGetErrorName(code, &mut name).ok()?;
+            self.cuGetErrorString(code, &mut text).ok()?;
+            (!name.is_null() && !text.is_null())
+                .then(|| [name, text].map(|text| CStr::from_ptr(text).to_string_lossy().into_owned()))
+        }
+    }
+}
+
 functions! {
-    /// The driver.
+    /// The functions of the driver.
     Driver, CuError {
         cuDeviceGet(device: *mut cu::CUdevice, ordinal: c_int);
         cuDeviceGetName(name: *mut c_char, bytes: c_int, device: cu::CUdevice);
@@ -126,7 +149,7 @@ functions! {
 }
 
 functions! {
-    /// cuBLASLt.
+    /// The functions of cuBLASLt.
     BlasLt, BlasError {
         cublasLtCreate(handle: *mut lt::cublasLtHandle_t);
         cublasLtDestroy(handle: lt::cublasLtHandle_t);

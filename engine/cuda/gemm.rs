@@ -1,4 +1,4 @@
-//! Products on cuBLASLt, in the order of the compute stream.
+//! Matrix products on cuBLASLt, in the order of the compute stream.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,27 +8,31 @@ use std::sync::{Arc, Mutex};
 use cudarc::cublaslt::sys as lt;
 
 use super::context::{Context, Handle};
-use super::error::About;
 use super::functions::BlasLt;
 use super::memory::Memory;
 use super::plan::{Key, Plan};
+use super::report::About;
 use crate::Result;
 use crate::launch::{BlasGemm, Region};
 
-/// cuBLASLt on one device, with the plans of the products seen so far.
+/// cuBLASLt on one device, with the plans of the products that it has seen so far.
 #[derive(Debug)]
 pub(super) struct Products {
     context: Arc<Context>,
     memory: Memory,
     blas: &'static BlasLt,
     handle: Handle<lt::cublasLtContext>,
-    /// For one product at a time: they run in the order of the compute stream.
+    /// One for all products, because they run one after the other in the compute stream.
     workspace: Region,
     plans: Mutex<HashMap<Key, Plan>>,
 }
 
+/// The workspace in bytes that NVIDIA advises from compute capability 9 on, and before.
+const WORKSPACE_9: usize = 32 << 20;
+const WORKSPACE_8: usize = 8 << 20;
+
 impl Products {
-    /// With as much workspace as NVIDIA advises for the compute capability.
+    /// Starts cuBLASLt on a device of compute capability `major`.
     pub(super) fn new(
         context: &Arc<Context>,
         memory: &Memory,
@@ -41,32 +45,34 @@ impl Products {
             memory: memory.clone(),
             blas,
             handle: Handle::default(),
-            workspace: memory.alloc(if major >= 9 { 32 << 20 } else { 8 << 20 })?,
+            workspace: memory.alloc(if major >= 9 { WORKSPACE_9 } else { WORKSPACE_8 })?,
             plans: Mutex::default(),
         };
-        // SAFETY: writes a handle.
+        // SAFETY: the call writes a handle.
         unsafe { blas.cublasLtCreate(&mut products.handle.0) }
             .about(|| "cuBLASLt does not start on this device")?;
         Ok(products)
     }
 
+    /// Computes a product.
     pub(super) fn gemm(&self, g: &BlasGemm) -> Result<()> {
         self.context.enter()?;
         let key = Key::of(g);
         let mut plans = self.plans.lock().unwrap();
         let plan = match plans.entry(key) {
             Entry::Occupied(plan) => plan.into_mut(),
-            Entry::Vacant(place) => {
-                place.insert(Plan::new(self.blas, self.handle, self.workspace.bytes, &key, g.bias)?)
+            Entry::Vacant(entry) => {
+                entry.insert(Plan::new(self.blas, self.handle, self.workspace.bytes, &key, g.bias)?)
             }
         };
         // The plan is ours until the lock is released, and the bias is read when the product is launched.
         g.bias.map_or(Ok(()), |bias| plan.set_bias(bias)).about(|| key)?;
-        let [a, b, c] = [g.a.0, g.b.0, g.c.0].map(|region| region.at as *mut c_void);
+        let [a, b, c] = [g.a.region, g.b.region, g.c].map(|region| region.at as *mut c_void);
         let [a_layout, b_layout, c_layout] = plan.layouts.map(|layout| layout.0);
         let (alpha, beta) = (1.0f32, g.beta);
-        // SAFETY: addresses of this device with the sizes of the plan (`blas::gemm` checked them); the two factors
-        // are read before this returns; the workspace is as large as the algorithm asks for, and more.
+        // SAFETY: the addresses are those of matrices of this device that have the sizes of the plan, which `blas::gemm`
+        // checked. The two factors are read before this returns. The workspace has at least the size that the algorithm
+        // asks for.
         let done = unsafe {
             self.blas.cublasLtMatmul(
                 self.handle.0,
@@ -87,14 +93,14 @@ impl Products {
                 self.context.compute.0,
             )
         };
-        // cuBLASLt only says that it failed; where the device fell out, the driver says why.
+        // cuBLASLt only says that it failed. Where the device fell out, the driver says why.
         done.or_else(|error| {
             self.context.synchronize(self.context.compute, || key)?;
             Err(error).about(|| key)
         })
     }
 
-    /// What a product is called in messages and tables.
+    /// The name of a product in messages and tables.
     pub(super) fn name(g: &BlasGemm) -> String {
         Key::of(g).to_string()
     }
@@ -104,7 +110,7 @@ impl Drop for Products {
     fn drop(&mut self) {
         self.plans.get_mut().unwrap().clear();
         if !self.handle.0.is_null() && self.context.enter().is_ok() {
-            // SAFETY: made by `new`.
+            // SAFETY: `new` made the handle.
             let _ = unsafe { self.blas.cublasLtDestroy(self.handle.0) };
         }
         self.memory.free(self.workspace);

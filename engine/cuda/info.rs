@@ -1,4 +1,4 @@
-//! What GPUs there are, and whether they can be used.
+//! Which GPUs there are, and whether they can be used.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt::{self, Display};
@@ -9,25 +9,28 @@ use cu::CUdevice_attribute::{
 };
 use cudarc::driver::sys as cu;
 
-use super::error::{About, failed};
+use super::error::failed;
 use super::load::{self, LoadedDriver, Missing, cuda_version};
+use super::report::About;
 use crate::{Error, Result};
 
 /// The committed PTX files are for `compute_80` and newer.
 const OLDEST_CAPABILITY: [u32; 2] = [8, 0];
 
-/// A GPU and what runs on it.
+/// A GPU, and the versions of what drives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceInfo {
+    /// The name that the driver gives it.
     pub name: String,
-    /// Major and minor: 9.0 is an H100.
+    /// The major and the minor number; an H100 has 9 and 0.
     pub compute_capability: [u32; 2],
+    /// The number of multiprocessors.
     pub multiprocessors: usize,
-    /// Bytes.
+    /// The size of its memory in bytes.
     pub memory: usize,
-    /// The newest CUDA that the driver knows: 12080 is 12.8.
+    /// The newest CUDA version that the driver knows; 12080 is 12.8.
     pub driver_version: u32,
-    /// 120804 is 12.8.4.
+    /// The version of cuBLASLt; 120804 is 12.8.4.
     pub cublaslt_version: usize,
 }
 
@@ -47,18 +50,18 @@ impl Display for DeviceInfo {
     }
 }
 
-/// Whether `--device auto` finds a GPU.
+/// Whether there is a GPU that can be used.
 #[derive(Debug, Clone)]
 pub enum Status {
-    /// There is none, as far as can be seen.
+    /// There is no GPU, as far as can be seen.
     Absent,
-    /// All GPUs, by number. The first can be opened.
+    /// All GPUs, by their numbers. The first one can be opened.
     Ready(Vec<DeviceInfo>),
-    /// There is one that cannot be used, and why.
+    /// There is a GPU, but it cannot be used for this reason.
     Unusable(Error),
 }
 
-/// Looks for GPUs; opens none.
+/// Looks for GPUs without opening one.
 pub fn status() -> Status {
     let all = |driver: &'static LoadedDriver| -> Result<Vec<_>> {
         device(0)?;
@@ -71,7 +74,7 @@ pub fn status() -> Status {
     }
 }
 
-/// A GPU that can be used.
+/// Finds a GPU that can be used. The error says why this one cannot.
 pub(super) fn device(ordinal: usize) -> Result<(cu::CUdevice, DeviceInfo)> {
     let driver = load::driver()?;
     if ordinal >= driver.devices {
@@ -89,13 +92,15 @@ pub(super) fn device(ordinal: usize) -> Result<(cu::CUdevice, DeviceInfo)> {
     Ok((device, info))
 }
 
+/// A GPU of the driver, whether it can be used or not.
 fn describe(driver: &LoadedDriver, ordinal: usize) -> Result<(cu::CUdevice, DeviceInfo)> {
     let functions = &driver.functions;
     let about = || format!("GPU {ordinal}");
     let mut device: cu::CUdevice = 0;
     let mut name = [0 as c_char; 256];
     let mut memory = 0;
-    // SAFETY: the ordinal is one of the driver's; each call writes one value, the name with its zero in 256 bytes.
+    // SAFETY: the ordinal is one of the driver's. Each call writes one value; the name fits into its 256 bytes with the
+    // zero at its end.
     let name = unsafe {
         functions
             .cuDeviceGet(&mut device, ordinal as c_int)
@@ -106,7 +111,7 @@ fn describe(driver: &LoadedDriver, ordinal: usize) -> Result<(cu::CUdevice, Devi
     };
     let attribute = |attribute| {
         let mut value: c_int = 0;
-        // SAFETY: writes one integer.
+        // SAFETY: the call writes one integer.
         unsafe { functions.cuDeviceGetAttribute(&mut value, attribute, device) }.about(about)?;
         Ok::<_, Error>(value as u32)
     };

@@ -1,4 +1,4 @@
-//! Finding and loading the driver and cuBLASLt; both stay loaded until the process ends.
+//! Finds and loads the driver and cuBLASLt. Both stay loaded until the process ends.
 
 use std::error::Error as _;
 use std::ffi::{OsStr, OsString, c_int};
@@ -7,16 +7,17 @@ use std::sync::OnceLock;
 
 use libloading::Library;
 
-use super::error::failed;
+use super::error::{NO_DEVICE, failed};
 use super::functions::{Basics, BlasLt, Driver};
 use crate::{Error, Result};
 
 /// The file of the driver.
 const DRIVER: &str = "libcuda.so.1";
-/// What the committed PTX files need (`.version 8.4`): CUDA 12.4, and the first driver that has it.
+/// The CUDA version that the committed PTX files (`.version 8.4`) need: 12.4.
 const OLDEST_CUDA: u32 = 12_040;
+/// The first driver that has it.
 const OLDEST_DRIVER: u32 = 550;
-/// A folder with cuBLASLt, looked at before all others.
+/// The variable that names a folder with cuBLASLt, which is looked at before all others.
 const CUBLAS_DIR: &str = "SVP_CUBLAS_DIR";
 
 /// Why there is no driver to use.
@@ -36,7 +37,7 @@ impl From<Missing> for Error {
     }
 }
 
-/// What drivers of every age have, loaded by the first call.
+/// The driver's library and the functions that drivers of every age have, loaded by the first call.
 pub(super) fn basics() -> Result<&'static (&'static Library, Basics), Missing> {
     static LOADED: OnceLock<Result<(&'static Library, Basics), Missing>> = OnceLock::new();
     let load = || {
@@ -49,6 +50,7 @@ pub(super) fn basics() -> Result<&'static (&'static Library, Basics), Missing> {
     LOADED.get_or_init(load).as_ref().map_err(Clone::clone)
 }
 
+/// The driver does not have a function.
 fn lacks(function: &'static str) -> Missing {
     Missing::Support(failed(format!("{DRIVER} has no function {function}")))
 }
@@ -57,7 +59,7 @@ fn lacks(function: &'static str) -> Missing {
 #[derive(Debug)]
 pub(super) struct LoadedDriver {
     pub functions: Driver,
-    /// The newest CUDA that it knows: 12080 is 12.8.
+    /// The newest CUDA version that it knows; 12080 is 12.8.
     pub cuda: u32,
     pub devices: usize,
 }
@@ -68,25 +70,28 @@ pub(super) fn driver() -> Result<&'static LoadedDriver, Missing> {
     LOADED.get_or_init(load_driver).as_ref().map_err(Clone::clone)
 }
 
-/// In this order: that there is a GPU, that its driver is new enough, and only then the functions that
-/// an old driver has not.
+/// Checks that there is a GPU, then that its driver is new enough, and only then looks for the functions that an old driver
+/// does not have.
 fn load_driver() -> Result<LoadedDriver, Missing> {
-    const NO_DEVICE: u32 = 100;
     let (library, basics) = basics()?;
-    // SAFETY: no arguments but a flag that must be 0.
+    // SAFETY: the only argument is a flag that must be 0.
     let started = unsafe { basics.cuInit(0) };
     let (mut devices, mut cuda): (c_int, c_int) = (0, 0);
-    // SAFETY: the driver is initialised, and writes one integer each.
+    // SAFETY: the driver is initialised, and each call writes one integer.
     let counted = started
         .and_then(|()| unsafe { basics.cuDeviceGetCount(&mut devices) })
         .and_then(|()| unsafe { basics.cuDriverGetVersion(&mut cuda) });
     match counted {
         Ok(()) => {}
-        Err(why) if why.code == NO_DEVICE => {
-            let what = format!("no NVIDIA GPU: the driver finds no device ({why})");
-            return Err(Missing::Device(failed(what)));
+        Err(why) => {
+            let text = basics.describe(why);
+            return Err(match why.code {
+                NO_DEVICE => {
+                    Missing::Device(failed(format!("no NVIDIA GPU: the driver finds no device ({text})")))
+                }
+                _ => Missing::Support(failed(format!("the driver does not start ({text})"))),
+            });
         }
-        Err(why) => return Err(Missing::Support(failed(format!("the driver does not start ({why})")))),
     }
     if devices < 1 {
         return Err(Missing::Device(failed("no NVIDIA GPU: the driver finds no device")));
@@ -103,15 +108,16 @@ fn load_driver() -> Result<LoadedDriver, Missing> {
     Ok(LoadedDriver { functions: Driver::of(library).map_err(lacks)?, cuda, devices: devices as usize })
 }
 
-/// `12.8` of 12080.
+/// The version as people write it: 12080 is `12.8`.
 pub(super) fn cuda_version(version: u32) -> String {
     format!("{}.{}", version / 1000, version % 1000 / 10)
 }
 
-/// cuBLASLt and its version: 120804 is 12.8.4.
+/// cuBLASLt.
 #[derive(Debug)]
 pub(super) struct LoadedBlas {
     pub functions: BlasLt,
+    /// 120804 is 12.8.4.
     pub version: usize,
 }
 
@@ -125,14 +131,14 @@ fn load_blas(cuda: u32) -> Result<LoadedBlas> {
     let (path, library) = find_blas(cuda)?;
     let lacks = |function| failed(format!("{} has no function {function}", path.display()));
     let functions = BlasLt::of(library).map_err(lacks)?;
-    // SAFETY: the type is that of the C header, and the library stays.
+    // SAFETY: the type is that of the C header, and the library stays loaded.
     let version = unsafe { library.get::<unsafe extern "C" fn() -> usize>(b"cublasLtGetVersion\0") };
     let version = version.map_err(|_| lacks("cublasLtGetVersion"))?;
-    // SAFETY: takes nothing.
+    // SAFETY: the function takes no arguments.
     Ok(LoadedBlas { functions, version: unsafe { version() } })
 }
 
-/// The file names of cuBLASLt that a driver can serve, best first: a library of CUDA 13 needs its driver.
+/// The file names of cuBLASLt that a driver can serve, best first. A library of CUDA 13 needs a driver of CUDA 13.
 fn blas_names(cuda: u32) -> &'static [&'static str] {
     match cuda {
         13_000.. => &["libcublasLt.so.13", "libcublasLt.so.12"],
@@ -140,6 +146,7 @@ fn blas_names(cuda: u32) -> &'static [&'static str] {
     }
 }
 
+/// Opens the first cuBLASLt that can be loaded. The error says where it was looked for.
 fn find_blas(cuda: u32) -> Result<(PathBuf, &'static Library)> {
     let names = blas_names(cuda);
     let folders = blas_folders(|name| std::env::var_os(name));
@@ -164,7 +171,7 @@ fn find_blas(cuda: u32) -> Result<(PathBuf, &'static Library)> {
     )))
 }
 
-/// Where cuBLASLt may lie, in the order of asking; the empty path is where the loader looks.
+/// The folders in which cuBLASLt may lie, in the order of asking. The empty path stands for where the loader looks.
 fn blas_folders(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     let of = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let mut folders: Vec<_> = of(CUBLAS_DIR).into_iter().collect();
@@ -187,7 +194,7 @@ fn blas_folders(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     folders
 }
 
-/// What a folder holds whose name starts so.
+/// The entries of a folder whose names begin with `start`.
 fn entries(folder: &Path, start: &str) -> Vec<PathBuf> {
     let Ok(entries) = folder.read_dir() else { return vec![] };
     let named =
@@ -195,7 +202,7 @@ fn entries(folder: &Path, start: &str) -> Vec<PathBuf> {
     entries.filter_map(|entry| Some(entry.ok()?.path())).filter(named).collect()
 }
 
-/// The numbers in a file's name: 12.10 is newer than 12.9.
+/// The numbers in the name of a file, by which 12.10 is newer than 12.9.
 fn numbers(path: &Path) -> Vec<u32> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
@@ -203,17 +210,20 @@ fn numbers(path: &Path) -> Vec<u32> {
 
 /// Why a library was not opened.
 enum Unopened {
+    /// There is no such file.
     Absent,
+    /// The file cannot be loaded, for this reason.
     Broken(String),
 }
 
+/// Loads a library for the rest of the process.
 fn open(path: &Path) -> Result<&'static Library, Unopened> {
-    // SAFETY: NVIDIA's libraries only set up themselves when they are loaded.
+    // SAFETY: NVIDIA's libraries only set themselves up when they are loaded.
     match unsafe { Library::new(path) } {
         Ok(library) => Ok(Box::leak(Box::new(library))),
         Err(why) => {
             let why = why.source().map_or_else(|| why.to_string(), ToString::to_string);
-            // A file that is not there, and not one that it needs.
+            // The file itself is not there, and not another one that it needs.
             let name = path.to_string_lossy();
             let absent = why.contains("No such file") && why.contains(&format!("{name}: cannot open"));
             if absent { Err(Unopened::Absent) } else { Err(Unopened::Broken(why)) }

@@ -1,4 +1,4 @@
-//! Memory of the device from the driver's stream-ordered pool, and pinned memory of the host.
+//! Memory of the device, which comes from the driver's stream-ordered pool, and pinned memory of the host.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex};
 use cudarc::driver::sys as cu;
 
 use super::context::{Context, Handle};
-use super::error::{About, CuError, OUT_OF_MEMORY, device_memory, failed, out_of_memory};
+use super::error::{CuError, OUT_OF_MEMORY, failed};
 use super::event::Event;
+use super::report::{About, device_memory, out_of_memory, text};
 use crate::Result;
 use crate::launch::Region;
 
-/// The device's memory. What is freed stays in the driver's pool for who asks next.
+/// The device's memory. What is freed stays in the driver's pool for the next that asks.
 #[derive(Debug, Clone)]
 pub(super) struct Memory {
     context: Arc<Context>,
@@ -20,12 +21,13 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// Finds the pool of the device, and lets it keep what is freed.
     pub(super) fn new(context: &Arc<Context>) -> Result<Self> {
         let driver = context.enter()?;
         let mut pool = Handle::default();
         let mut keep = u64::MAX;
         let threshold = cu::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-        // SAFETY: the first call writes a handle, the second reads the 8 bytes that this attribute has.
+        // SAFETY: the first call writes a handle, and the second reads the 8 bytes that this attribute has.
         unsafe {
             driver
                 .cuDeviceGetDefaultMemPool(&mut pool.0, context.device())
@@ -35,12 +37,12 @@ impl Memory {
         Ok(Memory { context: context.clone(), pool })
     }
 
-    /// Memory for what comes into the compute stream from here on.
+    /// Makes memory for what comes into the compute stream from here on.
     pub(super) fn alloc(&self, bytes: usize) -> Result<Region> {
         self.alloc_in(self.context.compute, bytes)
     }
 
-    /// Memory for every stream. Does nothing to the compute stream, which may be recording.
+    /// Makes memory for every stream, without the compute stream, which may be recording.
     pub(super) fn alloc_at_once(&self, bytes: usize) -> Result<Region> {
         let region = self.alloc_in(self.context.copy, bytes)?;
         self.context.synchronize(self.context.copy, || format!("{bytes} bytes of memory"))?;
@@ -51,7 +53,7 @@ impl Memory {
         let driver = self.context.enter()?;
         let allocate = || {
             let mut at = 0;
-            // SAFETY: writes one address.
+            // SAFETY: the call writes one address.
             unsafe { driver.cuMemAllocAsync(&mut at, bytes, stream.0) }.map(|()| at)
         };
         let full = |error: &CuError| error.code == OUT_OF_MEMORY;
@@ -66,29 +68,31 @@ impl Memory {
         Ok(Region { at: at.about(|| format!("{bytes} bytes of memory"))?, bytes })
     }
 
-    /// Gives back to the system what is free when the stream has done its work.
+    /// Gives the memory that is free when the stream has done its work back to the system.
     fn trim(&self, stream: Handle<cu::CUstream_st>) -> Result<()> {
         let what = || "giving back free memory";
         self.context.synchronize(stream, what)?;
-        // SAFETY: the device's pool.
+        // SAFETY: it is the pool of the device.
         unsafe { self.context.enter()?.cuMemPoolTrimTo(self.pool.0, 0) }.about(what)
     }
 
-    /// Frees when what was launched before is done. Where that fails, the device is of no use any more.
+    /// Frees a region once what was launched before is done. A failure is ignored: it means that the device is of no use any
+    /// more.
     pub(super) fn free(&self, region: Region) {
         if let Ok(driver) = self.context.enter() {
-            // SAFETY: memory of this device that its owner gives up.
+            // SAFETY: it is memory of this device, which its owner gives up.
             let _ = unsafe { driver.cuMemFreeAsync(region.at, self.context.compute.0) };
         }
     }
 
-    /// Free and all bytes of the device when all that was launched is done.
+    /// Free bytes and all bytes of the device when everything that was launched is done.
     pub(super) fn info(&self) -> Option<[usize; 2]> {
         self.trim(self.context.compute).ok()?;
         device_memory()
     }
 
-    /// The bytes may change when this returns: the driver has copied them then, as they are not pinned.
+    /// Copies bytes to the device. They may change when this returns, because the driver has copied bytes that are not
+    /// pinned by then.
     pub(super) fn upload(&self, to: Region, bytes: &[u8]) -> Result<()> {
         assert_eq!(to.bytes, bytes.len());
         let (driver, stream) = (self.context.enter()?, self.context.compute);
@@ -97,17 +101,18 @@ impl Memory {
             .about(|| format!("upload of {} bytes", bytes.len()))
     }
 
-    /// Waits for the bytes.
+    /// Copies bytes from the device, and waits for them.
     pub(super) fn download(&self, from: Region, bytes: &mut [u8]) -> Result<()> {
         assert_eq!(from.bytes, bytes.len());
         let (driver, stream) = (self.context.enter()?, self.context.compute);
         let what = || format!("download of {} bytes", from.bytes);
         let to = bytes.as_mut_ptr().cast();
-        // SAFETY: `from` is memory of this device of that size; `bytes` is borrowed until all is there.
+        // SAFETY: `from` is memory of this device of that size; `bytes` is borrowed until all bytes are there.
         unsafe { driver.cuMemcpyDtoHAsync_v2(to, from.at, from.bytes, stream.0) }.about(what)?;
         self.context.synchronize(stream, what)
     }
 
+    /// Copies a region to another.
     pub(super) fn copy(&self, to: Region, from: Region) -> Result<()> {
         assert_eq!(to.bytes, from.bytes);
         let (driver, stream) = (self.context.enter()?, self.context.compute);
@@ -116,9 +121,10 @@ impl Memory {
             .about(|| format!("copy of {} bytes", from.bytes))
     }
 
+    /// Fills a region with zero bytes.
     pub(super) fn zero(&self, region: Region) -> Result<()> {
         let (driver, stream) = (self.context.enter()?, self.context.compute);
-        // SAFETY: memory of this device of that size.
+        // SAFETY: the region is memory of this device of that size.
         unsafe { driver.cuMemsetD8Async(region.at, 0, region.bytes, stream.0) }
             .about(|| format!("zeroing {} bytes", region.bytes))
     }
@@ -130,7 +136,7 @@ pub(super) struct Pinned {
     context: Arc<Context>,
     at: Handle<c_void>,
     bytes: usize,
-    /// Comes after the last transfer from here or to here.
+    /// The mark after the last transfer from here or to here.
     pub done: Event,
 }
 
@@ -138,22 +144,22 @@ impl Pinned {
     fn new(context: &Arc<Context>, bytes: usize) -> Result<Self> {
         let (driver, done) = (context.enter()?, Event::new(context)?);
         let mut at = Handle::default();
-        // SAFETY: writes one address. Memory of no size is none, so there is one byte at least.
+        // SAFETY: the call writes one address. At least one byte is asked for, because there is no memory of no size.
         let made = unsafe { driver.cuMemHostAlloc(&mut at.0, bytes.max(1), 0) };
-        made.map_err(|error| failed(format!("{error}, {bytes} bytes of pinned host memory")))?;
-        // SAFETY: so many bytes were just made at that address; as bytes they are whole from here on.
+        made.map_err(|error| failed(format!("{}, {bytes} bytes of pinned host memory", text(error))))?;
+        // SAFETY: that many bytes were just made at that address; they are initialised from here on.
         unsafe { at.0.cast::<u8>().write_bytes(0, bytes) };
         Ok(Pinned { context: context.clone(), at, bytes, done })
     }
 
-    /// The bytes, when nothing travels from here or to here any more.
+    /// The bytes, once nothing travels from here or to here any more.
     pub(super) fn bytes(&mut self) -> Result<&mut [u8]> {
         self.done.wait(&format!("transfer of {} bytes", self.bytes))?;
-        // SAFETY: the memory is ours, whole, and no transfer touches it: each is followed by the mark.
+        // SAFETY: the memory is ours and initialised, and no transfer touches it, because the mark follows each.
         Ok(unsafe { std::slice::from_raw_parts_mut(self.at.0.cast(), self.bytes) })
     }
 
-    /// Starts to bring the bytes to the device.
+    /// Starts to copy the bytes to the device.
     pub(super) fn upload(&self, to: Region, stream: Handle<cu::CUstream_st>) -> Result<()> {
         assert_eq!(to.bytes, self.bytes);
         // SAFETY: both memories have that size, and nobody writes these bytes before the transfer is done.
@@ -161,7 +167,7 @@ impl Pinned {
             .about(|| format!("upload of {} bytes", self.bytes))
     }
 
-    /// Starts to fetch bytes from the device.
+    /// Starts to copy bytes from the device.
     pub(super) fn download(&self, from: Region, stream: Handle<cu::CUstream_st>) -> Result<()> {
         assert_eq!(from.bytes, self.bytes);
         // SAFETY: both memories have that size, and nobody reads these bytes before the transfer is done.
@@ -174,13 +180,13 @@ impl Drop for Pinned {
     fn drop(&mut self) {
         if let Ok(driver) = self.context.enter() {
             let _ = self.done.wait("transfer");
-            // SAFETY: made by `new`; no transfer is on its way.
+            // SAFETY: `new` made the memory, and no transfer is on its way.
             let _ = unsafe { driver.cuMemFreeHost(self.at.0) };
         }
     }
 }
 
-/// Pinned memory that nobody uses, by size: making it takes long.
+/// Pinned memory that nobody uses, by size. It is kept because making it takes long.
 #[derive(Debug)]
 pub(super) struct PinnedPool {
     context: Arc<Context>,
@@ -192,11 +198,13 @@ impl PinnedPool {
         PinnedPool { context: context.clone(), free: Mutex::default() }
     }
 
+    /// Takes memory of a size.
     pub(super) fn take(&self, bytes: usize) -> Result<Pinned> {
         let free = self.free.lock().unwrap().get_mut(&bytes).and_then(Vec::pop);
         free.map_or_else(|| Pinned::new(&self.context, bytes), Ok)
     }
 
+    /// Keeps memory for the next that asks.
     pub(super) fn give_back(&self, pinned: Pinned) {
         self.free.lock().unwrap().entry(pinned.bytes).or_default().push(pinned);
     }

@@ -1,11 +1,10 @@
-//! A product as cuBLASLt wants it described, and the algorithm for it.
+//! Products as cuBLASLt wants them described, and the algorithm for each.
 //!
 //! **Same bits every time.** cuBLASLt promises the same result in every run on the same device and version, for one
-//! algorithm and one stream; so which algorithm is taken must depend on the product alone, never on timings.
-//! Where an algorithm splits the sum over `k`, the parts may be added in three ways. Only "out of place, in f32,
-//! in a separate step" is allowed: "in place" adds parts to C in the order in which blocks come to it (cuBLASLt's
-//! documentation promises that they come one after another, not in which order), and "in the output type" rounds
-//! each part to bf16.
+//! algorithm and one stream. So the choice of the algorithm must depend on the product alone, never on timings. Where an
+//! algorithm splits the sum over `k`, the parts may be added in three ways. Only "out of place, in f32, in a separate step"
+//! is allowed: "in place" adds parts to C in the order in which blocks come to it (cuBLASLt's documentation promises that
+//! they come one after another, not in which order), and "in the output type" rounds each part to bf16.
 
 use std::ffi::c_int;
 use std::fmt::{self, Display};
@@ -15,18 +14,22 @@ use lt::cublasLtMatmulDescAttributes_t as DescAttribute;
 use lt::cublasLtMatmulPreferenceAttributes_t as PreferenceAttribute;
 
 use super::context::Handle;
-use super::error::{About, BlasError, failed};
+use super::error::{BlasError, failed};
 use super::functions::BlasLt;
+use super::report::About;
 use crate::Result;
 use crate::launch::{BlasGemm, DType, Region};
 
-/// What decides which algorithm is taken.
+/// The properties of a product that decide which algorithm is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Key {
+    /// m, n and k.
     size: [usize; 3],
-    /// Leading dimensions of A, B and C, and the largest powers of two (up to 256) that divide their addresses.
+    /// The leading dimensions of A, B and C.
     ld: [usize; 3],
+    /// The largest powers of two, up to 256, that divide the addresses of A, B and C.
     aligned: [u32; 3],
+    /// Whether A and B are transposed.
     transposed: [bool; 2],
     input: DType,
     output: DType,
@@ -36,14 +39,15 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// The key of a product.
     pub(super) fn of(g: &BlasGemm) -> Self {
-        assert!(g.beta == 0.0 || g.beta == 1.0, "beta {}", g.beta);
-        assert!(g.bias.is_none() || g.output == DType::F32, "a bias of a bf16 product");
+        assert!(g.beta == 0.0 || g.beta == 1.0, "beta is {}, and must be 0 or 1", g.beta);
+        assert!(g.bias.is_none() || g.output == DType::F32, "a product with a bias must have an f32 result");
         Key {
             size: [g.m, g.n, g.k],
-            ld: [g.a.1, g.b.1, g.c.1],
-            aligned: [g.a.0, g.b.0, g.c.0].map(|region| alignment(region.at)),
-            transposed: [g.a.2, g.b.2],
+            ld: [g.a.ld, g.b.ld, g.ldc],
+            aligned: [g.a.region, g.b.region, g.c].map(|region| alignment(region.at)),
+            transposed: [g.a.transposed, g.b.transposed],
             input: g.input,
             output: g.output,
             accumulate: g.beta != 0.0,
@@ -52,7 +56,7 @@ impl Key {
         }
     }
 
-    /// Rows and columns of A, B and C as they lie in memory.
+    /// The rows and columns of A, B and C as they lie in memory.
     fn shapes(&self) -> [[usize; 2]; 3] {
         let [m, n, k] = self.size;
         let swap =
@@ -61,7 +65,7 @@ impl Key {
     }
 }
 
-/// `gemm 192 9456 384 bf16 f32`: sizes, and the types of A and B, and of C.
+/// `gemm 192 9456 384 bf16 f32`: m, n and k, the type of A and B, and the type of C.
 impl Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [m, n, k] = self.size;
@@ -84,14 +88,15 @@ fn alignment(at: u64) -> u32 {
 pub(super) struct Plan {
     blas: &'static BlasLt,
     pub desc: Handle<lt::cublasLtMatmulDescOpaque_t>,
-    /// Of A, B and C.
+    /// The layouts of A, B and C.
     pub layouts: [Handle<lt::cublasLtMatrixLayoutOpaque_t>; 3],
     pub algo: lt::cublasLtMatmulAlgo_t,
+    /// The bytes of workspace that the algorithm needs.
     pub workspace: usize,
 }
 
 impl Plan {
-    /// For products with up to so many bytes of workspace.
+    /// Plans a product with up to `workspace` bytes of workspace.
     pub(super) fn new(
         blas: &'static BlasLt,
         handle: Handle<lt::cublasLtContext>,
@@ -111,13 +116,16 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Describes the product and its matrices.
     fn describe(&mut self, key: &Key, bias: Option<Region>) -> Result<(), BlasError> {
         use lt::cublasComputeType_t::{CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32};
+        // Constants of `cublas_api.h`, which cudarc's module for cuBLASLt does not have.
+        const CUBLAS_OP_N: u32 = 0;
+        const CUBLAS_OP_T: u32 = 1;
         let compute = if key.tf32 { CUBLAS_COMPUTE_32F_FAST_TF32 } else { CUBLAS_COMPUTE_32F };
-        // SAFETY: writes a handle.
+        // SAFETY: the call writes a handle.
         unsafe { self.blas.cublasLtMatmulDescCreate(&mut self.desc.0, compute, data_type(DType::F32))? };
-        // `CUBLAS_OP_N` and `CUBLAS_OP_T` of `cublas_api.h`.
-        let operation = |transposed| if transposed { 1u32 } else { 0 };
+        let operation = |transposed| if transposed { CUBLAS_OP_T } else { CUBLAS_OP_N };
         self.set(DescAttribute::CUBLASLT_MATMUL_DESC_TRANSA, operation(key.transposed[0]))?;
         self.set(DescAttribute::CUBLASLT_MATMUL_DESC_TRANSB, operation(key.transposed[1]))?;
         if let Some(bias) = bias {
@@ -129,26 +137,27 @@ impl Plan {
         for (i, [rows, columns]) in key.shapes().into_iter().enumerate() {
             let [rows, columns, ld] = [rows, columns, key.ld[i]].map(|size| size as u64);
             let (layout, dtype) = (&mut self.layouts[i].0, data_type(types[i]));
-            // SAFETY: writes a handle.
+            // SAFETY: the call writes a handle.
             unsafe { self.blas.cublasLtMatrixLayoutCreate(layout, dtype, rows, columns, ld as i64)? };
         }
         Ok(())
     }
 
-    /// Sets an attribute of `T`'s size.
+    /// Sets an attribute, which has the size of `T`.
     fn set<T>(&self, attribute: DescAttribute, value: T) -> Result<(), BlasError> {
         let value: *const T = &value;
-        // SAFETY: `desc` was created; the value is read before this returns.
+        // SAFETY: `desc` was created, and the value is read before this returns.
         unsafe {
             self.blas.cublasLtMatmulDescSetAttribute(self.desc.0, attribute, value.cast(), size_of::<T>())
         }
     }
 
+    /// Lets the product add this bias.
     pub(super) fn set_bias(&self, bias: Region) -> Result<(), BlasError> {
         self.set(DescAttribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias.at)
     }
 
-    /// Takes the algorithm that cuBLASLt thinks the fastest of those that are allowed.
+    /// Takes the algorithm that cuBLASLt expects to be the fastest of those that are allowed.
     fn choose(&mut self, handle: Handle<lt::cublasLtContext>, workspace: usize, key: &Key) -> Result<()> {
         use PreferenceAttribute::*;
         let preference = Preference::new(self.blas).about(|| key)?;
@@ -169,9 +178,9 @@ impl Plan {
             wavesCount: 0.0,
             reserved: [0; 4],
         };
-        let mut found: c_int = 0;
+        let mut count: c_int = 0;
         let [a, b, c] = self.layouts.map(|layout| layout.0);
-        // SAFETY: everything was created; there is room for the one result that is asked for.
+        // SAFETY: all handles were created, and there is room for the one result that is asked for.
         unsafe {
             let (handle, desc) = (handle.0, self.desc.0);
             self.blas.cublasLtMatmulAlgoGetHeuristic(
@@ -181,14 +190,14 @@ impl Plan {
                 b,
                 c,
                 c,
-                preference.0.0,
+                preference.handle.0,
                 1,
                 &mut best,
-                &mut found,
+                &mut count,
             )
         }
         .about(|| key)?;
-        if found < 1 || best.state != lt::cublasStatus_t::CUBLAS_STATUS_SUCCESS {
+        if count < 1 || best.state != lt::cublasStatus_t::CUBLAS_STATUS_SUCCESS {
             let what = format!("cuBLASLt has no algorithm for {key}, leading dimensions {:?}", key.ld);
             return Err(failed(what));
         }
@@ -201,42 +210,47 @@ impl Plan {
 impl Drop for Plan {
     fn drop(&mut self) {
         for layout in self.layouts.into_iter().filter(|layout| !layout.0.is_null()) {
-            // SAFETY: made by `describe`, used by this plan alone.
+            // SAFETY: `describe` made the layout, and only this plan uses it.
             let _ = unsafe { self.blas.cublasLtMatrixLayoutDestroy(layout.0) };
         }
         if !self.desc.0.is_null() {
-            // SAFETY: as above.
+            // SAFETY: `describe` made the description, and only this plan uses it.
             let _ = unsafe { self.blas.cublasLtMatmulDescDestroy(self.desc.0) };
         }
     }
 }
 
-/// What an algorithm has to be.
-struct Preference(Handle<lt::cublasLtMatmulPreferenceOpaque_t>, &'static BlasLt);
+/// The properties that an algorithm must have.
+struct Preference {
+    blas: &'static BlasLt,
+    handle: Handle<lt::cublasLtMatmulPreferenceOpaque_t>,
+}
 
 impl Preference {
     fn new(blas: &'static BlasLt) -> Result<Self, BlasError> {
-        let mut preference = Handle::default();
-        // SAFETY: writes a handle.
-        unsafe { blas.cublasLtMatmulPreferenceCreate(&mut preference.0)? };
-        Ok(Preference(preference, blas))
+        let mut handle = Handle::default();
+        // SAFETY: the call writes a handle.
+        unsafe { blas.cublasLtMatmulPreferenceCreate(&mut handle.0)? };
+        Ok(Preference { blas, handle })
     }
 
-    /// Sets an attribute of `T`'s size.
+    /// Sets an attribute, which has the size of `T`.
     fn set<T>(&self, attribute: PreferenceAttribute, value: T) -> Result<(), BlasError> {
         let (value, bytes): (*const T, _) = (&value, size_of::<T>());
-        // SAFETY: created by `new`; the value is read before this returns.
-        unsafe { self.1.cublasLtMatmulPreferenceSetAttribute(self.0.0, attribute, value.cast(), bytes) }
+        let handle = self.handle.0;
+        // SAFETY: `new` created the handle, and the value is read before this returns.
+        unsafe { self.blas.cublasLtMatmulPreferenceSetAttribute(handle, attribute, value.cast(), bytes) }
     }
 }
 
 impl Drop for Preference {
     fn drop(&mut self) {
-        // SAFETY: created by `new`.
-        let _ = unsafe { self.1.cublasLtMatmulPreferenceDestroy(self.0.0) };
+        // SAFETY: `new` created the handle.
+        let _ = unsafe { self.blas.cublasLtMatmulPreferenceDestroy(self.handle.0) };
     }
 }
 
+/// A type as cuBLASLt names it.
 fn data_type(dtype: DType) -> lt::cudaDataType {
     match dtype {
         DType::F32 => lt::cudaDataType::CUDA_R_32F,
@@ -247,6 +261,7 @@ fn data_type(dtype: DType) -> lt::cudaDataType {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::launch::ColumnMajor;
 
     fn region(at: u64) -> Region {
         Region { at, bytes: 1 << 20 }
@@ -257,9 +272,10 @@ mod tests {
             m: 5,
             n: 7,
             k: 3,
-            a: (region(256), 6, true),
-            b: (region(512 + 8), 4, false),
-            c: (region(1024 + 4), 9),
+            a: ColumnMajor { region: region(256), ld: 6, transposed: true },
+            b: ColumnMajor { region: region(512 + 8), ld: 4, transposed: false },
+            c: region(1024 + 4),
+            ldc: 9,
             input: DType::Bf16,
             output: DType::F32,
             beta: 1.0,
@@ -282,14 +298,14 @@ mod tests {
         assert!(!key.tf32, "bf16 operands are rounded already");
         assert_eq!(key.to_string(), "gemm 5 7 3 bf16 f32");
         assert_eq!(
-            Key::of(&BlasGemm { a: (region(4096), 6, true), ..g }),
+            Key::of(&BlasGemm { a: ColumnMajor { region: region(4096), ..g.a }, ..g }),
             key,
-            "another place, aligned as well"
+            "another address with the same alignment"
         );
         for other in [
-            BlasGemm { a: (region(256 + 2), 6, true), ..g },
-            BlasGemm { b: (region(512 + 8), 5, false), ..g },
-            BlasGemm { b: (region(512 + 8), 7, true), ..g },
+            BlasGemm { a: ColumnMajor { region: region(256 + 2), ..g.a }, ..g },
+            BlasGemm { b: ColumnMajor { ld: 5, ..g.b }, ..g },
+            BlasGemm { b: ColumnMajor { ld: 7, transposed: true, ..g.b }, ..g },
             BlasGemm { beta: 0.0, ..g },
             BlasGemm { bias: Some(region(64)), ..g },
             BlasGemm { n: 8, ..g },

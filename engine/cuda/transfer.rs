@@ -1,8 +1,8 @@
 //! Bytes that travel beside what runs.
 //!
-//! To the device they go in two steps: by the copy stream into memory that no kernel knows, then by the compute
-//! stream, between what was launched before and after, to where they are wanted. So the slow way over the bus
-//! waits for no kernel, and no kernel sees bytes change under it.
+//! They reach the device in two steps: the copy stream brings them to memory that no kernel knows, then the compute stream
+//! copies them to their destination, between what was launched before and after. So the slow way over the bus waits for no
+//! kernel, and no kernel sees bytes change under it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,20 +16,24 @@ use crate::launch::{Pending, Region};
 
 /// The way to one destination.
 #[derive(Debug)]
-struct Lane {
+struct Route {
+    /// Where the bytes start on the host.
     pinned: Pinned,
+    /// Where they arrive on the device, before they are copied to the destination.
     landing: Region,
-    /// Comes after the bytes have left `landing`.
+    /// The mark after the bytes have left `landing`.
     taken: Event,
 }
 
+/// Transfers between the host and one device.
 #[derive(Debug)]
 pub(super) struct Transfers {
     context: Arc<Context>,
     pub memory: Memory,
     pub pinned: Arc<PinnedPool>,
-    /// By destination; made when it is first sent to, given up when it is freed.
-    lanes: Mutex<HashMap<u64, Lane>>,
+    /// By the address of the destination. A route is made when a destination is first sent to, and given up when the
+    /// destination is freed.
+    routes: Mutex<HashMap<u64, Route>>,
 }
 
 impl Transfers {
@@ -38,31 +42,33 @@ impl Transfers {
             context: context.clone(),
             memory: Memory::new(context)?,
             pinned: Arc::new(PinnedPool::new(context)),
-            lanes: Mutex::default(),
+            routes: Mutex::default(),
         })
     }
 
+    /// Starts to send bytes to a destination.
     pub(super) fn send(&self, to: Region, bytes: &[u8]) -> Result<()> {
         assert_eq!(to.bytes, bytes.len());
         let (compute, copy) = (self.context.compute, self.context.copy);
-        let mut lanes = self.lanes.lock().unwrap();
-        let lane = self.lane(&mut lanes, to)?;
-        lane.pinned.bytes()?.copy_from_slice(bytes);
-        lane.taken.hold(copy)?;
-        lane.pinned.upload(lane.landing, copy)?;
-        lane.pinned.done.record(copy)?;
-        lane.pinned.done.hold(compute)?;
-        self.memory.copy(to, lane.landing)?;
-        lane.taken.record(compute)
+        let mut routes = self.routes.lock().unwrap();
+        let route = self.route(&mut routes, to)?;
+        route.pinned.bytes()?.copy_from_slice(bytes);
+        route.taken.hold(copy)?;
+        route.pinned.upload(route.landing, copy)?;
+        route.pinned.done.record(copy)?;
+        route.pinned.done.hold(compute)?;
+        self.memory.copy(to, route.landing)?;
+        route.taken.record(compute)
     }
 
-    fn lane<'a>(&self, lanes: &'a mut HashMap<u64, Lane>, to: Region) -> Result<&'a mut Lane> {
-        if lanes.get(&to.at).is_some_and(|lane| lane.landing.bytes != to.bytes) {
-            self.close(lanes.remove(&to.at));
+    /// The route to a destination, which is made where there is none of its size.
+    fn route<'a>(&self, routes: &'a mut HashMap<u64, Route>, to: Region) -> Result<&'a mut Route> {
+        if routes.get(&to.at).is_some_and(|route| route.landing.bytes != to.bytes) {
+            self.close(routes.remove(&to.at));
         }
-        match lanes.entry(to.at) {
-            Entry::Occupied(lane) => Ok(lane.into_mut()),
-            Entry::Vacant(place) => Ok(place.insert(Lane {
+        match routes.entry(to.at) {
+            Entry::Occupied(route) => Ok(route.into_mut()),
+            Entry::Vacant(entry) => Ok(entry.insert(Route {
                 pinned: self.pinned.take(to.bytes)?,
                 taken: Event::new(&self.context)?,
                 landing: self.memory.alloc_at_once(to.bytes)?,
@@ -70,14 +76,16 @@ impl Transfers {
         }
     }
 
-    /// The compute stream has taken from `landing` what came by the copy stream: there it can be freed.
-    fn close(&self, lane: Option<Lane>) {
-        if let Some(lane) = lane {
-            self.memory.free(lane.landing);
-            self.pinned.give_back(lane.pinned);
+    /// Gives up a route. Memory is freed in the order of the compute stream, which has taken the bytes from `landing` by
+    /// then.
+    fn close(&self, route: Option<Route>) {
+        if let Some(route) = route {
+            self.memory.free(route.landing);
+            self.pinned.give_back(route.pinned);
         }
     }
 
+    /// Starts to receive bytes.
     pub(super) fn receive(&self, from: Region) -> Result<Box<dyn Pending>> {
         let pinned = self.pinned.take(from.bytes)?;
         pinned.download(from, self.context.compute)?;
@@ -85,24 +93,24 @@ impl Transfers {
         Ok(Box::new(Coming { pinned: Some(pinned), pool: self.pinned.clone() }))
     }
 
-    /// Frees memory, and the lane that leads there.
+    /// Frees memory, and the route that leads there.
     pub(super) fn free(&self, region: Region) {
-        self.close(self.lanes.lock().unwrap().remove(&region.at));
+        self.close(self.routes.lock().unwrap().remove(&region.at));
         self.memory.free(region);
     }
 }
 
 impl Drop for Transfers {
     fn drop(&mut self) {
-        let lanes = std::mem::take(self.lanes.get_mut().unwrap());
-        lanes.into_values().for_each(|lane| self.close(Some(lane)));
+        let routes = std::mem::take(self.routes.get_mut().unwrap());
+        routes.into_values().for_each(|route| self.close(Some(route)));
     }
 }
 
 /// Bytes on their way to pinned memory.
 #[derive(Debug)]
 struct Coming {
-    /// `None` only while it is dropped.
+    /// `None` only while this is dropped.
     pinned: Option<Pinned>,
     pool: Arc<PinnedPool>,
 }

@@ -5,31 +5,36 @@ use crate::{DType, Error, Result};
 
 static FILE: PtxFile = PtxFile { name: "elementwise/kernel.ptx", text: include_str!("kernel.ptx") };
 
-/// Threads of a block, and elements of a thread.
+/// The number of threads in a block.
 const THREADS: usize = 256;
+/// The number of elements of a thread.
 const EACH: usize = 4;
 
-/// Where elements lie, and their type.
-pub(crate) type Elements = (Region, DType);
+/// Elements on a launched device.
+#[derive(Clone, Copy)]
+pub(crate) struct Elements {
+    pub region: Region,
+    pub dtype: DType,
+}
 
-/// `to += from` over `n` elements; sums in f32.
+/// Computes `to += from` over `n` elements of any types, with sums in f32.
 pub(crate) fn add_assign(launcher: &dyn Launcher, n: usize, to: Elements, from: Elements) -> Result<()> {
-    let entry = match (to.1, from.1) {
+    let entry = match (to.dtype, from.dtype) {
         (DType::F32, DType::F32) => "elementwise_add_f32_f32",
         (DType::F32, DType::Bf16) => "elementwise_add_f32_bf16",
         (DType::Bf16, DType::F32) => "elementwise_add_bf16_f32",
         (DType::Bf16, DType::Bf16) => "elementwise_add_bf16_bf16",
     };
-    launch(launcher, entry, n, Arg::InOut(to.0), from.0)
+    launch(launcher, entry, n, Arg::InOut(to.region), from.region)
 }
 
-/// `to = from` over `n` elements of the two types, rounded to the nearest.
+/// Computes `to = from` over `n` elements of two types that differ, rounded to nearest.
 pub(crate) fn cast(launcher: &dyn Launcher, n: usize, to: Elements, from: Elements) -> Result<()> {
-    let entry = match to.1 {
+    let entry = match to.dtype {
         DType::F32 => "elementwise_cast_f32_bf16",
         DType::Bf16 => "elementwise_cast_bf16_f32",
     };
-    launch(launcher, entry, n, Arg::Out(to.0), from.0)
+    launch(launcher, entry, n, Arg::Out(to.region), from.region)
 }
 
 fn launch(launcher: &dyn Launcher, entry: &'static str, n: usize, to: Arg, from: Region) -> Result<()> {
@@ -37,7 +42,7 @@ fn launch(launcher: &dyn Launcher, entry: &'static str, n: usize, to: Arg, from:
         return Ok(());
     }
     let count = i32::try_from(n).map_err(|_| {
-        let what = format!("{n} elements: at most {}", i32::MAX);
+        let what = format!("{n} elements, where at most {} are supported", i32::MAX);
         Error::Unsupported { op: "elementwise", what }
     })?;
     let blocks = n.div_ceil(THREADS * EACH) as u32;

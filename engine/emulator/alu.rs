@@ -1,15 +1,16 @@
-//! Instructions that touch only registers: each over all lanes of a warp in one loop.
+//! Instructions that touch only registers. Each runs over all lanes of a warp in one loop.
 
 use crate::approx;
 use crate::convert::convert;
-use crate::float::{self, Lanes, NAN, flush, lanes, map, saturate, zip};
+use crate::float::{self, NAN, flush, saturate};
 use crate::integer as int;
 use crate::isa::{Combine, Compare, Comparison, Float1, Float2, Half, Logic, Mode, Op, Round, Slot};
+use crate::lanes::{Lanes, lanes, map, zip};
 use crate::program::{LOCAL_WINDOW, SHARED_WINDOW, WINDOW};
 use crate::registers::Registers;
 use crate::types::{Space, Type};
 
-/// Executes `op` for the lanes of `m`. False for operations that need more than registers.
+/// Executes `op` for the lanes of `m`. Returns false for operations that need more than registers.
 #[inline]
 pub(crate) fn execute(r: &mut Registers, op: &Op, m: u32) -> bool {
     match *op {
@@ -85,7 +86,7 @@ pub(crate) fn execute(r: &mut Registers, op: &Op, m: u32) -> bool {
     true
 }
 
-/// The less frequent ones, kept out of the hot function.
+/// Executes the less frequent operations, which are kept out of the hot function.
 fn rare(r: &mut Registers, op: &Op, m: u32) -> bool {
     match *op {
         Op::Nop | Op::Fence => {}
@@ -167,6 +168,7 @@ fn rare(r: &mut Registers, op: &Op, m: u32) -> bool {
     true
 }
 
+/// Whether a generic address lies in a space.
 fn in_space(space: Space, a: u64) -> bool {
     let shared = (SHARED_WINDOW..SHARED_WINDOW + WINDOW).contains(&a);
     let local = (LOCAL_WINDOW..LOCAL_WINDOW + WINDOW).contains(&a);
@@ -186,12 +188,13 @@ fn apply(f: Logic, a: u32, b: u32) -> u32 {
     }
 }
 
+/// The bits of a result; every NaN becomes the one of PTX.
 #[inline(always)]
 fn out(x: f32) -> u32 {
     if x.is_nan() { NAN } else { x.to_bits() }
 }
 
-/// `f` of two f32 with the modifiers around it, chosen outside the loop.
+/// Applies `f` to two f32 with the modifiers around it, which are chosen outside the loop.
 #[inline(always)]
 fn with_mode2(mode: Mode, a: &Lanes<u32>, b: &Lanes<u32>, f: impl Fn(f32, f32) -> f32) -> Lanes<u32> {
     let f32 = f32::from_bits;
@@ -251,7 +254,7 @@ fn float1(f: Float1, mode: Mode, a: &Lanes<u32>) -> Lanes<u32> {
         Float1::Abs if !ftz => map(a, |a| a & 0x7fff_ffff),
         Float1::Neg => math(&|x| -x),
         Float1::Abs => math(&f32::abs),
-        // Inlined: the most frequent special function by far.
+        // This is inlined because it is the most frequent special function by far.
         Float1::Ex2 if ftz => approx::each(a, |x| f32::from_bits(out(flush(approx::ex2(flush(x)))))),
         Float1::Ex2 => approx::each(a, |x| f32::from_bits(out(approx::ex2(x)))),
         Float1::Sqrt => math(&|x| float::sqrt(x, round)),
@@ -308,7 +311,7 @@ fn half(f: Half, a: u16, b: u16, c: u16) -> u16 {
         Half::Tanh => canonical(approx::tanh(x)),
         Half::Fma { relu } => {
             let v = float::fma_bf16(a, b, c);
-            // relu: negative numbers to +0, NaN stays.
+            // `.relu` turns negative numbers into +0; NaN stays.
             if relu && float::from_bf16(v) < 0.0 { 0 } else { v }
         }
     }
@@ -332,7 +335,7 @@ fn compare(r: &Registers, Comparison { f, ty, ftz }: Comparison, a: Slot, b: Slo
     }
 }
 
-/// One bit per lane.
+/// One bit per lane: whether `f` holds.
 #[inline(always)]
 fn bits<T: Copy>(a: &Lanes<T>, b: &Lanes<T>, f: impl Fn(T, T) -> bool) -> u32 {
     let mut out = 0;
@@ -342,6 +345,7 @@ fn bits<T: Copy>(a: &Lanes<T>, b: &Lanes<T>, f: impl Fn(T, T) -> bool) -> u32 {
     out
 }
 
+/// Compares values that all have an order.
 fn total<T: Copy + Ord>(f: Compare, a: &Lanes<T>, b: &Lanes<T>) -> u32 {
     match f {
         Compare::Eq => bits(a, b, |a, b| a == b),
@@ -353,12 +357,13 @@ fn total<T: Copy + Ord>(f: Compare, a: &Lanes<T>, b: &Lanes<T>) -> u32 {
     }
 }
 
+/// Compares floats, where NaN has no order.
 fn partial<T: Copy + PartialOrd>(f: Compare, a: &Lanes<T>, b: &Lanes<T>) -> u32 {
     #[expect(clippy::eq_op, reason = "x != x is what NaN means")]
     let nan = |a: T, b: T| a != a || b != b;
     match f {
         Compare::Eq => bits(a, b, |a, b| a == b),
-        // Ordered: false with NaN.
+        // The ordered comparison is false where an operand is NaN.
         Compare::Ne => bits(a, b, |a, b| a != b) & !bits(a, b, nan),
         Compare::Lt => bits(a, b, |a, b| a < b),
         Compare::Le => bits(a, b, |a, b| a <= b),

@@ -1,18 +1,18 @@
-//! The `.approx` functions. A GPU computes them in its special function unit with a stated maximum error; here they are
-//! as close as f64 allows, so they lie within that error, but bits can differ from a GPU's.
+//! The `.approx` functions. A GPU computes them in its special function unit with a stated maximum error. Here they are
+//! as close as f64 allows, so they lie within that error, but their bits can differ from a GPU's.
 //!
-//! | function | here, of the exact value | a GPU (PTX ISA) |
+//! | function | error here against the exact value | error of a GPU (PTX ISA 8.4) |
 //! |---|---|---|
-//! | `ex2` | rounded, error below 0.501 units in the last place | 2 units |
-//! | `rcp` `sqrt` `rsqrt` | rounded (`rsqrt` below 0.501 units) | 1, 1 to 2^-22.9 relative |
+//! | `ex2` | rounded, below 0.501 units in the last place | 2 units |
+//! | `rcp` `sqrt` `rsqrt` | rounded (`rsqrt` below 0.501 units) | 1 unit, 1 unit to 2^-22.9 relative |
 //! | `div.approx` `div.full` | rounded | 2 units |
 //! | `lg2` | below 0.501 units | absolute 2^-22 near 1, else 2^-22.6 relative |
 //! | `sin` `cos` | below 0.501 units of the exact argument | absolute 2^-20.9 in [-pi, pi] |
 //! | `tanh` | below 0.501 units | 2^-11 relative |
 
-use crate::float::{Lanes, map};
+use crate::lanes::{Lanes, map};
 
-/// Taylor coefficients of 2^x at 0: ln(2)^k / k!. On [-0.5, 0.5] degree 9 leaves a relative error below 2^-37.
+/// The Taylor coefficients of 2^x at 0, ln(2)^k / k!. On [-0.5, 0.5], degree 9 leaves a relative error below 2^-37.
 const EX2: [f64; 10] = [
     1.0,
     std::f64::consts::LN_2,
@@ -26,14 +26,14 @@ const EX2: [f64; 10] = [
     1.017_808_600_923_969_9e-7,
 ];
 
-/// 2^x. Results below the normal range are denormal; NaN stays NaN.
+/// Computes 2^x. Results below the normal range are denormal; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn ex2(x: f32) -> f32 {
-    // Outside, the result is 0 or infinity whatever the fraction; NaN passes through the clamp.
+    // Outside the clamp, the result is 0 or infinity whatever the fraction is. NaN passes through the clamp.
     let x = f64::from(x);
     let y = if x < -160.0 { -160.0 } else { x };
     let y = if y > 130.0 { 130.0 } else { y };
-    // Adding 1.5 * 2^52 leaves the nearest whole number in the low bits.
+    // Adding 1.5 * 2^52 leaves the nearest whole number in the low bits of the sum.
     let shifted = y + 6_755_399_441_055_744.0;
     let n = shifted - 6_755_399_441_055_744.0;
     let r = y - n;
@@ -66,12 +66,12 @@ pub(crate) fn tanh(x: f32) -> f32 {
     f64::from(x).tanh() as f32
 }
 
-/// `rcp.approx.ftz.f64`, `rsqrt.approx.f64`: 20 bits of mantissa, the low word zero.
+/// Cuts a result to what `rcp.approx.ftz.f64` and `rsqrt.approx.f64` keep: 20 bits of mantissa, the low word zero.
 pub(crate) fn coarse64(x: f64) -> f64 {
     f64::from_bits(x.to_bits() & 0xffff_ffff_0000_0000)
 }
 
-/// `f` on every lane.
+/// Applies `f` to every lane, read and written as the bits of an f32.
 #[inline(always)]
 pub(crate) fn each(a: &Lanes<u32>, f: impl Fn(f32) -> f32) -> Lanes<u32> {
     map(a, |a| f(f32::from_bits(a)).to_bits())

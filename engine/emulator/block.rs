@@ -1,45 +1,43 @@
-//! A block: its warps in turn, each until it waits, and the barriers between them.
+//! Blocks: the warps of a block run in turn, each until it waits, and barriers let them go on.
 
+use crate::block_state::{BARRIERS, BlockState};
+use crate::env::Env;
 use crate::exec::Exec;
-use crate::fault::{Fault, FaultKind, Place, Run, Stop, stop};
+use crate::fault::{Fault, FaultKind, Location, Stop};
 use crate::isa::{BarrierReduce, Op};
-use crate::launch::Env;
-use crate::meter::Tally;
+use crate::lanes::ALL_LANES;
 use crate::program::Special;
 use crate::shadow::Clock;
-use crate::shared::Shared;
+use crate::shared::SharedMemory;
+use crate::tally::Tally;
 use crate::warp::{Group, Wait, Warp};
 
-/// Barriers a block has.
-const BARRIERS: usize = 16;
+/// A fault with the warp and the instruction that it belongs to.
+struct WarpStop {
+    warp: usize,
+    pc: u32,
+    stop: Stop,
+}
 
-/// An error with the warp and the instruction it belongs to.
-type AtWarp<T> = Result<T, (usize, u32, Box<Stop>)>;
-
-/// What the warps of a block share.
-#[derive(Debug)]
-pub(crate) struct State {
-    pub index: u32,
-    pub ctaid: [u32; 3],
-    pub shared: Shared,
-    pub clock: Clock,
-    pub tally: Tally,
-    /// Threads that passed `bar.arrive`, and the warps they belong to, by barrier.
-    pub arrived: [u32; BARRIERS],
-    pub arrived_warps: [u32; BARRIERS],
-    /// Instructions executed in this block, by all warps.
-    pub executed: u64,
+impl WarpStop {
+    /// A fault of the first lane of a group.
+    fn new(warp: &Warp, group: &Group, kind: FaultKind, detail: String) -> Box<Self> {
+        let stop = Stop { kind, lane: group.mask.trailing_zeros(), address: None, detail };
+        Box::new(WarpStop { warp: warp.index as usize, pc: group.pc, stop })
+    }
 }
 
 /// Storage for one block after another; each worker has one.
 #[derive(Debug)]
 pub(crate) struct Block {
     warps: Vec<Warp>,
-    state: State,
+    state: BlockState,
+    /// The warps in the order of their next turn.
     order: Vec<usize>,
 }
 
 impl Block {
+    /// Storage for the blocks of a launch.
     pub fn new(env: &Env) -> Self {
         let warps = env.threads().div_ceil(32);
         let mut all: Vec<Warp> = (0..warps).map(|w| Warp::new(w, &env.program)).collect();
@@ -48,10 +46,10 @@ impl Block {
         }
         Self {
             warps: all,
-            state: State {
+            state: BlockState {
                 index: 0,
                 ctaid: [0; 3],
-                shared: Shared::new(env),
+                shared: SharedMemory::new(&env.program, env.dynamic_shared, env.options.checks),
                 clock: Clock::new(warps as usize),
                 tally: Tally::new(&env.program),
                 arrived: [0; BARRIERS],
@@ -62,6 +60,7 @@ impl Block {
         }
     }
 
+    /// The counts of all blocks that ran here.
     pub fn tally(&self) -> &Tally {
         &self.state.tally
     }
@@ -81,7 +80,7 @@ impl Block {
         state.executed = 0;
         for warp in &mut self.warps {
             let here = threads - warp.index * 32;
-            warp.start(if here >= 32 { u32::MAX } else { (1 << here) - 1 });
+            warp.start(if here >= 32 { ALL_LANES } else { (1 << here) - 1 });
             for &(special, slot) in &env.program.specials {
                 if let Special::Ctaid(axis) = special {
                     warp.registers.words[slot as usize] = [ctaid[axis as usize]; 32];
@@ -104,8 +103,8 @@ impl Block {
             if self.warps.iter().all(|w| w.live == 0) {
                 return Ok(());
             }
-            if let Err((warp, pc, stop)) = self.release(env) {
-                return Err(self.fault(env, warp, pc, *stop));
+            if let Err(at) = self.release(env) {
+                return Err(self.fault(env, at.warp, at.pc, at.stop));
             }
         }
     }
@@ -115,7 +114,7 @@ impl Block {
         Fault {
             kind: stop.kind,
             kernel: Some(env.kernel.to_string()),
-            place: Some(Box::new(Place {
+            location: Some(Box::new(Location {
                 file: line.file.to_string(),
                 line: line.line,
                 source: line.source.as_ref().map(|(file, line)| format!("{file}:{line}")),
@@ -128,8 +127,8 @@ impl Block {
         }
     }
 
-    /// Opens the barriers whose threads are all there. All warps wait or are done.
-    fn release(&mut self, env: &Env) -> AtWarp<()> {
+    /// Opens the barriers whose threads are all there, when all warps wait or are done.
+    fn release(&mut self, env: &Env) -> Result<(), Box<WarpStop>> {
         let mut opened = false;
         self.warps.iter().try_for_each(|w| check_warp(w, env))?;
         for id in 0..BARRIERS as u32 {
@@ -145,7 +144,7 @@ impl Block {
                 let live = self.warps.iter().filter(|w| w.live != 0).count();
                 members.len() == live
             } else {
-                // Later ones wait for the next turn.
+                // Warps beyond the count wait for the next turn of the barrier.
                 let missing = count.saturating_sub(self.state.arrived[id as usize]) / 32;
                 members.truncate(missing.max(1) as usize);
                 members.len() as u32 >= missing
@@ -159,16 +158,14 @@ impl Block {
     }
 
     /// Lets the members of a barrier go on.
-    fn open(&mut self, env: &Env, id: u32, members: &[usize], all: bool) -> AtWarp<()> {
-        let group = self.warps[members[0]].groups[0];
+    fn open(&mut self, env: &Env, id: u32, members: &[usize], all: bool) -> Result<(), Box<WarpStop>> {
         let gone = self.warps.iter().find(|w| w.live != w.lanes);
         if let (true, true, Some(gone)) = (all, env.options.checks, gone) {
             let lane = (gone.lanes & !gone.live).trailing_zeros();
-            let [x, y, z] = env.thread(gone.index * 32 + lane);
-            let detail = format!("barrier {id} waits for thread ({x}, {y}, {z}), which has left the kernel");
-            let at = group.mask.trailing_zeros();
-            let stop = Stop { kind: FaultKind::ExitBeforeBarrier, lane: at, address: None, detail };
-            return Err((members[0], group.pc, Box::new(stop)));
+            let name = thread_name(env, gone, lane);
+            let detail = format!("barrier {id} waits for thread {name}, which has left the kernel");
+            let first = &self.warps[members[0]];
+            return Err(WarpStop::new(first, &first.groups[0], FaultKind::ExitBeforeBarrier, detail));
         }
         self.reduce(env, members);
         if all {
@@ -193,7 +190,7 @@ impl Block {
         Ok(())
     }
 
-    /// `bar.red`: over the predicates of all members.
+    /// Reduces the predicates of all members, if the barrier is a `bar.red`.
     fn reduce(&mut self, env: &Env, members: &[usize]) {
         let op = |warp: &Warp| env.program.code[warp.groups[0].pc as usize].op;
         let (mut ones, mut all) = (0, true);
@@ -211,14 +208,14 @@ impl Block {
             let mask = warp.groups[0].mask;
             match f {
                 BarrierReduce::Popc => warp.registers.set_word(d, &[ones; 32], mask),
-                BarrierReduce::And => warp.registers.set_pred(d, if all { u32::MAX } else { 0 }, mask),
-                BarrierReduce::Or => warp.registers.set_pred(d, if ones > 0 { u32::MAX } else { 0 }, mask),
+                BarrierReduce::And => warp.registers.set_pred(d, if all { ALL_LANES } else { 0 }, mask),
+                BarrierReduce::Or => warp.registers.set_pred(d, if ones > 0 { ALL_LANES } else { 0 }, mask),
             }
         }
     }
 
-    /// No barrier can open: names one thread that waits and one that cannot come.
-    fn stuck(&self) -> (usize, u32, Box<Stop>) {
+    /// Says why no barrier can open: names one thread that waits and one that cannot come.
+    fn stuck(&self) -> Box<WarpStop> {
         let waits = |w: &&Warp| !w.groups.is_empty();
         let warp = self.warps.iter().find(waits).expect("some warp is not done");
         let group = warp.groups[0];
@@ -234,54 +231,42 @@ impl Block {
             Some(other) => format!("barrier {id} is never complete: warp {} waits at another", other.index),
             None => format!("barrier {id} is never complete: fewer threads than its count"),
         };
-        let lane = group.mask.trailing_zeros();
-        let stop = Stop { kind: FaultKind::PartialBarrier, lane, address: None, detail };
-        (warp.index as usize, group.pc, Box::new(stop))
+        WarpStop::new(warp, &group, FaultKind::PartialBarrier, detail)
     }
 }
 
-/// A warp that cannot go on must wait at one barrier with all its lanes.
-fn check_warp(warp: &Warp, env: &Env) -> AtWarp<()> {
+/// The coordinates of a thread, as messages name it.
+fn thread_name(env: &Env, warp: &Warp, lane: u32) -> String {
+    let [x, y, z] = env.thread(warp.index * 32 + lane);
+    format!("({x}, {y}, {z})")
+}
+
+/// Checks that a warp that cannot go on waits at one barrier with all its lanes.
+fn check_warp(warp: &Warp, env: &Env) -> Result<(), Box<WarpStop>> {
     let Some(first) = warp.groups.first() else { return Ok(()) };
-    let fail = |pc, result: Run<()>| match result {
-        Err(stop) => Err((warp.index as usize, pc, stop)),
-        Ok(()) => Ok(()),
-    };
-    let name = |lane: u32| {
-        let [x, y, z] = env.thread(warp.index * 32 + lane);
-        format!("({x}, {y}, {z})")
-    };
+    let name = |lanes: u32| thread_name(env, warp, lanes.trailing_zeros());
     if let Some(group) = warp.groups.iter().find(|g| g.wait == Wait::Lanes) {
-        let lane = group.mask.trailing_zeros();
         let absent = warp.lanes & !group.mask;
         let gone = absent & !warp.live;
         let (kind, detail) = if absent & warp.live == 0 && gone != 0 {
-            (
-                FaultKind::ExitBeforeBarrier,
-                format!("waits for thread {}, which has left", name(gone.trailing_zeros())),
-            )
+            (FaultKind::ExitBeforeBarrier, format!("waits for thread {}, which has left", name(gone)))
         } else {
-            let other = absent & warp.live;
-            (
-                FaultKind::Mask,
-                format!("the mask names thread {}, which waits elsewhere", name(other.trailing_zeros())),
-            )
+            let other = name(absent & warp.live);
+            (FaultKind::Mask, format!("the mask names thread {other}, which waits elsewhere"))
         };
-        return fail(group.pc, stop(kind, lane, None, detail));
+        return Err(WarpStop::new(warp, group, kind, detail));
     }
     if warp.groups.len() > 1 {
         let other = warp.groups[1];
         let line = env.program.lines[other.pc as usize].line;
-        let detail = format!(
-            "only a part of the warp is here; thread {} waits at line {line}",
-            name(other.mask.trailing_zeros())
-        );
-        return fail(first.pc, stop(FaultKind::PartialBarrier, first.mask.trailing_zeros(), None, detail));
+        let detail =
+            format!("only a part of the warp is here; thread {} waits at line {line}", name(other.mask));
+        return Err(WarpStop::new(warp, first, FaultKind::PartialBarrier, detail));
     }
     Ok(())
 }
 
-/// Special registers that are the same in every block.
+/// Fills the special registers that are the same in every block.
 fn fill_thread_specials(warp: &mut Warp, env: &Env) {
     let warps = env.threads().div_ceil(32);
     for &(special, slot) in &env.program.specials {
@@ -307,6 +292,7 @@ fn fill_thread_specials(warp: &mut Warp, env: &Env) {
     }
 }
 
+/// Draws an order of warps.
 fn shuffle(order: &mut [usize], random: &mut u64) {
     for k in (1..order.len()).rev() {
         *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -1,16 +1,17 @@
-//! `cvt` of one value.
+//! Conversions between types (`cvt`).
 
-use crate::float::{self, Lanes, NAN, flush, map, saturate};
+use crate::float::{self, NAN, flush, saturate};
 use crate::isa::{Convert, Round, Slot};
-use crate::registers::{Registers, each_lane};
-use crate::types::{File, Type};
+use crate::lanes::{Lanes, each_lane, map};
+use crate::registers::Registers;
+use crate::types::{RegisterFile, Type};
 
-/// Converts the lanes of `m` of register `a` to register `d`.
+/// Converts register `a` to register `d` for the lanes of `m`.
 pub(crate) fn convert(c: &Convert, r: &mut Registers, d: Slot, a: Slot, m: u32) {
     if frequent(c, r, d, a, m) {
         return;
     }
-    let wide = c.from.file() == File::Double;
+    let wide = c.from.file() == RegisterFile::Double;
     each_lane(m, |l| {
         let bits = if wide { r.doubles[a as usize][l] } else { u64::from(r.words[a as usize][l]) };
         let v = value(c, bits);
@@ -22,7 +23,7 @@ pub(crate) fn convert(c: &Convert, r: &mut Registers, d: Slot, a: Slot, m: u32) 
     });
 }
 
-/// The forms that kernels are full of, in loops that vectorise. False for the others.
+/// Executes the forms that kernels are full of, in loops that vectorise. Returns false for the others.
 #[inline(always)]
 fn frequent(c: &Convert, r: &mut Registers, d: Slot, a: Slot, m: u32) -> bool {
     let near = c.round == Some(Round::Nearest) && !c.whole && !c.sat;
@@ -57,7 +58,7 @@ fn word(r: &mut Registers, d: Slot, m: u32, v: Lanes<u32>) {
     r.set_word(d, &v, m);
 }
 
-/// The bits of the destination register.
+/// The bits of the destination register for one value.
 fn value(c: &Convert, bits: u64) -> u64 {
     let round = c.round.unwrap_or(Round::Nearest);
     match (c.to, c.from) {
@@ -92,7 +93,7 @@ fn value(c: &Convert, bits: u64) -> u64 {
             let x = f32::from_bits(bits as u32);
             u64::from(float::to_bf16(if c.relu && x < 0.0 { 0.0 } else { x }, round))
         }
-        // f32 to f32: to a whole value, or only its modifiers.
+        // From f32 to f32: this rounds to a whole value, or only applies the modifiers.
         _ => {
             let x = f32::from_bits(bits as u32);
             let x = if c.ftz { flush(x) } else { x };
@@ -112,12 +113,13 @@ fn float32(c: &Convert, x: f32) -> u32 {
     if x.is_nan() { NAN } else { x.to_bits() }
 }
 
-/// The value of a whole-number type in the low bits.
+/// The value of a whole number that lies in the low bits.
 fn wide(bits: u64, ty: Type) -> i128 {
     let shift = 64 - ty.bits();
     if ty.signed() { i128::from((bits << shift) as i64 >> shift) } else { i128::from(bits << shift >> shift) }
 }
 
+/// The least and the greatest value of a type.
 fn limits(ty: Type) -> (i128, i128) {
     if ty.signed() {
         (-(1 << (ty.bits() - 1)), (1 << (ty.bits() - 1)) - 1)
@@ -126,7 +128,7 @@ fn limits(ty: Type) -> (i128, i128) {
     }
 }
 
-/// Extended from the destination type to its register.
+/// Extends a value from the destination type to the register.
 fn extend(c: &Convert, x: i128) -> u64 {
     let x = wide(x as u64, c.to) as u64;
     if c.register_bits == 64 { x } else { x & ((1 << c.register_bits) - 1) }
@@ -137,12 +139,13 @@ fn int_to_int(c: &Convert, x: i128) -> u64 {
     extend(c, if c.sat { x.clamp(low, high) } else { x })
 }
 
-/// Out of range clamps; NaN gives 0, or the top bit alone where a type of 64 bits is involved.
+/// Converts a float to a whole number. Values out of range are clamped; NaN gives 0, or the top bit alone where a type of
+/// 64 bits is involved.
 fn to_int(c: &Convert, x: f64, round: Round) -> u64 {
     if x.is_nan() {
         return if c.to.bits() == 64 || c.from == Type::F64 { extend(c, 1 << (c.to.bits() - 1)) } else { 0 };
     }
     let (low, high) = limits(c.to);
-    // The cast saturates, so infinities are fine.
+    // The cast saturates, so infinities need no case of their own.
     extend(c, (float::whole(x, round) as i128).clamp(low, high))
 }

@@ -1,50 +1,54 @@
-//! What goes wrong: in the text of a kernel, and while it runs.
+//! What can go wrong in the text of a kernel and while it runs.
 
 use std::fmt;
 
-/// Text that is no PTX, or uses what the emulator does not have.
+/// Text that is not PTX, or that uses what the emulator does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}:{line}: {message}")]
 pub struct ParseError {
+    /// The file name that was given to [`Module::parse`](crate::Module::parse).
     pub file: String,
+    /// The line of the text, from 1.
     pub line: u32,
+    /// What is wrong there, in one line.
     pub message: String,
 }
 
 /// The kind of a [`Fault`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FaultKind {
-    /// An address outside every variable or named buffer, or an access that runs over the end of one.
+    /// An address lies outside every variable and named buffer, or an access runs over the end of one.
     OutOfBounds,
-    /// An address that is no multiple of the access width.
+    /// An address is not a multiple of the access width.
     Misaligned,
-    /// Memory or a register that nothing wrote.
+    /// Memory or a register is read that nothing wrote.
     Uninitialised,
-    /// Two threads at one location, one writing, and nothing between them that orders them.
+    /// Two threads access the same bytes, one of them writes, and nothing orders them.
     Race,
-    /// A barrier that part of a block (or warp) reached and the rest cannot reach any more.
+    /// A part of a block (or warp) reached a barrier that the rest cannot reach any more.
     PartialBarrier,
-    /// A thread that left the kernel before a barrier, shuffle or vote that others wait at.
+    /// A thread left the kernel before a barrier, shuffle or vote at which others wait.
     ExitBeforeBarrier,
-    /// A store into a buffer or variable that may only be read.
+    /// A store goes into a buffer or variable that may only be read.
     ReadOnly,
-    /// A shuffle, vote or warp barrier whose mask does not fit the threads that execute it.
+    /// The mask of a shuffle, vote or warp barrier does not fit the threads that execute it.
     Mask,
-    /// A buffer of the machine that no argument of this launch names.
+    /// An address lies in a buffer of the machine that no argument of this launch names.
     UnnamedBuffer,
-    /// Number, width or kind of the arguments does not fit the kernel.
+    /// The number, the width or the kind of the arguments does not fit the kernel.
     Arguments,
-    /// A grid, block or shared memory size beyond a limit.
+    /// The size of a grid, of a block or of shared memory is beyond a limit.
     Limits,
-    /// More instructions than the machine allows a block.
+    /// A block executed more instructions than the machine allows it.
     EndlessLoop,
-    /// `trap` was executed.
+    /// The kernel executed `trap`.
     Trap,
-    /// A host copy or a free of an address that is no buffer.
+    /// A copy by the host is not within one buffer.
     Host,
 }
 
 impl FaultKind {
+    /// The name with which messages begin.
     pub fn name(self) -> &'static str {
         match self {
             Self::OutOfBounds => "out of bounds",
@@ -65,30 +69,35 @@ impl FaultKind {
     }
 }
 
-/// Where in the kernel a fault happened.
+/// Where in a kernel a fault happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// Name of the PTX file, and the line of the instruction.
+pub struct Location {
+    /// The name of the PTX file.
     pub file: String,
+    /// The line of the instruction in the PTX file, from 1.
     pub line: u32,
-    /// `kernel.cu:42`, if the file has `.loc`.
+    /// The line of the CUDA source, such as `kernel.cu:42`, if the PTX file has `.loc`.
     pub source: Option<String>,
+    /// The opcode with all its modifiers.
     pub opcode: String,
+    /// The coordinates of the thread in its block.
     pub thread: [u32; 3],
+    /// The coordinates of the block in the grid.
     pub block: [u32; 3],
 }
 
-/// A check that did not hold, or a request the machine refuses.
+/// A check that did not hold, or a request that the machine refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
+    /// What went wrong.
     pub kind: FaultKind,
-    /// The kernel, if one was asked for.
+    /// The kernel that was launched; none for requests of the host.
     pub kernel: Option<String>,
-    /// None for what is refused before a thread runs.
-    pub place: Option<Box<Place>>,
-    /// The address, in the space the message names.
+    /// The instruction and its thread; none for what is refused before a thread runs.
+    pub location: Option<Box<Location>>,
+    /// The address, in the space that the message names.
     pub address: Option<u64>,
-    /// The rest of the message: which buffer, which other thread.
+    /// The rest of the message, such as the buffer or the other thread.
     pub detail: String,
 }
 
@@ -98,14 +107,13 @@ impl fmt::Display for Fault {
         if let Some(kernel) = &self.kernel {
             write!(f, " in {kernel}")?;
         }
-        if let Some(p) = &self.place {
-            let [x, y, z] = p.thread;
-            let [bx, by, bz] = p.block;
-            write!(f, ", thread ({x}, {y}, {z}) of block ({bx}, {by}, {bz}), {}:{}", p.file, p.line)?;
-            if let Some(source) = &p.source {
+        if let Some(location) = &self.location {
+            let Location { file, line, source, opcode, thread: [x, y, z], block: [bx, by, bz] } = &**location;
+            write!(f, ", thread ({x}, {y}, {z}) of block ({bx}, {by}, {bz}), {file}:{line}")?;
+            if let Some(source) = source {
                 write!(f, " ({source})")?;
             }
-            write!(f, " `{}`", p.opcode)?;
+            write!(f, " `{opcode}`")?;
         }
         if let Some(address) = self.address {
             write!(f, ", address {address:#x}")?;
@@ -116,18 +124,20 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// A fault as the running code sees it: the place is added where the block is known.
+/// A fault as the running code sees it; the location is added where the block is known.
 #[derive(Debug)]
 pub(crate) struct Stop {
     pub kind: FaultKind,
-    /// Lane of the warp.
+    /// The lane of the warp.
     pub lane: u32,
     pub address: Option<u64>,
     pub detail: String,
 }
 
+/// The result of something that runs for one warp.
 pub(crate) type Run<T> = Result<T, Box<Stop>>;
 
+/// Stops the kernel with a fault.
 pub(crate) fn stop<T>(kind: FaultKind, lane: u32, address: Option<u64>, detail: impl Into<String>) -> Run<T> {
     Err(Box::new(Stop { kind, lane, address, detail: detail.into() }))
 }

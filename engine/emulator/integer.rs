@@ -1,11 +1,11 @@
-//! Whole-number and bit instructions on lanes. Narrow values stay zero-extended in their 32-bit lanes.
+//! Instructions on whole numbers and bits. Narrow values stay zero-extended in their 32-bit lanes.
 
-use crate::float::{Lanes, lanes, map, zip};
-use crate::isa::{Count, Int1, Int2, Op, Shift};
+use crate::isa::{Atomic, BitCount, Int1, Int2, Op, Shift};
+use crate::lanes::{Lanes, lanes, map, zip};
 use crate::registers::Registers;
 use crate::types::Type;
 
-/// Sign- or zero-extended from the type's width.
+/// Extends a value from the width of its type, by its sign or by zeros.
 #[inline(always)]
 fn extend(x: u32, ty: Type) -> u32 {
     match ty {
@@ -15,6 +15,7 @@ fn extend(x: u32, ty: Type) -> u32 {
     }
 }
 
+/// Operates on words of 16 or 32 bits.
 pub(crate) fn binary(f: Int2, ty: Type, a: &Lanes<u32>, b: &Lanes<u32>) -> Lanes<u32> {
     if ty.bits() == 32 {
         return binary32(f, ty.signed(), a, b);
@@ -44,7 +45,7 @@ fn binary32(f: Int2, signed: bool, a: &Lanes<u32>, b: &Lanes<u32>) -> Lanes<u32>
         (Int2::Min, true) => zip(a, b, |a, b| s(a).min(s(b)) as u32),
         (Int2::Max, false) => zip(a, b, u32::max),
         (Int2::Max, true) => zip(a, b, |a, b| s(a).max(s(b)) as u32),
-        // Division by zero: what the hardware gives, all ones and the dividend.
+        // A division by zero gives what the hardware gives: a quotient of all ones and the dividend as remainder.
         (Int2::Div, false) => zip(a, b, |a, b| a.checked_div(b).unwrap_or(u32::MAX)),
         (Int2::Div, true) => zip(a, b, |a, b| if b == 0 { u32::MAX } else { s(a).wrapping_div(s(b)) as u32 }),
         (Int2::Rem, false) => zip(a, b, |a, b| a.checked_rem(b).unwrap_or(a)),
@@ -52,6 +53,7 @@ fn binary32(f: Int2, signed: bool, a: &Lanes<u32>, b: &Lanes<u32>) -> Lanes<u32>
     }
 }
 
+/// Operates on 64 bits.
 pub(crate) fn binary64(f: Int2, signed: bool, a: &Lanes<u64>, b: &Lanes<u64>) -> Lanes<u64> {
     let s = |x: u64| x as i64;
     match (f, signed) {
@@ -74,6 +76,7 @@ pub(crate) fn binary64(f: Int2, signed: bool, a: &Lanes<u64>, b: &Lanes<u64>) ->
     }
 }
 
+/// Multiplies words to 64 bits.
 #[inline(always)]
 pub(crate) fn mul_wide(signed: bool, a: &Lanes<u32>, b: &Lanes<u32>) -> Lanes<u64> {
     if signed {
@@ -83,7 +86,8 @@ pub(crate) fn mul_wide(signed: bool, a: &Lanes<u32>, b: &Lanes<u32>) -> Lanes<u6
     }
 }
 
-/// Executes the rest of the whole-number instructions. False if `op` is none of them.
+/// Executes the whole-number instructions that [`crate::alu`] does not execute itself. Returns false if `op` is none of
+/// them.
 pub(crate) fn execute(r: &mut Registers, op: &Op, m: u32) -> bool {
     match *op {
         Op::Unary { f, ty, d, a } if ty.bits() == 64 => {
@@ -114,7 +118,7 @@ pub(crate) fn execute(r: &mut Registers, op: &Op, m: u32) -> bool {
             });
             r.set_word(d, &v, m);
         }
-        // 16 bits: the product fits the 32-bit file. The wide forms of 32 bits are in `alu`.
+        // The product of 16-bit values fits the 32-bit file. The wide forms of 32 bits are in `alu`.
         Op::MulWide { ty, d, a, b } => {
             let v = zip(r.word(a), r.word(b), |a, b| extend(a, ty).wrapping_mul(extend(b, ty)));
             r.set_word(d, &v, m);
@@ -196,6 +200,37 @@ pub(crate) fn execute(r: &mut Registers, op: &Op, m: u32) -> bool {
     true
 }
 
+/// The new value of an atomic on a whole number of 32 bits, which is also one step of `redux`.
+pub(crate) fn combine32(f: Atomic, signed: bool, old: u32, x: u32) -> u32 {
+    match f {
+        Atomic::Add => old.wrapping_add(x),
+        Atomic::Min if signed => (old as i32).min(x as i32) as u32,
+        Atomic::Max if signed => (old as i32).max(x as i32) as u32,
+        Atomic::Min => old.min(x),
+        Atomic::Max => old.max(x),
+        Atomic::And => old & x,
+        Atomic::Or => old | x,
+        Atomic::Xor => old ^ x,
+        Atomic::Exch => x,
+        Atomic::Inc => {
+            if old >= x {
+                0
+            } else {
+                old + 1
+            }
+        }
+        Atomic::Dec => {
+            if old == 0 || old > x {
+                x
+            } else {
+                old - 1
+            }
+        }
+        Atomic::Cas => unreachable!("needs the compared value"),
+    }
+}
+
+/// Applies `f` to three words.
 fn three(r: &mut Registers, d: u32, a: u32, b: u32, c: u32, m: u32, f: impl Fn(u32, u32, u32) -> u32) {
     let (a, b, c) = (r.word(a), r.word(b), r.word(c));
     let v = lanes(|l| f(a[l], b[l], c[l]));
@@ -224,28 +259,29 @@ fn unary64(f: Int1, a: u64) -> u64 {
     }
 }
 
-fn count(f: Count, signed: bool, a: u32) -> u32 {
+fn count(f: BitCount, signed: bool, a: u32) -> u32 {
     match f {
-        Count::Popc => a.count_ones(),
-        Count::Clz => a.leading_zeros(),
-        Count::Bfind { shift } => {
+        BitCount::Popc => a.count_ones(),
+        BitCount::Clz => a.leading_zeros(),
+        BitCount::Bfind { shift } => {
             let a = if signed && (a as i32) < 0 { !a } else { a };
             find(a.leading_zeros(), 32, shift)
         }
     }
 }
 
-fn count64(f: Count, signed: bool, a: u64) -> u32 {
+fn count64(f: BitCount, signed: bool, a: u64) -> u32 {
     match f {
-        Count::Popc => a.count_ones(),
-        Count::Clz => a.leading_zeros(),
-        Count::Bfind { shift } => {
+        BitCount::Popc => a.count_ones(),
+        BitCount::Clz => a.leading_zeros(),
+        BitCount::Bfind { shift } => {
             let a = if signed && (a as i64) < 0 { !a } else { a };
             find(a.leading_zeros(), 64, shift)
         }
     }
 }
 
+/// The result of `bfind` from the number of zeros above the highest bit that is set.
 fn find(zeros: u32, width: u32, shift: bool) -> u32 {
     match (zeros == width, shift) {
         (true, _) => u32::MAX,
@@ -254,7 +290,7 @@ fn find(zeros: u32, width: u32, shift: bool) -> u32 {
     }
 }
 
-/// Amounts beyond the width act as the width: zeros, or copies of the sign.
+/// Shifts. An amount beyond the width acts as the width: the result is zeros, or copies of the sign.
 #[inline(always)]
 fn shift(f: Shift, a: u32, b: u32) -> u32 {
     match f {
@@ -278,7 +314,7 @@ fn carry(r: &mut Registers, subtract: bool, read: bool, write: bool, d: u32, a: 
     if !subtract {
         return add_carry(r, &a, &b, read, write, d, m);
     }
-    // The flag after a subtraction is the borrow.
+    // After a subtraction, the flag holds the borrow.
     let mut borrow = 0;
     let v = lanes(|l| {
         let flag = u64::from(read && r.carry >> l & 1 == 1);
@@ -305,7 +341,7 @@ fn add_carry(r: &mut Registers, a: &Lanes<u32>, b: &Lanes<u32>, read: bool, writ
     r.set_word(d, &v, m);
 }
 
-/// Field of `len` bits at `pos`, both taken modulo 256; beyond the top, the sign bit of the field or zero.
+/// Takes the field of `len` bits at `pos`, both modulo 256. Bits beyond the top are the sign bit of the field, or zero.
 fn bfe(a: u64, width: u32, signed: bool, pos: u32, len: u32) -> u64 {
     let (pos, len) = (pos & 0xff, len & 0xff);
     if len == 0 {
@@ -318,7 +354,7 @@ fn bfe(a: u64, width: u32, signed: bool, pos: u32, len: u32) -> u64 {
     field & mask | if sign { !mask } else { 0 }
 }
 
-/// The low `len` bits of `a` put into `b` at `pos`.
+/// Puts the low `len` bits of `a` into `b` at `pos`.
 fn bfi(a: u64, b: u64, width: u32, pos: u32, len: u32) -> u64 {
     let (pos, len) = (pos & 0xff, len & 0xff);
     if pos >= width {
@@ -329,7 +365,7 @@ fn bfi(a: u64, b: u64, width: u32, pos: u32, len: u32) -> u64 {
     b & !mask | a << pos & mask
 }
 
-/// Four bytes picked from `b a`; a selector's top bit copies the byte's sign instead.
+/// Picks four bytes from the pair `b a`; the top bit of a selector copies the byte's sign instead.
 fn prmt(a: u32, b: u32, c: u32) -> u32 {
     let bytes = (u64::from(b) << 32 | u64::from(a)).to_le_bytes();
     u32::from_le_bytes(std::array::from_fn(|k| {
@@ -339,6 +375,7 @@ fn prmt(a: u32, b: u32, c: u32) -> u32 {
     }))
 }
 
+/// Any logic of three words, by its table of eight results.
 fn lop3(table: u8, a: u32, b: u32, c: u32) -> u32 {
     (0..8).filter(|k| table >> k & 1 == 1).fold(0, |out, k| {
         let pick = |x: u32, bit: u32| if k >> bit & 1 == 1 { x } else { !x };
@@ -346,7 +383,7 @@ fn lop3(table: u8, a: u32, b: u32, c: u32) -> u32 {
     })
 }
 
-/// `shf`: the pair `b a` shifted, its upper (left) or lower (right) word.
+/// Shifts the pair `b a` and gives its upper (left) or lower (right) word (`shf`).
 fn funnel(left: bool, wrap: bool, a: u32, b: u32, c: u32) -> u32 {
     let n = if wrap { c & 31 } else { c.min(32) };
     let pair = u64::from(b) << 32 | u64::from(a);

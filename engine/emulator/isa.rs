@@ -1,14 +1,18 @@
-//! The compact form that runs: what each instruction does, on register slots.
+//! The compact form of a kernel that runs: what each instruction does, on register slots.
 //!
-//! Every operand is a slot of one of three register files (see [`crate::types::File`]); immediates and special
-//! registers are slots too, filled before a warp starts, so no instruction looks at what kind of operand it has.
+//! Every operand is a slot of one of three register files (see [`crate::types::RegisterFile`]). Immediates and special
+//! registers are slots too, which are filled before a warp starts, so no instruction looks at what kind of operand it
+//! has.
 
 use crate::types::{Space, Type};
 
-/// Index into a register file.
+/// An index into a register file.
 pub(crate) type Slot = u32;
 
-/// Rounding of a float result.
+/// Stands for a slot that an instruction does not have: no guard, or an element that nobody wants (`_`).
+pub(crate) const NO_SLOT: Slot = Slot::MAX;
+
+/// The rounding of a float result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Round {
     Nearest,
@@ -17,21 +21,22 @@ pub(crate) enum Round {
     Up,
 }
 
-/// Modifiers of f32 arithmetic.
+/// The modifiers of f32 arithmetic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mode {
     pub round: Round,
     /// Denormal inputs and results become zeros of the same sign.
     pub ftz: bool,
-    /// Results clamped to [0, 1], NaN to 0.
+    /// Results are clamped to [0, 1], and NaN becomes 0.
     pub sat: bool,
 }
 
 impl Mode {
+    /// Rounds to nearest, with no other modifier.
     pub const PLAIN: Self = Self { round: Round::Nearest, ftz: false, sat: false };
 }
 
-/// Whole-number operations of two operands; signedness where it matters.
+/// Operations on two whole numbers. The type of the instruction says whether they are signed, where that matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Int2 {
     Add,
@@ -47,6 +52,7 @@ pub(crate) enum Int2 {
     Xor,
 }
 
+/// Operations on one whole number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Int1 {
     Not,
@@ -56,26 +62,28 @@ pub(crate) enum Int1 {
     Brev,
 }
 
-/// Results that are counts, 32 bits whatever the operand.
+/// Operations that count bits. The result has 32 bits whatever the operand has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Count {
+pub(crate) enum BitCount {
     Popc,
     Clz,
-    /// Position of the most significant set (or non-sign) bit, or with `shift` the shift that would move it to the top.
+    /// The position of the most significant set (or non-sign) bit, or with `shift` the shift that would move it to the
+    /// top.
     Bfind {
         shift: bool,
     },
 }
 
+/// Directions of a shift.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shift {
     Left,
     Right,
-    /// Arithmetic.
+    /// Arithmetic: copies of the sign come in from the top.
     RightSigned,
 }
 
-/// Predicate logic.
+/// The logic of predicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Logic {
     And,
@@ -83,6 +91,7 @@ pub(crate) enum Logic {
     Xor,
 }
 
+/// Operations on two floats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Float2 {
     Add,
@@ -95,10 +104,11 @@ pub(crate) enum Float2 {
     Max {
         nan: bool,
     },
-    /// Magnitude of the second, sign of the first, as PTX orders them.
+    /// The magnitude of the second operand with the sign of the first, as PTX orders them.
     CopySign,
 }
 
+/// Operations on one float.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Float1 {
     Neg,
@@ -113,7 +123,7 @@ pub(crate) enum Float1 {
     Tanh,
 }
 
-/// Comparison; the unordered forms are true when an operand is NaN.
+/// Comparisons. The unordered forms (those with a `u` at the end) are true when an operand is NaN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compare {
     Eq,
@@ -128,9 +138,9 @@ pub(crate) enum Compare {
     Leu,
     Gtu,
     Geu,
-    /// Both are numbers.
+    /// Both operands are numbers.
     Num,
-    /// At least one is NaN.
+    /// At least one operand is NaN.
     Nan,
 }
 
@@ -142,7 +152,7 @@ pub(crate) struct Comparison {
     pub ftz: bool,
 }
 
-/// The predicate a comparison is joined with.
+/// The predicate that a comparison is joined with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Combine {
     pub logic: Logic,
@@ -150,7 +160,7 @@ pub(crate) struct Combine {
     pub negated: bool,
 }
 
-/// Elementwise bf16 operations, on one or on a pair in a 32-bit register.
+/// Operations on bf16, on one value or on a pair in a 32-bit register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Half {
     Fma { relu: bool },
@@ -162,21 +172,22 @@ pub(crate) enum Half {
     Tanh,
 }
 
-/// How a conversion to a whole number rounds, or a float to a whole float.
+/// A conversion (`cvt`) between two types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Convert {
     pub to: Type,
     pub from: Type,
     pub round: Option<Round>,
-    /// `.rni .rzi .rmi .rpi`: to a whole value.
+    /// Rounds to a whole value (`.rni .rzi .rmi .rpi`).
     pub whole: bool,
     pub ftz: bool,
     pub sat: bool,
     pub relu: bool,
-    /// Width of the destination register.
+    /// The width of the destination register in bits.
     pub register_bits: u32,
 }
 
+/// Read-modify-write operations on memory; `redux` uses some of them on registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Atomic {
     Add,
@@ -191,6 +202,26 @@ pub(crate) enum Atomic {
     Cas,
 }
 
+impl Atomic {
+    /// The operation that a modifier names, written without its dot.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "add" => Self::Add,
+            "min" => Self::Min,
+            "max" => Self::Max,
+            "and" => Self::And,
+            "or" => Self::Or,
+            "xor" => Self::Xor,
+            "exch" => Self::Exch,
+            "inc" => Self::Inc,
+            "dec" => Self::Dec,
+            "cas" => Self::Cas,
+            _ => return None,
+        })
+    }
+}
+
+/// How a shuffle finds the lane that it takes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ShuffleMode {
     Up,
@@ -199,6 +230,7 @@ pub(crate) enum ShuffleMode {
     Idx,
 }
 
+/// What a vote answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum VoteMode {
     All,
@@ -207,6 +239,7 @@ pub(crate) enum VoteMode {
     Ballot,
 }
 
+/// How `bar.red` reduces the predicates of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BarrierReduce {
     Popc,
@@ -218,63 +251,67 @@ pub(crate) enum BarrierReduce {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Address {
     pub base: Slot,
-    /// The base lives in the 32-bit file.
+    /// The base lies in the 32-bit file.
     pub short: bool,
     pub offset: i64,
 }
 
-/// A load or store of up to four elements a thread.
+/// A load or store of up to four elements by each thread.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Access {
+pub(crate) struct MemoryAccess {
     pub space: Space,
     pub address: Address,
-    /// Bytes of an element.
+    /// The size of an element in bytes.
     pub width: u32,
+    /// The number of elements: 1, 2 or 4.
     pub count: u32,
-    /// The registers are of the 64-bit file.
+    /// The registers are those of the 64-bit file.
     pub double: bool,
-    /// Sign-extended loads of elements narrower than their register, and the register's bits.
+    /// A load extends the sign of elements that are narrower than their register.
     pub signed: bool,
+    /// The width of the registers in bits.
     pub register_bits: u32,
-    /// Volatile, relaxed, acquire or release: no race with atomics and other strong accesses.
+    /// The access is volatile, relaxed, acquire or release: it does not race with atomics and other strong accesses.
     pub strong: bool,
-    /// `.nc`: through a cache that does not see stores of the same launch.
+    /// The load goes through a cache that does not see stores of the same launch (`.nc`).
     pub non_coherent: bool,
-    /// `Slot::MAX` for elements nobody wants (`_`).
+    /// [`NO_SLOT`] for elements that nobody wants.
     pub registers: [Slot; 4],
 }
 
-impl Access {
-    /// Bytes a thread moves.
+impl MemoryAccess {
+    /// The bytes that a thread moves.
     pub fn bytes(&self) -> u32 {
         self.width * self.count
     }
 }
 
+/// An `atom` or a `red`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AtomicAccess {
     pub space: Space,
     pub address: Address,
     pub op: Atomic,
     pub ty: Type,
-    /// None for `red`.
+    /// Receives the old value; none for `red`.
     pub dest: Option<Slot>,
     pub a: Slot,
-    /// The new value of `cas`.
+    /// The new value of `cas`, whose `a` is compared.
     pub b: Slot,
 }
 
+/// A `cp.async` from global to shared memory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AsyncCopy {
     pub to: Address,
     pub from: Address,
     pub bytes: u32,
-    /// Bytes taken from the source; the rest are zeros.
+    /// The number of bytes that are taken from the source; the rest are zeros.
     pub source_bytes: Option<Slot>,
 }
 
-/// The instruction at `pc` on slots. `d` is the destination; narrow types are 8 or 16 bits in the word file.
-// One line each: as a table.
+/// An instruction on slots. `d` is the destination; values of 8 and 16 bits lie in the word file.
+// One line for each operation, so that it reads as a table.
 #[rustfmt::skip]
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Op {
@@ -282,21 +319,21 @@ pub(crate) enum Op {
     Move { d: Slot, a: Slot },
     Move64 { d: Slot, a: Slot },
     MovePred { d: Slot, a: Slot },
-    /// Two 32-bit registers to one of 64 bits and back.
+    /// Joins two 32-bit registers into one of 64 bits, and splits it again.
     Pack64 { d: Slot, low: Slot, high: Slot },
     Unpack64 { low: Slot, high: Slot, a: Slot },
-    /// Two 16-bit registers to one of 32 bits and back.
+    /// Joins two 16-bit registers into one of 32 bits, and splits it again.
     Pack32 { d: Slot, low: Slot, high: Slot },
     Unpack32 { low: Slot, high: Slot, a: Slot },
     Int { f: Int2, ty: Type, d: Slot, a: Slot, b: Slot },
-    /// `a + b`, `a - b` with the carry flag: `read` it, `write` it.
+    /// `a + b` or `a - b`, where `read` and `write` say how the carry flag is used.
     Carry { subtract: bool, read: bool, write: bool, d: Slot, a: Slot, b: Slot },
-    /// The low or high half of `a * b`, plus `c`, with the carry flag.
+    /// The low or high half of `a * b`, plus `c`; `read` and `write` as in `Carry`.
     MadCarry { high: bool, ty: Type, read: bool, write: bool, d: Slot, a: Slot, b: Slot, c: Slot },
     Unary { f: Int1, ty: Type, d: Slot, a: Slot },
-    Count { f: Count, ty: Type, d: Slot, a: Slot },
+    Count { f: BitCount, ty: Type, d: Slot, a: Slot },
     Shift { f: Shift, ty: Type, d: Slot, a: Slot, b: Slot },
-    /// `a * b` in twice the width.
+    /// `a * b` in twice the width of the operands.
     MulWide { ty: Type, d: Slot, a: Slot, b: Slot },
     MadWide { ty: Type, d: Slot, a: Slot, b: Slot, c: Slot },
     Mad { high: bool, ty: Type, d: Slot, a: Slot, b: Slot, c: Slot },
@@ -307,43 +344,43 @@ pub(crate) enum Op {
     Prmt { d: Slot, a: Slot, b: Slot, c: Slot },
     Funnel { left: bool, wrap: bool, d: Slot, a: Slot, b: Slot, c: Slot },
     Lop3 { table: u8, d: Slot, a: Slot, b: Slot, c: Slot },
-    /// `d = a compare b`, combined with a predicate; `q` gets the negated comparison, combined alike.
+    /// Compares `a` with `b` and combines the result with a predicate; `q` gets the negated comparison, combined alike.
     SetPred { compare: Comparison, d: Slot, q: Option<Slot>, a: Slot, b: Slot, combine: Option<Combine> },
-    /// 1.0 or all ones where the comparison holds.
+    /// Gives 1.0 or all ones where the comparison holds.
     Set { compare: Comparison, float: bool, d: Slot, a: Slot, b: Slot },
     Select { d: Slot, a: Slot, b: Slot, p: Slot },
     Select64 { d: Slot, a: Slot, b: Slot, p: Slot },
     Logic { f: Logic, d: Slot, a: Slot, b: Slot },
     NotPred { d: Slot, a: Slot },
-    /// Whether a generic address lies in a space.
+    /// Tells whether a generic address lies in a space.
     IsSpace { space: Space, d: Slot, a: Slot },
     Float { f: Float2, mode: Mode, d: Slot, a: Slot, b: Slot },
     FloatUnary { f: Float1, mode: Mode, d: Slot, a: Slot },
     Fma { mode: Mode, d: Slot, a: Slot, b: Slot, c: Slot },
     Float64 { f: Float2, d: Slot, a: Slot, b: Slot },
     Unary64 { f: Float1, d: Slot, a: Slot },
-    /// `.approx.ftz.f64` reciprocals: the low half of the result is zero.
+    /// The `.approx.ftz.f64` reciprocals: the low half of the result is zero.
     Approx64 { f: Float1, d: Slot, a: Slot },
     Fma64 { d: Slot, a: Slot, b: Slot, c: Slot },
-    /// On a bf16 or a pair of them.
+    /// On one bf16 or on a pair of them; operands that `f` does not have repeat `a`.
     Bf16 { f: Half, pair: bool, d: Slot, a: Slot, b: Slot, c: Slot },
     Convert { convert: Convert, d: Slot, a: Slot },
-    /// Two f32 to a pair; `high` is the first operand.
+    /// Converts two f32 to a pair of bf16; `high` is the first operand.
     ConvertPair { round: Round, relu: bool, d: Slot, high: Slot, low: Slot },
-    /// Between generic addresses and those of a space.
+    /// Converts between generic addresses and those of a space (`to`: to the space).
     Generic { space: Space, to: bool, d: Slot, a: Slot },
-    Load(Access),
-    Store(Access),
+    Load(MemoryAccess),
+    Store(MemoryAccess),
     Atomic(AtomicAccess),
     CopyAsync(AsyncCopy),
     CopyCommit,
-    /// All but the newest `pending` groups; None waits for everything.
+    /// Waits for all but the newest `pending` groups; `None` waits for every copy.
     CopyWait { pending: Option<u32> },
-    /// Without a count, all threads of the block; `bar.arrive` does not wait.
+    /// Without a count, all threads of the block take part; `bar.arrive` does not wait.
     Barrier { id: Slot, count: Option<Slot>, wait: bool },
     BarrierReduce { f: BarrierReduce, id: Slot, count: Option<Slot>, d: Slot, p: Slot, negated: bool },
     WarpBarrier { mask: Slot },
-    /// Memory ordering: execution here is sequentially consistent.
+    /// Orders memory, which needs nothing here: execution is sequentially consistent.
     Fence,
     Shuffle { mode: ShuffleMode, d: Slot, p: Option<Slot>, a: Slot, lane: Slot, clamp: Slot, mask: Slot },
     Vote { f: VoteMode, d: Slot, p: Slot, negated: bool, mask: Slot },
@@ -352,13 +389,13 @@ pub(crate) enum Op {
     ActiveMask { d: Slot },
     Clock { double: bool, d: Slot },
     Branch { target: u32 },
-    /// Jump to `tables[table][a]`.
+    /// Jumps to `tables[table][a]`.
     BranchTable { table: u32, a: Slot },
     Exit,
     Trap,
 }
 
-/// Which way an operand is used.
+/// How an instruction uses a register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Use {
     Read,

@@ -1,23 +1,52 @@
-//! PTX text to tokens, each with its line.
+//! The lexer, which turns PTX text into tokens, each with its line.
 
-use crate::ParseError;
+use std::fmt;
 
+use crate::fault::ParseError;
+
+/// The smallest part of the text that has a meaning.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Token<'t> {
-    /// Identifiers, directives and opcodes, dots included: `ld.global.v4.f32`, `%tid.x`, `.reg`, `$L__BB0_1`.
+    /// An identifier, a directive or an opcode with its dots: `ld.global.v4.f32`, `%tid.x`, `.reg`, `$L__BB0_1`.
     Word(&'t str),
     /// A whole number, modulo 2^64.
     Int(u64),
-    /// `0f...`: the bits of an f32.
+    /// The bits of an f32, written as `0f...`.
     F32(u32),
-    /// `0d...` or a decimal literal: the bits of an f64.
+    /// The bits of an f64, written as `0d...` or as a decimal literal.
     F64(u64),
+    /// A string, without its quotes.
     Text(&'t str),
+    /// Any other character.
     Punct(char),
 }
 
-/// Tokens with their lines, from 1.
-pub(crate) fn tokens<'t>(file: &str, text: &'t str) -> Result<Vec<(Token<'t>, u32)>, ParseError> {
+/// How messages name a token.
+impl fmt::Display for Token<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Word(word) => write!(f, "`{word}`"),
+            Self::Int(n) => write!(f, "`{n}`"),
+            Self::F32(bits) => write!(f, "`0f{bits:08X}`"),
+            Self::F64(bits) => write!(f, "`0d{bits:016X}`"),
+            Self::Text(text) => write!(f, "the string {text:?}"),
+            Self::Punct(c) => write!(f, "`{c}`"),
+        }
+    }
+}
+
+/// A token and its line, from 1.
+#[derive(Debug)]
+pub(crate) struct TokenAt<'t> {
+    pub token: Token<'t>,
+    pub line: u32,
+}
+
+/// Splits the text of a file into tokens; `file` is its name for messages.
+///
+/// # Errors
+/// Names the first line with something that is not a token.
+pub(crate) fn tokens<'t>(file: &str, text: &'t str) -> Result<Vec<TokenAt<'t>>, ParseError> {
     let mut lexer = Lexer { file, text, at: 0, line: 1 };
     let mut out = Vec::with_capacity(text.len() / 4);
     while let Some(token) = lexer.next()? {
@@ -26,6 +55,7 @@ pub(crate) fn tokens<'t>(file: &str, text: &'t str) -> Result<Vec<(Token<'t>, u3
     Ok(out)
 }
 
+/// Reads the text from byte `at` on.
 struct Lexer<'f, 't> {
     file: &'f str,
     text: &'t str,
@@ -42,13 +72,14 @@ impl<'t> Lexer<'_, 't> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    /// Skips white space and comments.
     fn skip_blanks(&mut self) -> Result<(), ParseError> {
         loop {
             let rest = &self.text[self.at..];
             if rest.starts_with("//") {
                 self.at += rest.find('\n').unwrap_or(rest.len());
             } else if rest.starts_with("/*") {
-                let end = rest.find("*/").ok_or_else(|| self.error("comment without an end".into()))? + 2;
+                let end = rest.find("*/").ok_or_else(|| self.error("a comment has no end".into()))? + 2;
                 self.line += rest[..end].matches('\n').count() as u32;
                 self.at += end;
             } else if rest.starts_with(|c: char| c.is_ascii_whitespace()) {
@@ -60,7 +91,8 @@ impl<'t> Lexer<'_, 't> {
         }
     }
 
-    fn next(&mut self) -> Result<Option<(Token<'t>, u32)>, ParseError> {
+    /// The next token; `None` at the end of the text.
+    fn next(&mut self) -> Result<Option<TokenAt<'t>>, ParseError> {
         self.skip_blanks()?;
         let Some(c) = self.peek() else { return Ok(None) };
         let line = self.line;
@@ -69,7 +101,7 @@ impl<'t> Lexer<'_, 't> {
             b'0'..=b'9' => self.number()?,
             b'"' => {
                 let rest = &self.text[self.at + 1..];
-                let end = rest.find('"').ok_or_else(|| self.error("string without an end".into()))?;
+                let end = rest.find('"').ok_or_else(|| self.error("a string has no end".into()))?;
                 self.at += end + 2;
                 Token::Text(&rest[..end])
             }
@@ -77,9 +109,9 @@ impl<'t> Lexer<'_, 't> {
                 self.at += 1;
                 Token::Punct(c as char)
             }
-            _ => return Err(self.error("a character outside ASCII".into())),
+            _ => return Err(self.error("a character is not ASCII".into())),
         };
-        Ok(Some((token, line)))
+        Ok(Some(TokenAt { token, line }))
     }
 
     fn word(&mut self) -> &'t str {
@@ -90,7 +122,7 @@ impl<'t> Lexer<'_, 't> {
             match bytes[end] {
                 b'_' | b'$' | b'%' | b'.' => end += 1,
                 c if c.is_ascii_alphanumeric() => end += 1,
-                // `.L1::no_allocate` is one word, `$L__BB0_1:` ends before its colon.
+                // `.L1::no_allocate` is one word, but `$L__BB0_1:` ends before its colon.
                 b':' if bytes.get(end + 1) == Some(&b':') => end += 2,
                 _ => break,
             }
@@ -104,7 +136,7 @@ impl<'t> Lexer<'_, 't> {
         let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '.')).unwrap_or(rest.len());
         let word = &rest[..end];
         self.at += end;
-        let bad = || self.error(format!("`{word}` is no number"));
+        let bad = || self.error(format!("`{word}` is not a number"));
         let hex = |digits: &str, wanted: usize| {
             if digits.len() == wanted { u64::from_str_radix(digits, 16).ok() } else { None }
         };
@@ -136,7 +168,7 @@ mod tests {
     use super::*;
 
     fn words(text: &str) -> Vec<Token<'_>> {
-        tokens("t.ptx", text).unwrap().into_iter().map(|t| t.0).collect()
+        tokens("t.ptx", text).unwrap().into_iter().map(|t| t.token).collect()
     }
 
     #[test]
@@ -175,7 +207,7 @@ mod tests {
     #[test]
     fn lines_count_through_comments() {
         let all = tokens("t.ptx", "a // x\n/* 1\n2 */ b\n\nc").unwrap();
-        assert_eq!(all.iter().map(|t| t.1).collect::<Vec<_>>(), [1, 3, 5]);
+        assert_eq!(all.iter().map(|t| t.line).collect::<Vec<_>>(), [1, 3, 5]);
     }
 
     #[test]

@@ -1,39 +1,59 @@
 #![doc = include_str!("README.md")]
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
-mod access;
-mod alu;
-mod approx;
-mod atomics;
-mod block;
-mod convert;
-mod exec;
-mod fault;
-mod float;
-mod flow;
-mod global_access;
-mod integer;
+// The groups go from the bottom up: a module imports from its own group and from those before it, never in a circle.
+
+// What a program is made of.
 mod isa;
-mod launch;
+mod lanes;
+mod operands;
+mod types;
+
+// Results: faults and counts.
+mod fault;
+mod meter;
+
+// From text to a program.
+mod flow;
+mod layout;
 mod lexer;
 mod lower;
-mod memory;
-mod meter;
 mod module;
 mod parse;
 mod program;
+mod syntax;
+mod tally;
+
+// Arithmetic on registers.
+mod alu;
+mod approx;
+mod convert;
+mod float;
+mod integer;
 mod registers;
+
+// Memory, and notes of who accessed it.
+mod memory;
 mod shadow;
 mod shared;
-mod shared_access;
-mod syntax;
+
+// Running: a launch, its blocks, their warps.
+mod access;
+mod args;
+mod block;
+mod block_state;
+mod env;
+mod exec;
+mod launch;
+mod run;
 mod together;
-mod types;
 mod warp;
 
-pub use fault::{Fault, FaultKind, ParseError, Place};
-pub use launch::{Access, Arg, Launch};
+pub use args::{Access, Arg, Launch};
+pub use fault::{Fault, FaultKind, Location, ParseError};
+pub use layout::Param;
 pub use memory::{Machine, Options};
 pub use meter::{AccessKind, Class, Count, Line, Meter, Traffic};
-pub use module::{Entry, Module, Param};
+pub use module::{Entry, Module};
 pub use types::Space;

@@ -1,4 +1,4 @@
-//! Global memory: buffers far apart, each byte known as written or not.
+//! Global memory: buffers that lie far apart, and for each byte whether it was written.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -6,21 +6,25 @@ use std::sync::{Arc, RwLock};
 
 use crate::fault::{Fault, FaultKind};
 
-/// First address of a machine's buffers.
+/// The first address of a machine's buffers.
 const FIRST: u64 = 0x2_0000_0000;
-/// Alignment of buffers, and the least distance between the end of one and the start of the next.
+/// The alignment of buffers in bytes.
 const ALIGN: u64 = 256;
+/// The least distance between the end of one buffer and the start of the next, in bytes.
 const GAP: u64 = 4096;
 
-/// Bytes of one allocation, as 32-bit words that several threads may touch.
+/// The mask of all four bytes of a word.
+pub(crate) const WHOLE_WORD: u8 = 0xf;
+
+/// One allocation, as words of 32 bits that several threads may touch.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     pub at: u64,
     pub bytes: u64,
     words: Box<[AtomicU32]>,
-    /// One bit per byte of a word: written.
+    /// One bit for each byte of a word, set once the byte was written.
     written: Box<[AtomicU8]>,
-    /// Every byte was written: nothing to look up.
+    /// Every byte was written, so that nothing has to be looked up.
     whole: AtomicBool,
 }
 
@@ -30,14 +34,14 @@ impl Buffer {
         Self {
             at,
             bytes,
-            // NaN in every float type, so that unchecked runs do not look right by luck.
+            // All ones are NaN in every float type, so that unchecked runs do not look right by luck.
             words: std::iter::repeat_with(|| AtomicU32::new(u32::MAX)).take(words).collect(),
             written: std::iter::repeat_with(|| AtomicU8::new(0)).take(words).collect(),
             whole: AtomicBool::new(bytes == 0),
         }
     }
 
-    /// A buffer with `init` and zeros after it.
+    /// Makes a buffer that holds `init` and zeros after it.
     pub fn filled(at: u64, bytes: u64, init: &[u8]) -> Self {
         let buffer = Self::new(at, bytes);
         buffer.write(0, init);
@@ -56,7 +60,7 @@ impl Buffer {
         self.whole.load(Relaxed)
     }
 
-    /// Whether all bytes of `mask` (one bit per byte) of a word were written.
+    /// Whether all bytes of `mask` (one bit for each) of a word were written.
     #[inline(always)]
     pub fn has(&self, index: usize, mask: u8) -> bool {
         self.written[index].load(Relaxed) & mask == mask
@@ -65,15 +69,15 @@ impl Buffer {
     /// Writes the bytes of `mask` of a word and notes them as written.
     #[inline(always)]
     pub fn put(&self, index: usize, value: u32, mask: u8) {
-        if mask == 0xf {
+        if mask == WHOLE_WORD {
             self.words[index].store(value, Relaxed);
-            self.written[index].store(0xf, Relaxed);
+            self.written[index].store(WHOLE_WORD, Relaxed);
         } else {
             self.put_part(index, value, mask);
         }
     }
 
-    /// Other threads may write the other bytes of the word at the same time.
+    /// Writes a part of a word, while other threads may write its other bytes.
     fn put_part(&self, index: usize, value: u32, mask: u8) {
         let bits = byte_mask(mask);
         let word = &self.words[index];
@@ -101,7 +105,7 @@ impl Buffer {
         }
     }
 
-    /// The first offset in a range that nothing wrote.
+    /// Reads bytes from `offset` on. The error is the first offset that nothing wrote.
     fn read(&self, offset: u64, bytes: &mut [u8], checked: bool) -> Result<(), u64> {
         for (k, byte) in bytes.iter_mut().enumerate() {
             let at = offset + k as u64;
@@ -115,22 +119,22 @@ impl Buffer {
     }
 }
 
-/// Bits of a word for bytes of a mask.
+/// The bits of a word that belong to the bytes of a mask.
 #[inline(always)]
 pub(crate) fn byte_mask(mask: u8) -> u32 {
     u32::from_le_bytes(std::array::from_fn(|k| if mask >> k & 1 == 1 { 0xff } else { 0 }))
 }
 
-/// What a machine does beyond running.
+/// How a machine runs kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Uninitialised reads, races, exits before barriers. Addresses are checked always.
+    /// Looks for uninitialised reads, races and exits before barriers. Addresses are always checked.
     pub checks: bool,
-    /// Workers that run blocks; 0 for as many as the global thread pool has.
+    /// The number of workers that run blocks; 0 for as many as the global thread pool has.
     pub threads: usize,
-    /// Order of blocks, and of warps between barriers.
+    /// Chooses the order of blocks, and of warps between barriers; 0 runs blocks in the order of the grid.
     pub seed: u64,
-    /// Warp-level instructions a block may execute before it counts as an endless loop.
+    /// The instructions that the warps of a block may execute before it counts as an endless loop.
     pub max_instructions: u64,
 }
 
@@ -140,7 +144,7 @@ impl Default for Options {
     }
 }
 
-/// Global memory and the settings to run kernels with. Shared between threads by reference.
+/// Global memory, and the options with which kernels run. Threads share it by reference.
 #[derive(Debug)]
 pub struct Machine {
     pub(crate) options: Options,
@@ -155,16 +159,18 @@ impl Default for Machine {
 }
 
 impl Machine {
-    /// A machine with the default [`Options`].
+    /// Makes a machine with the default [`Options`], which check everything.
     pub fn new() -> Self {
         Self::with(Options::default())
     }
 
+    /// Makes a machine with other options.
     pub fn with(options: Options) -> Self {
         Self { options, buffers: RwLock::default(), next: AtomicU64::new(FIRST) }
     }
 
-    /// `bytes` of memory that counts as never written; aligned to 256 bytes. Addresses are never used again.
+    /// Allocates `bytes` of memory, which count as never written, and returns their address. It is a multiple of 256, and
+    /// no address is ever used again.
     pub fn alloc(&self, bytes: usize) -> u64 {
         let span = (bytes as u64 + GAP).next_multiple_of(ALIGN);
         let at = self.next.fetch_add(span, Relaxed);
@@ -172,15 +178,15 @@ impl Machine {
         at
     }
 
-    /// Gives a buffer back; later use of its address is a fault. False if `at` is none.
+    /// Frees the buffer at `at`; to use its address later is a fault. Returns false if no buffer starts there.
     pub fn free(&self, at: u64) -> bool {
         self.buffers_mut().remove(&at).is_some()
     }
 
-    /// Copies to the device.
+    /// Copies `bytes` to the machine's memory at `at`.
     ///
     /// # Errors
-    /// A [`FaultKind::Host`] fault if the range lies in no buffer.
+    /// [`FaultKind::Host`] if the range does not lie in one buffer.
     pub fn write(&self, at: u64, bytes: &[u8]) -> Result<(), Fault> {
         let buffer = self.host_range(at, bytes.len(), "write")?;
         buffer.write(at - buffer.at, bytes);
@@ -190,18 +196,18 @@ impl Machine {
         Ok(())
     }
 
-    /// Copies from the device.
+    /// Copies from the machine's memory at `at` to `bytes`.
     ///
     /// # Errors
-    /// [`FaultKind::Host`] if the range lies in no buffer, [`FaultKind::Uninitialised`] at the first byte that nothing
-    /// wrote (with checks on).
+    /// [`FaultKind::Host`] if the range does not lie in one buffer, and with checks on [`FaultKind::Uninitialised`] at
+    /// the first byte that nothing wrote.
     pub fn read(&self, at: u64, bytes: &mut [u8]) -> Result<(), Fault> {
         let buffer = self.host_range(at, bytes.len(), "read")?;
         let checked = self.options.checks && !buffer.is_whole();
         buffer.read(at - buffer.at, bytes, checked).map_err(|offset| Fault {
             kind: FaultKind::Uninitialised,
             kernel: None,
-            place: None,
+            location: None,
             address: Some(buffer.at + offset),
             detail: format!(
                 "host read of byte {offset} of a buffer of {} bytes, which nothing wrote",
@@ -210,16 +216,16 @@ impl Machine {
         })
     }
 
-    /// Marks a range as never written again.
+    /// Lets a range count as never written.
     ///
     /// # Errors
-    /// A [`FaultKind::Host`] fault if the range lies in no buffer.
+    /// [`FaultKind::Host`] if the range does not lie in one buffer.
     pub fn forget(&self, at: u64, bytes: usize) -> Result<(), Fault> {
         let buffer = self.host_range(at, bytes, "forget")?;
         if bytes > 0 {
             buffer.whole.store(false, Relaxed);
         }
-        // A buffer that was whole through the flag alone has its bytes noted all the same: `write` does both.
+        // The bytes of a whole buffer are noted as written too, because `write` sets both.
         for offset in at - buffer.at..at - buffer.at + bytes as u64 {
             buffer.written[(offset / 4) as usize].fetch_and(!(1 << (offset % 4)), Relaxed);
         }
@@ -230,16 +236,17 @@ impl Machine {
         self.buffers.write().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// The buffer with the greatest start not above `at`, if `at` lies in it.
+    /// The buffer in which `at` lies.
     pub(crate) fn buffer_at(&self, at: u64) -> Option<Arc<Buffer>> {
         let buffers = self.buffers.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (_, buffer) = buffers.range(..=at).next_back()?;
         (at - buffer.at < buffer.bytes.max(1)).then(|| buffer.clone())
     }
 
+    /// The buffer that holds a whole range; `what` names the request in the fault.
     fn host_range(&self, at: u64, bytes: usize, what: &str) -> Result<Arc<Buffer>, Fault> {
         let fault =
-            |detail| Fault { kind: FaultKind::Host, kernel: None, place: None, address: Some(at), detail };
+            |detail| Fault { kind: FaultKind::Host, kernel: None, location: None, address: Some(at), detail };
         let buffer =
             self.buffer_at(at).ok_or_else(|| fault(format!("{what} of {bytes} bytes outside any buffer")))?;
         if bytes as u64 > buffer.bytes - (at - buffer.at) {

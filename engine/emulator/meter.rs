@@ -1,63 +1,72 @@
-//! What a launch executed: counts that add up over launches.
+//! What launches executed, as counts that add up.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 use std::sync::Arc;
 
-use crate::isa::Op;
-use crate::program::Program;
 use crate::types::Space;
 
-/// What an instruction keeps busy. Moves and predicate logic mostly vanish in the driver's compiler; a rounded division
-/// or root becomes one special function and about eight FMA there, an integer division about twenty instructions.
+/// The unit of a GPU that an instruction keeps busy. Moves and predicate logic mostly vanish in the driver's compiler; a
+/// rounded division or root becomes one special function and about eight FMA there, an integer division about twenty
+/// instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
-    /// Special functions: `ex2 lg2 sin cos tanh rcp rsqrt sqrt div` in their `.approx` forms.
+    /// The special functions `ex2 lg2 sin cos tanh rcp rsqrt sqrt div` in their `.approx` forms.
     Mufu,
-    /// f32 `fma`.
+    /// `fma` on f32.
     Fma,
-    /// f32 `add` and `sub`.
+    /// `add` and `sub` on f32.
     FloatAdd,
-    /// f32 `mul`.
+    /// `mul` on f32.
     FloatMul,
-    /// f32 comparisons, `min max neg abs copysign`.
+    /// Comparisons and `min max neg abs copysign` on f32.
     Float,
-    /// f32 `div rcp sqrt`, rounded.
+    /// The rounded `div rcp sqrt` on f32.
     FloatDivide,
-    /// Anything on f64.
+    /// Everything on f64.
     Double,
+    /// Arithmetic on bf16, without its special functions.
     Bf16,
+    /// Whole numbers, bits and predicates, without products and divisions.
     Integer,
+    /// Products of whole numbers.
     IntegerMul,
+    /// Divisions and remainders of whole numbers.
     IntegerDivide,
+    /// Conversions between types (`cvt`).
     Convert,
+    /// `mov` and `cvta`.
     Move,
-    /// Branches, returns, `trap`.
+    /// Branches, returns and `trap`.
     Control,
+    /// Loads from any space.
     Load,
+    /// Stores to any space.
     Store,
+    /// `atom` and `red`.
     Atomic,
     /// `cp.async` and its waits.
     Copy,
     /// Shuffles and `redux`.
     Shuffle,
-    /// Votes, `match`, `activemask`.
+    /// Votes, `match` and `activemask`.
     Vote,
-    /// Barriers of a block or warp.
+    /// Barriers of a block or of a warp.
     Barrier,
+    /// `membar` and `fence`.
     Fence,
     /// Prefetches and hints.
     Other,
 }
 
-/// Executions of instructions.
+/// How often instructions were executed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
-    /// By warps.
+    /// Executions by warps.
     pub warps: u64,
-    /// By threads whose guard held.
+    /// Executions by threads whose guard held.
     pub threads: u64,
-    /// By warps of which only a part was there: divergence.
+    /// Executions by warps of which only some lanes were there, because the others had taken another way.
     pub partial: u64,
 }
 
@@ -69,19 +78,20 @@ impl AddAssign for Count {
     }
 }
 
-/// Memory traffic of one direction in one space at one width.
+/// Memory traffic of one kind of access.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Warp-level requests.
+    /// Requests by warps.
     pub requests: u64,
     /// Accesses by threads.
     pub threads: u64,
-    /// Bytes the threads asked for; a broadcast counts for every thread.
+    /// Bytes that the threads asked for; a broadcast counts for every thread.
     pub bytes: u64,
-    /// Distinct 32-byte sectors touched, summed over requests (global memory).
+    /// Distinct sectors of 32 bytes that each request touched, in global memory.
     pub sectors: u64,
-    /// Passes through the 32 banks that the requests need (shared memory), and the fewest possible for their width.
+    /// Passes through the 32 banks of shared memory that the requests need.
     pub wavefronts: u64,
+    /// The fewest passes that are possible for the width of the requests.
     pub ideal_wavefronts: u64,
 }
 
@@ -99,47 +109,57 @@ impl AddAssign for Traffic {
 /// A kind of memory access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AccessKind {
+    /// The space that was accessed; generic accesses count in the space that their address means.
     pub space: Space,
     /// Load, store or atomic. An asynchronous copy is a load of global and a store of shared memory.
     pub class: Class,
-    /// Bytes a thread moves in one instruction.
+    /// Bytes that a thread moves in one instruction.
     pub bytes: u32,
 }
 
-/// Where an instruction is written.
+/// The line that an instruction is written in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Line {
+    /// The name of the PTX file.
     pub file: Arc<str>,
+    /// The line in the PTX file, from 1.
     pub line: u32,
-    /// `.loc`: file name and line.
+    /// The file name and line of the CUDA source, where the PTX file names them (`.loc`).
     pub source: Option<(Arc<str>, u32)>,
+    /// The opcode with all its modifiers.
     pub opcode: Arc<str>,
 }
 
 /// Counts of launches; add them with `+=`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Meter {
+    /// Launches that were counted.
     pub launches: u64,
+    /// Blocks that ran.
     pub blocks: u64,
-    /// Warps and threads started.
+    /// Warps that were started.
     pub warps: u64,
+    /// Threads that were started.
     pub threads: u64,
+    /// Executions by class of instruction.
     pub classes: BTreeMap<Class, Count>,
+    /// Memory traffic by kind of access.
     pub accesses: BTreeMap<AccessKind, Traffic>,
     /// Every instruction of the kernels that ran, executed or not.
-    coverage: Vec<(Arc<[Line]>, Vec<Count>)>,
-    /// Barriers of whole blocks that were completed.
+    pub(crate) coverage: Vec<(Arc<[Line]>, Vec<Count>)>,
+    /// Barriers of blocks that were completed.
     pub barriers: u64,
-    /// Checks made: of addresses, of initialisation, of races, of barriers; one per thread and access.
+    /// Checks of addresses, of initialisation, of races and of barriers, each counted for every thread.
     pub checks: u64,
 }
 
 impl Meter {
+    /// The executions of one class of instruction.
     pub fn class(&self, class: Class) -> Count {
         self.classes.get(&class).copied().unwrap_or_default()
     }
 
-    /// Instructions executed by threads, by warps, and by warps in part.
+    /// The executions of all instructions.
     pub fn instructions(&self) -> Count {
         let mut sum = Count::default();
         self.classes.values().for_each(|&c| sum += c);
@@ -151,7 +171,8 @@ impl Meter {
         self.coverage.iter().flat_map(|(lines, counts)| lines.iter().zip(counts.iter().copied()))
     }
 
-    fn cover(&mut self, lines: &Arc<[Line]>, counts: &[Count]) {
+    /// Adds the counts of a kernel's instructions.
+    pub(crate) fn cover(&mut self, lines: &Arc<[Line]>, counts: &[Count]) {
         let same = |other: &Arc<[Line]>| Arc::ptr_eq(lines, other) || lines == other;
         match self.coverage.iter_mut().find(|(other, _)| same(other)) {
             Some((_, sums)) => sums.iter_mut().zip(counts).for_each(|(sum, &c)| *sum += c),
@@ -159,7 +180,7 @@ impl Meter {
         }
     }
 
-    /// Traffic of a class of access (load, store, atomic) in a space, over all widths.
+    /// The traffic of a class of access (load, store, atomic) in a space, over all widths.
     pub fn traffic(&self, space: Space, class: Class) -> Traffic {
         let mut sum = Traffic::default();
         let all = self.accesses.iter().filter(|(a, _)| a.space == space && a.class == class);
@@ -185,79 +206,5 @@ impl AddAssign<&Meter> for Meter {
 impl AddAssign for Meter {
     fn add_assign(&mut self, other: Meter) {
         *self += &other;
-    }
-}
-
-/// Counts of one worker, by instruction; folded into a [`Meter`] at the end of a launch.
-#[derive(Debug, Clone)]
-pub(crate) struct Tally {
-    pub counts: Vec<Count>,
-    pub traffic: Vec<PcTraffic>,
-    pub barriers: u64,
-    pub checks: u64,
-}
-
-/// Traffic of an instruction in global and in shared memory.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct PcTraffic {
-    pub global: Traffic,
-    pub shared: Traffic,
-    pub local: Traffic,
-}
-
-impl Tally {
-    pub fn new(program: &Program) -> Self {
-        Self {
-            counts: vec![Count::default(); program.code.len()],
-            traffic: vec![PcTraffic::default(); program.code.len()],
-            barriers: 0,
-            checks: 0,
-        }
-    }
-
-    /// What another worker counted.
-    pub fn add(&mut self, other: &Tally) {
-        self.counts.iter_mut().zip(&other.counts).for_each(|(sum, &c)| *sum += c);
-        for (sum, t) in self.traffic.iter_mut().zip(&other.traffic) {
-            sum.global += t.global;
-            sum.shared += t.shared;
-            sum.local += t.local;
-        }
-        self.barriers += other.barriers;
-        self.checks += other.checks;
-    }
-
-    /// By class and kind of access.
-    pub fn meter(&self, program: &Program) -> Meter {
-        let mut meter = Meter { barriers: self.barriers, checks: self.checks, ..Meter::default() };
-        meter.cover(&program.lines, &self.counts);
-        for (((inst, &class), &count), traffic) in
-            program.code.iter().zip(&program.classes).zip(&self.counts).zip(&self.traffic)
-        {
-            *meter.classes.entry(class).or_default() += count;
-            let mut add = |space, class, bytes, traffic: Traffic| {
-                if traffic.requests > 0 {
-                    *meter.accesses.entry(AccessKind { space, class, bytes }).or_default() += traffic;
-                }
-            };
-            match inst.op {
-                Op::CopyAsync(copy) => {
-                    add(Space::Global, Class::Load, copy.bytes, traffic.global);
-                    add(Space::Shared, Class::Store, copy.bytes, traffic.shared);
-                }
-                Op::Load(a) | Op::Store(a) => {
-                    let global = if a.space == Space::Const { Space::Const } else { Space::Global };
-                    add(global, class, a.bytes(), traffic.global);
-                    add(Space::Shared, class, a.bytes(), traffic.shared);
-                    add(Space::Local, class, a.bytes(), traffic.local);
-                }
-                Op::Atomic(a) => {
-                    add(Space::Global, class, a.ty.bytes(), traffic.global);
-                    add(Space::Shared, class, a.ty.bytes(), traffic.shared);
-                }
-                _ => {}
-            }
-        }
-        meter
     }
 }

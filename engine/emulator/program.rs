@@ -1,27 +1,27 @@
-//! A kernel ready to run: decoded instructions, slots to fill, memory layout.
+//! A kernel that is ready to run: decoded instructions, slots to fill, and the layout of its memory.
 
 use std::sync::Arc;
 
 use crate::isa::{Op, Slot};
 use crate::meter::{Class, Line};
-use crate::types::File;
+use crate::types::RegisterFile;
 
-/// Where the shared window starts in generic addresses; also the lowest offset of a shared variable, see [`SHARED_BASE`].
+/// The generic address at which the window of shared memory starts.
 pub(crate) const SHARED_WINDOW: u64 = 0x7000_0000_0000;
-/// Local windows: the same addresses for each thread.
+/// The generic address at which the window of local memory starts, the same for each thread.
 pub(crate) const LOCAL_WINDOW: u64 = 0x7100_0000_0000;
-/// Bytes a window spans.
+/// The bytes that a window spans.
 pub(crate) const WINDOW: u64 = 1 << 32;
-/// First shared offset in use, so that null is never valid.
+/// The first offset of shared memory in use, so that null is never valid.
 pub(crate) const SHARED_BASE: u32 = 1024;
-/// Between shared variables; a multiple of 128 keeps every variable at bank 0.
+/// The gap between shared variables in bytes; a multiple of 128 keeps every variable at bank 0.
 pub(crate) const SHARED_GAP: u32 = 128;
-/// First local offset in use, and bytes between local variables.
+/// The first offset of local memory in use, and the gap between local variables in bytes.
 pub(crate) const LOCAL_GAP: u32 = 16;
-/// Variables of a module live here; buffers of a machine above.
+/// The first address of a module's variables; the buffers of a machine lie above.
 pub(crate) const MODULE_BASE: u64 = 0x1000_0000;
 
-/// What a special register holds, per thread.
+/// A special register, which can differ between threads. The numbers are axes: 0 is x.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Special {
     Tid(u8),
@@ -47,44 +47,53 @@ pub(crate) enum Special {
 pub(crate) struct Placed {
     pub name: String,
     pub at: u32,
-    /// The rest of dynamic shared memory if 0 and in shared space.
+    /// The size in bytes. In shared memory, 0 marks what takes all dynamic shared memory of a launch.
     pub bytes: u32,
 }
 
+/// An instruction with its guard.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Inst {
     pub op: Op,
-    /// `Slot::MAX` where there is none.
+    /// The predicate that must hold, or [`NO_SLOT`](crate::isa::NO_SLOT).
     pub guard: Slot,
+    /// The predicate must not hold.
     pub negated: bool,
-    /// Reads a register that some path leaves unwritten; `tracks` writes such a register.
+    /// The instruction reads a register that some path leaves unwritten.
     pub suspect: bool,
+    /// The instruction writes such a register.
     pub tracks: bool,
 }
 
-#[derive(Debug, Clone)]
+/// A kernel. The number of an instruction in `code` is its program counter.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Program {
     pub code: Vec<Inst>,
+    /// The class of each instruction.
     pub classes: Vec<Class>,
     /// What messages and the meter say about each instruction.
     pub lines: Arc<[Line]>,
+    /// The number of registers in each file.
     pub words: u32,
     pub doubles: u32,
     pub preds: u32,
+    /// Slots with a fixed value.
     pub word_constants: Vec<(Slot, u32)>,
     pub double_constants: Vec<(Slot, u64)>,
     pub specials: Vec<(Special, Slot)>,
     /// Registers that some path reads unwritten; see [`crate::flow`].
-    pub watched: Vec<(File, Slot)>,
+    pub watched: Vec<(RegisterFile, Slot)>,
+    /// The targets of each branch table.
     pub tables: Vec<Vec<u32>>,
     pub shared: Vec<Placed>,
-    /// Static bytes as a driver counts them, without the gaps.
+    /// Bytes of static shared memory as a driver counts them, without the gaps.
     pub static_shared: u32,
-    /// Offset of dynamic shared memory, after all static variables.
+    /// The offset of dynamic shared memory, after all static variables.
     pub dynamic_at: u32,
     pub local: Vec<Placed>,
+    /// Bytes of local memory, with the gaps.
     pub local_bytes: u32,
-    /// Narrowest access by loads, stores and atomics, up to 4 bytes: what races are tracked by.
+    /// The narrowest access to each memory, up to 4 bytes; races are tracked by as many bytes.
     pub shared_granule: u32,
     pub global_granule: u32,
 }

@@ -1,11 +1,12 @@
-//! The registers of a warp: one array of 32 values per register, one bit per lane for predicates.
+//! The registers of a warp: 32 values for each register, and one bit per lane for each predicate.
 
-use crate::float::Lanes;
-use crate::flow::{moved, registers};
-use crate::isa::{Slot, Use};
+use crate::isa::{NO_SLOT, Slot, Use};
+use crate::lanes::{ALL_LANES, Lanes, each_lane};
+use crate::operands::{moved, operands};
 use crate::program::{Inst, Program};
-use crate::types::File;
+use crate::types::RegisterFile;
 
+/// The three register files of one warp.
 #[derive(Debug, Clone)]
 pub(crate) struct Registers {
     pub words: Vec<Lanes<u32>>,
@@ -13,47 +14,36 @@ pub(crate) struct Registers {
     pub preds: Vec<u32>,
     /// The carry flag of each lane.
     pub carry: u32,
-    /// Which lanes wrote a watched register; see [`crate::flow`].
+    /// Which lanes wrote each register, by [`index`] of its file. Registers that [`crate::flow`] does not watch count as
+    /// written.
     written: [Vec<u32>; 3],
-    /// The same at the start of a block: all but the watched.
+    /// The same at the start of a block.
     given: [Vec<u32>; 3],
 }
 
-/// Calls `f` for each lane of `mask`.
-#[inline(always)]
-pub(crate) fn each_lane(mask: u32, mut f: impl FnMut(usize)) {
-    if mask == u32::MAX {
-        (0..32).for_each(f);
-    } else {
-        let mut rest = mask;
-        while rest != 0 {
-            f(rest.trailing_zeros() as usize);
-            rest &= rest - 1;
-        }
-    }
-}
-
+/// Writes the lanes of `mask`.
 #[inline(always)]
 fn blend<T: Copy>(out: &mut Lanes<T>, v: &Lanes<T>, mask: u32) {
-    if mask == u32::MAX {
+    if mask == ALL_LANES {
         *out = *v;
     } else {
         each_lane(mask, |l| out[l] = v[l]);
     }
 }
 
-fn index(file: File) -> usize {
+/// The position of a register file in [`Registers::written`].
+fn index(file: RegisterFile) -> usize {
     match file {
-        File::Word => 0,
-        File::Double => 1,
-        File::Pred => 2,
+        RegisterFile::Word => 0,
+        RegisterFile::Double => 1,
+        RegisterFile::Pred => 2,
     }
 }
 
 impl Registers {
-    /// Constants are filled in, specials are not.
+    /// Makes registers whose constants are filled in; special registers are not.
     pub fn new(program: &Program) -> Self {
-        let mut given = [program.words, program.doubles, program.preds].map(|n| vec![u32::MAX; n as usize]);
+        let mut given = [program.words, program.doubles, program.preds].map(|n| vec![ALL_LANES; n as usize]);
         for &(file, slot) in &program.watched {
             given[index(file)][slot as usize] = 0;
         }
@@ -74,7 +64,7 @@ impl Registers {
         all
     }
 
-    /// Forgets what was written.
+    /// Forgets which registers were written, for a new block.
     pub fn reset(&mut self) {
         for (written, given) in self.written.iter_mut().zip(&self.given) {
             written.copy_from_slice(given);
@@ -112,31 +102,32 @@ impl Registers {
         *p = *p & !mask | v & mask;
     }
 
-    fn written(&mut self, file: File, slot: Slot) -> &mut u32 {
+    fn written(&mut self, file: RegisterFile, slot: Slot) -> &mut u32 {
         &mut self.written[index(file)][slot as usize]
     }
 
-    /// Notes a write to watched registers by the lanes of `mask`. A move of what was never written writes nothing.
+    /// Notes that the lanes of `mask` executed an instruction that writes watched registers. A move of what was never
+    /// written writes nothing.
     pub fn note(&mut self, inst: &Inst, mask: u32) {
         let mask = match moved(&inst.op) {
             Some((file, a)) if inst.suspect => mask & *self.written(file, a),
             _ => mask,
         };
-        registers(&inst.op, &mut |file, slot, how| {
+        operands(&inst.op, &mut |file, slot, how| {
             if how == Use::Write {
                 *self.written(file, slot) |= mask;
             }
         });
     }
 
-    /// A lane that would use a register it has not written; `lanes` look at the guard, `guarded` at the operands.
+    /// A lane that would use a register that it has not written: `lanes` read the guard, `guarded` the operands.
     pub fn unwritten(&mut self, inst: &Inst, lanes: u32, guarded: u32) -> Option<u32> {
         let mut missing = 0;
-        if inst.guard != Slot::MAX {
-            missing |= lanes & !*self.written(File::Pred, inst.guard);
+        if inst.guard != NO_SLOT {
+            missing |= lanes & !*self.written(RegisterFile::Pred, inst.guard);
         }
         if moved(&inst.op).is_none() {
-            registers(&inst.op, &mut |file, slot, how| {
+            operands(&inst.op, &mut |file, slot, how| {
                 if how == Use::Read {
                     missing |= guarded & !*self.written(file, slot);
                 }

@@ -1,24 +1,25 @@
-//! Who accessed what last, and what orders threads: the race detector.
+//! The race detector: who accessed what last, and what orders threads.
 //!
-//! Time is a counter per block that every barrier advances. An access is noted with its thread and time; a later access
-//! of another thread conflicts unless a barrier both took part in lies between. Barriers that order: `bar.sync` for its
-//! threads (memory of the whole block), `bar.warp.sync` for the lanes of its mask. Shuffles and votes order nothing
-//! (CUDA documents no memory ordering for them).
+//! Time is a counter of each block that every barrier advances. An access is noted with its thread and its time. A later
+//! access of another thread conflicts with it unless a barrier in which both took part lies between. `bar.sync` orders
+//! its threads, `bar.warp.sync` the lanes of its mask. Shuffles and votes order nothing, because CUDA documents no memory
+//! ordering for them.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-/// What each thread of a block knows of the others.
+/// The logical time of a block, and up to which time each thread knows what the others did.
 #[derive(Debug)]
 pub(crate) struct Clock {
-    /// Time of accesses that happen now.
+    /// The time of accesses that happen now.
     pub now: u32,
-    /// Everything up to here is known to all threads.
+    /// All threads know everything up to this time.
     full: u32,
-    /// Everything a warp's own lanes did up to here is known to the warp.
+    /// Each warp knows everything that its own lanes did up to this time.
     warp: Vec<u32>,
-    /// `pairs[to * warps + from]`: what warp `to` knows of warp `from`, through barriers of a part of the block.
+    /// In `pairs[to * warps + from]`, the time up to which warp `to` knows warp `from`, through barriers of a part of the
+    /// block.
     pairs: Vec<u32>,
-    /// The same between lanes, through barriers of a part of a warp.
+    /// For each warp, the same in `[to][from]` between its lanes, through barriers of a part of the warp.
     lanes: Vec<Option<Box<[[u32; 32]; 32]>>>,
 }
 
@@ -27,13 +28,13 @@ impl Clock {
         Self { now: 1, full: 0, warp: vec![0; warps], pairs: Vec::new(), lanes: vec![None; warps] }
     }
 
-    /// A barrier of all threads.
+    /// Passes a barrier of all threads.
     pub fn join_all(&mut self) {
         self.full = self.now;
         self.now += 1;
     }
 
-    /// A barrier of some warps.
+    /// Passes a barrier of some warps.
     pub fn join_warps(&mut self, members: &[usize]) {
         let n = self.warp.len();
         if self.pairs.is_empty() {
@@ -48,7 +49,7 @@ impl Clock {
         self.now += 1;
     }
 
-    /// A barrier of some lanes of a warp; `live` are the lanes that have not exited.
+    /// Passes a barrier of some lanes of a warp; `live` are the lanes that have not exited.
     pub fn join_lanes(&mut self, warp: usize, mask: u32, live: u32) {
         if mask & live == live {
             self.warp[warp] = self.now;
@@ -64,7 +65,7 @@ impl Clock {
         self.now += 1;
     }
 
-    /// Whether what `from` did at `time` comes before what `to` does now.
+    /// Whether what thread `from` did at `time` comes before what thread `to` does now.
     #[inline(always)]
     pub fn ordered(&self, from: u32, time: u32, to: u32) -> bool {
         time <= self.full || from == to || self.ordered_in_part(from, time, to)
@@ -81,34 +82,37 @@ impl Clock {
     }
 }
 
-/// A conflicting access.
+/// The earlier of two accesses that conflict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Conflict {
-    /// Thread of the block, or of another one.
+    /// The number of the thread in its block.
     pub thread: u32,
+    /// The block, if it is another one.
     pub block: Option<u32>,
+    /// The access was a write.
     pub wrote: bool,
-    /// Both threads are of one warp and write.
+    /// Both accesses are writes by threads of one warp.
     pub same_warp_writes: bool,
 }
 
-/// Marks a thread number in a note: the access was atomic.
+/// Marks the number of a thread whose access was atomic.
 const ATOMIC: u32 = 1 << 10;
 
-/// The last write, and the last reads of two warps, of a few bytes of shared memory.
+/// The last write, and the last reads by two warps, of a few bytes of shared memory.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Cell {
     wrote_at: u32,
-    /// With [`ATOMIC`].
+    /// The thread, marked with [`ATOMIC`].
     writer: u16,
+    /// The warp that read last, and another one before it.
     reader_warps: [u8; 2],
     read_at: [u32; 2],
     reader_lanes: [u32; 2],
 }
 
 impl Cell {
-    /// Notes a read by `lanes` of a warp; the conflict of the first lane that has one. Strong reads (volatile, relaxed,
-    /// acquire) go with atomics and are not noted.
+    /// Notes a read by `lanes` of a warp and returns the conflict of the first lane that has one. Strong reads (volatile,
+    /// relaxed, acquire) go with atomics and are not noted.
     #[inline(always)]
     pub fn read(&mut self, clock: &Clock, warp: u32, lanes: u32, strong: bool) -> Option<Conflict> {
         let mut conflict = None;
@@ -121,7 +125,7 @@ impl Cell {
         }
         let warp = warp as u8;
         if self.reader_warps[0] != warp {
-            // The newest reader first; the one before stays second, so a reader of another warp is never lost.
+            // The newest reader comes first and the one before stays second, so a reader of another warp is never lost.
             self.reader_warps.swap(0, 1);
             self.read_at.swap(0, 1);
             self.reader_lanes.swap(0, 1);
@@ -133,6 +137,7 @@ impl Cell {
         conflict
     }
 
+    /// The last write as a conflict, if it is not ordered before one of `lanes`.
     fn unordered_write(&self, clock: &Clock, warp: u32, lanes: u32, writes: bool) -> Option<Conflict> {
         let writer = u32::from(self.writer) & !ATOMIC;
         let unordered = |l: &u32| lanes >> l & 1 == 1 && !clock.ordered(writer, self.wrote_at, warp * 32 + l);
@@ -144,7 +149,7 @@ impl Cell {
         })
     }
 
-    /// Notes a write of one thread.
+    /// Notes a write by one thread and returns what it conflicts with.
     #[inline(always)]
     pub fn write(&mut self, clock: &Clock, thread: u32, atomic: bool) -> Option<Conflict> {
         let mut conflict = None;
@@ -173,19 +178,22 @@ impl Cell {
     }
 }
 
-/// Notes on a buffer that a launch may write: the last write of every few bytes, and two readers once something reads.
+/// Notes on a buffer that a launch may write: the last write to every few bytes, and two readers once something reads.
 #[derive(Debug)]
 pub(crate) struct GlobalShadow {
     writes: Box<[AtomicU64]>,
     reads: std::sync::OnceLock<Box<[[AtomicU64; 2]]>>,
 }
 
-/// An access in 64 bits: block (27), atomic (1), thread (10), time (26); 0 is none, so blocks count from 1.
+/// An access in 64 bits. From the top: 27 bits of the block, one that marks atomics, 10 of the thread, and 26 of the time.
+/// 0 stands for no access, so blocks count from 1.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Note(u64);
 
 const TIME_BITS: u32 = 26;
 const THREAD_BITS: u32 = 10;
+/// The most blocks that notes can tell apart.
+pub(crate) const MOST_NOTED_BLOCKS: u64 = (1 << (64 - TIME_BITS - THREAD_BITS - 1)) - 2;
 
 impl Note {
     pub fn new(block: u32, thread: u32, time: u32, atomic: bool) -> Self {
@@ -210,7 +218,7 @@ impl Note {
         self.0 >> (TIME_BITS + THREAD_BITS) & 1 == 1
     }
 
-    /// Whether `self`, noted earlier, is unordered with `later`.
+    /// Whether `self`, which was noted earlier, and `later` conflict.
     #[inline(always)]
     fn conflicts(self, later: Note, clock: &Clock) -> bool {
         if self.0 == 0 || self.atomic() && later.atomic() {
@@ -239,12 +247,13 @@ impl GlobalShadow {
         Self { writes, reads: std::sync::OnceLock::new() }
     }
 
-    /// Whether anything in this launch wrote here.
+    /// Whether this launch wrote here.
     #[inline(always)]
     pub fn written(&self, granule: usize) -> bool {
         self.writes[granule].load(SeqCst) != 0
     }
 
+    /// Notes a write and returns what it conflicts with.
     #[inline(always)]
     pub fn write(&self, granule: usize, note: Note, clock: &Clock) -> Option<Conflict> {
         let before = Note(self.writes[granule].swap(note.0, SeqCst));
@@ -258,7 +267,8 @@ impl GlobalShadow {
         })
     }
 
-    /// Keeps the newest reader, and one of another block where there was any.
+    /// Notes a read and returns what it conflicts with. Keeps the newest reader, and one of another block where there was
+    /// any.
     #[inline(always)]
     pub fn read(&self, granule: usize, note: Note, clock: &Clock) -> Option<Conflict> {
         let make = || {

@@ -1,58 +1,78 @@
-//! Shared memory of a block: words, what is written of them, and who accessed them last.
+//! Shared memory of a block: its words, which bytes of them were written, and who accessed them last.
 
-use crate::launch::Env;
-use crate::program::SHARED_BASE;
+use crate::lanes::each_lane;
+use crate::memory::WHOLE_WORD;
+use crate::program::{Program, SHARED_BASE};
 use crate::shadow::Cell;
 
-/// In a state byte: the first byte of the word belongs to no variable; the other bytes follow.
+/// The bit of [`SharedMemory::bytes`] that marks the first byte of a word as belonging to no variable. The bits of the
+/// other bytes follow.
 pub(crate) const OUTSIDE: u8 = 0x10;
 
+/// The shared memory of the block that a worker runs.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct SharedMemory {
     /// From offset 0 on; the first [`SHARED_BASE`] bytes belong to nobody.
     pub words: Vec<u32>,
-    /// A bit for each written byte of a word, and one for each byte outside any variable, from [`OUTSIDE`] on.
-    pub state: Vec<u8>,
-    /// State at the start of a block.
+    /// For each word, a bit for each byte that was written, and from [`OUTSIDE`] on one for each byte that belongs to no
+    /// variable.
+    pub bytes: Vec<u8>,
+    /// `bytes` as they are at the start of a block.
     fresh: Vec<u8>,
-    /// One per granule, or none with checks off.
-    pub cells: Vec<Cell>,
-    /// log2 of the granule's bytes.
-    pub granule: u32,
+    /// Notes of accesses, one for each granule, or none with checks off.
+    cells: Vec<Cell>,
+    /// The base-2 logarithm of the granule in bytes.
+    granule: u32,
 }
 
-impl Shared {
-    pub fn new(env: &Env) -> Self {
-        let program = &env.program;
-        let end = if program.shared.is_empty() { 0 } else { program.dynamic_at + env.dynamic_shared };
+impl SharedMemory {
+    /// Makes the shared memory for blocks with `dynamic` bytes of dynamic shared memory. Accesses are noted with `checks`.
+    pub fn new(program: &Program, dynamic: u32, checks: bool) -> Self {
+        let end = if program.shared.is_empty() { 0 } else { program.dynamic_at + dynamic };
         let words = (end.max(SHARED_BASE) / 4) as usize;
-        let mut fresh = vec![OUTSIDE * 0xf; words + usize::from(end % 4 != 0)];
+        let mut fresh = vec![OUTSIDE * WHOLE_WORD; words + usize::from(end % 4 != 0)];
         for placed in &program.shared {
-            let bytes = if placed.bytes == 0 { env.dynamic_shared } else { placed.bytes };
+            let bytes = if placed.bytes == 0 { dynamic } else { placed.bytes };
             for at in placed.at..placed.at + bytes {
                 fresh[(at / 4) as usize] &= !(OUTSIDE << (at % 4));
             }
         }
         let granule = program.shared_granule.trailing_zeros();
-        let cells = if env.options.checks && end > 0 { (fresh.len() * 4) >> granule } else { 0 };
+        let cells = if checks && end > 0 { (fresh.len() * 4) >> granule } else { 0 };
         Self {
             words: vec![u32::MAX; fresh.len()],
-            state: fresh.clone(),
+            bytes: fresh.clone(),
             fresh,
             cells: vec![Cell::default(); cells],
             granule,
         }
     }
 
-    /// At the start of a block.
+    /// Forgets everything, for a new block.
     pub fn start(&mut self) {
-        self.state.copy_from_slice(&self.fresh);
+        self.bytes.copy_from_slice(&self.fresh);
         self.cells.fill(Cell::default());
+    }
+
+    /// Whether accesses are noted.
+    #[inline(always)]
+    pub fn watched(&self) -> bool {
+        !self.cells.is_empty()
+    }
+
+    /// The notes of `bytes` bytes from `at` on; none with checks off.
+    #[inline(always)]
+    pub fn cells(&mut self, at: u64, bytes: u32) -> &mut [Cell] {
+        if self.cells.is_empty() {
+            return &mut [];
+        }
+        let last = at + u64::from(bytes) - 1;
+        &mut self.cells[(at >> self.granule) as usize..=(last >> self.granule) as usize]
     }
 }
 
-/// Passes through the banks that lanes `mask` need, and the fewest for their width: 32 banks of 4 bytes, wider accesses
-/// by half or quarter warps.
+/// The passes through the banks that the lanes of `mask` need, and the fewest that are possible for their width. There are
+/// 32 banks of 4 bytes; wider accesses go by half or quarter warps.
 pub(crate) fn wavefronts(at: &[u32; 32], mask: u32, bytes: u32) -> (u64, u64) {
     let per_lane = bytes.div_ceil(4);
     let lanes = 32 / per_lane.max(1);
@@ -64,21 +84,21 @@ pub(crate) fn wavefronts(at: &[u32; 32], mask: u32, bytes: u32) -> (u64, u64) {
         }
         ideal += 1;
         let (mut low, mut high) = (u32::MAX, 0);
-        crate::registers::each_lane(part, |l| {
+        each_lane(part, |l| {
             low = low.min(at[l] / 4);
             high = high.max(at[l] / 4 + per_lane - 1);
         });
-        // Words within 32 of each other are in banks of their own.
+        // Words that are less than 32 apart lie in banks of their own.
         passes += if high - low < 32 { 1 } else { conflicts(at, part, per_lane) };
     }
     (passes, ideal)
 }
 
-/// The most distinct words any bank has to give.
+/// The most distinct words that any bank has to give.
 fn conflicts(at: &[u32; 32], part: u32, per_lane: u32) -> u64 {
     let mut words = [0; 32];
     let mut n = 0;
-    crate::registers::each_lane(part, |l| {
+    each_lane(part, |l| {
         for k in 0..per_lane {
             words[n] = at[l] / 4 + k;
             n += 1;

@@ -1,25 +1,29 @@
-//! PTX text as written: what the parser makes and lowering reads.
+//! PTX as it is written: what the parser makes and lowering reads.
+
+use std::fmt;
 
 use crate::types::{Space, Type};
 
-/// One file.
+/// The content of one file.
 #[derive(Debug, Default)]
-pub(crate) struct Text<'t> {
-    /// Names by the number `.loc` uses.
+pub(crate) struct ParsedFile<'t> {
+    /// The names of source files, by the numbers that `.loc` uses.
     pub sources: Vec<(u64, &'t str)>,
     pub variables: Vec<Variable<'t>>,
     pub functions: Vec<Function<'t>>,
 }
 
-/// A `.entry` or `.func`.
+/// A kernel (`.entry`) or a function (`.func`).
 #[derive(Debug)]
 pub(crate) struct Function<'t> {
     pub name: &'t str,
+    /// The function is a kernel.
     pub entry: bool,
     pub params: Vec<Variable<'t>>,
     pub returns: Vec<Variable<'t>>,
-    /// `.maxntid`, or `.reqntid` with the flag set.
+    /// The block size of `.maxntid` or `.reqntid`.
     pub max_threads: Option<[u32; 3]>,
+    /// It is that of `.reqntid`.
     pub exact_threads: bool,
     pub body: Vec<Statement<'t>>,
     pub line: u32,
@@ -31,25 +35,31 @@ pub(crate) struct Variable<'t> {
     pub name: &'t str,
     pub space: Space,
     pub ty: Type,
+    /// The alignment in bytes, a power of two.
     pub align: u32,
-    /// 0 for `.extern .shared name[]`.
+    /// The size in bytes; 0 for `.extern .shared name[]`.
     pub bytes: u64,
-    /// Initial bytes; empty means zeros.
+    /// The first bytes; the others are zeros.
     pub init: Vec<u8>,
 }
 
+/// A statement of a function.
 #[derive(Debug)]
 pub(crate) enum Statement<'t> {
+    /// `name:`
     Label(&'t str),
-    /// `.reg .f32 %f<3>` declares `%f0 %f1 %f2`: the prefix and the count. Without a count, one name.
+    /// `.reg .f32 %f<3>` declares `%f0 %f1 %f2` by a prefix and a count. Without a count, it declares one name.
     Registers {
         ty: Type,
         name: &'t str,
         count: Option<u32>,
     },
     Variable(Variable<'t>),
-    /// File number, line.
-    Source(u64, u32),
+    /// `.loc`: the statements that follow come from this line of a source file.
+    Source {
+        file: u64,
+        line: u32,
+    },
     /// `name: .branchtargets a, b, c;`
     Targets {
         name: &'t str,
@@ -59,19 +69,27 @@ pub(crate) enum Statement<'t> {
     Instruction(Instruction<'t>),
 }
 
+/// The predicate that must hold for an instruction to be executed, or that must not hold if it is negated.
+#[derive(Debug)]
+pub(crate) struct Guard<'t> {
+    pub name: &'t str,
+    pub negated: bool,
+}
+
+/// An instruction.
 #[derive(Debug)]
 pub(crate) struct Instruction<'t> {
-    /// Predicate register, and whether it is negated.
-    pub guard: Option<(&'t str, bool)>,
-    /// `ld.global.v4.f32`
+    pub guard: Option<Guard<'t>>,
+    /// The opcode with all its modifiers, such as `ld.global.v4.f32`.
     pub opcode: &'t str,
     pub operands: Vec<Operand<'t>>,
     pub line: u32,
 }
 
+/// An operand of an instruction.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Operand<'t> {
-    /// A register, a special register, a variable or a label, possibly `name+offset`.
+    /// A register, a special register, a variable or a label, possibly with an offset: `name+8`.
     Name(&'t str, i64),
     /// `!%p`
     Not(&'t str),
@@ -84,6 +102,24 @@ pub(crate) enum Operand<'t> {
     Vector(Vec<Operand<'t>>),
     /// `%r|%p`
     Pair(&'t str, &'t str),
-    /// `(a, b)`, in calls.
+    /// `(a, b)`, which only calls have.
     List(Vec<Operand<'t>>),
+}
+
+/// How messages name an operand.
+impl fmt::Display for Operand<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name, 0) => write!(f, "`{name}`"),
+            Self::Name(name, offset) => write!(f, "`{name}{offset:+}`"),
+            Self::Not(name) => write!(f, "`!{name}`"),
+            Self::Int(n) => write!(f, "`{n}`"),
+            Self::F32(bits) => write!(f, "`0f{bits:08X}`"),
+            Self::F64(bits) => write!(f, "`0d{bits:016X}`"),
+            Self::Address(..) => f.write_str("an address"),
+            Self::Vector(_) => f.write_str("a vector"),
+            Self::Pair(first, second) => write!(f, "`{first}|{second}`"),
+            Self::List(_) => f.write_str("a list"),
+        }
+    }
 }

@@ -1,12 +1,13 @@
-//! What lanes of a warp do together: shuffles, votes, matches, reductions, warp barriers.
+//! What the lanes of a warp do together: shuffles, votes, matches, reductions and warp barriers.
 
 use crate::exec::Exec;
 use crate::fault::{FaultKind, Run, stop};
+use crate::integer::combine32;
 use crate::isa::{Op, ShuffleMode, Slot, VoteMode};
-use crate::registers::each_lane;
+use crate::lanes::{ALL_LANES, each_lane, lanes_where};
 
 impl Exec<'_, '_> {
-    /// Executes for the lanes of `ready`, each group of equal masks on its own.
+    /// Executes for the lanes of `ready`; lanes with the same mask form a group.
     pub(crate) fn together(&mut self, op: &Op, ready: u32) -> Run<()> {
         let (Op::Shuffle { mask, .. }
         | Op::Vote { mask, .. }
@@ -20,14 +21,14 @@ impl Exec<'_, '_> {
         let mut rest = ready;
         while rest != 0 {
             let wanted = masks[rest.trailing_zeros() as usize];
-            let mut members = 0;
-            each_lane(rest, |l| members |= u32::from(masks[l] == wanted) << l);
+            let members = lanes_where(rest, |l| masks[l] == wanted);
             rest &= !members;
             self.members(op, members)?;
         }
         Ok(())
     }
 
+    /// Executes for one group of lanes.
     fn members(&mut self, op: &Op, m: u32) -> Run<()> {
         let r = &mut self.warp.registers;
         match *op {
@@ -45,19 +46,19 @@ impl Exec<'_, '_> {
                     VoteMode::Any => p != 0,
                     VoteMode::Uni => p == m || p == 0,
                 };
-                r.set_pred(d, if yes { u32::MAX } else { 0 }, m);
+                r.set_pred(d, if yes { ALL_LANES } else { 0 }, m);
             }
             Op::Match { all, ty, d, p, a, .. } => {
                 let values: [u64; 32] = if ty.bits() == 64 { *r.double(a) } else { r.word(a).map(u64::from) };
                 let mut same = [0; 32];
                 each_lane(m, |l| {
-                    each_lane(m, |k| same[l] |= u32::from(values[l] == values[k]) << k);
+                    same[l] = lanes_where(m, |k| values[l] == values[k]);
                 });
                 if all {
                     let agree = same[m.trailing_zeros() as usize] == m;
                     r.set_word(d, &[if agree { m } else { 0 }; 32], m);
                     if let Some(p) = p {
-                        r.set_pred(p, if agree { u32::MAX } else { 0 }, m);
+                        r.set_pred(p, if agree { ALL_LANES } else { 0 }, m);
                     }
                 } else {
                     r.set_word(d, &same, m);
@@ -67,7 +68,7 @@ impl Exec<'_, '_> {
                 let values = *r.word(a);
                 let mut sum = None;
                 each_lane(m, |l| {
-                    sum = Some(sum.map_or(values[l], |s| crate::atomics::combine32(f, signed, s, values[l])));
+                    sum = Some(sum.map_or(values[l], |s| combine32(f, signed, s, values[l])));
                 });
                 r.set_word(d, &[sum.unwrap_or(0); 32], m);
             }
@@ -76,6 +77,7 @@ impl Exec<'_, '_> {
         Ok(())
     }
 
+    /// Moves `a` between lanes; `p` tells whether the lane that was asked for is in the segment.
     fn shuffle(
         &mut self,
         mode: ShuffleMode,
@@ -90,12 +92,13 @@ impl Exec<'_, '_> {
         let mut inside = 0;
         let mut absent = None;
         each_lane(m, |l| {
+            // PTX packs two numbers: bits 8 to 12 are the segment mask, bits 0 to 4 the clamp.
             let (segment, c) = (clamp[l] >> 8 & 31, clamp[l] & 31);
             let b = lane[l] & 31;
             let first = l as u32 & segment;
             let last = first | c & !segment;
             let (source, ok) = match mode {
-                // For `up`, the clamp is the lowest lane.
+                // For `up`, the clamp is the lowest lane of the segment.
                 ShuffleMode::Up => ((l as u32).wrapping_sub(b), l as u32 >= b + last),
                 ShuffleMode::Down => (l as u32 + b, l as u32 + b <= last),
                 ShuffleMode::Bfly => (l as u32 ^ b, l as u32 ^ b <= last),

@@ -1,4 +1,4 @@
-//! The types of PTX operands and the state spaces.
+//! The types of PTX operands, the register files that hold them, and the state spaces.
 
 /// A fundamental type, as written after an opcode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,17 +24,19 @@ pub(crate) enum Type {
     F64,
 }
 
-/// The register file an operand lives in.
+/// The register file that holds an operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum File {
+pub(crate) enum RegisterFile {
+    /// Predicates, one bit per lane.
     Pred,
-    /// 8, 16 and 32 bits; narrow values are kept zero-extended.
+    /// Values of 8, 16 and 32 bits; narrow values are kept zero-extended.
     Word,
-    /// 64 bits.
+    /// Values of 64 bits.
     Double,
 }
 
 impl Type {
+    /// The type that a modifier names, written without its dot.
     pub fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "pred" => Self::Pred,
@@ -60,7 +62,7 @@ impl Type {
         })
     }
 
-    /// Width in bits; 1 for a predicate.
+    /// The width in bits; 1 for a predicate.
     pub fn bits(self) -> u32 {
         match self {
             Self::Pred => 1,
@@ -83,28 +85,34 @@ impl Type {
         matches!(self, Self::F16 | Self::F16x2 | Self::Bf16 | Self::Bf16x2 | Self::F32 | Self::F64)
     }
 
-    /// A whole number or plain bits.
+    /// True for whole numbers and for plain bits.
     pub fn integer(self) -> bool {
         !self.float() && self != Self::Pred
     }
 
-    pub fn file(self) -> File {
+    pub fn file(self) -> RegisterFile {
         match self.bits() {
-            1 => File::Pred,
-            64 => File::Double,
-            _ => File::Word,
+            1 => RegisterFile::Pred,
+            64 => RegisterFile::Double,
+            _ => RegisterFile::Word,
         }
     }
 }
 
-/// Where a load or store goes.
+/// The state space that a load, a store or a variable belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Space {
+    /// Any of the other spaces, told apart by the address.
     Generic,
+    /// Memory of the whole device: the machine's buffers and the module's `.global` variables.
     Global,
+    /// Memory of one block.
     Shared,
+    /// Memory of one thread.
     Local,
+    /// Parameters of a kernel or of a function.
     Param,
+    /// Read-only variables of the module.
     Const,
 }
 

@@ -1,21 +1,19 @@
-//! A warp: its registers, its local memory, and where each of its lanes is.
+//! A warp: its registers, its local memory, and where each of its lanes is in the program.
 
-use crate::float::Lanes;
 use crate::isa::AsyncCopy;
+use crate::lanes::Lanes;
 use crate::program::Program;
 use crate::registers::Registers;
 
 /// What lanes at one instruction wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
+    /// Nothing: they can go on.
     Ready,
     /// Other lanes of the warp, at a shuffle, vote or warp barrier.
     Lanes,
-    /// Other threads of the block, at barrier `id` of `count` threads (0: all).
-    Block {
-        id: u32,
-        count: u32,
-    },
+    /// Other threads of the block, at barrier `id` of `count` threads, where 0 stands for all.
+    Block { id: u32, count: u32 },
 }
 
 /// Lanes at the same instruction.
@@ -33,27 +31,35 @@ pub(crate) struct Flight {
     pub to: Lanes<u32>,
     pub from: Lanes<u64>,
     pub source_bytes: Lanes<u32>,
-    /// Lanes for which it is still under way, and the commit group of each.
+    /// The lanes whose copy is still under way.
     pub mask: u32,
+    /// The commit group of each lane's copy.
     pub group: Lanes<u32>,
 }
 
+/// The limit of a group that no other group waits for.
+pub(crate) const NO_LIMIT: u32 = u32::MAX;
+
+/// A warp of the block that a worker runs.
 #[derive(Debug)]
 pub(crate) struct Warp {
     pub index: u32,
     pub registers: Registers,
     pub groups: Vec<Group>,
-    /// Lanes that exist, and those that have not exited.
+    /// The lanes that exist.
     pub lanes: u32,
+    /// The lanes that have not exited.
     pub live: u32,
-    /// Local memory: words by lane, and for each byte of a word the lanes that wrote it.
+    /// The words of local memory, by lane.
     pub local: Vec<Lanes<u32>>,
+    /// For each byte of a word of local memory, the lanes that wrote it.
     pub local_written: Vec<[u32; 4]>,
     pub flights: Vec<Flight>,
-    /// Commit groups each lane has closed.
+    /// The number of commit groups that each lane has closed.
     pub committed: Lanes<u32>,
-    /// Instructions executed in this block, and how many of them its total has.
+    /// The instructions that were executed in this block.
     pub executed: u64,
+    /// How many of them the block's total has already.
     pub reported: u64,
 }
 
@@ -75,7 +81,7 @@ impl Warp {
         }
     }
 
-    /// At the start of a block, with the lanes that exist.
+    /// Starts a block with the lanes that exist.
     pub fn start(&mut self, lanes: u32) {
         self.registers.reset();
         self.groups.clear();
@@ -89,12 +95,13 @@ impl Warp {
         self.reported = 0;
     }
 
+    /// Whether some lanes can go on.
     pub fn ready(&self) -> bool {
         self.groups.iter().any(|g| g.wait == Wait::Ready)
     }
 
-    /// Takes out the ready group with the lowest counter, joined by all others at that counter, and says where the
-    /// next group waits: the taken one must come back when it gets there.
+    /// Takes out the ready group with the lowest counter, joined by all others at that counter, and says where the next
+    /// group is: the taken one must come back when it gets there.
     pub fn take(&mut self) -> Option<(Group, u32)> {
         let pc = self.groups.iter().filter(|g| g.wait == Wait::Ready).map(|g| g.pc).min()?;
         let mut mask = 0;
@@ -104,10 +111,11 @@ impl Warp {
             }
             g.pc != pc
         });
-        let limit = self.groups.iter().map(|g| g.pc).filter(|&p| p > pc).min().unwrap_or(u32::MAX);
+        let limit = self.groups.iter().map(|g| g.pc).filter(|&p| p > pc).min().unwrap_or(NO_LIMIT);
         Some((Group { pc, mask, wait: Wait::Ready }, limit))
     }
 
+    /// Leaves lanes at an instruction.
     pub fn put(&mut self, pc: u32, mask: u32, wait: Wait) {
         if mask != 0 {
             self.groups.push(Group { pc, mask, wait });

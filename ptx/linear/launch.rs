@@ -1,7 +1,7 @@
 //! Linear on a launched device: its GEMM. An f32 bias is added by the product to an f32 result, by a kernel to
 //! another. A weight of another type than x is cast.
 
-use engine::blas::{Place, gemm, gemm_bias};
+use engine::blas::{RowMajor, gemm, gemm_bias};
 use engine::launch::{Kernel, Launcher, PtxFile};
 use engine::{DType, Result, Tensor};
 
@@ -21,16 +21,16 @@ pub fn forward(
 ) -> Result<()> {
     let w = w.cast(x.dtype())?;
     let size = [d.rows, d.n, d.k];
-    let (x, w) = (Place::rows(x, d.first, d.width), Place::transposed(&w, 0, d.k));
+    let (x, w) = (RowMajor::rows(x, d.first, d.width), RowMajor::transposed(&w, 0, d.k));
     match bias {
         Some(bias) if y.dtype() == DType::F32 => {
-            gemm_bias(launcher, size, x, w, Place::result(y, 0, d.n), bias)
+            gemm_bias(launcher, size, x, w, RowMajor::result(y, 0, d.n), bias)
         }
         Some(bias) => {
-            gemm(launcher, size, x, w, Place::result(y, 0, d.n), false)?;
+            gemm(launcher, size, x, w, RowMajor::result(y, 0, d.n), false)?;
             add_bias(launcher, d, bias, y)
         }
-        None => gemm(launcher, size, x, w, Place::result(y, 0, d.n), false),
+        None => gemm(launcher, size, x, w, RowMajor::result(y, 0, d.n), false),
     }
 }
 
@@ -52,8 +52,8 @@ pub fn grad_x(
     accumulate: bool,
 ) -> Result<()> {
     let w = w.cast(dy.dtype())?;
-    let (dy, w) = (Place::rows(dy, 0, d.n), Place::rows(&w, 0, d.k));
-    gemm(launcher, [d.rows, d.k, d.n], dy, w, Place::result(dx, d.first, d.width), accumulate)
+    let (dy, w) = (RowMajor::rows(dy, 0, d.n), RowMajor::rows(&w, 0, d.k));
+    gemm(launcher, [d.rows, d.k, d.n], dy, w, RowMajor::result(dx, d.first, d.width), accumulate)
 }
 
 pub fn grad_w(
@@ -64,6 +64,6 @@ pub fn grad_w(
     dw: &mut Tensor,
     accumulate: bool,
 ) -> Result<()> {
-    let (dy, x) = (Place::transposed(dy, 0, d.n), Place::rows(x, d.first, d.width));
-    gemm(launcher, [d.n, d.k, d.rows], dy, x, Place::result(dw, 0, d.k), accumulate)
+    let (dy, x) = (RowMajor::transposed(dy, 0, d.n), RowMajor::rows(x, d.first, d.width));
+    gemm(launcher, [d.n, d.k, d.rows], dy, x, RowMajor::result(dw, 0, d.k), accumulate)
 }

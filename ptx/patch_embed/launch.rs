@@ -1,6 +1,6 @@
 //! Patch embedding on a launched device: patches gathered as rows, a GEMM, its product in f32 assembled to tokens.
 
-use engine::blas::{Place, gemm};
+use engine::blas::{RowMajor, gemm};
 use engine::launch::{Launcher, PtxFile, Region};
 use engine::{Device, Result, Tensor};
 
@@ -41,8 +41,8 @@ pub fn forward(
 ) -> Result<Tensor> {
     let (columns, w) = (gather(device, launcher, d, images)?, w.cast(images.dtype())?);
     let mut product = Tensor::empty(device, &[d.rows(), d.d]);
-    let (a, b) = (Place::rows(&columns, 0, d.k()), Place::transposed(&w, 0, d.k()));
-    gemm(launcher, [d.rows(), d.d, d.k()], a, b, Place::result(&mut product, 0, d.d), false)?;
+    let (a, b) = (RowMajor::rows(&columns, 0, d.k()), RowMajor::transposed(&w, 0, d.k()));
+    gemm(launcher, [d.rows(), d.d, d.k()], a, b, RowMajor::result(&mut product, 0, d.d), false)?;
     let mut y = Tensor::empty_typed(device, images.dtype(), &[d.b, d.tokens(), d.d]);
     let elements = y.numel();
     let mut args = vec![product.arg(), bias.arg(), cls.arg(), pos.arg(), y.arg_mut()];
@@ -62,8 +62,8 @@ pub fn grad_images(
     (to, accumulate): (&mut Tensor, bool),
 ) -> Result<()> {
     let (mut columns, w) = (Tensor::empty(device, &d.columns()), w.cast(dy.dtype())?);
-    let (a, b) = (Place::rows(dy, 0, d.d), Place::rows(&w, 0, d.k()));
-    gemm(launcher, [d.rows(), d.k(), d.d], a, b, Place::result(&mut columns, 0, d.k()), false)?;
+    let (a, b) = (RowMajor::rows(dy, 0, d.d), RowMajor::rows(&w, 0, d.k()));
+    gemm(launcher, [d.rows(), d.k(), d.d], a, b, RowMajor::result(&mut columns, 0, d.k()), false)?;
     let pixels = to.numel();
     let mut args = vec![columns.arg(), result(to.region_mut(), accumulate)];
     args.extend(sizes(OP, [pixels, d.c, d.size, d.patch, d.stride, d.grid, usize::from(accumulate)])?);
@@ -78,8 +78,8 @@ pub fn grad_weight(
     columns: &Tensor,
     (dw, accumulate): (&mut Tensor, bool),
 ) -> Result<()> {
-    let (a, b) = (Place::transposed(dy, 0, d.d), Place::rows(columns, 0, d.k()));
-    gemm(launcher, [d.d, d.k(), d.rows()], a, b, Place::result(dw, 0, d.k()), accumulate)
+    let (a, b) = (RowMajor::transposed(dy, 0, d.d), RowMajor::rows(columns, 0, d.k()));
+    gemm(launcher, [d.d, d.k(), d.rows()], a, b, RowMajor::result(dw, 0, d.k()), accumulate)
 }
 
 /// The gradient of the bias: all tokens of all images but the class tokens.

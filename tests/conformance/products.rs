@@ -1,6 +1,6 @@
 //! Matrix products whose result is known exactly: of ones, at the shapes of Vim-S training.
 
-use engine::blas::{Place, gemm};
+use engine::blas::{RowMajor, gemm};
 use engine::{DType, Device, Result, Tensor};
 
 use crate::harness::cuda::{self, wanted};
@@ -22,8 +22,8 @@ fn product(device: &Device, [m, n, k]: [usize; 3], dtype: DType) -> Result<Vec<f
     let launcher = device.launcher().expect("a launched device");
     // As weight gradients lie: both operands have the long side in rows.
     let (a, b) = (ones(k, m)?, ones(k, n)?);
-    let (a, b) = (Place::transposed(&a, 0, m), Place::rows(&b, 0, n));
-    gemm(launcher, [m, n, k], a, b, Place::result(&mut c, 0, n), false)?;
+    let (a, b) = (RowMajor::transposed(&a, 0, m), RowMajor::rows(&b, 0, n));
+    gemm(launcher, [m, n, k], a, b, RowMajor::result(&mut c, 0, n), false)?;
     c.to_host()
 }
 

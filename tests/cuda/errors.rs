@@ -1,7 +1,7 @@
 //! What is said when a call fails: the call, the kernel or the product, and the sizes.
 
 use engine::cuda::Cuda;
-use engine::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, PtxFile, Region};
+use engine::launch::{Arg, BlasGemm, ColumnMajor, Grid, Kernel, Launcher, PtxFile, Region};
 use engine::{DType, Device, Error, Result, Tensor};
 
 use super::child::on_fake;
@@ -42,9 +42,10 @@ fn product(at: Region) -> BlasGemm {
         m: 4,
         n: 4,
         k: 4,
-        a: (matrix(0), 4, false),
-        b: (matrix(1), 4, false),
-        c: (matrix(2), 4),
+        a: ColumnMajor { region: matrix(0), ld: 4, transposed: false },
+        b: ColumnMajor { region: matrix(1), ld: 4, transposed: false },
+        c: matrix(2),
+        ldc: 4,
         input: DType::F32,
         output: DType::F32,
         beta: 0.0,
@@ -236,7 +237,7 @@ fn products_that_fail() {
         let failed = what(cuda.gemm(&gemm));
         assert_eq!(failed, "cublasLtMatmul: CUBLAS_STATUS_EXECUTION_FAILED, gemm 4 4 4 f32 f32");
         cuda.gemm(&gemm).unwrap();
-        assert_eq!(word(&cuda, Region { bytes: 4, ..gemm.c.0 }).unwrap(), 0);
+        assert_eq!(word(&cuda, Region { bytes: 4, ..gemm.c }).unwrap(), 0);
     });
 }
 

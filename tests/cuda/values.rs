@@ -6,7 +6,7 @@ use std::sync::Arc;
 use autograd::Tape;
 use engine::cuda::Cuda;
 use engine::emulated::Emulated;
-use engine::launch::{BlasGemm, Launcher, Region};
+use engine::launch::{BlasGemm, ColumnMajor, Launcher, Region};
 use engine::{DType, Device, Error, Rng, Tensor};
 use half::bf16;
 use ptx::registry;
@@ -75,9 +75,10 @@ fn products_have_the_values_of_the_emulated_device() {
                     m,
                     n,
                     k,
-                    a: (regions[0], lda, ta),
-                    b: (regions[1], ldb, tb),
-                    c: (regions[2], ldc),
+                    a: ColumnMajor { region: regions[0], ld: lda, transposed: ta },
+                    b: ColumnMajor { region: regions[1], ld: ldb, transposed: tb },
+                    c: regions[2],
+                    ldc,
                     input,
                     output,
                     beta: if on(2) { 1.0 } else { 0.0 },

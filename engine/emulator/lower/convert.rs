@@ -1,14 +1,15 @@
 //! `cvt`, `cvta` and `isspacep`.
 
-use super::modifiers::Mods;
-use super::{Builder, Lowered};
+use super::builder::{Builder, Lowered};
+use super::modifiers::Modifiers;
 use crate::isa::{Convert, Op, Round};
 use crate::meter::Class;
 use crate::syntax::Instruction;
 use crate::types::{Space, Type};
 
 impl<'t> Builder<'t, '_> {
-    pub(super) fn convert(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+    /// `cvt`
+    pub(super) fn convert(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let whole = m.find(|p| {
             Some(match p {
                 "rni" => Round::Nearest,
@@ -53,7 +54,7 @@ impl<'t> Builder<'t, '_> {
                 has.bits()
             ));
         }
-        // The low bits of a 64-bit register as a narrower source: taken out first.
+        // A narrower source in the low bits of a 64-bit register is taken out first.
         let a = if has.bits() == 64 && from.bits() < 64 {
             let (low, high) = (self.new_slot(Type::B32.file()), self.new_slot(Type::B32.file()));
             self.emit(i, Class::Move, Op::Unpack64 { low, high, a })?;
@@ -68,11 +69,11 @@ impl<'t> Builder<'t, '_> {
         )
     }
 
-    /// `cvt.rn.bf16x2.f32 d, a, b`: `a` to the upper half.
+    /// `cvt.rn.bf16x2.f32 d, a, b`, where `a` goes to the upper half.
     fn convert_pair(
         &mut self,
         i: &Instruction<'t>,
-        m: &mut Mods<'t>,
+        m: &mut Modifiers<'t>,
         round: Option<Round>,
         relu: bool,
     ) -> Lowered<()> {
@@ -86,7 +87,8 @@ impl<'t> Builder<'t, '_> {
         self.emit(i, Class::Convert, Op::ConvertPair { round, relu, d, high, low })
     }
 
-    pub(super) fn generic(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+    /// `cvta` and `isspacep`
+    pub(super) fn generic(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let to = m.takes("to");
         let Some(space) = m.find(Space::parse) else { return self.unsupported(i) };
         if m.name == "isspacep" {

@@ -1,14 +1,15 @@
-//! f32, f64 and bf16 arithmetic.
+//! Arithmetic on f32, f64 and bf16.
 
-use super::modifiers::Mods;
-use super::{Builder, Lowered};
+use super::builder::{Builder, Lowered};
+use super::modifiers::Modifiers;
 use crate::isa::{Float1, Float2, Half, Mode, Op, Round};
 use crate::meter::Class;
 use crate::syntax::Instruction;
 use crate::types::Type;
 
 impl<'t> Builder<'t, '_> {
-    pub(super) fn float(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+    /// Arithmetic on any float type.
+    pub(super) fn float(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let ty = self.ty(i, m)?;
         match ty {
             Type::F32 => self.f32(i, m),
@@ -18,7 +19,7 @@ impl<'t> Builder<'t, '_> {
         }
     }
 
-    fn f32(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+    fn f32(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let rounded = m.round();
         let mode = Mode { round: rounded.unwrap_or(Round::Nearest), ..m.mode() };
         let (approx, full, nan) = (m.takes("approx"), m.takes("full"), m.takes("NaN"));
@@ -58,7 +59,7 @@ impl<'t> Builder<'t, '_> {
             let d = self.dst(d, Type::F32)?;
             return self.emit(i, Class::Fma, Op::Fma { mode, d, a, b, c });
         }
-        // `sqrt` and `rcp` exist rounded and approximate, the others approximate only.
+        // `sqrt` and `rcp` exist rounded and approximate, the other functions only approximate.
         let f = match (m.name, approx, rounded.is_some()) {
             ("neg", false, false) => Float1::Neg,
             ("abs", false, false) => Float1::Abs,
@@ -86,7 +87,7 @@ impl<'t> Builder<'t, '_> {
         self.emit(i, class, Op::FloatUnary { f, mode, d, a })
     }
 
-    fn f64(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+    fn f64(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let rounded = m.round();
         let approx = m.takes("approx");
         let ftz = m.takes("ftz");
@@ -132,7 +133,7 @@ impl<'t> Builder<'t, '_> {
         self.emit(i, Class::Double, op)
     }
 
-    fn bf16(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>, pair: bool) -> Lowered<()> {
+    fn bf16(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>, pair: bool) -> Lowered<()> {
         let nearest = m.takes("rn");
         let (relu, nan) = (m.takes("relu"), m.takes("NaN"));
         let (approx, _) = (m.takes("approx"), m.takes("ftz"));
@@ -156,7 +157,7 @@ impl<'t> Builder<'t, '_> {
         for (slot, source) in slots.iter_mut().zip(sources) {
             *slot = self.src(source, ty)?;
         }
-        // Unused operands repeat the first: reading it twice is harmless.
+        // Operands that the operation does not have repeat the first, which may be read more than once.
         for k in operands..3 {
             slots[k] = slots[0];
         }

@@ -1,14 +1,23 @@
-//! Whole numbers, bits, predicates, comparisons, selections and moves.
+//! Whole numbers, bits and predicates.
 
-use super::modifiers::Mods;
-use super::{Builder, Lowered};
-use crate::isa::{Combine, Compare, Comparison, Count, Int1, Int2, Logic, Op, Shift};
+use super::builder::{Builder, Lowered};
+use super::modifiers::Modifiers;
+use crate::isa::{BitCount, Int1, Int2, Logic, Op, Shift};
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand};
-use crate::types::{File, Type};
+use crate::types::Type;
+
+/// The part of a product that an instruction gives.
+#[derive(Clone, Copy, PartialEq)]
+enum Half {
+    Low,
+    High,
+    Both,
+}
 
 impl<'t> Builder<'t, '_> {
-    pub(super) fn integer(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+    /// Arithmetic, logic and shifts of whole numbers.
+    pub(super) fn integer(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let name = m.name;
         match name {
             "add" | "sub" if m.takes("cc") => self.carry(i, m, false, true),
@@ -35,11 +44,11 @@ impl<'t> Builder<'t, '_> {
             "neg" => self.int1(i, m, Int1::Neg),
             "abs" => self.int1(i, m, Int1::Abs),
             "brev" => self.int1(i, m, Int1::Brev),
-            "popc" => self.count(i, m, Count::Popc),
-            "clz" => self.count(i, m, Count::Clz),
+            "popc" => self.count(i, m, BitCount::Popc),
+            "clz" => self.count(i, m, BitCount::Clz),
             "bfind" => {
                 let shift = m.takes("shiftamt");
-                self.count(i, m, Count::Bfind { shift })
+                self.count(i, m, BitCount::Bfind { shift })
             }
             "shl" => self.shift(i, m, true),
             "shr" => self.shift(i, m, false),
@@ -50,14 +59,14 @@ impl<'t> Builder<'t, '_> {
         }
     }
 
-    /// A whole-number type of 16, 32 or 64 bits.
-    fn int_type(&self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<Type> {
+    /// Takes the last modifier, which has to be a whole-number type of 16, 32 or 64 bits.
+    fn int_type(&self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<Type> {
         let ty = self.ty(i, m)?;
         self.done(i, m)?;
         if ty.integer() && ty.bits() >= 16 { Ok(ty) } else { self.unsupported(i) }
     }
 
-    fn int2(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>, f: Int2) -> Lowered<()> {
+    fn int2(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>, f: Int2) -> Lowered<()> {
         let ty = self.int_type(i, m)?;
         let [d, a, b] = self.operands(i)?;
         let (a, b) = (self.src(a, ty)?, self.src(b, ty)?);
@@ -66,7 +75,7 @@ impl<'t> Builder<'t, '_> {
         self.emit(i, class, Op::Int { f, ty, d, a, b })
     }
 
-    fn int1(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>, f: Int1) -> Lowered<()> {
+    fn int1(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>, f: Int1) -> Lowered<()> {
         let ty = self.int_type(i, m)?;
         let [d, a] = self.operands(i)?;
         let a = self.src(a, ty)?;
@@ -74,7 +83,7 @@ impl<'t> Builder<'t, '_> {
         self.emit(i, Class::Integer, Op::Unary { f, ty, d, a })
     }
 
-    fn count(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>, f: Count) -> Lowered<()> {
+    fn count(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>, f: BitCount) -> Lowered<()> {
         let ty = self.int_type(i, m)?;
         if ty.bits() == 16 {
             return self.unsupported(i);
@@ -85,7 +94,7 @@ impl<'t> Builder<'t, '_> {
         self.emit(i, Class::Integer, Op::Count { f, ty, d, a })
     }
 
-    fn shift(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>, left: bool) -> Lowered<()> {
+    fn shift(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>, left: bool) -> Lowered<()> {
         let ty = self.int_type(i, m)?;
         let [d, a, b] = self.operands(i)?;
         let (a, b) = (self.src(a, ty)?, self.src(b, Type::U32)?);
@@ -98,40 +107,48 @@ impl<'t> Builder<'t, '_> {
         self.emit(i, Class::Integer, Op::Shift { f, ty, d, a, b })
     }
 
-    /// `mul.lo`, `mul.hi`, `mul.wide`
-    fn mul(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+    /// Takes the half of a product (`.lo`, `.hi` or `.wide` for both) and its type.
+    fn product(&self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<(Half, Type)> {
         let (wide, high, low) = (m.takes("wide"), m.takes("hi"), m.takes("lo"));
         let ty = self.int_type(i, m)?;
-        if !(wide ^ high ^ low) || wide && ty.bits() == 64 {
-            return self.unsupported(i);
+        match (wide, high, low) {
+            (true, false, false) if ty.bits() < 64 => Ok((Half::Both, ty)),
+            (false, true, false) => Ok((Half::High, ty)),
+            (false, false, true) => Ok((Half::Low, ty)),
+            _ => self.unsupported(i),
         }
-        let [d, a, b] = self.operands(i)?;
-        let (a, b) = (self.src(a, ty)?, self.src(b, ty)?);
-        if wide {
-            let d = self.dst(d, twice(ty))?;
-            return self.emit(i, Class::IntegerMul, Op::MulWide { ty, d, a, b });
-        }
-        let d = self.dst(d, ty)?;
-        let f = if high { Int2::MulHi } else { Int2::Mul };
-        self.emit(i, Class::IntegerMul, Op::Int { f, ty, d, a, b })
     }
 
-    fn mad(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
-        let (wide, high, low) = (m.takes("wide"), m.takes("hi"), m.takes("lo"));
-        let ty = self.int_type(i, m)?;
-        if !(wide ^ high ^ low) || wide && ty.bits() == 64 {
-            return self.unsupported(i);
-        }
-        let [d, a, b, c] = self.operands(i)?;
+    /// `mul`
+    fn mul(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
+        let (half, ty) = self.product(i, m)?;
+        let [d, a, b] = self.operands(i)?;
         let (a, b) = (self.src(a, ty)?, self.src(b, ty)?);
-        let result = if wide { twice(ty) } else { ty };
-        let c = self.src(c, result)?;
-        let d = self.dst(d, result)?;
-        let op = if wide { Op::MadWide { ty, d, a, b, c } } else { Op::Mad { high, ty, d, a, b, c } };
+        let op = match half {
+            Half::Both => Op::MulWide { ty, d: self.dst(d, twice(ty))?, a, b },
+            Half::High => Op::Int { f: Int2::MulHi, ty, d: self.dst(d, ty)?, a, b },
+            Half::Low => Op::Int { f: Int2::Mul, ty, d: self.dst(d, ty)?, a, b },
+        };
         self.emit(i, Class::IntegerMul, op)
     }
 
-    fn carry(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>, read: bool, write: bool) -> Lowered<()> {
+    /// `mad`
+    fn mad(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
+        let (half, ty) = self.product(i, m)?;
+        let [d, a, b, c] = self.operands(i)?;
+        let (a, b) = (self.src(a, ty)?, self.src(b, ty)?);
+        let result = if half == Half::Both { twice(ty) } else { ty };
+        let c = self.src(c, result)?;
+        let d = self.dst(d, result)?;
+        let op = match half {
+            Half::Both => Op::MadWide { ty, d, a, b, c },
+            _ => Op::Mad { high: half == Half::High, ty, d, a, b, c },
+        };
+        self.emit(i, Class::IntegerMul, op)
+    }
+
+    /// `add`, `sub`, `addc` and `subc` with the carry flag.
+    fn carry(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>, read: bool, write: bool) -> Lowered<()> {
         let ty = self.int_type(i, m)?;
         if ty.bits() != 32 {
             return self.unsupported(i);
@@ -143,7 +160,14 @@ impl<'t> Builder<'t, '_> {
         self.emit(i, Class::Integer, Op::Carry { subtract, read, write, d, a, b })
     }
 
-    fn mad_carry(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>, read: bool, write: bool) -> Lowered<()> {
+    /// `mad` and `madc` with the carry flag.
+    fn mad_carry(
+        &mut self,
+        i: &Instruction<'t>,
+        m: &mut Modifiers<'t>,
+        read: bool,
+        write: bool,
+    ) -> Lowered<()> {
         let (high, low) = (m.takes("hi"), m.takes("lo"));
         let ty = self.int_type(i, m)?;
         if high == low || ty.bits() != 32 {
@@ -155,7 +179,8 @@ impl<'t> Builder<'t, '_> {
         self.emit(i, Class::IntegerMul, Op::MadCarry { high, ty, read, write, d, a, b, c })
     }
 
-    fn logic(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+    /// `and`, `or` and `xor`, of numbers or of predicates.
+    fn logic(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let (int, f) = match m.name {
             "and" => (Int2::And, Logic::And),
             "or" => (Int2::Or, Logic::Or),
@@ -171,7 +196,8 @@ impl<'t> Builder<'t, '_> {
         self.emit(i, Class::Integer, Op::Logic { f, d, a, b })
     }
 
-    fn not(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+    /// `not`, of a number or of a predicate.
+    fn not(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         if !m.takes("pred") {
             return self.int1(i, m, Int1::Not);
         }
@@ -183,7 +209,7 @@ impl<'t> Builder<'t, '_> {
     }
 
     /// `sad d, a, b, c` and `bfe d, a, b, c`
-    fn three(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+    fn three(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let ty = self.int_type(i, m)?;
         let [d, a, b, c] = self.operands(i)?;
         let a = self.src(a, ty)?;
@@ -200,7 +226,7 @@ impl<'t> Builder<'t, '_> {
         self.emit(i, Class::Integer, op)
     }
 
-    fn bfi(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+    fn bfi(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let ty = self.int_type(i, m)?;
         if ty.bits() == 16 {
             return self.unsupported(i);
@@ -212,8 +238,8 @@ impl<'t> Builder<'t, '_> {
         self.emit(i, Class::Integer, Op::Bfi { ty, d, a, b, c, e })
     }
 
-    /// Three 32-bit words to one.
-    fn words(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+    /// Operations of three 32-bit words: `prmt`, `shf`, `lop3` and `dp4a`.
+    fn words(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let u = Type::B32;
         if m.name == "lop3" {
             if !m.takes("b32") {
@@ -253,213 +279,14 @@ impl<'t> Builder<'t, '_> {
             _ => self.unsupported(i),
         }
     }
-
-    pub(super) fn compare(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
-        let Some(mut f) = m.find(comparison) else { return self.unsupported(i) };
-        let logic = m.find(|p| {
-            Some(match p {
-                "and" => Logic::And,
-                "or" => Logic::Or,
-                "xor" => Logic::Xor,
-                _ => return None,
-            })
-        });
-        let ftz = m.takes("ftz");
-        if m.name == "set" {
-            let result = self.ty(i, m)?;
-            let ty = self.ty(i, m)?;
-            self.done(i, m)?;
-            if logic.is_some() || !matches!(result, Type::U32 | Type::S32 | Type::F32) || ty.bits() < 16 {
-                return self.unsupported(i);
-            }
-            f = ordered(f, ty);
-            let [d, a, b] = self.operands(i)?;
-            let (a, b) = (self.src(a, ty)?, self.src(b, ty)?);
-            let d = self.dst(d, result)?;
-            let class = class_of(ty);
-            return self.emit(
-                i,
-                class,
-                Op::Set { compare: Comparison { f, ty, ftz }, float: result == Type::F32, d, a, b },
-            );
-        }
-        let ty = self.ty(i, m)?;
-        self.done(i, m)?;
-        if ty.bits() < 16 || matches!(ty, Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2) {
-            return self.unsupported(i);
-        }
-        f = ordered(f, ty);
-        let (d, a, b, combine) = match (i.operands.as_slice(), logic) {
-            ([d, a, b], None) => (d, a, b, None),
-            ([d, a, b, c], Some(logic)) => {
-                let (p, negated) = self.pred(c)?;
-                (d, a, b, Some(Combine { logic, p, negated }))
-            }
-            _ => return self.fail(format!("`{}` with a wrong number of operands", i.opcode)),
-        };
-        let (a, b) = (self.src(a, ty)?, self.src(b, ty)?);
-        let (d, q) = match d {
-            Operand::Pair(d, q) => {
-                let q = self.dst(&Operand::Name(q, 0), Type::Pred)?;
-                (self.dst(&Operand::Name(d, 0), Type::Pred)?, Some(q))
-            }
-            _ => (self.dst(d, Type::Pred)?, None),
-        };
-        self.emit(i, class_of(ty), Op::SetPred { compare: Comparison { f, ty, ftz }, d, q, a, b, combine })
-    }
-
-    pub(super) fn select(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
-        let ty = self.ty(i, m)?;
-        self.done(i, m)?;
-        if ty.bits() < 16 {
-            return self.unsupported(i);
-        }
-        let [d, a, b, p] = self.operands(i)?;
-        let (a, b) = (self.src(a, ty)?, self.src(b, ty)?);
-        let (p, negated) = self.pred(p)?;
-        let (a, b) = if negated { (b, a) } else { (a, b) };
-        let d = self.dst(d, ty)?;
-        let op = if ty.bits() == 64 { Op::Select64 { d, a, b, p } } else { Op::Select { d, a, b, p } };
-        self.emit(i, Class::Integer, op)
-    }
-
-    pub(super) fn mov(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
-        let ty = self.ty(i, m)?;
-        self.done(i, m)?;
-        let [d, a] = self.operands(i)?;
-        let op = match (d, a) {
-            (Operand::Vector(parts), a) => return self.unpack(i, ty, parts, a),
-            (d, Operand::Vector(parts)) => return self.pack(i, ty, d, parts),
-            (d, Operand::Name("%clock" | "%clock_hi", 0)) => Op::Clock { double: false, d: self.dst(d, ty)? },
-            (d, Operand::Name("%clock64" | "%globaltimer", 0)) => {
-                Op::Clock { double: true, d: self.dst(d, ty)? }
-            }
-            // Constants are words: a constant predicate is one compared with zero.
-            (d, &Operand::Int(n)) if ty == Type::Pred => {
-                let (a, b) = (self.constant(File::Word, n & 1), self.constant(File::Word, 0));
-                let d = self.dst(d, ty)?;
-                let compare = Comparison { f: Compare::Ne, ty: Type::U32, ftz: false };
-                Op::SetPred { compare, d, q: None, a, b, combine: None }
-            }
-            (d, a) => {
-                let a = self.src(a, ty)?;
-                let d = self.dst(d, ty)?;
-                match ty.file() {
-                    File::Pred => Op::MovePred { d, a },
-                    File::Word => Op::Move { d, a },
-                    File::Double => Op::Move64 { d, a },
-                }
-            }
-        };
-        self.emit(i, Class::Move, op)
-    }
-
-    /// `mov.b64 d, {a, b}`
-    fn pack(&mut self, i: &Instruction<'t>, ty: Type, d: &Operand<'t>, parts: &[Operand<'t>]) -> Lowered<()> {
-        let op = match (parts, ty.bits()) {
-            ([low, high], 64) => {
-                let (low, high) = (self.src(low, Type::B32)?, self.src(high, Type::B32)?);
-                Op::Pack64 { d: self.dst(d, ty)?, low, high }
-            }
-            ([low, high], 32) => {
-                let (low, high) = (self.src(low, Type::B16)?, self.src(high, Type::B16)?);
-                Op::Pack32 { d: self.dst(d, ty)?, low, high }
-            }
-            ([p0, p1, p2, p3], 64) => {
-                let mut halves = [0; 2];
-                for (half, (low, high)) in halves.iter_mut().zip([(p0, p1), (p2, p3)]) {
-                    let (low, high) = (self.src(low, Type::B16)?, self.src(high, Type::B16)?);
-                    *half = self.new_slot(File::Word);
-                    self.emit(i, Class::Move, Op::Pack32 { d: *half, low, high })?;
-                }
-                Op::Pack64 { d: self.dst(d, ty)?, low: halves[0], high: halves[1] }
-            }
-            _ => return self.unsupported(i),
-        };
-        self.emit(i, Class::Move, op)
-    }
-
-    /// `mov.b64 {a, b}, s`
-    fn unpack(
-        &mut self,
-        i: &Instruction<'t>,
-        ty: Type,
-        parts: &[Operand<'t>],
-        a: &Operand<'t>,
-    ) -> Lowered<()> {
-        let a = self.src(a, ty)?;
-        let op = match (parts, ty.bits()) {
-            ([low, high], 64) => {
-                let (low, high) = (self.dst(low, Type::B32)?, self.dst(high, Type::B32)?);
-                Op::Unpack64 { low, high, a }
-            }
-            ([low, high], 32) => {
-                let (low, high) = (self.dst(low, Type::B16)?, self.dst(high, Type::B16)?);
-                Op::Unpack32 { low, high, a }
-            }
-            ([p0, p1, p2, p3], 64) => {
-                let (low, high) = (self.new_slot(File::Word), self.new_slot(File::Word));
-                self.emit(i, Class::Move, Op::Unpack64 { low, high, a })?;
-                let (p0, p1) = (self.dst(p0, Type::B16)?, self.dst(p1, Type::B16)?);
-                self.emit(i, Class::Move, Op::Unpack32 { low: p0, high: p1, a: low })?;
-                let (p2, p3) = (self.dst(p2, Type::B16)?, self.dst(p3, Type::B16)?);
-                Op::Unpack32 { low: p2, high: p3, a: high }
-            }
-            _ => return self.unsupported(i),
-        };
-        self.emit(i, Class::Move, op)
-    }
 }
 
-fn class_of(ty: Type) -> Class {
-    match ty {
-        Type::F64 => Class::Double,
-        ty if ty.float() => Class::Float,
-        _ => Class::Integer,
-    }
-}
-
+/// The type of a product in twice the width.
 fn twice(ty: Type) -> Type {
     match ty {
         Type::U16 | Type::B16 => Type::U32,
         Type::S16 => Type::S32,
         Type::S32 => Type::S64,
         _ => Type::U64,
-    }
-}
-
-fn comparison(name: &str) -> Option<Compare> {
-    Some(match name {
-        "eq" => Compare::Eq,
-        "ne" => Compare::Ne,
-        "lt" | "lo" => Compare::Lt,
-        "le" | "ls" => Compare::Le,
-        "gt" | "hi" => Compare::Gt,
-        "ge" | "hs" => Compare::Ge,
-        "equ" => Compare::Equ,
-        "neu" => Compare::Neu,
-        "ltu" => Compare::Ltu,
-        "leu" => Compare::Leu,
-        "gtu" => Compare::Gtu,
-        "geu" => Compare::Geu,
-        "num" => Compare::Num,
-        "nan" => Compare::Nan,
-        _ => return None,
-    })
-}
-
-/// Whole numbers have no unordered comparisons; `.lo` and the like are unsigned by their type already.
-fn ordered(f: Compare, ty: Type) -> Compare {
-    if ty.float() {
-        return f;
-    }
-    match f {
-        Compare::Equ => Compare::Eq,
-        Compare::Neu => Compare::Ne,
-        Compare::Ltu => Compare::Lt,
-        Compare::Leu => Compare::Le,
-        Compare::Gtu => Compare::Gt,
-        Compare::Geu => Compare::Ge,
-        f => f,
     }
 }

@@ -1,13 +1,14 @@
 //! Loads, stores, atomics and asynchronous copies.
 
-use super::modifiers::Mods;
-use super::{Builder, Lowered, Name};
-use crate::isa::{Access, Address, AsyncCopy, Atomic, AtomicAccess, Op, Slot};
+use super::builder::{Builder, Lowered, Name};
+use super::modifiers::Modifiers;
+use crate::isa::{Address, AsyncCopy, Atomic, AtomicAccess, MemoryAccess, NO_SLOT, Op};
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand};
-use crate::types::{File, Space, Type};
+use crate::types::{RegisterFile, Space, Type};
 
-/// Orders, scopes and cache hints: execution here is sequentially consistent, and caches are not modelled.
+/// Memory orders, scopes and cache hints. They change nothing here, because execution is sequentially consistent and caches
+/// are not modelled.
 const HINTS: [&str; 25] = [
     "weak",
     "volatile",
@@ -36,10 +37,11 @@ const HINTS: [&str; 25] = [
     "mmio",
 ];
 
+/// The hints that make an access strong.
 const STRONG: [&str; 5] = ["volatile", "relaxed", "acquire", "release", "mmio"];
 
-impl<'t> Mods<'t> {
-    /// Whether the access is strong: takes part in synchronisation.
+impl<'t> Modifiers<'t> {
+    /// Takes all hints, and says whether they make the access strong: it then takes part in synchronisation.
     fn skip_hints(&mut self) -> bool {
         let mut strong = false;
         for hint in HINTS {
@@ -48,7 +50,7 @@ impl<'t> Mods<'t> {
         strong
     }
 
-    /// 1, 2 or 4 elements.
+    /// Takes the number of elements: 1, 2 or 4.
     fn vector(&mut self) -> u32 {
         match (self.takes("v2"), self.takes("v4")) {
             (true, _) => 2,
@@ -59,11 +61,12 @@ impl<'t> Mods<'t> {
 }
 
 impl<'t> Builder<'t, '_> {
-    /// The address operand, and the space it is in where the opcode's space is only the name's class (`.param`).
+    /// The address, and its space, which is that of the variable if the operand names one: parameters of calls lie in
+    /// local memory.
     fn address(&mut self, operand: &Operand<'t>, space: Space) -> Lowered<(Address, Space)> {
         let Operand::Address(name, offset) = operand else { return self.fail("an address is needed here") };
         let Some(name) = name else {
-            let base = self.constant(File::Double, 0);
+            let base = self.constant(RegisterFile::Double, 0);
             return Ok((Address { base, short: false, offset: *offset }, space));
         };
         match self.lookup(name) {
@@ -80,7 +83,7 @@ impl<'t> Builder<'t, '_> {
                 if !same && space != Space::Generic {
                     return self.fail(format!("`{name}` is a .{} variable", home.space));
                 }
-                let base = self.address_constant(File::Double, home, 0);
+                let base = self.address_constant(RegisterFile::Double, home, 0);
                 Ok((Address { base, short: false, offset: *offset }, home.space))
             }
             Some(_) => self.fail(format!("`{name}` cannot be an address")),
@@ -88,7 +91,7 @@ impl<'t> Builder<'t, '_> {
         }
     }
 
-    /// Races are tracked by the narrowest access.
+    /// Lets races be tracked by the width of an access, if it is the narrowest so far.
     fn note_granule(&mut self, space: Space, width: u32) {
         let width = width.min(4);
         if matches!(space, Space::Shared | Space::Generic) {
@@ -99,29 +102,32 @@ impl<'t> Builder<'t, '_> {
         }
     }
 
-    pub(super) fn load(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+    /// `ld` and `ldu`
+    pub(super) fn load(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let [d, address] = self.operands(i)?;
         let access = self.access(i, m, address, d, true)?;
         self.emit(i, Class::Load, Op::Load(access))
     }
 
-    pub(super) fn store(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+    /// `st`
+    pub(super) fn store(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let [address, a] = self.operands(i)?;
         let access = self.access(i, m, address, a, false)?;
         if matches!(access.space, Space::Param | Space::Const) {
-            return self.fail(format!("a store to .{} memory", access.space));
+            return self.fail(format!("stores to .{} memory are not supported", access.space));
         }
         self.emit(i, Class::Store, Op::Store(access))
     }
 
+    /// A load or store, from its opcode and operands.
     fn access(
         &mut self,
         i: &Instruction<'t>,
-        m: &mut Mods<'t>,
+        m: &mut Modifiers<'t>,
         address: &Operand<'t>,
         data: &Operand<'t>,
         load: bool,
-    ) -> Lowered<Access> {
+    ) -> Lowered<MemoryAccess> {
         let space = m.find(Space::parse).unwrap_or(Space::Generic);
         let non_coherent = load && m.takes("nc");
         let strong = m.skip_hints();
@@ -140,7 +146,7 @@ impl<'t> Builder<'t, '_> {
         if elements.len() != count as usize || ty.bytes() * count > 16 {
             return self.fail(format!("`{}` with {} elements", i.opcode, elements.len()));
         }
-        let mut registers = [Slot::MAX; 4];
+        let mut registers = [NO_SLOT; 4];
         let mut register_bits = 0;
         for (slot, element) in registers.iter_mut().zip(elements) {
             if load && *element == Operand::Name("_", 0) {
@@ -155,7 +161,7 @@ impl<'t> Builder<'t, '_> {
             *slot = at;
         }
         self.note_granule(space, ty.bytes());
-        Ok(Access {
+        Ok(MemoryAccess {
             space,
             address,
             width: ty.bytes(),
@@ -169,26 +175,12 @@ impl<'t> Builder<'t, '_> {
         })
     }
 
-    pub(super) fn atomic(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+    /// `atom` and `red`
+    pub(super) fn atomic(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let returns = m.name == "atom";
         let space = m.find(Space::parse).unwrap_or(Space::Generic);
         m.skip_hints();
-        let op = m.find(|p| {
-            Some(match p {
-                "add" => Atomic::Add,
-                "min" => Atomic::Min,
-                "max" => Atomic::Max,
-                "and" => Atomic::And,
-                "or" => Atomic::Or,
-                "xor" => Atomic::Xor,
-                "exch" => Atomic::Exch,
-                "inc" => Atomic::Inc,
-                "dec" => Atomic::Dec,
-                "cas" => Atomic::Cas,
-                _ => return None,
-            })
-        });
-        let Some(op) = op else { return self.unsupported(i) };
+        let Some(op) = m.find(Atomic::parse) else { return self.unsupported(i) };
         let ty = self.ty(i, m)?;
         self.done(i, m)?;
         let ok = match op {
@@ -222,7 +214,7 @@ impl<'t> Builder<'t, '_> {
     }
 
     /// `cp.async.{ca,cg}.shared.global [to], [from], bytes{, source bytes}`, `.commit_group`, `.wait_group n`, `.wait_all`
-    pub(super) fn copy(&mut self, i: &Instruction<'t>, m: &mut Mods<'t>) -> Lowered<()> {
+    pub(super) fn copy(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         if !m.takes("async") {
             return self.unsupported(i);
         }

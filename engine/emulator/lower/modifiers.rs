@@ -1,16 +1,18 @@
-//! The parts of an opcode, each taken once: what is left over is a form that is not supported.
+//! The parts of an opcode. Each is taken once; if one is left over, the form is not supported.
 
-use super::{Builder, Lowered};
+use super::builder::{Builder, Lowered};
 use crate::isa::{Mode, Round};
 use crate::syntax::{Instruction, Operand};
 use crate::types::Type;
 
-pub(super) struct Mods<'t> {
+/// An opcode's name, and its modifiers that were not taken yet.
+pub(super) struct Modifiers<'t> {
     pub name: &'t str,
     rest: Vec<&'t str>,
 }
 
-impl<'t> Mods<'t> {
+impl<'t> Modifiers<'t> {
+    /// Splits an opcode at its dots.
     pub fn new(opcode: &'t str) -> Self {
         let mut parts = opcode.split('.');
         let name = parts.next().unwrap_or_default();
@@ -28,17 +30,19 @@ impl<'t> Mods<'t> {
         }
     }
 
-    /// Takes the first part that `read` knows.
+    /// Takes the first modifier that `read` knows.
     pub fn find<T>(&mut self, read: impl Fn(&str) -> Option<T>) -> Option<T> {
         let (at, found) = self.rest.iter().enumerate().find_map(|(at, p)| Some((at, read(p)?)))?;
         self.rest.remove(at);
         Some(found)
     }
 
+    /// Whether every modifier was taken.
     pub fn empty(&self) -> bool {
         self.rest.is_empty()
     }
 
+    /// Takes the rounding of a float, if it is there.
     pub fn round(&mut self) -> Option<Round> {
         self.find(|p| {
             Some(match p {
@@ -51,31 +55,32 @@ impl<'t> Mods<'t> {
         })
     }
 
-    /// Rounding (nearest unless said), `.ftz`, `.sat`.
+    /// Takes the rounding, which is to nearest where none is written, `.ftz` and `.sat`.
     pub fn mode(&mut self) -> Mode {
         Mode { round: self.round().unwrap_or(Round::Nearest), ftz: self.takes("ftz"), sat: self.takes("sat") }
     }
 }
 
 impl<'t> Builder<'t, '_> {
+    /// Fails because the emulator does not have this form of the opcode.
     pub(super) fn unsupported<T>(&self, instruction: &Instruction<'t>) -> Lowered<T> {
         self.fail(format!("`{}` is not supported", instruction.opcode))
     }
 
-    /// The first type among the modifiers.
-    pub(super) fn ty(&self, instruction: &Instruction<'t>, mods: &mut Mods<'t>) -> Lowered<Type> {
+    /// Takes the first type among the modifiers, which has to be there.
+    pub(super) fn ty(&self, instruction: &Instruction<'t>, mods: &mut Modifiers<'t>) -> Lowered<Type> {
         match mods.find(Type::parse) {
             Some(ty) => Ok(ty),
             None => self.unsupported(instruction),
         }
     }
 
-    /// Nothing may be left of the opcode.
-    pub(super) fn done(&self, instruction: &Instruction<'t>, mods: &Mods<'t>) -> Lowered<()> {
+    /// Checks that no modifier is left.
+    pub(super) fn done(&self, instruction: &Instruction<'t>, mods: &Modifiers<'t>) -> Lowered<()> {
         if mods.empty() { Ok(()) } else { self.unsupported(instruction) }
     }
 
-    /// Exactly `N` operands.
+    /// The operands, of which there have to be exactly `N`.
     pub(super) fn operands<'i, const N: usize>(
         &self,
         instruction: &'i Instruction<'t>,

@@ -1,10 +1,11 @@
-//! Operands: registers, numbers, addresses, vectors, pairs.
+//! Operands: registers, numbers, addresses, vectors and pairs.
 
-use super::{DEEPEST, Parsed, Parser};
+use super::parser::{DEEPEST, Parsed, Parser};
 use crate::lexer::Token;
 use crate::syntax::Operand;
 
 impl<'t> Parser<'_, 't> {
+    /// Takes one operand.
     pub(super) fn operand(&mut self) -> Parsed<Operand<'t>> {
         if self.takes('[') {
             let operand = self.address()?;
@@ -45,6 +46,7 @@ impl<'t> Parser<'_, 't> {
         }
     }
 
+    /// Takes operands up to `end`, and that too.
     fn list(&mut self, end: char) -> Parsed<Vec<Operand<'t>>> {
         self.depth += 1;
         if self.depth > DEEPEST {
@@ -61,7 +63,7 @@ impl<'t> Parser<'_, 't> {
         Ok(all)
     }
 
-    /// After `[`.
+    /// Takes an address after its `[`.
     fn address(&mut self) -> Parsed<Operand<'t>> {
         if let Some(name) = self.peek_word() {
             self.at += 1;
@@ -70,7 +72,7 @@ impl<'t> Parser<'_, 't> {
         Ok(Operand::Address(None, self.int()? as i64))
     }
 
-    /// `+8`, `+-8`, `-8` or nothing.
+    /// Takes `+8`, `+-8`, `-8` or nothing.
     fn offset(&mut self) -> Parsed<i64> {
         let negative = if self.takes('+') {
             self.takes('-')

@@ -75,11 +75,11 @@ fn the_message_names_thread_block_line_source_and_address() {
     let at = machine.alloc(4 * 40);
     let arg = Arg::Buffer { at, bytes: 160, access: ptx_emulator::Access::Write };
     let fault = machine.launch(&module, "k", common::launch(2, 32), &[arg]).unwrap_err();
-    let place = fault.place.as_ref().unwrap();
+    let location = fault.location.as_ref().unwrap();
     assert_eq!((fault.kind, fault.address), (FaultKind::OutOfBounds, Some(at + 160)));
-    assert_eq!((place.thread, place.block), ([8, 0, 0], [1, 0, 0]));
-    assert_eq!(place.source.as_deref(), Some("test.cu:42"));
-    let line = bench.text().lines().nth(place.line as usize - 1).unwrap().trim();
+    assert_eq!((location.thread, location.block), ([8, 0, 0], [1, 0, 0]));
+    assert_eq!(location.source.as_deref(), Some("test.cu:42"));
+    let line = bench.text().lines().nth(location.line as usize - 1).unwrap().trim();
     assert_eq!(line, "st.global.u32 [%rd3], %r3;");
     let message = fault.to_string();
     for part in
@@ -171,7 +171,7 @@ fn registers_that_some_path_leaves_unwritten() {
     };
     let fault = one(&code("")).run(4, &[Out(4)]).unwrap_err();
     assert_eq!(fault.kind, FaultKind::Uninitialised, "{fault}");
-    assert_eq!(fault.place.unwrap().thread, [0, 0, 0]);
+    assert_eq!(fault.location.unwrap().thread, [0, 0, 0]);
     one(&code("@%p1")).run(4, &[Out(4)]).unwrap();
     // A guard counts as a read.
     expect(&one("@%p1 mov.u32 %r1, 1;"), &[Out(4)], FaultKind::Uninitialised);

@@ -1,42 +1,48 @@
 //! The memory of a launched device.
 //!
-//! What cannot fail on the CPU (making a tensor, adding to one) can fail here, and on a real device only later.
-//! Such a failure is kept and returned by the next launch, product or download: every result passes one of those.
+//! What cannot fail on the CPU (to make a tensor, to add to one) can fail here, and on a GPU only later. Such a failure is
+//! kept and returned by the next launch, product or download: every result passes through one of those.
 //!
-//! Memory that a recording uses is given to nobody else while the recording lives: a replay writes there again.
+//! Memory that a recording uses is given to nobody else while the recording lives, because a replay writes there again.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::Result;
-use crate::device::size_class;
+use super::size_class::size_class;
 use crate::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Pending, Region, Replay};
+use crate::{Error, Result};
 
-/// A launcher with its free memory by size, and counts.
+#[cfg(test)]
+mod tests;
+
+/// A launcher with its free memory by size, and counts of all of it.
 #[derive(Debug)]
 pub struct LaunchedPool {
     launcher: Arc<dyn Launcher>,
-    /// Whether freed memory is handed out again.
+    /// Freed memory is handed out again.
     reuse: bool,
     free: Mutex<Free>,
-    /// The same of memory that recordings use.
+    /// Free memory that recordings use.
     recorded: Mutex<Free>,
-    /// Whether calls are being recorded, and the recordings that live.
+    /// Calls are being recorded now.
     recording: AtomicBool,
+    /// The number of recordings that live.
     recordings: AtomicUsize,
     tf32: AtomicBool,
     in_use: AtomicUsize,
     peak: AtomicUsize,
-    /// Bytes that the launcher gave and did not get back.
+    /// The bytes that the launcher gave and did not get back.
     held: AtomicUsize,
-    failed: Mutex<Option<crate::Error>>,
+    /// A failure that no call has returned yet.
+    failed: Mutex<Option<Error>>,
 }
 
-/// Regions by their size.
+/// Regions by their size in bytes.
 type Free = HashMap<usize, Vec<Region>>;
 
 impl LaunchedPool {
+    /// Makes an empty pool. With `reuse`, freed memory is handed out again.
     pub(crate) fn new(launcher: Arc<dyn Launcher>, reuse: bool) -> Self {
         LaunchedPool {
             launcher,
@@ -53,13 +59,13 @@ impl LaunchedPool {
         }
     }
 
-    /// Most bytes ever in use at once, and bytes in use now.
+    /// The most bytes that were ever in use at once, and the bytes that are in use now.
     pub(crate) fn memory(&self) -> (usize, usize) {
         (self.peak.load(Ordering::Relaxed), self.in_use.load(Ordering::Relaxed))
     }
 
-    /// Memory for a tensor. Where there is none, a region at 0, which nothing runs on: the failure is kept, and the
-    /// next call returns it.
+    /// Takes memory for a tensor. Where there is none, the region is at 0 and nothing runs on it: the failure is kept, and
+    /// the next call returns it.
     pub(crate) fn take(pool: &Arc<LaunchedPool>, bytes: usize) -> LaunchedBuffer {
         let capacity = match (bytes, pool.reuse) {
             (0, _) => 0,
@@ -92,12 +98,13 @@ impl LaunchedPool {
         self.failed.lock().unwrap().take().map_or(Ok(()), Err)
     }
 
-    /// Calls the launcher for a region that is not empty, unless a failure was kept.
+    /// Returns a failure that was kept, else makes `call` if the region is not empty.
     fn with(&self, region: Region, call: impl FnOnce() -> Result<()>) -> Result<()> {
         self.check()?;
         if region.bytes == 0 { Ok(()) } else { call() }
     }
 
+    /// Takes back the memory of a tensor.
     fn give_back(&self, region: Region, recorded: bool) {
         self.in_use.fetch_sub(region.bytes, Ordering::Relaxed);
         let free = match recorded {
@@ -108,33 +115,34 @@ impl LaunchedPool {
         free.lock().unwrap().entry(region.bytes).or_default().push(region);
     }
 
-    /// Frees what is not in use.
+    /// Frees all regions of a list.
     fn release(&self, free: &Mutex<Free>) {
         let free = std::mem::take(&mut *free.lock().unwrap());
         free.into_values().flatten().for_each(|region| self.free(region));
     }
 
-    /// Frees what is not in use and no recording needs.
+    /// Frees the memory that is not in use and that no recording needs.
     pub(crate) fn trim(&self) {
         self.release(&self.free);
     }
 
+    /// The bytes that are held now, in use or not.
     pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Rounds f32 operands of products to TF32 from now on, or no longer.
+    /// Says whether f32 operands of products may be rounded to TF32 from now on.
     pub(crate) fn allow_tf32(&self, allow: bool) {
         self.tf32.store(allow, Ordering::Relaxed);
     }
 
     /// Records what `work` does instead of doing it.
-    pub(crate) fn record_calls<T, E: From<crate::Error>>(
+    pub(crate) fn record_calls<T, E: From<Error>>(
         pool: &Arc<LaunchedPool>,
         work: impl FnOnce() -> Result<T, E>,
     ) -> Result<(Recording, T), E> {
         pool.check()?;
-        // What ran before the recording used about as much memory as it will, and may need it no more.
+        // What ran before used about as much memory as the recording will, and may not need it any more.
         pool.trim();
         pool.launcher.record()?;
         pool.recordings.fetch_add(1, Ordering::Relaxed);
@@ -151,16 +159,19 @@ impl LaunchedPool {
     }
 }
 
-/// Calls that a launched device runs as often as wanted, always on the same memory.
+/// Recorded calls, which a launched device runs as often as wanted, always on the same memory.
 #[derive(Debug)]
 pub struct Recording {
-    /// `None` only while it is dropped.
+    /// `None` only while the recording is dropped.
     replay: Option<Result<Box<dyn Replay>>>,
     pool: Arc<LaunchedPool>,
 }
 
 impl Recording {
     /// Runs the calls after what was launched before.
+    ///
+    /// # Errors
+    /// A failure that an earlier call left, or one of the device.
     pub fn run(&self) -> Result<()> {
         self.pool.check()?;
         match &self.replay {
@@ -187,7 +198,7 @@ impl Drop for LaunchedPool {
     }
 }
 
-/// The device as its tensors and ops use it: memory from the pool, kept failures returned.
+/// The device as its tensors and ops use it: memory comes from the pool, and kept failures are returned.
 impl Launcher for LaunchedPool {
     fn name(&self) -> &'static str {
         self.launcher.name()
@@ -203,7 +214,7 @@ impl Launcher for LaunchedPool {
             return Ok(region);
         }
         let region = self.launcher.alloc(bytes).or_else(|_| {
-            // Memory that lies in other sizes may be enough.
+            // Free memory of other sizes may be enough when it is given back.
             self.trim();
             self.launcher.alloc(bytes)
         })?;
@@ -264,22 +275,24 @@ impl Launcher for LaunchedPool {
     }
 }
 
-/// The memory of one tensor; goes back to its pool when dropped.
+/// The memory of one tensor, which goes back to its pool when it is dropped.
 #[derive(Debug)]
 pub(crate) struct LaunchedBuffer {
     region: Region,
+    /// The bytes of the tensor; the size class may add some.
     used: usize,
-    /// Made while calls were recorded.
+    /// The memory was made while calls were recorded.
     recorded: bool,
     pool: Arc<LaunchedPool>,
 }
 
 impl LaunchedBuffer {
+    /// The pool that the memory comes from.
     pub(crate) fn pool(&self) -> &Arc<LaunchedPool> {
         &self.pool
     }
 
-    /// The bytes of the tensor, without what the size class adds.
+    /// The bytes of the tensor.
     pub(crate) fn region(&self) -> Region {
         Region { bytes: self.used, ..self.region }
     }
@@ -290,139 +303,5 @@ impl Drop for LaunchedBuffer {
         if self.region.at != 0 {
             self.pool.give_back(self.region, self.recorded);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{DType, Device, Error, Tensor};
-
-    /// Host memory behind made-up addresses, `limit` bytes in all; runs nothing.
-    #[derive(Debug, Default)]
-    struct Memory {
-        limit: usize,
-        blocks: Mutex<HashMap<u64, Vec<u8>>>,
-        made: AtomicUsize,
-    }
-
-    fn refuse<T>(what: &str) -> Result<T> {
-        Err(Error::Device { device: "test", what: what.into() })
-    }
-
-    impl Launcher for Memory {
-        fn name(&self) -> &'static str {
-            "test"
-        }
-
-        fn alloc(&self, bytes: usize) -> Result<Region> {
-            let mut blocks = self.blocks.lock().unwrap();
-            if blocks.values().map(Vec::len).sum::<usize>() + bytes > self.limit {
-                return refuse("out of memory");
-            }
-            let at = (1 + self.made.fetch_add(1, Ordering::Relaxed) as u64) << 40;
-            blocks.insert(at, vec![0xAA; bytes]);
-            Ok(Region { at, bytes })
-        }
-
-        fn free(&self, region: Region) {
-            self.blocks.lock().unwrap().remove(&region.at).expect("allocated");
-        }
-
-        fn upload(&self, to: Region, bytes: &[u8]) -> Result<()> {
-            self.blocks.lock().unwrap().get_mut(&to.at).expect("allocated")[..to.bytes]
-                .copy_from_slice(bytes);
-            Ok(())
-        }
-
-        fn download(&self, from: Region, bytes: &mut [u8]) -> Result<()> {
-            bytes.copy_from_slice(&self.blocks.lock().unwrap()[&from.at][..from.bytes]);
-            Ok(())
-        }
-
-        fn copy(&self, to: Region, from: Region) -> Result<()> {
-            let mut bytes = vec![0; from.bytes];
-            self.download(from, &mut bytes)?;
-            self.upload(to, &bytes)
-        }
-
-        fn zero(&self, region: Region) -> Result<()> {
-            self.upload(region, &vec![0; region.bytes])
-        }
-
-        fn launch(&self, kernel: Kernel, _: Grid, _: &[Arg]) -> Result<()> {
-            refuse(kernel.entry)
-        }
-
-        fn gemm(&self, _: &BlasGemm) -> Result<()> {
-            refuse("gemm")
-        }
-    }
-
-    fn device(limit: usize) -> (Arc<Memory>, Device) {
-        let memory = Arc::new(Memory { limit, ..Memory::default() });
-        (memory.clone(), Device::launched(memory))
-    }
-
-    #[test]
-    fn values_go_there_and_come_back() {
-        let (memory, device) = device(1 << 20);
-        let values = [1.5, -2.0, 3.25];
-        let a = Tensor::from_slice(&device, &values, &[3]);
-        assert_eq!(a.to_host().unwrap(), values);
-        assert_eq!(a.to_device(&Device::cpu()).unwrap().as_slice(), values);
-        assert_eq!(
-            Tensor::from_vec(values.into(), &[3]).to_device(&device).unwrap().to_host().unwrap(),
-            values
-        );
-        let mut b = a.clone();
-        b.make_unique(&device);
-        b.fill_zero();
-        assert_eq!((a.to_host().unwrap(), b.to_host().unwrap()), (values.into(), vec![0.0; 3]));
-        assert!(a.check_finite("a").is_ok());
-        assert!(Tensor::empty(&device, &[0, 7]).to_host().unwrap().is_empty());
-        drop((a, b, device));
-        assert!(memory.blocks.lock().unwrap().is_empty(), "everything is freed");
-    }
-
-    #[test]
-    fn freed_memory_comes_back_and_counts_are_kept() {
-        let (memory, device) = device(1 << 20);
-        let a = Tensor::empty(&device, &[1000]);
-        let at = a.region();
-        assert_eq!(at.bytes, 4000);
-        drop(a);
-        let b = Tensor::empty_typed(&device, DType::Bf16, &[2001]);
-        assert_eq!((b.region().at, b.region().bytes), (at.at, 4002), "same size class");
-        assert_eq!(device.memory(), (4096, 4096));
-        drop(b);
-        assert_eq!(device.memory(), (4096, 0));
-        assert_eq!(memory.made.load(Ordering::Relaxed), 1);
-    }
-
-    #[test]
-    fn a_checked_device_hands_nothing_out_twice() {
-        let memory = Arc::new(Memory { limit: 100, ..Memory::default() });
-        let device = Device::launched_checked(memory.clone());
-        for _ in 0..2 {
-            assert_eq!(Tensor::zeros(&device, &[25]).to_host().unwrap(), [0.0; 25]);
-        }
-        assert_eq!(memory.made.load(Ordering::Relaxed), 2);
-    }
-
-    #[test]
-    fn full_memory_is_an_error_of_the_next_result() {
-        let (memory, device) = device(8192);
-        drop(Tensor::empty(&device, &[1024]));
-        let _large = Tensor::empty(&device, &[2048]);
-        assert_eq!(memory.made.load(Ordering::Relaxed), 2, "room was made by freeing what was kept");
-        let mut lost = Tensor::zeros(&device, &[2048]);
-        lost.add_assign(&device, &Tensor::zeros(&device, &[2048]));
-        assert_eq!(lost.to_host().unwrap_err().to_string(), "test device: out of memory");
-        drop(lost);
-        let mut small = Tensor::zeros(&device, &[]);
-        small.add_assign(&device, &small.clone());
-        let failed = small.to_host().unwrap_err().to_string();
-        assert_eq!(failed, "test device: out of memory");
     }
 }

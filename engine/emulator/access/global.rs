@@ -2,32 +2,35 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::access::{collect, deliver, uniform, word_mask};
+use super::address::uniform;
+use super::words::{collect, deliver, word_mask};
+use crate::args::Access;
+use crate::env::View;
 use crate::exec::Exec;
 use crate::fault::{FaultKind, Run, stop};
-use crate::float::{Lanes, map};
-use crate::isa::Access;
-use crate::launch::{self, View};
+use crate::isa::MemoryAccess;
+use crate::lanes::{Lanes, each_lane, lanes_where, map, set_lanes};
+use crate::memory::{WHOLE_WORD, byte_mask};
 use crate::meter::Traffic;
-use crate::registers::each_lane;
 use crate::shadow::Note;
 
-/// What an access does.
+/// What an access does to the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Does {
+pub(super) enum Effect {
     Load,
     Store,
     Atomic,
 }
 
 impl<'e> Exec<'e, '_> {
-    pub(crate) fn load_global(&mut self, access: &Access, at: &Lanes<u64>, active: u32) -> Run<()> {
+    /// Loads for lanes whose addresses are those of global memory.
+    pub(super) fn load_global(&mut self, access: &MemoryAccess, at: &Lanes<u64>, active: u32) -> Run<()> {
         let bytes = access.bytes();
         self.count_global(at, active, bytes);
         self.check_aligned(at, active, bytes)?;
         let mut rest = active;
         while rest != 0 {
-            let (view, lanes) = self.view(at, rest, bytes, Does::Load)?;
+            let (view, lanes) = self.view(at, rest, bytes, Effect::Load)?;
             rest &= !lanes;
             if self.env.options.checks {
                 self.check_load(view, at, lanes, bytes, access.strong)?;
@@ -41,46 +44,45 @@ impl<'e> Exec<'e, '_> {
         Ok(())
     }
 
-    pub(crate) fn store_global(&mut self, access: &Access, at: &Lanes<u64>, active: u32) -> Run<()> {
+    /// Stores for lanes whose addresses are those of global memory.
+    pub(super) fn store_global(&mut self, access: &MemoryAccess, at: &Lanes<u64>, active: u32) -> Run<()> {
         let bytes = access.bytes();
         self.count_global(at, active, bytes);
         self.check_aligned(at, active, bytes)?;
         let mut rest = active;
         while rest != 0 {
-            let (view, lanes) = self.view(at, rest, bytes, Does::Store)?;
+            let (view, lanes) = self.view(at, rest, bytes, Effect::Store)?;
             rest &= !lanes;
             self.store_view(view, access, at, lanes)?;
         }
         Ok(())
     }
 
-    fn store_view(&mut self, view: &View, access: &Access, at: &Lanes<u64>, lanes: u32) -> Run<()> {
+    /// Stores for lanes whose addresses lie in `view`.
+    fn store_view(&mut self, view: &View, access: &MemoryAccess, at: &Lanes<u64>, lanes: u32) -> Run<()> {
         let bytes = access.bytes();
         let buffer = &view.buffer;
-        // Parts of one word by neighbouring lanes are written together.
+        // Neighbouring lanes that store parts of one word write them together.
         let mut part: Option<(usize, u32, u8)> = None;
-        let mut rest = lanes;
-        while rest != 0 {
-            let lane = rest.trailing_zeros();
-            rest &= rest - 1;
+        for lane in set_lanes(lanes) {
             let at = at[lane as usize];
             let data = collect(&self.warp.registers, access, lane as usize, at);
             let first = ((at - buffer.at) / 4) as usize;
             if view.shadow.is_some() {
-                let bits = crate::memory::byte_mask(data.mask);
+                let bits = byte_mask(data.mask);
                 let same = || {
                     (0..data.count)
                         .all(|k| (buffer.word(first + k).load(Relaxed) ^ data.words[k]) & bits == 0)
                 };
                 self.note_global_write(view, lane, at, bytes, access.strong, same)?;
             }
-            if data.mask == 0xf {
+            if data.mask == WHOLE_WORD {
                 for k in 0..data.count {
-                    buffer.put(first + k, data.words[k], 0xf);
+                    buffer.put(first + k, data.words[k], WHOLE_WORD);
                 }
                 continue;
             }
-            let bits = crate::memory::byte_mask(data.mask);
+            let bits = byte_mask(data.mask);
             match &mut part {
                 Some((index, value, mask)) if *index == first => {
                     *value = *value & !bits | data.words[0] & bits;
@@ -100,41 +102,39 @@ impl<'e> Exec<'e, '_> {
         Ok(())
     }
 
-    pub(crate) fn count_global(&mut self, at: &Lanes<u64>, active: u32, bytes: u32) {
-        let threads = u64::from(active.count_ones());
-        self.state.tally.checks += threads;
-        self.state.tally.traffic[self.pc as usize].global += Traffic {
-            requests: 1,
-            threads,
-            bytes: threads * u64::from(bytes),
-            sectors: sectors(at, active),
-            ..Traffic::default()
-        };
+    /// Counts a request for `bytes` bytes by each lane.
+    pub(super) fn count_global(&mut self, at: &Lanes<u64>, active: u32, bytes: u32) {
+        let traffic = Traffic { sectors: sectors(at, active), ..self.request(active, bytes) };
+        self.traffic().global += traffic;
     }
 
-    /// The view that the first lane of `active` may use, and all lanes that may use the same.
+    /// The view that the first lane of `active` may use, and all lanes whose accesses lie in it too.
     #[inline(always)]
-    pub(crate) fn view(&self, at: &Lanes<u64>, active: u32, bytes: u32, does: Does) -> Run<(&'e View, u32)> {
+    pub(super) fn view(
+        &self,
+        at: &Lanes<u64>,
+        active: u32,
+        bytes: u32,
+        effect: Effect,
+    ) -> Run<(&'e View, u32)> {
         let env = self.env;
         let lane = active.trailing_zeros();
         let bytes = u64::from(bytes);
         let inside = |v: &View, at: u64| at >= v.at && at.checked_add(bytes).is_some_and(|end| end <= v.end);
-        let allowed = |v: &View| does == Does::Load || v.access != launch::Access::Read;
-        let found = env.views.iter().find(|v| inside(v, at[lane as usize]) && allowed(v));
-        let Some(view) = found else { return self.no_view(lane, at[lane as usize], bytes, does) };
-        let mut lanes = 0;
-        each_lane(active, |l| lanes |= u32::from(inside(view, at[l])) << l);
-        Ok((view, lanes))
+        let allowed = |v: &View| effect == Effect::Load || v.access != Access::Read;
+        let view = env.views.iter().find(|v| inside(v, at[lane as usize]) && allowed(v));
+        let Some(view) = view else { return self.no_view(lane, at[lane as usize], bytes, effect) };
+        Ok((view, lanes_where(active, |l| inside(view, at[l]))))
     }
 
-    /// Says why an address is none that the launch may use.
+    /// Says why the launch may not use an address.
     #[cold]
-    fn no_view<T>(&self, lane: u32, at: u64, bytes: u64, does: Does) -> Run<T> {
+    fn no_view<T>(&self, lane: u32, at: u64, bytes: u64, effect: Effect) -> Run<T> {
         let views = &self.env.views;
         let end = at.saturating_add(bytes);
         let fail = |kind, detail: String| stop(kind, lane, Some(at), detail);
-        if let Some(v) = views.iter().find(|v| at >= v.at && end <= v.end && does != Does::Load) {
-            let constant = v.access == launch::Access::Read;
+        if let Some(v) = views.iter().find(|v| at >= v.at && end <= v.end && effect != Effect::Load) {
+            let constant = v.access == Access::Read;
             debug_assert!(constant, "a view that may be written was found before");
             return fail(FaultKind::ReadOnly, format!("byte {} of a buffer given for reading", at - v.at));
         }
@@ -165,9 +165,9 @@ impl<'e> Exec<'e, '_> {
         fail(FaultKind::OutOfBounds, detail)
     }
 
-    /// Initialisation and races of a load.
+    /// Checks that the bytes of a load were written and that it does not race.
     #[inline(always)]
-    pub(crate) fn check_load(
+    pub(super) fn check_load(
         &self,
         view: &View,
         at: &Lanes<u64>,
@@ -175,13 +175,10 @@ impl<'e> Exec<'e, '_> {
         bytes: u32,
         strong: bool,
     ) -> Run<()> {
-        // One lane stands for all at the same address.
+        // One lane stands for all if they have the same address.
         let lanes = if uniform(at, lanes) { 1 << lanes.trailing_zeros() } else { lanes };
         if !view.buffer.is_whole() {
-            let mut rest = lanes;
-            while rest != 0 {
-                let lane = rest.trailing_zeros();
-                rest &= rest - 1;
+            for lane in set_lanes(lanes) {
                 let offset = at[lane as usize] - view.buffer.at;
                 let mask = word_mask(offset, bytes);
                 let first = (offset / 4) as usize;
@@ -194,14 +191,11 @@ impl<'e> Exec<'e, '_> {
         }
         let Some(shadow) = &view.shadow else { return Ok(()) };
         let granule = self.env.program.global_granule.trailing_zeros();
-        let mut rest = lanes;
-        while rest != 0 {
-            let lane = rest.trailing_zeros();
-            rest &= rest - 1;
+        for lane in set_lanes(lanes) {
             let at = at[lane as usize];
             let note = self.note(lane, strong);
             for g in self.granules(view, at, bytes, granule) {
-                if view.access == launch::Access::Write && !shadow.written(g) {
+                if view.access == Access::Write && !shadow.written(g) {
                     let detail = format!("byte {} of an output, before this launch wrote it", at - view.at);
                     return stop(FaultKind::Uninitialised, lane, Some(at), detail);
                 }
@@ -213,11 +207,12 @@ impl<'e> Exec<'e, '_> {
         Ok(())
     }
 
-    /// A load through the non-coherent cache must not see a store of the same launch, not even of its own thread.
-    fn check_coherent(&self, view: &View, access: &Access, at: &Lanes<u64>, lanes: u32) -> Run<()> {
+    /// Checks that a load through the non-coherent cache does not see a store of the same launch, not even one of its own
+    /// thread.
+    fn check_coherent(&self, view: &View, access: &MemoryAccess, at: &Lanes<u64>, lanes: u32) -> Run<()> {
         let (true, Some(shadow)) = (access.non_coherent, &view.shadow) else { return Ok(()) };
         let granule = self.env.program.global_granule.trailing_zeros();
-        for lane in (0..32).filter(|l| lanes >> l & 1 == 1) {
+        for lane in set_lanes(lanes) {
             let at = at[lane as usize];
             if self.granules(view, at, access.bytes(), granule).any(|g| shadow.written(g)) {
                 return stop(FaultKind::Race, lane, Some(at), "a .nc load of what this launch wrote");
@@ -226,20 +221,22 @@ impl<'e> Exec<'e, '_> {
         Ok(())
     }
 
+    /// The note of an access by one lane now.
     #[inline(always)]
     fn note(&self, lane: u32, atomic: bool) -> Note {
         Note::new(self.state.index, self.warp.index * 32 + lane, self.state.clock.now, atomic)
     }
 
+    /// The granules that an access touches; `granule` is the base-2 logarithm of their size.
     #[inline(always)]
     fn granules(&self, view: &View, at: u64, bytes: u32, granule: u32) -> std::ops::RangeInclusive<usize> {
         let offset = at - view.at;
         (offset >> granule) as usize..=((offset + u64::from(bytes) - 1) >> granule) as usize
     }
 
-    /// `same` says whether the bytes written are there already.
+    /// Notes a write by one lane, and stops where it races. `same` says whether the bytes to be written are there already.
     #[inline(always)]
-    pub(crate) fn note_global_write(
+    pub(super) fn note_global_write(
         &self,
         view: &View,
         lane: u32,
@@ -262,7 +259,7 @@ impl<'e> Exec<'e, '_> {
     }
 }
 
-/// Distinct 32-byte sectors.
+/// The number of distinct sectors of 32 bytes.
 #[inline(always)]
 fn sectors(at: &Lanes<u64>, active: u32) -> u64 {
     let mut count = 0;
@@ -279,6 +276,7 @@ fn sectors(at: &Lanes<u64>, active: u32) -> u64 {
     if sorted { count } else { distinct(at, active) }
 }
 
+/// [`sectors`] of addresses in any order.
 fn distinct(at: &Lanes<u64>, active: u32) -> u64 {
     let mut all = Vec::with_capacity(32);
     each_lane(active, |l| all.push(at[l] / 32));

@@ -1,6 +1,6 @@
-//! The emulated device: kernels run on crate `ptx-emulator`, products on the CPU's GEMM in the place of cuBLAS.
+//! The emulated device: kernels run on the crate `ptx-emulator`, products on the CPU's GEMM in place of cuBLAS.
 //!
-//! It watches every access of every thread, so it is slow (tens of millions of thread-instructions a second and
+//! It watches every access of every thread, so it is slow (hundreds of millions of thread-instructions a second and
 //! core) and finds what a GPU would hide. Everything above [`Launcher`] is what a GPU will run.
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,51 +11,58 @@ use half::bf16;
 use ptx_emulator::{Access, Launch, Machine, Meter, Module, Options};
 
 use crate::gemm::{Mat, gemm};
-use crate::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Region, Replay};
-use crate::{DType, Error, Result};
+use crate::launch::{Arg, BlasGemm, ColumnMajor, DType, Grid, Kernel, Launcher, Region, Replay};
+use crate::{Error, Result};
+
+#[cfg(test)]
+mod tests;
 
 /// The launcher of the emulated device. Clones are the same device.
 #[derive(Debug, Default, Clone)]
-pub struct Emulated(Arc<Shared>);
+pub struct Emulated(Arc<Inner>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct Inner {
     machine: Machine,
     /// Parsed files by name.
     modules: Mutex<HashMap<String, Arc<Module>>>,
+    /// What ran since the last call of [`Emulated::take_totals`], by entry.
     totals: Mutex<BTreeMap<String, Meter>>,
-    /// Calls that are kept instead of made.
+    /// The calls so far, while they are recorded.
     recording: Mutex<Option<Vec<Call>>>,
 }
 
 /// A call that can be made later.
 #[derive(Debug, Clone)]
 enum Call {
-    Upload(Region, Vec<u8>),
-    Copy(Region, Region),
-    Launch(Kernel, Grid, Vec<Arg>),
+    Upload { to: Region, bytes: Vec<u8> },
+    Copy { to: Region, from: Region },
+    Launch { kernel: Kernel, grid: Grid, args: Vec<Arg> },
     Gemm(BlasGemm),
 }
 
 impl Emulated {
-    /// With every check on.
+    /// Makes a machine with every check on.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A machine with other options, such as without checks.
+    /// Makes a machine with other options, such as without checks.
     pub fn with(options: Options) -> Self {
-        Emulated(Arc::new(Shared { machine: Machine::with(options), ..Shared::default() }))
+        Emulated(Arc::new(Inner { machine: Machine::with(options), ..Inner::default() }))
     }
 
-    /// Runs this text in the place of the committed file of that name: tests plant faults with it.
+    /// Runs this text in place of the committed file of that name. Tests plant faults with it.
+    ///
+    /// # Errors
+    /// [`Error::Device`] with the line of the text that the emulator cannot parse.
     pub fn replace(&self, file: &str, text: &str) -> Result<()> {
         let module = Module::parse(file, text).map_err(failed)?;
         self.0.modules.lock().unwrap().insert(file.into(), Arc::new(module));
         Ok(())
     }
 
-    /// What ran since the last call: counts by entry.
+    /// Returns the counts of what ran since the last call, by the entry of the kernel.
     pub fn take_totals(&self) -> BTreeMap<String, Meter> {
         std::mem::take(&mut *self.0.totals.lock().unwrap())
     }
@@ -68,7 +75,7 @@ impl Emulated {
         self.module(kernel)
     }
 
-    /// Keeps a call while recording, else makes it.
+    /// Keeps a call while calls are recorded, else makes it.
     fn call(&self, call: Call) -> Result<()> {
         match &mut *self.0.recording.lock().unwrap() {
             Some(calls) => {
@@ -79,6 +86,7 @@ impl Emulated {
         }
     }
 
+    /// Refuses what cannot be recorded.
     fn not_recording(&self, what: &str) -> Result<()> {
         match &*self.0.recording.lock().unwrap() {
             Some(_) => Err(failed(format!("{what} while calls are recorded"))),
@@ -88,13 +96,13 @@ impl Emulated {
 
     fn make(&self, call: &Call) -> Result<()> {
         match call {
-            Call::Upload(to, bytes) => self.write(*to, bytes),
-            Call::Copy(to, from) => {
+            Call::Upload { to, bytes } => self.write(*to, bytes),
+            Call::Copy { to, from } => {
                 let mut bytes = vec![0; from.bytes];
                 self.read(*from, &mut bytes)?;
                 self.write(*to, &bytes)
             }
-            Call::Launch(kernel, grid, args) => self.run(*kernel, *grid, args),
+            Call::Launch { kernel, grid, args } => self.run(*kernel, *grid, args),
             Call::Gemm(gemm) => self.multiply(gemm),
         }
     }
@@ -116,39 +124,45 @@ impl Emulated {
         Ok(())
     }
 
-    /// Column-major `C[m n]` is the row-major `[n m]`, and so with A and B: the product of the transposes.
+    /// Multiplies on the CPU. A column-major `C[m n]` is a row-major `[n m]`, and the same holds for A and B, so this is the
+    /// row-major product of the transposes.
     fn multiply(&self, g: &BlasGemm) -> Result<()> {
-        let operand = |(from, ld, transposed): (Region, usize, bool), [rows, columns]: [usize; 2]| {
-            let shape = if transposed { [columns, rows] } else { [rows, columns] };
-            let mut values = self.read_rows(from, g.input, ld, shape)?;
-            if g.tf32 {
-                values.iter_mut().for_each(|v| *v = to_tf32(*v));
-            }
-            Ok::<_, Error>((values, shape[1], transposed))
-        };
-        let (a, b) = (operand(g.a, [g.k, g.m])?, operand(g.b, [g.n, g.k])?);
-        fn matrix((values, ld, transposed): &(Vec<f32>, usize, bool)) -> Mat<'_> {
-            if *transposed { Mat::transposed(values, *ld) } else { Mat::rows(values, *ld) }
-        }
+        let (a, b) = (self.read_operand(g, g.a, [g.k, g.m])?, self.read_operand(g, g.b, [g.n, g.k])?);
         let accumulate = g.beta != 0.0;
         let mut c = match accumulate {
-            true => self.read_rows(g.c.0, g.output, g.c.1, [g.n, g.m])?,
+            true => self.read_rows(g.c, g.output, g.ldc, [g.n, g.m])?,
             false => vec![0.0; g.n * g.m],
         };
-        gemm(g.n, g.m, g.k, matrix(&b), matrix(&a), &mut c, g.m, accumulate);
+        gemm(g.n, g.m, g.k, b.matrix(), a.matrix(), &mut c, g.m, accumulate);
         if let Some(bias) = g.bias {
             let bias = self.read_rows(bias, DType::F32, g.m, [1, g.m])?;
             c.chunks_exact_mut(g.m).for_each(|row| row.iter_mut().zip(&bias).for_each(|(c, b)| *c += b));
         }
-        self.write_rows(g.c.0, g.output, g.c.1, g.m, &c)
+        self.write_rows(g.c, g.output, g.ldc, g.m, &c)
     }
 
-    /// Where row `row` of a matrix starts, and its bytes.
+    /// Reads A or B of a product; `[rows, columns]` is its size as a row-major matrix when it is not transposed.
+    fn read_operand(
+        &self,
+        g: &BlasGemm,
+        operand: ColumnMajor,
+        [rows, columns]: [usize; 2],
+    ) -> Result<HostOperand> {
+        let ColumnMajor { region, ld, transposed } = operand;
+        let shape = if transposed { [columns, rows] } else { [rows, columns] };
+        let mut values = self.read_rows(region, g.input, ld, shape)?;
+        if g.tf32 {
+            values.iter_mut().for_each(|v| *v = to_tf32(*v));
+        }
+        Ok(HostOperand { values, ld: shape[1], transposed })
+    }
+
+    /// The region of row `row` of a row-major matrix.
     fn row(from: Region, dtype: DType, ld: usize, row: usize, columns: usize) -> Region {
         Region { bytes: columns * dtype.size(), ..from.skip(row * ld * dtype.size()) }
     }
 
-    /// The rows of a row-major matrix, without what lies between them.
+    /// Reads the rows of a row-major matrix, without what lies between them.
     fn read_rows(
         &self,
         from: Region,
@@ -170,6 +184,7 @@ impl Emulated {
         Ok(values)
     }
 
+    /// Writes the rows of a row-major matrix, and leaves what lies between them.
     fn write_rows(&self, to: Region, dtype: DType, ld: usize, columns: usize, values: &[f32]) -> Result<()> {
         for (row, values) in values.chunks_exact(columns).enumerate() {
             let bytes: Vec<u8> = match dtype {
@@ -182,7 +197,24 @@ impl Emulated {
     }
 }
 
-/// Rounded to 10 bits of mantissa, ties away from zero, as tensor cores take f32.
+/// An operand of a product that was read to the host: a row-major matrix.
+struct HostOperand {
+    values: Vec<f32>,
+    ld: usize,
+    transposed: bool,
+}
+
+impl HostOperand {
+    fn matrix(&self) -> Mat<'_> {
+        if self.transposed {
+            Mat::transposed(&self.values, self.ld)
+        } else {
+            Mat::rows(&self.values, self.ld)
+        }
+    }
+}
+
+/// Rounds to 10 bits of mantissa, ties away from zero, as tensor cores take f32.
 fn to_tf32(value: f32) -> f32 {
     if value.is_finite() { f32::from_bits((value.to_bits() + 0x1000) & !0x1FFF) } else { value }
 }
@@ -191,6 +223,7 @@ fn failed(what: impl Display) -> Error {
     Error::Device { device: "emulated", what: what.to_string() }
 }
 
+/// An argument as the emulator takes it.
 fn argument(arg: Arg) -> ptx_emulator::Arg {
     use ptx_emulator::Arg as Emulated;
     let buffer = |region: Region, access| Emulated::Buffer { at: region.at, bytes: region.bytes, access };
@@ -221,7 +254,7 @@ impl Launcher for Emulated {
     }
 
     fn upload(&self, to: Region, bytes: &[u8]) -> Result<()> {
-        self.call(Call::Upload(to, bytes.into()))
+        self.call(Call::Upload { to, bytes: bytes.into() })
     }
 
     fn download(&self, from: Region, bytes: &mut [u8]) -> Result<()> {
@@ -235,7 +268,7 @@ impl Launcher for Emulated {
     }
 
     fn copy(&self, to: Region, from: Region) -> Result<()> {
-        self.call(Call::Copy(to, from))
+        self.call(Call::Copy { to, from })
     }
 
     fn zero(&self, region: Region) -> Result<()> {
@@ -243,7 +276,7 @@ impl Launcher for Emulated {
     }
 
     fn launch(&self, kernel: Kernel, grid: Grid, args: &[Arg]) -> Result<()> {
-        self.call(Call::Launch(kernel, grid, args.into()))
+        self.call(Call::Launch { kernel, grid, args: args.into() })
     }
 
     fn gemm(&self, gemm: &BlasGemm) -> Result<()> {
@@ -263,6 +296,7 @@ impl Launcher for Emulated {
     }
 }
 
+/// Calls that were recorded.
 #[derive(Debug)]
 struct Recorded {
     device: Emulated,
@@ -272,60 +306,5 @@ struct Recorded {
 impl Replay for Recorded {
     fn run(&self) -> Result<()> {
         self.calls.iter().try_for_each(|call| self.device.make(call))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::{Device, Tensor};
-
-    /// A recording runs on its own memory, brings the bytes it was made with, and reads what changed since.
-    #[test]
-    fn a_recording_runs_again_on_what_its_inputs_hold() {
-        let device = Device::emulated();
-        let mut x = Tensor::from_slice(&device, &[1.0, 2.0], &[2]);
-        let (recording, (y, add)) = device
-            .record(|| -> crate::Result<_> {
-                let add = Tensor::from_slice(&device, &[10.0, 20.0], &[2]);
-                let mut y = x.to_owned_on(&device);
-                drop(Tensor::zeros(&device, &[2]));
-                y.add_assign(&device, &add);
-                assert!(x.to_host().unwrap_err().to_string().contains("download while calls are recorded"));
-                Ok((y, add))
-            })
-            .unwrap();
-        let kept = add.region();
-        drop(add);
-        let bystander = Tensor::from_slice(&device, &[7.0, 7.0], &[2]);
-        assert_ne!(bystander.region().at, kept.at, "memory of a recording is nobody else's");
-        for (values, want) in [([1.0, 2.0], [11.0, 22.0]), ([5.0, 6.0], [15.0, 26.0])] {
-            x.send(&values).unwrap();
-            recording.run().unwrap();
-            assert_eq!(y.receive().unwrap().wait().unwrap(), want);
-        }
-        assert_eq!(bystander.to_host().unwrap(), [7.0, 7.0]);
-        drop(recording);
-        assert_eq!(y.to_host().unwrap(), [15.0, 26.0]);
-    }
-
-    #[test]
-    fn a_failed_recording_leaves_the_device_usable() {
-        let device = Device::emulated();
-        let failed = device.record(|| Err::<(), _>(super::failed("no")));
-        assert_eq!(failed.unwrap_err().to_string(), "emulated device: no");
-        assert_eq!(Tensor::zeros(&device, &[3]).to_host().unwrap(), [0.0; 3]);
-    }
-
-    #[test]
-    fn tf32_keeps_ten_bits_of_mantissa() {
-        let one = 1.0f32;
-        for (value, want) in [
-            (one, one),
-            (1.0 + 2f32.powi(-11), 1.0 + 2f32.powi(-10)),
-            (-1.0 - 2f32.powi(-12), -1.0),
-            (f32::INFINITY, f32::INFINITY),
-        ] {
-            assert_eq!(super::to_tf32(value), want);
-        }
     }
 }

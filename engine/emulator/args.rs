@@ -1,0 +1,128 @@
+//! The size and the arguments of a launch, and their checks against the kernel.
+
+use crate::module::Entry;
+use crate::shadow::MOST_NOTED_BLOCKS;
+
+/// The size of a launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Launch {
+    /// The number of blocks along x, y and z.
+    pub grid: [u32; 3],
+    /// The number of threads in a block along x, y and z.
+    pub block: [u32; 3],
+    /// Bytes of dynamic shared memory for each block.
+    pub shared: u32,
+}
+
+/// What a kernel may do with a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// The kernel only reads: a store is a fault.
+    Read,
+    /// The kernel writes before it reads: what the buffer held before counts as never written, so a load before a store
+    /// is a fault.
+    Write,
+    /// The kernel reads what the buffer held before, and may write.
+    ReadWrite,
+}
+
+/// One argument of a launch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Arg {
+    /// A pointer to memory that lies in one buffer of the machine.
+    Buffer {
+        /// The address that the kernel gets.
+        at: u64,
+        /// The number of bytes from there that the kernel may use.
+        bytes: usize,
+        /// What it may do with them.
+        access: Access,
+    },
+    /// Not an argument: memory that the kernel reaches through an address that it finds in a buffer.
+    Reached {
+        /// The first address of the memory, in one buffer of the machine.
+        at: u64,
+        /// The number of bytes from there that the kernel may use.
+        bytes: usize,
+        /// What it may do with them.
+        access: Access,
+    },
+    /// A whole number of 32 bits.
+    U32(u32),
+    /// A float of 32 bits.
+    F32(f32),
+    /// A whole number of 64 bits, or 0 for a pointer that is not used.
+    U64(u64),
+}
+
+impl Arg {
+    /// The value in the lowest bytes, and its width in bytes, which is 0 for what is not an argument.
+    fn bits(self) -> (u64, u32) {
+        match self {
+            Self::Reached { .. } => (0, 0),
+            Self::Buffer { at, .. } => (at, 8),
+            Self::U32(x) => (u64::from(x), 4),
+            Self::F32(x) => (u64::from(x.to_bits()), 4),
+            Self::U64(x) => (x, 8),
+        }
+    }
+}
+
+/// The most bytes of static shared memory that a kernel may have.
+const MOST_STATIC_SHARED: u32 = 48 << 10;
+/// The most bytes of static and dynamic shared memory together, as on an H100.
+const MOST_SHARED: u32 = 227 << 10;
+/// The most threads of a block, in all and along each axis.
+const MOST_THREADS: u64 = 1024;
+const MOST_THREADS_ALONG: [u32; 3] = [1024, 1024, 64];
+/// The most blocks of a grid along each axis.
+const MOST_BLOCKS_ALONG: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
+
+/// Checks a launch against the limits of a GPU and of the kernel. The error says which one it breaks.
+pub(crate) fn check_limits(entry: &Entry, launch: Launch) -> Result<(), String> {
+    let Launch { grid, block, shared } = launch;
+    let product = |n: [u32; 3]| n.iter().map(|&n| u64::from(n)).product::<u64>();
+    let threads = product(block);
+    let over = |n: [u32; 3], most: [u32; 3]| n.iter().zip(most).any(|(&n, most)| n == 0 || n > most);
+    if over(grid, MOST_BLOCKS_ALONG) || product(grid) > MOST_NOTED_BLOCKS {
+        return Err(format!(
+            "grid {grid:?}: sizes are 1 to {MOST_BLOCKS_ALONG:?}, {MOST_NOTED_BLOCKS} blocks in all"
+        ));
+    }
+    if over(block, MOST_THREADS_ALONG) || threads > MOST_THREADS {
+        return Err(format!(
+            "block {block:?}: sizes are 1 to {MOST_THREADS_ALONG:?}, {MOST_THREADS} threads in all"
+        ));
+    }
+    if let Some(most) = entry.max_threads {
+        let allowed = product(most);
+        if threads > allowed || entry.exact_threads && block != most {
+            return Err(format!("block {block:?}: the kernel is built for {most:?}"));
+        }
+    }
+    if entry.shared > MOST_STATIC_SHARED {
+        return Err(format!("{} bytes of static shared memory, {MOST_STATIC_SHARED} at most", entry.shared));
+    }
+    if u64::from(entry.shared) + u64::from(shared) > u64::from(MOST_SHARED) {
+        return Err(format!("{} + {shared} bytes of shared memory, {MOST_SHARED} at most", entry.shared));
+    }
+    Ok(())
+}
+
+/// Lays the arguments out as the kernel's parameter block. The error says which argument does not fit.
+pub(crate) fn pack(entry: &Entry, args: &[Arg]) -> Result<Vec<u8>, String> {
+    let args: Vec<_> = args.iter().map(|a| a.bits()).filter(|(_, bytes)| *bytes > 0).collect();
+    if args.len() != entry.params.len() {
+        return Err(format!("{} arguments, the kernel has {} parameters", args.len(), entry.params.len()));
+    }
+    let size = entry.params.last().map_or(0, |p| p.offset + p.bytes);
+    let mut out = vec![0; size as usize];
+    for (k, (&(bits, bytes), param)) in args.iter().zip(&entry.params).enumerate() {
+        if bytes != param.bytes {
+            return Err(format!("argument {k} has {bytes} bytes, the parameter {}", param.bytes));
+        }
+        let at = param.offset as usize;
+        out[at..at + bytes as usize].copy_from_slice(&bits.to_le_bytes()[..bytes as usize]);
+    }
+    Ok(out)
+}

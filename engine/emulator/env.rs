@@ -1,0 +1,100 @@
+//! What all blocks of a launch share.
+
+use std::sync::{Arc, Mutex};
+
+use crate::args::{Access, Arg};
+use crate::memory::{Buffer, Machine, Options};
+use crate::module::Module;
+use crate::program::Program;
+use crate::shadow::GlobalShadow;
+
+/// A part of global memory that a launch may use.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub at: u64,
+    pub end: u64,
+    pub buffer: Arc<Buffer>,
+    pub access: Access,
+    /// Notes of accesses, for what may be written and with checks on.
+    pub shadow: Option<GlobalShadow>,
+}
+
+/// All that the blocks of a launch share.
+#[derive(Debug)]
+pub(crate) struct Env<'l> {
+    pub machine: &'l Machine,
+    pub kernel: &'l str,
+    pub program: Arc<Program>,
+    pub options: Options,
+    pub grid: [u32; 3],
+    pub block: [u32; 3],
+    pub dynamic_shared: u32,
+    /// The parameter block.
+    pub params: Vec<u8>,
+    pub views: Vec<View>,
+    /// Held during atomics of 64 bits.
+    pub wide_atomics: Mutex<()>,
+}
+
+impl Env<'_> {
+    /// The number of threads in a block.
+    pub fn threads(&self) -> u32 {
+        self.block.iter().product()
+    }
+
+    /// The coordinates of a thread in its block.
+    pub fn thread(&self, n: u32) -> [u32; 3] {
+        let [x, y, _] = self.block;
+        [n % x, n / x % y, n / x / y]
+    }
+}
+
+impl Machine {
+    /// The memory that the arguments name and the variables of the module. The error says which argument lies in no buffer.
+    pub(crate) fn views(
+        &self,
+        module: &Module,
+        program: &Program,
+        args: &[Arg],
+    ) -> Result<Vec<View>, String> {
+        let mut views = Vec::new();
+        for (k, arg) in args.iter().enumerate() {
+            let (Arg::Buffer { at, bytes, access } | Arg::Reached { at, bytes, access }) = *arg else {
+                continue;
+            };
+            if bytes == 0 {
+                continue;
+            }
+            let buffer =
+                self.buffer_at(at).ok_or_else(|| format!("argument {k}: {at:#x} lies in no buffer"))?;
+            let left = buffer.bytes - (at - buffer.at);
+            if bytes as u64 > left {
+                return Err(format!(
+                    "argument {k}: {bytes} bytes at {at:#x}, where {left} are left in the buffer"
+                ));
+            }
+            views.push(self.view(at, bytes as u64, buffer, access, program));
+        }
+        for global in &module.globals {
+            let buffer = Arc::new(Buffer::filled(global.at, global.bytes, &global.init));
+            let access = if global.constant { Access::Read } else { Access::ReadWrite };
+            views.push(self.view(global.at, global.bytes, buffer, access, program));
+        }
+        // Two arguments may name the same memory. What may be written is found first, and may then be read as well.
+        views.sort_by_key(|v| v.access == Access::Read);
+        for k in 0..views.len() {
+            let (at, end) = (views[k].at, views[k].end);
+            let overlaps = |(j, v): (usize, &View)| j != k && v.at < end && at < v.end;
+            if views[k].access == Access::Write && views.iter().enumerate().any(overlaps) {
+                views[k].access = Access::ReadWrite;
+            }
+        }
+        Ok(views)
+    }
+
+    fn view(&self, at: u64, bytes: u64, buffer: Arc<Buffer>, access: Access, program: &Program) -> View {
+        let granules = bytes.div_ceil(u64::from(program.global_granule)) as usize + 1;
+        let shadow = (self.options.checks && access != Access::Read).then(|| GlobalShadow::new(granules));
+        View { at, end: at + bytes, buffer, access, shadow }
+    }
+}

@@ -1,0 +1,449 @@
+//! The builder of a program: names, slots, constants, operands and the instructions so far.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::fault::ParseError;
+use crate::flow;
+use crate::isa::{NO_SLOT, Op, Slot};
+use crate::meter::{Class, Line};
+use crate::program::{Inst, LOCAL_GAP, Placed, Program, SHARED_BASE, SHARED_GAP, Special};
+use crate::syntax::{Function, Guard, Instruction, Operand, ParsedFile, Variable};
+use crate::types::{RegisterFile, Space, Type};
+
+/// The result of lowering a part of a kernel.
+pub(super) type Lowered<T> = Result<T, ParseError>;
+
+/// The most bytes of local memory that a thread may have: every lane of a worker's block has its own.
+const MOST_LOCAL: u64 = 64 << 10;
+/// The most instructions of a kernel, more than any has, so that nested calls cannot take all memory.
+const MOST_INSTRUCTIONS: usize = 1 << 21;
+/// The address of dynamic shared memory before it is known.
+const DYNAMIC: u64 = u64::MAX;
+/// The alignment of dynamic shared memory in bytes.
+const DYNAMIC_ALIGN: u32 = 1024;
+
+/// Where a variable lies in its space.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Home {
+    pub space: Space,
+    pub at: u64,
+    pub bytes: u64,
+}
+
+/// What a name means.
+#[derive(Debug, Clone)]
+pub(super) enum Name<'t> {
+    Register(Type, Slot),
+    Variable(Home),
+    /// A shared variable without an address. It gets one when it is first used, so that a kernel does not pay for the
+    /// variables of the other kernels of its file.
+    Unplaced(Variable<'t>),
+    /// A label, by its number.
+    Label(usize),
+    /// A list of branch targets.
+    Targets(Vec<&'t str>),
+}
+
+/// Registers of a counted declaration: `.reg .f32 %f<3>`.
+#[derive(Debug)]
+pub(super) struct Counted<'t> {
+    pub prefix: &'t str,
+    pub ty: Type,
+    pub count: u32,
+}
+
+impl Counted<'_> {
+    /// Whether `name` is one of the registers.
+    fn declares(&self, name: &str) -> bool {
+        name.strip_prefix(self.prefix).is_some_and(|digits| {
+            digits.parse::<u32>().is_ok_and(|n| n < self.count)
+                && (digits == "0" || !digits.starts_with(['0', '+']))
+        })
+    }
+}
+
+/// The names of a block of statements.
+#[derive(Debug, Default)]
+pub(super) struct Scope<'t> {
+    pub names: HashMap<&'t str, Name<'t>>,
+    pub counted: Vec<Counted<'t>>,
+}
+
+/// A call that is being inlined.
+pub(super) struct InlinedCall<'t> {
+    pub name: &'t str,
+    /// The label to which `ret` jumps.
+    pub end: usize,
+}
+
+/// A constant slot that holds the address of dynamic shared memory. It is filled in at the end, because dynamic memory
+/// comes after all other.
+struct DynamicSlot {
+    slot: Slot,
+    file: RegisterFile,
+    offset: u64,
+}
+
+/// A kernel that is being lowered.
+pub(super) struct Builder<'t, 'b> {
+    file: &'b str,
+    /// The functions that can be called.
+    pub functions: HashMap<&'t str, &'b Function<'t>>,
+    /// `file`, for the lines.
+    name: Arc<str>,
+    /// The names of source files, by the numbers of `.loc`.
+    pub sources: Vec<(u64, Arc<str>)>,
+    /// The scopes that are open, innermost last.
+    pub scopes: Vec<Scope<'t>>,
+    /// The calls that are being inlined, innermost last.
+    pub calls: Vec<InlinedCall<'t>>,
+    /// The number of calls that were inlined so far.
+    pub calls_made: usize,
+    /// The counter of each label, once it is known.
+    pub labels: Vec<Option<u32>>,
+    /// The line that errors name.
+    pub line: u32,
+    /// The source file and line that the last `.loc` named.
+    pub source: Option<(Arc<str>, u32)>,
+    lines: Vec<Line>,
+    opcodes: HashMap<&'t str, Arc<str>>,
+    word_constants: HashMap<u32, Slot>,
+    double_constants: HashMap<u64, Slot>,
+    specials: HashMap<Special, Slot>,
+    pub program: Program,
+    /// The first free offset of shared memory.
+    shared_next: u32,
+    dynamic: Vec<DynamicSlot>,
+}
+
+impl<'t, 'b> Builder<'t, 'b> {
+    /// Starts to lower a kernel that begins in line `line`, with one scope that has no names yet.
+    pub(super) fn new(file: &'b str, text: &'b ParsedFile<'t>, line: u32) -> Self {
+        Builder {
+            file,
+            functions: text.functions.iter().filter(|f| !f.entry).map(|f| (f.name, f)).collect(),
+            name: file.into(),
+            sources: text.sources.iter().map(|&(n, path)| (n, base_name(path).into())).collect(),
+            scopes: vec![Scope::default()],
+            calls: Vec::new(),
+            calls_made: 0,
+            labels: Vec::new(),
+            line,
+            source: None,
+            lines: Vec::new(),
+            opcodes: HashMap::new(),
+            word_constants: HashMap::new(),
+            double_constants: HashMap::new(),
+            specials: HashMap::new(),
+            program: Program {
+                local_bytes: LOCAL_GAP,
+                shared_granule: 4,
+                global_granule: 4,
+                ..Program::default()
+            },
+            shared_next: SHARED_BASE,
+            dynamic: Vec::new(),
+        }
+    }
+
+    /// The innermost scope.
+    pub(super) fn scope(&mut self) -> &mut Scope<'t> {
+        self.scopes.last_mut().expect("a function has a scope")
+    }
+
+    /// Fails at the current line.
+    pub(super) fn fail<T>(&self, message: impl Into<String>) -> Lowered<T> {
+        Err(ParseError { file: self.file.into(), line: self.line, message: message.into() })
+    }
+
+    /// Declares a variable of a function. Parameters of calls lie in local memory.
+    pub(super) fn declare(&mut self, variable: &Variable<'t>) -> Lowered<()> {
+        let name = match variable.space {
+            Space::Shared => Name::Unplaced(variable.clone()),
+            Space::Local | Space::Param => {
+                let at = self.program.local_bytes.next_multiple_of(variable.align.max(LOCAL_GAP));
+                let bytes = variable.bytes as u32;
+                if u64::from(at) + variable.bytes > MOST_LOCAL {
+                    return self.fail(format!(
+                        "`{}` makes local memory larger than {MOST_LOCAL} bytes",
+                        variable.name
+                    ));
+                }
+                self.program.local_bytes = (at + bytes + LOCAL_GAP).next_multiple_of(LOCAL_GAP);
+                self.program.local.push(Placed { name: variable.name.into(), at, bytes });
+                Name::Variable(Home { space: Space::Local, at: u64::from(at), bytes: variable.bytes })
+            }
+            space => return self.fail(format!("a .{space} variable inside a function is not supported")),
+        };
+        self.scope().names.insert(variable.name, name);
+        Ok(())
+    }
+
+    /// Adds a register to a file.
+    pub(super) fn new_slot(&mut self, file: RegisterFile) -> Slot {
+        let count = match file {
+            RegisterFile::Pred => &mut self.program.preds,
+            RegisterFile::Word => &mut self.program.words,
+            RegisterFile::Double => &mut self.program.doubles,
+        };
+        *count += 1;
+        *count - 1
+    }
+
+    /// Finds a name from the innermost scope outwards. A register of a counted declaration gets its slot here, a shared
+    /// variable its address.
+    pub(super) fn lookup(&mut self, name: &'t str) -> Option<Name<'t>> {
+        for at in (0..self.scopes.len()).rev() {
+            let scope = &self.scopes[at];
+            if let Some(known) = scope.names.get(name) {
+                if let Name::Unplaced(variable) = known {
+                    let variable = variable.clone();
+                    let home = self.place_shared(&variable);
+                    self.scopes[at].names.insert(name, Name::Variable(home));
+                    return Some(Name::Variable(home));
+                }
+                return Some(known.clone());
+            }
+            if let Some(ty) = scope.counted.iter().find(|c| c.declares(name)).map(|c| c.ty) {
+                let slot = self.new_slot(ty.file());
+                let register = Name::Register(ty, slot);
+                self.scopes[at].names.insert(name, register.clone());
+                return Some(register);
+            }
+        }
+        None
+    }
+
+    /// Gives a shared variable its address.
+    pub(super) fn place_shared(&mut self, variable: &Variable<'t>) -> Home {
+        let name = variable.name.to_string();
+        if variable.bytes == 0 {
+            // Its address is known when all other variables have theirs.
+            self.program.shared.push(Placed { name, at: 0, bytes: 0 });
+            return Home { space: Space::Shared, at: DYNAMIC, bytes: 0 };
+        }
+        let at = self.shared_next.next_multiple_of(variable.align.max(SHARED_GAP));
+        let bytes = variable.bytes as u32;
+        self.shared_next = at + bytes + SHARED_GAP;
+        let real = self.program.static_shared.next_multiple_of(variable.align);
+        self.program.static_shared = real + bytes;
+        self.program.shared.push(Placed { name, at, bytes });
+        Home { space: Space::Shared, at: u64::from(at), bytes: variable.bytes }
+    }
+
+    /// The slot of a constant.
+    pub(super) fn constant(&mut self, file: RegisterFile, bits: u64) -> Slot {
+        if let RegisterFile::Double = file {
+            if let Some(&slot) = self.double_constants.get(&bits) {
+                return slot;
+            }
+            let slot = self.new_slot(RegisterFile::Double);
+            self.double_constants.insert(bits, slot);
+            self.program.double_constants.push((slot, bits));
+            return slot;
+        }
+        if let Some(&slot) = self.word_constants.get(&(bits as u32)) {
+            return slot;
+        }
+        let slot = self.new_slot(RegisterFile::Word);
+        self.word_constants.insert(bits as u32, slot);
+        self.program.word_constants.push((slot, bits as u32));
+        slot
+    }
+
+    /// The slot of a variable's address plus `offset`.
+    pub(super) fn address_constant(&mut self, file: RegisterFile, home: Home, offset: i64) -> Slot {
+        if home.at == DYNAMIC {
+            let slot = self.new_slot(file);
+            self.dynamic.push(DynamicSlot { slot, file, offset: offset as u64 });
+            return slot;
+        }
+        self.constant(file, home.at.wrapping_add(offset as u64))
+    }
+
+    /// The type and the slot of a register.
+    pub(super) fn register(&mut self, name: &'t str) -> Lowered<(Type, Slot)> {
+        match self.lookup(name) {
+            Some(Name::Register(ty, slot)) => Ok((ty, slot)),
+            Some(_) => self.fail(format!("`{name}` is not a register")),
+            None => self.fail(format!("`{name}` is not declared")),
+        }
+    }
+
+    pub(super) fn width_error<T>(&self, name: &str, has: Type, wanted: Type) -> Lowered<T> {
+        self.fail(format!("`{name}` is {} bits wide, {} are needed", has.bits(), wanted.bits()))
+    }
+
+    /// A source operand of exactly this width. Types of 8 to 32 bits share a register file, but widths must agree.
+    pub(super) fn src(&mut self, operand: &Operand<'t>, ty: Type) -> Lowered<Slot> {
+        let (has, slot) = self.src_any(operand, ty)?;
+        match (operand, has.bits() == ty.bits()) {
+            (Operand::Name(name, _), false) => self.width_error(name, has, ty),
+            _ => Ok(slot),
+        }
+    }
+
+    /// A source operand in a register of any width, and the type of that register; constants have the type `ty`.
+    pub(super) fn src_any(&mut self, operand: &Operand<'t>, ty: Type) -> Lowered<(Type, Slot)> {
+        let mask = if ty.bits() == 64 { u64::MAX } else { (1 << ty.bits()) - 1 };
+        let bits = match operand {
+            Operand::Name(name, offset) => {
+                if let Some((has, slot)) = self.special(name)? {
+                    return Ok((has, slot));
+                }
+                return match self.lookup(name) {
+                    Some(Name::Register(has, slot)) if *offset == 0 => Ok((has, slot)),
+                    Some(Name::Variable(home)) if ty.bits() >= 32 => {
+                        Ok((ty, self.address_constant(ty.file(), home, *offset)))
+                    }
+                    Some(_) => self.fail(format!("`{name}` cannot be an operand here")),
+                    None => self.fail(format!("`{name}` is not declared")),
+                };
+            }
+            Operand::Int(n) if ty != Type::Pred && (!ty.float() || *n == 0) => *n & mask,
+            Operand::F32(bits) if ty.bits() == 32 => u64::from(*bits),
+            Operand::F64(bits) if ty == Type::F32 => u64::from((f64::from_bits(*bits) as f32).to_bits()),
+            Operand::F64(bits) if ty.bits() == 64 => *bits,
+            _ => return self.fail(format!("{operand} cannot be an operand here")),
+        };
+        Ok((ty, self.constant(ty.file(), bits)))
+    }
+
+    /// A destination of exactly this width; `_` is a slot that nobody reads.
+    pub(super) fn dst(&mut self, operand: &Operand<'t>, ty: Type) -> Lowered<Slot> {
+        let (has, slot) = self.dst_any(operand, ty)?;
+        match (operand, has.bits() == ty.bits()) {
+            (Operand::Name(name, _), false) => self.width_error(name, has, ty),
+            _ => Ok(slot),
+        }
+    }
+
+    /// A destination register of any width, and its type.
+    pub(super) fn dst_any(&mut self, operand: &Operand<'t>, ty: Type) -> Lowered<(Type, Slot)> {
+        match operand {
+            Operand::Name("_", 0) => Ok((ty, self.new_slot(ty.file()))),
+            Operand::Name(name, 0) => self.register(name),
+            _ => self.fail("the destination must be a register"),
+        }
+    }
+
+    /// A predicate, and whether it is negated.
+    pub(super) fn pred(&mut self, operand: &Operand<'t>) -> Lowered<(Slot, bool)> {
+        match operand {
+            Operand::Name(name, 0) => Ok((self.pred_named(name)?, false)),
+            Operand::Not(name) => Ok((self.pred_named(name)?, true)),
+            _ => self.fail("a predicate is needed here"),
+        }
+    }
+
+    /// The slot of a predicate register.
+    pub(super) fn pred_named(&mut self, name: &'t str) -> Lowered<Slot> {
+        let (ty, slot) = self.register(name)?;
+        if ty == Type::Pred { Ok(slot) } else { self.fail(format!("`{name}` is not a predicate")) }
+    }
+
+    /// The slot of a special register; `None` for other names.
+    pub(super) fn special(&mut self, name: &str) -> Lowered<Option<(Type, Slot)>> {
+        let axis = |c: &str| ["x", "y", "z"].iter().position(|a| *a == c).map(|a| a as u8);
+        let special = match name.split_once('.') {
+            Some(("%tid", a)) => axis(a).map(Special::Tid),
+            Some(("%ntid", a)) => axis(a).map(Special::Ntid),
+            Some(("%ctaid", a)) => axis(a).map(Special::Ctaid),
+            Some(("%nctaid", a)) => axis(a).map(Special::Nctaid),
+            _ => match name {
+                "%laneid" => Some(Special::LaneId),
+                "%warpid" => Some(Special::WarpId),
+                "%nwarpid" => Some(Special::WarpCount),
+                "%lanemask_eq" => Some(Special::LaneMaskEq),
+                "%lanemask_lt" => Some(Special::LaneMaskLt),
+                "%lanemask_le" => Some(Special::LaneMaskLe),
+                "%lanemask_gt" => Some(Special::LaneMaskGt),
+                "%lanemask_ge" => Some(Special::LaneMaskGe),
+                "%smid" => Some(Special::SmId),
+                "%nsmid" => Some(Special::SmCount),
+                "%dynamic_smem_size" => Some(Special::DynamicShared),
+                "%total_smem_size" => Some(Special::TotalShared),
+                "WARP_SZ" => return Ok(Some((Type::U32, self.constant(RegisterFile::Word, 32)))),
+                _ => None,
+            },
+        };
+        let Some(special) = special else { return Ok(None) };
+        if let Some(&slot) = self.specials.get(&special) {
+            return Ok(Some((Type::U32, slot)));
+        }
+        let slot = self.new_slot(RegisterFile::Word);
+        self.specials.insert(special, slot);
+        self.program.specials.push((special, slot));
+        Ok(Some((Type::U32, slot)))
+    }
+
+    /// The number of a label, which stands for its counter until the end.
+    pub(super) fn label(&mut self, operand: &Operand<'t>) -> Lowered<u32> {
+        let Operand::Name(name, 0) = operand else { return self.fail("a label is needed here") };
+        match self.lookup(name) {
+            Some(Name::Label(label)) => Ok(label as u32),
+            _ => self.fail(format!("label `{name}` cannot be reached from here")),
+        }
+    }
+
+    /// Adds an instruction to the program.
+    pub(super) fn emit(&mut self, instruction: &Instruction<'t>, class: Class, op: Op) -> Lowered<()> {
+        let (guard, negated) = match instruction.guard {
+            Some(Guard { name, negated }) => (self.pred_named(name)?, negated),
+            None => (NO_SLOT, false),
+        };
+        if self.program.code.len() >= MOST_INSTRUCTIONS {
+            return self.fail("the kernel is too long with its calls inlined");
+        }
+        let opcode =
+            self.opcodes.entry(instruction.opcode).or_insert_with(|| instruction.opcode.into()).clone();
+        self.program.code.push(Inst { op, guard, negated, suspect: false, tracks: false });
+        self.program.classes.push(class);
+        self.lines.push(Line {
+            file: self.name.clone(),
+            line: instruction.line,
+            source: self.source.clone(),
+            opcode,
+        });
+        Ok(())
+    }
+
+    /// Ends the program: labels become counters, dynamic shared memory gets its address, and the registers that need
+    /// watching are marked.
+    pub(super) fn finish(mut self) -> Lowered<Program> {
+        let last = self.lines.last().map_or(self.line, |l| l.line);
+        let end = Instruction { guard: None, opcode: "ret", operands: Vec::new(), line: last };
+        self.emit(&end, Class::Control, Op::Exit)?;
+        let labels: Vec<u32> = self.labels.iter().map(|l| l.expect("every label has a statement")).collect();
+        for inst in &mut self.program.code {
+            if let Op::Branch { target } = &mut inst.op {
+                *target = labels[*target as usize];
+            }
+        }
+        for target in self.program.tables.iter_mut().flatten() {
+            *target = labels[*target as usize];
+        }
+        let dynamic_at = self.shared_next.next_multiple_of(DYNAMIC_ALIGN);
+        self.program.dynamic_at = dynamic_at;
+        for placed in self.program.shared.iter_mut().filter(|p| p.bytes == 0) {
+            placed.at = dynamic_at;
+        }
+        for DynamicSlot { slot, file, offset } in self.dynamic {
+            let at = u64::from(dynamic_at).wrapping_add(offset);
+            if file == RegisterFile::Double {
+                self.program.double_constants.push((slot, at));
+            } else {
+                self.program.word_constants.push((slot, at as u32));
+            }
+        }
+        self.program.lines = self.lines.into();
+        flow::mark_suspects(&mut self.program);
+        Ok(self.program)
+    }
+}
+
+/// The file name at the end of a path of any system.
+fn base_name(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
+}

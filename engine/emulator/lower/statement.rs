@@ -1,0 +1,193 @@
+//! Statements in their order: names are declared, opcodes are dispatched, and calls are inlined.
+
+use super::builder::{Builder, Counted, InlinedCall, Lowered, Name, Scope};
+use super::modifiers::Modifiers;
+use crate::isa::Op;
+use crate::meter::Class;
+use crate::syntax::{Instruction, Operand, Statement};
+use crate::types::Type;
+
+/// How deep calls may nest. They are inlined, so a deeper one means recursion.
+const DEEPEST_CALL: usize = 16;
+/// The most calls in one kernel, nested ones counted each time.
+const MOST_CALLS: usize = 1 << 14;
+
+impl<'t> Builder<'t, '_> {
+    /// Lowers the statements of a block, in a scope of its own.
+    pub(super) fn block(&mut self, statements: &[Statement<'t>]) -> Lowered<()> {
+        let mut scope = Scope::default();
+        for statement in statements {
+            match statement {
+                Statement::Label(name) => {
+                    self.labels.push(None);
+                    if scope.names.insert(name, Name::Label(self.labels.len() - 1)).is_some() {
+                        return self.fail(format!("label `{name}` is defined twice"));
+                    }
+                }
+                Statement::Targets { name, labels } => {
+                    scope.names.insert(name, Name::Targets(labels.clone()));
+                }
+                _ => {}
+            }
+        }
+        self.scopes.push(scope);
+        for statement in statements {
+            self.statement(statement)?;
+        }
+        self.scopes.pop();
+        Ok(())
+    }
+
+    /// Lowers one statement.
+    fn statement(&mut self, statement: &Statement<'t>) -> Lowered<()> {
+        match statement {
+            Statement::Label(name) => {
+                let Some(Name::Label(label)) = self.lookup(name) else { return self.fail("label lost") };
+                self.labels[label] = Some(self.program.code.len() as u32);
+            }
+            Statement::Targets { .. } => {}
+            Statement::Registers { ty, name, count: Some(count) } => {
+                self.scope().counted.push(Counted { prefix: name, ty: *ty, count: *count });
+            }
+            Statement::Registers { ty, name, count: None } => {
+                let slot = self.new_slot(ty.file());
+                self.scope().names.insert(name, Name::Register(*ty, slot));
+            }
+            Statement::Variable(variable) => self.declare(variable)?,
+            Statement::Source { file, line } => {
+                let name = self.sources.iter().find(|(number, _)| number == file);
+                // Line 0 marks code without a source line.
+                self.source = if *line == 0 { None } else { name.map(|(_, name)| (name.clone(), *line)) };
+            }
+            Statement::Block(statements) => self.block(statements)?,
+            Statement::Instruction(instruction) => {
+                self.line = instruction.line;
+                self.instruction(instruction)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lowers one instruction.
+    fn instruction(&mut self, i: &Instruction<'t>) -> Lowered<()> {
+        let mut mods = Modifiers::new(i.opcode);
+        let m = &mut mods;
+        match m.name {
+            "add" | "sub" | "mul" | "min" | "max" | "neg" | "abs" | "div" | "mad" | "fma" | "set"
+            | "setp" | "selp" => self.typed(i, m),
+            "not" | "and" | "or" | "xor" | "cnot" | "shl" | "shr" | "rem" | "popc" | "clz" | "bfind"
+            | "brev" | "sad" | "bfe" | "bfi" | "prmt" | "shf" | "lop3" | "addc" | "subc" | "madc"
+            | "dp4a" => self.integer(i, m),
+            "sqrt" | "rcp" | "rsqrt" | "ex2" | "lg2" | "sin" | "cos" | "tanh" | "copysign" | "testp" => {
+                self.float(i, m)
+            }
+            "mov" => self.mov(i, m),
+            "cvt" => self.convert(i, m),
+            "cvta" | "isspacep" => self.generic(i, m),
+            "ld" | "ldu" => self.load(i, m),
+            "st" => self.store(i, m),
+            "atom" | "red" => self.atomic(i, m),
+            "cp" => self.copy(i, m),
+            "prefetch" | "prefetchu" | "discard" | "applypriority" | "pmevent" | "nanosleep" | "brkpt" => {
+                self.emit(i, Class::Other, Op::Nop)
+            }
+            "bra" => self.branch(i, m),
+            "brx" => self.branch_table(i, m),
+            "call" => self.call(i, m),
+            "ret" => self.ret(i, m),
+            "exit" => self.emit(i, Class::Control, Op::Exit),
+            "trap" => self.emit(i, Class::Control, Op::Trap),
+            "bar" | "barrier" => self.barrier(i, m),
+            "membar" | "fence" => self.emit(i, Class::Fence, Op::Fence),
+            "shfl" => self.shuffle(i, m),
+            "vote" => self.vote(i, m),
+            "match" => self.matching(i, m),
+            "redux" => self.redux(i, m),
+            "activemask" => {
+                let [d] = self.operands(i)?;
+                let d = self.dst(d, Type::B32)?;
+                self.emit(i, Class::Vote, Op::ActiveMask { d })
+            }
+            _ => self.unsupported(i),
+        }
+    }
+
+    /// Lowers an opcode that whole numbers and floats share.
+    fn typed(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
+        let last = i.opcode.rsplit('.').next().and_then(Type::parse);
+        match (m.name, last) {
+            ("setp" | "set", _) => self.compare(i, m),
+            ("selp", _) => self.select(i, m),
+            (_, Some(ty)) if ty.float() => self.float(i, m),
+            (_, Some(_)) => self.integer(i, m),
+            _ => self.unsupported(i),
+        }
+    }
+
+    /// Lowers `call.uni (retval0), name, (param0, param1);` to the body of the function.
+    fn call(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
+        m.takes("uni");
+        self.done(i, m)?;
+        if i.guard.is_some() {
+            return self.fail("a guarded call is not supported");
+        }
+        let mut operands = i.operands.as_slice();
+        let returns: &[Operand<'t>] = match operands {
+            [Operand::List(list), rest @ ..] => {
+                operands = rest;
+                list
+            }
+            _ => &[],
+        };
+        let (name, args): (_, &[Operand<'t>]) = match operands {
+            [Operand::Name(name, 0)] => (*name, &[]),
+            [Operand::Name(name, 0), Operand::List(args)] => (*name, args),
+            _ => return self.fail("a call needs the name of a function"),
+        };
+        let Some(function) = self.functions.get(name).copied() else {
+            return self.fail(format!("call of `{name}`, which this file does not define"));
+        };
+        if self.calls.len() >= DEEPEST_CALL || self.calls.iter().any(|c| c.name == name) {
+            return self.fail(format!("`{name}` calls itself, or calls are nested too deep"));
+        }
+        if args.len() != function.params.len() || returns.len() != function.returns.len() {
+            return self.fail(format!("`{name}` is called with another number of parameters than it has"));
+        }
+        self.calls_made += 1;
+        if self.calls_made > MOST_CALLS {
+            return self.fail(format!("more than {MOST_CALLS} calls, nested ones counted each time"));
+        }
+        let mut scope = Scope::default();
+        let formals = function.params.iter().chain(&function.returns);
+        for (formal, actual) in formals.zip(args.iter().chain(returns)) {
+            let home = match actual {
+                Operand::Name(n, 0) => self.lookup(n),
+                _ => None,
+            };
+            let Some(Name::Variable(home)) = home else {
+                return self.fail("call parameters must be .param variables");
+            };
+            if home.bytes != formal.bytes {
+                return self.fail(format!(
+                    "parameter `{}` has {} bytes, {} are given",
+                    formal.name, formal.bytes, home.bytes
+                ));
+            }
+            scope.names.insert(formal.name, Name::Variable(home));
+        }
+        self.labels.push(None);
+        let end = self.labels.len() - 1;
+        self.calls.push(InlinedCall { name, end });
+        // The function sees the names of the module and its parameters, and nothing of its caller.
+        let callers = self.scopes.split_off(1);
+        self.scopes.push(scope);
+        let source = self.source.clone();
+        self.block(&function.body)?;
+        self.source = source;
+        self.scopes.truncate(1);
+        self.scopes.extend(callers);
+        self.calls.pop();
+        self.labels[end] = Some(self.program.code.len() as u32);
+        Ok(())
+    }
+}

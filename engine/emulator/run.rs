@@ -1,0 +1,245 @@
+//! The instruction loop of a warp, and what moves its lanes: branches, exits and waits.
+
+use crate::alu;
+use crate::block_state::BARRIERS;
+use crate::exec::Exec;
+use crate::fault::{FaultKind, Run, stop};
+use crate::isa::{NO_SLOT, Op, Slot};
+use crate::lanes::lanes_where;
+use crate::program::Inst;
+use crate::warp::{NO_LIMIT, Wait};
+
+/// What the lanes of a warp do after an instruction.
+enum Next {
+    /// All go on to the following instruction.
+    Step,
+    /// The lanes of `taken` jump, the others step.
+    Jump { taken: u32, target: u32 },
+    /// These lanes are done, the others step.
+    Exit(u32),
+    /// These lanes stay and wait, the others step.
+    Stay(u32, Wait),
+    /// Each lane goes to its own target; they are queued already.
+    Scattered,
+}
+
+impl Exec<'_, '_> {
+    /// Runs the warp until every lane waits or has exited.
+    pub fn run(&mut self) -> Run<()> {
+        while let Some((group, limit)) = self.warp.take() {
+            self.run_group(group.pc, group.mask, limit)?;
+        }
+        Ok(())
+    }
+
+    /// Runs lanes that are together until they part, wait, end, or reach `limit`, where others are.
+    fn run_group(&mut self, start: u32, mut mask: u32, limit: u32) -> Run<()> {
+        let env = self.env;
+        let code = env.program.code.as_slice();
+        let mut pc = start;
+        loop {
+            self.pc = pc;
+            let inst = &code[pc as usize];
+            let active = match inst.guard {
+                NO_SLOT => mask,
+                p if inst.negated => mask & !self.warp.registers.pred(p),
+                p => mask & self.warp.registers.pred(p),
+            };
+            let branch = matches!(inst.op, Op::Branch { .. });
+            let count = &mut self.state.tally.counts[pc as usize];
+            count.warps += 1;
+            count.threads += u64::from((if branch { mask } else { active }).count_ones());
+            count.partial += u64::from(mask != self.warp.lanes);
+            self.warp.executed += 1;
+            if inst.suspect && env.options.checks {
+                self.check_written(inst, mask, active)?;
+            }
+            let next = if alu::execute(&mut self.warp.registers, &inst.op, active) || active == 0 {
+                Next::Step
+            } else {
+                self.step(inst, active)?
+            };
+            if inst.tracks {
+                self.warp.registers.note(inst, active);
+            }
+            match next {
+                Next::Step => pc += 1,
+                Next::Jump { taken, target } => {
+                    let rest = mask & !taken;
+                    self.warp.put(pc + 1, rest, Wait::Ready);
+                    if target <= pc {
+                        self.check_endless()?;
+                    }
+                    if rest != 0 || limit != NO_LIMIT || !self.warp.groups.is_empty() {
+                        self.warp.put(target, taken, Wait::Ready);
+                        return Ok(());
+                    }
+                    pc = target;
+                }
+                Next::Exit(gone) => {
+                    self.warp.live &= !gone;
+                    mask &= !gone;
+                    pc += 1;
+                    if mask == 0 {
+                        return Ok(());
+                    }
+                }
+                Next::Stay(waiting, wait) => {
+                    self.warp.put(pc, waiting, wait);
+                    self.warp.put(pc + 1, mask & !waiting, Wait::Ready);
+                    return Ok(());
+                }
+                Next::Scattered => return Ok(()),
+            }
+            if pc >= limit {
+                self.warp.put(pc, mask, Wait::Ready);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Checks that the lanes of `mask` have written the guard, and those of `active` the operands.
+    fn check_written(&mut self, inst: &Inst, mask: u32, active: u32) -> Run<()> {
+        self.state.tally.checks += u64::from(mask.count_ones());
+        match self.warp.registers.unwritten(inst, mask, active) {
+            None => Ok(()),
+            Some(lane) => stop(FaultKind::Uninitialised, lane, None, "reads a register that nothing wrote"),
+        }
+    }
+
+    /// Adds what the warp executed to the total of the block, and checks that against the limit.
+    fn check_endless(&mut self) -> Run<()> {
+        self.state.executed += self.warp.executed - self.warp.reported;
+        self.warp.reported = self.warp.executed;
+        let most = self.env.options.max_instructions;
+        if self.state.executed > most {
+            return stop(
+                FaultKind::EndlessLoop,
+                0,
+                None,
+                format!("more than {most} instructions in one block"),
+            );
+        }
+        Ok(())
+    }
+
+    /// Executes what [`alu`] does not. `active` is not empty.
+    fn step(&mut self, inst: &Inst, active: u32) -> Run<Next> {
+        match inst.op {
+            Op::Branch { target } => return Ok(Next::Jump { taken: active, target }),
+            Op::Load(ref access) => self.load(access, active)?,
+            Op::Store(ref access) => self.store(access, active)?,
+            Op::Exit => return Ok(Next::Exit(active)),
+            Op::Barrier { .. } | Op::BarrierReduce { .. } => return self.barrier(&inst.op, active),
+            Op::Atomic(ref access) => self.atomic(access, active)?,
+            Op::CopyAsync(ref copy) => self.copy_async(copy, active)?,
+            Op::CopyCommit => self.copy_commit(active),
+            Op::CopyWait { pending } => self.copy_wait(pending, active)?,
+            Op::Shuffle { mask, .. }
+            | Op::Vote { mask, .. }
+            | Op::Match { mask, .. }
+            | Op::Redux { mask, .. }
+            | Op::WarpBarrier { mask } => {
+                let ready = self.meet(mask, active)?;
+                self.together(&inst.op, ready)?;
+                if ready != active {
+                    return Ok(Next::Stay(active & !ready, Wait::Lanes));
+                }
+            }
+            Op::ActiveMask { d } => self.warp.registers.set_word(d, &[active; 32], active),
+            Op::Clock { double, d } => {
+                let now = self.warp.executed;
+                if double {
+                    self.warp.registers.set_double(d, &[now; 32], active);
+                } else {
+                    self.warp.registers.set_word(d, &[now as u32; 32], active);
+                }
+            }
+            Op::BranchTable { table, a } => return self.scatter(table, a, active),
+            Op::Trap => {
+                return stop(FaultKind::Trap, active.trailing_zeros(), None, "the kernel stopped itself");
+            }
+            _ => unreachable!("alu executes the rest"),
+        }
+        Ok(Next::Step)
+    }
+
+    /// Sends each lane to the target that its index names.
+    fn scatter(&mut self, table: u32, a: Slot, active: u32) -> Run<Next> {
+        let targets = &self.env.program.tables[table as usize];
+        let index = *self.warp.registers.word(a);
+        let mut rest = active;
+        while rest != 0 {
+            let lane = rest.trailing_zeros();
+            let wanted = index[lane as usize];
+            let Some(&target) = targets.get(wanted as usize) else {
+                let detail = format!("branch index {wanted} of {} targets", targets.len());
+                return stop(FaultKind::OutOfBounds, lane, None, detail);
+            };
+            let same = lanes_where(rest, |l| index[l] == wanted);
+            self.warp.put(target, same, Wait::Ready);
+            rest &= !same;
+        }
+        self.check_endless()?;
+        Ok(Next::Scattered)
+    }
+
+    /// Arrives at a barrier of the block.
+    fn barrier(&mut self, op: &Op, active: u32) -> Run<Next> {
+        let (id, count, wait) = match *op {
+            Op::Barrier { id, count, wait } => (id, count, wait),
+            Op::BarrierReduce { id, count, .. } => (id, count, true),
+            _ => unreachable!("called for barriers"),
+        };
+        let lane = active.trailing_zeros();
+        let r = &self.warp.registers;
+        let id = r.word(id)[lane as usize];
+        let count = count.map_or(0, |c| r.word(c)[lane as usize]);
+        if id >= BARRIERS as u32 || count % 32 != 0 {
+            let detail = format!(
+                "barrier {id} of {count} threads: numbers go from 0 to 15, counts are multiples of 32"
+            );
+            return stop(FaultKind::PartialBarrier, lane, None, detail);
+        }
+        if wait {
+            return Ok(Next::Stay(active, Wait::Block { id, count }));
+        }
+        self.state.arrived[id as usize] += 32;
+        self.state.arrived_warps[id as usize] |= 1 << self.warp.index;
+        Ok(Next::Step)
+    }
+
+    /// The lanes of `active` whose masks are complete here; the others must wait.
+    fn meet(&mut self, mask: Slot, active: u32) -> Run<u32> {
+        let masks = *self.warp.registers.word(mask);
+        let mut ready = 0;
+        let mut rest = active;
+        while rest != 0 {
+            let lane = rest.trailing_zeros();
+            let wanted = masks[lane as usize];
+            let same = lanes_where(rest, |l| masks[l] == wanted);
+            rest &= !same;
+            if same & !wanted != 0 {
+                let lane = (same & !wanted).trailing_zeros();
+                return stop(
+                    FaultKind::Mask,
+                    lane,
+                    None,
+                    format!("lane {lane} is not in its own mask {wanted:#010x}"),
+                );
+            }
+            // A mask may name lanes that do not exist because the block ends within the warp.
+            let wanted = wanted & self.warp.lanes;
+            let gone = wanted & !self.warp.live;
+            if gone != 0 && self.env.options.checks {
+                let detail =
+                    format!("the mask names lane {}, which has left the kernel", gone.trailing_zeros());
+                return stop(FaultKind::ExitBeforeBarrier, lane, None, detail);
+            }
+            if wanted & self.warp.live & !same == 0 {
+                ready |= same;
+            }
+        }
+        Ok(ready)
+    }
+}

@@ -1,0 +1,54 @@
+//! Macros that compile a body for every instruction set and choose one at run time.
+
+/// Defines a function whose body is compiled once for each instruction set; `S` is the set, `s` has its operations.
+#[macro_export]
+macro_rules! simd_fn {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$S:ident>($s:ident, $($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments)]
+        $vis fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            fn generic<$S: $crate::simd::Simd>($s: $S, $($arg: $ty),*) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f")]
+            fn avx512($($arg: $ty),*) $(-> $ret)? {
+                generic($crate::simd::Avx512::new(), $($arg),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($arg: $ty),*) $(-> $ret)? {
+                generic($crate::simd::Avx2::new(), $($arg),*)
+            }
+
+            match $crate::simd::level() {
+                // SAFETY: `level` found the instructions on this machine.
+                #[cfg(target_arch = "x86_64")]
+                $crate::simd::Level::Avx512 => unsafe { avx512($($arg),*) },
+                // SAFETY: `level` found the instructions on this machine.
+                #[cfg(target_arch = "x86_64")]
+                $crate::simd::Level::Avx2 => unsafe { avx2($($arg),*) },
+                _ => generic($crate::simd::Portable, $($arg),*),
+            }
+        }
+    };
+}
+
+/// Runs `$body` for the first element `$i` of every vector of a row of `$len`: a copy of it with `$FULL` true, for
+/// [`Simd::read_at`] and [`Simd::write_at`], and one for the end of the row.
+#[macro_export]
+macro_rules! for_vectors {
+    ($S:ident, $len:expr, |$i:ident, $FULL:ident| $body:block) => {
+        let mut $i = 0;
+        while $i + $S::LANES <= $len {
+            const $FULL: bool = true;
+            $body
+            $i += $S::LANES;
+        }
+        if $i < $len {
+            const $FULL: bool = false;
+            $body
+        }
+    };
+}

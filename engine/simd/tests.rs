@@ -1,0 +1,71 @@
+use super::*;
+use crate::simd_fn;
+
+simd_fn! {
+    fn apply<S>(s, function: &str, x: &[f32], y: &mut [f32]) {
+        for i in (0..x.len()).step_by(S::LANES) {
+            let v = s.read(x, i);
+            let r = match function {
+                "exp2" => s.exp2_product(v, s.splat(1.0)),
+                "exp2_product" => s.exp2_product(v, s.splat(1.5)),
+                "exp" => s.exp(v),
+                "sigmoid" => s.sigmoid(v),
+                "silu" => s.silu(v),
+                "silu'" => s.silu_and_grad(v).1,
+                "softplus" => s.softplus(v),
+                "softplus'" => s.softplus_and_grad(v).1,
+                "recip" => s.recip(v),
+                _ => unreachable!("no function {function}"),
+            };
+            s.write(y, i, r);
+        }
+    }
+}
+
+simd_fn! {
+    fn total<S>(s, x: &[f32]) -> f32 {
+        (0..x.len()).step_by(S::LANES).map(|i| s.sum(s.read(x, i))).sum()
+    }
+}
+
+#[test]
+fn every_level_agrees_with_f64() {
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    type Function<'a> = (&'a str, &'a dyn Fn(f64) -> f64, f64);
+    let functions: [Function; 9] = [
+        ("exp2", &|x| x.exp2(), 4e-7),
+        ("sigmoid", &sigmoid, 1e-5),
+        ("silu", &|x| x * sigmoid(x), 1e-5),
+        ("silu'", &|x| sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x))), 4e-6),
+        ("softplus", &|x| if x > 20.0 { x } else { x.exp().ln_1p() }, 1e-5),
+        ("softplus'", &|x| if x > 20.0 { 1.0 } else { sigmoid(x) }, 1e-5),
+        ("recip", &|x| 1.0 / x, 2.5e-7),
+        ("exp", &|x| x.exp(), 1e-5),
+        // Up to 2^60: where the product is rounded first, the exponent is off by half a unit in its last place.
+        ("exp2_product", &|x| (1.5 * x).exp2(), 3e-6),
+    ];
+    let x: Vec<f32> = (0..40_003).map(|i| (i as f32 - 20_000.5) * 0.002).collect();
+    for limit_to in [Level::Avx512, Level::Avx2, Level::Portable] {
+        limit(limit_to);
+        for (name, exact, tolerance) in &functions {
+            let mut y = vec![f32::NAN; x.len()];
+            apply(name, &x, &mut y);
+            for (x, y) in x.iter().zip(&y) {
+                let want = exact(f64::from(*x));
+                // silu' crosses zero, so its error is absolute; the others are relative.
+                let err = (f64::from(*y) - want).abs() / if *name == "silu'" { 1.0 } else { want.abs() };
+                assert!(err <= *tolerance, "{limit_to:?} {name}({x}) = {y}, want {want}, error {err:e}");
+            }
+        }
+        let mut one = [0.0];
+        apply("exp2", &[0.0], &mut one);
+        assert_eq!(one, [1.0], "2^0 must be exact: a frozen state must not drift");
+        apply("exp2_product", &[0.0], &mut one);
+        assert_eq!(one, [1.0], "2^0 must be exact, also of a product");
+        apply("sigmoid", &[-1e4], &mut one);
+        assert!(one[0].abs() < 1e-30, "sigmoid far below: {}", one[0]);
+        let whole: Vec<f32> = (0..19).map(|i| (1 << i) as f32).collect();
+        assert_eq!(total(&whole), ((1 << 19) - 1) as f32);
+    }
+    limit(Level::Avx512);
+}
