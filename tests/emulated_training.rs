@@ -1,18 +1,10 @@
 //! Training on the emulated device, by the kernels that a GPU runs: the CPU's losses, the CPU's trained files, and the
 //! same bytes however often a run is stopped.
 
-#[path = "harness/cuda.rs"]
-mod cuda;
-#[path = "harness/guarded.rs"]
-mod guarded;
-#[path = "support/runs.rs"]
-mod runs;
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,16 +12,17 @@ use autograd::Tape;
 use engine::cuda::Cuda;
 use engine::emulated::Emulated;
 use engine::{Device, Rng, Tensor};
-use guarded::Guarded;
 use ptx::adamw::Settings;
 use ptx::cross_entropy::{cross_entropy, smooth_targets};
 use ptx::grad_norm::healthy;
 use ptx_emulator::Meter;
-use runs::{Task, records, same};
 use safetensors::SafeTensors;
-use support::{text, train, words};
 use svp::model::{Classifier, DropPath, HeadKind, Params, Parts, SvpConfig, Vim, VimConfig};
 use svp::train::{Optimizer, Precision, recipe_decays};
+use testkit::cuda;
+use testkit::guarded::Guarded;
+use testkit::programs::{succeeds, train, words};
+use testkit::runs::{Task, records, same};
 
 const BATCH: usize = 4;
 const CLASSES: usize = 10;
@@ -176,24 +169,17 @@ fn compare_with_the_cpu(steps: impl Fn(Precision) -> Steps) {
     assert!(grad <= bound, "the gradient of {name} differs by {grad:.1e}, allowed {bound:.1e}");
 }
 
-impl Task {
-    /// The arguments of one epoch of four steps on a device.
-    fn args<'a>(&'a self, device: &'a str, out: &'a str) -> Vec<&'a str> {
-        let task = ["--data", &self.data, "--backbone", &self.backbone, "--device", device, "--out", out];
-        let fixed = "--epochs 1 --batch-size 8 --hidden 8 --group-size 1 --lr 0.1 --drop-path 0.3";
-        [&task[..], &words(fixed)].concat()
-    }
-
-    fn train(&self, device: &str, name: &str, more: &[&str]) -> String {
-        let out = self.place.at(name);
-        succeeds(&train(&[&self.args(device, &out)[..], more].concat()));
-        out
-    }
+/// The arguments of one epoch of four steps on a device.
+fn args<'a>(task: &'a Task, device: &'a str, out: &'a str) -> Vec<&'a str> {
+    let task = ["--data", &task.data, "--backbone", &task.backbone, "--device", device, "--out", out];
+    let fixed = "--epochs 1 --batch-size 8 --hidden 8 --group-size 1 --lr 0.1 --drop-path 0.3";
+    [&task[..], &words(fixed)].concat()
 }
 
-#[track_caller]
-fn succeeds(output: &Output) {
-    assert!(output.status.success(), "{}", text(&output.stderr));
+fn train_on(task: &Task, device: &str, name: &str, more: &[&str]) -> String {
+    let out = task.place.at(name);
+    succeeds(&train(&[&args(task, device, &out)[..], more].concat()));
+    out
 }
 
 /// The files of a run; the names of TensorBoard's hold the time.
@@ -226,7 +212,8 @@ fn worst(got: &str, want: &str) -> f64 {
 fn a_trained_file_is_that_of_the_cpu() {
     let task = Task::new("emulated-files", 2);
     for method in ["svp", "linear", "full"] {
-        let run = |device: &str| task.train(device, &format!("{method}-{device}"), &["--method", method]);
+        let run =
+            |device: &str| train_on(&task, device, &format!("{method}-{device}"), &["--method", method]);
         let (cpu, emulated) = (run("cpu"), run("emulated"));
         assert_eq!(files(&emulated), files(&cpu));
         // Moments of the second order have twice the gradient's error, and four steps are between.
@@ -239,10 +226,10 @@ fn a_trained_file_is_that_of_the_cpu() {
 #[test]
 fn a_killed_run_ends_with_the_bytes_of_the_unbroken_one() {
     let task = Task::new("emulated-killed", 2);
-    let unbroken = task.train("emulated", "unbroken", &["--threads", "1"]);
+    let unbroken = train_on(&task, "emulated", "unbroken", &["--threads", "1"]);
     let out = task.place.at("killed");
     let mut child = Command::new(env!("CARGO_BIN_EXE_svp-train"))
-        .args([&task.args("emulated", &out)[..], &["--save-every", "1"]].concat())
+        .args([&args(&task, "emulated", &out)[..], &["--save-every", "1"]].concat())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();

@@ -4,8 +4,8 @@
 use engine::DType;
 use serde::Serialize;
 use svp::model::VimConfig;
+use testkit::vim_s::{Step, finish};
 
-use crate::vim_s::{Step, finish};
 use crate::{Bench, Outcome};
 
 /// Steps timed together.

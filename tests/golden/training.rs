@@ -7,8 +7,7 @@ use ptx::cross_entropy::{cross_entropy, smooth_targets};
 use ptx::grad_norm::healthy;
 use svp::model::{Classifier, HeadKind, Params, Parts, SvpConfig, Variant, Vim, VimConfig};
 use svp::train::Optimizer;
-
-use super::file::{Differences, Golden, values};
+use testkit::golden::{Differences, Golden, values};
 
 const FORWARD: f64 = 1e-4;
 const GRADIENT: f64 = 1e-3;
@@ -67,8 +66,9 @@ pub fn vim_training(device: &Device, golden: &Golden) -> Vec<String> {
     let settings = Settings { lr: 1e-2, weight_decay: 0.05, ..Settings::default() };
     let classes = golden.size("num_classes");
     let smoothing: f32 = golden.setting("label_smoothing").parse().unwrap();
-    let targets = smooth_targets(&golden.labels, classes, smoothing).unwrap();
-    let targets = Tensor::from_slice(device, &targets, &[golden.labels.len(), classes]);
+    let labels = golden.labels();
+    let targets = smooth_targets(&labels, classes, smoothing).unwrap();
+    let targets = Tensor::from_slice(device, &targets, &[labels.len(), classes]);
     let mut health = healthy(device);
 
     let mut losses = vec![];
