@@ -6,20 +6,16 @@
 //! and after the benchmarks. A share above 100% is a call that writes in place (a copy also fetches the lines it
 //! overwrites), or a machine that was busy with something else while the rates were measured.
 
-#[path = "../tests/harness/mod.rs"]
-#[allow(dead_code)]
-mod harness;
-
 use std::time::{Duration, Instant};
 
 use autograd::Tape;
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use engine::gemm::{Mat, gemm};
 use engine::{DType, Device, Tensor, simd_fn};
-use harness::{Ask, Problem};
 use ptx::registry;
 use ptx::spec::Cost;
 use rayon::prelude::*;
+use testkit::problem::{Ask, Problem};
 
 /// Shortest time of several tries, in seconds.
 fn best(mut work: impl FnMut()) -> f64 {

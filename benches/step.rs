@@ -6,17 +6,14 @@
 //! REFERENCE_PYTHON=venv/bin/python cargo bench --bench step
 //! ```
 
-#[path = "gpu/vim_s.rs"]
-mod vim_s;
-
 use std::process::Command;
 use std::time::Instant;
 
 use engine::gemm::{Mat, gemm};
 use engine::{DType, Device};
-use svp::model::VimConfig;
+use svp::backbones::vim::VimConfig;
 use svp::report::table::bytes;
-use vim_s::{Step, finish};
+use testkit::vim_s::{Step, finish};
 
 const BATCH: usize = 8;
 const STEPS: usize = 11;

@@ -11,7 +11,7 @@ use serde::Serialize;
 use svp::checkpoint::write_atomically;
 use svp::report::table::percent;
 use svp::run_page::{Measured, run_page};
-use svp::train::{Evaluation, load_trained};
+use svp::train::Evaluation;
 use svp::{Error, Result};
 use svp_cli::{Measure, Split, Using};
 

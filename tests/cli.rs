@@ -1,13 +1,11 @@
 //! The commands from outside: what they print, and what bad input gets.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 
-use support::{Place, text, train, words};
+use testkit::programs::{Scratch, succeeds, text, train, words};
 
 /// Data of three classes and a small Vim trained on it.
 struct Trained {
@@ -17,7 +15,7 @@ struct Trained {
 }
 
 static TRAINED: LazyLock<Trained> = LazyLock::new(|| {
-    let place = Place::new("cli");
+    let place = Scratch::new("cli");
     let data = place.data("data", 3);
     let run = place.small_vim("full", &data);
     let best = format!("{run}/best.safetensors");
@@ -59,12 +57,6 @@ fn fails(output: &Output, parts: &[&str]) {
     fails_with(output, 1, parts);
 }
 
-#[track_caller]
-fn succeeds(output: &Output) -> String {
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    text(&output.stdout)
-}
-
 /// Trains on the data of the tests with more arguments.
 fn train_on_data(out: &str, more: &[&str]) -> Output {
     let usual = ["--data", &TRAINED.data, "--backbone", &TRAINED.best, "--out", out, "--epochs", "1"];
@@ -73,7 +65,7 @@ fn train_on_data(out: &str, more: &[&str]) -> Output {
 
 #[test]
 fn a_missing_or_damaged_checkpoint_is_named() {
-    let place = Place::new("checkpoints");
+    let place = Scratch::new("checkpoints");
     let out = place.at("run");
     let refused = |checkpoint: &str, parts: &[&str]| {
         let args = ["--backbone", checkpoint, "--data", &TRAINED.data, "--out", &out];
@@ -98,7 +90,7 @@ fn a_missing_or_damaged_checkpoint_is_named() {
 
 #[test]
 fn bad_data_is_named() {
-    let place = Place::new("data");
+    let place = Scratch::new("data");
     let refused = |data: &str, parts: &[&str]| {
         fails(&train(&["--backbone", &TRAINED.best, "--data", data, "--out", &place.at("run")]), parts);
     };
@@ -118,7 +110,7 @@ fn bad_data_is_named() {
 
 #[test]
 fn settings_that_cannot_work_are_named() {
-    let place = Place::new("settings");
+    let place = Scratch::new("settings");
     let out = place.at("run");
     fails(&train_on_data(&out, &["--batch-size", "500"]), &["batch", "500", "48"]);
     fails(&train_on_data(&out, &["--device", "gpu"]), &["--device", "gpu", "auto, cpu, cuda"]);
@@ -142,7 +134,7 @@ fn settings_that_cannot_work_are_named() {
 /// By a flag or a file; no more than there are images to train on.
 #[test]
 fn the_batch_size_that_fits_is_found() {
-    let place = Place::new("auto");
+    let place = Scratch::new("auto");
     let config = place.write("auto.toml", b"batch-size = \"auto\"\naccumulate = 2\n");
     for (more, size) in [(&["--batch-size", "auto"][..], 48), (&["--config", &config], 24)] {
         let out = place.at(&format!("run-{size}"));
@@ -158,7 +150,7 @@ fn the_batch_size_that_fits_is_found() {
 
 #[test]
 fn run_folders_that_cannot_be_used_are_named() {
-    let place = Place::new("folders");
+    let place = Scratch::new("folders");
     let file = place.write("taken", b"");
     fails(&train_on_data(&file, &[]), &["taken", "a file is in the way"]);
     fails(&train_on_data(&TRAINED.run, &[]), &["already holds a run", "--resume"]);
@@ -173,7 +165,7 @@ fn run_folders_that_cannot_be_used_are_named() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_named_and_leaves_no_part_of_a_file() {
-    let place = Place::new("full-disk");
+    let place = Scratch::new("full-disk");
     let out = place.at("run");
     let script = format!(
         "trap '' XFSZ; ulimit -f 8; exec '{}' --data '{}' --backbone '{}' --batch-size 8 --hidden 64 --out '{out}'",
@@ -199,7 +191,7 @@ fn a_full_disk_is_named_and_leaves_no_part_of_a_file() {
 
 #[test]
 fn two_runs_do_not_share_a_folder() {
-    let place = Place::new("shared");
+    let place = Scratch::new("shared");
     let out = place.at("run");
     let long = ["--data", &TRAINED.data, "--backbone", &TRAINED.best, "--out", &out, "--epochs", "100000"];
     let mut first =
@@ -216,7 +208,7 @@ fn two_runs_do_not_share_a_folder() {
 
 #[test]
 fn a_run_that_diverges_says_where_and_keeps_its_state() {
-    let place = Place::new("diverging");
+    let place = Scratch::new("diverging");
     let out = place.at("run");
     let rates = "--lr 1e30 --lr-scaling false --warmup-epochs 0 --batch-size 8 --method svp";
     fails_with(&train_on_data(&out, &words(rates)), 3, &["step 2", "non-finite", "last.safetensors", "--lr"]);
@@ -225,7 +217,7 @@ fn a_run_that_diverges_says_where_and_keeps_its_state() {
 
 #[test]
 fn a_dry_run_counts_and_writes_nothing() {
-    let place = Place::new("dry-run");
+    let place = Scratch::new("dry-run");
     let out = place.at("run");
     for method in ["svp", "linear", "full"] {
         let args = ["--method", method, "--batch-size", "8", "--dry-run"];
@@ -252,7 +244,7 @@ fn a_dry_run_counts_and_writes_nothing() {
 /// Flags win over a config file, and both over the preset; the terminal and the report say where.
 #[test]
 fn a_preset_is_used_and_what_replaces_it_is_told() {
-    let place = Place::new("presets");
+    let place = Scratch::new("presets");
     let out = place.at("run");
     let listed = succeeds(&train(&["--preset", "list"]));
     for part in ["hta/cub200", "vtab/smallnorb_ele", "published", "ours"] {
@@ -306,7 +298,7 @@ fn a_preset_is_used_and_what_replaces_it_is_told() {
 /// On the emulated device, by a flag or a config file, the commands tell what they tell on the CPU; bf16 only there.
 #[test]
 fn the_emulated_device_trains_measures_and_predicts() {
-    let place = Place::new("emulated");
+    let place = Scratch::new("emulated");
     let out = place.at("run");
     let config = place.write("bf16.toml", b"device = \"emulated\"\nthreads = 2\nprecision = \"bf16\"\n");
     let bf16 = ["--config", &config, "--method", "linear", "--batch-size", "8"];
@@ -337,7 +329,7 @@ fn the_emulated_device_trains_measures_and_predicts() {
 /// The report of the run, `svp-eval` and `svp-predict` agree, with the backbone where the run found it or given.
 #[test]
 fn what_was_trained_is_measured_and_predicts() {
-    let place = Place::new("use");
+    let place = Scratch::new("use");
     let out = place.at("run");
     let backbone = place.at("moved.safetensors");
     fs::copy(&TRAINED.best, &backbone).unwrap();
@@ -371,7 +363,7 @@ fn what_was_trained_is_measured_and_predicts() {
 
 #[test]
 fn a_model_refuses_other_classes_and_another_backbone() {
-    let place = Place::new("refusals");
+    let place = Scratch::new("refusals");
     let out = place.at("run");
     succeeds(&train_on_data(&out, &words("--method linear --batch-size 8")));
     let four = place.data("four", 4);
@@ -389,7 +381,7 @@ fn a_model_refuses_other_classes_and_another_backbone() {
 
 #[test]
 fn broken_images_are_named_and_the_others_predicted() {
-    let place = Place::new("images");
+    let place = Scratch::new("images");
     // A PNG header of 20,000x20,000 pixels, and no pixels behind it.
     let mut huge = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x4e\x20\0\0\x4e\x20\x08\x02\0\0\0".to_vec();
     huge.extend(0x6c12_d16e_u32.to_be_bytes());
@@ -418,7 +410,7 @@ fn broken_images_are_named_and_the_others_predicted() {
 
 #[test]
 fn converting_keeps_the_weights() {
-    let place = Place::new("convert");
+    let place = Scratch::new("convert");
     let hash = |output: &Output| {
         let shown = succeeds(output);
         let (_, hash) = shown.trim_end().rsplit_once("backbone ").unwrap();

@@ -1,38 +1,30 @@
 //! `svp-train --device cuda` on the fake driver (`tests/fake_cuda`): killed and resumed, short of memory, with the device
 //! lost, and what a step in a long run asks of the driver.
 
-#[path = "support/fake_cuda.rs"]
-mod fake_cuda;
-#[path = "support/runs.rs"]
-mod runs;
-mod support;
-
 use std::fs;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use runs::{Task, records, same};
-use support::{text, words};
+use testkit::fake_cuda;
+use testkit::programs::{succeeds, text, words};
+use testkit::runs::{Task, records, same};
 
-impl Task {
-    /// Six steps of eight images an epoch.
-    fn args<'a>(&'a self, out: &'a str, more: &'a str) -> Vec<&'a str> {
-        let task = ["--data", &self.data, "--backbone", &self.backbone, "--out", out];
-        let fixed = "--hidden 8 --group-size 1 --lr 0.1 --drop-path 0.3";
-        [&task[..], &words(fixed), &words(more)].concat()
-    }
+/// Six steps of eight images an epoch.
+fn args<'a>(task: &'a Task, out: &'a str, more: &'a str) -> Vec<&'a str> {
+    let task = ["--data", &task.data, "--backbone", &task.backbone, "--out", out];
+    let fixed = "--hidden 8 --group-size 1 --lr 0.1 --drop-path 0.3";
+    [&task[..], &words(fixed), &words(more)].concat()
+}
 
-    fn train(&self, out: &str, more: &str, environment: &[(&str, &str)]) -> Output {
-        program(&self.args(out, more), environment).output().unwrap()
-    }
+fn train_on(task: &Task, out: &str, more: &str, environment: &[(&str, &str)]) -> Output {
+    program(&args(task, out, more), environment).output().unwrap()
+}
 
-    /// A run that must end well.
-    fn done(&self, name: &str, more: &str, environment: &[(&str, &str)]) -> String {
-        let out = self.place.at(name);
-        let output = self.train(&out, more, environment);
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        out
-    }
+/// A run that must end well.
+fn done(task: &Task, name: &str, more: &str, environment: &[(&str, &str)]) -> String {
+    let out = task.place.at(name);
+    succeeds(&train_on(task, &out, more, environment));
+    out
 }
 
 /// `svp-train` where the fake driver is installed.
@@ -58,19 +50,18 @@ const RUN: &str = "--device cuda --epochs 1 --batch-size 4 --accumulate 2";
 #[test]
 fn a_killed_run_ends_with_the_bytes_of_the_unbroken_one() {
     let task = Task::new("cuda-killed", 3);
-    let unbroken = task.done("unbroken", RUN, &[]);
-    same(&unbroken, &task.done("again", RUN, &[]));
+    let unbroken = done(&task, "unbroken", RUN, &[]);
+    same(&unbroken, &done(&task, "again", RUN, &[]));
     for cut in [1, 3, 5] {
         let out = task.place.at(&format!("killed-{cut}"));
         let more = format!("{RUN} --save-every 1");
-        let mut child = program(&task.args(&out, &more), &[]).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = program(&args(&task, &out, &more), &[]).stderr(Stdio::null()).spawn().unwrap();
         while records(&out) < cut && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_millis(1));
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        let resumed = program(&["--resume", &out, "--device", "cuda"], &[]).output().unwrap();
-        assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+        succeeds(&program(&["--resume", &out, "--device", "cuda"], &[]).output().unwrap());
         same(&unbroken, &out);
     }
 }
@@ -81,7 +72,7 @@ fn memory_that_is_too_small_is_told_with_what_fits() {
     let task = Task::new("cuda-memory", 3);
     let memory = [("FAKE_CUDA_MEMORY", MEMORY)];
     let at = |batch: &str| format!("--device cuda --epochs 1 --batch-size {batch}");
-    let refused = error(&task.train(&task.place.at("refused"), &at("48"), &memory), 1);
+    let refused = error(&train_on(&task, &task.place.at("refused"), &at("48"), &memory), 1);
     assert!(refused.contains("--batch-size 48: cuda device: out of memory: "), "{refused}");
     let fits = refused.split("; --batch-size ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
     let size: usize = fits.parse().unwrap();
@@ -91,13 +82,13 @@ fn memory_that_is_too_small_is_told_with_what_fits() {
         refused.ends_with(&format!("--accumulate {times} a step still sees as many images")),
         "{refused}"
     );
-    task.done("fits", &at(fits), &memory);
-    let auto = task.train(&task.place.at("auto"), &at("auto"), &memory);
+    done(&task, "fits", &at(fits), &memory);
+    let auto = train_on(&task, &task.place.at("auto"), &at("auto"), &memory);
     assert!(auto.status.success(), "{}", text(&auto.stderr));
     assert!(text(&auto.stderr).contains(&format!("batch size: {fits}\n")), "{fits}: {}", text(&auto.stderr));
 
     let nothing = [("FAKE_CUDA_MEMORY", "33600000")];
-    let refused = error(&task.train(&task.place.at("nothing"), &at("auto"), &nothing), 1);
+    let refused = error(&train_on(&task, &task.place.at("nothing"), &at("auto"), &nothing), 1);
     assert!(refused.contains("out of memory") && refused.contains("--device cpu"), "{refused}");
 }
 
@@ -107,16 +98,15 @@ const MEMORY: &str = "42000000";
 #[test]
 fn a_lost_device_is_told_and_the_run_resumed() {
     let task = Task::new("cuda-lost", 3);
-    let unbroken = task.done("unbroken", RUN, &[]);
+    let unbroken = done(&task, "unbroken", RUN, &[]);
     let out = task.place.at("lost");
     let failing = [("FAKE_CUDA_FAIL", "cuGraphLaunch:700@5")];
-    let lost = error(&task.train(&out, &format!("{RUN} --save-every 2"), &failing), 75);
+    let lost = error(&train_on(&task, &out, &format!("{RUN} --save-every 2"), &failing), 75);
     for part in ["cuGraphLaunch: CUDA_ERROR_ILLEGAL_ADDRESS", "step 4 was saved last", "SVP_CUDA_SYNC=1"] {
         assert!(lost.contains(part), "no {part:?}: {lost}");
     }
     assert!(lost.ends_with(&format!("continue with `svp-train --resume {out} --device cuda`")), "{lost}");
-    let resumed = program(&["--resume", &out, "--device", "cuda"], &[]).output().unwrap();
-    assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+    succeeds(&program(&["--resume", &out, "--device", "cuda"], &[]).output().unwrap());
     same(&unbroken, &out);
 }
 
@@ -125,7 +115,7 @@ fn a_lost_device_is_told_and_the_run_resumed() {
 fn auto_takes_the_gpu_that_can_be_used() {
     let task = Task::new("cuda-auto", 3);
     let run = |name: &str, more: &str, environment: &[(&str, &str)]| {
-        let output = task.train(&task.place.at(name), &format!("{more} --dry-run"), environment);
+        let output = train_on(&task, &task.place.at(name), &format!("{more} --dry-run"), environment);
         (output.status.success(), text(&output.stderr))
     };
     let (done, said) = run("gpu", "", &[]);
@@ -139,12 +129,12 @@ fn auto_takes_the_gpu_that_can_be_used() {
         "{said}"
     );
     for (environment, part) in [(old, "needs 12.4"), ([("FAKE_CUDA_DEVICES", "0")], "no NVIDIA GPU")] {
-        let refused = task.train(&task.place.at("refused"), "--device cuda", &environment);
+        let refused = train_on(&task, &task.place.at("refused"), "--device cuda", &environment);
         let line = error(&refused, 1);
         assert!(line.contains(part) || line.contains("the kernels need 12.4"), "{line}");
         assert!(line.ends_with("; --device cpu computes without a GPU"), "{line}");
     }
-    let refused = error(&task.train(&task.place.at("refused"), "--device cuda:1", &[]), 1);
+    let refused = error(&train_on(&task, &task.place.at("refused"), "--device cuda:1", &[]), 1);
     assert!(refused.contains("no GPU 1: there are 1"), "{refused}");
 }
 
@@ -154,7 +144,7 @@ fn auto_takes_the_gpu_that_can_be_used() {
 fn a_step_in_a_long_run_asks_little_of_the_driver() {
     let task = Task::new("cuda-steps", 3);
     let log = task.place.at("calls");
-    task.done("run", "--device cuda --epochs 1 --batch-size 8", &[("FAKE_CUDA_LOG", &log)]);
+    done(&task, "run", "--device cuda --epochs 1 --batch-size 8", &[("FAKE_CUDA_LOG", &log)]);
     let log = fs::read_to_string(&log).unwrap();
     let calls: Vec<&str> = log.lines().filter_map(|line| line.split(' ').next()).collect();
     let graphs: Vec<usize> = (0..calls.len()).filter(|&i| calls[i] == "cuGraphLaunch").collect();

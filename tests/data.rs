@@ -1,12 +1,10 @@
 //! `svp-data` from outside, and training on archives.
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use support::{Place, text, train, words};
+use testkit::programs::{Scratch, text, train, words};
 
 fn check(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_svp-data")).arg("check").args(args).output().unwrap()
@@ -45,7 +43,7 @@ fn tar(folder: &Path, top: &str) -> Vec<u8> {
 
 #[test]
 fn a_run_on_an_archive_is_the_run_on_its_folder() {
-    let place = Place::new("archive");
+    let place = Scratch::new("archive");
     let folder = place.data("images", 3);
     let archive = place.write("download/images.tar", &tar(Path::new(&folder), "images"));
     let backbone = format!("{}/best.safetensors", place.small_vim("backbone", &folder));
@@ -70,7 +68,7 @@ fn a_run_on_an_archive_is_the_run_on_its_folder() {
 
 #[test]
 fn a_check_says_what_is_there() {
-    let place = Place::new("check");
+    let place = Scratch::new("check");
     let folder = place.data("images", 3);
     let good = check(&[&folder, "--decode"]);
     let shown = text(&good.stdout);
@@ -87,7 +85,7 @@ fn a_check_says_what_is_there() {
 
 #[test]
 fn a_check_lists_what_to_mend() {
-    let place = Place::new("mend");
+    let place = Scratch::new("mend");
     let pnm = b"P6 2 1 255\nabcdef";
     for i in 0..30 {
         place.write(&format!("dtd/images/a/{i}.jpg"), if i < 25 { b"no picture" } else { &pnm[..] });
@@ -121,7 +119,7 @@ fn a_check_lists_what_to_mend() {
 
 #[test]
 fn a_check_of_nothing_is_refused_in_one_line() {
-    let place = Place::new("nothing");
+    let place = Scratch::new("nothing");
     let archive = place.write("cut/images.tar.gz", b"\x1f\x8b\x08\0\0\0\0\0\0\x03cut");
     let page = place.write("page.zip", b"<!DOCTYPE html>");
     let (none, cut, empty) = (place.at("none"), place.at("cut"), place.at("empty"));

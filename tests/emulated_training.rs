@@ -1,18 +1,10 @@
 //! Training on the emulated device, by the kernels that a GPU runs: the CPU's losses, the CPU's trained files, and the
 //! same bytes however often a run is stopped.
 
-#[path = "harness/cuda.rs"]
-mod cuda;
-#[path = "harness/guarded.rs"]
-mod guarded;
-#[path = "support/runs.rs"]
-mod runs;
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,16 +12,22 @@ use autograd::Tape;
 use engine::cuda::Cuda;
 use engine::emulated::Emulated;
 use engine::{Device, Rng, Tensor};
-use guarded::Guarded;
-use ptx::adamw::Settings;
 use ptx::cross_entropy::{cross_entropy, smooth_targets};
 use ptx::grad_norm::healthy;
 use ptx_emulator::Meter;
-use runs::{Task, records, same};
 use safetensors::SafeTensors;
-use support::{text, train, words};
-use svp::model::{Classifier, DropPath, HeadKind, Params, Parts, SvpConfig, Vim, VimConfig};
-use svp::train::{Optimizer, Precision, recipe_decays};
+use svp::backbones::drop_path;
+use svp::backbones::vim::{Vim, VimConfig};
+use svp::heads::HeadKind;
+use svp::methods::{Chosen, OptimizerKind};
+use svp::model::{Forward, Model, Parts};
+use svp::params::Params;
+use svp::pass::Noise;
+use svp::train::{Optimizer, Precision, Rates};
+use testkit::cuda;
+use testkit::guarded::Guarded;
+use testkit::programs::{succeeds, train, words};
+use testkit::runs::{Task, records, same};
 
 const BATCH: usize = 4;
 const CLASSES: usize = 10;
@@ -60,18 +58,20 @@ fn relative(got: &[f32], want: &[f32]) -> f64 {
 }
 
 /// A Vim with initial values, 65 tokens of 48 channels, and its prompts.
-fn model(device: &Device, precision: Precision) -> Classifier {
+fn model(device: &Device, precision: Precision) -> Model {
     let mut params = Params::default();
     let vim = Vim::init(VimConfig::sized(32, 4, 48, DEPTH), &mut params, 5).unwrap();
-    let svp = SvpConfig { hidden: 16, group_size: 2, ..SvpConfig::default() };
-    let parts = Parts { svp: Some(svp), head: HeadKind::Linear, classes: CLASSES, simam: false, full: false };
-    Classifier::new(device, vim, params, parts, 5).unwrap().in_precision(precision.dtype()).unwrap()
+    let svp = Chosen::named("svp").and_then(|svp| svp.with_flag("hidden", "16"));
+    let method = svp.and_then(|svp| svp.with_flag("group-size", "2")).unwrap();
+    let parts = Parts { method, head: HeadKind::default(), classes: CLASSES, simam: false };
+    Model::new(device, Box::new(vim), params, parts, 5).unwrap().in_precision(precision.dtype()).unwrap()
 }
 
 fn three_steps(device: &Device, precision: Precision) -> Steps {
     let mut model = model(device, precision);
-    let mut optimizer = Optimizer::new(device, &model.params, recipe_decays);
-    let settings = Settings { lr: 1e-2, weight_decay: 1e-4, ..Settings::default() };
+    let kind = OptimizerKind::Adamw;
+    let mut optimizer = Optimizer::new(kind, device, &model.params, |name, value| kind.decays(name, value));
+    let rates = Rates { lr: 1e-2, weight_decay: 1e-4, momentum: 0.0 };
     let mut health = healthy(device);
     let (mut losses, mut grads_of_first) = (vec![], vec![]);
     for step in 0..3 {
@@ -79,12 +79,13 @@ fn three_steps(device: &Device, precision: Precision) -> Steps {
         let images = (0..BATCH * 3 * 32 * 32).map(|_| rng.normal() as f32).collect();
         let labels: Vec<u32> = (0..BATCH).map(|_| (rng.range(0.0, CLASSES as f64)) as u32).collect();
         let samples = [0, 1, 2, 3].map(|i| BATCH as u32 * step + i);
-        let keep = DropPath::scales(0.3, DEPTH, 5, 0, &samples).unwrap();
+        let keep = drop_path::factors(0.3, DEPTH, 5, 0, &samples).unwrap();
         let keep = Tensor::from_slice(device, &keep, &[DEPTH, BATCH]);
 
         let tape = Tape::new(device).checking_finite();
         let images = Tensor::from_vec(images, &[BATCH, 3, 32, 32]);
-        let (_, logits, bound) = model.forward(&tape, images, Some(DropPath(&keep))).unwrap();
+        let noise = Noise { drop_path: Some(&keep), dropout: None };
+        let Forward { logits, bound, .. } = model.forward(&tape, images, noise).unwrap();
         let targets = smooth_targets(&labels, CLASSES, 0.1).unwrap();
         let targets = Tensor::from_slice(device, &targets, &[BATCH, CLASSES]);
         let loss = cross_entropy(&tape, &logits, &targets).unwrap();
@@ -98,7 +99,7 @@ fn three_steps(device: &Device, precision: Precision) -> Steps {
             grads_of_first = model.params.trained().into_iter().map(of).collect();
         }
         drop(logits);
-        let factors = Tensor::from_slice(device, &optimizer.next_factors(&settings).unwrap(), &[7]);
+        let factors = Tensor::from_slice(device, &optimizer.next_factors(&rates).unwrap(), &[7]);
         let (loss, params) = (loss.value(), &mut model.params);
         optimizer.step(device, params, bound, loss, &grads, &factors, &mut health).unwrap();
     }
@@ -176,24 +177,17 @@ fn compare_with_the_cpu(steps: impl Fn(Precision) -> Steps) {
     assert!(grad <= bound, "the gradient of {name} differs by {grad:.1e}, allowed {bound:.1e}");
 }
 
-impl Task {
-    /// The arguments of one epoch of four steps on a device.
-    fn args<'a>(&'a self, device: &'a str, out: &'a str) -> Vec<&'a str> {
-        let task = ["--data", &self.data, "--backbone", &self.backbone, "--device", device, "--out", out];
-        let fixed = "--epochs 1 --batch-size 8 --hidden 8 --group-size 1 --lr 0.1 --drop-path 0.3";
-        [&task[..], &words(fixed)].concat()
-    }
-
-    fn train(&self, device: &str, name: &str, more: &[&str]) -> String {
-        let out = self.place.at(name);
-        succeeds(&train(&[&self.args(device, &out)[..], more].concat()));
-        out
-    }
+/// The arguments of one epoch of four steps on a device.
+fn args<'a>(task: &'a Task, device: &'a str, out: &'a str) -> Vec<&'a str> {
+    let task = ["--data", &task.data, "--backbone", &task.backbone, "--device", device, "--out", out];
+    let fixed = "--epochs 1 --batch-size 8 --hidden 8 --group-size 1 --lr 0.1 --drop-path 0.3";
+    [&task[..], &words(fixed)].concat()
 }
 
-#[track_caller]
-fn succeeds(output: &Output) {
-    assert!(output.status.success(), "{}", text(&output.stderr));
+fn train_on(task: &Task, device: &str, name: &str, more: &[&str]) -> String {
+    let out = task.place.at(name);
+    succeeds(&train(&[&args(task, device, &out)[..], more].concat()));
+    out
 }
 
 /// The files of a run; the names of TensorBoard's hold the time.
@@ -226,7 +220,8 @@ fn worst(got: &str, want: &str) -> f64 {
 fn a_trained_file_is_that_of_the_cpu() {
     let task = Task::new("emulated-files", 2);
     for method in ["svp", "linear", "full"] {
-        let run = |device: &str| task.train(device, &format!("{method}-{device}"), &["--method", method]);
+        let run =
+            |device: &str| train_on(&task, device, &format!("{method}-{device}"), &["--method", method]);
         let (cpu, emulated) = (run("cpu"), run("emulated"));
         assert_eq!(files(&emulated), files(&cpu));
         // Moments of the second order have twice the gradient's error, and four steps are between.
@@ -239,10 +234,10 @@ fn a_trained_file_is_that_of_the_cpu() {
 #[test]
 fn a_killed_run_ends_with_the_bytes_of_the_unbroken_one() {
     let task = Task::new("emulated-killed", 2);
-    let unbroken = task.train("emulated", "unbroken", &["--threads", "1"]);
+    let unbroken = train_on(&task, "emulated", "unbroken", &["--threads", "1"]);
     let out = task.place.at("killed");
     let mut child = Command::new(env!("CARGO_BIN_EXE_svp-train"))
-        .args([&task.args("emulated", &out)[..], &["--save-every", "1"]].concat())
+        .args([&args(&task, "emulated", &out)[..], &["--save-every", "1"]].concat())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();

@@ -1,17 +1,12 @@
 //! The GPU path of the program without a GPU: the real launcher on the driver of crate `fake-cuda`, which runs work as
 //! late as CUDA allows and refuses what CUDA does not promise. It must train the bytes of `--device emulated`.
 
-#[path = "support/fake_cuda.rs"]
-mod fake_cuda;
-#[path = "support/runs.rs"]
-mod runs;
-mod support;
-
 use std::fs;
 use std::process::Command;
 
-use runs::{Task, same};
-use support::{text, words};
+use testkit::fake_cuda;
+use testkit::programs::{text, words};
+use testkit::runs::{Task, same};
 
 #[test]
 fn a_run_on_the_fake_gpu_has_the_bytes_of_the_emulated_one() {

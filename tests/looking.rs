@@ -1,14 +1,12 @@
 //! `svp-gates` and `svp-report` from outside, on small runs.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 use serde_json::Value;
-use support::{Place, fails, text, train, words};
+use testkit::programs::{Scratch, fails, succeeds, text, train, words};
 
 /// Data of three classes, and runs of every method on it.
 struct Trained {
@@ -19,7 +17,7 @@ struct Trained {
 }
 
 static TRAINED: LazyLock<Trained> = LazyLock::new(|| {
-    let place = Place::new("looking");
+    let place = Scratch::new("looking");
     let data = place.data("data", 3);
     let full = place.small_vim("full", &data);
     let best = format!("{full}/best.safetensors");
@@ -43,12 +41,6 @@ fn report(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_svp-report")).args(args).output().unwrap()
 }
 
-#[track_caller]
-fn succeeds(output: &Output) -> String {
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    text(&output.stdout)
-}
-
 fn image(class: usize) -> String {
     format!("{}/test/class {class}/0.ppm", TRAINED.data)
 }
@@ -59,7 +51,7 @@ fn numbers(value: &Value) -> Vec<f64> {
 
 #[test]
 fn gates_are_drawn_and_told() {
-    let place = Place::new("gates");
+    let place = Scratch::new("gates");
     let out = place.at("gates.png");
     let args = ["--run", &TRAINED.svp, "--out", &out, "--json", &image(0), &image(2)];
     let shown = succeeds(&gates(&args));
@@ -107,7 +99,7 @@ fn gates_are_drawn_and_told() {
 
 #[test]
 fn runs_without_prompts_show_their_backbone() {
-    let place = Place::new("gates-plain");
+    let place = Scratch::new("gates-plain");
     let out = place.at("gates.png");
     for (run, model) in [(&TRAINED.linear, "frozen"), (&TRAINED.full, "trained")] {
         let output = gates(&["--run", run, "--out", &out, "--json", &image(1)]);
@@ -120,7 +112,7 @@ fn runs_without_prompts_show_their_backbone() {
 
 #[test]
 fn gates_of_bad_input_are_refused() {
-    let place = Place::new("gates-bad");
+    let place = Scratch::new("gates-bad");
     let (out, run) = (place.at("gates.png"), &TRAINED.svp);
     let image = image(0);
     let text_file = place.write("text.png", b"no picture");
@@ -136,7 +128,7 @@ fn gates_of_bad_input_are_refused() {
 
 #[test]
 fn a_report_shows_what_was_measured() {
-    let place = Place::new("report");
+    let place = Scratch::new("report");
     for (run, prompts) in [(&TRAINED.svp, true), (&TRAINED.linear, false), (&TRAINED.full, false)] {
         let out = place.at("page.html");
         let shown: Value = serde_json::from_str(&succeeds(&report(&[run, "--out", &out, "--json"]))).unwrap();
@@ -167,7 +159,7 @@ fn a_report_shows_what_was_measured() {
 /// A run that was killed has no report yet; one with damaged files says which.
 #[test]
 fn unfinished_runs_are_shown_and_damaged_ones_named() {
-    let place = Place::new("report-bad");
+    let place = Scratch::new("report-bad");
     let copy = |name: &str| {
         let run = place.at(name);
         fs::create_dir_all(&run).unwrap();

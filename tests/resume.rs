@@ -1,17 +1,13 @@
 //! A run is a function of its config, seed and data: however often it is stopped, and with any number of threads, it
 //! ends with the bytes of the unbroken run.
 
-#[path = "support/runs.rs"]
-mod runs;
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use runs::{Task, records, same};
-use support::{text, train, words};
+use testkit::programs::{succeeds, text, train, words};
+use testkit::runs::{Task, records, same};
 
 const METHODS: [&str; 4] = ["svp", "full", "linear", "recipe"];
 /// Every random change of images and batches there is, and a moving average.
@@ -26,31 +22,27 @@ enum After {
     Records(usize),
 }
 
-impl Task {
-    fn args<'a>(&'a self, method: &'a str, out: &'a str) -> Vec<&'a str> {
-        // Steps on cached features are so short that more of them are needed for the same time.
-        let epochs = if method == "linear" { "40" } else { "8" };
-        // The same images a step; as many steps an epoch.
-        let batches =
-            if method == "accumulated" { "--batch-size 4 --accumulate 2" } else { "--batch-size 8" };
-        let more = match method {
-            "recipe" => RECIPE,
-            "on-val" => "--train-on-val",
-            _ => "",
-        };
-        let method = if ["accumulated", "recipe", "on-val"].contains(&method) { "svp" } else { method };
-        let fixed = words("--hidden 8 --group-size 1 --drop-path 0.3 --lr 0.1 --seed 3");
-        let task = ["--data", &self.data, "--backbone", &self.backbone, "--method", method];
-        [&task[..], &["--epochs", epochs, "--out", out], &words(batches), &words(more), &fixed].concat()
-    }
+fn args<'a>(task: &'a Task, method: &'a str, out: &'a str) -> Vec<&'a str> {
+    // Steps on cached features are so short that more of them are needed for the same time.
+    let epochs = if method == "linear" { "40" } else { "8" };
+    // The same images a step; as many steps an epoch.
+    let batches = if method == "accumulated" { "--batch-size 4 --accumulate 2" } else { "--batch-size 8" };
+    let more = match method {
+        "recipe" => RECIPE,
+        "on-val" => "--train-on-val",
+        _ => "",
+    };
+    let method = if ["accumulated", "recipe", "on-val"].contains(&method) { "svp" } else { method };
+    let fixed = words("--hidden 8 --group-size 1 --drop-path 0.3 --lr 0.1 --seed 3");
+    let task = ["--data", &task.data, "--backbone", &task.backbone, "--method", method];
+    [&task[..], &["--epochs", epochs, "--out", out], &words(batches), &words(more), &fixed].concat()
+}
 
-    /// Trains to the end; the run folder.
-    fn unbroken(&self, method: &str, name: &str, more: &[&str]) -> String {
-        let out = self.place.at(name);
-        let output = train(&[&self.args(method, &out)[..], more].concat());
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        out
-    }
+/// Trains to the end; the run folder.
+fn train_to_end(task: &Task, method: &str, name: &str, more: &[&str]) -> String {
+    let out = task.place.at(name);
+    succeeds(&train(&[&args(task, method, &out)[..], more].concat()));
+    out
 }
 
 fn spawn(args: &[&str]) -> Child {
@@ -90,7 +82,7 @@ fn numbers(run: &str) -> Vec<String> {
 /// Starts a run, kills it at a moment, resumes it and kills it again for `kills` times, then lets it end. Returns how
 /// many processes were killed before they had ended.
 fn broken(task: &Task, method: &str, out: &str, save_every: &str, after: After, kills: usize) -> usize {
-    let start = [&task.args(method, out)[..], &["--save-every", save_every]].concat();
+    let start = [&args(task, method, out)[..], &["--save-every", save_every]].concat();
     let mut killed = 0;
     for attempt in 0..=kills {
         // Killed before it had written its config, a run is started again.
@@ -111,7 +103,7 @@ fn broken(task: &Task, method: &str, out: &str, save_every: &str, after: After, 
 
 fn killed_and_resumed(method: &str) {
     let task = Task::new(&format!("killed-{method}"), 3);
-    let unbroken = task.unbroken(method, "unbroken", &[]);
+    let unbroken = train_to_end(&task, method, "unbroken", &[]);
     let mut killed = 0;
     let moments = [1, 4, 10, 20, 35, 60, 100].map(After::Millis);
     let counts = [1, 2, 5, 9, 16].map(After::Records);
@@ -157,7 +149,7 @@ fn accumulated_killed_and_resumed() {
 #[test]
 fn trained_on_val_killed_and_resumed() {
     let task = Task::new("killed-on-val", 3);
-    let unbroken = task.unbroken("on-val", "unbroken", &[]);
+    let unbroken = train_to_end(&task, "on-val", "unbroken", &[]);
     let mut killed = 0;
     for (i, after) in [1, 7, 8, 9].map(After::Records).into_iter().enumerate() {
         let out = task.place.at(&format!("broken-{i}"));
@@ -172,10 +164,10 @@ fn trained_on_val_killed_and_resumed() {
 fn a_signal_saves_and_says_how_to_resume() {
     let task = Task::new("signals", 3);
     for method in METHODS {
-        let unbroken = task.unbroken(method, &format!("{method}-unbroken"), &[]);
+        let unbroken = train_to_end(&task, method, &format!("{method}-unbroken"), &[]);
         for signal in ["TERM", "INT"] {
             let out = task.place.at(&format!("{method}-{signal}"));
-            let mut child = spawn(&[&task.args(method, &out)[..], &["--save-every", "1"]].concat());
+            let mut child = spawn(&[&args(&task, method, &out)[..], &["--save-every", "1"]].concat());
             wait(&mut child, &out, 0, After::Records(3));
             let kill = format!("kill -{signal} {}", child.id());
             assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
@@ -185,8 +177,7 @@ fn a_signal_saves_and_says_how_to_resume() {
             let last = stderr.lines().last().unwrap();
             assert!(last.starts_with("error: stopped by a signal after step"), "{stderr}");
             assert!(last.contains(&format!("svp-train --resume {out}")), "{stderr}");
-            let resumed = train(&["--resume", &out]);
-            assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+            succeeds(&train(&["--resume", &out]));
             same(&unbroken, &out);
         }
     }
@@ -198,7 +189,7 @@ fn threads_and_workers_change_nothing() {
     for method in METHODS {
         let run = |threads: &str, workers: &str| {
             let more = ["--threads", threads, "--workers", workers];
-            task.unbroken(method, &format!("{method}-{threads}-{workers}"), &more)
+            train_to_end(&task, method, &format!("{method}-{threads}-{workers}"), &more)
         };
         let one = run("1", "1");
         same(&one, &run("2", "3"));
@@ -210,7 +201,7 @@ fn threads_and_workers_change_nothing() {
 #[test]
 fn a_finished_run_stays_as_it_is() {
     let task = Task::new("finished", 3);
-    let (once, twice) = (task.unbroken("svp", "once", &[]), task.unbroken("svp", "twice", &[]));
+    let (once, twice) = (train_to_end(&task, "svp", "once", &[]), train_to_end(&task, "svp", "twice", &[]));
     assert!(train(&["--resume", &twice]).status.success());
     same(&once, &twice);
     assert_eq!(numbers(&once), numbers(&twice));

@@ -1,16 +1,12 @@
 //! `svp-sweep` from outside: what it makes, what is left after a kill, and what bad input gets.
 
-#[path = "support/runs.rs"]
-mod runs;
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use runs::{Task, same};
-use support::{Place, text, words};
+use testkit::programs::{Scratch, succeeds, text, words};
+use testkit::runs::{Task, same};
 
 fn sweep(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_svp-sweep")).args(args).output().unwrap()
@@ -32,12 +28,6 @@ fn wait_for(begun: impl Fn() -> bool) {
 
 fn signal(child: &Child, name: &str) {
     Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap();
-}
-
-#[track_caller]
-fn succeeds(output: &Output) -> String {
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
 }
 
 /// The command failed with `code`, and its last line has all `parts`.
@@ -88,11 +78,9 @@ fn small(name: &str) -> (Task, String) {
     (task, file)
 }
 
-impl Task {
-    fn args<'a>(&'a self, file: &'a str, out: &'a str, more: &'a str) -> Vec<&'a str> {
-        let folder = self.data.strip_suffix("/data").expect("below the test's folder");
-        [&[file, "--data", folder, "--out", out][..], &words(more)].concat()
-    }
+fn args<'a>(task: &'a Task, file: &'a str, out: &'a str, more: &'a str) -> Vec<&'a str> {
+    let folder = task.data.strip_suffix("/data").expect("below the test's folder");
+    [&[file, "--data", folder, "--out", out][..], &words(more)].concat()
 }
 
 /// The finished runs without what depends on the clock.
@@ -114,7 +102,7 @@ fn run_folders(out: &str) -> Vec<String> {
 fn a_sweep_makes_its_table_once() {
     let (task, file) = small("sweep");
     let out = task.place.at("out");
-    let made = sweep(&task.args(&file, &out, ""));
+    let made = sweep(&args(&task, &file, &out, ""));
     let table = succeeds(&made);
     assert!(text(&made.stderr).starts_with("10 runs to make"), "{}", text(&made.stderr));
     assert_eq!(table, fs::read_to_string(Path::new(&out).join("results.md")).unwrap());
@@ -132,15 +120,15 @@ fn a_sweep_makes_its_table_once() {
         assert!(run.join("best.safetensors").is_file() && run.with_extension("log").is_file(), "{run:?}");
     }
     // Nothing is made twice, and two jobs find what one does.
-    let again = sweep(&task.args(&file, &out, "--json"));
+    let again = sweep(&args(&task, &file, &out, "--json"));
     assert!(text(&again.stderr).starts_with("0 runs to make"));
     let json: serde_json::Value = serde_json::from_str(&succeeds(&again)).unwrap();
     assert_eq!((&json["left"], json["results"].as_array().unwrap().len()), (&0.into(), 4 + 2));
     let parallel = task.place.at("parallel");
-    succeeds(&sweep(&task.args(&file, &parallel, "--jobs 3")));
+    succeeds(&sweep(&args(&task, &file, &parallel, "--jobs 3")));
     assert_eq!(results(&out), results(&parallel));
     // A setting that is not the runs' is not passed over.
-    fails(&sweep(&task.args(&file, &out, "--set epochs=2")), 1, &["seed-0", "epochs", "now 2", "--out"]);
+    fails(&sweep(&args(&task, &file, &out, "--set epochs=2")), 1, &["seed-0", "epochs", "now 2", "--out"]);
     // Nor another backbone, other data, or another sweep.
     let changed = |from: &str, to: &str| {
         let text = fs::read_to_string(&file).unwrap();
@@ -148,11 +136,11 @@ fn a_sweep_makes_its_table_once() {
         task.place.write("changed.toml", text.replace(from, to).as_bytes())
     };
     let backbone = changed(&format!("backbone = '{}'", task.backbone), "");
-    fails(&sweep(&task.args(&backbone, &out, "")), 1, &["seed-0", "another backbone", "--out"]);
+    fails(&sweep(&args(&task, &backbone, &out, "")), 1, &["seed-0", "another backbone", "--out"]);
     let data = changed("builtin:count", "builtin:position");
-    fails(&sweep(&task.args(&data, &out, "")), 1, &["drawn", "builtin:count", "builtin:position"]);
+    fails(&sweep(&args(&task, &data, &out, "")), 1, &["drawn", "builtin:count", "builtin:position"]);
     let title = changed("'Stripes'", "'Dots'");
-    fails(&sweep(&task.args(&title, &out, "")), 1, &["another sweep", "Stripes", "--out"]);
+    fails(&sweep(&args(&task, &title, &out, "")), 1, &["another sweep", "Stripes", "--out"]);
 }
 
 /// Runs that a killed sweep leaves behind go on by themselves; the next sweep waits for them.
@@ -160,17 +148,17 @@ fn a_sweep_makes_its_table_once() {
 fn a_killed_sweep_goes_on() {
     let (task, file) = small("killed");
     let unbroken = task.place.at("unbroken");
-    succeeds(&sweep(&task.args(&file, &unbroken, "--jobs 2")));
+    succeeds(&sweep(&args(&task, &file, &unbroken, "--jobs 2")));
     let out = task.place.at("out");
     let mut stopped = 0;
     for millis in [300, 900, 100, 1500, 700] {
-        let mut child = spawn(&task.args(&file, &out, "--jobs 2"));
+        let mut child = spawn(&args(&task, &file, &out, "--jobs 2"));
         std::thread::sleep(Duration::from_millis(millis));
         child.kill().unwrap();
         stopped += usize::from(!child.wait().unwrap().success());
     }
     assert!(stopped >= 3, "too quick to be killed: {stopped}");
-    succeeds(&sweep(&task.args(&file, &out, "")));
+    succeeds(&sweep(&args(&task, &file, &out, "")));
     assert_eq!(results(&unbroken), results(&out));
     for run in run_folders(&out) {
         same(&format!("{unbroken}/{run}"), &format!("{out}/{run}"));
@@ -182,7 +170,7 @@ fn a_killed_sweep_goes_on() {
 fn a_signal_stops_the_runs_and_the_same_command_goes_on() {
     let (task, file) = small("stopped");
     let out = task.place.at("out");
-    let args = task.args(&file, &out, "--set epochs=200");
+    let args = args(&task, &file, &out, "--set epochs=200");
     let child = spawn(&args);
     let run = Path::new(&out).join("runs/stripes/linear/seed-0");
     wait_for(|| run.join("last.safetensors").exists());
@@ -200,10 +188,10 @@ fn a_signal_stops_the_runs_and_the_same_command_goes_on() {
 fn shards_on_several_machines_are_merged() {
     let (task, file) = small("shards");
     let whole = task.place.at("whole");
-    succeeds(&sweep(&task.args(&file, &whole, "--jobs 2")));
+    succeeds(&sweep(&args(&task, &file, &whole, "--jobs 2")));
     let parts = [task.place.at("part-1"), task.place.at("part-2")];
     for (part, shard) in parts.iter().zip(["1/2", "2/2"]) {
-        succeeds(&sweep(&task.args(&file, part, &format!("--jobs 2 --shard {shard}"))));
+        succeeds(&sweep(&args(&task, &file, part, &format!("--jobs 2 --shard {shard}"))));
         assert!(results(part).len() < results(&whole).len(), "a part");
     }
     let merged = task.place.at("merged");
@@ -215,7 +203,7 @@ fn shards_on_several_machines_are_merged() {
     // Parts of another sweep.
     let other = task.place.write("other.toml", &[&fs::read(&file).unwrap()[..], b"\n# 2\n"].concat());
     let other_out = task.place.at("other");
-    succeeds(&sweep(&task.args(&other, &other_out, "--jobs 2 --set epochs=1")));
+    succeeds(&sweep(&args(&task, &other, &other_out, "--jobs 2 --set epochs=1")));
     fails(&sweep(&["report", &parts[0], &other_out]), 1, &["other", "another sweep"]);
     fails(&sweep(&["report", &task.place.at("none")]), 1, &["none", "holds no sweep"]);
 }
@@ -236,7 +224,7 @@ fn the_slurm_script_makes_a_shard_and_passes_on_the_signal() {
     let script = |out: &str, more: &str| {
         let mut command = Command::new("bash");
         command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tools/slurm/sweep.sh"));
-        command.args(task.args(&file, out, more)).env("PATH", &path);
+        command.args(args(&task, &file, out, more)).env("PATH", &path);
         let array =
             [("SLURM_ARRAY_JOB_ID", "7"), ("SLURM_ARRAY_TASK_ID", "2"), ("SLURM_ARRAY_TASK_MAX", "2")];
         command.envs(array).stdout(Stdio::null()).stderr(Stdio::null());
@@ -262,7 +250,7 @@ fn a_run_that_fails_does_not_stop_the_others() {
     let (task, file) = small("failing");
     let out = task.place.at("out");
     fs::rename(&task.data, task.place.at("away")).unwrap();
-    let failed = sweep(&task.args(&file, &out, "--jobs 2"));
+    let failed = sweep(&args(&task, &file, &out, "--jobs 2"));
     fails(&failed, 1, &["Stripes", "runs failed", ".log files"]);
     let table = text(&failed.stdout);
     assert!(table.contains("stripes/linear/seed-0 failed: ") && table.contains("No such file"), "{table}");
@@ -271,7 +259,7 @@ fn a_run_that_fails_does_not_stop_the_others() {
     assert_eq!(drawn, 5, "{table}");
     // Mended, the same command makes what is missing.
     fs::rename(task.place.at("away"), &task.data).unwrap();
-    let mended = sweep(&task.args(&file, &out, ""));
+    let mended = sweep(&args(&task, &file, &out, ""));
     assert!(!succeeds(&mended).contains("failed"));
     assert!(text(&mended.stderr).starts_with("5 runs to make"), "{}", text(&mended.stderr));
 }
@@ -281,15 +269,15 @@ fn settings_that_diverge_are_not_chosen() {
     let (task, file) = small("diverging");
     let wild = fs::read_to_string(&file).unwrap().replace("[0.01, 0.2]", "[1e30, 0.2]");
     let (file, out) = (task.place.write("wild.toml", wild.as_bytes()), task.place.at("out"));
-    let table = succeeds(&sweep(&task.args(&file, &out, "--jobs 2")));
+    let table = succeeds(&sweep(&args(&task, &file, &out, "--jobs 2")));
     assert!(table.contains("| stripes |  | lr=0.2 |"), "{table}");
     assert!(table.contains("seed-0 diverged") && !table.contains("Not finished"), "{table}");
-    let again = sweep(&task.args(&file, &out, ""));
+    let again = sweep(&args(&task, &file, &out, ""));
     assert!(text(&again.stderr).starts_with("0 runs to make"), "they would diverge again");
     // Where there is no other choice, something is missing.
     let worse = wild.replace("[1e30, 0.2]", "[1e30, 1e31]");
     let (file, out) = (task.place.write("worse.toml", worse.as_bytes()), task.place.at("worse"));
-    let ended = sweep(&task.args(&file, &out, "--jobs 2"));
+    let ended = sweep(&args(&task, &file, &out, "--jobs 2"));
     fails(&ended, 1, &["4 runs failed"]);
     assert!(text(&ended.stdout).contains("| diverged (99.5) |"), "{}", text(&ended.stdout));
 }
@@ -302,8 +290,8 @@ fn after_the_choice_it_is_trained_on_all() {
         .unwrap()
         .replace("[settings]", "retrain = { train-on-val = true }\n[settings]");
     let (file, out) = (task.place.write("all.toml", text.as_bytes()), task.place.at("out"));
-    fails(&sweep(&task.args(&file, &out, "--dry-run --jobs 0")), 1, &["--jobs"]);
-    succeeds(&sweep(&task.args(&file, &out, "--jobs 2")));
+    fails(&sweep(&args(&task, &file, &out, "--dry-run --jobs 0")), 1, &["--jobs"]);
+    succeeds(&sweep(&args(&task, &file, &out, "--jobs 2")));
     let svp: Vec<String> = results(&out).into_iter().filter(|line| line.starts_with("stripes,SVP")).collect();
     let reported: Vec<&String> = svp.iter().filter(|line| line.contains(",yes,last epoch,")).collect();
     assert_eq!((svp.len(), reported.len()), (4, 2), "{svp:?}");
@@ -361,7 +349,7 @@ fn presets_find_their_data_below_one_folder() {
 fn data_may_move_while_a_sweep_is_stopped() {
     let (task, file) = small("moved");
     let out = task.place.at("out");
-    let mut child = spawn(&task.args(&file, &out, "--set epochs=40"));
+    let mut child = spawn(&args(&task, &file, &out, "--set epochs=40"));
     let begun = Path::new(&out).join("runs/stripes/SVP/lr=0.01/seed-0/last.safetensors");
     wait_for(|| begun.exists());
     signal(&child, "TERM");
@@ -376,20 +364,20 @@ fn data_may_move_while_a_sweep_is_stopped() {
 fn a_dry_run_tells_and_writes_nothing() {
     let (task, file) = small("dry");
     let out = task.place.at("out");
-    let told = succeeds(&sweep(&task.args(&file, &out, "--dry-run")));
+    let told = succeeds(&sweep(&args(&task, &file, &out, "--dry-run")));
     for part in ["stripes", "drawn", "runs/stripes/SVP/lr=0.01/seed-0", "to do", "10 runs to make"] {
         assert!(told.contains(part), "`{part}` is not in:\n{told}");
     }
     assert!(!Path::new(&out).exists());
     fs::remove_dir_all(&task.data).unwrap();
-    let told = sweep(&task.args(&file, &out, "--dry-run"));
+    let told = sweep(&args(&task, &file, &out, "--dry-run"));
     fails(&told, 1, &["Stripes", "1 tasks cannot be opened"]);
     assert!(text(&told.stdout).contains("stripes: "), "{}", text(&told.stdout));
 }
 
 #[test]
 fn bad_input_is_one_line() {
-    let place = Place::new("sweep-input");
+    let place = Scratch::new("sweep-input");
     let out = place.at("out");
     let refused = |text: &str, parts: &[&str]| {
         let file = place.write("bad.toml", text.as_bytes());

@@ -1,44 +1,21 @@
 //! `--train-on-val` from outside: every image is trained on, and the last epoch is kept, or the test split chooses.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use safetensors::SafeTensors;
 use serde_json::Value;
-use support::{Place, fails, text, train, words};
+use testkit::programs::{Scratch, fails, succeeds, text, train, words};
+use testkit::runs::Task;
 
-/// Data of three classes, with no split to validate on, and a small Vim trained on it.
-struct Task {
-    place: Place,
-    data: String,
-    backbone: String,
-}
-
-impl Task {
-    fn new(name: &str) -> Self {
-        let place = Place::new(name);
-        let data = place.data("data", 3);
-        let backbone = place.small_vim("backbone", &data) + "/best.safetensors";
-        Task { place, data, backbone }
-    }
-
-    /// Trains on 60 images for 3 epochs; the run folder and what was printed.
-    fn run(&self, name: &str, more: &str) -> (String, String) {
-        let out = self.place.at(name);
-        let task = ["--data", &self.data, "--backbone", &self.backbone, "--out", &out, "--train-on-val"];
-        let fixed = "--epochs 3 --batch-size 8 --hidden 8 --group-size 1 --lr 0.1";
-        let shown = succeeds(&train(&[&task[..], &words(fixed), &words(more)].concat()));
-        (out, shown)
-    }
-}
-
-#[track_caller]
-fn succeeds(output: &Output) -> String {
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    text(&output.stdout)
+/// Trains on 60 images for 3 epochs; the run folder and what was printed.
+fn train_task(task: &Task, name: &str, more: &str) -> (String, String) {
+    let out = task.place.at(name);
+    let fixed = "--train-on-val --epochs 3 --batch-size 8 --hidden 8 --group-size 1 --lr 0.1";
+    let of_task = ["--data", &task.data, "--backbone", &task.backbone, "--out", &out];
+    let shown = succeeds(&train(&[&of_task[..], &words(fixed), &words(more)].concat()));
+    (out, shown)
 }
 
 fn eval(args: &[&str]) -> Output {
@@ -60,9 +37,9 @@ fn records(run: &str, kind: &str) -> Vec<Value> {
 
 #[test]
 fn the_last_epoch_is_kept_and_nothing_of_a_validation_is_said() {
-    let task = Task::new("train-on-val");
+    let task = Task::new("train-on-val", 3);
     for method in ["svp", "linear", "full"] {
-        let (run, shown) = task.run(method, &format!("--method {method}"));
+        let (run, shown) = train_task(&task, method, &format!("--method {method}"));
         assert!(shown.contains(": epoch 3 of 3, the last (trained on val too)"), "{shown}");
         let report = json(&read(&run, "report.json"));
         assert_eq!((&report["selected_on"], &report["best_epoch"]), (&"last epoch".into(), &3.into()));
@@ -100,8 +77,8 @@ fn the_last_epoch_is_kept_and_nothing_of_a_validation_is_said() {
 /// Other images are trained on with the setting than without.
 #[test]
 fn a_resumed_run_keeps_it() {
-    let task = Task::new("train-on-val-resumed");
-    let (run, _) = task.run("run", "--method linear");
+    let task = Task::new("train-on-val-resumed", 3);
+    let (run, _) = train_task(&task, "run", "--method linear");
     let config = read(&run, "config.toml");
     task.place.write("run/config.toml", config.replace("train-on-val = true\n", "").as_bytes());
     let resumed = train(&["--resume", &run]);
@@ -113,8 +90,8 @@ fn a_resumed_run_keeps_it() {
 
 #[test]
 fn what_is_left_is_measured_and_shown() {
-    let task = Task::new("train-on-val-shown");
-    let (run, _) = task.run("run", "--method linear");
+    let task = Task::new("train-on-val-shown", 3);
+    let (run, _) = train_task(&task, "run", "--method linear");
     fails(&eval(&[&run, "--split", "val"]), &["no val split", "--train-on-val", "--split"]);
     assert_eq!(json(&succeeds(&eval(&[&run, "--split", "train", "--json"])))["images"], 60);
     let page = Command::new(env!("CARGO_BIN_EXE_svp-report")).arg(&run).output().unwrap();
@@ -133,8 +110,8 @@ fn what_is_left_is_measured_and_shown() {
 
 #[test]
 fn the_test_split_chooses_where_that_is_asked_for() {
-    let task = Task::new("train-on-val-select");
-    let (run, shown) = task.run("run", "--method linear --select-on-test");
+    let task = Task::new("train-on-val-select", 3);
+    let (run, shown) = train_task(&task, "run", "--method linear --select-on-test");
     let top1: Vec<f64> =
         records(&run, "epoch").iter().map(|epoch| epoch["val_top1"].as_f64().unwrap()).collect();
     let most = top1.iter().copied().fold(0.0, f64::max);
@@ -149,7 +126,7 @@ fn the_test_split_chooses_where_that_is_asked_for() {
 
 #[test]
 fn a_dry_run_counts_them_and_data_without_a_test_split_is_refused() {
-    let place = Place::new("train-on-val-dry");
+    let place = Scratch::new("train-on-val-dry");
     let counts = |data: &str| succeeds(&train(&words(&format!("--data {data} --train-on-val --dry-run"))));
     let drawn = counts("builtin:count");
     assert!(drawn.contains("1,000 images to train, 0 to validate, 1,000 to test"), "{drawn}");

@@ -11,10 +11,11 @@ use engine::{DType, Device, Result, Rng, Tensor};
 use ptx::registry;
 use ptx::spec::{Case, Cost, Input, Op};
 use serde::Serialize;
+use testkit::problem::{Ask, Problem, small_case};
+use testkit::shapes;
 
-use crate::harness::{Ask, Problem, small_case};
 use crate::peaks::Peaks;
-use crate::{Bench, Outcome, shapes};
+use crate::{Bench, Outcome};
 
 /// Bytes of all input sets together: more than a cache holds.
 const ROTATED: usize = 256 << 20;

@@ -7,16 +7,9 @@
 //! ```
 //! Times are medians by the device's own events. `--smoke` runs everything once at tiny sizes, to try the code.
 
-#[path = "../../tests/harness/mod.rs"]
-#[allow(dead_code)]
-mod harness;
 mod kernels;
 mod peaks;
-#[path = "../../tools/kernel_report/shapes.rs"]
-#[allow(dead_code)]
-mod shapes;
 mod step;
-mod vim_s;
 
 use std::fmt;
 use std::process::ExitCode;

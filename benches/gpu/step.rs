@@ -3,9 +3,9 @@
 
 use engine::DType;
 use serde::Serialize;
-use svp::model::VimConfig;
+use svp::backbones::vim::VimConfig;
+use testkit::vim_s::{Step, finish};
 
-use crate::vim_s::{Step, finish};
 use crate::{Bench, Outcome};
 
 /// Steps timed together.

@@ -80,9 +80,9 @@ impl Chosen {
         Ok(self)
     }
 
-    /// What the method declares of a setting.
+    /// What the method declares of a setting, by its name or its published one.
     pub fn setting(&self, name: &str) -> Option<&'static Setting> {
-        self.entry.settings.iter().find(|setting| setting.name == name)
+        self.entry.settings.iter().find(|setting| setting.name == name || setting.published == Some(name))
     }
 
     fn refuse(&self, name: &str) -> Error {

@@ -11,6 +11,8 @@ use crate::{Error, Result};
 pub struct Setting {
     /// As on the command line, without `--`.
     pub name: &'static str,
+    /// What the publication calls it, where that is another word; files may use it.
+    pub published: Option<&'static str>,
     /// What values it takes.
     pub kind: Kind,
     /// Where it is not given.
@@ -48,7 +50,7 @@ pub enum Value {
 impl Setting {
     /// A setting that every version of the program has known.
     pub const fn new(name: &'static str, kind: Kind, default: Value, help: &'static str) -> Self {
-        Setting { name, kind, default, help, later: false }
+        Setting { name, published: None, kind, default, help, later: false }
     }
 
     /// A value as it stands in a file.

@@ -27,7 +27,10 @@ pub static ENTRY: Entry = Entry {
     source: "VPT, ECCV 2022",
     backbones: &[vim::NAME],
     settings: &[
-        Setting::new("tokens", Kind::Count(1, 10_000), Value::Count(10), "Prompt rows of a block"),
+        Setting {
+            published: Some("n"),
+            ..Setting::new("tokens", Kind::Count(1, 10_000), Value::Count(10), "Prompt rows of a block")
+        },
         Setting::new("deep", Kind::Flag, Value::Flag(true), "Other prompts before every block, not only the first"),
         Setting::new(
             "position",

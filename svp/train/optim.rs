@@ -96,8 +96,8 @@ impl Optimizer {
     /// Length of [`Optimizer::next_factors`].
     pub fn factors(&self) -> usize {
         match self.kind {
-            OptimizerKind::Adamw | OptimizerKind::Adam => adamw::FACTORS,
-            OptimizerKind::Sgd => sgd::FACTORS,
+            OptimizerKind::Adamw | OptimizerKind::Adam => 7,
+            OptimizerKind::Sgd => 3,
         }
     }
 

@@ -2,8 +2,7 @@
 
 use engine::blas::{RowMajor, gemm};
 use engine::{DType, Device, Result, Tensor};
-
-use crate::harness::cuda::{self, wanted};
+use testkit::cuda::{self, wanted};
 
 /// Rows of the activations: 96 images of 197 tokens.
 const ROWS: usize = 96 * 197;

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::fake_cuda;
-use crate::support::{Place, text};
+use testkit::fake_cuda;
+use testkit::programs::{Scratch, text};
 
 /// Set in such a process: the test that it runs.
 const CHILD: &str = "SVP_TEST_CHILD";
@@ -27,7 +27,7 @@ pub fn alone(test: &str, libraries: Libraries, variables: &[(&str, &str)], body:
     if std::env::var(CHILD).is_ok_and(|name| name == test) {
         return body();
     }
-    let place = Place::new(&format!("cuda-{}", test.replace("::", "-")));
+    let place = Scratch::new(&format!("cuda-{}", test.replace("::", "-")));
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args([test, "--exact", "--nocapture", "--test-threads=1"])

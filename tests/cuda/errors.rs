@@ -56,7 +56,7 @@ fn product(at: Region) -> BlasGemm {
 
 #[test]
 fn arguments_that_are_not_the_kernel_s() {
-    on_fake("cuda::errors::arguments_that_are_not_the_kernel_s", &[], || {
+    on_fake("errors::arguments_that_are_not_the_kernel_s", &[], || {
         let cuda = Cuda::open(0).unwrap();
         let at = cuda.alloc(4).unwrap();
         let failed = what(cuda.launch(SET, ONE, &[Arg::Out(at)]));
@@ -70,7 +70,7 @@ fn arguments_that_are_not_the_kernel_s() {
 
 #[test]
 fn a_kernel_that_is_not_there() {
-    on_fake("cuda::errors::a_kernel_that_is_not_there", &[], || {
+    on_fake("errors::a_kernel_that_is_not_there", &[], || {
         let cuda = Cuda::open(0).unwrap();
         let failed = what(cuda.launch(Kernel { entry: "missing", ..SET }, ONE, &[]));
         let want = "cuModuleGetFunction: CUDA_ERROR_NOT_FOUND (named symbol not found), kernel missing of \
@@ -81,7 +81,7 @@ fn a_kernel_that_is_not_there() {
 
 #[test]
 fn ptx_that_the_driver_refuses() {
-    on_fake("cuda::errors::ptx_that_the_driver_refuses", &[], || {
+    on_fake("errors::ptx_that_the_driver_refuses", &[], || {
         static BROKEN: PtxFile = PtxFile { name: "broken/kernel.ptx", text: ".version 8.4\nnonsense\n" };
         let cuda = Cuda::open(0).unwrap();
         let failed = what(cuda.launch(Kernel { file: &BROKEN, entry: "set" }, ONE, &[]));
@@ -97,7 +97,7 @@ fn ptx_that_the_driver_refuses() {
 
 #[test]
 fn more_shared_memory_than_a_block_can_have() {
-    on_fake("cuda::errors::more_shared_memory_than_a_block_can_have", &[], || {
+    on_fake("errors::more_shared_memory_than_a_block_can_have", &[], || {
         let cuda = Cuda::open(0).unwrap();
         let at = cuda.alloc(4).unwrap();
         let args = [Arg::Out(at), Arg::U32(7)];
@@ -114,7 +114,7 @@ fn more_shared_memory_than_a_block_can_have() {
 #[test]
 fn a_launch_that_is_refused() {
     let variables = [("FAKE_CUDA_FAIL", "cuLaunchKernel:701@1")];
-    on_fake("cuda::errors::a_launch_that_is_refused", &variables, || {
+    on_fake("errors::a_launch_that_is_refused", &variables, || {
         let cuda = Cuda::open(0).unwrap();
         let at = cuda.alloc(4).unwrap();
         let failed = what(cuda.launch(SET, ONE, &[Arg::Out(at), Arg::U32(7)]));
@@ -132,7 +132,7 @@ const ILLEGAL: &str = "CUDA_ERROR_ILLEGAL_ADDRESS (an illegal memory access was 
 /// A kernel fails when nobody looks: the next that waits says so, and that it may not be its own fault.
 #[test]
 fn a_kernel_that_destroys_the_context() {
-    on_fake("cuda::errors::a_kernel_that_destroys_the_context", &[], || {
+    on_fake("errors::a_kernel_that_destroys_the_context", &[], || {
         let cuda = Cuda::open(0).unwrap();
         let at = cuda.alloc(4).unwrap();
         cuda.launch(STRAY, ONE, &[Arg::Out(at)]).unwrap();
@@ -146,7 +146,7 @@ fn a_kernel_that_destroys_the_context() {
 
 #[test]
 fn a_kernel_that_destroys_the_context_and_is_waited_for() {
-    let test = "cuda::errors::a_kernel_that_destroys_the_context_and_is_waited_for";
+    let test = "errors::a_kernel_that_destroys_the_context_and_is_waited_for";
     on_fake(test, &[("SVP_CUDA_SYNC", "1")], || {
         let cuda = Cuda::open(0).unwrap();
         let at = cuda.alloc(4).unwrap();
@@ -163,7 +163,7 @@ fn a_kernel_that_destroys_the_context_and_is_waited_for() {
 #[test]
 fn a_device_that_falls_out() {
     let variables = [("FAKE_CUDA_FAIL", "cuMemsetD8Async:214@1")];
-    on_fake("cuda::errors::a_device_that_falls_out", &variables, || {
+    on_fake("errors::a_device_that_falls_out", &variables, || {
         let device = Device::cuda(0).unwrap();
         let zeros = Tensor::zeros(&device, &[3]);
         let want = "cuMemsetD8Async: CUDA_ERROR_ECC_UNCORRECTABLE (uncorrectable ECC error encountered), zeroing 12 \
@@ -176,7 +176,7 @@ fn a_device_that_falls_out() {
 #[test]
 fn a_code_that_nobody_knows() {
     let variables = [("FAKE_CUDA_FAIL", "cuMemcpyDtoDAsync:987654@1")];
-    on_fake("cuda::errors::a_code_that_nobody_knows", &variables, || {
+    on_fake("errors::a_code_that_nobody_knows", &variables, || {
         let cuda = Cuda::open(0).unwrap();
         let at = cuda.alloc(8).unwrap();
         let failed = what(cuda.copy(at, at));
@@ -187,7 +187,7 @@ fn a_code_that_nobody_knows() {
 #[test]
 fn more_memory_than_there_is() {
     let variables = [("FAKE_CUDA_MEMORY", "100000000")];
-    on_fake("cuda::errors::more_memory_than_there_is", &variables, || {
+    on_fake("errors::more_memory_than_there_is", &variables, || {
         let cuda = Cuda::open(0).unwrap();
         let [free, total] = cuda.memory().unwrap();
         assert!(
@@ -211,7 +211,7 @@ fn more_memory_than_there_is() {
 /// Memory that was freed and lies with the driver in another size is given back before giving up.
 #[test]
 fn memory_that_comes_back() {
-    on_fake("cuda::errors::memory_that_comes_back", &[("FAKE_CUDA_FAIL", "cuMemAllocAsync:2@2")], || {
+    on_fake("errors::memory_that_comes_back", &[("FAKE_CUDA_FAIL", "cuMemAllocAsync:2@2")], || {
         let cuda = Cuda::open(0).unwrap();
         let before = super::child::log().len();
         let at = cuda.alloc(4).unwrap();
@@ -225,7 +225,7 @@ fn memory_that_comes_back() {
 fn products_that_fail() {
     let variables =
         [("FAKE_CUDA_FAIL", "cublasLtMatmulAlgoGetHeuristic:15@1,cublasLtMatmul:3@2,cublasLtMatmul:13@3")];
-    on_fake("cuda::errors::products_that_fail", &variables, || {
+    on_fake("errors::products_that_fail", &variables, || {
         let cuda = Cuda::open(0).unwrap();
         let at = cuda.alloc(768).unwrap();
         cuda.zero(at).unwrap();
@@ -245,7 +245,7 @@ fn products_that_fail() {
 #[test]
 fn a_product_on_a_lost_device() {
     let variables = [("FAKE_CUDA_FAIL", "cublasLtMatmul:13@1")];
-    on_fake("cuda::errors::a_product_on_a_lost_device", &variables, || {
+    on_fake("errors::a_product_on_a_lost_device", &variables, || {
         let cuda = Cuda::open(0).unwrap();
         let at = cuda.alloc(768).unwrap();
         cuda.zero(at).unwrap();
@@ -258,7 +258,7 @@ fn a_product_on_a_lost_device() {
 #[test]
 fn cublas_that_does_not_start() {
     let variables = [("FAKE_CUDA_FAIL", "cublasLtCreate:1@1")];
-    on_fake("cuda::errors::cublas_that_does_not_start", &variables, || {
+    on_fake("errors::cublas_that_does_not_start", &variables, || {
         let failed = what(Cuda::open(0));
         let want = "cublasLtCreate: CUBLAS_STATUS_NOT_INITIALIZED, cuBLASLt does not start on this device";
         assert_eq!(failed, want);
@@ -268,7 +268,7 @@ fn cublas_that_does_not_start() {
 
 #[test]
 fn what_cannot_be_recorded_is_refused_as_on_the_emulated_device() {
-    let test = "cuda::errors::what_cannot_be_recorded_is_refused_as_on_the_emulated_device";
+    let test = "errors::what_cannot_be_recorded_is_refused_as_on_the_emulated_device";
     on_fake(test, &[], || {
         let said = [Device::cuda(0).unwrap(), Device::emulated()].map(|device| {
             let launcher = device.launcher().unwrap();
@@ -297,7 +297,7 @@ fn what_cannot_be_recorded_is_refused_as_on_the_emulated_device() {
 #[test]
 fn a_recording_that_fails() {
     let variables = [("FAKE_CUDA_FAIL", "cuGraphInstantiateWithFlags:801@2,cuLaunchKernel:701@3")];
-    on_fake("cuda::errors::a_recording_that_fails", &variables, || {
+    on_fake("errors::a_recording_that_fails", &variables, || {
         let device = Device::cuda(0).unwrap();
         let x = Tensor::from_slice(&device, &[1.0, 2.0], &[2]);
         let twice = || {

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use engine::cuda::{Status, status};
 use engine::{Device, Error};
+use testkit::programs::Scratch;
+use testkit::{fake_cuda, kernels};
 
 use super::child::{Libraries, alone, calls, on_fake};
-use crate::fake_cuda;
-use crate::support::Place;
 
 /// Why the first GPU cannot be had; `--device auto` says the same.
 fn unusable() -> String {
@@ -28,8 +28,8 @@ fn absent() -> String {
 }
 
 /// A folder with some of the fake libraries. They are one file: both must be loaded from it.
-fn folder(name: &str, libraries: &[&str]) -> Place {
-    let place = Place::new(name);
+fn folder(name: &str, libraries: &[&str]) -> Scratch {
+    let place = Scratch::new(name);
     for library in libraries {
         let file = fake_cuda::folder().join(library).canonicalize().unwrap();
         std::os::unix::fs::symlink(file, place.at(library)).unwrap();
@@ -53,7 +53,7 @@ fn in_system(name: &str) -> bool {
 #[test]
 fn a_machine_without_a_driver() {
     let place = folder("cuda-no-driver", &[]);
-    alone("cuda::loading::a_machine_without_a_driver", Libraries::In(place.at("")), &[], || {
+    alone("loading::a_machine_without_a_driver", Libraries::In(place.at("")), &[], || {
         if !in_system(DRIVER) {
             assert_eq!(absent(), "cuda device: no NVIDIA GPU: libcuda.so.1 is not installed");
         }
@@ -64,7 +64,7 @@ fn a_machine_without_a_driver() {
 fn a_driver_that_is_no_library() {
     let place = folder("cuda-broken-driver", &[]);
     place.write(DRIVER, b"nothing");
-    let test = "cuda::loading::a_driver_that_is_no_library";
+    let test = "loading::a_driver_that_is_no_library";
     alone(test, Libraries::In(place.at("")), &[], || {
         if !in_system(DRIVER) {
             let why = unusable();
@@ -75,7 +75,7 @@ fn a_driver_that_is_no_library() {
 
 #[test]
 fn a_driver_without_a_gpu() {
-    on_fake("cuda::loading::a_driver_without_a_gpu", &[("FAKE_CUDA_DEVICES", "0")], || {
+    on_fake("loading::a_driver_without_a_gpu", &[("FAKE_CUDA_DEVICES", "0")], || {
         let want = "cuda device: no NVIDIA GPU: the driver finds no device (cuInit: CUDA_ERROR_NO_DEVICE (no \
                     CUDA-capable device is detected))";
         assert_eq!(absent(), want);
@@ -84,7 +84,7 @@ fn a_driver_without_a_gpu() {
 
 #[test]
 fn a_driver_that_does_not_start() {
-    on_fake("cuda::loading::a_driver_that_does_not_start", &[("FAKE_CUDA_FAIL", "cuInit:999@1")], || {
+    on_fake("loading::a_driver_that_does_not_start", &[("FAKE_CUDA_FAIL", "cuInit:999@1")], || {
         let want = "cuda device: the driver does not start (cuInit: CUDA_ERROR_UNKNOWN (unknown error))";
         assert_eq!(unusable(), want);
     });
@@ -92,7 +92,7 @@ fn a_driver_that_does_not_start() {
 
 #[test]
 fn a_driver_that_is_too_old() {
-    on_fake("cuda::loading::a_driver_that_is_too_old", &[("FAKE_CUDA_VERSION", "12020")], || {
+    on_fake("loading::a_driver_that_is_too_old", &[("FAKE_CUDA_VERSION", "12020")], || {
         let want = "cuda device: the NVIDIA driver is too old: it knows CUDA up to 12.2, the kernels need 12.4; \
                     install driver 550 or newer";
         assert_eq!(unusable(), want);
@@ -102,7 +102,7 @@ fn a_driver_that_is_too_old() {
 /// What the kernels need is what the launcher asks for.
 #[test]
 fn the_committed_kernels_are_for_cuda_12_4_and_sm_80() {
-    let files = crate::harness::kernels::files();
+    let files = kernels::files();
     assert!(!files.is_empty());
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
@@ -114,7 +114,7 @@ fn the_committed_kernels_are_for_cuda_12_4_and_sm_80() {
 
 #[test]
 fn a_gpu_that_is_too_old() {
-    on_fake("cuda::loading::a_gpu_that_is_too_old", &[("FAKE_CUDA_CAPABILITY", "75")], || {
+    on_fake("loading::a_gpu_that_is_too_old", &[("FAKE_CUDA_CAPABILITY", "75")], || {
         let why = unusable();
         assert!(why.ends_with(" has compute capability 7.5; the kernels need 8.0 (sm_80) or newer"), "{why}");
     });
@@ -122,7 +122,7 @@ fn a_gpu_that_is_too_old() {
 
 #[test]
 fn a_gpu_that_is_not_there() {
-    on_fake("cuda::loading::a_gpu_that_is_not_there", &[("FAKE_CUDA_DEVICES", "2")], || {
+    on_fake("loading::a_gpu_that_is_not_there", &[("FAKE_CUDA_DEVICES", "2")], || {
         let Status::Ready(devices) = status() else { panic!("{:?}", status()) };
         assert_eq!(devices.len(), 2);
         let device = Device::cuda(1).unwrap();
@@ -136,7 +136,7 @@ fn a_gpu_that_is_not_there() {
 #[test]
 fn no_cublas() {
     let place = folder("cuda-no-cublas", &[DRIVER]);
-    let test = "cuda::loading::no_cublas";
+    let test = "loading::no_cublas";
     alone(test, Libraries::In(place.at("")), &[("CUDA_HOME", "/named/by/user")], || {
         if in_system(BLAS) || Path::new("/usr/local/cuda/lib64").join(BLAS).exists() {
             return;
@@ -154,7 +154,7 @@ fn cublas_in_a_folder_that_is_named() {
     let place = folder("cuda-named-cublas", &[DRIVER]);
     let blas = folder("cuda-named-cublas-folder", &[BLAS]);
     let variables = [("SVP_CUBLAS_DIR", &*blas.at(""))];
-    let test = "cuda::loading::cublas_in_a_folder_that_is_named";
+    let test = "loading::cublas_in_a_folder_that_is_named";
     alone(test, Libraries::In(place.at("")), &variables, || {
         Device::cuda(0).unwrap();
         assert!(calls(0).contains(&"cublasLtCreate".into()), "that of the folder: {:?}", calls(0));
@@ -165,7 +165,7 @@ fn cublas_in_a_folder_that_is_named() {
 fn a_cublas_that_is_no_library() {
     let place = folder("cuda-broken-cublas", &[DRIVER]);
     place.write(BLAS, b"nothing");
-    let test = "cuda::loading::a_cublas_that_is_no_library";
+    let test = "loading::a_cublas_that_is_no_library";
     alone(test, Libraries::In(place.at("")), &[("SVP_CUBLAS_DIR", &place.at(""))], || {
         if !in_system(BLAS) && !Path::new("/usr/local/cuda/lib64").join(BLAS).exists() {
             let why = unusable();

@@ -18,7 +18,7 @@ fn calls_of(work: impl FnOnce()) -> Vec<String> {
 /// What goes to the device beside the kernels waits for none of them, and each transfer for the one before.
 #[test]
 fn a_step() {
-    on_fake("cuda::order::a_step", &[], || {
+    on_fake("order::a_step", &[], || {
         let device = Device::cuda(0).unwrap();
         let mut x = Tensor::zeros(&device, &[2]);
         let mut y = Tensor::zeros(&device, &[2]);
@@ -49,7 +49,7 @@ fn a_step() {
 
 #[test]
 fn a_recorded_step() {
-    on_fake("cuda::order::a_recorded_step", &[], || {
+    on_fake("order::a_recorded_step", &[], || {
         let device = Device::cuda(0).unwrap();
         let mut x = Tensor::from_slice(&device, &[1.0, 2.0], &[2]);
         let mut warm = x.to_owned_on(&device);
@@ -92,7 +92,7 @@ fn a_recorded_step() {
 /// What is given up while calls are recorded is freed after, and uploads bring the bytes that they had.
 #[test]
 fn recorded_uploads_and_frees() {
-    on_fake("cuda::order::recorded_uploads_and_frees", &[], || {
+    on_fake("order::recorded_uploads_and_frees", &[], || {
         let cuda = Cuda::open(0).unwrap();
         let [to, other] = [16, 16].map(|bytes| cuda.alloc(bytes).unwrap());
         cuda.record().unwrap();
@@ -116,7 +116,7 @@ fn recorded_uploads_and_frees() {
 /// A kernel is loaded once, and every handle of the driver goes back to it.
 #[test]
 fn everything_is_given_back() {
-    on_fake("cuda::order::everything_is_given_back", &[], || {
+    on_fake("order::everything_is_given_back", &[], || {
         let device = Device::cuda(0).unwrap();
         let mut x = Tensor::zeros(&device, &[5]);
         x.send(&[1.0; 5]).unwrap();
@@ -147,7 +147,7 @@ fn everything_is_given_back() {
 /// Threads share a device: its context is made current on each.
 #[test]
 fn another_thread() {
-    on_fake("cuda::order::another_thread", &[], || {
+    on_fake("order::another_thread", &[], || {
         let cuda = Cuda::open(0).unwrap();
         let at = cuda.alloc(4).unwrap();
         std::thread::scope(|scope| {
@@ -163,7 +163,7 @@ fn another_thread() {
 
 #[test]
 fn calls_are_timed() {
-    on_fake("cuda::order::calls_are_timed", &[], || {
+    on_fake("order::calls_are_timed", &[], || {
         let cuda = Cuda::open(0).unwrap();
         let at = cuda.alloc(4).unwrap();
         let set = || cuda.launch(SET, ONE, &[Arg::Out(at), Arg::U32(7)]);

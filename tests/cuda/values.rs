@@ -11,9 +11,9 @@ use engine::{DType, Device, Error, Rng, Tensor};
 use half::bf16;
 use ptx::registry;
 use ptx::spec::Op;
+use testkit::problem::{Ask, Outcome, Problem};
 
 use super::child::on_fake;
-use crate::harness::{Ask, Outcome, Problem};
 
 /// The first case of an op that launched devices run, small enough to be quick.
 fn problem(op: &dyn Op, dtype: DType) -> Problem<'_> {
@@ -29,7 +29,7 @@ fn bits(outcome: Outcome) -> Vec<Vec<u32>> {
 
 #[test]
 fn every_op_has_the_values_of_the_emulated_device() {
-    on_fake("cuda::values::every_op_has_the_values_of_the_emulated_device", &[], || {
+    on_fake("values::every_op_has_the_values_of_the_emulated_device", &[], || {
         let pooled = Device::cuda(0).unwrap();
         for op in registry::all() {
             for dtype in [DType::F32, DType::Bf16] {
@@ -48,7 +48,7 @@ fn every_op_has_the_values_of_the_emulated_device() {
 /// Products of every kind: transpositions, gaps between columns, both types, sums onto C, a bias, TF32.
 #[test]
 fn products_have_the_values_of_the_emulated_device() {
-    on_fake("cuda::values::products_have_the_values_of_the_emulated_device", &[], || {
+    on_fake("values::products_have_the_values_of_the_emulated_device", &[], || {
         let launchers: [Box<dyn Launcher>; 2] = [Box::new(Cuda::open(0).unwrap()), Box::new(Emulated::new())];
         let types = [(DType::F32, DType::F32), (DType::Bf16, DType::F32), (DType::Bf16, DType::Bf16)];
         let mut rng = Rng::keyed(3, 0, 0, 0);
@@ -134,7 +134,7 @@ fn replayed(device: &Device, problem: &Problem) -> Vec<Vec<u32>> {
 
 #[test]
 fn a_recording_has_the_values_of_the_emulated_device() {
-    on_fake("cuda::values::a_recording_has_the_values_of_the_emulated_device", &[], || {
+    on_fake("values::a_recording_has_the_values_of_the_emulated_device", &[], || {
         let device = Device::cuda(0).unwrap();
         for op in registry::all().into_iter().filter(|op| ["linear", "selective_scan"].contains(&op.name())) {
             let problem = problem(&*op, DType::F32);

@@ -1,6 +1,6 @@
 //! A CUDA driver and a cuBLASLt without a GPU: the functions that `engine/cuda` calls, under their names, on the
 //! PTX emulator. A program that finds this library as `libcuda.so.1` and `libcublasLt.so.12` (links to one file; the
-//! helper is `tests/support/fake_cuda.rs`) runs its whole GPU path, and where it leans on something that CUDA does
+//! helper is `tests/testkit/fake_cuda.rs`) runs its whole GPU path, and where it leans on something that CUDA does
 //! not promise, it gets wrong bytes or an error:
 //!
 //! - What is put into a stream runs when somebody waits for it (`cuStreamSynchronize`, `cuEventSynchronize`, a stream

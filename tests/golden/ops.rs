@@ -5,9 +5,8 @@ use engine::{Device, Result, Tensor};
 use ptx::causal_conv1d::{Filter, causal_conv1d as conv};
 use ptx::prompt_add_norm::{Settings, prompt_add_norm};
 use ptx::selective_scan::{Direction, selective_scan as scan};
-use svp::checkpoint::{ClassRow, resize_pos_embed};
-
-use super::file::{Differences, Golden, values};
+use svp::backbones::pos_embed::{ClassRow, resize_pos_embed};
+use testkit::golden::{Differences, Golden, values};
 
 const FORWARD: f64 = 1e-5;
 const GRADIENT: f64 = 1e-4;

@@ -2,13 +2,16 @@
 
 use autograd::Tape;
 use engine::{Device, Tensor};
-use ptx::adamw::Settings;
 use ptx::cross_entropy::{cross_entropy, smooth_targets};
 use ptx::grad_norm::healthy;
-use svp::model::{Classifier, HeadKind, Params, Parts, SvpConfig, Variant, Vim, VimConfig};
-use svp::train::Optimizer;
-
-use super::file::{Differences, Golden, values};
+use svp::backbones::vim::{Vim, VimConfig};
+use svp::heads::HeadKind;
+use svp::methods::{Chosen, OptimizerKind};
+use svp::model::{Forward, Model, Parts};
+use svp::params::Params;
+use svp::pass::Noise;
+use svp::train::{Optimizer, Rates};
+use testkit::golden::{Differences, Golden, values};
 
 const FORWARD: f64 = 1e-4;
 const GRADIENT: f64 = 1e-3;
@@ -19,7 +22,7 @@ fn flag(golden: &Golden, name: &str) -> bool {
 }
 
 /// The model with the golden parameters.
-fn classifier(golden: &Golden, device: &Device) -> Classifier {
+fn classifier(golden: &Golden, device: &Device) -> Model {
     let mut config = VimConfig::sized(
         golden.size("img_size"),
         golden.size("patch"),
@@ -34,23 +37,21 @@ fn classifier(golden: &Golden, device: &Device) -> Classifier {
         assert_eq!(value.shape(), shape, "{name}");
         Ok(value)
     });
-    let svp = match golden.setting("variant") {
-        "none" => None,
-        variant => Some(SvpConfig {
-            variant: if variant == "paper" { Variant::Paper } else { Variant::Official },
-            group_size: golden.size("shared_layers"),
-            ..SvpConfig::default()
-        }),
+    let method = match golden.setting("variant") {
+        "none" if flag(golden, "full") => Chosen::named("full"),
+        "none" => Chosen::named("linear"),
+        variant => Chosen::named("svp")
+            .and_then(|svp| svp.with_flag("variant", variant))
+            .and_then(|svp| svp.with_flag("group-size", golden.setting("shared_layers"))),
     };
-    let head = if golden.setting("dataset") == "None" { HeadKind::Linear } else { HeadKind::TwoLayer };
+    let head = if golden.setting("dataset") == "None" { "linear" } else { "two-layer" };
     let parts = Parts {
-        svp,
-        head,
+        method: method.unwrap(),
+        head: HeadKind::named(head).unwrap(),
         classes: golden.size("num_classes"),
         simam: flag(golden, "simam"),
-        full: flag(golden, "full"),
     };
-    let mut classifier = Classifier::new(device, vim.unwrap(), params, parts, 0).unwrap();
+    let mut classifier = Model::new(device, Box::new(vim.unwrap()), params, parts, 0).unwrap();
     for id in classifier.params.trained() {
         let value = parameter(classifier.params.name(id));
         classifier.params.set(id, value.to_owned_on(device));
@@ -63,18 +64,21 @@ pub fn vim_training(device: &Device, golden: &Golden) -> Vec<String> {
     let mut model = classifier(golden, device);
     assert_eq!(golden.setting("adamw"), ADAMW, "settings this test knows");
     let decays = |name: &str, value: &Tensor| value.shape().len() > 1 && !name.ends_with(".bias");
-    let mut optimizer = Optimizer::new(device, &model.params, decays);
-    let settings = Settings { lr: 1e-2, weight_decay: 0.05, ..Settings::default() };
+    let mut optimizer = Optimizer::new(OptimizerKind::Adamw, device, &model.params, decays);
+    let rates = Rates { lr: 1e-2, weight_decay: 0.05, momentum: 0.0 };
     let classes = golden.size("num_classes");
     let smoothing: f32 = golden.setting("label_smoothing").parse().unwrap();
-    let targets = smooth_targets(&golden.labels, classes, smoothing).unwrap();
-    let targets = Tensor::from_slice(device, &targets, &[golden.labels.len(), classes]);
+    let labels = golden.labels();
+    let targets = smooth_targets(&labels, classes, smoothing).unwrap();
+    let targets = Tensor::from_slice(device, &targets, &[labels.len(), classes]);
     let mut health = healthy(device);
 
     let mut losses = vec![];
     for step in 0..5 {
         let tape = Tape::new(device).checking_finite();
-        let (hidden, logits, bound) = model.forward(&tape, golden.get("input.images").clone(), None).unwrap();
+        let images = golden.get("input.images").clone();
+        let Forward { tokens, logits, bound } = model.forward(&tape, images, Noise::default()).unwrap();
+        let hidden = tokens.h;
         let loss = cross_entropy(&tape, &logits, &targets).unwrap();
         losses.push(values(loss.value())[0]);
         if step == 0 {
@@ -98,7 +102,7 @@ pub fn vim_training(device: &Device, golden: &Golden) -> Vec<String> {
             }
         }
         drop((hidden, logits));
-        let factors = Tensor::from_slice(device, &optimizer.next_factors(&settings).unwrap(), &[7]);
+        let factors = Tensor::from_slice(device, &optimizer.next_factors(&rates).unwrap(), &[7]);
         let (loss, params) = (loss.value(), &mut model.params);
         optimizer.step(device, params, bound, loss, &grads, &factors, &mut health).unwrap();
     }

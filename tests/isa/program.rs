@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engine::emulated::Emulated;
 use engine::launch::{Arg, Grid, Kernel, Launcher, PtxFile, Region};
+use testkit::cuda::{self, wanted};
 
 use super::exact::mask;
-use crate::cuda::{self, wanted};
 
 /// Type of an input or a result. Memory holds each as eight bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

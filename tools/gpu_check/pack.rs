@@ -32,7 +32,7 @@ const PROGRAMS: [(&str, &str); 3] = [("svp-train", "svp-train"), ("svp-eval", "s
 /// Lies beside the archive.
 const SELF: &str = "gpu_check";
 
-/// Files of the project, by folder and ending, that go along under the same path.
+/// Files of the project, by folder (with those in it) and ending, that go along under the same path.
 const FILES: [(&str, &str); 2] = [("tests/golden", "safetensors"), ("tools/reference", "py")];
 /// Folders in which every folder may have a kernel.
 const LAYERS: [&str; 2] = ["engine", "ptx"];
@@ -54,7 +54,7 @@ pub fn pack(folder: &Path, reference: bool) -> Result<(), String> {
     }
     let mut carried = vec![];
     for (from, ending) in FILES {
-        carried.extend(files(&root.join(from), ending)?);
+        carried.extend(files_below(&root.join(from), ending)?);
     }
     for layer in LAYERS {
         let kernels = entries(&root.join(layer))?.into_iter().map(|entry| entry.join("kernel.ptx"));
@@ -205,6 +205,15 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, String> {
 fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, String> {
     let named = |path: &PathBuf| path.extension().is_some_and(|end| end == ending);
     Ok(entries(folder)?.into_iter().filter(named).collect())
+}
+
+/// The files of a folder, and of the folders in it, with this ending.
+fn files_below(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, String> {
+    let mut found = files(folder, ending)?;
+    for below in entries(folder)?.into_iter().filter(|entry| entry.is_dir()) {
+        found.extend(files_below(&below, ending)?);
+    }
+    Ok(found)
 }
 
 /// Says how large the folder is and how to use it; fails if it is too large.

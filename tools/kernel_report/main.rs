@@ -7,13 +7,6 @@
 //! ```
 //! Fails if a check of the scan does not hold. Without `ptxas` (`.ci/cuda` fetches it) its part says `skipped`.
 
-#[path = "../../tests/harness/mod.rs"]
-#[allow(dead_code)]
-mod harness;
-#[path = "../../benches/gpu/vim_s.rs"]
-#[allow(dead_code)]
-mod vim_s;
-
 mod checks;
 mod h100;
 mod launcher;
@@ -21,7 +14,6 @@ mod markdown;
 mod measure;
 mod memory;
 mod ptxas;
-mod shapes;
 mod work;
 
 use std::collections::BTreeMap;
@@ -32,6 +24,7 @@ use engine::DType;
 use measure::Pass;
 use ptx::registry;
 use ptxas::{ARCHITECTURES, Ptxas, Usage};
+use testkit::shapes;
 
 /// What each architecture needs of each entry.
 pub type Usages = BTreeMap<(String, &'static str), Usage>;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use autograd::{Tape, Var};
 use engine::{DType, Device, Rng, Tensor};
 use ptx::spec::{Case, Input, Op};
+use testkit::problem::{Ask, Problem};
+use testkit::shapes::{Axis, corners};
 
-use crate::harness::{Ask, Problem};
 use crate::launcher::{Counting, Dry, Launched, Watched};
-use crate::shapes::{Axis, corners};
 use crate::work::Work;
 
 /// Most that a count of the check shape may differ from its extrapolation, of counts that matter.

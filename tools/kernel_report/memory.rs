@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use engine::{DType, Device};
-use svp::model::VimConfig;
+use svp::backbones::vim::VimConfig;
+use testkit::vim_s::Step;
 
 use crate::launcher::Dry;
-use crate::vim_s::Step;
 
 const BATCHES: [usize; 5] = [8, 32, 64, 96, 128];
 const TYPES: [DType; 2] = [DType::F32, DType::Bf16];

@@ -75,7 +75,7 @@ impl Vim {
             let (class_row, prompt_rows) = (tokens.class_row, tokens.prompt_rows.as_slice());
             watch(Scanned { layer, directions, prompts: prompts.as_ref(), class_row, prompt_rows })?;
         }
-        let out = selective_scan(tape, &xz, directions, None)?;
+        let out = selective_scan(tape, &xz, directions, prompts.as_ref().map(<[Var; 2]>::each_ref))?;
         Ok(linear(tape, &out, &params[block.out_proj], None)?)
     }
 }

@@ -6,8 +6,7 @@ use std::process::Command;
 use std::ptr::null_mut;
 
 use cudarc::driver::sys::*;
-
-use crate::support;
+use testkit::fake_cuda::folder;
 
 pub const AXPY: &str = include_str!("../../../engine/emulator/examples/axpy.ptx");
 
@@ -18,7 +17,7 @@ pub fn in_child(test: &str, variables: &[(&str, &str)], body: fn()) {
         return body();
     }
     let mut child = Command::new(env::current_exe().unwrap());
-    child.args([test, "--exact", "--nocapture"]).env(CHILD, "1").env("LD_LIBRARY_PATH", support::folder());
+    child.args([test, "--exact", "--nocapture"]).env(CHILD, "1").env("LD_LIBRARY_PATH", folder());
     let output = child.envs(variables.iter().copied()).output().unwrap();
     let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
     assert!(output.status.success() && out.contains("1 passed"), "{test}: {out}{err}");

@@ -8,5 +8,3 @@ mod kernel;
 mod memory;
 mod product;
 mod stream;
-#[path = "../../support/fake_cuda.rs"]
-mod support;

@@ -1,0 +1,458 @@
+//! Five training steps of any method on any backbone: what the file says of it, and the comparison.
+//!
+//! Nothing here knows a method. [`run_method`] asks the registry of methods for one by the name in the file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use autograd::Tape;
+use engine::{Device, Tensor};
+use ptx::grad_norm::healthy;
+use serde_json::{Map, Value};
+use svp::backbones::vim::{self, Vim, VimConfig};
+use svp::backbones::{Backbone, Shapes};
+use svp::gates::{TokenGates, scan_gates};
+use svp::heads::{HeadKind, Labels};
+use svp::methods::{Chosen, OptimizerKind};
+use svp::model::{Forward, Model, Parts};
+use svp::params::Params;
+use svp::pass::{Noise, Tokens};
+use svp::train::{self as steps, Rates};
+use testkit::golden::{Differences, Golden, values};
+
+/// Outputs of every method.
+const OUTPUTS: [&str; 3] = ["logits", "hidden", "loss"];
+
+const OUTPUT: f64 = 1e-4;
+const GRADIENT: f64 = 1e-3;
+const TRAJECTORY: f64 = 1e-3;
+
+/// The optimiser of the five steps.
+#[derive(Debug)]
+pub struct Optimizer {
+    /// `adamw`, `sgd` or `adam`.
+    pub name: String,
+    /// Its numbers as the file names them: `lr`, `momentum`, `betas`, `eps`, `weight_decay`, `no_decay`.
+    pub settings: Map<String, Value>,
+}
+
+impl Optimizer {
+    /// A number that the file gives; 0 where it gives none, as for the decay of Adam.
+    pub fn number(&self, name: &str) -> f64 {
+        self.settings.get(name).map_or(0.0, |value| value.as_f64().expect("a number"))
+    }
+}
+
+/// A file of kind `method_training`.
+pub struct MethodTraining {
+    /// The family of the backbone, such as `vim`.
+    pub backbone: String,
+    pub method: String,
+    /// The method's settings, by the names of the file.
+    pub settings: Value,
+    pub optimizer: Optimizer,
+    pub label_smoothing: f32,
+    /// Row of the class token in the sequence that the blocks see, where the file says it.
+    pub class_row: Option<usize>,
+    /// Names of the trained tensors.
+    pub trained: Vec<String>,
+    golden: Golden,
+}
+
+/// What the same steps give here; values are flat, names those of the file without their prefix.
+#[derive(Debug, Clone, Default)]
+pub struct Outputs {
+    /// `[batch classes]`, before the first step as everything up to `grads`.
+    pub logits: Vec<f32>,
+    /// `[batch rows width]`: all rows after the final norm, prompt rows included.
+    pub hidden: Vec<f32>,
+    pub loss: f32,
+    /// Of every trained tensor.
+    pub grads: BTreeMap<String, Vec<f32>>,
+    /// Before each of the five steps.
+    pub losses: Vec<f32>,
+    /// Every trained tensor after them.
+    pub finals: BTreeMap<String, Vec<f32>>,
+    /// Gates by their name behind `gates.`; `None` where the device has no way to look at them.
+    pub gates: Option<BTreeMap<String, Vec<f32>>>,
+    /// Further outputs by their name behind `output.`, those that the method offers.
+    pub others: BTreeMap<String, Vec<f32>>,
+}
+
+impl MethodTraining {
+    /// Reads the metadata; panics, naming it, where a part of it is missing.
+    pub fn new(golden: Golden) -> Self {
+        let json = |name: &str| -> Value {
+            serde_json::from_str(golden.setting(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+        };
+        // Files of some backbones have a line for readers there, and the numbers beside it.
+        let optimizer =
+            if golden.metadata.contains_key("optimizer_json") { "optimizer_json" } else { "optimizer" };
+        let Value::Object(settings) = json(optimizer) else { panic!("{optimizer} is no object") };
+        let name = settings.get("type").or(settings.get("name")).and_then(Value::as_str);
+        let optimizer = Optimizer { name: name.expect("a named optimiser").into(), settings };
+        MethodTraining {
+            backbone: golden.setting("backbone").into(),
+            method: golden.setting("method").into(),
+            settings: json("settings"),
+            optimizer,
+            label_smoothing: golden.setting("label_smoothing").parse().expect("a share"),
+            class_row: golden.metadata.contains_key("class_row").then(|| golden.size("class_row")),
+            trained: serde_json::from_value(json("trained")).expect("a list of names"),
+            golden,
+        }
+    }
+
+    /// Method and backbone, for lists.
+    pub fn name(&self) -> String {
+        format!("{} on {}", self.method, self.backbone)
+    }
+
+    /// A size by its name in the file: `depth`, `embed_dim`, `img_size`, `patch`, `stride`, `num_classes`, `batch`, and
+    /// those of the backbone's family.
+    pub fn size(&self, name: &str) -> usize {
+        self.golden.size(name)
+    }
+
+    /// Every parameter before the first step, frozen and trained.
+    pub fn params(&self) -> BTreeMap<&str, &Tensor> {
+        self.stored("param.")
+    }
+
+    /// A tensor by its full name, for inputs of a method's own such as `input.prototypes`.
+    pub fn tensor(&self, name: &str) -> &Tensor {
+        self.golden.get(name)
+    }
+
+    /// `[batch 3 side side]`, normalised unless the method does it.
+    pub fn images(&self) -> &Tensor {
+        self.tensor("input.images")
+    }
+
+    /// The class of each image.
+    pub fn labels(&self) -> Vec<u32> {
+        self.golden.labels()
+    }
+
+    fn stored(&self, prefix: &str) -> BTreeMap<&str, &Tensor> {
+        let named = self.golden.tensors.iter().map(|(name, value)| (name.strip_prefix(prefix), value));
+        named.filter_map(|(name, value)| Some((name?, value))).collect()
+    }
+
+    /// All differences between what the file holds and what was computed.
+    pub fn compare(&self, outputs: &Outputs) -> Vec<String> {
+        let mut found = Differences::default();
+        let own = [&outputs.logits, &outputs.hidden, &vec![outputs.loss]];
+        let own = OUTPUTS.into_iter().zip(own);
+        let others = outputs.others.iter().map(|(name, got)| (name.as_str(), got));
+        for (name, got) in own.chain(others) {
+            let name = format!("output.{name}");
+            match self.golden.tensors.get(&name) {
+                Some(want) => found.compare(&name, got, want.as_slice(), OUTPUT),
+                None => found.0.push(format!("{name} is not in the file")),
+            }
+        }
+        self.compare_all(&mut found, "grad.", &outputs.grads, GRADIENT);
+        for (name, got) in &outputs.grads {
+            // Structure, not rounding, makes these: a factor before a factor of zeros, a pixel that nothing reaches.
+            let Some(want) = self.golden.tensors.get(&format!("grad.{name}")) else { continue };
+            let stray = got.iter().zip(want.as_slice()).position(|(&got, &want)| want == 0.0 && got != 0.0);
+            if let Some(i) = stray {
+                found.0.push(format!("grad.{name}: {:e} at {i}, where it is exactly zero", got[i]));
+            }
+        }
+        let losses = self.golden.get("trajectory.losses").as_slice();
+        if outputs.losses.len() != losses.len() {
+            found.0.push(format!("{} losses, want {}", outputs.losses.len(), losses.len()));
+        }
+        for (step, (&got, &want)) in outputs.losses.iter().zip(losses).enumerate() {
+            found.compare(&format!("loss before step {}", step + 1), &[got], &[want], TRAJECTORY);
+        }
+        self.compare_all(&mut found, "trajectory.final.", &outputs.finals, TRAJECTORY);
+        if let Some(gates) = &outputs.gates {
+            self.compare_all(&mut found, "gates.", gates, OUTPUT);
+        }
+        found.0
+    }
+
+    /// Stored results that were not computed, which [`compare`](Self::compare) passes over.
+    pub fn passed_over(&self, outputs: &Outputs) -> Vec<String> {
+        let gates = self.stored("gates.").into_keys().filter(|_| outputs.gates.is_none());
+        let others = self.stored("output.").into_keys();
+        let others = others.filter(|name| !OUTPUTS.contains(name) && !outputs.others.contains_key(*name));
+        gates.map(|name| format!("gates.{name}")).chain(others.map(|name| format!("output.{name}"))).collect()
+    }
+
+    /// Compares all tensors under a prefix; the names must be the same.
+    fn compare_all(
+        &self,
+        found: &mut Differences,
+        prefix: &str,
+        got: &BTreeMap<String, Vec<f32>>,
+        tolerance: f64,
+    ) {
+        let want = self.stored(prefix);
+        let names: BTreeSet<&str> = got.keys().map(String::as_str).chain(want.keys().copied()).collect();
+        for name in names {
+            match (got.get(name), want.get(name)) {
+                (Some(got), Some(want)) => {
+                    found.compare(&format!("{prefix}{name}"), got, want.as_slice(), tolerance);
+                }
+                (None, _) => found.0.push(format!("{prefix}{name} was not computed")),
+                (_, None) => found.0.push(format!("{prefix}{name} is not in the file")),
+            }
+        }
+    }
+}
+
+/// The same five steps by the method that the file names, on its backbone; `None` where there is no such method or
+/// backbone.
+pub fn run_method(device: &Device, training: &MethodTraining) -> Option<Outputs> {
+    let (mut model, kind) = (model(device, training)?, kind(&training.optimizer));
+    let number = |name: &str| training.optimizer.number(name);
+    let rates =
+        Rates { lr: number("lr"), weight_decay: number("weight_decay"), momentum: number("momentum") };
+    let mut optimizer =
+        steps::Optimizer::new(kind, device, &model.params, |name, value| kind.decays(name, value));
+    let labels = Labels::Classes(training.labels());
+    let classes = model.classes();
+    let targets = model.head.targets(&labels, classes, training.label_smoothing, 1.0).unwrap();
+    let targets = Tensor::from_slice(device, &targets, &[labels.images(), classes]);
+    let mut health = healthy(device);
+    let mut outputs = Outputs { gates: gates(&model, training), ..Outputs::default() };
+    for step in 0..training.tensor("trajectory.losses").numel() {
+        let tape = Tape::new(device).checking_finite();
+        let forward = model.forward(&tape, training.images().clone(), Noise::default()).unwrap();
+        let loss = model.head.loss(&tape, &forward.logits, &targets).unwrap();
+        outputs.losses.push(values(loss.value())[0]);
+        if step == 0 {
+            outputs.logits = values(forward.logits.value());
+            outputs.hidden = values(forward.tokens.h.value());
+            outputs.loss = outputs.losses[0];
+            check_rows(training, &forward.tokens);
+        }
+        let Forward { bound, .. } = forward;
+        let grads = tape.backward(&loss, Tensor::from_slice(device, &[1.0], &[1])).unwrap();
+        if step == 0 {
+            for id in model.params.trained() {
+                let grad = grads.get(&bound[id]).expect("a gradient for every trained tensor");
+                outputs.grads.insert(model.params.name(id).into(), values(grad));
+            }
+        }
+        let factors = optimizer.next_factors(&rates).unwrap();
+        let factors = Tensor::from_slice(device, &factors, &[factors.len()]);
+        let params = &mut model.params;
+        optimizer.step(device, params, bound, loss.value(), &grads, &factors, &mut health).unwrap();
+    }
+    for id in model.params.trained() {
+        outputs.finals.insert(model.params.name(id).into(), values(model.params.get(id)));
+    }
+    Some(outputs)
+}
+
+/// The optimiser that the file names, whose betas and eps must be those of the program.
+fn kind(of: &Optimizer) -> OptimizerKind {
+    let fixed = [("betas", serde_json::json!([0.9, 0.999])), ("eps", serde_json::json!(1e-8))];
+    for (name, value) in fixed {
+        assert!(of.settings.get(name).is_none_or(|given| *given == value), "{name} of {}", of.name);
+    }
+    serde_json::from_value(of.name.as_str().into()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The backbone of the file with its method and head, all parameters those of the file.
+fn model(device: &Device, training: &MethodTraining) -> Option<Model> {
+    let method = chosen(training)?;
+    let mut params = Params::default();
+    let backbone = backbone(training, &mut params)?;
+    let parts =
+        Parts { method, head: HeadKind::default(), classes: training.size("num_classes"), simam: false };
+    let mut model = Model::new(device, backbone, params, parts, 0).unwrap();
+    let names: Vec<String> = model.params.iter().map(|param| param.name.clone()).collect();
+    let stored = training.params();
+    for name in &names {
+        let value = stored.get(name.as_str()).unwrap_or_else(|| panic!("param.{name} is not in the file"));
+        model.params.set(model.params.id(name).unwrap(), value.to_owned_on(device));
+    }
+    let unknown: Vec<_> = stored.keys().filter(|name| !names.iter().any(|known| known == **name)).collect();
+    assert!(unknown.is_empty(), "{unknown:?} are not in the model");
+    Some(model)
+}
+
+/// The method with the settings of the file: those that its entry declares, under their names or the published ones.
+/// What a file says does not apply is `none`; other keys are facts about the run, not settings.
+fn chosen(training: &MethodTraining) -> Option<Chosen> {
+    let mut chosen = Chosen::named(&training.method).ok()?;
+    for (name, value) in training.settings.as_object().expect("settings are an object") {
+        let known = chosen.setting(&name.replace('_', "-")).is_some();
+        if known && value.as_str() != Some("none") {
+            let value = toml::Value::try_from(value).expect("a plain value");
+            chosen = chosen.with(name, &value).unwrap_or_else(|e| panic!("{e}"));
+        }
+    }
+    Some(chosen)
+}
+
+/// The backbone of the file, from the shapes of its parameters.
+fn backbone(training: &MethodTraining, params: &mut Params) -> Option<Box<dyn Backbone>> {
+    if training.backbone != vim::NAME {
+        return None;
+    }
+    let stored = training.params();
+    let shapes: Shapes = stored.iter().map(|(name, value)| (*name, value.shape())).collect();
+    let config = VimConfig::of_shapes(&shapes, Some(training.size("stride"))).expect("a Vim");
+    let vim = Vim::build(config, params, |name, shape| {
+        let value = stored[name].clone();
+        assert_eq!(value.shape(), shape, "{name}");
+        Ok(value)
+    });
+    Some(Box::new(vim.unwrap()))
+}
+
+/// Where the file says where prompts and class token stand, they must stand there.
+fn check_rows(training: &MethodTraining, tokens: &Tokens) {
+    assert_eq!(tokens.class_row, training.class_row, "row of the class token");
+    if let Some(rows) = training.settings.get("prompt_rows") {
+        assert_eq!(serde_json::json!(tokens.prompt_rows), *rows, "rows of the prompts");
+    }
+}
+
+/// The gates of every scan, where the file has them: means over channels and states.
+fn gates(model: &Model, training: &MethodTraining) -> Option<BTreeMap<String, Vec<f32>>> {
+    let stored = training.stored("gates.");
+    if stored.is_empty() || !model.backbone.has_gates() {
+        return None;
+    }
+    let batch = training.size("batch");
+    // Of each layer and direction: update and forget of every row of every image.
+    let mut scans: Vec<Vec<TokenGates>> = vec![];
+    model
+        .observe(training.images().clone(), true, &mut |scanned| {
+            for (direction, at) in scanned.directions.iter().zip(0..) {
+                scans.push(scan_gates(direction, scanned.prompts.map(|prompts| &prompts[at]))?);
+            }
+            Ok(())
+        })
+        .unwrap();
+    let mut gates = BTreeMap::new();
+    for (name, of) in [("update", (|g| g.0) as fn(&TokenGates) -> f64), ("forget", |g| g.1)] {
+        let rows = scans[0].len() / batch;
+        let image =
+            |i: usize| scans.iter().flat_map(move |scan| scan[i * rows..(i + 1) * rows].iter().map(of));
+        let each: Vec<f64> = (0..batch).flat_map(image).collect();
+        let all = each.len() / batch;
+        let mean = |at: usize| (0..batch).map(|i| each[i * all + at]).sum::<f64>() / batch as f64;
+        gates.insert(name.into(), (0..all).map(|at| mean(at) as f32).collect());
+        gates.insert(format!("{name}_per_image"), each.iter().map(|&gate| gate as f32).collect());
+    }
+    Some(gates)
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::golden;
+
+    use super::*;
+
+    fn own() -> Vec<MethodTraining> {
+        let files = golden::files(&crate::own()).into_iter().map(|path| Golden::open(&path));
+        files.filter(|golden| golden.kind() == Some("method_training")).map(MethodTraining::new).collect()
+    }
+
+    /// What a program that computes exactly as published would give.
+    fn stored(of: &MethodTraining) -> Outputs {
+        let values = |prefix: &str| -> BTreeMap<String, Vec<f32>> {
+            let named = of.stored(prefix).into_iter();
+            named.map(|(name, value)| (name.into(), value.as_slice().to_vec())).collect()
+        };
+        let output = |name: &str| of.tensor(&format!("output.{name}")).as_slice().to_vec();
+        Outputs {
+            logits: output("logits"),
+            hidden: output("hidden"),
+            loss: output("loss")[0],
+            grads: values("grad."),
+            losses: of.tensor("trajectory.losses").as_slice().to_vec(),
+            finals: values("trajectory.final."),
+            gates: Some(values("gates.")),
+            others: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn the_files_hold_what_a_method_is_run_with() {
+        let all = own();
+        assert!(all.len() >= 10, "{} files", all.len());
+        for of in all {
+            let (batch, side, rows) = (of.size("batch"), of.size("img_size"), of.size("num_patches") + 1);
+            assert_eq!(of.images().shape(), [batch, 3, side, side]);
+            assert_eq!(of.labels().len(), batch);
+            assert!(of.labels().iter().all(|&label| (label as usize) < of.size("num_classes")));
+            let hidden = of.tensor("output.hidden").shape();
+            assert!(hidden[1] >= rows && of.class_row.is_some_and(|row| row < hidden[1]), "{}", of.name());
+            for (name, known) in [("adamw", "betas"), ("sgd", "momentum"), ("adam", "betas")] {
+                assert!(of.optimizer.name != name || of.optimizer.settings.contains_key(known));
+            }
+            assert!(of.optimizer.number("lr") > 0.0 && of.settings.is_object());
+            assert!((0.0..1.0).contains(&of.label_smoothing) && !of.trained.is_empty());
+            for name in &of.trained {
+                let shape = of.params()[name.as_str()].shape();
+                let [grad, last] =
+                    ["grad", "trajectory.final"].map(|part| of.tensor(&format!("{part}.{name}")));
+                assert!(grad.shape() == shape && last.shape() == shape, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_difference_is_found() {
+        for of in own() {
+            let exact = stored(&of);
+            assert_eq!(of.compare(&exact), [""; 0], "{}", of.name());
+            assert!(of.passed_over(&exact).is_empty());
+            let found = |part: &str, change: &dyn Fn(&mut Outputs)| {
+                let mut outputs = exact.clone();
+                change(&mut outputs);
+                let found = of.compare(&outputs);
+                assert!(found.len() == 1 && found[0].contains(part), "{part}: {found:?}");
+            };
+            let first = of.trained[0].as_str();
+            let scaled = |values: &mut Vec<f32>, by: f32| values.iter_mut().for_each(|v| *v *= by);
+            found("output.logits", &|o| scaled(&mut o.logits, 1.0002));
+            found("output.hidden", &|o| o.hidden[3] = f32::NAN);
+            found("output.hidden", &|o| o.hidden.truncate(7));
+            found("output.loss", &|o| o.loss *= 1.0002);
+            found(first, &|o| scaled(o.grads.get_mut(first).unwrap(), 0.998));
+            found(first, &|o| o.grads.get_mut(first).unwrap()[0] = f32::NAN);
+            found("was not computed", &|o| drop(o.grads.remove(first)));
+            found("is not in the file", &|o| drop(o.grads.insert("unknown".into(), vec![0.0])));
+            found("loss before step 4", &|o| o.losses[3] *= 1.002);
+            found("4 losses", &|o| o.losses.truncate(4));
+            found(first, &|o| scaled(o.finals.get_mut(first).unwrap(), 1.002));
+            found("was not computed", &|o| drop(o.finals.remove(first)));
+            found("output.unknown", &|o| drop(o.others.insert("unknown".into(), vec![])));
+        }
+    }
+
+    #[test]
+    fn gates_are_compared_where_they_are_known() {
+        let of = own().into_iter().find(|of| !of.stored("gates.").is_empty()).expect("a file with gates");
+        let mut outputs = stored(&of);
+        outputs.gates.as_mut().unwrap().get_mut("forget").unwrap()[0] += 1.0;
+        assert!(of.compare(&outputs)[0].starts_with("gates.forget: "));
+        outputs.gates = None;
+        assert!(of.compare(&outputs).is_empty() && of.passed_over(&outputs).len() == 4);
+    }
+
+    /// As of a factor in front of a factor of zeros.
+    #[test]
+    fn a_gradient_that_is_exactly_zero_must_be() {
+        let mut of = own().remove(0);
+        let mut exact = stored(&of);
+        let name = of.trained[0].clone();
+        let shape = of.params()[name.as_str()].shape().to_vec();
+        let zeros = vec![0.0; shape.iter().product()];
+        of.golden.tensors.insert(format!("grad.{name}"), Tensor::from_vec(zeros.clone(), &shape));
+        exact.grads.insert(name.clone(), zeros);
+        assert!(of.compare(&exact).is_empty());
+        exact.grads.get_mut(&name).unwrap()[1] = 1e-20;
+        assert!(of.compare(&exact)[0].contains("where it is exactly zero"));
+    }
+}

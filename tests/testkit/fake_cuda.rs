@@ -1,0 +1,39 @@
+//! Where a program finds the stand-ins for the CUDA driver and cuBLASLt that crate `fake-cuda` builds.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::{fs, process};
+
+use crate::root::{deps, profile, tmp};
+
+/// The names by which programs ask for the two libraries.
+const NAMES: [&str; 5] =
+    ["libcuda.so", "libcuda.so.1", "libcublasLt.so", "libcublasLt.so.12", "libcublasLt.so.13"];
+
+/// A folder to be the `LD_LIBRARY_PATH` of a program.
+///
+/// Cargo builds the library beside the tests of every package that depends on `fake-cuda`; panics in others.
+pub fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(make)
+}
+
+fn make() -> PathBuf {
+    let library = deps().join("libfake_cuda.so");
+    assert!(library.is_file(), "{} was not built", library.display());
+    let profile = profile();
+    let profile = profile.file_name().expect("<profile>/deps").to_string_lossy();
+    let folder = tmp().join(format!("fake_cuda_{profile}"));
+    fs::create_dir_all(&folder).unwrap();
+    // Other processes may do the same now: each link appears at once, whole. Links, as the two libraries must be one.
+    for name in NAMES.map(|name| folder.join(name)) {
+        let new = name.with_extension(format!("new{}", process::id()));
+        if fs::read_link(&name).is_ok_and(|target| target == library) {
+            continue;
+        }
+        symlink(&library, &new).unwrap();
+        fs::rename(&new, &name).unwrap();
+    }
+    folder
+}

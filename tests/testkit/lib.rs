@@ -1,0 +1,24 @@
+//! What the tests, benches and tools of the workspace share.
+//!
+//! - One case of one op, run on any device and compared with its reference: [`problem`], [`compare`], on a GPU in
+//!   [`guarded`] memory; the GPU itself ([`cuda`]) and the committed [`kernels`].
+//! - The programs as a user starts them ([`programs`]), whole [`runs`] of training, and the stand-in for the CUDA
+//!   driver ([`fake_cuda`]).
+//! - Files with numbers of the published code: [`golden`].
+//! - The sizes that are timed and counted: [`vim_s`], [`shapes`].
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod compare;
+pub mod cuda;
+pub mod fake_cuda;
+pub mod golden;
+pub mod guarded;
+pub mod kernels;
+pub mod problem;
+pub mod programs;
+pub mod root;
+pub mod runs;
+pub mod shapes;
+pub mod vim_s;

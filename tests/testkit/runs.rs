@@ -1,0 +1,40 @@
+//! Whole runs of training: a small task for them, and what they wrote.
+
+use std::fs;
+use std::path::Path;
+
+use crate::programs::Scratch;
+
+/// Data, and a backbone trained on it by the CPU.
+pub struct Task {
+    /// The folder of the test, with data and backbone in it.
+    pub place: Scratch,
+    /// The folder of images, as [`Scratch::data`] makes it.
+    pub data: String,
+    /// The backbone's file, as [`Scratch::small_vim`] makes it.
+    pub backbone: String,
+}
+
+impl Task {
+    /// A task in a fresh folder `name`.
+    pub fn new(name: &str, classes: usize) -> Self {
+        let place = Scratch::new(name);
+        let data = place.data("data", classes);
+        let backbone = place.small_vim("backbone", &data) + "/best.safetensors";
+        Task { place, data, backbone }
+    }
+}
+
+/// Lines that a run has written to its metrics.
+pub fn records(run: &str) -> usize {
+    fs::read(Path::new(run).join("metrics.jsonl")).map_or(0, |b| b.iter().filter(|&&b| b == b'\n').count())
+}
+
+/// The trained files, which must be the same.
+#[track_caller]
+pub fn same(a: &str, b: &str) {
+    for name in ["best.safetensors", "last.safetensors"] {
+        let bytes = |run: &str| fs::read(Path::new(run).join(name)).unwrap();
+        assert!(bytes(a) == bytes(b), "{name} of {a} and {b} differ");
+    }
+}
