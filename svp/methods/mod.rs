@@ -33,6 +33,7 @@ methods! {
     linear,
     full,
     vpt,
+    bitfit,
 }
 
 /// A method with its settings.

@@ -1,0 +1,32 @@
+//! BitFit (Zaken et al., ACL 2022): the biases of the backbone, and the head.
+//!
+//! Every tensor with `bias` in its name is trained. In a Vim these are the biases of the two causal convolutions and of
+//! the two step-size projections of each block, and of the patch embedding; its norms and other products have none.
+
+use super::entry::{Defaults, Entry};
+use crate::backbones::vim;
+use crate::pass::Method;
+
+/// Its entry in the registry.
+pub static ENTRY: Entry = Entry {
+    name: "bitfit",
+    title: "BitFit",
+    about: "The biases of an otherwise frozen backbone",
+    trains: "every bias of the backbone, and the head",
+    source: "BitFit, ACL 2022",
+    backbones: &[vim::NAME],
+    settings: &[],
+    defaults: |_, _| Defaults::adamw(5e-3, 1e-4),
+    keeps_features: false,
+    whole_backbone: false,
+    views: &[("trained", true)],
+    build: |_, _| Ok(Box::new(BitFit)),
+};
+
+struct BitFit;
+
+impl Method for BitFit {
+    fn trains(&self, tensor: &str) -> bool {
+        tensor.contains("bias")
+    }
+}
