@@ -12,9 +12,6 @@
 mod harness;
 mod kernels;
 mod peaks;
-#[path = "../../tools/kernel_report/shapes.rs"]
-#[allow(dead_code)]
-mod shapes;
 mod step;
 mod vim_s;
 

@@ -8,7 +8,7 @@ use engine::{Rng, Tensor};
 use ptx::causal_conv1d::{Filter, causal_conv1d};
 use ptx::linear::{linear, recomputed_window};
 use ptx::patch_embed::{Weights, patch_embed};
-use ptx::prompt_add_norm::{Keep, Settings, prompt_add_norm};
+use ptx::prompt_add_norm::{Keep, Settings, keep_scales, prompt_add_norm};
 use ptx::selective_scan::{Direction, selective_scan};
 
 use super::{Bound, ParamId, Params, Prompts, VimConfig};
@@ -59,7 +59,7 @@ impl<'a> DropPath<'a> {
     pub fn scales(rate: f64, depth: usize, seed: u64, epoch: u32, samples: &[u32]) -> Result<Vec<f32>> {
         let row = |i: usize| {
             let p = rate * i as f64 / (depth.max(2) - 1) as f64;
-            ptx::drop_path::keep_scales(seed, epoch, samples, i as u32, p)
+            keep_scales(seed, epoch, samples, i as u32, p)
         };
         let rows: engine::Result<Vec<_>> = (0..depth).map(row).collect();
         Ok(rows?.concat())
