@@ -1,12 +1,12 @@
-//! What the launches of the ops share: arguments, grids and names of entries.
+//! What the launches of the ops share: arguments, grids and the names of entries.
 
 use engine::launch::{Arg, DType, Grid, Kernel, Launcher, Region};
 use engine::{Device, Error, Result, Tensor};
 
-/// Most blocks along y and z of a grid.
+/// Most blocks along y or z of a grid, by CUDA's limits.
 pub(crate) const MAX_YZ: usize = 65_535;
 
-/// The entry of a kernel for a type: `name_f32` or `name_bf16`.
+/// The kernel of a file for a type: entry `NAME_f32` or `NAME_bf16`.
 macro_rules! entry {
     ($file:expr, $name:expr, $dtype:expr) => {
         engine::launch::Kernel {
@@ -20,7 +20,7 @@ macro_rules! entry {
 }
 pub(crate) use entry;
 
-/// A committed PTX file of this crate.
+/// The committed `kernel.ptx` of a folder of this crate.
 macro_rules! ptx_file {
     ($op:literal) => {
         engine::launch::PtxFile {
@@ -31,7 +31,7 @@ macro_rules! ptx_file {
 }
 pub(crate) use ptx_file;
 
-/// A size as kernels take it: elements are counted in 31 bits.
+/// A size as kernels take it. They count elements in 31 bits; more is [`Error::Unsupported`].
 pub(crate) fn size(op: &'static str, n: usize) -> Result<u32> {
     i32::try_from(n).map(|n| n as u32).map_err(|_| {
         let what = format!("{n} elements in one call: at most {} on a launched device", i32::MAX);
@@ -39,7 +39,7 @@ pub(crate) fn size(op: &'static str, n: usize) -> Result<u32> {
     })
 }
 
-/// [`size`] of each, as arguments.
+/// Several sizes as arguments, each checked by [`size`].
 pub(crate) fn sizes<const N: usize>(op: &'static str, sizes: [usize; N]) -> Result<[Arg; N]> {
     let mut args = [Arg::U32(0); N];
     for (arg, n) in args.iter_mut().zip(sizes) {
@@ -48,7 +48,8 @@ pub(crate) fn sizes<const N: usize>(op: &'static str, sizes: [usize; N]) -> Resu
     Ok(args)
 }
 
-/// Blocks of `threads` along x; y and z checked against the hardware's limit.
+/// A grid of `[x, y, z]` blocks of `threads` threads along x. Beyond the hardware's limit it is
+/// [`Error::Unsupported`]; y and z count samples.
 pub(crate) fn grid(op: &'static str, [x, y, z]: [usize; 3], threads: usize) -> Result<Grid> {
     if y.max(z) > MAX_YZ {
         let what = format!("{} samples in one call: at most {MAX_YZ} on a launched device", y.max(z));
@@ -58,32 +59,32 @@ pub(crate) fn grid(op: &'static str, [x, y, z]: [usize; 3], threads: usize) -> R
     Ok(Grid { blocks, threads: [threads as u32, 1, 1], shared: 0 })
 }
 
-/// Elements of a 16-byte access.
+/// Elements of the widest access, 16 bytes.
 pub(crate) fn wide(dtype: DType) -> usize {
     16 / dtype.size()
 }
 
-/// `wide` elements a thread where rows of `width` keep their alignment, else one.
+/// Elements that a thread takes: `wide` where rows of `width` elements keep accesses aligned, else one.
 pub(crate) fn each(width: usize, wide: usize) -> usize {
     if width.is_multiple_of(wide) { wide } else { 1 }
 }
 
-/// A tensor that may be absent, for reading.
+/// An input that may be absent.
 pub(crate) fn optional(tensor: Option<&Tensor>) -> Arg {
     tensor.map_or(Arg::None, Tensor::arg)
 }
 
-/// A tensor that may not be asked for, for writing.
+/// An output that may not be asked for.
 pub(crate) fn optional_mut(tensor: Option<&mut Tensor>) -> Arg {
     tensor.map_or(Arg::None, Tensor::arg_mut)
 }
 
-/// A region that is added to or written whole.
+/// An output that is added to, or else written whole.
 pub(crate) fn result(region: Region, accumulate: bool) -> Arg {
     if accumulate { Arg::InOut(region) } else { Arg::Out(region) }
 }
 
-/// Refuses a tensor of another type than a kernel takes.
+/// Refuses a tensor of another type than the kernel takes, with [`Error::Unsupported`].
 pub(crate) fn check_type(op: &'static str, name: &str, tensor: &Tensor, dtype: DType) -> Result<()> {
     if tensor.dtype() == dtype {
         return Ok(());
@@ -91,21 +92,21 @@ pub(crate) fn check_type(op: &'static str, name: &str, tensor: &Tensor, dtype: D
     Err(Error::Unsupported { op, what: format!("{name} is {:?}, not {dtype:?}", tensor.dtype()) })
 }
 
-/// Launches unless there is nothing to do.
+/// Launches, unless the grid is empty.
 pub(crate) fn run(launcher: &dyn Launcher, kernel: Kernel, grid: Grid, args: &[Arg]) -> Result<()> {
     if grid.blocks.contains(&0) { Ok(()) } else { launcher.launch(kernel, grid, args) }
 }
 
-/// A gradient in the type that a kernel reads it in.
+/// A gradient in the type that its reader takes.
 pub(crate) fn typed(grad: Tensor, dtype: DType) -> Result<Tensor> {
     if grad.dtype() == dtype { Ok(grad) } else { grad.cast(dtype) }
 }
 
-/// Elements of one tensor that a block takes in a kernel over many tensors.
+/// Elements of a chunk, which one block takes.
 const CHUNK: usize = 4096;
 
-/// Chunks of many tensors, as such a kernel reads them: for each the addresses of its elements, in several tensors
-/// of one size, their number, and a word that belongs to the tensor.
+/// The argument of a kernel over many tensors in one launch: chunks of tensors. A chunk has the addresses of its
+/// elements in one or several tensors of one size, their number, and a word that belongs to the tensor.
 #[derive(Default)]
 pub(crate) struct Table {
     words: Vec<u32>,
@@ -114,7 +115,8 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Adds the chunks of f32 tensors of `n` elements: what is read only, and what is read and written.
+    /// Adds the chunks of f32 tensors of `n` elements each: those that are read and written, the one that is only
+    /// read, and their word.
     pub fn add(&mut self, inout: &[Region], input: Region, n: usize, word: u32) {
         let all = inout.iter().chain([&input]);
         for first in (0..n).step_by(CHUNK) {
@@ -130,16 +132,17 @@ impl Table {
         }
     }
 
+    /// Their number, one block each.
     pub fn chunks(&self) -> usize {
         self.chunks
     }
 
-    /// The memory behind the addresses.
+    /// The memory behind the addresses, which the launch must name.
     pub fn reached(&self) -> &[Arg] {
         &self.reached
     }
 
-    /// The table on the device: its words are the bits of the elements.
+    /// The table on the device, as an f32 tensor whose bits are the words.
     pub fn tensor(&self, device: &Device) -> Tensor {
         let bits: Vec<f32> = self.words.iter().map(|&word| f32::from_bits(word)).collect();
         Tensor::from_slice(device, &bits, &[bits.len()])

@@ -1,31 +1,26 @@
-//! Every op, once: conformance tests, benches and the README's op table read this list.
+//! Every op, once. Conformance tests, benches, `kernel_report` and the table in docs/ops.md read this list.
+//!
+//! Adding an op takes a folder and one line:
+//!
+//! 1. The folder `ptx/NAME/` with `mod.rs`, `call.rs`, `reference.rs`, `cpu.rs`, `kernel.cu`, `launch.rs` and
+//!    `cases.rs`, which holds `pub struct Cases;` and its [`Op`].
+//! 2. The line `pub mod NAME;` in `ptx/lib.rs`.
+//!
+//! Two files are then written by commands: `NAME/kernel.ptx` by `cargo run --release -p tools --bin build_ptx`, and
+//! docs/ops.md by `UPDATE_DOCS=1 cargo test --release --test readme`. Nothing else is edited. The build script of this
+//! crate lists the folders that have a `cases.rs`, so a folder without its line does not compile; tests fail where a
+//! kernel is not launched by any case, where [`Op::kept`] is wrong, and where one of the two files is old.
 
 use std::fmt::Write;
 
 use crate::spec::Op;
 
-/// All ops.
+/// All ops, by name.
 pub fn all() -> Vec<Box<dyn Op>> {
-    vec![
-        Box::new(crate::adamw::cases::AdamW),
-        Box::new(crate::cross_entropy::cases::CrossEntropy),
-        Box::new(crate::drop_path::cases::DropPath),
-        Box::new(crate::ema::cases::Ema),
-        Box::new(crate::grad_norm::cases::GradNorm),
-        Box::new(crate::linear::cases::Linear),
-        Box::new(crate::prompt_add_norm::cases::PromptAddNorm),
-        Box::new(crate::prompt_rows::cases::PromptRows),
-        Box::new(crate::causal_conv1d::cases::CausalConv1d),
-        Box::new(crate::patch_embed::cases::PatchEmbed),
-        Box::new(crate::selective_scan::cases::SelectiveScan),
-        Box::new(crate::sgd::cases::Sgd),
-        Box::new(crate::silu::cases::Silu),
-        Box::new(crate::simam::cases::SimAm),
-        Box::new(crate::token_rows::cases::TokenRows),
-    ]
+    include!(concat!(env!("OUT_DIR"), "/ops.rs"))
 }
 
-/// The README's op table, in Markdown: name, formula, number of conformance cases.
+/// The table of ops in Markdown: name, formula, number of conformance cases.
 pub fn table() -> String {
     let mut table = String::from("| op | computes | cases |\n|---|---|---|\n");
     for op in all() {
@@ -33,4 +28,18 @@ pub fn table() -> String {
         writeln!(table, "| `{name}` | `{formula}` | {cases} |").expect("a string takes all");
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ops_are_named_as_their_folders() {
+        for op in all() {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/").to_string() + op.name();
+            assert!(std::path::Path::new(&folder).join("cases.rs").is_file(), "{}", op.name());
+            assert!(op.cases().iter().any(|case| case.bench), "{}: no case for the benches", op.name());
+        }
+    }
 }

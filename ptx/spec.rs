@@ -3,13 +3,13 @@
 use autograd::{Tape, Var};
 use engine::{DType, Result, Rng};
 
-/// One setting of one op: named sizes and switches. Knows no device.
+/// One setting of one op: named sizes and switches. It knows no device.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// Shown in reports and used to rerun one case.
+    /// Its sizes as `b=2,l=5`: shown in reports, and used to run one case again.
     pub name: String,
     sizes: Vec<(&'static str, usize)>,
-    /// Vim-S at its training shapes: timed by the benches, too large for the f64 gradient check.
+    /// True for a shape of Vim-S training, which benches time. It is too large for the gradient check in f64.
     pub bench: bool,
 }
 
@@ -20,12 +20,12 @@ impl Case {
         Case { name, sizes: sizes.to_vec(), bench: false }
     }
 
-    /// A case of the benches.
+    /// A case that benches time.
     pub fn bench(sizes: &[(&'static str, usize)]) -> Self {
         Case { bench: true, ..Self::new(sizes) }
     }
 
-    /// The size of this name; absent sizes are 0.
+    /// The size of this name, 0 where the case has none.
     pub fn get(&self, name: &str) -> usize {
         self.sizes.iter().find(|(k, _)| *k == name).map_or(0, |(_, v)| *v)
     }
@@ -40,11 +40,12 @@ impl Case {
         Case { bench: self.bench, ..Self::new(&sizes) }
     }
 
+    /// Whether a switch is on.
     pub fn is(&self, name: &str) -> bool {
         self.get(name) != 0
     }
 
-    /// Sizes that launched devices must refuse, with [`engine::Error::Unsupported`].
+    /// Whether launched devices must refuse these sizes, with [`engine::Error::Unsupported`].
     pub fn cpu_only(&self) -> bool {
         self.is("cpu_only")
     }
@@ -62,21 +63,25 @@ pub enum Draw {
 /// One input of an op in one case.
 #[derive(Debug, Clone)]
 pub struct Input {
+    /// Shown in reports; [`Asked`] finds an input by it.
     pub name: &'static str,
+    /// Its axes.
     pub shape: Vec<usize>,
+    /// The distribution of its values.
     pub draw: Draw,
     /// Whether the case asks for its gradient.
     pub grad: bool,
-    /// Comes in the type of the activations; what is not typed is f32 on every device.
+    /// Whether it has the type of the activations. Other inputs are f32 in every run.
     pub typed: bool,
 }
 
 impl Input {
+    /// An f32 input.
     pub fn new(name: &'static str, shape: &[usize], draw: Draw, grad: bool) -> Self {
         Input { name, shape: shape.to_vec(), draw, grad, typed: false }
     }
 
-    /// Standard normal values.
+    /// An f32 input of standard normal values.
     pub fn normal(name: &'static str, shape: &[usize], grad: bool) -> Self {
         Self::new(name, shape, Draw::Normal(0.0, 1.0), grad)
     }
@@ -86,13 +91,51 @@ impl Input {
         Input { typed: true, ..self }
     }
 
-    /// The values of this input, rounded to f32 once for every device and the reference.
+    /// Its random values, rounded to f32 once for every device and for the reference.
     pub fn values(&self, rng: &mut Rng) -> Vec<f32> {
         let draw = |rng: &mut Rng| match self.draw {
             Draw::Normal(mean, deviation) => mean + deviation * rng.normal(),
             Draw::Uniform(lo, hi) => rng.range(lo, hi),
         };
         (0..self.shape.iter().product()).map(|_| draw(rng) as f32).collect()
+    }
+}
+
+/// A call whose memory an op states: where it runs, and which gradients are asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The inputs of the case.
+    pub inputs: &'a [Input],
+    /// The input whose gradient alone is asked for; without one, all that the case asks for.
+    pub only: Option<usize>,
+    /// Type of the typed inputs.
+    pub dtype: DType,
+    /// Whether it runs on a launched device, not on the CPU.
+    pub launched: bool,
+}
+
+impl Asked<'_> {
+    /// Whether the gradient of this input is asked for; false where the case has no such input.
+    pub fn wants(&self, name: &str) -> bool {
+        let asked = |(i, input): (usize, &Input)| {
+            input.name == name && input.grad && self.only.is_none_or(|only| only == i)
+        };
+        self.inputs.iter().enumerate().any(asked)
+    }
+
+    /// Bytes of this input in the type that it comes in; `None` where the case has no such input.
+    pub fn bytes(&self, name: &str) -> Option<usize> {
+        self.inputs.iter().find(|input| input.name == name).map(|input| self.bytes_of(input))
+    }
+
+    /// Bytes of each input, in order.
+    pub fn bytes_of_all(&self) -> Vec<usize> {
+        self.inputs.iter().map(|input| self.bytes_of(input)).collect()
+    }
+
+    fn bytes_of(&self, input: &Input) -> usize {
+        let dtype = if input.typed { self.dtype } else { DType::F32 };
+        input.shape.iter().product::<usize>() * dtype.size()
     }
 }
 
@@ -107,38 +150,87 @@ pub struct Cost {
     pub exp: f64,
 }
 
+/// Images of a Vim-S training step in the published recipe.
+pub const TRAINING_IMAGES: usize = 96;
+
+/// Tokens of an image in Vim-S training: the patches of 224 px and the class token.
+pub const TRAINING_TOKENS: usize = 197;
+
+/// A size of the bench cases that is larger in training. `kernel_report` counts what kernels do at the small sizes and
+/// extrapolates to the target; see its `shapes.rs`.
+#[derive(Debug, Clone, Copy)]
+pub struct Axis {
+    /// The name of the size.
+    pub name: &'static str,
+    /// A small size at which kernels are cut as they are in training; at 0 there is nothing to do.
+    pub low: usize,
+    /// Another.
+    pub high: usize,
+    /// A third, at which the extrapolation is checked.
+    pub check: usize,
+    /// The size in training.
+    pub target: usize,
+}
+
+impl Axis {
+    /// The axis of a size, with `[low, high, check]`.
+    pub const fn new(name: &'static str, [low, high, check]: [usize; 3], target: usize) -> Self {
+        Axis { name, low, high, check, target }
+    }
+
+    /// The axis `b` of images.
+    pub const fn images(small: [usize; 3]) -> Self {
+        Self::new("b", small, TRAINING_IMAGES)
+    }
+}
+
 /// Values or gradients by position.
 pub type Values = Vec<Vec<f64>>;
 
 /// An op as tests and benches see it.
 pub trait Op: Sync {
+    /// The name of its folder.
     fn name(&self) -> &'static str;
 
-    /// One line for the op table: the formula.
+    /// The formula in one line, for the table of ops.
     fn formula(&self) -> &'static str;
 
+    /// All cases, one of them at least for the benches.
     fn cases(&self) -> Vec<Case>;
 
+    /// The inputs of a case, in the order that the other functions take them in.
     fn inputs(&self, case: &Case) -> Vec<Input>;
 
-    /// Runs the op on the tape's device; the result keeps gradients for inputs on the tape.
+    /// Runs the op on the tape's device; the results keep gradients for inputs on the tape.
     fn forward(&self, case: &Case, tape: &Tape, inputs: &[Var]) -> Result<Vec<Var>>;
 
-    /// The plain-loop outputs.
+    /// The outputs by the plain loops.
     fn reference(&self, case: &Case, inputs: &[Vec<f64>]) -> Values;
 
-    /// The plain-loop gradients of the inputs, given those of the outputs.
-    /// Entries of inputs whose gradient no case asks for may be empty.
+    /// The gradients of the inputs by the plain loops, given those of the outputs. They may be empty for inputs whose
+    /// gradient no case asks for.
     fn reference_grad(&self, case: &Case, inputs: &[Vec<f64>], grads: &[Vec<f64>]) -> Values;
 
     /// Largest error in f32, relative to the norm of the whole tensor, from the length of its sums.
     fn tolerance(&self, case: &Case) -> f64;
 
-    /// Work of one forward call, and of one backward call, with activations of a type.
+    /// Work of one forward call and of one backward call, with activations of a type.
     fn cost(&self, case: &Case, dtype: DType) -> (Cost, Cost);
+
+    /// Bytes of each tensor that a forward call keeps for its backward pass, inputs and outputs among them, when
+    /// gradients are asked for as `asked` says.
+    fn kept(&self, case: &Case, asked: &Asked) -> Vec<usize>;
+
+    /// The sizes by which its bench cases differ from training; none where they are those of training.
+    fn training(&self) -> Vec<Axis>;
+
+    /// Whether its FLOP are those of matrix products, which a library computes on a launched device.
+    fn is_product(&self) -> bool {
+        false
+    }
 }
 
-/// Error bound of a sum of `terms` rounded products: their roundings add like a random walk.
+/// Error bound of a sum of `terms` rounded products, whose roundings add like a random walk.
 pub fn sum_tolerance(terms: usize) -> f64 {
     4.0 * f64::from(f32::EPSILON) * (terms as f64).sqrt().max(1.0)
 }

@@ -12,7 +12,6 @@ use ptx::registry;
 use ptx::spec::{Case, Cost, Input, Op};
 use serde::Serialize;
 use testkit::problem::{Ask, Problem, small_case};
-use testkit::shapes;
 
 use crate::peaks::Peaks;
 use crate::{Bench, Outcome};
@@ -21,8 +20,6 @@ use crate::{Bench, Outcome};
 const ROTATED: usize = 256 << 20;
 /// Values drawn for an input; a larger one repeats them.
 const DRAWN: usize = 1 << 20;
-/// Ops that are matrix products.
-const PRODUCTS: [&str; 2] = ["linear", "patch_embed"];
 
 /// One pass of an op.
 #[derive(Serialize)]
@@ -77,7 +74,7 @@ fn cases(op: &dyn Op, smoke: bool) -> Vec<Case> {
     if smoke {
         return vec![small_case(op)];
     }
-    let axes = shapes::axes(op.name()).unwrap_or_default();
+    let axes = op.training();
     let large = |case: Case| axes.iter().fold(case, |case, axis| case.with(axis.name, axis.target));
     op.cases().into_iter().filter(|case| case.bench).map(large).collect()
 }
@@ -217,7 +214,7 @@ struct Timed {
 impl Timed {
     fn beside(&self, cost: &Cost, peaks: &Peaks, call: &Call) -> Times {
         let ms = |at: usize| 1e3 * self.times[at] / self.sets as f64;
-        let flop = if PRODUCTS.contains(&call.op.name()) { cost.flop / peaks.flop(call.dtype) } else { 0.0 };
+        let flop = if call.op.is_product() { cost.flop / peaks.flop(call.dtype) } else { 0.0 };
         let parts = [("bytes", cost.bytes / peaks.bytes), ("exp", cost.exp / peaks.exp), ("FLOP", flop)];
         let (bound_by, bound) = parts.into_iter().fold(parts[0], |a, b| if b.1 > a.1 { b } else { a });
         let [bytes_ms, exp_ms, flop_ms] = parts.map(|(_, seconds)| 1e3 * seconds);

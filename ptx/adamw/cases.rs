@@ -5,9 +5,12 @@ use engine::{DType, Result, Tensor};
 
 use super::{Settings, Slot, reference};
 use crate::grad_norm::healthy;
-use crate::spec::{Case, Cost, Draw, Input, Op, Values, sum_tolerance};
+use crate::spec::{Asked, Axis, Case, Cost, Draw, Input, Op, Values, sum_tolerance};
 
-pub struct AdamW;
+pub(crate) struct Cases;
+
+/// Trained elements of SVP on Vim-S.
+const TRAINED: usize = 1_644_288;
 
 /// A large rate, so that a wrong update shows in `p`.
 fn settings(case: &Case) -> Settings {
@@ -15,7 +18,7 @@ fn settings(case: &Case) -> Settings {
     Settings { lr: 0.5, weight_decay, ..Settings::default() }
 }
 
-impl Op for AdamW {
+impl Op for Cases {
     fn name(&self) -> &'static str {
         "adamw"
     }
@@ -31,7 +34,7 @@ impl Op for AdamW {
                 cases.push(Case::new(&[("n", n), ("decay", decay), ("step", step)]));
             }
         }
-        cases.push(Case::bench(&[("n", 1_644_288), ("decay", 1), ("step", 10)])); // SVP on Vim-S
+        cases.push(Case::bench(&[("n", TRAINED), ("decay", 1), ("step", 10)]));
         cases
     }
 
@@ -45,7 +48,7 @@ impl Op for AdamW {
         ]
     }
 
-    /// Steps on copies and returns the new p, m and v.
+    /// Steps on copies, and returns the new p, m and v.
     fn forward(&self, case: &Case, tape: &Tape, inputs: &[Var]) -> Result<Vec<Var>> {
         let copy = |i: usize| inputs[i].value().to_owned_on(tape.device());
         let (mut param, mut m, mut v) = (copy(0), copy(2), copy(3));
@@ -67,14 +70,23 @@ impl Op for AdamW {
         unreachable!("no case asks for a gradient")
     }
 
-    /// About five roundings an element, and those of the factors.
+    /// Each element has about five roundings, and those of the factors.
     fn tolerance(&self, _: &Case) -> f64 {
         sum_tolerance(4)
     }
 
-    /// The step reads four values and writes three. The copies are the case's, not the op's: a bench pays for them too.
+    /// The step reads four values and writes three. A bench also pays for the copies, which are not counted.
     fn cost(&self, case: &Case, _: DType) -> (Cost, Cost) {
         let n = case.get("n") as f64;
         (Cost { bytes: 28.0 * n, flop: 14.0 * n, exp: 0.0 }, Cost::default())
+    }
+
+    /// It has no backward pass.
+    fn kept(&self, _: &Case, _: &Asked) -> Vec<usize> {
+        vec![]
+    }
+
+    fn training(&self) -> Vec<Axis> {
+        vec![Axis::new("n", [1 << 15, 1 << 16, 1 << 17], TRAINED)]
     }
 }

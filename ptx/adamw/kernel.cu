@@ -1,10 +1,10 @@
 // AdamW over many tensors in one launch:
-// m += (1 - b1)(g - m), v = b2 v + (1 - b2) g^2, p = shrink p - rate m / (sqrt(v) correct + eps). Nothing where
-// health[2] is 0: a gradient was not finite.
+// m += (1 - b1)(g - m), v = b2 v + (1 - b2) g^2, p = shrink p - rate m / (sqrt(v) correct + eps). Where health[2] is 0,
+// something was not finite, and nothing is changed.
 //
-// Layout: all f32. A table of chunks, at most 4096 elements of one tensor each; chunks start at multiples of 16 bytes.
-// Mapping: one block of 256 threads to a chunk, 4 elements a thread and step; the last run of a tensor element by
-// element. Bound: memory, four values read and three written.
+// Layout: all is f32. A table has chunks of at most 4096 elements of one tensor; they start at multiples of 16 bytes.
+// Mapping: a block of 256 threads takes one chunk, each thread 4 elements a step, and what is left at the end of a
+// tensor one by one. Bound by memory: four values are read and three written.
 #include "../common/vector.cuh"
 
 enum { THREADS = 256 };

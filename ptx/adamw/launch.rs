@@ -1,9 +1,9 @@
-//! AdamW on a launched device: every tensor in one launch.
+//! AdamW on a launched device: all tensors in one launch.
 
 use engine::launch::{Kernel, Launcher, PtxFile};
 use engine::{DType, Device, Result, Tensor};
 
-use super::{OP, Slot};
+use super::call::{OP, Slot};
 use crate::launch::{Table, check_type, grid, ptx_file, run};
 
 static FILE: PtxFile = ptx_file!("adamw");

@@ -2,9 +2,9 @@
 
 use num_traits::Float;
 
-use super::Settings;
+use super::call::Settings;
 
-/// The new `[p, m, v]` of a tensor that decays by `settings.weight_decay`.
+/// The new `[p, m, v]` of a tensor that decays by `settings.weight_decay`, at step `number`, counted from 1.
 pub fn step<T: Float>(settings: &Settings, number: i32, p: &[T], g: &[T], m: &[T], v: &[T]) -> [Vec<T>; 3] {
     let number_of = |x: f64| T::from(x).expect("a float");
     let [lr, eps, decay] = [settings.lr, settings.eps, settings.weight_decay].map(number_of);

@@ -3,13 +3,14 @@
 use autograd::{Tape, Var};
 use engine::{DType, Result};
 
+use super::call::at;
 use super::reference::Conv;
 use super::{Filter, causal_conv1d};
-use crate::spec::{Case, Cost, Draw, Input, Op, Values, sum_tolerance};
+use crate::spec::{Asked, Axis, Case, Cost, Draw, Input, Op, Values, sum_tolerance};
 
-pub struct CausalConv1d;
+pub(crate) struct Cases;
 
-impl CausalConv1d {
+impl Cases {
     fn conv(case: &Case, reverse: bool) -> Conv {
         Conv { l: case.get("l"), e: case.get("e"), k: case.get("k"), reverse }
     }
@@ -20,7 +21,7 @@ impl CausalConv1d {
     }
 }
 
-impl Op for CausalConv1d {
+impl Op for Cases {
     fn name(&self) -> &'static str {
         "causal_conv1d"
     }
@@ -55,24 +56,26 @@ impl Op for CausalConv1d {
     }
 
     fn forward(&self, _: &Case, tape: &Tape, inputs: &[Var]) -> Result<Vec<Var>> {
-        let filters = [1, 3].map(|i| Filter { weight: &inputs[i], bias: &inputs[i + 1] });
-        Ok(causal_conv1d(tape, &inputs[0], filters)?.to_vec())
+        let filter = |dir| Filter { weight: &inputs[at::weight(dir)], bias: &inputs[at::bias(dir)] };
+        Ok(causal_conv1d(tape, &inputs[at::XZ], [0, 1].map(filter))?.to_vec())
     }
 
     fn reference(&self, case: &Case, inputs: &[Vec<f64>]) -> Values {
-        let x = Self::x(case, &inputs[0]);
-        let run =
-            |dir: usize| Self::conv(case, dir == 1).forward(&x, &inputs[1 + 2 * dir], &inputs[2 + 2 * dir]);
+        let x = Self::x(case, &inputs[at::XZ]);
+        let run = |dir: usize| {
+            Self::conv(case, dir == 1).forward(&x, &inputs[at::weight(dir)], &inputs[at::bias(dir)])
+        };
         vec![run(0), run(1)]
     }
 
     fn reference_grad(&self, case: &Case, inputs: &[Vec<f64>], grads: &[Vec<f64>]) -> Values {
-        let (x, e) = (Self::x(case, &inputs[0]), case.get("e"));
+        let (x, e) = (Self::x(case, &inputs[at::XZ]), case.get("e"));
         let run = |dir: usize| {
-            Self::conv(case, dir == 1).backward(&x, &inputs[1 + 2 * dir], &inputs[2 + 2 * dir], &grads[dir])
+            let (weight, bias) = (&inputs[at::weight(dir)], &inputs[at::bias(dir)]);
+            Self::conv(case, dir == 1).backward(&x, weight, bias, &grads[dir])
         };
         let ([dx_f, dw_f, db_f], [dx_b, dw_b, db_b]) = (run(0), run(1));
-        let mut dxz = vec![0.0; inputs[0].len()];
+        let mut dxz = vec![0.0; inputs[at::XZ].len()];
         for i in 0..dx_f.len() {
             dxz[i / e * 2 * e + i % e] = dx_f[i] + dx_b[i];
         }
@@ -91,5 +94,13 @@ impl Op for CausalConv1d {
             Cost { bytes: 3.0 * typed * n, flop: 2.0 * n * (2.0 * taps + 4.0), exp: 2.0 * n },
             Cost { bytes: 4.0 * typed * n, flop: 2.0 * n * (4.0 * taps + 8.0), exp: 2.0 * n },
         )
+    }
+
+    fn kept(&self, _: &Case, asked: &Asked) -> Vec<usize> {
+        asked.bytes_of_all()
+    }
+
+    fn training(&self) -> Vec<Axis> {
+        vec![Axis::images([1, 2, 3])]
     }
 }

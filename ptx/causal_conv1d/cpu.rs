@@ -1,21 +1,21 @@
-//! The convolution on the CPU: token by token over all channels of an image, so that the K tokens in use stay in
-//! the first-level cache. Bound by memory: x read once, two outputs written.
+//! The convolution on the CPU: it walks token by token over all channels of an image, so that the K tokens in use stay
+//! in the first-level cache. Bound by memory: x is read once, and two outputs are written.
 
 use engine::simd::Simd;
 use engine::{Tensor, for_vectors, simd_fn};
 use rayon::prelude::*;
 
-use super::{Dims, MAX_WIDTH};
+use super::call::{Dims, MAX_WIDTH, at};
 use crate::rows::{PIECE, sum_over_rows};
 
-/// Weights transposed to rows `[MAX_WIDTH e]`, zero beyond K, and biases, both directions.
+/// The filters of both directions: weights transposed to rows `[MAX_WIDTH e]`, zero beyond K, and biases.
 pub(super) struct Filters<'a> {
     weight: [Vec<f32>; 2],
     bias: [&'a [f32]; 2],
 }
 
 impl<'a> Filters<'a> {
-    /// From `xz, weight_f, bias_f, weight_b, bias_b`.
+    /// From the inputs in recorded order.
     pub fn new(dims: Dims, values: &'a [Tensor]) -> Self {
         let transpose = |w: &[f32]| -> Vec<f32> {
             let mut rows = vec![0.0; MAX_WIDTH * dims.e];
@@ -25,21 +25,21 @@ impl<'a> Filters<'a> {
             rows
         };
         Filters {
-            weight: [transpose(values[1].as_slice()), transpose(values[3].as_slice())],
-            bias: [values[2].as_slice(), values[4].as_slice()],
+            weight: [0, 1].map(|dir| transpose(values[at::weight(dir)].as_slice())),
+            bias: [0, 1].map(|dir| values[at::bias(dir)].as_slice()),
         }
     }
 }
 
-/// The token that tap `k` of a direction reads for output `t`, if there is one.
+/// The token that tap `k` of a direction reads for output `t`; beyond the ends there is none.
 #[inline(always)]
 fn source(dims: Dims, dir: usize, t: usize, k: usize) -> Option<usize> {
     let back = dims.k - 1 - k;
     if dir == 0 { t.checked_sub(back) } else { Some(t + back).filter(|&t| t < dims.l) }
 }
 
-/// The rows that the taps of a direction read for output `t`, zeros where there is no token. A row is `e` values
-/// at the start of `stride`.
+/// The rows that the taps of a direction read for output `t`: `e` values each, `stride` apart, and zeros where there is
+/// no token.
 #[inline(always)]
 fn taps<'a>(
     dims: Dims,
@@ -55,11 +55,11 @@ fn taps<'a>(
     })
 }
 
-/// The taps of a direction, each with the `e` values it weighs.
+/// The weights of each tap of a direction, and the `e` values that they weigh.
 struct Weighed<'a>([(&'a [f32], &'a [f32]); MAX_WIDTH]);
 
 impl Filters<'_> {
-    /// The filter of a direction over these rows.
+    /// The filter of a direction beside these rows.
     #[inline(always)]
     fn at<'a>(&'a self, dims: Dims, dir: usize, rows: [&'a [f32]; MAX_WIDTH]) -> Weighed<'a> {
         let weight = &self.weight[dir];
@@ -68,7 +68,7 @@ impl Filters<'_> {
 }
 
 impl Weighed<'_> {
-    /// `start + sum_k w[k] rows[k]` at channels `i..`.
+    /// `start + sum_k w[k] rows[k]` at the channels from `i` on.
     /// # Safety
     /// With `FULL`, `i + LANES` must be at most `e`.
     #[inline(always)]
@@ -82,6 +82,7 @@ impl Weighed<'_> {
     }
 }
 
+/// Writes both outputs `[b l e]`.
 pub(super) fn forward(dims: Dims, xz: &[f32], filters: &Filters, u_f: &mut [f32], u_b: &mut [f32]) {
     let (image, zeros) = (dims.l * dims.e, vec![0.0; dims.e]);
     let images = u_f.par_chunks_mut(image).zip(u_b.par_chunks_mut(image)).zip(xz.par_chunks(2 * image));
@@ -91,8 +92,8 @@ pub(super) fn forward(dims: Dims, xz: &[f32], filters: &Filters, u_f: &mut [f32]
     });
 }
 
-/// Turns du into the gradient of the sum under the SiLU, in place, and writes dx (or adds it, when told) to the
-/// first half of `dxz`. Both image by image, while it is in cache.
+/// Turns du into the gradient of the sum under the SiLU, in place. Writes dx to the first half of `dxz`, or adds it
+/// where the flag is set. Both are done image by image, while the image is in cache.
 pub(super) fn backward(
     dims: Dims,
     xz: &[f32],
@@ -116,7 +117,7 @@ pub(super) fn backward(
     }
 }
 
-/// Adds to `dweight [e 1 K]`.
+/// Adds to `dweight [e 1 K]` of a direction, given the gradient of the sum under its SiLU.
 pub(super) fn grad_weight(dims: Dims, xz: &[f32], dpre: &[f32], dir: usize, dweight: &mut [f32]) {
     let Dims { b, l, e, k } = dims;
     let mut sum = vec![0.0; k * e];
@@ -196,7 +197,7 @@ simd_fn! {
         let e = dims.e;
         for (t, dxz) in dxz.chunks_exact_mut(2 * e).enumerate() {
             let dx = &mut dxz[..e];
-            // Output t + back of the forward direction reads x[t] with tap k: the other way round.
+            // Output t + (K-1) - k of the forward direction reads x[t] with tap k: directions change places.
             let [f, b] = [0, 1].map(|dir| filters.at(dims, dir, taps(dims, dpre[dir], e, zeros, 1 - dir, t)));
             for_vectors!(S, e, |i, FULL| {
                 // SAFETY: as in `forward_tokens`.

@@ -1,18 +1,19 @@
-// Depthwise causal convolution + SiLU, both directions from one read of x, and its backward:
+// Depthwise causal convolution and SiLU, both directions from one read of x, and its backward pass:
 // u_f[t] = silu(bias_f + sum_k w_f[k] x[t - 3 + k]), u_b[t] = silu(bias_b + sum_k w_b[k] x[t + 3 - k]).
 // Filters of 2 or 3 taps are filters of 4 whose first taps are zero.
 //
-// Layout: x is the first half of xz [b l 2e]; weights [e 1 width], biases [e], f32; u_f, u_b [b l e].
-// Mapping: a thread owns N neighbouring channels (4 forward, 2 backward; 1 where e is no multiple of that) and walks
-// `tokens` tokens of one image. A window of four tokens of x stays in registers: with x[t] just read, u_f[t] and
-// u_b[t - 3] are known. Rows are read four at a time, so that their loads overlap. Blocks of 64 threads: channels
-// along x, runs of tokens along y, images along z.
+// Layout: x is the first half of xz [b l 2e]; weights are f32 [e 1 width], biases f32 [e], u_f and u_b [b l e].
+// Mapping: a thread owns N neighbouring channels (4 forward, 2 backward, 1 where e is no multiple of that) and walks
+// `tokens` tokens of one image. A window of four tokens of x stays in registers: once x[t] is read, u_f[t] and
+// u_b[t - 3] are known. Rows are read four at a time, so that their loads overlap. Blocks have 64 threads; the grid has
+// channels along x, runs of tokens along y and images along z.
 //
-// Backward, with p the gradient of the sum under the SiLU: dx[t] = sum_k w_f[k] p_f[t + 3 - k] + w_b[k] p_b[t - 3 + k]
-// from windows of p_f and p_b beside that of x; p is in no memory. A run of tokens starts three tokens early and ends
-// three late, where its neighbours compute the same p. Gradients of weights and biases, in an entry of its own, are
-// summed over the run in registers and written per run: [runs e width] and [runs e], for column sums.
-// Bound: memory; x read once, both u written; backward x and both du read, dx written.
+// Backward, where p is the gradient of the sum under the SiLU:
+// dx[t] = sum_k w_f[k] p_f[t + 3 - k] + w_b[k] p_b[t - 3 + k], from windows of p_f and p_b beside that of x; p is never
+// stored. A run of tokens starts three tokens early and ends three tokens late, and there computes the same p as its
+// neighbours. Gradients of weights and biases have an entry of their own: it sums them over a run in registers and
+// writes them as a row of [runs e width] and [runs e], for column sums.
+// Bound by memory: x is read once and both u are written; backward reads x and both du, and writes dx.
 #include "../common/math.cuh"
 #include "../common/vector.cuh"
 
@@ -38,7 +39,7 @@ struct Filter {
             } else {
 #pragma unroll
                 for (int k = 0; k < TAPS; k++) {
-                    const u32 tap = k + width - TAPS;  // wraps for the taps a narrow filter lacks
+                    const u32 tap = k + width - TAPS;  // wraps for taps that a narrow filter lacks
                     taps[k] = tap < width ? from[tap] : 0.0f;
                 }
             }
@@ -48,7 +49,7 @@ struct Filter {
     }
 };
 
-// The last four tokens of N channels, newest at [TAPS - 1].
+// The last four tokens of N channels; the newest is at [TAPS - 1].
 template <int N>
 struct Window {
     float at[TAPS][N];
@@ -65,7 +66,7 @@ struct Window {
     }
 };
 
-// sum + sum_k w[k] window[k], or with the taps the other way round.
+// Adds sum_k w[k] window[k] to `sum`, with REVERSE the taps the other way round.
 template <bool REVERSE, int N>
 __device__ __forceinline__ void weigh(const Filter<N>& filter, const Window<N>& window, float (&sum)[N]) {
 #pragma unroll
@@ -77,7 +78,7 @@ __device__ __forceinline__ void weigh(const Filter<N>& filter, const Window<N>& 
     }
 }
 
-// The values of row `t`, zeros before the first and after the last.
+// The values of row `t`, or zeros before the first and after the last row.
 template <int N, typename T>
 __device__ __forceinline__ void row(const T* __restrict__ at, u32 t, u32 l, size_t stride, float (&x)[N]) {
 #pragma unroll
@@ -85,7 +86,7 @@ __device__ __forceinline__ void row(const T* __restrict__ at, u32 t, u32 l, size
     if (t < l) load<N>(at + t * stride, x);
 }
 
-// Writes output `t` of one direction, the window holding its four tokens, if it belongs to this run.
+// Writes output `t` of one direction, whose four tokens are in the window, if it belongs to this run.
 template <bool REVERSE, int N, typename T>
 __device__ __forceinline__ void emit(const Filter<N>& filter, const Window<N>& window, T* u, u32 t, bool mine, u32 e) {
     if (!mine) return;
@@ -112,7 +113,7 @@ __device__ __forceinline__ void forward(const T* __restrict__ xz, const float* _
     const Filter<N> f(weight_f, bias_f, channel, s.width), b(weight_b, bias_b, channel, s.width);
     Window<N> window;
     float x[N];
-    // Tokens before the first wrap, and are then beyond the last.
+    // The numbers of tokens before the first wrap, to beyond the last.
     for (u32 t = first - (TAPS - 1); t != first; t++) {
         row(xz, t, s.l, 2 * s.e, x);
         window.push(x);
@@ -167,7 +168,7 @@ struct FilterGrad {
     }
 };
 
-// Where the filters' gradients go, a row a run; null where not asked for.
+// Where the filters' gradients go, a row for each run; null where they are not asked for.
 struct Partials {
     float *weight_f, *bias_f, *weight_b, *bias_b;
 };

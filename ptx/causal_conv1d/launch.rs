@@ -4,7 +4,7 @@ use autograd::{Sink, Sinks};
 use engine::launch::{Arg, Grid, Launcher, PtxFile};
 use engine::{Result, Tensor};
 
-use super::{Dims, OP};
+use super::call::{Dims, OP, at};
 use crate::launch::{check_type, each, entry, grid, optional, optional_mut, ptx_file, result, run, sizes};
 use crate::rows::launch::{Rows, sum};
 
@@ -13,21 +13,25 @@ const THREADS: usize = 64;
 /// Channels of a thread where e allows, forward and backward.
 const FORWARD: usize = 4;
 const BACKWARD: usize = 2;
-/// Tokens a thread walks, at most. Longer runs read fewer tokens twice, and leave fewer partial sums of the filters'
-/// gradients; shorter ones make more threads.
+/// Most tokens that a thread walks, without and with gradients of the filters. Longer runs read fewer tokens twice and
+/// leave fewer partial sums of the filters' gradients; shorter runs make more threads.
 const TOKENS: usize = 32;
 const FILTER_TOKENS: usize = 64;
 
+/// Writes both outputs, from the inputs in recorded order, which is the kernel's.
 pub fn forward(launcher: &dyn Launcher, d: Dims, values: &[Tensor], u: [&mut Tensor; 2]) -> Result<()> {
     let mut args: Vec<Arg> = values.iter().map(Tensor::arg).collect();
     args.extend(u.map(Tensor::arg_mut));
     let tokens = run_length(d, TOKENS);
     args.extend(sizes(OP, [d.l, d.e, d.k, tokens])?);
-    let kernel = entry!(FILE, "causal_conv1d_forward", values[0].dtype());
+    let kernel = entry!(FILE, "causal_conv1d_forward", values[at::XZ].dtype());
     run(launcher, kernel, walks(d, FORWARD, tokens)?, &args)
 }
 
-/// Gradients of the inputs that want one, from those of the outputs that got one.
+/// Positions of the filters' tensors, in the kernel's order.
+const FILTERS: [usize; 4] = [at::weight(0), at::bias(0), at::weight(1), at::bias(1)];
+
+/// Computes the gradients of the inputs that want one, from those of the outputs that got one.
 pub fn backward(
     launcher: &dyn Launcher,
     d: Dims,
@@ -35,15 +39,15 @@ pub fn backward(
     du: [Option<Tensor>; 2],
     sinks: &mut Sinks,
 ) -> Result<()> {
-    let (dtype, device) = (values[0].dtype(), sinks.device().clone());
-    let mut dxz = sinks.take_typed(0, dtype, &[d.b, d.l, 2 * d.e]);
-    let mut filters: Vec<Option<Sink>> = (1..5).map(|i| sinks.take(i, values[i].shape())).collect();
+    let (dtype, device) = (values[at::XZ].dtype(), sinks.device().clone());
+    let mut dxz = sinks.take_typed(at::XZ, dtype, &[d.b, d.l, 2 * d.e]);
+    let filters = FILTERS.map(|at| sinks.take(at, values[at].shape()));
     let asked = filters.iter().any(Option::is_some);
     let tokens = run_length(d, if asked { FILTER_TOKENS } else { TOKENS });
 
     let rows = d.b * d.l.div_ceil(tokens);
     let partial = |sink: &Sink| Tensor::empty(&device, &[rows, sink.tensor.numel()]);
-    let mut partials: Vec<Option<Tensor>> = filters.iter().map(|sink| sink.as_ref().map(partial)).collect();
+    let mut partials = filters.each_ref().map(|sink| sink.as_ref().map(partial));
     let mut args: Vec<Arg> = values.iter().map(Tensor::arg).collect();
     args.extend(du.iter().map(|du| optional(du.as_ref())));
     let accumulate = dxz.as_ref().is_some_and(|sink| sink.accumulate);
@@ -64,23 +68,23 @@ pub fn backward(
     };
     run(launcher, kernel, walks(d, BACKWARD, tokens)?, &args)?;
 
-    dxz.into_iter().for_each(|sink| sinks.put(0, sink));
-    for (i, (sink, partial)) in filters.iter_mut().zip(&partials).enumerate() {
-        if let (Some(mut sink), Some(partial)) = (sink.take(), partial) {
+    dxz.into_iter().for_each(|sink| sinks.put(at::XZ, sink));
+    for (at, (sink, partial)) in FILTERS.into_iter().zip(filters.into_iter().zip(&partials)) {
+        if let (Some(mut sink), Some(partial)) = (sink, partial) {
             let width = sink.tensor.numel();
             sum(&device, Rows::of(partial, width), sink.tensor.region_mut(), sink.accumulate)?;
-            sinks.put(1 + i, sink);
+            sinks.put(at, sink);
         }
     }
     Ok(())
 }
 
-/// Tokens of a run: as many runs as `most` needs, of equal length but for the last.
+/// Tokens of a run: the runs are as few as `most` allows, and of equal length but for the last.
 fn run_length(d: Dims, most: usize) -> usize {
     d.l.div_ceil(d.l.div_ceil(most).max(1)).max(1)
 }
 
-/// Channels along x, runs of tokens along y, images along z.
+/// A grid of blocks of channels along x, runs of tokens along y and images along z.
 fn walks(d: Dims, channels: usize, tokens: usize) -> Result<Grid> {
     let threads = d.e.div_ceil(each(d.e, channels));
     grid(OP, [threads.div_ceil(THREADS), d.l.div_ceil(tokens), d.b], THREADS)

@@ -1,15 +1,19 @@
-//! The convolution in plain loops, one direction. `x [b l e]`, `weight [e K]`, `bias [e]`.
+//! One direction of the convolution in plain loops: `x [b l e]`, `weight [e K]`, `bias [e]`.
 
 use num_traits::Float;
 
-use crate::silu::reference::{silu, silu_grad};
+use crate::scalar::{silu, silu_grad};
 
-/// Sizes, and whether the taps reach to later tokens.
+/// The sizes of one direction.
 #[derive(Clone, Copy)]
 pub struct Conv {
+    /// Tokens of an image.
     pub l: usize,
+    /// Channels.
     pub e: usize,
+    /// Taps K of the filter.
     pub k: usize,
+    /// Whether the taps reach to later tokens instead of earlier ones.
     pub reverse: bool,
 }
 
@@ -40,7 +44,7 @@ impl Conv {
         self.pre(x, weight, bias).into_iter().map(silu).collect()
     }
 
-    /// `(dx, dweight, dbias)`
+    /// `[dx, dweight, dbias]`, shaped as the inputs.
     pub fn backward<T: Float>(&self, x: &[T], weight: &[T], bias: &[T], du: &[T]) -> [Vec<T>; 3] {
         let pre = self.pre(x, weight, bias);
         let mut dx = vec![T::zero(); x.len()];

@@ -1,8 +1,8 @@
-// Elements of a tensor, f32 or bf16, read and written in runs; arithmetic is always f32.
+// Elements of a tensor, f32 or bf16, which are read and written in runs. Arithmetic is always f32.
 #pragma once
 
-// Constants are enums, literals in functions or constexpr functions: a constexpr variable would become a variable
-// of the module, since functions and variables are the device's by default.
+// Constants are enums, literals in functions or constexpr functions. Since functions and variables are the device's by
+// default, a constexpr variable would become a variable of the module.
 typedef unsigned int u32;
 
 // bfloat16: the upper half of an f32.
@@ -19,7 +19,7 @@ __device__ __forceinline__ bf16 narrow(float x) {
     return y;
 }
 
-// Two at once, `low` at the lower address.
+// Two at once, with `low` at the lower address.
 __device__ __forceinline__ u32 narrow(float low, float high) {
     u32 two;
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(two) : "f"(high), "f"(low));
@@ -31,7 +31,7 @@ __device__ __forceinline__ void widen(u32 two, float& low, float& high) {
     high = __uint_as_float(two & 0xFFFF0000u);
 }
 
-// N consecutive elements; the address must be a multiple of N elements, up to 16 bytes.
+// N consecutive elements. The address must be a multiple of their size, or of 16 bytes if they are longer.
 template <int N>
 __device__ __forceinline__ void load(const float* __restrict__ at, float (&x)[N]) {
     if constexpr (N % 4 == 0) {

@@ -4,11 +4,11 @@ use autograd::{Tape, Var};
 use engine::{DType, Result};
 
 use super::reference;
-use crate::spec::{Case, Cost, Draw, Input, Op, Values, sum_tolerance};
+use crate::spec::{Asked, Axis, Case, Cost, Draw, Input, Op, Values, sum_tolerance};
 
-pub struct CrossEntropy;
+pub(crate) struct Cases;
 
-impl Op for CrossEntropy {
+impl Op for Cases {
     fn name(&self) -> &'static str {
         "cross_entropy"
     }
@@ -24,7 +24,7 @@ impl Op for CrossEntropy {
         cases
     }
 
-    /// Targets of any weight: rows need not sum to 1 for the formulas to hold.
+    /// The rows of the targets need not sum to 1 for the formulas to hold.
     fn inputs(&self, case: &Case) -> Vec<Input> {
         let shape = [case.get("b"), case.get("k")];
         vec![
@@ -45,7 +45,7 @@ impl Op for CrossEntropy {
         vec![reference::backward(&x[0], &x[1], case.get("k"), grads[0][0]), vec![]]
     }
 
-    /// Computed in f64, rounded once.
+    /// The CPU computes in f64 and rounds once.
     fn tolerance(&self, _: &Case) -> f64 {
         sum_tolerance(1)
     }
@@ -58,5 +58,14 @@ impl Op for CrossEntropy {
             Cost { bytes: (typed + 4.0) * n, flop: 4.0 * n, exp: n },
             Cost { bytes: (2.0 * typed + 4.0) * n, flop: 4.0 * n, exp: 2.0 * n },
         )
+    }
+
+    fn kept(&self, _: &Case, asked: &Asked) -> Vec<usize> {
+        asked.bytes_of_all()
+    }
+
+    /// The bench case is that of training, and small enough for the emulator.
+    fn training(&self) -> Vec<Axis> {
+        vec![]
     }
 }

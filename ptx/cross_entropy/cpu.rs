@@ -2,13 +2,13 @@
 
 use rayon::prelude::*;
 
-/// log sum_k e^x, from the largest x.
+/// `log sum_k e^x`, with the largest x taken out of the exponentials.
 fn log_sum_exp(x: &[f32]) -> f64 {
     let largest = f64::from(x.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x)));
     largest + x.iter().map(|&x| (f64::from(x) - largest).exp()).sum::<f64>().ln()
 }
 
-/// The mean loss; `collect` keeps the order of the sum.
+/// The mean loss. Rows are collected first, so that the order of the sum is fixed.
 pub fn forward(k: usize, x: &[f32], targets: &[f32]) -> f32 {
     let row = |(x, t): (&[f32], &[f32])| {
         let log_sum = log_sum_exp(x);
@@ -18,6 +18,7 @@ pub fn forward(k: usize, x: &[f32], targets: &[f32]) -> f32 {
     (losses.iter().sum::<f64>() / losses.len() as f64) as f32
 }
 
+/// Writes dx.
 pub fn backward(k: usize, x: &[f32], targets: &[f32], dloss: f32, dx: &mut [f32]) {
     let scale = f64::from(dloss) / (x.len() / k) as f64;
     let rows = dx.par_chunks_mut(k).zip(x.par_chunks(k)).zip(targets.par_chunks(k));

@@ -1,9 +1,11 @@
-// Cross-entropy with soft targets. Rows: losses[b] = sum_k t (log sum_j e^(x_j - m) - (x_k - m)), m the largest x;
-// mean: loss = mean of the losses; backward: dx = dloss / b (softmax(x) sum_k t - t).
+// Cross-entropy with soft targets. Entry `rows`: losses[b] = sum_k t (log sum_j e^(x_j - m) - (x_k - m)), where m is
+// the largest x. Entry `mean`: loss is the mean of the losses. Entry `backward`: dx = dloss / b (softmax(x) sum_k t -
+// t).
 //
-// Layout: x [b k], targets f32 [b k], losses f32 [b], loss and dloss f32 [1].
-// Mapping: one warp to a row, 4 to a block, lanes take neighbouring classes; the mean is one warp. Rows are few and
-// short, and read again from the first-level cache. Bound: the latency of three walks over a row.
+// Layout: x and dx [b k], targets f32 [b k], losses f32 [b], loss and dloss f32 [1].
+// Mapping: a warp takes one row, whose neighbouring classes are its lanes'; a block has 4 warps. The mean is one
+// warp's. Rows are few and short, and are read again from the first-level cache. Bound by the latency of three walks
+// over a row.
 #include "../common/reduce.cuh"
 #include "../common/vector.cuh"
 

@@ -1,14 +1,14 @@
-//! Cross-entropy on a launched device; sums in f32.
+//! Cross-entropy on a launched device, in f32.
 
 use engine::launch::{Grid, Kernel, Launcher, PtxFile};
 use engine::{Device, Result, Tensor};
 
-use super::OP;
+use super::call::OP;
 use crate::launch::{entry, grid, ptx_file, run, sizes};
 
 static FILE: PtxFile = ptx_file!("cross_entropy");
 const WARP: usize = 32;
-/// Rows of a block, a warp each.
+/// Rows of a block; each has a warp.
 const ROWS: usize = 4;
 
 /// The mean loss `[1]`.
@@ -29,6 +29,7 @@ pub fn forward(
     Ok(loss)
 }
 
+/// Writes dx.
 pub fn backward(
     launcher: &dyn Launcher,
     k: usize,

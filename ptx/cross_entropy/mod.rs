@@ -1,26 +1,26 @@
 //! Cross-entropy with soft targets: `loss = -mean_b sum_k t log_softmax(x)`, x and t `[b k]`, loss `[1]`.
 //!
-//! Backward: `dx = dloss (softmax(x) sum_k t - t) / b`. Targets are constants. Logits and targets are kept.
-//! Rows are few and short: on the CPU sums and exponentials are f64.
+//! Backward: `dx = dloss (softmax(x) sum_k t - t) / b`; targets get no gradient. Logits and targets are kept. Rows are
+//! few and short, so the CPU computes sums and exponentials in f64; kernels use f32. On a launched device the logits
+//! may be bf16; targets and the loss are f32.
 
-pub mod cases;
+mod call;
+pub(crate) mod cases;
 mod cpu;
 mod launch;
 pub mod reference;
 
 use autograd::{Function, Saved, Sinks, Tape, Var};
-use engine::shape::{axes, check_shape};
 use engine::{Error, Result, Tensor};
 
-const OP: &str = "cross_entropy";
+use call::{OP, check};
 
-/// The mean loss `[1]` of `logits[b k]` against `targets[b k]`, whose rows sum to 1.
+/// The mean loss `[1]` of `logits [b k]` against `targets [b k]`, whose rows sum to 1.
+///
+/// # Errors
+/// A shape that differs, [`Error::Unsupported`] where there is no sample or no class, or what the device fails with.
 pub fn cross_entropy(tape: &Tape, logits: &Var, targets: &Tensor) -> Result<Var> {
-    let [b, k] = axes(OP, "logits", "[b k]", logits.shape())?;
-    check_shape(OP, "targets", "[b k]", &[b, k], targets.shape())?;
-    if b * k == 0 {
-        return Err(Error::Unsupported { op: OP, what: format!("no loss over {b} samples of {k} classes") });
-    }
+    let k = check(logits.shape(), targets)?;
     let loss = match tape.device().launcher() {
         None => {
             let loss = cpu::forward(k, logits.value().as_slice(), targets.as_slice());
@@ -34,7 +34,11 @@ pub fn cross_entropy(tape: &Tape, logits: &Var, targets: &Tensor) -> Result<Var>
     Ok(tape.record(OP, &[logits], vec![loss], function)?.remove(0))
 }
 
-/// Targets `[b k]` of class numbers: `1 - e + e / k` at the class and `e / k` elsewhere, `e = smoothing`.
+/// The targets `[b k]` of class numbers, row-major: `1 - e + e / k` at the class and `e / k` elsewhere, where e is
+/// `smoothing` (Szegedy et al. 2016).
+///
+/// # Errors
+/// A label that is no class is [`Error::Unsupported`].
 pub fn smooth_targets(labels: &[u32], k: usize, smoothing: f32) -> Result<Vec<f32>> {
     let off = smoothing / k as f32;
     let mut targets = vec![off; labels.len() * k];

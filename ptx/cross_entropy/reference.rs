@@ -9,7 +9,7 @@ fn softmax<T: Float>(x: &[T]) -> Vec<T> {
     e.iter().map(|&e| e / sum).collect()
 }
 
-/// The mean over rows of `-sum_k t log softmax(x)`.
+/// The mean over rows of `-sum_k t log softmax(x)`, x and t `[b k]`.
 pub fn forward<T: Float>(x: &[T], targets: &[T], k: usize) -> T {
     let mut loss = T::zero();
     for (x, t) in x.chunks(k).zip(targets.chunks(k)) {
@@ -20,7 +20,7 @@ pub fn forward<T: Float>(x: &[T], targets: &[T], k: usize) -> T {
     loss * T::from(k).unwrap() / T::from(x.len()).unwrap()
 }
 
-/// `dx`
+/// dx `[b k]`, given the gradient of the loss.
 pub fn backward<T: Float>(x: &[T], targets: &[T], k: usize, dloss: T) -> Vec<T> {
     let mut dx = vec![];
     for (x, t) in x.chunks(k).zip(targets.chunks(k)) {

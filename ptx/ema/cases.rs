@@ -5,14 +5,17 @@ use engine::{DType, Result};
 
 use super::{Slot, reference};
 use crate::grad_norm::healthy;
-use crate::spec::{Case, Cost, Input, Op, Values, sum_tolerance};
+use crate::spec::{Asked, Axis, Case, Cost, Input, Op, Values, sum_tolerance};
+
+/// Trained elements of SVP on Vim-S.
+const TRAINED: usize = 1_644_288;
 
 /// A large rate, so that a wrong update shows.
 const RATE: f32 = 0.25;
 
-pub struct Ema;
+pub(crate) struct Cases;
 
-impl Op for Ema {
+impl Op for Cases {
     fn name(&self) -> &'static str {
         "ema"
     }
@@ -23,7 +26,7 @@ impl Op for Ema {
 
     fn cases(&self) -> Vec<Case> {
         let mut cases: Vec<Case> = [1, 5, 197, 785 * 33].iter().map(|&n| Case::new(&[("n", n)])).collect();
-        cases.push(Case::bench(&[("n", 1_644_288)])); // SVP on Vim-S
+        cases.push(Case::bench(&[("n", TRAINED)]));
         cases
     }
 
@@ -31,7 +34,7 @@ impl Op for Ema {
         ["average", "value"].map(|name| Input::normal(name, &[case.get("n")], false)).into()
     }
 
-    /// Steps on a copy and returns it.
+    /// Steps on a copy, and returns it.
     fn forward(&self, _: &Case, tape: &Tape, inputs: &[Var]) -> Result<Vec<Var>> {
         let mut average = inputs[0].value().to_owned_on(tape.device());
         let slot = Slot { average: &mut average, value: inputs[1].value() };
@@ -51,9 +54,18 @@ impl Op for Ema {
         sum_tolerance(1)
     }
 
-    /// The step reads two values and writes one. The copy is the case's, not the op's: a bench pays for it too.
+    /// The step reads two values and writes one. A bench also pays for the copy, which is not counted.
     fn cost(&self, case: &Case, _: DType) -> (Cost, Cost) {
         let n = case.get("n") as f64;
         (Cost { bytes: 12.0 * n, flop: 3.0 * n, exp: 0.0 }, Cost::default())
+    }
+
+    /// It has no backward pass.
+    fn kept(&self, _: &Case, _: &Asked) -> Vec<usize> {
+        vec![]
+    }
+
+    fn training(&self) -> Vec<Axis> {
+        vec![Axis::new("n", [1 << 15, 1 << 16, 1 << 17], TRAINED)]
     }
 }

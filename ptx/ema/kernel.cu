@@ -1,9 +1,9 @@
-// Exponential moving average of many tensors in one launch: a += rate (x - a). Nothing where health[2] is 0: something
-// was not finite.
+// Exponential moving average of many tensors in one launch: a += rate (x - a). Where health[2] is 0, something was not
+// finite, and nothing is changed.
 //
-// Layout: all f32. A table of chunks, at most 4096 elements of one tensor each; chunks start at multiples of 16 bytes.
-// Mapping: one block of 256 threads to a chunk, 4 elements a thread and step; the last run of a tensor element by
-// element. Bound: memory, two values read and one written.
+// Layout: all is f32. A table has chunks of at most 4096 elements of one tensor; they start at multiples of 16 bytes.
+// Mapping: a block of 256 threads takes one chunk, each thread 4 elements a step, and what is left at the end of a
+// tensor one by one. Bound by memory: two values are read and one is written.
 #include "../common/vector.cuh"
 
 enum { THREADS = 256 };

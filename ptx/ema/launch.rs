@@ -1,9 +1,9 @@
-//! The moving average on a launched device: every tensor in one launch.
+//! The moving average on a launched device: all tensors in one launch.
 
 use engine::launch::{Arg, Kernel, Launcher, PtxFile};
 use engine::{DType, Device, Result, Tensor};
 
-use super::{OP, Slot};
+use super::call::{OP, Slot};
 use crate::launch::{Table, check_type, grid, ptx_file, run};
 
 static FILE: PtxFile = ptx_file!("ema");

@@ -1,32 +1,27 @@
-//! Exponential moving average of a list of tensors, in place: `a += rate (x - a)`, `rate` being 1 less the decay
-//! (Polyak, Juditsky 1992; the published program's `ModelEma`).
+//! Exponential moving average of a list of tensors of any shapes, in place: `a = a + rate (x - a)`, where `rate` is one
+//! less the decay (Polyak, Juditsky 1992; the published program's `ModelEma`). It has no gradient.
 
-pub mod cases;
+mod call;
+pub(crate) mod cases;
 mod cpu;
 mod launch;
 pub mod reference;
 
-use engine::shape::check_shape;
 use engine::{Device, Result, Tensor};
 
+pub use call::Slot;
+
 use crate::grad_norm::FINITE;
-
-const OP: &str = "ema";
-
-/// A tensor with its average, of one shape.
-pub struct Slot<'a> {
-    pub average: &'a mut Tensor,
-    pub value: &'a Tensor,
-}
+use call::check;
 
 /// Moves every average towards its value, unless `health [3]` says that something was not finite (see
-/// [`crate::grad_norm`]).
+/// [`crate::grad_norm`]). A shared or mapped average is copied first.
+///
+/// # Errors
+/// A shape that differs, or what the device fails with.
 pub fn step(device: &Device, slots: &mut [Slot], rate: f32, health: &Tensor) -> Result<()> {
-    check_shape(OP, "health", "[3]", &[3], health.shape())?;
-    for slot in &mut *slots {
-        check_shape(OP, "average", "as value", slot.value.shape(), slot.average.shape())?;
-        slot.average.make_unique(device);
-    }
+    check(slots, health)?;
+    slots.iter_mut().for_each(|slot| slot.average.make_unique(device));
     if let Some(launcher) = device.launcher() {
         return launch::step(device, launcher, slots, rate, health);
     }

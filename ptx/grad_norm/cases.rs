@@ -4,15 +4,15 @@ use autograd::{Tape, Var};
 use engine::{DType, Result, Tensor};
 
 use super::reference;
-use crate::spec::{Case, Cost, Input, Op, Values, sum_tolerance};
+use crate::spec::{Asked, Axis, Case, Cost, Input, Op, Values, sum_tolerance};
 
-/// A loss that is passed on.
+/// The loss of every case, which is passed on.
 const LOSS: f32 = 0.625;
 
-/// Three tensors: `n` elements, one, and `n / 2`.
-pub struct GradNorm;
+/// Each case has three tensors: of `n` elements, of one, and of `n / 2`.
+pub(crate) struct Cases;
 
-impl Op for GradNorm {
+impl Op for Cases {
     fn name(&self) -> &'static str {
         "grad_norm"
     }
@@ -24,7 +24,8 @@ impl Op for GradNorm {
     fn cases(&self) -> Vec<Case> {
         let mut cases: Vec<Case> =
             [2, 5, 197, 4099, 785 * 33].iter().map(|&n| Case::new(&[("n", n)])).collect();
-        cases.push(Case::bench(&[("n", 1_096_192)])); // 1.6 million in all: SVP on Vim-S
+        // 1.6 million elements in all, as SVP trains on Vim-S.
+        cases.push(Case::bench(&[("n", 1_096_192)]));
         cases
     }
 
@@ -49,7 +50,7 @@ impl Op for GradNorm {
         unreachable!("no case asks for a gradient")
     }
 
-    /// Sums of a few hundred terms in a row at most.
+    /// A thread adds a few hundred terms in a row at most, and the others in a tree.
     fn tolerance(&self, _: &Case) -> f64 {
         sum_tolerance(16)
     }
@@ -57,5 +58,15 @@ impl Op for GradNorm {
     fn cost(&self, case: &Case, _: DType) -> (Cost, Cost) {
         let n = 1.5 * case.get("n") as f64;
         (Cost { bytes: 4.0 * n, flop: 2.0 * n, exp: 0.0 }, Cost::default())
+    }
+
+    /// It has no backward pass.
+    fn kept(&self, _: &Case, _: &Asked) -> Vec<usize> {
+        vec![]
+    }
+
+    /// The bench case is that of training, and small enough for the emulator.
+    fn training(&self) -> Vec<Axis> {
+        vec![]
     }
 }

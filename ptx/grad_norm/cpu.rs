@@ -1,11 +1,12 @@
-//! The gradient norm on the CPU: chunks in f32, their sums in f64 in order.
+//! The gradient norm on the CPU: chunks are summed in f32, and their sums in f64, in order.
 
 use engine::{Tensor, simd_fn};
 use rayon::prelude::*;
 
-/// Elements summed in f32.
+/// Elements of a chunk.
 const CHUNK: usize = 1 << 12;
 
+/// The sum of the squares of all elements.
 pub fn squares(grads: &[&Tensor]) -> f64 {
     let chunks: Vec<&[f32]> = grads.iter().flat_map(|grad| grad.as_slice().chunks(CHUNK)).collect();
     let sums: Vec<f32> = chunks.par_iter().map(|chunk| sum_squares(chunk)).collect();

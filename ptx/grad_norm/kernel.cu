@@ -1,9 +1,10 @@
-// Sums of squares over many tensors in one launch: squares[chunk] = sum of g^2 over a chunk. Then, in another,
+// Sums of squares over many tensors in one launch: squares[chunk] = sum of g^2 over a chunk. A second launch writes
 // health = [loss, sqrt(sum of the chunks), 1 if it was 1 and both are finite, else 0].
 //
-// Layout: f32. A table of chunks, at most 4096 elements of one tensor each; chunks start at multiples of 16 bytes.
-// Mapping: one block of 256 threads to a chunk, 4 elements a thread and step; a thread's sum, then the warp's tree,
-// then the warps'. The chunks are added by one block in the same order. Bound: memory, each value read once.
+// Layout: all is f32. A table has chunks of at most 4096 elements of one tensor; they start at multiples of 16 bytes.
+// Mapping: a block of 256 threads takes one chunk, each thread 4 elements a step. Threads are summed by a tree in each
+// warp and one over the warps, so the order is fixed; one block adds the chunks in the same way. Bound by memory: each
+// value is read once.
 #include "../common/reduce.cuh"
 #include "../common/vector.cuh"
 

@@ -3,7 +3,7 @@
 use engine::launch::{Kernel, Launcher, PtxFile};
 use engine::{DType, Device, Result, Tensor};
 
-use super::OP;
+use super::call::OP;
 use crate::launch::{Table, check_type, grid, ptx_file, run, sizes};
 
 static FILE: PtxFile = ptx_file!("grad_norm");

@@ -1,34 +1,34 @@
-//! The norm of all gradients together, `sqrt(sum_i |g_i|^2)` over a list of tensors of any shapes, and whether a
-//! training step is healthy.
+//! The norm of all gradients together, `norm = sqrt(sum_i |g_i|^2)` over a list of f32 tensors of any shapes, and
+//! whether a training step is healthy. It has no gradient of its own.
 //!
-//! Nothing waits for the device: the optimizer reads there whether it may step, people read it later.
+//! `health [3]` is the loss, the norm, and whether both were finite so far. It stays on the device: the optimizer reads
+//! there whether it may step, and nobody waits for it.
 
-pub mod cases;
+mod call;
+pub(crate) mod cases;
 mod cpu;
 mod launch;
 pub mod reference;
 
-use engine::shape::check_shape;
 use engine::{Device, Result, Tensor};
 
-const OP: &str = "grad_norm";
+pub use call::{FINITE, LOSS, NORM};
 
-/// Elements of `health`: the loss, the norm, and whether all was finite so far.
-pub const LOSS: usize = 0;
-pub const NORM: usize = 1;
-pub const FINITE: usize = 2;
+use call::check;
 
-/// A healthy state, before any step.
+/// The `health [3]` before any step: all is finite.
 pub fn healthy(device: &Device) -> Tensor {
     Tensor::from_slice(device, &[0.0, 0.0, 1.0], &[3])
 }
 
-/// Writes the loss `[1]` and the norm into `health [3]`; its last element stays 1 while both are finite, and is 0
-/// from the first call on in which one is not. Squares are summed in f32 on a launched device: a norm above
-/// 1.8e19 counts as not finite there.
+/// Writes the loss `[1]` and the norm of the gradients into `health [3]`. Its last element stays 1 while both are
+/// finite, and is 0 from the first call on in which one is not. On a launched device squares are summed in f32, and a
+/// norm above 1.8e19 counts as not finite.
+///
+/// # Errors
+/// A shape that differs, or what the device fails with.
 pub fn grad_norm(device: &Device, loss: &Tensor, grads: &[&Tensor], health: &mut Tensor) -> Result<()> {
-    check_shape(OP, "loss", "[1]", &[1], loss.shape())?;
-    check_shape(OP, "health", "[3]", &[3], health.shape())?;
+    check(loss, health)?;
     if let Some(launcher) = device.launcher() {
         return launch::grad_norm(device, launcher, loss, grads, health);
     }

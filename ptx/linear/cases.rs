@@ -4,11 +4,13 @@ use autograd::{Tape, Var};
 use engine::{DType, Result};
 
 use super::reference;
-use crate::spec::{Case, Cost, Input, Op, Values, sum_tolerance};
+use crate::spec::{
+    Asked, Axis, Case, Cost, Input, Op, TRAINING_IMAGES, TRAINING_TOKENS, Values, sum_tolerance,
+};
 
-pub struct Linear;
+pub(crate) struct Cases;
 
-impl Op for Linear {
+impl Op for Cases {
     fn name(&self) -> &'static str {
         "linear"
     }
@@ -104,5 +106,18 @@ impl Op for Linear {
             Cost { bytes: dtype.size() as f64 * (r * k + n * k + r * n), flop: 2.0 * r * k * n, exp: 0.0 };
         let products = if case.is("frozen") { 1.0 } else { 2.0 };
         (one, Cost { bytes: products * one.bytes, flop: products * one.flop, exp: 0.0 })
+    }
+
+    fn kept(&self, _: &Case, asked: &Asked) -> Vec<usize> {
+        let saved_for = |gradient: &str, input: &str| asked.bytes(input).filter(|_| asked.wants(gradient));
+        [saved_for("w", "x"), saved_for("x", "w")].into_iter().flatten().collect()
+    }
+
+    fn training(&self) -> Vec<Axis> {
+        vec![Axis::new("rows", [2048, 4096, 3072], TRAINING_IMAGES * TRAINING_TOKENS)]
+    }
+
+    fn is_product(&self) -> bool {
+        true
     }
 }

@@ -1,8 +1,8 @@
-// The bias of a linear layer in bf16: y[r, c] += bias[c] over the product that the GEMM wrote. An f32 product adds its
-// bias itself.
+// The bias of a linear layer in bf16: y[r, c] += bias[c], over the product that the GEMM wrote. A GEMM with an f32
+// result adds the bias itself.
 //
-// Layout: y bf16 [rows n], bias f32 [n]. Mapping: one thread to 16 bytes of y, 256 threads to a block; where n is no
-// multiple of that, one element a thread. Bound: memory, y read and written once.
+// Layout: y is bf16 [rows n], bias f32 [n]. Mapping: a thread takes 16 bytes of y where n is a multiple of that, else
+// one element; blocks have 256 threads. Bound by memory: y is read and written once.
 #include "../common/runs.cuh"
 
 enum { THREADS = 256 };

@@ -1,16 +1,17 @@
-//! Linear on a launched device: its GEMM. An f32 bias is added by the product to an f32 result, by a kernel to
-//! another. A weight of another type than x is cast.
+//! Linear on a launched device: the GEMM of its library. The product itself adds the bias to an f32 result; a kernel
+//! adds it to a bf16 one. A weight of another type than x is cast.
 
 use engine::blas::{RowMajor, gemm, gemm_bias};
 use engine::launch::{Kernel, Launcher, PtxFile};
 use engine::{DType, Result, Tensor};
 
-use super::Dims;
+use super::call::{Dims, OP};
 use crate::launch::{each, grid, ptx_file, run, sizes, wide};
 
 static FILE: PtxFile = ptx_file!("linear");
 const THREADS: usize = 256;
 
+/// Writes `y [rows n]`.
 pub fn forward(
     launcher: &dyn Launcher,
     d: Dims,
@@ -34,15 +35,17 @@ pub fn forward(
     }
 }
 
+/// Adds the bias to a bf16 result.
 fn add_bias(launcher: &dyn Launcher, d: Dims, bias: &Tensor, y: &mut Tensor) -> Result<()> {
     let elements = y.numel();
-    let [count, columns] = sizes("linear", [elements, d.n])?;
+    let [count, columns] = sizes(OP, [elements, d.n])?;
     let args = [y.arg_inout(), bias.arg(), count, columns];
     let blocks = elements.div_ceil(THREADS * each(d.n, wide(y.dtype())));
     let kernel = Kernel { file: &FILE, entry: "linear_bias_bf16" };
-    run(launcher, kernel, grid("linear", [blocks, 1, 1], THREADS)?, &args)
+    run(launcher, kernel, grid(OP, [blocks, 1, 1], THREADS)?, &args)
 }
 
+/// Writes the window's columns of `dx [rows width]`, or adds to them.
 pub fn grad_x(
     launcher: &dyn Launcher,
     d: Dims,
@@ -56,6 +59,7 @@ pub fn grad_x(
     gemm(launcher, [d.rows, d.k, d.n], dy, w, RowMajor::result(dx, d.first, d.width), accumulate)
 }
 
+/// Writes `dw [n k]`, or adds to it.
 pub fn grad_w(
     launcher: &dyn Launcher,
     d: Dims,

@@ -1,33 +1,33 @@
-//! Linear: `y[r n] = x[r, c0..c0 + k] w[n k]^T + bias[n]`, over all rows `r` of a row-major `x[.. width]`.
+//! Linear: `y[r n] = x[r, c0..c0 + k] w[n k]^T + bias[n]`, over all rows `r` of a row-major `x [.. width]`.
 //!
-//! The input may be a window of columns, so that a part of a projection feeds the next one without a copy.
-//! On a launched device y and dx have the type of x; the bias and the gradients of w and bias are f32.
-//! Backward: `dx = dy w`, `dw = dy^T x`, `dbias = sum_r dy`. The input is kept only for a trained weight.
+//! The input may be a window of columns, so that a part of one projection feeds the next without a copy. Backward:
+//! `dx = dy w`, `dw = dy^T x`, `dbias = sum_r dy`. x is kept only for a trained weight, and w only where x wants a
+//! gradient. On a launched device y and dx have the type of x; the bias and the gradients of w and bias are f32.
 
-pub mod cases;
+mod call;
+pub(crate) mod cases;
 mod cpu;
 mod launch;
 pub mod reference;
 
 use autograd::{Function, Recipe, Saved, Sinks, Tape, Var};
-use engine::shape::check_shape;
 use engine::{DType, Device, Result, Tensor};
 
 use crate::launch::typed;
 use crate::rows::launch::{self as rows, Rows};
+use call::{Dims, OP, check};
 
-/// Sizes of one call.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Dims {
-    rows: usize,
-    /// Columns of x, and the window of them that is read.
-    width: usize,
-    first: usize,
-    k: usize,
-    n: usize,
+/// Positions of the inputs in a recorded call.
+mod at {
+    pub const X: usize = 0;
+    pub const W: usize = 1;
+    pub const BIAS: usize = 2;
 }
 
-/// `x[.., width] w[n k]^T + bias[n]`, over columns `first..first + k` of x. Output `[.., n]`.
+/// `[.. n]`: `x [.. width]` over its columns `first..first + k`, times `w [n k]` transposed, plus `bias [n]`.
+///
+/// # Errors
+/// A shape that differs, a window beyond the last column, or what the device fails with.
 pub fn window(tape: &Tape, x: &Var, first: usize, w: &Var, bias: Option<&Var>) -> Result<Var> {
     let dims = check(x, first, w, bias)?;
     let y = forward(tape.device(), dims, x.value(), w.value(), bias.map(Var::value))?;
@@ -41,16 +41,21 @@ pub fn window(tape: &Tape, x: &Var, first: usize, w: &Var, bias: Option<&Var>) -
             w: x.wants_grad().then(|| w.save()),
         })
     };
-    let y = tape.record("linear", &[x, w, bias.unwrap_or(&none)], vec![y], function)?;
-    Ok(y.into_iter().next().expect("one output"))
+    Ok(tape.record(OP, &[x, w, bias.unwrap_or(&none)], vec![y], function)?.remove(0))
 }
 
-/// [`window`] over all columns: `x[.., k] w[n k]^T + bias[n]`.
+/// [`window`] over all columns: `x [.. k]` times `w [n k]` transposed, plus `bias [n]`.
+///
+/// # Errors
+/// Those of [`window`].
 pub fn linear(tape: &Tape, x: &Var, w: &Var, bias: Option<&Var>) -> Result<Var> {
     window(tape, x, 0, w, bias)
 }
 
-/// [`window`] whose output is made again in backward rather than kept by the functions that save it.
+/// [`window`] without a bias, whose output is computed again in backward instead of kept by the functions that save it.
+///
+/// # Errors
+/// Those of [`window`].
 pub fn recomputed_window(tape: &Tape, x: &Var, first: usize, w: &Var) -> Result<Var> {
     let dims = check(x, first, w, None)?;
     let y = window(tape, x, first, w, None)?;
@@ -58,20 +63,6 @@ pub fn recomputed_window(tape: &Tape, x: &Var, first: usize, w: &Var) -> Result<
     let recipe =
         || Recipe::new(move || Ok(vec![forward(&device, dims, &saved_x.get()?, &saved_w.get()?, None)?]));
     Ok(tape.recomputed(vec![y], recipe).remove(0))
-}
-
-fn check(x: &Var, first: usize, w: &Var, bias: Option<&Var>) -> Result<Dims> {
-    let width = x.shape().last().copied().unwrap_or(0);
-    let [n, k] = w.shape()[..] else {
-        return check_shape("linear", "w", "[n k]", &[0, width], w.shape()).map(|()| unreachable!());
-    };
-    if first + k > width {
-        check_shape("linear", "x", "[.. width]", &[first + k], &[width])?;
-    }
-    if let Some(bias) = bias {
-        check_shape("linear", "bias", "[n]", &[n], bias.shape())?;
-    }
-    Ok(Dims { rows: x.value().numel() / width.max(1), width, first, k, n })
 }
 
 fn forward(device: &Device, dims: Dims, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -87,9 +78,12 @@ fn forward(device: &Device, dims: Dims, x: &Tensor, w: &Tensor, bias: Option<&Te
 
 struct Linear {
     dims: Dims,
+    /// Type of x.
     dtype: DType,
+    /// For the gradient of the weight.
     x: Option<Saved>,
     x_shape: Vec<usize>,
+    /// For the gradient of x.
     w: Option<Saved>,
 }
 
@@ -97,30 +91,30 @@ impl Function for Linear {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
         let (d, dy) = (self.dims, typed(grads.remove(0).expect("the only output"), self.dtype)?);
         let device = sinks.device().clone();
-        if let Some(mut sink) = sinks.take_columns(0, self.dtype, &self.x_shape, d.first..d.first + d.k) {
+        if let Some(mut sink) = sinks.take_columns(at::X, self.dtype, &self.x_shape, d.first..d.first + d.k) {
             let w = self.w.as_ref().expect("saved for the input's gradient").get()?;
             let (dx, add) = (&mut sink.tensor, sink.accumulate);
             match device.launcher() {
                 None => cpu::grad_x(d, dy.as_slice(), w.as_slice(), dx.as_mut_slice(), add),
                 Some(launcher) => launch::grad_x(launcher, d, &dy, &w, dx, add)?,
             }
-            sinks.put(0, sink);
+            sinks.put(at::X, sink);
         }
-        if let Some(mut sink) = sinks.take(1, &[d.n, d.k]) {
+        if let Some(mut sink) = sinks.take(at::W, &[d.n, d.k]) {
             let x = self.x.as_ref().expect("saved for the weight's gradient").get()?;
             let (dw, add) = (&mut sink.tensor, sink.accumulate);
             match device.launcher() {
                 None => cpu::grad_w(d, dy.as_slice(), x.as_slice(), dw.as_mut_slice(), add),
                 Some(launcher) => launch::grad_w(launcher, d, &dy, &x, dw, add)?,
             }
-            sinks.put(1, sink);
+            sinks.put(at::W, sink);
         }
-        if let Some(mut sink) = sinks.take(2, &[d.n]) {
+        if let Some(mut sink) = sinks.take(at::BIAS, &[d.n]) {
             match device.launcher() {
                 None => cpu::grad_bias(d, dy.as_slice(), sink.zeroed()),
                 Some(_) => rows::sum(&device, Rows::of(&dy, d.n), sink.tensor.region_mut(), sink.accumulate)?,
             }
-            sinks.put(2, sink);
+            sinks.put(at::BIAS, sink);
         }
         Ok(())
     }

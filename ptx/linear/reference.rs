@@ -2,7 +2,7 @@
 
 use num_traits::Float;
 
-/// `y[rows n]`; an empty `bias` is none.
+/// `y [rows n]`. An empty `bias` stands for none.
 pub fn forward<T: Float>(x: &[T], width: usize, first: usize, w: &[T], k: usize, bias: &[T]) -> Vec<T> {
     let (rows, n) = (x.len() / width, w.len() / k);
     let mut y = vec![T::zero(); rows * n];
@@ -18,7 +18,7 @@ pub fn forward<T: Float>(x: &[T], width: usize, first: usize, w: &[T], k: usize,
     y
 }
 
-/// `(dx, dw, dbias)`.
+/// `(dx, dw, dbias)`, shaped as the inputs; dx is zero outside the window.
 pub fn backward<T: Float>(
     x: &[T],
     width: usize,

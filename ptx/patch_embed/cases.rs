@@ -5,9 +5,9 @@ use engine::{DType, Result};
 
 use super::Weights;
 use super::reference::{self, Sizes};
-use crate::spec::{Case, Cost, Input, Op, Values, sum_tolerance};
+use crate::spec::{Asked, Axis, Case, Cost, Input, Op, Values, sum_tolerance};
 
-pub struct PatchEmbed;
+pub(crate) struct Cases;
 
 fn sizes(case: &Case) -> Sizes {
     Sizes {
@@ -20,7 +20,7 @@ fn sizes(case: &Case) -> Sizes {
     }
 }
 
-impl Op for PatchEmbed {
+impl Op for Cases {
     fn name(&self) -> &'static str {
         "patch_embed"
     }
@@ -98,5 +98,18 @@ impl Op for PatchEmbed {
         let bytes = (dtype.size() * (images + tokens * s.d) + 4 * parameters) as f64;
         let products = f64::from(u8::from(case.is("images")) + u8::from(case.is("trained")));
         (Cost { bytes, flop: product, exp: 0.0 }, Cost { bytes, flop: products * product, exp: 0.0 })
+    }
+
+    fn kept(&self, _: &Case, asked: &Asked) -> Vec<usize> {
+        let saved_for = |gradient: &str, input: &str| asked.bytes(input).filter(|_| asked.wants(gradient));
+        [saved_for("weight", "images"), saved_for("images", "weight")].into_iter().flatten().collect()
+    }
+
+    fn training(&self) -> Vec<Axis> {
+        vec![Axis::images([1, 2, 3])]
+    }
+
+    fn is_product(&self) -> bool {
+        true
     }
 }

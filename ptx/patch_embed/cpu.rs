@@ -1,12 +1,12 @@
-//! Patch embedding on the CPU: patches gathered as rows, one GEMM onto the sum of the other terms.
+//! Patch embedding on the CPU: patches are gathered as rows, and one GEMM is added to the other terms.
 
 use engine::gemm::{Mat, gemm};
 use rayon::prelude::*;
 
-use super::Dims;
+use super::call::Dims;
 use crate::rows::sum_over_rows;
 
-/// Top left pixel of the patch at a token's row; none for the class token.
+/// Top left pixel of a token's patch; the class token has none.
 fn corner(d: Dims, token: usize) -> Option<(usize, usize)> {
     let patch = match token.cmp(&d.middle()) {
         std::cmp::Ordering::Less => token,
@@ -16,8 +16,8 @@ fn corner(d: Dims, token: usize) -> Option<(usize, usize)> {
     Some((patch / d.grid * d.stride, patch % d.grid * d.stride))
 }
 
-/// Writes every token's patch as a row laid out as the weight's, zeros for the class token: its row costs
-/// the GEMM half a percent and spares cutting the output in two.
+/// Writes every token's patch as a row of `columns [b tokens k]`, laid out as a row of the weight. The row of the class
+/// token is zero: it costs the GEMM half a percent, and the output need not be cut in two.
 pub fn gather(d: Dims, images: &[f32], columns: &mut [f32]) {
     columns.par_chunks_mut(d.k()).enumerate().for_each(|(row, column)| {
         let Some((top, left)) = corner(d, row % d.tokens()) else { return column.fill(0.0) };
@@ -30,7 +30,7 @@ pub fn gather(d: Dims, images: &[f32], columns: &mut [f32]) {
     });
 }
 
-/// The transpose of [`gather`]: adds every patch to its place in `images`.
+/// The transpose of [`gather`]: adds every patch to its pixels in `images`.
 pub fn scatter(d: Dims, columns: &[f32], images: &mut [f32]) {
     images.par_chunks_mut(d.size * d.size).enumerate().for_each(|(index, plane)| {
         let (sample, channel) = (index / d.c, index % d.c);
@@ -45,7 +45,7 @@ pub fn scatter(d: Dims, columns: &[f32], images: &mut [f32]) {
     });
 }
 
-/// `y[b p+1 d]`
+/// Writes `y [b tokens d]`.
 pub fn forward(d: Dims, columns: &[f32], w: &[f32], bias: &[f32], cls: &[f32], pos: &[f32], y: &mut [f32]) {
     y.par_chunks_mut(d.d).enumerate().for_each(|(row, y)| {
         let token = row % d.tokens();
@@ -56,17 +56,19 @@ pub fn forward(d: Dims, columns: &[f32], w: &[f32], bias: &[f32], cls: &[f32], p
     gemm(d.b * d.tokens(), d.d, d.k(), Mat::rows(columns, d.k()), Mat::transposed(w, d.k()), y, d.d, true);
 }
 
+/// Writes the gradient of the gathered patches, `[b tokens k]`.
 pub fn grad_columns(d: Dims, dy: &[f32], w: &[f32], columns: &mut [f32]) {
     let rows = d.b * d.tokens();
     gemm(rows, d.k(), d.d, Mat::rows(dy, d.d), Mat::rows(w, d.k()), columns, d.k(), false);
 }
 
+/// Writes `dw [d k]`, or adds to it.
 pub fn grad_weight(d: Dims, dy: &[f32], columns: &[f32], dw: &mut [f32], accumulate: bool) {
     let rows = d.b * d.tokens();
     gemm(d.d, d.k(), rows, Mat::transposed(dy, d.d), Mat::rows(columns, d.k()), dw, d.k(), accumulate);
 }
 
-/// Adds to `dbias` the rows of all patches.
+/// Adds the rows of all patches to `dbias [d]`.
 pub fn grad_bias(d: Dims, dy: &[f32], dbias: &mut [f32]) {
     sum_over_rows(d.b * d.tokens(), d.d, dbias, |rows, sum| {
         for row in rows.filter(|row| row % d.tokens() != d.middle()) {
@@ -75,7 +77,7 @@ pub fn grad_bias(d: Dims, dy: &[f32], dbias: &mut [f32]) {
     });
 }
 
-/// Adds to `sum[.. d]` the tokens from row `first` on, of all samples.
+/// Adds the tokens from row `first` on, of all samples, to `sum [.. d]`.
 pub fn sum_samples(d: Dims, dy: &[f32], first: usize, sum: &mut [f32]) {
     sum.par_chunks_mut(d.d).enumerate().for_each(|(row, sum)| {
         for dy in dy.chunks_exact(d.tokens() * d.d) {

@@ -1,12 +1,12 @@
-// Patch embedding around its GEMM. Gather: every token's patch as a row of k = c patch^2 values, zeros for the
-// class token; scatter: the transpose, each pixel sums the patches that hold it; assemble: y = product + bias + pos,
-// with cls in place of the bias (and the product, which is zero) at the class token.
+// Patch embedding around its GEMM. `gather` writes every token's patch as a row of k = c patch^2 values, which are
+// zeros for the class token. `scatter` is its transpose: each pixel sums the patches that hold it. `assemble` writes
+// y = product + bias + pos, with cls in place of the bias at the class token, where the product is zero.
 //
-// Layout: images [b c size size], columns [b tokens k] (scatter: f32), tokens = grid^2 + 1, the class token in row
-// `middle` = grid^2 / 2; product f32 and y [b tokens d].
-// Mapping: gather: a block of 128 threads to a row, 4 neighbouring pixels a thread where patch, stride and size are
-// multiples of 4, else one; scatter: a thread to a pixel; assemble: flat, 4 values a thread where d allows.
-// Bound: memory, each side once.
+// Layout: images [b c size size]; columns [b tokens k], f32 in scatter; tokens = grid^2 + 1, with the class token in
+// row middle = grid^2 / 2; product f32 and y, both [b tokens d].
+// Mapping: in gather a block of 128 threads takes one row, and a thread 4 neighbouring pixels where patch, stride and
+// size are multiples of 4, else one. In scatter a thread takes one pixel. In assemble it takes 4 values where d is a
+// multiple of 4, else one. Bound by memory: each side is moved once.
 #include "../common/runs.cuh"
 
 enum { ROW_THREADS = 128 };
@@ -39,7 +39,7 @@ __device__ __forceinline__ void scatter(const float* columns, T* images, u32 pix
     const u32 tokens = grid * grid + 1, middle = grid * grid / 2, k = c * patch * patch;
     const u32 x = pixel % size, y = pixel / size % size, plane = pixel / (size * size) % c;
     const u32 sample = pixel / (size * size) / c;
-    // The first patch that reaches as far as the pixel, on each axis.
+    // The first patch on each axis that reaches as far as the pixel.
     const u32 first_x = x < patch ? 0 : (x - patch) / stride + 1, first_y = y < patch ? 0 : (y - patch) / stride + 1;
     float sum[1] = {0.0f};
     if (accumulate) load(images + pixel, sum);

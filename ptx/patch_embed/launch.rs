@@ -1,27 +1,29 @@
-//! Patch embedding on a launched device: patches gathered as rows, a GEMM, its product in f32 assembled to tokens.
+//! Patch embedding on a launched device: patches are gathered as rows, the GEMM of the library multiplies them in f32,
+//! and the product is assembled to tokens.
 
 use engine::blas::{RowMajor, gemm};
 use engine::launch::{Launcher, PtxFile, Region};
 use engine::{Device, Result, Tensor};
 
-use super::{Dims, OP};
+use super::call::{Dims, OP};
 use crate::launch::{each, entry, grid, ptx_file, result, run, sizes};
 use crate::rows::launch::{Rows, sum};
 
 static FILE: PtxFile = ptx_file!("patch_embed");
-/// Threads of a gathered row, and of the other kernels.
+/// Threads of a block of `gather`, which takes one row, and of the other kernels.
 const ROW_THREADS: usize = 128;
 const THREADS: usize = 256;
 /// Values of a thread of `assemble` where d allows.
 const EACH: usize = 4;
 
 impl Dims {
+    /// Tokens of all images.
     fn rows(&self) -> usize {
         self.b * self.tokens()
     }
 }
 
-/// The patches of all images as rows, zeros for the class token.
+/// The patches of all images as rows `[b tokens k]`; those of the class tokens are zero.
 pub fn gather(device: &Device, launcher: &dyn Launcher, d: Dims, images: &Tensor) -> Result<Tensor> {
     let mut columns = Tensor::empty_typed(device, images.dtype(), &d.columns());
     let mut args = vec![images.arg(), columns.arg_mut()];
@@ -31,7 +33,7 @@ pub fn gather(device: &Device, launcher: &dyn Launcher, d: Dims, images: &Tensor
     Ok(columns)
 }
 
-/// `y[b p+1 d]` in the type of the images.
+/// `y [b tokens d]` in the type of the images.
 pub fn forward(
     device: &Device,
     launcher: &dyn Launcher,
@@ -53,6 +55,7 @@ pub fn forward(
     Ok(y)
 }
 
+/// Writes the gradient of the images, or adds to it.
 pub fn grad_images(
     device: &Device,
     launcher: &dyn Launcher,
@@ -71,6 +74,7 @@ pub fn grad_images(
     run(launcher, kernel, grid(OP, [pixels.div_ceil(THREADS), 1, 1], THREADS)?, &args)
 }
 
+/// Writes `dw [d k]`, or adds to it.
 pub fn grad_weight(
     launcher: &dyn Launcher,
     d: Dims,
@@ -82,7 +86,7 @@ pub fn grad_weight(
     gemm(launcher, [d.d, d.k(), d.rows()], a, b, RowMajor::result(dw, 0, d.k()), accumulate)
 }
 
-/// The gradient of the bias: all tokens of all images but the class tokens.
+/// Writes the gradient of the bias `[d]`, or adds to it: all tokens of all images but the class tokens.
 pub fn grad_bias(device: &Device, d: Dims, dy: &Tensor, to: Region, accumulate: bool) -> Result<()> {
     let mut images = Tensor::empty(device, &[d.tokens(), d.d]);
     sum_samples(device, d, dy, 0, images.region_mut(), (d.tokens(), false))?;
@@ -91,7 +95,7 @@ pub fn grad_bias(device: &Device, d: Dims, dy: &Tensor, to: Region, accumulate: 
     sum(device, part(d.middle() + 1, d.tokens() - d.middle() - 1), to, true)
 }
 
-/// The sum over the images of `count` tokens from row `first` on.
+/// Writes the sum over the images of `count` tokens from row `first` on, or adds it.
 pub fn sum_samples(
     device: &Device,
     d: Dims,

@@ -1,78 +1,39 @@
-//! Patch embedding: images `[b c s s]` to tokens `[b p+1 d]`, the class token in the middle.
+//! Patch embedding: images `[b c s s]` to tokens `[b p+1 d]`, with the class token in the middle (Vim, Zhu et al.
+//! 2024).
 //!
-//! `y[t] = w patch(t) + bias + pos[t]` for the `p = ((s - patch) / stride + 1)^2` patches in row-major order,
-//! and `y[m] = cls + pos[m]` at row `m = floor(p / 2)`; later patches move down one row. A stride below the
-//! patch size makes patches overlap (the stride-8 models). The images are kept only for a trained weight.
+//! `y[t] = w patch(t) + bias + pos[t]` for the `p = ((s - patch) / stride + 1)^2` patches in row-major order, and
+//! `y[m] = cls + pos[m]` in row `m = floor(p / 2)`; the patches after it move down by one row. Patches overlap where
+//! the stride is below the patch size, as in Vim's stride-8 models. The images are kept only for a trained weight, and
+//! the weight only where the images want a gradient. On a launched device y has the type of the images; parameters and
+//! their gradients are f32.
 
-pub mod cases;
+mod call;
+pub(crate) mod cases;
 mod cpu;
 mod launch;
 pub mod reference;
 
 use autograd::{Function, Saved, Sinks, Tape, Var};
-use engine::shape::{axes, check_shape};
-use engine::{DType, Device, Error, Result, Tensor};
+use engine::{DType, Device, Result, Tensor};
+
+pub use call::Weights;
 
 use crate::launch::typed;
+use call::{Dims, OP, check};
 
-const OP: &str = "patch_embed";
-
-/// The parameters, with their published shapes.
-pub struct Weights<'a> {
-    /// `[d c patch patch]`
-    pub weight: &'a Var,
-    /// `[d]`
-    pub bias: &'a Var,
-    /// `[1 1 d]`
-    pub cls: &'a Var,
-    /// `[1 p+1 d]`
-    pub pos: &'a Var,
+/// Positions of the inputs in a recorded call.
+mod at {
+    pub const IMAGES: usize = 0;
+    pub const WEIGHT: usize = 1;
+    pub const BIAS: usize = 2;
+    pub const CLS: usize = 3;
+    pub const POS: usize = 4;
 }
 
-/// Sizes of one call.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Dims {
-    b: usize,
-    c: usize,
-    size: usize,
-    patch: usize,
-    stride: usize,
-    /// Patches on a side.
-    grid: usize,
-    d: usize,
-}
-
-impl Dims {
-    /// Tokens of an image, class token included.
-    fn tokens(&self) -> usize {
-        self.grid * self.grid + 1
-    }
-
-    /// The row of the class token.
-    fn middle(&self) -> usize {
-        self.grid * self.grid / 2
-    }
-
-    /// Values of a patch.
-    fn k(&self) -> usize {
-        self.c * self.patch * self.patch
-    }
-
-    fn images(&self) -> [usize; 4] {
-        [self.b, self.c, self.size, self.size]
-    }
-
-    fn weight(&self) -> [usize; 4] {
-        [self.d, self.c, self.patch, self.patch]
-    }
-
-    /// The patches of all images as rows.
-    fn columns(&self) -> [usize; 2] {
-        [self.b * self.tokens(), self.k()]
-    }
-}
-
-/// Tokens `[b p+1 d]` of `images[b c s s]`, with patches `stride` pixels apart.
+/// Tokens `[b p+1 d]` of `images [b c s s]`, with patches `stride` pixels apart.
+///
+/// # Errors
+/// A shape that differs, [`engine::Error::Unsupported`] where no patch fits, or what the device fails with.
 pub fn patch_embed(tape: &Tape, images: &Var, weights: &Weights, stride: usize) -> Result<Var> {
     let Weights { weight, bias, cls, pos } = weights;
     let dims = check(images, weights, stride)?;
@@ -100,26 +61,13 @@ fn forward(device: &Device, dims: Dims, images: &Tensor, weights: [&Tensor; 4]) 
     Ok(y)
 }
 
-fn check(images: &Var, weights: &Weights, stride: usize) -> Result<Dims> {
-    let [b, c, size, _] = axes(OP, "images", "[b c s s]", images.shape())?;
-    let [d, _, patch, _] = axes(OP, "weight", "[d c patch patch]", weights.weight.shape())?;
-    if stride == 0 || patch == 0 || patch > size {
-        let what = format!("patches of {patch} pixels, {stride} apart, do not fit images of {size} pixels");
-        return Err(Error::Unsupported { op: OP, what });
-    }
-    let dims = Dims { b, c, size, patch, stride, grid: (size - patch) / stride + 1, d };
-    check_shape(OP, "images", "[b c s s]", &dims.images(), images.shape())?;
-    check_shape(OP, "weight", "[d c patch patch]", &dims.weight(), weights.weight.shape())?;
-    check_shape(OP, "bias", "[d]", &[d], weights.bias.shape())?;
-    check_shape(OP, "cls", "[1 1 d]", &[1, 1, d], weights.cls.shape())?;
-    check_shape(OP, "pos", "[1 p+1 d]", &[1, dims.tokens(), d], weights.pos.shape())?;
-    Ok(dims)
-}
-
 struct PatchEmbed {
     dims: Dims,
+    /// Type of the images.
     dtype: DType,
+    /// For the gradient of the weight.
     images: Option<Saved>,
+    /// For the gradient of the images.
     weight: Option<Saved>,
 }
 
@@ -127,7 +75,7 @@ impl Function for PatchEmbed {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
         let (d, device) = (self.dims, sinks.device().clone());
         let dy = typed(grads.remove(0).expect("the only output"), self.dtype)?;
-        if let Some(mut sink) = sinks.take_typed(0, self.dtype, &d.images()) {
+        if let Some(mut sink) = sinks.take_typed(at::IMAGES, self.dtype, &d.images()) {
             let weight = self.weight.as_ref().expect("saved for the images' gradient").get()?;
             match device.launcher() {
                 None => {
@@ -140,9 +88,9 @@ impl Function for PatchEmbed {
                     launch::grad_images(&device, launcher, d, &dy, &weight, to)?;
                 }
             }
-            sinks.put(0, sink);
+            sinks.put(at::IMAGES, sink);
         }
-        if let Some(mut sink) = sinks.take(1, &d.weight()) {
+        if let Some(mut sink) = sinks.take(at::WEIGHT, &d.weight()) {
             let images = self.images.as_ref().expect("saved for the weight's gradient").get()?;
             let (dw, accumulate) = (&mut sink.tensor, sink.accumulate);
             match device.launcher() {
@@ -156,17 +104,17 @@ impl Function for PatchEmbed {
                     launch::grad_weight(launcher, d, &dy, &columns, (dw, accumulate))?;
                 }
             }
-            sinks.put(1, sink);
+            sinks.put(at::WEIGHT, sink);
         }
-        if let Some(mut sink) = sinks.take(2, &[d.d]) {
+        if let Some(mut sink) = sinks.take(at::BIAS, &[d.d]) {
             match device.launcher() {
                 None => cpu::grad_bias(d, dy.as_slice(), sink.zeroed()),
                 Some(_) => launch::grad_bias(&device, d, &dy, sink.tensor.region_mut(), sink.accumulate)?,
             }
-            sinks.put(2, sink);
+            sinks.put(at::BIAS, sink);
         }
-        // Class token and positions: input, first row, rows.
-        for (input, first, count) in [(3, d.middle(), 1), (4, 0, d.tokens())] {
+        // Each sums its rows over the images: input, first row, number of rows.
+        for (input, first, count) in [(at::CLS, d.middle(), 1), (at::POS, 0, d.tokens())] {
             if let Some(mut sink) = sinks.take(input, &[1, count, d.d]) {
                 match device.launcher() {
                     None => cpu::sum_samples(d, dy.as_slice(), first, sink.zeroed()),

@@ -2,14 +2,20 @@
 
 use num_traits::Float;
 
-/// Sizes: images `[b c size size]`, patches of `patch` pixels `stride` apart, `d` channels of a token.
+/// The sizes of a call.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
+    /// Images.
     pub b: usize,
+    /// Colours of a pixel.
     pub c: usize,
+    /// Pixels of an image's side.
     pub size: usize,
+    /// Pixels of a patch's side.
     pub patch: usize,
+    /// Pixels from one patch to the next.
     pub stride: usize,
+    /// Channels of a token.
     pub d: usize,
 }
 
@@ -18,7 +24,7 @@ impl Sizes {
         (self.size - self.patch) / self.stride + 1
     }
 
-    /// Tokens of an image.
+    /// Tokens of an image, with the class token.
     pub fn tokens(&self) -> usize {
         self.grid() * self.grid() + 1
     }
@@ -33,8 +39,8 @@ impl Sizes {
         self.grid() * self.grid() / 2
     }
 
-    /// Calls `visit(row, j, i)` for every value `j` of every patch: `row` is that of its token over all
-    /// images, `i` its pixel in the images.
+    /// Calls `visit(row, j, i)` for every value `j` of every patch. `row` is its token's row over all images, and `i`
+    /// the place of its pixel in the images.
     fn for_each_pixel(&self, mut visit: impl FnMut(usize, usize, usize)) {
         for n in 0..self.b {
             for gy in 0..self.grid() {
@@ -56,7 +62,7 @@ impl Sizes {
     }
 }
 
-/// `y[b p+1 d]`
+/// `y [b p+1 d]`
 pub fn forward<T: Float>(s: Sizes, images: &[T], w: &[T], bias: &[T], cls: &[T], pos: &[T]) -> Vec<T> {
     let mut y = vec![T::zero(); s.b * s.tokens() * s.d];
     for (i, y) in y.iter_mut().enumerate() {
@@ -72,7 +78,7 @@ pub fn forward<T: Float>(s: Sizes, images: &[T], w: &[T], bias: &[T], cls: &[T],
     y
 }
 
-/// `[dimages, dw, dbias, dcls, dpos]`
+/// `[dimages, dw, dbias, dcls, dpos]`, shaped as the inputs.
 pub fn backward<T: Float>(s: Sizes, images: &[T], w: &[T], dy: &[T]) -> [Vec<T>; 5] {
     let zeros = |n| vec![T::zero(); n];
     let (mut dimages, mut dw) = (zeros(images.len()), zeros(w.len()));

@@ -5,20 +5,29 @@ use engine::{DType, Result, Tensor};
 
 use super::reference::AddNorm;
 use super::{Keep, Prompt, Settings, prompt_add_norm};
-use crate::spec::{Case, Cost, Input, Op, Values, sum_tolerance};
+use crate::spec::{Asked, Axis, Case, Cost, Input, Op, Values, sum_tolerance};
 
-pub struct PromptAddNorm;
+pub(crate) struct Cases;
 
-/// Rows of a scale, and the one a case uses.
+/// Positions of the inputs that every case has.
+const H: usize = 0;
+const WEIGHT: usize = 1;
+
+/// Rows of a scale, and the one that a case uses.
 const ROWS: usize = 3;
 const ROW: usize = 1;
 
-impl PromptAddNorm {
+/// Names of the inputs of each prompt.
+const PROMPTS: [[&str; 3]; 2] =
+    [["inner", "inner_bias", "inner_scale"], ["cross", "cross_bias", "cross_scale"]];
+
+impl Cases {
+    /// The token without prompts.
     fn skip(case: &Case) -> Option<usize> {
         case.is("skip").then(|| case.get("l") / 2)
     }
 
-    /// Drop path of every other image.
+    /// Drop path drops every other image.
     fn keep(case: &Case) -> Vec<f32> {
         if !case.is("keep") {
             return vec![];
@@ -26,13 +35,13 @@ impl PromptAddNorm {
         (0..case.get("b")).map(|b| if b % 2 == 0 { 1.25 } else { 0.0 }).collect()
     }
 
-    /// Positions of the optional inputs: residual, first prompt.
+    /// Positions of the residual, where there is one, and of the first prompt's inputs.
     fn at(case: &Case) -> (Option<usize>, usize) {
         if case.is("residual") { (Some(2), 3) } else { (None, 2) }
     }
 }
 
-impl Op for PromptAddNorm {
+impl Op for Cases {
     fn name(&self) -> &'static str {
         "prompt_add_norm"
     }
@@ -65,8 +74,7 @@ impl Op for PromptAddNorm {
         if case.is("residual") {
             inputs.push(Input::normal("residual", &shape, true));
         }
-        let names = [["inner", "inner_bias", "inner_scale"], ["cross", "cross_bias", "cross_scale"]];
-        for names in names.iter().take(case.get("prompts")) {
+        for names in PROMPTS.iter().take(case.get("prompts")) {
             inputs.push(Input::normal(names[0], &shape, true).typed());
             inputs.push(Input::normal(names[1], &[d], true));
             inputs.push(Input::normal(names[2], &[ROWS, d], true));
@@ -81,13 +89,13 @@ impl Op for PromptAddNorm {
             .map(|p| Prompt { generated: &p[0], bias: &p[1], scale: &p[2], row: ROW })
             .collect();
         let keep = Self::keep(case);
-        // The second of two rows: the first must not be read.
+        // They are the second of two rows; the first must not be read.
         let rows = [vec![f32::NAN; keep.len()], keep].concat();
         let scales = Tensor::from_slice(tape.device(), &rows, &[2, rows.len() / 2]);
         let keep = case.is("keep").then_some(Keep { scales: &scales, row: 1 });
         let settings = Settings { skip: Self::skip(case), keep };
         let residual = residual.map(|i| &inputs[i]);
-        Ok(prompt_add_norm(tape, &inputs[0], residual, &prompts, &inputs[1], settings)?.to_vec())
+        Ok(prompt_add_norm(tape, &inputs[H], residual, &prompts, &inputs[WEIGHT], settings)?.to_vec())
     }
 
     fn reference(&self, case: &Case, inputs: &[Vec<f64>]) -> Values {
@@ -122,8 +130,8 @@ impl Op for PromptAddNorm {
         let (r, p) = (case.get("residual") as f64, case.get("prompts") as f64);
         (
             Cost { bytes: n * (typed * (2.0 + p) + 4.0 * (1.0 + r)), flop: n * (6.0 + 7.0 * p), exp: p * n },
-            // Reads the sum, both upstream gradients and the prompts; writes the gradients of the residual, of h where
-            // it has another type, and of the prompts.
+            // It reads the sum, both upstream gradients and the prompts. It writes the gradients of the residual, of h
+            // where that has another type, and of the prompts.
             Cost {
                 bytes: n * (typed * (1.0 + apart + 2.0 * p) + 12.0),
                 flop: n * (10.0 + 14.0 * p),
@@ -131,22 +139,35 @@ impl Op for PromptAddNorm {
             },
         )
     }
+
+    /// The sum, the weight, all of the prompts, and both rows of drop path's factors.
+    fn kept(&self, case: &Case, asked: &Asked) -> Vec<usize> {
+        let sum = asked.inputs[H].shape.iter().product::<usize>() * DType::F32.size();
+        let keep = case.is("keep").then_some(2 * case.get("b") * DType::F32.size());
+        let saved = ["weight"].into_iter().chain(PROMPTS.into_iter().flatten());
+        [sum].into_iter().chain(keep).chain(saved.filter_map(|name| asked.bytes(name))).collect()
+    }
+
+    /// From 1024 rows on the backward pass takes that many blocks.
+    fn training(&self) -> Vec<Axis> {
+        vec![Axis::images([8, 16, 12])]
+    }
 }
 
 fn reference<'a>(case: &Case, inputs: &'a [Vec<f64>], keep: &'a [f64]) -> AddNorm<'a, f64> {
-    let (residual, first) = PromptAddNorm::at(case);
+    let (residual, first) = Cases::at(case);
     let d = case.get("d");
     AddNorm {
         l: case.get("l"),
         d,
-        skip: PromptAddNorm::skip(case),
-        h: &inputs[0],
+        skip: Cases::skip(case),
+        h: &inputs[H],
         residual: residual.map_or(&[], |i| &inputs[i]),
         prompts: inputs[first..]
             .chunks_exact(3)
             .map(|p| [&p[0][..], &p[1], &p[2][ROW * d..(ROW + 1) * d]])
             .collect(),
-        weight: &inputs[1],
+        weight: &inputs[WEIGHT],
         keep,
     }
 }

@@ -1,9 +1,9 @@
-//! Prompt add, residual add and norm on the CPU: one pass over the rows, one token at a time. Bound by memory.
+//! Prompt add, residual add and norm on the CPU: one pass over the rows, a token at a time. Bound by memory.
 
 use engine::{for_vectors, simd_fn};
 use rayon::prelude::*;
 
-use super::{EPS, Inputs, MAX_PROMPTS, PromptIn};
+use super::call::{EPS, Inputs, MAX_PROMPTS, PromptIn};
 use crate::rows::{PIECE, sum_over_rows};
 
 /// Writes the sum and the normalised sum.
@@ -18,10 +18,12 @@ pub(super) fn forward(inputs: &Inputs, sum: &mut [f32], out: &mut [f32]) {
 }
 
 impl Inputs<'_> {
+    /// Drop path's factor of a row.
     fn keep(&self, row: usize) -> f32 {
         self.keep.map_or(1.0, |keep| keep[row / self.dims.l])
     }
 
+    /// Whether a row gets prompts.
     fn prompted(&self, row: usize) -> bool {
         self.dims.skip != Some(row % self.dims.l)
     }
@@ -76,8 +78,8 @@ fn inverse_rms(squares: f32, d: usize) -> f32 {
     1.0 / (squares / d as f32 + EPS as f32).sqrt()
 }
 
-/// Adds to `dsum` what comes through the norm, and to `dweight` its gradient when asked. The inputs' `residual`
-/// is the sum that was normalised.
+/// Adds to `dsum` what comes through the norm, and to `dweight` its gradient when asked. The inputs' `h` is the sum
+/// that was normalised.
 pub(super) fn backward_norm(inputs: &Inputs, dout: &[f32], dsum: &mut [f32], dweight: Option<&mut [f32]>) {
     let d = inputs.dims.d;
     let sum = inputs.h;
@@ -97,7 +99,7 @@ pub(super) fn backward_norm(inputs: &Inputs, dout: &[f32], dsum: &mut [f32], dwe
 }
 
 simd_fn! {
-    /// dr += s w dy - s^3 r mean(r w dy), s = 1 / rms.
+    /// `dr += s w dy - s^3 r mean(r w dy)`, with `s = 1 / rms`.
     fn backward_norm_row<S>(s, weight: &[f32], r: &[f32], dy: &[f32], dr: &mut [f32]) {
         let d = r.len();
         let (weight, dy, dr) = (&weight[..d], &dy[..d], &mut dr[..d]);
@@ -126,7 +128,7 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// dweight += dy r / rms.
+    /// `dweight += dy r / rms`
     fn weight_row<S>(s, r: &[f32], dy: &[f32], dweight: &mut [f32]) {
         let mut squares = s.splat(0.0);
         for i in (0..r.len()).step_by(S::LANES) {
@@ -140,7 +142,8 @@ simd_fn! {
     }
 }
 
-/// The gradients of prompt `which`: written to (or added to, when told) `dgenerated`, added to `dbias` and `dscale`.
+/// Computes the gradients of prompt `which`. That of its generated values is written to `dgenerated`, or added where
+/// its flag is set; the others are added to `dbias` and `dscale`.
 pub(super) fn backward_prompt(
     inputs: &Inputs,
     which: usize,
@@ -151,7 +154,7 @@ pub(super) fn backward_prompt(
 ) {
     let (d, rows) = (inputs.dims.d, inputs.dims.b * inputs.dims.l);
     let prompt = inputs.prompts[which];
-    // One pass, since all three need the same exponential: dbias and dscale of a piece side by side.
+    // One pass, since all three need the same exponential. A piece has its dbias and dscale side by side.
     let mut sums = vec![0.0; rows.div_ceil(PIECE) * 2 * d];
     let piece = |piece: usize, sums: &mut [f32], accumulate: bool, mut to: Option<&mut [f32]>| {
         let mut unwanted = vec![0.0; if to.is_none() { d } else { 0 }];
@@ -184,7 +187,7 @@ pub(super) fn backward_prompt(
 }
 
 impl PromptIn<'_> {
-    /// With one row of the generated values.
+    /// The same prompt with one row of its generated values.
     fn row(self, row: usize) -> Self {
         let d = self.bias.len();
         PromptIn { generated: &self.generated[row * d..(row + 1) * d], ..self }
@@ -192,8 +195,8 @@ impl PromptIn<'_> {
 }
 
 simd_fn! {
-    /// to (+)= keep dsum scale silu'(generated + bias), which is also added to the first half of `sums`; the second
-    /// half gets keep dsum silu(generated + bias).
+    /// Writes `keep dsum scale silu'(generated + bias)` to `to`, or adds it, and adds it to the first half of `sums` as
+    /// well. To the second half goes `keep dsum silu(generated + bias)`.
     fn prompt_row<S>(
         s, keep: f32, prompt: PromptIn, dsum: &[f32], accumulate: bool, to: &mut [f32], sums: &mut [f32],
     ) {
@@ -218,7 +221,7 @@ simd_fn! {
     }
 }
 
-/// Writes each image of `from` times its factor.
+/// Writes each image of `from`, multiplied by its factor.
 pub(super) fn scale_images(keep: &[f32], from: &[f32], to: &mut [f32]) {
     let image = from.len() / keep.len();
     let images = to.par_chunks_mut(image).zip(from.par_chunks(image)).zip(keep);

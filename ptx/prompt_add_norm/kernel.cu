@@ -1,16 +1,15 @@
-// Prompt add + residual add + RMSNorm: with g = s_1 silu(q_1 + c_1) + s_2 silu(q_2 + c_2), zero in row `skip`,
-// r = residual + keep (h + g), out = weight r / rms, rms = sqrt(mean r^2 + 1e-5).
+// Prompt add, residual add and RMSNorm: with g = s_1 silu(q_1 + c_1) + s_2 silu(q_2 + c_2), which is zero in row
+// `skip`, r = residual + keep (h + g), out = weight r / rms, rms = sqrt(mean r^2 + 1e-5).
 // Backward, from dr and dout: dsum = dr + weight dout / rms - r mean(r weight dout) / rms^3, dh = keep dsum,
 // dq = keep dsum s silu'(q + c), and the column sums dc = sum dq, ds = sum keep dsum silu(q + c),
 // dweight = sum dout r / rms.
 //
-// Layout: rows [b l] of d; h, q and out f32 or bf16; residual, r, dr, dsum f32; weight, scales s and biases c [d] and
-// keep [b] f32.
-// Mapping: one row at a time to a block, N = 4 neighbouring columns a thread (1 where d is no multiple of 4), whole
-// warps. Forward: a block a row. Backward: blocks take every gridDim.x-th row and keep the column sums of theirs in
-// registers, written as row blockIdx.x of [blocks d]; a launch of column sums adds those. What is not asked for
-// is a null pointer.
-// Bound: memory, each operand once.
+// Layout: rows [b l] of d columns. h, q and out are f32 or bf16; residual, r, dr, dsum, weight, scales s and biases c
+// [d] and keep [b] are f32.
+// Mapping: a block takes one row at a time with whole warps, a thread N = 4 neighbouring columns, or 1 where d is no
+// multiple of 4. Forward has a block for each row. In backward a block takes every gridDim.x-th row and keeps the
+// column sums of its rows in registers; it writes them as row blockIdx.x of [blocks d], and a launch of column sums
+// adds those rows. What is not asked for is a null pointer. Bound by memory: each operand is moved once.
 #include "../common/math.cuh"
 #include "../common/reduce.cuh"
 #include "../common/vector.cuh"
@@ -22,7 +21,7 @@ struct Prompts {
     const T* generated[PROMPTS];
     const float *bias[PROMPTS], *scale[PROMPTS];
 
-    // The prompts at element `at`, zeros where a prompt is absent or not added. All loads of a row come before any
+    // The prompts at element `at`, or zeros where a prompt is absent or not added. All loads of a row come before any
     // use, so that they overlap.
     template <int N>
     __device__ __forceinline__ void load(size_t at, bool added, float (&q)[PROMPTS][N]) const {
@@ -34,7 +33,7 @@ struct Prompts {
         }
     }
 
-    // Bias and scale of prompt p, zeros where it is absent or not added.
+    // Bias and scale of prompt p, or zeros where it is absent or not added.
     template <int N>
     __device__ __forceinline__ void load_affine(int p, u32 column, bool added, float (&c)[N], float (&s)[N]) const {
 #pragma unroll
@@ -87,12 +86,12 @@ __device__ __forceinline__ void forward(const T* __restrict__ h, const float* __
     }
 }
 
-// What the backward pass writes; null where not asked for.
+// What the backward pass writes; null where it is not asked for.
 template <typename T>
 struct Grads {
     float* dsum;
     T *dh, *dgenerated[PROMPTS];
-    // A row a block.
+    // A row for each block.
     float *dweight, *dbias[PROMPTS], *dscale[PROMPTS];
     // Whether the prompts' gradients are added to.
     u32 accumulate[PROMPTS];
@@ -103,7 +102,7 @@ __device__ __forceinline__ void backward(const float* __restrict__ sum, const fl
                                          const T* __restrict__ dout, Prompts<T> prompts,
                                          const float* __restrict__ weight, const float* __restrict__ keep,
                                          Grads<T> grads, Sizes s) {
-    // Two sets: a block that is through with one row may start the next while others still read.
+    // There are two sets, since a warp that is done with one row may start the next while others still read.
     __shared__ float shared[2][THREADS / WARP][2];
     const u32 column = threadIdx.x * N;
     const bool inside = column < s.d;
@@ -170,7 +169,7 @@ __device__ __forceinline__ void backward(const float* __restrict__ sum, const fl
     }
 }
 
-// Backward asks for one resident block of the largest size: left to itself, ptxas aims at two and spills.
+// Backward asks for one resident block of the largest size. Without that ptxas aims at two blocks, and spills.
 #define ENTRIES(T, suffix)                                                                                       \
     extern "C" __global__ void __launch_bounds__(THREADS) prompt_add_norm_forward_##suffix(                      \
         const T* h, const float* residual, const T* q_1, const float* c_1, const float* s_1, const T* q_2,       \

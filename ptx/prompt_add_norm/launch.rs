@@ -1,35 +1,35 @@
 //! Prompt add, residual add and norm on a launched device.
 
 use autograd::{Sink, Sinks};
-use engine::launch::{Arg, DType, Grid, Launcher, PtxFile, Region};
-use engine::{Error, Result, Tensor};
+use engine::launch::{Arg, Grid, Launcher, PtxFile, Region};
+use engine::{DType, Device, Error, Result, Tensor};
 
-use super::{BIAS, Call, GENERATED, MAX_PROMPTS, OP, SCALE, prompt_input};
+use super::call::{Call, MAX_PROMPTS, OP, at};
 use crate::launch::{check_type, each, entry, grid, optional, optional_mut, ptx_file, result, run, sizes};
 use crate::rows::launch::{Rows, sum};
 
 static FILE: PtxFile = ptx_file!("prompt_add_norm");
 const WARP: usize = 32;
 const MAX_THREADS: usize = 512;
-/// Columns of a thread where d allows.
+/// Columns of a thread where d is a multiple of that, else one.
 const EACH: usize = 4;
-/// Blocks of a backward pass with column sums: enough to fill a device, few enough that their sums are little.
+/// Most blocks of a backward pass with column sums: enough to fill a device, and so few that adding their sums is
+/// little work.
 const SUM_BLOCKS: usize = 1024;
 
 impl Call {
-    /// Generated prompt, bias and scale row, twice.
+    /// Generated prompt, bias and scale row, for each prompt that there may be.
     fn prompt_args(&self, values: &[Tensor]) -> [Arg; 3 * MAX_PROMPTS] {
         let mut args = [Arg::None; 3 * MAX_PROMPTS];
         for (i, row) in self.rows.iter().enumerate() {
-            args[3 * i] = values[prompt_input(i, GENERATED)].arg();
-            args[3 * i + 1] = values[prompt_input(i, BIAS)].arg();
-            let scale = values[prompt_input(i, SCALE)].region();
-            args[3 * i + 2] = Arg::In(scale.skip(row * self.row_bytes()));
+            let scale = values[at::scale(i)].region().skip(row * self.row_bytes());
+            let prompt = [values[at::generated(i)].arg(), values[at::bias(i)].arg(), Arg::In(scale)];
+            args[3 * i..][..3].copy_from_slice(&prompt);
         }
         args
     }
 
-    /// The row of drop path's factors.
+    /// The used row of drop path's factors.
     fn keep_arg(&self) -> Arg {
         let row_bytes = self.dims.b * DType::F32.size();
         let row = |(scales, row): &(Tensor, usize)| Region {
@@ -39,16 +39,17 @@ impl Call {
         self.keep.as_ref().map_or(Arg::None, |keep| Arg::In(row(keep)))
     }
 
+    /// Bytes of a row of a scale.
     fn row_bytes(&self) -> usize {
         self.dims.d * DType::F32.size()
     }
 
-    /// The row without prompts; no row has the largest number.
+    /// The token without prompts. No token has the largest number.
     fn skip_arg(&self) -> Arg {
         Arg::U32(self.dims.skip.and_then(|skip| u32::try_from(skip).ok()).unwrap_or(u32::MAX))
     }
 
-    /// Blocks that take rows of d columns.
+    /// A grid of blocks that each take rows of d columns.
     fn grid(&self, blocks: usize) -> Result<Grid> {
         let d = self.dims.d;
         let threads = d.div_ceil(each(d, EACH)).next_multiple_of(WARP);
@@ -72,52 +73,90 @@ pub fn forward(
     out: &mut Tensor,
 ) -> Result<()> {
     let d = call.dims;
-    let residual = call.has_residual.then(|| &values[1]);
-    let mut args = vec![values[0].arg(), optional(residual)];
+    let residual = call.has_residual.then(|| &values[at::RESIDUAL]);
+    let mut args = vec![values[at::H].arg(), optional(residual)];
     args.extend(call.prompt_args(values));
-    args.extend([values[2].arg(), call.keep_arg(), sum.arg_mut(), out.arg_mut()]);
+    args.extend([values[at::WEIGHT].arg(), call.keep_arg(), sum.arg_mut(), out.arg_mut()]);
     args.extend(sizes(OP, [d.l, d.d])?);
     args.push(call.skip_arg());
     let kernel = entry!(FILE, "prompt_add_norm_forward", out.dtype());
     run(launcher, kernel, call.grid(d.b * d.l)?, &args)
 }
 
-/// Gradients of the inputs that want one, from those of residual and out that arrived. `values` are the tensors in
-/// recorded order, the first two the sum.
+/// The gradient of a parameter, a sum over all rows of the call.
+struct RowSum {
+    /// The parameter's position.
+    input: usize,
+    sink: Sink,
+    /// The row of a scale that gets the sum; other parameters have one row.
+    row: Option<usize>,
+}
+
+impl RowSum {
+    /// `None` where nobody wants it.
+    fn take(sinks: &mut Sinks, values: &[Tensor], input: usize, row: Option<usize>) -> Option<Self> {
+        Some(RowSum { input, sink: sinks.take(input, values[input].shape())?, row })
+    }
+
+    /// Adds up what the blocks left, a row each in `partial [blocks d]`.
+    fn finish(mut self, device: &Device, call: &Call, partial: &Tensor, sinks: &mut Sinks) -> Result<()> {
+        let (to, accumulate) = match self.row {
+            // The other rows of the scale get nothing, which must be zeros.
+            Some(row) => (self.sink.zeroed_tensor().region_mut().skip(row * call.row_bytes()), true),
+            None => (self.sink.tensor.region_mut(), self.sink.accumulate),
+        };
+        sum(device, Rows::of(partial, call.dims.d), to, accumulate)?;
+        sinks.put(self.input, self.sink);
+        Ok(())
+    }
+}
+
+/// The sums that are asked for, in the kernel's order: the weight's, then bias and scale of each prompt. The weight
+/// gets one only through `out`.
+fn row_sums(
+    call: &Call,
+    values: &[Tensor],
+    through_out: bool,
+    sinks: &mut Sinks,
+) -> [Option<RowSum>; 1 + 2 * MAX_PROMPTS] {
+    let mut sums: [Option<RowSum>; 1 + 2 * MAX_PROMPTS] = Default::default();
+    if through_out {
+        sums[0] = RowSum::take(sinks, values, at::WEIGHT, None);
+    }
+    for (i, &row) in call.rows.iter().enumerate() {
+        sums[1 + 2 * i] = RowSum::take(sinks, values, at::bias(i), None);
+        sums[2 + 2 * i] = RowSum::take(sinks, values, at::scale(i), Some(row));
+    }
+    sums
+}
+
+/// Computes the gradients of the inputs that want one, from those of residual and out that arrived. `values` are the
+/// inputs in recorded order, with the sum that was normalised in the place of h.
 pub fn backward(
     launcher: &dyn Launcher,
     call: &Call,
-    dtype: DType,
     values: &[Tensor],
     [dresidual, dout]: [Option<Tensor>; 2],
-    scale_shapes: &[Vec<usize>],
     sinks: &mut Sinks,
 ) -> Result<()> {
-    let (d, device) = (call.dims, sinks.device().clone());
-    let shape = [d.b, d.l, d.d];
-    let rows = d.b * d.l;
-    let mut dsum = (call.has_residual && sinks.wants(1)).then(|| Tensor::empty(&device, &shape));
-    // The same as the sum's where nothing is dropped.
-    let shared = dsum.is_some() && call.keep.is_none() && dtype == DType::F32;
-    let mut dh = (sinks.wants(0) && !shared).then(|| Tensor::empty_typed(&device, dtype, &shape));
-    let mut generated = [None, None];
-    // What gets column sums, with the input it belongs to: weight, then bias and scale of each prompt.
-    let mut sums: [(usize, Option<Sink>); 1 + 2 * MAX_PROMPTS] = Default::default();
-    sums[0] = (2, dout.as_ref().and_then(|_| sinks.take(2, &[d.d])));
-    for (i, scale_shape) in scale_shapes.iter().enumerate() {
-        generated[i] = sinks.take_typed(prompt_input(i, GENERATED), dtype, &shape);
-        let (bias, scale) = (prompt_input(i, BIAS), prompt_input(i, SCALE));
-        sums[1 + 2 * i] = (bias, sinks.take(bias, &[d.d]));
-        sums[2 + 2 * i] = (scale, sinks.take(scale, scale_shape));
+    let (d, dtype, device) = (call.dims, call.dtype, sinks.device().clone());
+    let (shape, rows) = ([d.b, d.l, d.d], d.b * d.l);
+    let mut dsum = (call.has_residual && sinks.wants(at::RESIDUAL)).then(|| Tensor::empty(&device, &shape));
+    // Where nothing is dropped, h and the residual get the same gradient.
+    let dh_is_dsum = dsum.is_some() && call.keep.is_none() && dtype == DType::F32;
+    let mut dh = (sinks.wants(at::H) && !dh_is_dsum).then(|| Tensor::empty_typed(&device, dtype, &shape));
+    let mut generated: [Option<Sink>; MAX_PROMPTS] = Default::default();
+    for (i, sink) in generated.iter_mut().enumerate().take(call.rows.len()) {
+        *sink = sinks.take_typed(at::generated(i), dtype, &shape);
     }
-    let blocks = if sums.iter().any(|(_, sink)| sink.is_some()) { rows.min(SUM_BLOCKS) } else { rows };
-    let partial =
-        |(_, sink): &(usize, Option<Sink>)| sink.as_ref().map(|_| Tensor::empty(&device, &[blocks, d.d]));
-    let mut partials = sums.each_ref().map(partial);
+    let sums = row_sums(call, values, dout.is_some(), sinks);
+    let blocks = if sums.iter().any(Option::is_some) { rows.min(SUM_BLOCKS) } else { rows };
+    let mut partials =
+        sums.each_ref().map(|sum| sum.as_ref().map(|_| Tensor::empty(&device, &[blocks, d.d])));
 
-    let mut args = vec![values[0].arg(), optional(dresidual.as_ref()), optional(dout.as_ref())];
+    let mut args = vec![values[at::H].arg(), optional(dresidual.as_ref()), optional(dout.as_ref())];
     args.extend(call.prompt_args(values));
-    args.extend([values[2].arg(), call.keep_arg()]);
+    args.extend([values[at::WEIGHT].arg(), call.keep_arg()]);
     args.extend([optional_mut(dsum.as_mut()), optional_mut(dh.as_mut())]);
     for sink in &mut generated {
         args.push(match sink {
@@ -131,27 +170,22 @@ pub fn backward(
     args.extend(partials.iter_mut().map(|partial| optional_mut(partial.as_mut())));
     args.extend(sizes(OP, [rows, d.l, d.d])?);
     args.push(call.skip_arg());
-    args.extend(
-        generated.iter().map(|sink| Arg::U32(sink.as_ref().is_some_and(|sink| sink.accumulate).into())),
-    );
+    let accumulates =
+        |sink: &Option<Sink>| Arg::U32(sink.as_ref().is_some_and(|sink| sink.accumulate).into());
+    args.extend(generated.iter().map(accumulates));
     run(launcher, entry!(FILE, "prompt_add_norm_backward", dtype), call.grid(blocks)?, &args)?;
 
     for (i, sink) in generated.into_iter().enumerate() {
-        sink.into_iter().for_each(|sink| sinks.put(prompt_input(i, GENERATED), sink));
+        sink.into_iter().for_each(|sink| sinks.put(at::generated(i), sink));
     }
-    for (i, ((input, sink), partial)) in sums.into_iter().zip(&partials).enumerate() {
-        let (Some(mut sink), Some(partial)) = (sink, partial) else { continue };
-        // A scale has more rows than the one that gets a gradient.
-        let (to, accumulate) = match i {
-            2 | 4 => (sink.zeroed_tensor().region_mut().skip(call.rows[i / 2 - 1] * call.row_bytes()), true),
-            _ => (sink.tensor.region_mut(), sink.accumulate),
-        };
-        sum(&device, Rows::of(partial, d.d), to, accumulate)?;
-        sinks.put(input, sink);
+    for (sum, partial) in sums.into_iter().zip(&partials) {
+        if let (Some(sum), Some(partial)) = (sum, partial) {
+            sum.finish(&device, call, partial, sinks)?;
+        }
     }
-    if let Some(dh) = dh.or_else(|| dsum.clone().filter(|_| shared)) {
-        sinks.give(0, dh);
+    if let Some(dh) = dh.or_else(|| dsum.clone().filter(|_| dh_is_dsum)) {
+        sinks.give(at::H, dh);
     }
-    dsum.into_iter().for_each(|dsum| sinks.give(1, dsum));
+    dsum.into_iter().for_each(|dsum| sinks.give(at::RESIDUAL, dsum));
     Ok(())
 }

@@ -2,26 +2,38 @@
 
 use num_traits::Float;
 
-use super::EPS;
-use crate::silu::reference::{silu, silu_grad};
+use super::call::EPS;
+use crate::scalar::{silu, silu_grad};
 
-/// The inputs: see the module for axes; prompts as [generated, bias, scale row].
+/// The inputs of one call.
 pub struct AddNorm<'a, T> {
+    /// Tokens of an image.
     pub l: usize,
+    /// Channels.
     pub d: usize,
+    /// The token that gets no prompt.
     pub skip: Option<usize>,
+    /// `[b l d]`
     pub h: &'a [T],
+    /// `[b l d]`, or nothing.
     pub residual: &'a [T],
+    /// Of each prompt `[generated, bias, scale row]`: `[b l d]`, `[d]`, `[d]`.
     pub prompts: Vec<[&'a [T]; 3]>,
+    /// `[d]`
     pub weight: &'a [T],
+    /// Drop path's factors `[b]`, or nothing.
     pub keep: &'a [T],
 }
 
-/// Gradients shaped as the inputs; of each prompt [generated, bias, scale row].
+/// Gradients, shaped as the inputs.
 pub struct Grads<T> {
+    /// `[b l d]`
     pub h: Vec<T>,
+    /// `[b l d]`
     pub residual: Vec<T>,
+    /// Of each prompt `[generated, bias, scale row]`.
     pub prompts: Vec<[Vec<T>; 3]>,
+    /// `[d]`
     pub weight: Vec<T>,
 }
 
@@ -39,7 +51,7 @@ impl<T: Float> AddNorm<'_, T> {
         T::one() / (squares / T::from(self.d).unwrap() + T::from(EPS).unwrap()).sqrt()
     }
 
-    /// `(residual, out)`
+    /// `(residual, out)`, both `[b l d]`.
     pub fn forward(&self) -> (Vec<T>, Vec<T>) {
         let mut sum = vec![T::zero(); self.h.len()];
         for at in 0..sum.len() {
@@ -61,7 +73,7 @@ impl<T: Float> AddNorm<'_, T> {
         (sum, out)
     }
 
-    /// Gradients given those of both outputs.
+    /// The gradients, given those of both outputs `[b l d]`.
     pub fn backward(&self, dresidual: &[T], dout: &[T]) -> Grads<T> {
         let (sum, _) = self.forward();
         let mut dsum = dresidual.to_vec();

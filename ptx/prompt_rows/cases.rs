@@ -4,11 +4,11 @@ use autograd::{Tape, Var};
 use engine::{DType, Result, Tensor};
 
 use super::{Dropout, Prompts, dropout_keys, reference};
-use crate::spec::{Case, Cost, Input, Op, Values, sum_tolerance};
+use crate::spec::{Asked, Axis, Case, Cost, Input, Op, Values, sum_tolerance};
 
 /// `n` prompts, entry `entry` of `k`, at rows `first`, `first + step`, ... of the result: between the `l` rows of x
 /// (`insert`), in their place (`replace`), or zeros in their place (`zeros`).
-pub struct PromptRows;
+pub(crate) struct Cases;
 
 const RATE: f32 = 0.3;
 const STREAM: u32 = 7;
@@ -28,7 +28,7 @@ fn length(case: &Case) -> usize {
     case.get("l") + if case.is("insert") { case.get("n") } else { 0 }
 }
 
-impl Op for PromptRows {
+impl Op for Cases {
     fn name(&self) -> &'static str {
         "prompt_rows"
     }
@@ -131,6 +131,23 @@ impl Op for PromptRows {
             Cost { bytes: bytes(rest + rest + n), flop: b * prompts * d, exp: 0.0 },
             Cost { bytes: bytes(rest + l + prompts), flop: 2.0 * b * prompts * d, exp: 0.0 },
         )
+    }
+
+    /// On a launched device the maps of rows, a word each of the rows of y, of x and the prompts; with dropout the
+    /// keys, where the prompts are trained. The inputs are not needed again.
+    fn kept(&self, case: &Case, asked: &Asked) -> Vec<usize> {
+        let mut kept = vec![];
+        if asked.launched {
+            kept.push(4 * (length(case) + case.get("l") + case.get("n")));
+        }
+        if case.is("dropout") && asked.wants("prompts") {
+            kept.push(4 * 2 * case.get("b"));
+        }
+        kept
+    }
+
+    fn training(&self) -> Vec<Axis> {
+        vec![Axis::images([1, 2, 3])]
     }
 }
 

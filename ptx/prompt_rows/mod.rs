@@ -10,7 +10,7 @@
 //! tensor; `keep: [b n d]` is dropout's factor of each element, 0 or `1 / (1 - rate)`, 1 without dropout. It is never
 //! stored: both passes draw it again. On a launched device x, y and their gradients are f32 or bf16, prompts are f32.
 
-pub mod cases;
+pub(crate) mod cases;
 mod cpu;
 mod launch;
 pub mod reference;

@@ -1,10 +1,10 @@
-// Column sums: out[p, c] = sum of x[r, c] over the rows r of part p, added to what out holds when asked.
+// Column sums: out[p, c] = sum of x[r, c] over the rows r of part p, added to what out holds where that is asked for.
 //
-// Layout: rows `stride` elements apart, `width` columns of them; out f32 [parts width].
-// Mapping: a block of 32 x 32 threads sums 32 columns of one part. Lanes take neighbouring columns, each warp every
-// 32nd row; the 32 partial sums of a column meet in shared memory and are added by one warp, lane by lane in a
-// tree. The order depends on the sizes only. Blocks: columns along x, parts along y.
-// Bound: memory, x read once.
+// Layout: rows of `width` columns, `stride` elements apart; out is f32 [parts width].
+// Mapping: a block of 32 x 32 threads sums 32 columns of one part; blocks of columns are along x, parts along y. The
+// lanes of a warp take neighbouring columns, and each warp takes every 32nd row. The 32 partial sums of a column meet
+// in shared memory, where one warp adds them in a tree. The order depends on the sizes only. Bound by memory: x is read
+// once.
 #include "../common/reduce.cuh"
 #include "../common/vector.cuh"
 
@@ -17,7 +17,7 @@ __device__ __forceinline__ void sum(const T* __restrict__ x, float* out, u32 row
     const u32 first = blockIdx.y * part_rows + warp, end = min(rows, (blockIdx.y + 1) * part_rows);
     float total = 0.0f;
     if (column < width && first < end) {
-        // Counted, so that the loads of eight rows go out before the first arrives.
+        // The steps are counted, so that the loads of eight rows are issued before the first arrives.
         const u32 steps = (end - first + WARP - 1) / WARP;
         const T* at = x + static_cast<size_t>(first) * stride + column;
 #pragma unroll 8

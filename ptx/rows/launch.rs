@@ -6,12 +6,12 @@ use engine::{DType, Device, Result, Tensor};
 use crate::launch::{entry, ptx_file, result, run, sizes};
 
 static FILE: PtxFile = ptx_file!("rows");
-/// Columns of a block, and warps that take its rows.
+/// Columns of a block, and the warps that share its rows.
 const COLUMNS: usize = 32;
-/// Rows that one block sums; more are summed in parts, then the parts.
+/// Rows that one block sums. More rows are summed in parts, and then the parts.
 const PART: usize = 1024;
 
-/// Rows of a tensor: `rows` of `width` elements, `stride` apart, from element `first` on.
+/// Rows in a tensor: `rows` of them, `width` elements each, their first elements `stride` apart from `first` on.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     pub tensor: &'a Tensor,
@@ -22,13 +22,13 @@ pub(crate) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// All of a tensor as rows of `width`.
+    /// A whole tensor as rows of `width`.
     pub fn of(tensor: &'a Tensor, width: usize) -> Self {
         Rows { tensor, first: 0, rows: tensor.numel() / width.max(1), width, stride: width }
     }
 }
 
-/// Writes to `to`, f32 `[width]`, or adds to it, the sum of the rows.
+/// Writes the sum of the rows to `to`, f32 `[width]`, or adds it there.
 pub(crate) fn sum(device: &Device, x: Rows, to: Region, accumulate: bool) -> Result<()> {
     let parts = x.rows.div_ceil(PART).max(1);
     if parts == 1 {

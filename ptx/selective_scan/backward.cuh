@@ -1,10 +1,11 @@
-// The scan backward: see kernel.cu.
+// The backward pass of the scan; kernel.cu describes it.
 #pragma once
 #include "scan.cuh"
 
 enum { SUB = 4, SUBS = CHUNK / SUB };  // tokens whose states and decays are in registers at once
 
-// Copies BYTES to shared memory without waiting (2 bytes at once), or zeros where there is nothing to copy.
+// Copies BYTES to shared memory without waiting for them, or zeros where there is nothing to copy. 2 bytes are waited
+// for.
 template <int BYTES>
 __device__ __forceinline__ void copy_later(void* to, const void* from, bool exists) {
     const u32 at = static_cast<u32>(__cvta_generic_to_shared(to)), size = exists ? (BYTES > 16 ? 16 : BYTES) : 0;
@@ -31,16 +32,16 @@ struct Backward {
         CHANNELS = At::CHANNELS,
         RUN = At::RUN,
         COLUMNS = 2 * N,
-        FETCH = N / 4,                                               // values of B and C a thread of 4 warps reads
+        FETCH = N / 4,                                               // values of B and C for a thread of 4 warps
         ROW = 4 * CHANNELS > COLUMNS ? 4 * CHANNELS : COLUMNS,       // words of a token in shared memory
-        INPUTS = 5,                                                  // u, delta, z, dout, y; a sixth is the prompt
-        STAGED = 2 * WARP * RUN * sizeof(T) / 4,                     // words of a chunk of one of them
-        SUMS = 4 * WARP + (N < 32 ? N : 0),                          // words of a row of lanes' parts of dB or dC
+        INPUTS = 5,                                                  // u, delta, z, dout, y; the prompt is a sixth
+        STAGED = 2 * WARP * RUN * sizeof(T) / 4,                     // words of one of them in a chunk
+        SUMS = 4 * WARP + (N < 32 ? N : 0),                          // words of all lanes' parts of dB or of dC
         KEPT = (SUBS - 1) * WARP * PAIR * STATES,                    // words of states within the chunk
         PARTS = 4 * SUMS,
         WARP_WORDS = CHUNK * ROW + KEPT + PARTS + (CHANNELS + 31) / 32 * 32,
-        FIRST_TOKEN = CHUNK * COLUMNS,                               // of the first warp
-        SHARE = N / 8,                                               // of their sums, for each lane
+        FIRST_TOKEN = CHUNK * COLUMNS,                               // where the first warp's words begin
+        SHARE = N / 8,                                               // sums of dB and dC that a lane computes
     };
     At at;
     Direction<T> in;
@@ -48,30 +49,31 @@ struct Backward {
     const T *xz, *y, *dout;
     T *dxz, *du, *ddelta;
     const float* states;
-    float* dbc;                             // [b l 2n] of this block of channels and this direction
-    u32 l, e, width, dir, warp, warps, busy, channel, chunks, row, end;  // busy: warps that have channels
-    // Places in shared memory. The block's: B and C at 0, then the warps, then their inputs on their way. A warp's: tokens as
-    // (delta, delta u, dy, slope / delta), later dB and dC; states within the chunk; lanes' parts of dB and dC; bias.
+    float* dbc;  // [b l 2n] of this block of channels and this direction
+    u32 l, e, width, dir, warp, warps, busy, channel, chunks, row, end;  // busy is the number of warps with channels
+    // Offsets into shared memory. The block has B and C at 0, then the words of its warps, then their inputs on their
+    // way. A warp has its tokens, as (delta, delta u, dy, slope / delta) and later as dB and dC; states within the
+    // chunk; its lanes' parts of dB and dC; and the bias.
     u32 tokens, staged;
-    // This lane's: its channel of a sub's first token; its first state in the chunk; the parts that it sums, and where
-    // their sums go.
+    // The same for this lane: of its channel in the first token of a sub; of its first state in the chunk; of the parts
+    // that it sums; and of where their sums go.
     u32 own, kept, sum_from, sum_to;
     float skip;
     Raw<T, 1> next_bc[FETCH];
     float rate[PAIR][STATES], state[PAIR][STATES], carry[PAIR][STATES];
-    // Only when asked: dA, dD of the run that this thread stages, d delta_bias of its channel.
+    // Only where asked for: dA, dD of the run that this thread stages, and d delta_bias of its channel.
     float da[PAIR][STATES], dd[RUN], dbias;
 
-    // Steps go through a chunk as the forward walk did.
+    // Steps go through a chunk in the order of the forward walk.
     __device__ __forceinline__ u32 token(u32 chunk, u32 step) const {
         return chunk * CHUNK + (dir ? CHUNK - 1 - step : step);
     }
 
-    // Which of 8 tokens this thread stages, and the first channel.
+    // Which of 8 tokens this thread stages, and the first channel of its run.
     __device__ __forceinline__ u32 staged_step() const { return at.lane % 8; }
     __device__ __forceinline__ u32 run() const { return at.lane / 8 * RUN; }
 
-    // Where a token's channel lies among the slots of its row: no two lanes of an access on one bank.
+    // The order of channels in a token's row, by which no two lanes of an access use one bank.
     static __device__ __forceinline__ u32 order(u32 step) {
         return (step % 2 * 4 + step / 2 % 2) & (CHANNELS - 1);
     }
@@ -84,7 +86,7 @@ struct Backward {
 
     __device__ __forceinline__ bool exists(u32 place) const { return place < end && channel + run() < e; }
 
-    // Tokens and channels that do not exist are read as zeros: states before and gradients after them stay zero.
+    // Tokens and channels that do not exist are read as zeros, so states before and gradients after them stay zero.
     __device__ __forceinline__ void fetch(u32 chunk) const {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
@@ -127,7 +129,7 @@ struct Backward {
         }
     }
 
-    // Turns the inputs of a chunk into what the walk reads; the first direction writes dz, and zeros for x.
+    // Turns the inputs of a chunk into what the walk reads. The first direction writes dz, and zeros for the half of x.
     __device__ __forceinline__ void stage(u32 chunk) {
         wait_for_copies();
         float bias[RUN];
@@ -149,7 +151,8 @@ struct Backward {
                 float t, gate, u_i = u[i];
                 if (prompts.given()) u_i += prompt[i];
                 const float d = softplus(x, t);
-                // softplus' = 1 / (1 + e^-x), over softplus: the gradient of delta needs both its forms.
+                // softplus' = 1 / (1 + e^-x), divided by softplus: the gradient of delta needs it multiplied by delta,
+                // and by delta u.
                 const float ratio = (x < 0.0f ? t : 1.0f) * reciprocal(fmaxf(d, 1e-30f) * (1.0f + t));
                 dz[i] = half_dout * y[i] * silu_slope(z[i], gate);
                 const float dy = half_dout * gate;
@@ -166,13 +169,13 @@ struct Backward {
         }
     }
 
-    // (delta, delta u, dy, ratio) of the channel of register k, `i` tokens into the sub whose first is at
-    // `first` for register 0: rows are multiples of their order's bits apart.
+    // (delta, delta u, dy, ratio) of the channel of register k, `i` tokens into the sub whose first token is at `first`
+    // for register 0. Rows are multiples of their order's bits apart, so an exclusive or finds the channel.
     static __device__ __forceinline__ const float* at_token(u32 first, int i, int k) {
         return words(first ^ 4 * (k ^ order(i))) + i * ROW;
     }
 
-    // The states of SUB tokens; `visit` gets each decay, and the state before it.
+    // Computes the states of SUB tokens. `visit` gets each decay, and the state before it.
     template <typename Visit>
     __device__ __forceinline__ void advance(u32 sub, Visit visit) {
         const u32 first = own + sub * (SUB * ROW);
@@ -205,19 +208,19 @@ struct Backward {
         }
     }
 
-    // True where a sub has tokens that exist.
+    // Whether a sub has tokens that exist.
     __device__ __forceinline__ bool any(u32 chunk, u32 sub) const {
         return chunk * CHUNK + (dir ? SUBS - 1 - sub : sub) * SUB < l;
     }
 
-    // This lane's parts of dB and dC of one of two tokens.
+    // Leaves this lane's parts of dB and dC of one of two tokens.
     __device__ __forceinline__ void leave_parts(int odd, const float (&db)[STATES], const float (&dc)[STATES]) const {
         float* to = words(kept) + (KEPT + 2 * odd * SUMS);
         store_four(to, db[0], db[1], db[2], db[3]);
         store_four(to + SUMS, dc[0], dc[1], dc[2], dc[3]);
     }
 
-    // dB and dC of two tokens, the first in row `row`: the sums of the lanes' parts, left in the tokens' own rows.
+    // Sums the lanes' parts of dB and dC of two tokens, and leaves the sums in the rows of those tokens, from `row` on.
     __device__ __forceinline__ void sum_parts(u32 row) const {
         __syncwarp();
         float sum[SHARE], part[SHARE];
@@ -232,7 +235,7 @@ struct Backward {
         __syncwarp();
     }
 
-    // The gradients of SUB tokens, from the last to the first.
+    // Computes the gradients of SUB tokens, from the last to the first.
     __device__ __forceinline__ void sub_chunk(u32 chunk, u32 sub) {
         float decay[SUB][PAIR][STATES], before[SUB][PAIR][STATES];
         advance(sub, [&](int i, int k, int j, float d, float s) { decay[i][k][j] = d, before[i][k][j] = s; });
@@ -291,7 +294,7 @@ struct Backward {
         }
     }
 
-    // The sums over the block's warps of a chunk's dB and dC.
+    // Writes a chunk's dB and dC, summed over the block's warps.
     __device__ __forceinline__ void sum_warps(u32 chunk) const {
 #pragma unroll 1
         for (u32 i = warp * WARP + at.lane; i < CHUNK * COLUMNS; i += warps * WARP) {
@@ -346,7 +349,7 @@ struct Backward {
         }
     }
 
-    // The image's gradients of A_log, D and delta_bias: [2 b e n], [2 b e].
+    // Writes the image's gradients of A_log [2 b e n], and of D and delta_bias [2 b e].
     __device__ __forceinline__ void store_parameters(float* da_log, float* dd_out, float* dbias_out) {
         const u32 image = (dir * gridDim.y + blockIdx.y) * e;
 #pragma unroll

@@ -3,16 +3,18 @@
 use autograd::{Tape, Var};
 use engine::{DType, Result};
 
+use super::call::at;
 use super::reference::Scan as Reference;
-use super::{Direction, at, selective_scan};
-use crate::silu::reference::{silu, silu_grad};
-use crate::spec::{Case, Cost, Draw, Input, Op, Values, sum_tolerance};
+use super::{Direction, cpu, launch, selective_scan};
+use crate::scalar::{silu, silu_grad};
+use crate::spec::{Asked, Axis, Case, Cost, Draw, Input, Op, TRAINING_TOKENS, Values, sum_tolerance};
 
-pub struct SelectiveScan;
+pub(crate) struct Cases;
 
+/// Columns of x_dbl before B and C.
 const RANK: usize = 3;
 
-impl Op for SelectiveScan {
+impl Op for Cases {
     fn name(&self) -> &'static str {
         "selective_scan"
     }
@@ -23,7 +25,7 @@ impl Op for SelectiveScan {
 
     fn cases(&self) -> Vec<Case> {
         let mut cases = vec![];
-        // The last: y of a direction is more than a block's shared memory holds.
+        // The last is so long that y of a direction does not fit into a block's shared memory.
         let sizes = [
             (1, 1, 8, 16),
             (2, 5, 24, 8),
@@ -39,7 +41,7 @@ impl Op for SelectiveScan {
                 cases.push(Case::new(&sizes));
             }
         }
-        // States and channels that only the CPU takes.
+        // States and numbers of channels that only the CPU takes.
         for (b, l, e, n) in [(1, 17, 33, 16), (1, 785, 7, 5), (2, 16, 300, 16)] {
             let sizes = [("b", b), ("l", l), ("e", e), ("n", n), ("r", RANK), ("cpu_only", 1)];
             cases.push(Case::new(&sizes));
@@ -121,7 +123,7 @@ impl Op for SelectiveScan {
         [vec![dxz], all, dprompts].concat()
     }
 
-    /// A decay of up to `l` factors, each with the error of 2^x (3e-7), and sums over batch, tokens, channels.
+    /// A decay has up to `l` factors, each with the error of 2^x (3e-7); sums go over batch, tokens and channels.
     fn tolerance(&self, case: &Case) -> f64 {
         4e-6 + sum_tolerance(case.get("l").max(case.get("e")) * case.get("b"))
     }
@@ -133,13 +135,13 @@ impl Op for SelectiveScan {
         let bc = (2 * b * l * 2 * n) as f64;
         let prompts = if case.is("prompts") { 2.0 * tokens } else { 0.0 };
         (
-            // u and delta of both directions, z, out; prompts; B and C.
+            // u and delta of both directions, prompts, z and out; B and C.
             Cost {
                 bytes: typed * (6.0 * tokens + prompts + bc),
                 flop: 6.0 * steps,
                 exp: steps + 3.0 * tokens,
             },
-            // These and dout; gradients of u, delta and all of xz.
+            // These and dout; the gradients of u, delta and all of xz.
             Cost {
                 bytes: typed * (12.0 * tokens + prompts + 2.0 * bc),
                 flop: 22.0 * steps,
@@ -147,9 +149,24 @@ impl Op for SelectiveScan {
             },
         )
     }
+
+    /// All inputs, y, and the state before every chunk.
+    fn kept(&self, case: &Case, asked: &Asked) -> Vec<usize> {
+        let [b, l, e, n] = ["b", "l", "e", "n"].map(|name| case.get(name));
+        let chunk = if asked.launched { launch::CHUNK } else { cpu::CHUNK };
+        let states = 2 * b * l.div_ceil(chunk) * n * e * DType::F32.size();
+        let y = b * l * e * asked.dtype.size();
+        [vec![states, y], asked.bytes_of_all()].concat()
+    }
+
+    /// From 12 images on blocks are as large as they get. The small numbers of tokens leave the same remainder in
+    /// chunks of 16 as that of training.
+    fn training(&self) -> Vec<Axis> {
+        vec![Axis::images([0, 12, 13]), Axis::new("l", [21, 37, 53], TRAINING_TOKENS)]
+    }
 }
 
-/// Inputs as the reference wants them: prompts added, B and C split off.
+/// The inputs as the reference wants them, with prompts added and B and C split off.
 struct Parts<'a> {
     l: usize,
     e: usize,

@@ -1,10 +1,10 @@
 //! The scan on the CPU, forward.
 //!
-//! One task walks a group of channels of one image through all tokens, first forwards, then backwards, [`CHUNK`]
-//! tokens at a time, a block of `LANES` channels after the other: rows are read in runs of a group, and the
-//! states stay in the first-level cache. Per state, the chunk's decays are independent of each other and keep the
-//! arithmetic units busy while the recurrence runs through them. Bound: the exponentials, one per token,
-//! channel and state; memory traffic is a tenth of that.
+//! One task walks a group of channels of one image through all tokens, first from the start and then from the end,
+//! [`CHUNK`] tokens at a time, one block of `LANES` channels after the other. So rows are read a group at a time, and
+//! the states stay in the first-level cache. The decays of a chunk do not depend on each other; they keep the
+//! arithmetic units busy while the recurrence runs through them. Bound by the exponentials, one for each token, channel
+//! and state; memory takes a tenth of their time.
 
 use std::f32::consts::LOG2_E;
 
@@ -12,13 +12,16 @@ use engine::simd::{Simd, prefetch};
 use engine::simd_fn;
 use rayon::prelude::*;
 
-use super::{CHUNK, Dims, Inputs, MAX_STATE};
-use crate::rows::Shared;
+use super::call::{Dims, Inputs, Kept, MAX_STATE};
+use crate::disjoint::Disjoint;
 
-/// Channels per task.
+/// Tokens between two kept states.
+pub(super) const CHUNK: usize = 8;
+
+/// Channels of a task.
 const GROUP: usize = 128;
 
-/// Parameters as the loops want them: `A log2(e)`, transposed to `[n e]`, for both directions.
+/// `A log2(e)` of both directions, transposed to `[n e]`, as the loops want it.
 pub(super) fn decay_rates(dims: Dims, a_log: [&[f32]; 2]) -> [Vec<f32>; 2] {
     a_log.map(|a_log| {
         let mut a2 = vec![0.0; dims.n * dims.e];
@@ -37,19 +40,16 @@ pub(super) fn token(dir: usize, i: usize, l: usize) -> usize {
     if dir == 0 { i } else { l - 1 - i }
 }
 
-/// What the backward pass starts from.
-pub(super) struct Kept<T> {
-    /// `[2 b chunks n e]`: the state before every chunk.
-    pub states: T,
-    /// `[b l e]`: y of both directions, summed, before average and gate.
-    pub y: T,
+/// Chunks of a walk.
+pub(super) fn chunks(dims: Dims) -> usize {
+    dims.l.div_ceil(CHUNK)
 }
 
 /// Writes `out`, and what is kept when asked.
 pub(super) fn forward(dims: Dims, inputs: &Inputs, out: &mut [f32], keep: Option<Kept<&mut [f32]>>) {
     let a2 = decay_rates(dims, inputs.a_log);
-    let out = Shared::new(out);
-    let keep = keep.map(|keep| Kept { states: Shared::new(keep.states), y: Shared::new(keep.y) });
+    let out = Disjoint::new(out);
+    let keep = keep.map(|keep| Kept { states: Disjoint::new(keep.states), y: Disjoint::new(keep.y) });
     let groups = dims.e.div_ceil(GROUP);
     (0..dims.b * groups).into_par_iter().for_each(|task| {
         let (b, first) = (task / groups, task % groups * GROUP);
@@ -67,14 +67,14 @@ simd_fn! {
         b: usize,
         first: usize,
         end: usize,
-        out: &Shared,
-        keep: Option<&Kept<Shared>>,
+        out: &Disjoint,
+        keep: Option<&Kept<Disjoint>>,
     ) {
         let mut states = vec![s.splat(0.0); (end - first).div_ceil(S::LANES) * dims.n];
         let mut bc: StepBc = [[0.0; 2 * MAX_STATE]; CHUNK];
         for dir in 0..2 {
             states.fill(s.splat(0.0));
-            for number in 0..dims.chunks() {
+            for number in 0..chunks(dims) {
                 let block = |channel| Block { dims, inputs, a2: &a2[dir], b, channel, dir };
                 block(first).copy_bc(s, number, &mut bc);
                 for (i, states) in states.chunks_exact_mut(dims.n).enumerate() {
@@ -101,19 +101,20 @@ pub(super) struct Block<'a> {
     pub dir: usize,
 }
 
-/// The inputs of a block in one chunk, in the order of the walk. Steps beyond the last token are zero: they
-/// leave the state and every sum as they are.
+/// The inputs of a block in one chunk, in the order of the walk. Steps beyond the last token are zero, so they leave
+/// the state and every sum as they are.
 pub(super) struct Chunk<V> {
-    /// The row of each step; steps beyond the last repeat one.
+    /// The row of each step; steps beyond the last token repeat its row.
     pub rows: [usize; CHUNK],
     /// Steps that exist.
     pub count: usize,
-    /// softplus(delta + bias)
+    /// `softplus(delta + bias)`
     pub delta: [V; CHUNK],
-    /// Its derivative; the compiler leaves it out where it is not used.
+    /// The derivative of that; the compiler leaves it out where it is not used.
     pub slope: [V; CHUNK],
+    /// u, with its prompt.
     pub u: [V; CHUNK],
-    /// delta u
+    /// `delta u`
     pub du: [V; CHUNK],
 }
 
@@ -121,7 +122,7 @@ pub(super) struct Chunk<V> {
 pub(super) type StepBc = [[f32; 2 * MAX_STATE]; CHUNK];
 
 impl Block<'_> {
-    /// Loads a block at `at`; `FULL` says that all lanes exist.
+    /// Loads a block at `at`. With `FULL` all its lanes exist.
     #[inline(always)]
     pub fn load<S: Simd, const FULL: bool>(&self, s: S, from: &[f32], at: usize) -> S::V {
         if FULL {
@@ -129,23 +130,23 @@ impl Block<'_> {
             // SAFETY: shapes are checked by the op: a full block at a token of an existing channel.
             unsafe { s.load(from.as_ptr().add(at)) }
         } else {
-            // A block at the end of a row: the lanes beyond it are another row's, so only these are read.
+            // The lanes beyond the end of the row belong to the next row, so they are not read.
             s.read(&from[..at + (self.dims.e - self.channel).min(S::LANES)], at)
         }
     }
 
-    /// Stores a block at `at` of a buffer that other tasks write elsewhere.
+    /// Stores a block at `at`.
     #[inline(always)]
-    pub fn store<S: Simd, const FULL: bool>(&self, s: S, to: &Shared, at: usize, v: S::V) {
+    pub fn store<S: Simd, const FULL: bool>(&self, s: S, to: &Disjoint, at: usize, v: S::V) {
         let lanes = if FULL { S::LANES } else { (self.dims.e - self.channel).min(S::LANES) };
         // SAFETY: channels of one image and direction belong to one task.
         let to = unsafe { to.slice(at, lanes) };
         s.write(to, 0, v);
     }
 
-    /// [`Block::store`] past the caches, of what is read again only after much else.
+    /// [`Block::store`] past the caches, for what is read again only after much else.
     #[inline(always)]
-    pub fn keep<S: Simd, const FULL: bool>(&self, s: S, to: &Shared, at: usize, v: S::V) {
+    pub fn stream<S: Simd, const FULL: bool>(&self, s: S, to: &Disjoint, at: usize, v: S::V) {
         if FULL {
             // SAFETY: a full block of existing channels, which belong to this task alone.
             unsafe { s.stream(to.slice(at, S::LANES).as_mut_ptr(), v) }
@@ -154,8 +155,8 @@ impl Block<'_> {
         }
     }
 
-    /// The row of each step of chunk number `chunk`, and how many steps exist: those beyond the last token
-    /// repeat its row.
+    /// The row of each step of chunk number `chunk`, and how many steps exist. Those beyond the last token repeat its
+    /// row.
     #[inline(always)]
     pub fn rows(&self, chunk: usize) -> ([usize; CHUNK], usize) {
         let (l, first) = (self.dims.l, chunk * CHUNK);
@@ -182,8 +183,8 @@ impl Block<'_> {
         of
     }
 
-    /// Asks for the inputs of one row. Rows lie too far apart for the machine to guess. Called between states:
-    /// a burst of requests would fill the queue of the cache and hold up the arithmetic behind it.
+    /// Prefetches the inputs of one row, since rows lie too far apart for the processor to guess. It is called between
+    /// states: many requests at once would fill the queue of the cache and hold up the arithmetic behind it.
     #[inline(always)]
     fn ahead(&self, row: usize) {
         let at = row * self.dims.e + self.channel;
@@ -192,8 +193,8 @@ impl Block<'_> {
         prefetch(self.inputs.xz, at + (row + 1) * self.dims.e);
     }
 
-    /// Copies B and C of a chunk's steps into one small table: read through it, they cost no address
-    /// arithmetic and no bounds checks in the loops over states.
+    /// Copies B and C of a chunk's steps into one small table, from which the loops over states read them without
+    /// address arithmetic and without bounds checks.
     #[inline(always)]
     pub fn copy_bc<S: Simd>(&self, s: S, chunk: usize, to: &mut StepBc) {
         let (n, r) = (self.dims.n, self.dims.r);
@@ -206,11 +207,11 @@ impl Block<'_> {
 
     /// The place of state 0 of this block before a chunk in `states`.
     pub fn state_at(&self, chunk: usize) -> usize {
-        (((self.dir * self.dims.b + self.b) * self.dims.chunks() + chunk) * self.dims.n) * self.dims.e
+        (((self.dir * self.dims.b + self.b) * chunks(self.dims) + chunk) * self.dims.n) * self.dims.e
             + self.channel
     }
 
-    /// One block through one chunk; `states` holds its `n` states.
+    /// Walks one block through one chunk; `states` holds its n states.
     #[inline(always)]
     fn forward<S: Simd, const FULL: bool>(
         &self,
@@ -218,18 +219,18 @@ impl Block<'_> {
         number: usize,
         bc: &StepBc,
         states: &mut [S::V],
-        out: &Shared,
-        keep: Option<&Kept<Shared>>,
+        out: &Disjoint,
+        keep: Option<&Kept<Disjoint>>,
     ) {
         let Dims { e, n, .. } = self.dims;
         let bias = self.load::<S, FULL>(s, self.inputs.delta_bias[self.dir], self.channel);
         let skip = self.load::<S, FULL>(s, self.inputs.d[self.dir], self.channel);
-        let (next, _) = self.rows((number + 1).min(self.dims.chunks() - 1));
+        let (next, _) = self.rows((number + 1).min(chunks(self.dims) - 1));
         let chunk = self.chunk::<S, FULL>(s, number, bias);
         let mut y = chunk.u.map(|u| s.mul(skip, u));
         for (k, state) in states.iter_mut().enumerate().take(MAX_STATE) {
             if let Some(Kept { states: kept, .. }) = keep {
-                self.keep::<S, FULL>(s, kept, self.state_at(number) + k * e, *state);
+                self.stream::<S, FULL>(s, kept, self.state_at(number) + k * e, *state);
             }
             if let Some(&row) = next.get(k) {
                 self.ahead(row);
@@ -255,8 +256,8 @@ impl Block<'_> {
         s: S,
         row: usize,
         mut y: S::V,
-        out: &Shared,
-        keep: Option<&Kept<Shared>>,
+        out: &Disjoint,
+        keep: Option<&Kept<Disjoint>>,
     ) {
         let at = row * self.dims.e + self.channel;
         if self.dir == 1 {
@@ -264,7 +265,7 @@ impl Block<'_> {
             let before = unsafe { out.slice(at, (self.dims.e - self.channel).min(S::LANES)) };
             y = s.add(s.read(before, 0), y);
             if let Some(Kept { y: kept, .. }) = keep {
-                self.keep::<S, FULL>(s, kept, at, y);
+                self.stream::<S, FULL>(s, kept, at, y);
             }
             let z = self.load::<S, FULL>(s, self.inputs.xz, at + (row + 1) * self.dims.e);
             y = s.mul(s.mul(y, s.splat(0.5)), s.silu(z));

@@ -1,9 +1,9 @@
 //! The scan on the CPU, backward.
 //!
-//! One task owns a group of channels of one image. Per direction it takes the chunks of tokens from the last
-//! to the first; per chunk it goes through its blocks of channels, and per state once forwards through the
-//! chunk (states and decays recomputed from the kept state) and once back. dB and dC are summed lane by lane
-//! over the blocks, and over the lanes once per chunk; these sums stay in the first-level cache.
+//! One task owns a group of channels of one image. In each direction it takes the chunks of tokens from the last of its
+//! walk to the first. In a chunk it goes through its blocks of channels, and for each state once forth, to compute
+//! states and decays again from the kept state, and once back. dB and dC are summed lane by lane over the blocks, and
+//! over the lanes at the end of the chunk; these sums stay in the first-level cache.
 
 use std::array::from_fn;
 
@@ -11,49 +11,53 @@ use engine::simd::{Simd, prefetch};
 use engine::simd_fn;
 use rayon::prelude::*;
 
-use super::cpu::{Block, Chunk, Kept, decay_rates, token};
-use super::{CHUNK, Dims, Inputs, MAX_STATE};
-use crate::rows::Shared;
+use super::call::{Dims, Inputs, Kept, MAX_STATE};
+use super::cpu::{Block, CHUNK, Chunk, chunks, decay_rates, token};
+use crate::disjoint::Disjoint;
 
-/// Channels per task: fixed, so that the sums of dB and dC do not depend on the number of threads.
+/// Channels of a task. Their number is fixed, so that the sums of dB and dC do not depend on the number of threads.
 const GROUP: usize = 256;
 
 /// Where gradients go.
 pub(super) struct Grads<'a> {
-    /// `[b l 2e]`: dz in the second half; the first is left alone.
+    /// `[b l 2e]`: dz goes to the second half, and the first is left alone.
     pub dxz: &'a mut [f32],
+    /// `[b l e]`
     pub du: [&'a mut [f32]; 2],
+    /// `[b l e]`
     pub ddelta: [&'a mut [f32]; 2],
-    /// `[b l r+2n]`: the first r columns are left alone.
+    /// `[b l r+2n]`: dB and dC go to the last 2n columns, and the others are left alone.
     pub dx_dbl: [&'a mut [f32]; 2],
-    /// `[2 b n e]`: of A, per image, only when asked.
+    /// `[2 b n e]`: the gradient of A, image by image, when asked for.
     pub da: Option<&'a mut [f32]>,
-    /// `[2 b e]`: of D, per image, only when asked.
+    /// `[2 b e]`: the gradient of D, image by image, when asked for.
     pub dd: Option<&'a mut [f32]>,
 }
 
+/// [`Grads`], shared by the tasks.
 struct Out<'a> {
-    dxz: Shared<'a>,
-    du: [Shared<'a>; 2],
-    ddelta: [Shared<'a>; 2],
-    /// `[2 groups b l 2n]`: of B and C, per group of channels.
-    dbc: Shared<'a>,
-    da: Option<Shared<'a>>,
-    dd: Option<Shared<'a>>,
+    dxz: Disjoint<'a>,
+    du: [Disjoint<'a>; 2],
+    ddelta: [Disjoint<'a>; 2],
+    /// `[2 groups b l 2n]`: dB and dC of each group of channels.
+    dbc: Disjoint<'a>,
+    da: Option<Disjoint<'a>>,
+    dd: Option<Disjoint<'a>>,
 }
 
+/// Writes all of `grads`.
 pub(super) fn backward(dims: Dims, inputs: &Inputs, kept: Kept<&[f32]>, dout: &[f32], grads: Grads) {
     let Dims { b, l, e, n, .. } = dims;
     let a2 = decay_rates(dims, inputs.a_log);
     let groups = e.div_ceil(GROUP);
     let mut dbc = vec![0.0; 2 * groups * b * l * 2 * n];
     let out = Out {
-        dxz: Shared::new(grads.dxz),
-        du: grads.du.map(Shared::new),
-        ddelta: grads.ddelta.map(Shared::new),
-        dbc: Shared::new(&mut dbc),
-        da: grads.da.map(Shared::new),
-        dd: grads.dd.map(Shared::new),
+        dxz: Disjoint::new(grads.dxz),
+        du: grads.du.map(Disjoint::new),
+        ddelta: grads.ddelta.map(Disjoint::new),
+        dbc: Disjoint::new(&mut dbc),
+        da: grads.da.map(Disjoint::new),
+        dd: grads.dd.map(Disjoint::new),
     };
     (0..b * groups).into_par_iter().for_each(|task| {
         let group = Group {
@@ -74,7 +78,7 @@ pub(super) fn backward(dims: Dims, inputs: &Inputs, kept: Kept<&[f32]>, dout: &[
     }
 }
 
-/// Adds the groups' dB and dC in order into the last 2n columns of `dx_dbl`.
+/// Writes dB and dC of all groups, added in order, to the last 2n columns of `dx_dbl`.
 fn sum_groups(dims: Dims, dbc: &[f32], dx_dbl: &mut [f32]) {
     let (cols, width) = (2 * dims.n, dims.r + 2 * dims.n);
     let one = dims.b * dims.l * cols;
@@ -87,7 +91,7 @@ fn sum_groups(dims: Dims, dbc: &[f32], dx_dbl: &mut [f32]) {
     });
 }
 
-/// dA_log = A dA from the per-image sums `da [b n e]`; added to `grad [e n]`.
+/// Adds `dA_log = A dA` to `grad [e n]`, from the images' `da [b n e]`.
 pub(super) fn grad_a_log(dims: Dims, a_log: &[f32], da: &[f32], grad: &mut [f32]) {
     let Dims { b, e, n, .. } = dims;
     for c in 0..e {
@@ -98,6 +102,7 @@ pub(super) fn grad_a_log(dims: Dims, a_log: &[f32], da: &[f32], grad: &mut [f32]
     }
 }
 
+/// A task: one group of channels of one image.
 struct Group<'a> {
     dims: Dims,
     inputs: &'a Inputs<'a>,
@@ -109,11 +114,11 @@ struct Group<'a> {
     groups: usize,
 }
 
-/// Per state: B and C of every step of a chunk.
+/// B and C of every step of a chunk, by state.
 type StateBc = [[[f32; 2]; CHUNK]; MAX_STATE];
 
 impl Block<'_> {
-    /// Copies B and C of a chunk's steps together: the loops over states read them in one run.
+    /// Copies B and C of a chunk's steps by state, in the order in which the loops over states read them.
     #[inline(always)]
     fn state_bc(&self, chunk: usize, to: &mut StateBc) {
         let (n, r) = (self.dims.n, self.dims.r);
@@ -129,13 +134,14 @@ impl Block<'_> {
 
 /// Working memory of a task, in vectors.
 struct Work<V> {
-    /// Per state and step of the chunk: dB and dC, summed over blocks. Side by side: faster than two tables.
+    /// dB and dC of each state and step of the chunk, summed over blocks. Side by side they are faster than in two
+    /// tables.
     dbc: Vec<[[V; 2]; CHUNK]>,
-    /// Per block and state: the gradient that flows from later tokens.
+    /// The gradient that flows from later tokens, of each block and state.
     carry: Vec<V>,
-    /// Per block and state: dA so far, when asked.
+    /// dA so far, of each block and state, when asked for.
     da: Vec<V>,
-    /// Per block: dD so far.
+    /// dD so far, of each block.
     dd: Vec<V>,
 }
 
@@ -144,7 +150,7 @@ simd_fn! {
         let Dims { l, e, n, .. } = group.dims;
         let (first, end) = (group.group * GROUP, ((group.group + 1) * GROUP).min(e));
         let blocks = (end - first).div_ceil(S::LANES);
-        // Vectors kept in Vecs of the vector type: aligned to the vector's size.
+        // A Vec of vectors is aligned to their size.
         let zero = s.splat(0.0);
         let zeros = |len: usize| vec![zero; len];
         let trained = out.da.is_some();
@@ -159,7 +165,7 @@ simd_fn! {
             work.carry.fill(zero);
             work.da.fill(zero);
             work.dd.fill(zero);
-            for chunk in (0..group.dims.chunks()).rev() {
+            for chunk in (0..chunks(group.dims)).rev() {
                 work.dbc.fill([[zero; 2]; CHUNK]);
                 let block_at = |channel| Block {
                     dims: group.dims, inputs: group.inputs, a2: &group.a2[dir], b: group.b, channel, dir,
@@ -184,7 +190,7 @@ simd_fn! {
     }
 }
 
-/// Sums dB and dC of a chunk over the lanes.
+/// Writes dB and dC of a chunk, summed over the lanes.
 #[inline(always)]
 fn store_bc<S: Simd>(
     s: S,
@@ -207,7 +213,7 @@ fn store_bc<S: Simd>(
     }
 }
 
-/// Writes dA and dD of this image's channels.
+/// Writes dA and dD of this image's channels, where they are asked for.
 #[inline(always)]
 fn store_parameters<S: Simd>(s: S, group: &Group, dir: usize, work: &Work<S::V>, out: &Out) {
     let Dims { b, e, n, .. } = group.dims;
@@ -238,19 +244,19 @@ struct Step<'a> {
     out: &'a Out<'a>,
 }
 
-/// Where the block is that comes after one.
+/// Where the inputs of the next block are.
 struct Next {
     rows: [usize; CHUNK],
     channel: usize,
-    /// Its state 0 before the chunk.
+    /// The place of its state 0 before the chunk.
     states: usize,
 }
 
-/// The sums over states that a chunk's gradients are made of.
+/// The sums over states of which a chunk's gradients are made; G is the gradient of a state.
 struct Sums<V> {
-    /// sum_n G B
+    /// `sum_n G B`
     through_b: [V; CHUNK],
-    /// sum_n G decay before A, A with its log2(e)
+    /// `sum_n G decay s A`, with the state s before the token and the `log2(e)` of A
     through_a: [V; CHUNK],
 }
 
@@ -284,13 +290,13 @@ impl Step<'_> {
             let through_a = s.mul(sums.through_a[i], s.splat(std::f32::consts::LN_2));
             let ddelta = s.mul(s.fma(u, sums.through_b[i], through_a), chunk.slope[i]);
             let du = s.fma(chunk.delta[i], sums.through_b[i], s.mul(skip, dy[i]));
-            self.at.keep::<S, FULL>(s, &self.out.ddelta[dir], at, ddelta);
-            self.at.keep::<S, FULL>(s, &self.out.du[dir], at, du);
+            self.at.stream::<S, FULL>(s, &self.out.ddelta[dir], at, ddelta);
+            self.at.stream::<S, FULL>(s, &self.out.du[dir], at, du);
             work.dd[self.block] = s.fma(dy[i], u, work.dd[self.block]);
         }
     }
 
-    /// The block after this one: the next channels, or the first ones of the group in the chunk before.
+    /// The block after this one: the next channels, or the first channels of the group in the chunk before.
     #[inline(always)]
     fn next<S: Simd>(&self, rows: [usize; CHUNK]) -> Next {
         let channel = self.at.channel + S::LANES;
@@ -302,8 +308,8 @@ impl Step<'_> {
         Next { rows: self.at.rows(self.chunk - 1).0, channel: group, states }
     }
 
-    /// Asks for what the next block needs: states `k` and `k + 1`, and the inputs of one row. Called between
-    /// states: a burst of requests would fill the queue of the cache and hold up the arithmetic behind it.
+    /// Prefetches what the next block needs: states `k` and `k + 1`, and the inputs of one row. It is called between
+    /// states, for the same reason as [`Block`]'s in the forward pass.
     #[inline(always)]
     fn ahead(&self, next: &Next, k: usize) {
         let (e, dir, inputs) = (self.at.dims.e, self.at.dir, self.at.inputs);
@@ -318,7 +324,7 @@ impl Step<'_> {
         }
     }
 
-    /// States `first..first + K` through the chunk and back: the formulas of `reference::backward_state`.
+    /// Takes states `first..first + K` through the chunk and back, by the formulas of `reference::backward_state`.
     #[inline(always)]
     fn states<S: Simd, const TRAINED: bool, const FULL: bool, const K: usize>(
         &self,
@@ -366,7 +372,7 @@ impl Step<'_> {
         work.carry[at..at + K].copy_from_slice(&carry);
     }
 
-    /// dy from dout through average and gate; in the first direction also dz, from the y that was kept.
+    /// dy, from dout through average and gate. In the first direction it also writes dz, from the y that was kept.
     #[inline(always)]
     fn gate<S: Simd, const FULL: bool>(&self, s: S, row: usize) -> S::V {
         let (e, channel) = (self.at.dims.e, self.at.channel);

@@ -1,20 +1,21 @@
-// The scan forward: see kernel.cu.
+// The forward pass of the scan; kernel.cu describes it.
 #pragma once
 #include "scan.cuh"
 
 enum { TILE = 8 };  // tokens between two barriers
 
-// One warp's channels of one image in one direction. Places in tensors are counted in 31 bits, and checked to fit.
+// One warp's channels of one image in one direction. Offsets into tensors have 31 bits; the launch checks that they
+// fit.
 template <typename T, int N>
 struct Forward {
     typedef Lane<N> At;
     enum {
         CHANNELS = At::CHANNELS,
         RUN = At::RUN,
-        COLUMNS = 2 * N,            // B and C
-        FETCH = N / 8,              // of their values, for each thread of 4 warps
-        FINISH = 2 * TILE * CHANNELS,  // words from what the walk reads of a token to what its end reads
-        ODD = 10 & (CHANNELS - 1),  // odd tokens lie under another order of channels: no bank twice
+        COLUMNS = 2 * N,            // of B and C
+        FETCH = N / 8,              // their values that a thread reads, where 4 warps share them
+        FINISH = 2 * TILE * CHANNELS,  // words from what the walk reads of a token to what `finish_token` reads
+        ODD = 10 & (CHANNELS - 1),  // odd tokens have another order of channels, so that no bank is used twice
     };
     At at;
     Direction<T> in;
@@ -27,19 +28,19 @@ struct Forward {
     u32 tiles, first;               // token of step 0
     u32 row, end;                   // the image's first row, and where its u ends
     bool sums_in_shared;
-    // Places in shared memory: this direction's B and C of two tiles; this warp's tokens as (delta, delta u) and, after
-    // them, as (D u, gate); bias and D of the run of channels that this thread stages; and the block's sums
-    // [l/2 warps 2 CHANNELS].
+    // Offsets into shared memory: of this direction's B and C of two tiles; of this warp's tokens, as (delta, delta u)
+    // and after them as (D u, gate); of bias and D of the run of channels that this thread stages; and of the block's
+    // sums [l/2 warps 2 CHANNELS].
     u32 bc, tokens, params, sums;
-    // The same for this lane: its channel's first even and odd token, and what it finishes.
+    // The same for this lane: of its channel's first even and first odd token, and of what it finishes.
     u32 even, odd, finish;
-    // What `stage` needs, asked for a tile early.
+    // What `stage` needs, loaded one tile early.
     Raw<T, RUN> next_u, next_delta, next_z, next_prompt;
     T next_bc[FETCH];
     float rate[PAIR][STATES], state[PAIR][STATES];
 
-    // The token of a step of the walk. The reverse walk starts beyond the last token where l is no multiple of
-    // CHUNK: both walks have the same tiles, and never work on the same one at the same time.
+    // The token of a step of the walk. Where l is no multiple of CHUNK the reverse walk starts beyond the last token.
+    // So both walks have the same tiles, and never work on the same one at the same time.
     __device__ __forceinline__ u32 token(u32 step) const { return dir ? first - step : step; }
 
     // True in the half of the walk where the other direction has been before.
@@ -74,8 +75,8 @@ struct Forward {
 
     __device__ __forceinline__ u32 bc_of(u32 tile) const { return bc + tile % 2 * (2 * TILE * COLUMNS); }
 
-    // Turns what was fetched into what the walk reads. Tokens before the first that exists have u = 0, and leave the
-    // states at zero; after the last, nothing is read or written any more.
+    // Turns what was fetched into what the walk reads. Tokens before the first that exists have u = 0 and leave the
+    // states at zero. After the last one nothing is read or written any more.
     __device__ __forceinline__ void stage(u32 tile) {
 #pragma unroll
         for (int k = 0; k < FETCH; k++) {
@@ -112,7 +113,7 @@ struct Forward {
         }
     }
 
-    // Two tokens at a time; at their end each lane has y of one token and channel (of two tokens where n is 8).
+    // Walks two tokens at a time. After them each lane has y of one token and channel, or of two tokens where n is 8.
     __device__ __forceinline__ void walk(u32 tile) {
         const bool second = this->second(tile), mine = at.finishes() && channel + at.channel() < e;
         const float* bc = words(bc_of(tile) + at.part * STATES);
@@ -136,7 +137,7 @@ struct Forward {
         }
     }
 
-    // One token: the states of this lane, and their part of y.
+    // Takes the states of this lane through one token, and gives their part of y.
     template <bool POLYNOMIAL>
     __device__ __forceinline__ void step(const float* bc, u32 first, int i, float (&y)[PAIR]) {
         float b[STATES], c[STATES];
@@ -155,7 +156,7 @@ struct Forward {
         }
     }
 
-    // The direction that comes to a token first leaves its y; the second adds its own, halves and gates.
+    // The direction that comes to a token first leaves its y. The second adds its own, halves and gates.
     __device__ __forceinline__ void finish_token(bool second, float y, const float* of, u32 sum, u32 to) const {
         y += of[0];
         if (sums_in_shared) {

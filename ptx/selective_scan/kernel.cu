@@ -1,36 +1,38 @@
-// The bidirectional selective scan with softplus, skip, SiLU gate and the mean of the directions, and its backward.
-// The formulas and axes are in mod.rs. Entries per state n (8, 16, 32, 64) and type T (f32, bf16) of xz, u, delta, x_dbl,
-// prompts, out, y and their gradients; parameters, states and sums are f32.
+// The bidirectional selective scan with softplus, skip, SiLU gate and the mean of the directions, and its backward
+// pass. The formulas and axes are in mod.rs. There are entries for each state n (8, 16, 32, 64) and for each type T
+// (f32, bf16) of xz, u, delta, x_dbl, prompts, out, y and their gradients; parameters, states and sums are f32.
 //
-// Who owns what: scan.cuh. Per warp 256 / n channels of one image in one direction, per lane two channels x four
-// states in registers, which it carries through all tokens. No thread waits for another's part of the sequence.
+// scan.cuh says who owns what: a warp has 256 / n channels of one image in one direction, and a lane two channels x
+// four states, which it carries in registers through all tokens. No thread waits for another's part of the sequence.
 //
-// Forward (forward.cuh). Block: `warps` warps for the forth and as many for the back walk of the same channels, which go
-// towards each other in tiles of 8 tokens; blocks of channels along x, images along y. B and C of a tile are read once
-// per block into shared memory; delta, u, z of the next tile are on their way while a tile is walked. The walk that
-// comes to a token first leaves its y, in shared memory where l fits (else in `out`); the second adds its own, keeps
-// y for backward and gates. Every 16 tokens the states are kept for backward.
-// Bound at Vim-S, bf16: instructions issued. Per token, channel and state sm_90 issues about 12.5, 5 of them the recurrence
-// itself, 4 an instruction's share of a multiprocessor's cycle: 3.1 cycles for a warp. MUFU, 16 a cycle: 1.08, 2.2 cycles.
-// HBM: 24.5 bytes a token and channel, 1.8 cycles. One exponential on the multiply-add pipes takes 10 instructions
-// instead of 2, so the balance is to leave as many to MUFU as it takes: all but 4 of the 64 of a lane and tile, which with
-// the 4 of softplus and 2 x 2 of the gate (in half of the tiles) stay below 1.1 a step. The logarithm of softplus is a
-// polynomial in any case: lg2.approx is not accurate near 1.
+// Forward (forward.cuh). A block has `warps` warps for the walk forth and as many for the walk back over the same
+// channels; they go towards each other in tiles of 8 tokens. The grid has blocks of channels along x and images along
+// y. B and C of a tile are read once per block, into shared memory, and delta, u and z of the next tile are on their
+// way while a tile is walked. The walk that comes to a token first leaves its y, in shared memory where l fits, else in
+// `out`; the second adds its own, keeps y for backward and gates. Every 16 tokens the states are kept for backward.
+// Bound at Vim-S in bf16: instructions issued. For each token, channel and state sm_90 issues about 12.5, of which 5
+// are the recurrence itself; a multiprocessor issues 4 a cycle, so that is 3.1 cycles for a warp. MUFU takes 1.08 at 16
+// a cycle, 2.2 cycles. HBM moves 24.5 bytes for a token and channel, 1.8 cycles. An exponential on the multiply-add
+// pipes takes 10 instructions instead of 2, so the best balance leaves MUFU as many as it can take: all but 4 of the 64
+// of a lane and tile, which with the 4 of softplus and the 2 x 2 of the gate (in half of the tiles) stay below 1.1 a
+// step. The logarithm of softplus is a polynomial in any case, since lg2.approx is not accurate near 1.
 //
-// Backward (backward.cuh). Block: `warps` warps of one direction; channels along x, images along y, directions along z.
-// Per chunk of 16 tokens, from the last: inputs of the next chunk copied asynchronously; the walk from the kept state
-// leaves its state every 4 tokens; then for 4 tokens at a time, from the last, states and decays are computed again
-// into registers and the gradients walk back through them. dB and dC: lanes leave their parts in shared memory and sum
-// each other's, 13 instructions a lane and token where shuffles take 28; then the warps of the block, and, in
-// `sum_bc`, blocks of channels: always in the same order. Gradients of A_log, D and delta_bias are other entries.
-// Bound at Vim-S, bf16: instructions issued, about 28.5 per token, channel and state: 7.1 cycles of a multiprocessor for a
-// warp; MUFU 2.05, 4.1 cycles; HBM, 45 bytes a token and channel, 3.3. Of the instructions 3 + 4 compute states again, 7 are the gradients.
+// Backward (backward.cuh). A block has `warps` warps of one direction; the grid has channels along x, images along y
+// and directions along z. It takes chunks of 16 tokens, from the last one on. The inputs of the next chunk are copied
+// asynchronously. A walk from the kept state leaves its state every 4 tokens; then for 4 tokens at a time, from the
+// last, states and decays are computed again in registers and the gradients walk back through them. For dB and dC,
+// lanes leave their parts in shared memory and sum each other's, in 13 instructions for a lane and token where shuffles
+// take 28; then the warps of a block are summed, and then, in `sum_bc`, the blocks of channels, always in the same
+// order. Gradients of A_log, D and delta_bias have entries of their own.
+// Bound at Vim-S in bf16: instructions issued, about 28.5 for each token, channel and state, 7.1 cycles of a
+// multiprocessor for a warp. MUFU takes 2.05, 4.1 cycles; HBM moves 45 bytes for a token and channel, 3.3 cycles. Of
+// the instructions 3 + 4 compute states again, and 7 are the gradients.
 //
 // Two blocks share a multiprocessor: 24 warps forward (80 registers), 16 backward (128), 12 with parameters (168).
 #include "backward.cuh"
 #include "forward.cuh"
 
-// Most threads of a block; two blocks of them are meant to share a multiprocessor.
+// Most threads of a block, so that two blocks share a multiprocessor.
 constexpr int forward_threads(int n) { return n == 8 ? 256 : 384; }
 constexpr int backward_threads(int n) { return n == 64 ? 128 : n == 32 ? 192 : 256; }
 constexpr int trained_threads(int n) { return n >= 32 ? 128 : 192; }
@@ -134,8 +136,8 @@ __device__ __forceinline__ void backward(Direction<T> forth, Direction<T> back, 
     if (TRAINED && w.channel < e) w.store_parameters(da_log, dd, dbias);
 }
 
-// The sums over blocks of channels of dB and dC `[blocks 2 rows 2n]` as the last columns of dx_dbl [rows r+2n], zeros
-// before them. One thread to an element, directions along y.
+// Writes dB and dC [blocks 2 rows 2n], summed over the blocks of channels, as the last columns of dx_dbl [rows r+2n],
+// with zeros before them. A thread takes one element; directions are along y of the grid.
 template <typename T>
 __device__ __forceinline__ void sum_bc(const float* __restrict__ dbc, T* dx_dbl, u32 blocks, u32 rows, u32 columns,
                                        u32 r) {

@@ -1,23 +1,23 @@
-//! The scan on a launched device: limits, the size of blocks, arguments.
+//! The scan on a launched device: its limits, the size of blocks, the arguments.
 
 use autograd::Sinks;
 use engine::launch::{Arg, Grid, Kernel, Launcher, PtxFile};
-use engine::{DType, Device, Error, Result, Tensor};
+use engine::{DType, Error, Result, Tensor};
 
-use super::{Dims, OP, at};
+use super::call::{Dims, Kept, OP, at};
 use crate::launch::{check_type, entry, grid, ptx_file, run, size, sizes};
 use crate::rows::launch::{Rows, sum};
 
 static FILE: PtxFile = ptx_file!("selective_scan");
 
-/// Tokens between kept states, as in scan.cuh.
-const CHUNK: usize = 16;
+/// Tokens between two kept states, as in scan.cuh.
+pub(super) const CHUNK: usize = 16;
 /// Tokens between two barriers of the forward walk, as in forward.cuh.
 const TILE: usize = 8;
 const WARP: usize = 32;
-/// Multiprocessors that a launch is cut for: those of an H100. More or fewer change the time, not the result.
+/// Multiprocessors that a launch is cut for, those of an H100. Another number changes the time, not the result.
 const MULTIPROCESSORS: usize = 132;
-/// Shared memory of a block of which two fit a multiprocessor of an H100.
+/// Shared memory of a block, so that two blocks share a multiprocessor of an H100.
 const HALF_SHARED: usize = 113 << 10;
 /// Longest sequence.
 const MAX_LENGTH: usize = 16_384;
@@ -34,23 +34,7 @@ macro_rules! entry_of {
     };
 }
 
-/// What the kernels leave for the backward pass.
-pub(super) struct Kept {
-    /// `[2 b chunks n e]` f32, the state before every chunk in the order of the threads that read it again.
-    states: Tensor,
-    /// `[b l e]`: y of both directions, summed, before average and gate.
-    y: Tensor,
-}
-
-impl Kept {
-    pub fn new(device: &Device, dims: Dims, dtype: DType) -> Self {
-        let Dims { b, l, e, n, .. } = dims;
-        let states = Tensor::empty(device, &[2, b, l.div_ceil(CHUNK), n, e]);
-        Kept { states, y: Tensor::empty_typed(device, dtype, &[b, l, e]) }
-    }
-}
-
-/// Refuses what the kernels do not take.
+/// Refuses sizes and types that the kernels do not take, with [`Error::Unsupported`].
 pub(super) fn check(dims: Dims, values: &[Tensor]) -> Result<()> {
     let Dims { b, l, e, n, r, prompts } = dims;
     let dtype = values[at::XZ].dtype();
@@ -83,9 +67,9 @@ fn warp_channels(n: usize) -> usize {
     256 / n
 }
 
-/// Warps that share their channels' B and C: the first of `sizes`, which fall, that gives the busiest multiprocessor at
-/// most a third more warps than the best. Large blocks read B and C least often, and up to a third more warps hide each
-/// other's latency. `rows` blocks take the same channels.
+/// Warps of a block, which share B and C: the first of the falling `sizes` that gives the busiest multiprocessor at
+/// most a third more warps than the best size does. Large blocks read B and C least often, and up to a third more warps
+/// still hide each other's latency. `rows` blocks take the same channels.
 fn warps(sizes: &[usize], dims: Dims, rows: usize) -> usize {
     let busiest = |&warps: &usize| {
         let blocks = rows * dims.e.div_ceil(warps * warp_channels(dims.n));
@@ -104,24 +88,25 @@ fn inputs(dims: Dims, values: &[Tensor]) -> Vec<Arg> {
     args
 }
 
+/// Writes `out`, and what is kept when there is room for it.
 pub(super) fn forward(
     launcher: &dyn Launcher,
     dims: Dims,
     values: &[Tensor],
     out: &mut Tensor,
-    kept: Option<&mut Kept>,
+    kept: Option<&mut Kept<Tensor>>,
 ) -> Result<()> {
     let Dims { b, l, e, n, r, .. } = dims;
     let (warps, channels) = (warps(if n == 8 { &[4] } else { &[6, 4] }, dims, b), warp_channels(n));
-    // Words: B and C of two tiles in both directions; a tile's tokens and the parameters of 2 x `warps` warps; y of
-    // one direction, where it fits.
+    // Words of shared memory: B and C of two tiles in both directions; a tile's tokens and the parameters of 2 x
+    // `warps` warps; and y of one direction, where it fits.
     let words = 4 * TILE * 2 * n + 2 * warps * (4 * TILE + 2) * channels;
     let sums = l.next_multiple_of(CHUNK) * warps * channels;
     let sums_in_shared = 4 * (words + sums) <= HALF_SHARED;
     let shared = 4 * if sums_in_shared { words + sums } else { words };
 
     let mut args = inputs(dims, values);
-    // Without room in shared memory the first direction leaves its y in `out`.
+    // Where y does not fit, the direction that comes to a token first leaves it in `out`.
     args.push(if sums_in_shared { out.arg_mut() } else { Arg::InOut(out.region_mut()) });
     match kept {
         Some(kept) => args.extend([kept.y.arg_mut(), kept.states.arg_mut()]),
@@ -137,12 +122,12 @@ pub(super) fn forward(
 /// Positions of the parameters whose gradients only the `trained` kernels compute.
 const PARAMETERS: [fn(usize) -> usize; 3] = [at::a_log, at::d, at::delta_bias];
 
-/// All gradients; those of A_log, D and delta_bias only when one of them is asked for.
+/// Computes all gradients, but those of A_log, D and delta_bias only when one of them is asked for.
 pub(super) fn backward(
     launcher: &dyn Launcher,
     dims: Dims,
     values: &[Tensor],
-    kept: &Kept,
+    kept: &Kept<Tensor>,
     dout: &Tensor,
     sinks: &mut Sinks,
 ) -> Result<()> {
@@ -160,7 +145,7 @@ pub(super) fn backward(
     args.extend([kept.y.arg(), kept.states.arg(), dout.arg(), dxz.arg_mut()]);
     args.extend(du.iter_mut().chain(&mut ddelta).map(Tensor::arg_mut));
     args.push(dbc.arg_mut());
-    // Of the parameters, per image.
+    // The parameters' gradients, image by image.
     let mut parameters: Vec<Tensor> = match trained {
         true => [n, 1, 1].map(|each| Tensor::empty(&device, &[2, b, e * each])).into(),
         false => vec![],
@@ -197,17 +182,17 @@ pub(super) fn backward(
 struct Backward {
     kernel: Kernel,
     warps: usize,
-    /// Of channels.
+    /// Blocks of channels.
     blocks: usize,
-    /// Bytes.
+    /// Bytes of shared memory of a block.
     shared: usize,
 }
 
 impl Backward {
     fn new(dims: Dims, dtype: DType, trained: bool) -> Self {
         let Dims { b, e, n, prompts, .. } = dims;
-        // The words of a warp, as in backward.cuh: a chunk's tokens, states within the chunk, parts of dB and dC, bias;
-        // and the inputs of the next chunk in their own type.
+        // The words of a warp, as in backward.cuh: a chunk's tokens, states within the chunk, parts of dB and dC, and
+        // the bias. Beside them are the inputs of the next chunk in their own type.
         let row = (4 * warp_channels(n)).max(2 * n);
         let parts = 4 * (4 * WARP + if n < 32 { n } else { 0 });
         let words = CHUNK * row + 3 * 8 * WARP + parts + warp_channels(n).next_multiple_of(32);
@@ -230,7 +215,7 @@ impl Backward {
     }
 }
 
-/// dB and dC summed over blocks of channels, as the last columns of dx_dbl.
+/// Writes dB and dC, summed over the blocks of channels, as the last columns of dx_dbl.
 fn sum_bc(launcher: &dyn Launcher, dims: Dims, dbc: &Tensor, mut dx_dbl: [Tensor; 2]) -> Result<[Tensor; 2]> {
     const THREADS: usize = 256;
     let (rows, columns) = (dims.b * dims.l, 2 * dims.n);

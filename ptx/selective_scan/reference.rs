@@ -1,36 +1,52 @@
-//! One direction of the scan in plain loops, and the gate. Slices are row-major; see the module for the axes.
+//! One direction of the scan in plain loops, up to y. Slices are row-major.
 
 use num_traits::Float;
 
-/// The inputs of one direction: sizes and values as in the module, B and C split off.
+/// The sizes and values of one direction.
 pub struct Scan<'a, T> {
+    /// Tokens of an image.
     pub l: usize,
+    /// Channels.
     pub e: usize,
+    /// States of a channel.
     pub n: usize,
-    /// Walks from the last token to the first.
+    /// Whether the walk is from the last token to the first.
     pub reverse: bool,
+    /// `[b l e]`, with its prompt.
     pub u: &'a [T],
+    /// `[b l e]`
     pub delta: &'a [T],
-    /// `[b l n]`
+    /// B of every token, `[b l n]`.
     pub bt: &'a [T],
+    /// C of every token, `[b l n]`.
     pub ct: &'a [T],
+    /// `[e n]`
     pub a_log: &'a [T],
+    /// `[e]`
     pub d: &'a [T],
+    /// `[e]`
     pub delta_bias: &'a [T],
 }
 
-/// Gradients of one direction, shaped as the inputs.
+/// The gradients of one direction, shaped as in [`Scan`].
 pub struct Grads<T> {
+    /// `[b l e]`
     pub u: Vec<T>,
+    /// `[b l e]`
     pub delta: Vec<T>,
+    /// `[b l n]`
     pub bt: Vec<T>,
+    /// `[b l n]`
     pub ct: Vec<T>,
+    /// `[e n]`
     pub a_log: Vec<T>,
+    /// `[e]`
     pub d: Vec<T>,
+    /// `[e]`
     pub delta_bias: Vec<T>,
 }
 
-/// log(1 + e^x), x itself above 20 as in the published kernels.
+/// `log(1 + e^x)`; above 20 it is x itself, as in the published kernels.
 pub fn softplus<T: Float>(x: T) -> T {
     if x > T::from(20.0).unwrap() { x } else { x.exp().ln_1p() }
 }
@@ -41,6 +57,7 @@ pub fn softplus_grad<T: Float>(x: T) -> T {
 }
 
 impl<T: Float> Scan<'_, T> {
+    /// The tokens in the order of the walk.
     fn order(&self) -> Vec<usize> {
         if self.reverse { (0..self.l).rev().collect() } else { (0..self.l).collect() }
     }
@@ -67,7 +84,7 @@ impl<T: Float> Scan<'_, T> {
         y
     }
 
-    /// Gradients given `dy [b l e]`.
+    /// The gradients, given `dy [b l e]`.
     pub fn backward(&self, dy: &[T]) -> Grads<T> {
         let &Scan { l, e, n, .. } = self;
         let zeros = |like: &[T]| vec![T::zero(); like.len()];
@@ -97,7 +114,7 @@ impl<T: Float> Scan<'_, T> {
         g
     }
 
-    /// Adds what state `i` of channel `c` contributes; g.delta is with respect to softplus's output here.
+    /// Adds what state `i` of channel `c` contributes. Here `g.delta` is the gradient of what softplus gives.
     fn backward_state(&self, b: usize, c: usize, i: usize, dy: &[T], g: &mut Grads<T>) {
         let &Scan { l, e, n, .. } = self;
         let order = self.order();

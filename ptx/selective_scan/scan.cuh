@@ -1,13 +1,12 @@
 // What forward and backward share: which thread owns what, and the arithmetic of one token.
 //
-// A thread owns PAIR channels x STATES states and keeps them in registers, for every state size n: n / 4 lanes
-// (a group) hold the states of two channels, and a warp 256 / n channels. Per token a lane so reads 4 words of
-// delta and delta u, 4 of B and 4 of C from shared memory for its 8 states, where a lane with one channel would
-// read 2 + 4 + 4 for 4: a word costs as much of the shared memory's time as half an exponential costs of the
-// special function units.
+// For every state size n a thread owns PAIR channels x STATES states, in registers: a group of n / 4 lanes holds the
+// states of two channels, and a warp has 256 / n channels. So for each token a lane reads 4 words of delta and delta u,
+// 4 of B and 4 of C from shared memory for its 8 states, where a lane with one channel would read 2 + 4 + 4 for 4
+// states. A word takes as much of shared memory's time as half an exponential takes of the special function units'.
 //
-// Odd lanes of a group have their two channels swapped: the first stage of every sum over a group is then
-// "keep register 0, send register 1" in all lanes, without selects.
+// Odd lanes of a group have their two channels swapped. Then the first stage of every sum over a group is "keep
+// register 0, send register 1" in all lanes, without selects.
 #pragma once
 #include "../common/math.cuh"
 #include "../common/reduce.cuh"
@@ -21,7 +20,7 @@ extern __shared__ float4 shared[];
 // A place in the block's shared memory, counted in words.
 __device__ __forceinline__ float* words(u32 at) { return reinterpret_cast<float*>(shared) + at; }
 
-// States of a thread, its channels, and the tokens between two kept states.
+// The states and the channels of a thread, and the tokens between two kept states.
 enum { STATES = 4, PAIR = 2, CHUNK = 16 };
 
 template <int N>
@@ -29,21 +28,21 @@ struct Lane {
     enum {
         GROUP = N / STATES,               // lanes that share a pair of channels
         CHANNELS = PAIR * WARP / GROUP,   // of a warp
-        RUN = CHANNELS / 4,               // channels of one vector when a warp reads 8 tokens
-        OWN = GROUP == 2 ? 2 : 1,         // tokens of two that a lane has the sums of, after `fold`
+        RUN = CHANNELS / 4,               // channels that a lane reads when the warp reads 8 tokens
+        OWN = GROUP == 2 ? 2 : 1,         // of two tokens, those whose sums a lane has after `fold`
     };
     u32 lane, part, pair, flip;
 
     __device__ __forceinline__ Lane()
         : lane(threadIdx.x % WARP), part(lane % GROUP), pair(lane / GROUP), flip(part % 2) {}
 
-    // The channel of register 0, within the warp; that of register 1 is its neighbour, `^ 1`.
+    // The channel of register 0, within the warp. That of register 1 is its neighbour, `^ 1`.
     __device__ __forceinline__ u32 channel() const { return PAIR * pair + flip; }
 
-    // Which of two folded tokens sum `i` of this lane belongs to.
+    // The one of two folded tokens to which sum `i` of this lane belongs.
     __device__ __forceinline__ u32 token(u32 i) const { return GROUP == 2 ? i : part / 2 % 2; }
 
-    // True for the lanes that finish what `fold` gives: groups above 4 lanes have every sum several times.
+    // True for the lanes that finish what `fold` gives. Groups of more than 4 lanes have every sum several times.
     __device__ __forceinline__ bool finishes() const { return part < 4; }
 
     // Sums v[token][register] over the group. Sum i of a lane is that of `token(i)`, channel().
@@ -97,7 +96,7 @@ struct Raw {
     }
 };
 
-// 16 bytes to shared memory in one access, which the compiler does not always see.
+// Stores 16 bytes to shared memory in one access. The compiler does not always see that it can.
 __device__ __forceinline__ void store_four(float* to, float a, float b, float c, float d) {
     const u32 at = static_cast<u32>(__cvta_generic_to_shared(to));
     asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(at), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
@@ -125,7 +124,7 @@ struct Prompts {
     __device__ __forceinline__ const T* of(u32 dir) const { return dir ? b : f; }
 };
 
-// log(1 + t) for t in [0, 1], relative error 3e-8 before rounding.
+// log(1 + t) for t in [0, 1], with a relative error of 3e-8 before rounding.
 __device__ __forceinline__ float log1p_unit(float t) {
     float p = 0.005232697f;
     p = fmaf(p, t, -0.029505253f);
@@ -139,16 +138,16 @@ __device__ __forceinline__ float log1p_unit(float t) {
     return p * t;
 }
 
-// softplus(x) = log(1 + e^x); above 17 it is x itself, as above 20 in the published kernels. `t` = e^-|x|.
+// softplus(x) = log(1 + e^x), with t = e^-|x|. Above 17 it is x itself in f32; the published kernels take x above 20.
 __device__ __forceinline__ float softplus(float x, float& t) {
     t = exp2_approx(-LOG2_E * fabsf(x));
     return fmaxf(x, 0.0f) + log1p_unit(t);
 }
 
-// 2^x for x <= 0 on the multiply-add pipes: relative error 8e-8 before rounding; 2^-125 below that.
+// 2^x for x <= 0 on the multiply-add pipes, with a relative error of 8e-8 before rounding; it is at least 2^-125.
 __device__ __forceinline__ float exp2_polynomial(float x) {
     x = fmaxf(x, -125.0f);
-    const float shifted = x + 12582912.0f;  // 1.5 * 2^23: the nearest integer is in the low bits
+    const float shifted = x + 12582912.0f;  // 1.5 * 2^23, which leaves the nearest integer in the low bits
     const float f = x - (shifted - 12582912.0f);
     float p = 0.0013276472f;
     p = fmaf(p, f, 0.0096755413f);
@@ -159,7 +158,7 @@ __device__ __forceinline__ float exp2_polynomial(float x) {
     return __uint_as_float(__float_as_uint(p) + (__float_as_uint(shifted) << 23));
 }
 
-// Keeps the compiler from computing x again at each use.
+// Keeps x in a register: the compiler does not compute it again at each use.
 __device__ __forceinline__ u32 computed(u32 x) {
     asm volatile("" : "+r"(x));
     return x;
@@ -168,7 +167,7 @@ __device__ __forceinline__ u32 computed(u32 x) {
 // The number of this warp in its block, in a uniform register.
 __device__ __forceinline__ u32 warp_number() { return __shfl_sync(0xFFFFFFFFu, threadIdx.x / WARP, 0); }
 
-// A log2(e) of this lane's channels and states; zero beyond the last channel.
+// Writes A log2(e) of this lane's channels and states to `rate`, or zeros beyond the last channel.
 template <int N>
 __device__ __forceinline__ void decay_rates(const Lane<N>& at, const float* a_log, u32 channel, u32 e,
                                             float (&rate)[PAIR][STATES]) {
@@ -190,7 +189,7 @@ __device__ __forceinline__ void decay_rates(const Lane<N>& at, const float* a_lo
     }
 }
 
-// The place of this lane's states in what is kept, [2 b chunks PAIR e/2 n]: 16 bytes for each of PAIR registers.
+// The place of this lane's states in what is kept, [2 b chunks PAIR e/2 n]. Each of PAIR registers has 16 bytes.
 template <int N>
 __device__ __forceinline__ u32 kept_at(const Lane<N>& at, u32 channel) {
     return (channel / PAIR + at.pair) * N + at.part * STATES;

@@ -5,9 +5,12 @@ use engine::{DType, Result, Tensor};
 
 use super::{Settings, Slot, reference};
 use crate::grad_norm::healthy;
-use crate::spec::{Case, Cost, Draw, Input, Op, Values, sum_tolerance};
+use crate::spec::{Asked, Axis, Case, Cost, Draw, Input, Op, Values, sum_tolerance};
 
-pub struct Sgd;
+/// Trained elements of SVP on Vim-S.
+const TRAINED: usize = 1_644_288;
+
+pub(crate) struct Cases;
 
 /// A large rate, so that a wrong update shows in `p`.
 fn settings(case: &Case) -> Settings {
@@ -15,7 +18,7 @@ fn settings(case: &Case) -> Settings {
     Settings { lr: 0.5, momentum: if case.is("momentum") { 0.9 } else { 0.0 }, weight_decay }
 }
 
-impl Op for Sgd {
+impl Op for Cases {
     fn name(&self) -> &'static str {
         "sgd"
     }
@@ -33,7 +36,7 @@ impl Op for Sgd {
                 cases.push(Case::new(&[&[("n", n)], &switches[..]].concat()));
             }
         }
-        cases.push(Case::bench(&[("n", 1_644_288), ("decay", 1), ("momentum", 1)])); // SVP on Vim-S
+        cases.push(Case::bench(&[("n", TRAINED), ("decay", 1), ("momentum", 1)]));
         cases
     }
 
@@ -77,5 +80,14 @@ impl Op for Sgd {
     fn cost(&self, case: &Case, _: DType) -> (Cost, Cost) {
         let n = case.get("n") as f64;
         (Cost { bytes: 20.0 * n, flop: 6.0 * n, exp: 0.0 }, Cost::default())
+    }
+
+    /// It has no backward pass.
+    fn kept(&self, _: &Case, _: &Asked) -> Vec<usize> {
+        vec![]
+    }
+
+    fn training(&self) -> Vec<Axis> {
+        vec![Axis::new("n", [1 << 15, 1 << 16, 1 << 17], TRAINED)]
     }
 }

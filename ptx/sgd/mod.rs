@@ -3,7 +3,7 @@
 //!
 //! The buffer is all the state there is. It is zero before the first step, which then makes it the first gradient.
 
-pub mod cases;
+pub(crate) mod cases;
 mod cpu;
 mod launch;
 pub mod reference;

@@ -4,15 +4,15 @@ use autograd::{Tape, Var};
 use engine::{DType, Result};
 
 use super::reference;
-use crate::spec::{Case, Cost, Draw, Input, Op, Values};
+use crate::spec::{Asked, Axis, Case, Cost, Draw, Input, Op, Values};
 
-pub struct SimAm;
+pub(crate) struct Cases;
 
 fn pixels(case: &Case) -> usize {
     case.get("h") * case.get("w")
 }
 
-impl Op for SimAm {
+impl Op for Cases {
     fn name(&self) -> &'static str {
         "simam"
     }
@@ -27,7 +27,8 @@ impl Op for SimAm {
         for (b, c, h, w) in [(1, 1, 1, 2), (1, 3, 5, 1), (2, 3, 7, 5), (3, 1, 197, 1), (1, 2, 32, 33)] {
             cases.push(Case::new(&case(b, c, h, w)));
         }
-        cases.push(Case::new(&case(1, 1, 157, 113))); // several blocks of a sum, the last one ragged
+        // Several blocks of a sum, the last of them not whole.
+        cases.push(Case::new(&case(1, 1, 157, 113)));
         cases.push(Case::bench(&case(8, 3, 224, 224)));
         cases
     }
@@ -49,7 +50,7 @@ impl Op for SimAm {
         vec![reference::backward(pixels(case), &inputs[0], &grads[0])]
     }
 
-    /// About twenty roundings, the polynomial of 2^x (3e-7), and blocks of sums.
+    /// About twenty roundings, the error of 2^x (3e-7), and sums in blocks.
     fn tolerance(&self, _: &Case) -> f64 {
         4e-6
     }
@@ -61,5 +62,13 @@ impl Op for SimAm {
             Cost { bytes: 2.0 * typed * n, flop: 10.0 * n, exp: n },
             Cost { bytes: 3.0 * typed * n, flop: 27.0 * n, exp: 2.0 * n },
         )
+    }
+
+    fn kept(&self, _: &Case, asked: &Asked) -> Vec<usize> {
+        asked.bytes_of_all()
+    }
+
+    fn training(&self) -> Vec<Axis> {
+        vec![Axis::images([1, 2, 3])]
     }
 }

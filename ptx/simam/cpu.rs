@@ -1,15 +1,15 @@
-//! SimAM on the CPU: one channel of one image a task.
+//! SimAM on the CPU: each task takes one channel of one image.
 
 use engine::simd::Simd;
 use engine::simd_fn;
 use rayon::prelude::*;
 
-/// Pixels summed in f32 before the sum goes on in f64.
+/// Pixels that are summed in f32; sums of blocks are added in f64.
 const BLOCK: usize = 1 << 12;
 /// The published regularisation of the variance.
 const LAMBDA: f64 = 1e-3;
 
-/// Mean, and `1 / (4 w)` with the regularised variance w.
+/// Of a channel: its mean, and `1 / 4w` with the regularised variance w.
 struct Statistics {
     mean: f32,
     scale: f32,
@@ -23,6 +23,7 @@ impl Statistics {
     }
 }
 
+/// Writes y, channel by channel.
 pub fn forward(pixels: usize, x: &[f32], y: &mut [f32]) {
     y.par_chunks_mut(pixels).zip(x.par_chunks(pixels)).for_each(|(y, x)| {
         let Statistics { mean, scale } = Statistics::of(x);
@@ -39,7 +40,7 @@ pub fn backward(pixels: usize, x: &[f32], dy: &mut [f32]) {
             let (a, b) = grad_sums(mean, scale, x, dy);
             (g_q, g_centred) = (g_q + f64::from(a), g_centred + f64::from(b));
         }
-        // dq = g - through_w, and the gradient that reaches the mean, where the centred values sum to zero.
+        // dq is g - through_w. Of its way through the mean only g counts, since the centred values sum to zero.
         let through_w = 4.0 * f64::from(scale) * g_q / (pixels - 1) as f64;
         let through_mean = 2.0 * g_centred / pixels as f64;
         grad(mean, scale, through_w as f32, through_mean as f32, x, dy);
@@ -57,7 +58,7 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// The sum of (x - mean)^2.
+    /// The sum of `(x - mean)^2`.
     fn sum_squares<S>(s, mean: f32, x: &[f32]) -> f32 {
         let mut sum = s.splat(0.0);
         let whole = x.len() / S::LANES * S::LANES;
@@ -69,7 +70,7 @@ simd_fn! {
     }
 }
 
-/// (x - mean, sigmoid(e))
+/// `x - mean` and `sigmoid(e)`.
 #[inline(always)]
 fn centred_and_weight<S: Simd>(s: S, mean: f32, scale: f32, x: S::V) -> (S::V, S::V) {
     let centred = s.sub(x, s.splat(mean));
@@ -77,7 +78,7 @@ fn centred_and_weight<S: Simd>(s: S, mean: f32, scale: f32, x: S::V) -> (S::V, S
     (centred, s.sigmoid(e))
 }
 
-/// (x - mean, sigmoid(e), g)
+/// `x - mean`, `sigmoid(e)` and g.
 #[inline(always)]
 fn grad_parts<S: Simd>(s: S, mean: f32, scale: f32, x: S::V, dy: S::V) -> (S::V, S::V, S::V) {
     let (centred, weight) = centred_and_weight(s, mean, scale, x);
@@ -96,7 +97,7 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// (sum g q, sum g (x - mean)); lanes beyond the end have g = 0.
+    /// `sum g q` and `sum g (x - mean)`. Lanes beyond the end have g = 0.
     fn grad_sums<S>(s, mean: f32, scale: f32, x: &[f32], dy: &[f32]) -> (f32, f32) {
         let (mut g_q, mut g_centred) = (s.splat(0.0), s.splat(0.0));
         for i in (0..x.len()).step_by(S::LANES) {
@@ -110,7 +111,7 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// dx = dy s + 2 (x - mean) (g - through_w) - through_mean
+    /// Turns dy into `dx = dy s + 2 (x - mean) (g - through_w) - through_mean`.
     fn grad<S>(s, mean: f32, scale: f32, through_w: f32, through_mean: f32, x: &[f32], dy: &mut [f32]) {
         for i in (0..x.len()).step_by(S::LANES) {
             let dy_here = s.read(dy, i);

@@ -1,10 +1,11 @@
-// SimAM per image channel, with m = mean x, w = sum (x - m)^2 / (n - 1) + 1e-3, s = sigmoid((x - m)^2 / 4w + 1/2):
-// forward y = x s; backward, with g = dy x s (1 - s) / 4w and q = (x - m)^2,
+// SimAM over each channel of an image, with m = mean x, w = sum (x - m)^2 / (n - 1) + 1e-3 and
+// s = sigmoid((x - m)^2 / 4w + 1/2). Forward: y = x s. Backward, with g = dy x s (1 - s) / 4w and q = (x - m)^2:
 // dx = dy s + 2 (x - m) (g - sum(g q) / (w (n - 1))) - mean(2 (x - m) g).
 //
-// Layout: channels of n consecutive pixels. Mapping: one block of 512 threads to a channel, 16 bytes a thread and
-// step where n is a multiple of that, else one pixel; passes over the channel for mean, variance, (sums) and
-// result, all but the first out of the second-level cache. Bound: memory, x (and dy) read and the result written.
+// Layout: channels of n consecutive pixels. Mapping: a block of 512 threads takes one channel, each thread 16 bytes a
+// step where n is a multiple of that, else one pixel. It passes over the channel for the mean, the variance, in
+// backward the sums, and the result; all passes but the first read from the second-level cache. Bound by memory: x, and
+// dy, are read once and the result is written.
 #include "../common/math.cuh"
 #include "../common/reduce.cuh"
 #include "../common/vector.cuh"
@@ -17,9 +18,9 @@ __device__ __forceinline__ void walk(u32 n, Body body) {
     for (u32 at = threadIdx.x * N; at < n; at += THREADS * N) body(at);
 }
 
-// Mean, and 1 / 4w.
+// Of a channel.
 struct Statistics {
-    float mean, scale;
+    float mean, scale;  // scale = 1 / 4w
 };
 
 template <int N, typename T>
@@ -63,7 +64,7 @@ template <int N, typename T>
 __device__ __forceinline__ void backward(const T* x, T* dy, u32 n) {
     __shared__ float shared[THREADS / WARP][2];
     const Statistics of = statistics<N>(x, n);
-    float sums[2] = {0.0f, 0.0f};  // g q and g (x - m)
+    float sums[2] = {0.0f, 0.0f};  // of g q and of g (x - m)
     walk<N>(n, [&](u32 at) {
         float v[N], d[N];
         load<N>(x + at, v);

@@ -3,12 +3,13 @@
 use engine::launch::{Arg, Kernel, Launcher, PtxFile};
 use engine::{Result, Tensor};
 
-use super::OP;
+use super::call::OP;
 use crate::launch::{entry, grid, ptx_file, run, size};
 
 static FILE: PtxFile = ptx_file!("simam");
 const THREADS: usize = 512;
 
+/// Writes y.
 pub fn forward(launcher: &dyn Launcher, pixels: usize, x: &Tensor, y: &mut Tensor) -> Result<()> {
     channels(launcher, entry!(FILE, "simam_forward", x.dtype()), pixels, x, y.arg_mut())
 }

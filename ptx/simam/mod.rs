@@ -1,36 +1,38 @@
-//! SimAM on an image, per sample and channel over its `n = h w` pixels:
-//! `q = (x - mean x)^2`, `e = q / (4 (sum q / (n - 1) + 1e-3)) + 1/2`, `y = x sigmoid(e)`, all `[b c h w]`.
+//! SimAM on images `x [b c h w]`, per sample and channel over its `n = h w` pixels (Yang et al., ICML 2021, as the
+//! published SVP code applies it to its normalised input). It has no parameters.
 //!
-//! No parameters. Yang et al., ICML 2021, as the published SVP code applies it to its normalised input.
-//! Backward, with `s = sigmoid(e)`, `w = sum q / (n - 1) + 1e-3`, `g = dy x s (1 - s) / (4 w)`:
-//! `dq = g - sum(g q) / (w (n - 1))`, `dx = dy s + 2 (x - mean) dq - mean(2 (x - mean) dq)`. x is kept.
+//! ```text
+//! q = (x - mean x)^2      w = sum q / (n - 1) + 1e-3      e = q / 4w + 1/2      y = x sigmoid(e)
+//! ```
+//! Backward, with `s = sigmoid(e)` and `g = dy x s (1 - s) / 4w`:
+//! `dq = g - sum(g q) / (w (n - 1))`, `dx = dy s + 2 (x - mean) dq - mean(2 (x - mean) dq)`. x is kept. On a launched
+//! device x, y and dx have one type, f32 or bf16.
 
-pub mod cases;
+mod call;
+pub(crate) mod cases;
 mod cpu;
 mod launch;
 pub mod reference;
 
 use autograd::{Function, Saved, Sinks, Tape, Var};
-use engine::shape::axes;
-use engine::{Error, Result, Tensor};
+use engine::{Result, Tensor};
 
 use crate::launch::typed;
+use call::{OP, check};
 
-const OP: &str = "simam";
-
-/// Weighs every pixel of `x[b c h w]` by how much it stands out of its channel.
+/// Weighs every pixel of `x [b c h w]` by how much it stands out of its channel. The output has the shape of x.
+///
+/// # Errors
+/// A shape of other than four axes, [`engine::Error::Unsupported`] for images of one pixel, or what the device fails
+/// with.
 pub fn simam(tape: &Tape, x: &Var) -> Result<Var> {
-    let [_, _, h, w] = axes(OP, "x", "[b c h w]", x.shape())?;
-    if h * w < 2 {
-        let what = format!("an image of {h} x {w} pixels has no variance");
-        return Err(Error::Unsupported { op: OP, what });
-    }
+    let pixels = check(x.shape())?;
     let mut y = Tensor::empty_typed(tape.device(), x.value().dtype(), x.shape());
     match tape.device().launcher() {
-        None => cpu::forward(h * w, x.value().as_slice(), y.as_mut_slice()),
-        Some(launcher) => launch::forward(launcher, h * w, x.value(), &mut y)?,
+        None => cpu::forward(pixels, x.value().as_slice(), y.as_mut_slice()),
+        Some(launcher) => launch::forward(launcher, pixels, x.value(), &mut y)?,
     }
-    let function = || -> Box<dyn Function> { Box::new(SimAm { pixels: h * w, x: x.save() }) };
+    let function = || -> Box<dyn Function> { Box::new(SimAm { pixels, x: x.save() }) };
     Ok(tape.record(OP, &[x], vec![y], function)?.remove(0))
 }
 

@@ -2,6 +2,8 @@
 
 use num_traits::Float;
 
+use crate::scalar::sigmoid;
+
 fn number<T: Float>(x: f64) -> T {
     T::from(x).expect("a float")
 }
@@ -10,17 +12,14 @@ fn sum<T: Float>(x: impl Iterator<Item = T>) -> T {
     x.fold(T::zero(), |sum, x| sum + x)
 }
 
-fn sigmoid<T: Float>(x: T) -> T {
-    T::one() / (T::one() + (-x).exp())
-}
-
-/// (mean x, w) of a channel.
+/// `mean x` and w of a channel.
 fn statistics<T: Float>(x: &[T]) -> (T, T) {
     let mean = sum(x.iter().copied()) / number(x.len() as f64);
     let squares = sum(x.iter().map(|&x| (x - mean).powi(2)));
     (mean, squares / number(x.len() as f64 - 1.0) + number(1e-3))
 }
 
+/// y, of the shape of x.
 pub fn forward<T: Float>(pixels: usize, x: &[T]) -> Vec<T> {
     let mut y = vec![];
     for x in x.chunks(pixels) {

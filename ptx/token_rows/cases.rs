@@ -4,13 +4,13 @@ use autograd::{Tape, Var};
 use engine::{DType, Result};
 
 use super::reference;
-use crate::spec::{Case, Cost, Input, Op, Values, sum_tolerance};
+use crate::spec::{Asked, Axis, Case, Cost, Input, Op, Values, sum_tolerance};
 
-/// `count` rows of `l` from `first` on: of `x` as `window` (`select` where a case says so), or the rows
-/// between two tensors of `first` and of the remaining rows as the gap of `join`.
-pub struct TokenRows;
+/// Each case has `count` rows of `l`, from row `first` on. A case of `select` or `window` reads them from x; in a case
+/// of `join` they are the gap between a tensor of the rows before and one of the rows after.
+pub(crate) struct Cases;
 
-impl Op for TokenRows {
+impl Op for Cases {
     fn name(&self) -> &'static str {
         "token_rows"
     }
@@ -79,7 +79,7 @@ impl Op for TokenRows {
         }
     }
 
-    /// Copies: exact, but for the sum when gradients meet.
+    /// Copies are exact; where gradients meet, they are added.
     fn tolerance(&self, _: &Case) -> f64 {
         sum_tolerance(1)
     }
@@ -93,5 +93,14 @@ impl Op for TokenRows {
         } else {
             (rows(count, count), rows(count, l))
         }
+    }
+
+    /// Only sizes.
+    fn kept(&self, _: &Case, _: &Asked) -> Vec<usize> {
+        vec![]
+    }
+
+    fn training(&self) -> Vec<Axis> {
+        vec![Axis::images([1, 2, 3])]
     }
 }

@@ -1,10 +1,10 @@
-//! Token rows on the CPU: one block of memory a sample.
+//! Token rows on the CPU: a run is one piece of memory in each sample.
 
 use rayon::prelude::*;
 
-use super::Run;
+use super::call::Run;
 
-/// Adds a run of rows of every sample to those of another tensor.
+/// Adds a run of rows of every sample of `from` to its rows of `to`.
 pub fn add(run: Run, from: &[f32], to: &mut [f32]) {
     let len = run.count * run.d;
     if len == 0 {

@@ -3,7 +3,7 @@
 use engine::launch::{Arg, Kernel, Launcher, PtxFile};
 use engine::{DType, Result, Tensor};
 
-use super::{OP, Run};
+use super::call::{OP, Run};
 use crate::launch::{each, entry, grid, optional, ptx_file, run, sizes, wide};
 
 static FILE: PtxFile = ptx_file!("token_rows");
@@ -21,7 +21,7 @@ pub fn place(launcher: &dyn Launcher, runs: &[Run], from: &[Tensor], to: &mut Te
     flat(launcher, kernel, dtype, first.to.l, first.d, samples, &args)
 }
 
-/// Adds a run of rows of every sample to those of another tensor.
+/// Adds a run of rows of every sample of `from` to its rows of `to`.
 pub fn add(launcher: &dyn Launcher, from_run: Run, from: &Tensor, to: &mut Tensor) -> Result<()> {
     let Run { d, count, to: target, .. } = from_run;
     let (dtype, samples) = (to.dtype(), to.numel() / (target.l * d).max(1));
@@ -31,7 +31,7 @@ pub fn add(launcher: &dyn Launcher, from_run: Run, from: &Tensor, to: &mut Tenso
     flat(launcher, entry!(FILE, "token_rows_add", dtype), dtype, count, d, samples, &args)
 }
 
-/// Over `rows` rows of every sample.
+/// Launches over `rows` rows of every sample.
 fn flat(
     launcher: &dyn Launcher,
     kernel: Kernel,
@@ -45,6 +45,7 @@ fn flat(
     run(launcher, kernel, grid(OP, [blocks, samples, 1], THREADS)?, args)
 }
 
+/// The arguments that describe one run.
 fn run_sizes(run: Run) -> Result<[Arg; 4]> {
     sizes(OP, [run.count, run.from.first, run.from.l, run.to.first])
 }

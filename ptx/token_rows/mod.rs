@@ -1,70 +1,51 @@
-//! Rows of token sequences `[b l d]`: `select` one, take a `window`, `join` two around a gap of zero rows.
+//! Rows of token sequences `[b l d]`: `select` takes one, `window` several in a row, and `join` puts two sequences
+//! around a gap of zero rows.
 //!
-//! Each is runs of rows added to zeros, and backward adds the same runs the other way; only sizes are kept. On a
-//! launched device the result has the type of the first input.
+//! Each call adds runs of rows to zeros, and its backward pass adds the same runs the other way; only sizes are kept.
+//! On a launched device the result has the type of the first input.
 
-pub mod cases;
+mod call;
+pub(crate) mod cases;
 mod cpu;
 mod launch;
 pub mod reference;
 
 use autograd::{Function, Sinks, Tape, Var};
 use engine::shape::{axes, check_shape};
-use engine::{DType, Device, Error, Result, Tensor};
+use engine::{DType, Device, Result, Tensor};
 
-const OP: &str = "token_rows";
+use call::{End, OP, Run};
 
-/// `count` rows of `d` values in every sample: from row `from.first` of `from.l` to row `to.first` of `to.l`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Run {
-    d: usize,
-    count: usize,
-    from: Place,
-    to: Place,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
-    l: usize,
-    first: usize,
-}
-
-impl Run {
-    fn reversed(self) -> Self {
-        Run { from: self.to, to: self.from, ..self }
-    }
-}
-
-/// Row `row` of every sample: `[b l d]` to `[b d]`. Reads the class token out.
+/// Row `row` of every sample of `x [b l d]`, `[b d]`. Reads the class token out.
+///
+/// # Errors
+/// A shape of other than three axes, [`engine::Error::Unsupported`] for a row beyond the last, or what the device fails
+/// with.
 pub fn select(tape: &Tape, x: &Var, row: usize) -> Result<Var> {
-    let (b, run) = window_run(x, row, 1)?;
+    let (b, run) = Run::window(x.shape(), row, 1)?;
     record(tape, &[x], vec![run], &[b, run.d])
 }
 
-/// Rows `first..first + count` of every sample: `[b l d]` to `[b count d]`.
+/// Rows `first..first + count` of every sample of `x [b l d]`, `[b count d]`.
+///
+/// # Errors
+/// Those of [`select`].
 pub fn window(tape: &Tape, x: &Var, first: usize, count: usize) -> Result<Var> {
-    let (b, run) = window_run(x, first, count)?;
+    let (b, run) = Run::window(x.shape(), first, count)?;
     record(tape, &[x], vec![run], &[b, count, run.d])
 }
 
-/// `a[b m d]`, then `gap` rows of zeros, then `b[b n d]`: `[b m+gap+n d]`.
+/// The rows of `a [b m d]`, then `gap` rows of zeros, then those of `b [b n d]`, in every sample: `[b m+gap+n d]`.
+///
+/// # Errors
+/// A shape that differs, or what the device fails with.
 pub fn join(tape: &Tape, a: &Var, b: &Var, gap: usize) -> Result<Var> {
     let [samples, m, d] = axes(OP, "a", "[b m d]", a.shape())?;
     let [_, n, _] = axes(OP, "b", "[b n d]", b.shape())?;
     check_shape(OP, "b", "[b n d]", &[samples, n, d], b.shape())?;
     let l = m + gap + n;
-    let run = |count, first| Run { d, count, from: Place { l: count, first: 0 }, to: Place { l, first } };
+    let run = |count, first| Run { d, count, from: End { l: count, first: 0 }, to: End { l, first } };
     record(tape, &[a, b], vec![run(m, 0), run(n, m + gap)], &[samples, l, d])
-}
-
-/// Samples, and the run that reads a window.
-fn window_run(x: &Var, first: usize, count: usize) -> Result<(usize, Run)> {
-    let [b, l, d] = axes(OP, "x", "[b l d]", x.shape())?;
-    if first + count > l {
-        let what = format!("rows {first}..{} of a sequence of {l}", first + count);
-        return Err(Error::Unsupported { op: OP, what });
-    }
-    Ok((b, Run { d, count, from: Place { l, first }, to: Place { l: count, first: 0 } }))
 }
 
 fn record(tape: &Tape, inputs: &[&Var], runs: Vec<Run>, shape: &[usize]) -> Result<Var> {
@@ -89,10 +70,12 @@ fn place(device: &Device, runs: &[Run], from: &[Tensor], to: &mut Tensor) -> Res
     Ok(())
 }
 
-/// One run an input.
+/// Each input has one run.
 struct TokenRows {
+    /// Samples.
     b: usize,
     runs: Vec<Run>,
+    /// Types of the inputs.
     dtypes: Vec<DType>,
 }
 

@@ -2,7 +2,7 @@
 
 use num_traits::Float;
 
-/// Rows `first..first + count` of every sample of `x[b l d]`.
+/// Rows `first..first + count` of every sample of `x [b l d]`.
 pub fn window<T: Float>(x: &[T], b: usize, d: usize, first: usize, count: usize) -> Vec<T> {
     let l = x.len() / (b * d);
     let mut y = vec![];
@@ -14,7 +14,7 @@ pub fn window<T: Float>(x: &[T], b: usize, d: usize, first: usize, count: usize)
     y
 }
 
-/// The gradient of `x`: `dy`'s rows in their place, zeros elsewhere.
+/// The gradient of x `[b l d]`: the rows of dy where they were taken from, zeros elsewhere.
 pub fn window_grad<T: Float>(dy: &[T], b: usize, l: usize, d: usize, first: usize, count: usize) -> Vec<T> {
     let mut dx = vec![T::zero(); b * l * d];
     for (i, &dy) in dy.iter().enumerate() {
@@ -24,7 +24,7 @@ pub fn window_grad<T: Float>(dy: &[T], b: usize, l: usize, d: usize, first: usiz
     dx
 }
 
-/// `x`'s rows, `gap` rows of zeros, `y`'s rows, in every sample.
+/// The rows of x, `gap` rows of zeros, and the rows of y, in every sample.
 pub fn join<T: Float>(x: &[T], y: &[T], b: usize, d: usize, gap: usize) -> Vec<T> {
     let (m, n) = (x.len() / b, y.len() / b);
     let mut joined = vec![];

@@ -10,7 +10,7 @@ use crate::Result;
 pub fn factors(rate: f64, depth: usize, seed: u64, epoch: u32, samples: &[u32]) -> Result<Vec<f32>> {
     let row = |i: usize| {
         let p = rate * i as f64 / (depth.max(2) - 1) as f64;
-        ptx::drop_path::keep_scales(seed, epoch, samples, i as u32, p)
+        ptx::prompt_add_norm::keep_scales(seed, epoch, samples, i as u32, p)
     };
     let rows: engine::Result<Vec<_>> = (0..depth).map(row).collect();
     Ok(rows?.concat())

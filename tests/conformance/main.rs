@@ -18,7 +18,7 @@ use engine::simd::{self, Level};
 use engine::{DType, Device, Rng, Tensor};
 use half::bf16;
 use ptx::registry;
-use ptx::spec::{Case, Op, Values};
+use ptx::spec::{Asked, Case, Op, Values};
 use testkit::compare::{compare, relative};
 use testkit::cuda::{self, wanted};
 use testkit::guarded::Guarded;
@@ -359,46 +359,62 @@ fn every_kernel_ran(launchers: &Launchers) {
     }
 }
 
-/// `(op, trained input, inputs that may be kept for its gradient)`: a frozen weight keeps no activation.
-const KEPT: [(&str, &str, &[&str]); 13] = [
-    ("cross_entropy", "logits", &["logits", "targets"]),
-    ("drop_path", "x", &["keep"]),
-    ("linear", "x", &["w"]),
-    ("linear", "w", &["x"]),
-    ("linear", "bias", &[]),
-    ("patch_embed", "images", &["weight"]),
-    ("patch_embed", "weight", &["images"]),
-    ("patch_embed", "bias", &[]),
-    ("patch_embed", "cls", &[]),
-    ("patch_embed", "pos", &[]),
-    ("silu", "x", &["x"]),
-    ("simam", "x", &["x"]),
-    ("token_rows", "x", &[]),
-];
+/// Bytes in use once inputs and outputs are dropped after a forward call: what its gradient keeps.
+fn kept_by(problem: &Problem, device: &Device, only: Option<usize>) -> Result<usize, engine::Error> {
+    let tape = Tape::new(device);
+    let inputs = problem.variables(&tape, problem.tensors(device)?, Ask { input: only, ..Ask::ALL });
+    let outputs = problem.op.forward(&problem.case, &tape, &inputs)?;
+    drop((inputs, outputs));
+    Ok(device.memory().1)
+}
+
+/// What the op says that it keeps, compared with what a device has in use.
+fn check_kept(problem: &Problem, device: &Device, dtype: DType, only: Option<usize>) -> Result<(), String> {
+    let launched = device.launcher().is_some();
+    let asked = Asked { inputs: &problem.inputs, only, dtype, launched };
+    let stated = problem.op.kept(&problem.case, &asked);
+    let got = kept_by(problem, device, only).map_err(|err| err.to_string())?;
+    let want = match launched {
+        true => stated.iter().sum(),
+        // The CPU rounds sizes up.
+        false => {
+            let like = Device::cpu();
+            let tensors: Vec<_> = stated.iter().map(|bytes| Tensor::empty(&like, &[bytes / 4])).collect();
+            let bytes = like.memory().1;
+            drop(tensors);
+            bytes
+        }
+    };
+    if got == want {
+        return Ok(());
+    }
+    let gradient = only.map_or("all gradients", |i| problem.inputs[i].name);
+    Err(format!("keeps {got} bytes for {gradient} on {}, but states {want}: {stated:?}", device.name()))
+}
 
 #[test]
-fn only_what_the_gradient_needs_is_kept() {
-    let in_use = |device: &Device| device.memory().1;
+fn every_op_keeps_what_it_states() {
+    let mut failures = vec![];
     for op in registry::all() {
-        let kept = |trained: &str| KEPT.into_iter().find(|entry| (entry.0, entry.1) == (op.name(), trained));
-        for problem in selected(&*op).into_iter().map(|case| Problem::new(&*op, case)) {
-            for (i, input) in problem.inputs.iter().enumerate().filter(|(_, input)| input.grad) {
-                let Some((_, _, may_keep)) = kept(input.name) else { continue };
-                let device = Device::cpu();
-                let tape = Tape::new(&device);
-                let ask = Ask { input: Some(i), ..Ask::ALL };
-                let inputs = problem.variables(&tape, problem.tensors(&device).unwrap(), ask);
-                let outputs = op.forward(&problem.case, &tape, &inputs).unwrap();
-                drop((inputs, outputs));
-                let expected = Device::cpu();
-                let allowed = problem.inputs.iter().filter(|input| may_keep.contains(&input.name));
-                let allowed: Vec<_> = allowed.map(|input| Tensor::zeros(&expected, &input.shape)).collect();
-                let (got, want) = (in_use(&device), in_use(&expected));
-                assert_eq!(got, want, "{}: bytes kept for the gradient of {}", problem.name(), input.name);
-                drop(allowed);
+        for case in selected(&*op) {
+            let problem = Problem::new(&*op, case.clone());
+            let trained = (0..problem.inputs.len()).filter(|&i| problem.inputs[i].grad).map(Some);
+            let mut checks: Vec<_> = [None]
+                .into_iter()
+                .chain(trained)
+                .map(|only| check_kept(&problem, &Device::cpu(), DType::F32, only))
+                .collect();
+            if !case.bench && !case.cpu_only() && wanted("emulated") {
+                checks.extend([DType::F32, DType::Bf16].map(|dtype| {
+                    let device = Device::launched_checked(Arc::new(Emulated::new()));
+                    check_kept(&Problem::in_type(&*op, case.clone(), dtype), &device, dtype, None)
+                }));
             }
+            let wrong = checks.into_iter().filter_map(Result::err);
+            failures.extend(wrong.map(|wrong| format!("{}: {wrong}", problem.name())));
         }
     }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
 /// Coordinates of an input that are moved, at most.

@@ -32,7 +32,7 @@ fn comparison() -> Comparison {
         scan("forward", "f32", 1.0, 0.7),
         scan("backward", "f32", 2.0, 0.5),
         scan("forward", "bf16", 0.5, 0.6),
-        json!({ "op": "silu", "case": "n=5", "pass": "forward", "dtype": "f32", "error": "lost" }),
+        json!({ "op": "simam", "case": "b=2", "pass": "forward", "dtype": "f32", "error": "lost" }),
     ] });
     let steps = json!({ "steps": [step("f32", 500.0, 4e9, 0.01), step("bf16", 900.0, 2e9, 0.04)] });
     let reference = json!({ "records": [
@@ -98,7 +98,7 @@ fn a_report_has_what_was_found() {
         "| step | 1 | FAIL: a \\| bar |",
         "| memcheck | 1 | not run: not here |",
         "| selective_scan: b=96 | forward | f32 | 1.0000 | 0.7000 | exp | 70 % | 3.00 (as Vim calls it: 3.000 ms) |",
-        "| silu: n=5 | forward | f32 | lost | - | - | - | - |",
+        "| simam: b=2 | forward | f32 | lost | - | - | - | - |",
         "| svp-train, bf16 | 106.67 | 900.0 | 1.86 | - | - | - | 4.0 % | 3.00 | 0.40 |",
         "| PyTorch, bfloat16 autocast: compiled | 320.00 | 300.0 | 4.66 | - | - | - | - | - | - |",
         "| step, bf16: images/s over PyTorch's best | at least 3 times | 3.00 times | PASS |",

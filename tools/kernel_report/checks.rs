@@ -23,11 +23,8 @@ pub fn all(passes: &[Pass], usages: Option<&Usages>) -> Vec<Check> {
         for pass in passes.iter().filter(|pass| pass.op == SCAN && pass.name == name) {
             let work = pass.work();
             let title = |what: &str| format!("scan {name}, {}: {what}", pass.dtype());
-            checks.push(at_most(
-                title("bytes moved over the fewest possible"),
-                work.bytes() / pass.fewest,
-                bytes,
-            ));
+            let fewest = pass.fewest.expect("the scan is no product");
+            checks.push(at_most(title("bytes moved over the fewest possible"), work.bytes() / fewest, bytes));
             let per_step = work.mufu_threads / steps(pass);
             checks.push(at_most(title("MUFU a token, channel, state and direction"), per_step, mufu));
             checks.push(at_most(

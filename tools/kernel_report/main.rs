@@ -24,7 +24,6 @@ use engine::DType;
 use measure::Pass;
 use ptx::registry;
 use ptxas::{ARCHITECTURES, Ptxas, Usage};
-use testkit::shapes;
 
 /// What each architecture needs of each entry.
 pub type Usages = BTreeMap<(String, &'static str), Usage>;
@@ -77,7 +76,7 @@ fn passes(ops: &[String]) -> Result<Vec<Pass>, String> {
         if !ops.is_empty() && !ops.iter().any(|wanted| wanted == op.name()) {
             continue;
         }
-        let axes = shapes::axes(op.name()).ok_or(format!("{}: no shapes in shapes.rs", op.name()))?;
+        let axes = op.training();
         for case in op.cases().iter().filter(|case| case.bench) {
             let typed = op.inputs(case).iter().any(|input| input.typed);
             for &dtype in if typed { &[DType::F32, DType::Bf16][..] } else { &[DType::F32] } {

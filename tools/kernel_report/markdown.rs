@@ -63,9 +63,7 @@ fn passes_table(passes: &[Pass]) -> String {
         let time: f64 = pass.parts.iter().map(|part| h100::bound(&part.work).1).sum();
         let longest =
             pass.parts.iter().max_by(|a, b| h100::bound(&a.work).1.total_cmp(&h100::bound(&b.work).1));
-        // Their costs count the product, which is cuBLAS's.
-        let ours = !["linear", "patch_embed"].contains(&pass.op);
-        let known = |text: String| if ours { text } else { "-".into() };
+        let known = |text: &dyn Fn(f64) -> String| pass.fewest.map_or("-".into(), text);
         line(
             &mut text,
             &[
@@ -73,11 +71,11 @@ fn passes_table(passes: &[Pass]) -> String {
                 pass.name,
                 &format!("{:.0}", work.launches),
                 &megabytes(work.bytes()),
-                &known(megabytes(pass.fewest)),
-                &known(format!("{:.2}", work.bytes() / pass.fewest)),
+                &known(&megabytes),
+                &known(&|fewest| format!("{:.2}", work.bytes() / fewest)),
                 longest.map_or("", |part| h100::bound(&part.work).0),
                 &micros(time),
-                &known(micros(h100::copy(pass.fewest))),
+                &known(&|fewest| micros(h100::copy(fewest))),
                 &format!("{:.1} % ({})", 100.0 * pass.check.0, pass.check.1),
             ],
         );

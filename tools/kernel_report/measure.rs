@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use autograd::{Tape, Var};
 use engine::{DType, Device, Rng, Tensor};
-use ptx::spec::{Case, Input, Op};
+use ptx::spec::{Axis, Case, Input, Op};
 use testkit::problem::{Ask, Problem};
-use testkit::shapes::{Axis, corners};
+use testkit::shapes::corners;
 
 use crate::launcher::{Counting, Dry, Launched, Watched};
 use crate::work::Work;
@@ -41,8 +41,8 @@ pub struct Pass {
     /// `forward` or `backward`.
     pub name: &'static str,
     pub parts: Vec<Part>,
-    /// Bytes that the op must move, from its cost.
-    pub fewest: f64,
+    /// Bytes that the op must move, from its cost; `None` where the cost counts a product, which the library moves.
+    pub fewest: Option<f64>,
     /// Largest difference between the check shape and its extrapolation, and of which count.
     pub check: (f64, &'static str),
 }
@@ -115,8 +115,8 @@ pub fn measure(op: &dyn Op, case: &Case, axes: &[Axis], dtype: DType) -> Result<
             });
         }
         if !parts.is_empty() {
+            let fewest = (!op.is_product()).then_some(cost.bytes + kept as f64);
             let (op, case) = (op.name(), target.clone());
-            let fewest = cost.bytes + kept as f64;
             passes.push(Pass { op, case, dtype, name, parts, fewest, check: off });
         }
     }
