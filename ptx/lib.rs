@@ -20,6 +20,7 @@ pub mod prompt_add_norm;
 pub mod prompt_rows;
 pub mod registry;
 pub mod selective_scan;
+pub mod sgd;
 pub mod silu;
 pub mod simam;
 pub mod spec;

@@ -18,6 +18,7 @@ pub fn all() -> Vec<Box<dyn Op>> {
         Box::new(crate::causal_conv1d::cases::CausalConv1d),
         Box::new(crate::patch_embed::cases::PatchEmbed),
         Box::new(crate::selective_scan::cases::SelectiveScan),
+        Box::new(crate::sgd::cases::Sgd),
         Box::new(crate::silu::cases::Silu),
         Box::new(crate::simam::cases::SimAm),
         Box::new(crate::token_rows::cases::TokenRows),

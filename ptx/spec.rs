@@ -142,3 +142,25 @@ pub trait Op: Sync {
 pub fn sum_tolerance(terms: usize) -> f64 {
     4.0 * f64::from(f32::EPSILON) * (terms as f64).sqrt().max(1.0)
 }
+
+/// The kernels that backward launches for the first output of a case in which only these inputs are trained.
+#[cfg(test)]
+pub(crate) fn backward_kernels(op: &dyn Op, case: &Case, trained: &[&str]) -> Vec<String> {
+    use engine::{Device, Tensor};
+
+    let emulated = std::sync::Arc::new(engine::emulated::Emulated::new());
+    let device = Device::launched(emulated.clone());
+    let tape = Tape::new(&device);
+    let variable = |input: Input| {
+        let value = Tensor::from_slice(&device, &input.values(&mut Rng::keyed(1, 0, 0, 0)), &input.shape);
+        if trained.contains(&input.name) { tape.leaf(value) } else { Var::constant(value) }
+    };
+    let inputs: Vec<Var> = op.inputs(case).into_iter().map(variable).collect();
+    let y = op.forward(case, &tape, &inputs).unwrap().remove(0);
+    emulated.take_totals();
+    let seed = Tensor::zeros(&device, y.shape());
+    let gradients = tape.backward(&y, seed).unwrap();
+    let got = inputs.iter().filter(|input| gradients.get(input).is_some()).count();
+    assert_eq!(got, trained.len());
+    emulated.take_totals().into_keys().collect()
+}

@@ -1,6 +1,7 @@
 //! AdamW with decoupled decay, in place over a list of tensors, as PyTorch computes it:
 //! `p -= lr wd p` where a tensor decays, `m += (1 - b1)(g - m)`, `v = b2 v + (1 - b2) g^2`,
 //! `p -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)` at step t = 1, 2, ... (Loshchilov, Hutter 2019).
+//! With no tensor that decays, or a `weight_decay` of 0, this is Adam (Kingma, Ba 2015).
 
 pub mod cases;
 mod cpu;

@@ -130,7 +130,7 @@ pub(super) fn forward(
     run(launcher, entry_of!("selective_scan_forward", n, values[0].dtype()), grid, &args)
 }
 
-/// All gradients; those of A_log, D and delta_bias only when one of them is asked for.
+/// All gradients; those of A_log and D only when one of them is asked for. That of delta_bias alone is a sum of ddelta.
 pub(super) fn backward(
     launcher: &dyn Launcher,
     dims: Dims,
@@ -143,7 +143,7 @@ pub(super) fn backward(
     let Dims { b, l, e, n, r } = dims;
     let (dtype, device) = (values[0].dtype(), sinks.device().clone());
     let empty = |shape: &[usize]| Tensor::empty_typed(&device, dtype, shape);
-    let trained = [4, 5, 6, 10, 11, 12].into_iter().any(|i| sinks.wants(i));
+    let trained = [4, 5, 10, 11].into_iter().any(|i| sinks.wants(i));
     let plan = Backward::new(dims, dtype, prompt, trained);
 
     let mut dxz = empty(&[b, l, 2 * e]);
@@ -172,6 +172,12 @@ pub(super) fn backward(
             let rows = Rows { tensor: partial, first: dir * b * width, rows: b, width, stride: width };
             sum(&device, rows, sink.tensor.region_mut(), sink.accumulate)?;
             sinks.put(at, sink);
+        }
+    }
+    for (dir, ddelta) in ddelta.iter().enumerate().filter(|_| !trained) {
+        if let Some(mut sink) = sinks.take(6 + 6 * dir, &[e]) {
+            sum(&device, Rows::of(ddelta, e), sink.tensor.region_mut(), sink.accumulate)?;
+            sinks.put(6 + 6 * dir, sink);
         }
     }
     for du in du.iter().take(if prompt { 2 } else { 0 }) {

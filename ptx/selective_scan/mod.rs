@@ -12,7 +12,7 @@
 //! directions. Nothing is flipped in memory. State up to 64.
 //!
 //! Forward keeps y and the state every [`CHUNK`] tokens; backward recomputes a chunk's states from it. Gradients of
-//! A_log, D and delta_bias are computed only when asked. On a launched device (state 8, 16, 32 or 64, channels in
+//! A_log, D and delta_bias are computed only when asked; that of delta_bias alone is a sum of the gradient of delta. On a launched device (state 8, 16, 32 or 64, channels in
 //! eights, up to 16384 tokens) xz, u, delta, x_dbl, prompt, out and their gradients have one type, f32 or bf16; the
 //! rest is f32.
 
@@ -269,5 +269,20 @@ impl Scan {
             sinks.give(2 + 6 * dir, ddelta);
             sinks.give_columns(3 + 6 * dir, dx_dbl, r..r + 2 * n);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::spec::{Case, backward_kernels};
+
+    #[test]
+    fn the_bias_of_delta_alone_costs_a_sum() {
+        let case = Case::new(&[("b", 1), ("l", 5), ("e", 8), ("n", 8), ("r", 1)]);
+        let kernels = |trained: &[&str]| backward_kernels(&super::cases::SelectiveScan, &case, trained);
+        let walk = ["selective_scan_backward_n8_f32", "selective_scan_sum_bc_f32"];
+        assert_eq!(kernels(&["u_f", "delta_b"]), walk);
+        assert_eq!(kernels(&["delta_bias_f", "delta_bias_b"]), [&["rows_sum_f32"], &walk[..]].concat());
+        assert!(kernels(&["D_f"]).contains(&"selective_scan_backward_trained_n8_f32".into()));
     }
 }

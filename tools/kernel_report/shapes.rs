@@ -41,7 +41,7 @@ pub fn axes(op: &str) -> Option<Vec<Axis>> {
         // Small enough to run as it is.
         "cross_entropy" | "grad_norm" => vec![],
         "silu" => vec![axis("n", [1 << 15, 1 << 16, 1 << 17, BATCH * 197 * 384])],
-        "adamw" | "ema" => vec![axis("n", [1 << 15, 1 << 16, 1 << 17, 1_644_288])],
+        "adamw" | "ema" | "sgd" => vec![axis("n", [1 << 15, 1 << 16, 1 << 17, 1_644_288])],
         "linear" => vec![axis("rows", [2048, 4096, 3072, BATCH * 197])],
         _ => return None,
     })
