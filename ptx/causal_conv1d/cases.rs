@@ -39,19 +39,27 @@ impl Op for Cases {
                 cases.push(Case::new(&[("b", b), ("l", l), ("e", e), ("k", k), ("frozen", frozen)]));
             }
         }
+        // Biases alone are trained, beside the activations' gradients and without them.
+        for (sizes, activations) in [([2, 37, 24, 4], 1), ([1, 70, 19, 3], 0), ([1, 197, 16, 4], 0)] {
+            let [b, l, e, k] = sizes;
+            let switches = [("frozen", 1), ("biases", 1), ("activations", activations)];
+            cases.push(Case::new(&[&[("b", b), ("l", l), ("e", e), ("k", k)], &switches[..]].concat()));
+        }
         cases.push(Case::bench(&[("b", 8), ("l", 197), ("e", 768), ("k", 4), ("frozen", 1)]));
         cases
     }
 
     fn inputs(&self, case: &Case) -> Vec<Input> {
-        let (e, trained) = (case.get("e"), !case.is("frozen"));
+        let (e, trained, biases) = (case.get("e"), !case.is("frozen"), case.is("biases"));
         let weight = |name| Input::new(name, &[e, 1, case.get("k")], Draw::Normal(0.0, 0.5), trained);
+        let bias = |name| Input::normal(name, &[e], trained || biases);
+        let activations = !biases || case.is("activations");
         vec![
-            Input::normal("xz", &[case.get("b"), case.get("l"), 2 * e], true).typed(),
+            Input::normal("xz", &[case.get("b"), case.get("l"), 2 * e], activations).typed(),
             weight("weight_f"),
-            Input::normal("bias_f", &[e], trained),
+            bias("bias_f"),
             weight("weight_b"),
-            Input::normal("bias_b", &[e], trained),
+            bias("bias_b"),
         ]
     }
 

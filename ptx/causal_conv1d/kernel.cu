@@ -11,8 +11,8 @@
 // Backward, where p is the gradient of the sum under the SiLU:
 // dx[t] = sum_k w_f[k] p_f[t + 3 - k] + w_b[k] p_b[t - 3 + k], from windows of p_f and p_b beside that of x; p is never
 // stored. A run of tokens starts three tokens early and ends three tokens late, and there computes the same p as its
-// neighbours. Gradients of weights and biases have an entry of their own: it sums them over a run in registers and
-// writes them as a row of [runs e width] and [runs e], for column sums.
+// neighbours. Gradients of biases alone, and of weights and biases, have an entry each: it sums them over a run in
+// registers and writes them as a row of [runs e width] and [runs e], for column sums.
 // Bound by memory: x is read once and both u are written; backward reads x and both du, and writes dx.
 #include "../common/math.cuh"
 #include "../common/vector.cuh"
@@ -132,8 +132,11 @@ __device__ __forceinline__ void forward(const T* __restrict__ xz, const float* _
     }
 }
 
+// What is trained: the third is weights and biases.
+enum Trained { NOTHING, BIASES, FILTERS };
+
 // The gradients of one direction's filter over a run of tokens.
-template <int N>
+template <int N, Trained TRAINED>
 struct FilterGrad {
     Window<N> w;
     float bias[N];
@@ -144,18 +147,20 @@ struct FilterGrad {
     __device__ __forceinline__ void add(const float (&p)[N], const Window<N>& x) {
 #pragma unroll
         for (int i = 0; i < N; i++) {
-#pragma unroll
-            for (int k = 0; k < TAPS; k++) {
-                w.at[k][i] = fmaf(p[i], x.at[REVERSE ? TAPS - 1 - k : k][i], w.at[k][i]);
-            }
             bias[i] += p[i];
+            if constexpr (TRAINED == FILTERS) {
+#pragma unroll
+                for (int k = 0; k < TAPS; k++) {
+                    w.at[k][i] = fmaf(p[i], x.at[REVERSE ? TAPS - 1 - k : k][i], w.at[k][i]);
+                }
+            }
         }
     }
 
     // Into row `run` of [runs e width] and [runs e].
     __device__ __forceinline__ void write(float* weights, float* biases, u32 run, u32 channel, Sizes s) const {
         if (biases != nullptr) store<N>(biases + static_cast<size_t>(run) * s.e + channel, bias);
-        if (weights == nullptr) return;
+        if (TRAINED != FILTERS || weights == nullptr) return;
         weights += (static_cast<size_t>(run) * s.e + channel) * s.width;
 #pragma unroll
         for (int i = 0; i < N; i++) {
@@ -184,7 +189,7 @@ __device__ __forceinline__ void through_silu(const Filter<N>& filter, const Wind
     for (int i = 0; i < N; i++) g[i] *= silu_slope(sum[i]);
 }
 
-template <int N, bool FILTERS, typename T>
+template <int N, Trained TRAINED, typename T>
 __device__ __forceinline__ void backward(const T* __restrict__ xz, const float* __restrict__ weight_f,
                                          const float* __restrict__ bias_f, const float* __restrict__ weight_b,
                                          const float* __restrict__ bias_b, const T* __restrict__ du_f,
@@ -199,7 +204,7 @@ __device__ __forceinline__ void backward(const T* __restrict__ xz, const float* 
     du_f += du_f == nullptr ? 0 : image, du_b += du_b == nullptr ? 0 : image;
     const Filter<N> f(weight_f, bias_f, channel, s.width), b(weight_b, bias_b, channel, s.width);
     Window<N> window, p_f, p_b;
-    FilterGrad<N> grad_f, grad_b;
+    FilterGrad<N, TRAINED> grad_f, grad_b;
     float x[N];
     for (u32 t = first - (TAPS - 1); t != first; t++) {
         row(xz, t, s.l, 2 * s.e, x);
@@ -222,8 +227,8 @@ __device__ __forceinline__ void backward(const T* __restrict__ xz, const float* 
             p_f.push(ahead_f[j]);
             through_silu<true>(b, window, ahead_b[j]);
             p_b.push(ahead_b[j]);
-            if (FILTERS && t < last) grad_f.template add<false>(ahead_f[j], window);
-            if (FILTERS && mine) grad_b.template add<true>(ahead_b[j], window);
+            if (TRAINED != NOTHING && t < last) grad_f.template add<false>(ahead_f[j], window);
+            if (TRAINED != NOTHING && mine) grad_b.template add<true>(ahead_b[j], window);
             if (mine && dxz != nullptr) {
                 T* to = dxz + static_cast<size_t>(behind) * 2 * s.e;
                 float dx[N] = {};
@@ -238,18 +243,34 @@ __device__ __forceinline__ void backward(const T* __restrict__ xz, const float* 
             }
         }
     }
-    if (FILTERS) {
+    if (TRAINED != NOTHING) {
         const u32 run = blockIdx.z * gridDim.y + blockIdx.y;
         grad_f.write(partials.weight_f, partials.bias_f, run, channel, s);
         grad_b.write(partials.weight_b, partials.bias_b, run, channel, s);
     }
 }
 
+// Channels in twos where e allows.
+template <Trained TRAINED, typename T>
+__device__ __forceinline__ void backward(const T* xz, const float* weight_f, const float* bias_f,
+                                         const float* weight_b, const float* bias_b, const T* du_f,
+                                         const T* du_b, T* dxz, Partials partials, Sizes s, u32 accumulate) {
+    if (s.e % 2 == 0) {
+        backward<2, TRAINED>(xz, weight_f, bias_f, weight_b, bias_b, du_f, du_b, dxz, partials, s, accumulate);
+    } else {
+        backward<1, TRAINED>(xz, weight_f, bias_f, weight_b, bias_b, du_f, du_b, dxz, partials, s, accumulate);
+    }
+}
+
+#define INPUTS(T) const T *xz, const float *weight_f, const float *bias_f, const float *weight_b, const float *bias_b
+#define GRADS(T) const T *du_f, const T *du_b, T *dxz
+#define BACKWARD(trained, ...)                                                                                 \
+    backward<trained>(xz, weight_f, bias_f, weight_b, bias_b, du_f, du_b, dxz, Partials{__VA_ARGS__},          \
+                      Sizes{l, e, width, tokens}, accumulate)
+
 #define ENTRIES(T, suffix)                                                                                     \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                      \
-        causal_conv1d_forward_##suffix(const T* xz, const float* weight_f, const float* bias_f,                \
-                                       const float* weight_b, const float* bias_b, T* u_f, T* u_b, u32 l,      \
-                                       u32 e, u32 width, u32 tokens) {                                         \
+        causal_conv1d_forward_##suffix(INPUTS(T), T* u_f, T* u_b, u32 l, u32 e, u32 width, u32 tokens) {       \
         const Sizes sizes{l, e, width, tokens};                                                                \
         if (e % 4 == 0) {                                                                                      \
             forward<4>(xz, weight_f, bias_f, weight_b, bias_b, u_f, u_b, sizes);                               \
@@ -258,34 +279,20 @@ __device__ __forceinline__ void backward(const T* __restrict__ xz, const float* 
         }                                                                                                      \
     }                                                                                                          \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                      \
-        causal_conv1d_backward_##suffix(const T* xz, const float* weight_f, const float* bias_f,               \
-                                        const float* weight_b, const float* bias_b, const T* du_f,             \
-                                        const T* du_b, T* dxz, u32 l, u32 e, u32 width, u32 tokens,            \
+        causal_conv1d_backward_##suffix(INPUTS(T), GRADS(T), u32 l, u32 e, u32 width, u32 tokens,              \
                                         u32 accumulate) {                                                      \
-        const Sizes sizes{l, e, width, tokens};                                                                \
-        const Partials none{};                                                                                 \
-        if (e % 2 == 0) {                                                                                      \
-            backward<2, false>(xz, weight_f, bias_f, weight_b, bias_b, du_f, du_b, dxz, none, sizes,           \
-                               accumulate);                                                                    \
-        } else {                                                                                               \
-            backward<1, false>(xz, weight_f, bias_f, weight_b, bias_b, du_f, du_b, dxz, none, sizes,           \
-                               accumulate);                                                                    \
-        }                                                                                                      \
+        BACKWARD(NOTHING);                                                                                     \
     }                                                                                                          \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                      \
-        causal_conv1d_backward_filters_##suffix(                                                               \
-            const T* xz, const float* weight_f, const float* bias_f, const float* weight_b,                    \
-            const float* bias_b, const T* du_f, const T* du_b, T* dxz, float* dweight_f, float* dbias_f,       \
-            float* dweight_b, float* dbias_b, u32 l, u32 e, u32 width, u32 tokens, u32 accumulate) {           \
-        const Sizes sizes{l, e, width, tokens};                                                                \
-        const Partials partials{dweight_f, dbias_f, dweight_b, dbias_b};                                       \
-        if (e % 2 == 0) {                                                                                      \
-            backward<2, true>(xz, weight_f, bias_f, weight_b, bias_b, du_f, du_b, dxz, partials, sizes,        \
-                              accumulate);                                                                     \
-        } else {                                                                                               \
-            backward<1, true>(xz, weight_f, bias_f, weight_b, bias_b, du_f, du_b, dxz, partials, sizes,        \
-                              accumulate);                                                                     \
-        }                                                                                                      \
+        causal_conv1d_backward_biases_##suffix(INPUTS(T), GRADS(T), float* dbias_f, float* dbias_b, u32 l,     \
+                                               u32 e, u32 width, u32 tokens, u32 accumulate) {                 \
+        BACKWARD(BIASES, nullptr, dbias_f, nullptr, dbias_b);                                                  \
+    }                                                                                                          \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                      \
+        causal_conv1d_backward_filters_##suffix(INPUTS(T), GRADS(T), float* dweight_f, float* dbias_f,         \
+                                                float* dweight_b, float* dbias_b, u32 l, u32 e, u32 width,     \
+                                                u32 tokens, u32 accumulate) {                                  \
+        BACKWARD(FILTERS, dweight_f, dbias_f, dweight_b, dbias_b);                                             \
     }
 ENTRIES(float, f32)
 ENTRIES(bf16, bf16)

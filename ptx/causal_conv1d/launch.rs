@@ -42,8 +42,8 @@ pub fn backward(
     let (dtype, device) = (values[at::XZ].dtype(), sinks.device().clone());
     let mut dxz = sinks.take_typed(at::XZ, dtype, &[d.b, d.l, 2 * d.e]);
     let filters = FILTERS.map(|at| sinks.take(at, values[at].shape()));
-    let asked = filters.iter().any(Option::is_some);
-    let tokens = run_length(d, if asked { FILTER_TOKENS } else { TOKENS });
+    let [weights, biases] = [0, 1].map(|i| filters[i].is_some() || filters[i + 2].is_some());
+    let tokens = run_length(d, if weights { FILTER_TOKENS } else { TOKENS });
 
     let rows = d.b * d.l.div_ceil(tokens);
     let partial = |sink: &Sink| Tensor::empty(&device, &[rows, sink.tensor.numel()]);
@@ -58,14 +58,14 @@ pub fn backward(
         }
         None => Arg::None,
     });
-    if asked {
-        args.extend(partials.iter_mut().map(|partial| optional_mut(partial.as_mut())));
-    }
-    args.extend(sizes(OP, [d.l, d.e, d.k, tokens, usize::from(accumulate)])?);
-    let kernel = match asked {
-        true => entry!(FILE, "causal_conv1d_backward_filters", dtype),
-        false => entry!(FILE, "causal_conv1d_backward", dtype),
+    // Without a weight to train, biases cost a sum and nothing else.
+    let (kernel, partial_args) = match (weights, biases) {
+        (true, _) => (entry!(FILE, "causal_conv1d_backward_filters", dtype), &[0, 1, 2, 3][..]),
+        (false, true) => (entry!(FILE, "causal_conv1d_backward_biases", dtype), &[1, 3][..]),
+        (false, false) => (entry!(FILE, "causal_conv1d_backward", dtype), &[][..]),
     };
+    args.extend(partial_args.iter().map(|&i| optional_mut(partials[i].as_mut())));
+    args.extend(sizes(OP, [d.l, d.e, d.k, tokens, usize::from(accumulate)])?);
     run(launcher, kernel, walks(d, BACKWARD, tokens)?, &args)?;
 
     dxz.into_iter().for_each(|sink| sinks.put(at::XZ, sink));

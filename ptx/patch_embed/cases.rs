@@ -55,6 +55,10 @@ impl Op for Cases {
                 cases.push(Case::new(&case(sizes, images, trained)));
             }
         }
+        // The bias alone is trained.
+        for sizes in [[3, 3, 10, 4, 4, 5], [1, 2, 28, 2, 2, 17]] {
+            cases.push(Case::new(&[&case(sizes, 0, 0)[..], &[("bias", 1)]].concat()));
+        }
         cases.push(Case::bench(&case([8, 3, 224, 16, 16, 384], 0, 1)));
         cases
     }
@@ -64,7 +68,7 @@ impl Op for Cases {
         vec![
             Input::normal("images", &[s.b, s.c, s.size, s.size], case.is("images")).typed(),
             Input::normal("weight", &[s.d, s.c, s.patch, s.patch], trained),
-            Input::normal("bias", &[s.d], trained),
+            Input::normal("bias", &[s.d], trained || case.is("bias")),
             Input::normal("cls", &[1, 1, s.d], trained),
             Input::normal("pos", &[1, s.tokens(), s.d], trained),
         ]

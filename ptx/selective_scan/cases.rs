@@ -53,24 +53,32 @@ impl Op for Cases {
             let sizes = [("b", b), ("l", l), ("e", e), ("n", n), ("r", RANK), ("frozen", frozen)];
             cases.push(Case::new(&[&sizes[..], &[("prompts", 1)]].concat()));
         }
+        // delta_bias alone is trained, beside the activations' gradients and without them.
+        for (sizes, activations) in [([2, 37, 24, 16], 1), ([1, 70, 16, 8], 0)] {
+            let [b, l, e, n] = sizes;
+            let switches = [("frozen", 1), ("bias", 1), ("activations", activations)];
+            let sizes = [("b", b), ("l", l), ("e", e), ("n", n), ("r", RANK)];
+            cases.push(Case::new(&[&sizes[..], &switches].concat()));
+        }
         cases.push(Case::bench(&[("b", 8), ("l", 197), ("e", 768), ("n", 16), ("r", 24), ("frozen", 1)]));
         cases
     }
 
     fn inputs(&self, case: &Case) -> Vec<Input> {
         let (b, l, e, n) = (case.get("b"), case.get("l"), case.get("e"), case.get("n"));
-        let trained = !case.is("frozen");
-        let mut inputs = vec![Input::normal("xz", &[b, l, 2 * e], true).typed()];
+        let (trained, bias) = (!case.is("frozen"), case.is("bias"));
+        let activations = !bias || case.is("activations");
+        let mut inputs = vec![Input::normal("xz", &[b, l, 2 * e], activations).typed()];
         for names in [
             ["u_f", "delta_f", "x_dbl_f", "A_log_f", "D_f", "delta_bias_f"],
             ["u_b", "delta_b", "x_dbl_b", "A_log_b", "D_b", "delta_bias_b"],
         ] {
-            inputs.push(Input::normal(names[0], &[b, l, e], true).typed());
-            inputs.push(Input::normal(names[1], &[b, l, e], true).typed());
-            inputs.push(Input::normal(names[2], &[b, l, case.get("r") + 2 * n], true).typed());
+            inputs.push(Input::normal(names[0], &[b, l, e], activations).typed());
+            inputs.push(Input::normal(names[1], &[b, l, e], activations).typed());
+            inputs.push(Input::normal(names[2], &[b, l, case.get("r") + 2 * n], activations).typed());
             inputs.push(Input::new(names[3], &[e, n], Draw::Uniform(-1.0, 2.8), trained));
             inputs.push(Input::normal(names[4], &[e], trained));
-            inputs.push(Input::new(names[5], &[e], Draw::Normal(-2.0, 1.5), trained));
+            inputs.push(Input::new(names[5], &[e], Draw::Normal(-2.0, 1.5), trained || bias));
         }
         if case.is("prompts") {
             inputs.extend(["prompt_f", "prompt_b"].map(|name| Input::normal(name, &[b, l, e], true).typed()));

@@ -119,10 +119,11 @@ pub(super) fn forward(
     run(launcher, entry_of!("selective_scan_forward", n, values[at::XZ].dtype()), grid, &args)
 }
 
-/// Positions of the parameters whose gradients only the `trained` kernels compute.
+/// Positions of the parameters whose gradients the `trained` kernels compute.
 const PARAMETERS: [fn(usize) -> usize; 3] = [at::a_log, at::d, at::delta_bias];
 
-/// Computes all gradients, but those of A_log, D and delta_bias only when one of them is asked for.
+/// Computes all gradients, but those of A_log and D only when one of them is asked for. That of delta_bias alone is a
+/// sum of the gradient of delta.
 pub(super) fn backward(
     launcher: &dyn Launcher,
     dims: Dims,
@@ -134,7 +135,7 @@ pub(super) fn backward(
     let Dims { b, l, e, n, r, .. } = dims;
     let (dtype, device) = (values[at::XZ].dtype(), sinks.device().clone());
     let empty = |shape: &[usize]| Tensor::empty_typed(&device, dtype, shape);
-    let trained = PARAMETERS.iter().any(|at| sinks.wants(at(0)) || sinks.wants(at(1)));
+    let trained = [at::a_log, at::d].iter().any(|at| sinks.wants(at(0)) || sinks.wants(at(1)));
     let plan = Backward::new(dims, dtype, trained);
 
     let mut dxz = empty(&[b, l, 2 * e]);
@@ -163,6 +164,12 @@ pub(super) fn backward(
             let rows = Rows { tensor: partial, first: dir * b * width, rows: b, width, stride: width };
             sum(&device, rows, sink.tensor.region_mut(), sink.accumulate)?;
             sinks.put(at, sink);
+        }
+    }
+    for (dir, ddelta) in ddelta.iter().enumerate().filter(|_| !trained) {
+        if let Some(mut sink) = sinks.take(at::delta_bias(dir), &[e]) {
+            sum(&device, Rows::of(ddelta, e), sink.tensor.region_mut(), sink.accumulate)?;
+            sinks.put(at::delta_bias(dir), sink);
         }
     }
     let dx_dbl = sum_bc(launcher, dims, &dbc, [empty(&[b, l, r + 2 * n]), empty(&[b, l, r + 2 * n])])?;

@@ -13,7 +13,8 @@
 //! is at most 64.
 //!
 //! All inputs are kept, and y and the state every few tokens; backward computes the states between from those.
-//! Gradients of A_log, D and delta_bias are computed only when asked for. On a launched device (state 8, 16, 32 or 64,
+//! Gradients of A_log, D and delta_bias are computed only when asked for; that of delta_bias alone is a sum of the
+//! gradient of delta. On a launched device (state 8, 16, 32 or 64,
 //! channels a multiple of 8, at most 16384 tokens) xz, u, delta, x_dbl, prompts, out and their gradients have one type,
 //! f32 or bf16; all else is f32.
 
