@@ -27,8 +27,9 @@ pub(super) struct Products {
     plans: Mutex<HashMap<Key, Plan>>,
 }
 
-/// The workspace in bytes that NVIDIA advises from compute capability 9 on, and before.
+/// The workspace in bytes that NVIDIA advises from compute capability 9 on.
 const WORKSPACE_9: usize = 32 << 20;
+/// The workspace in bytes that NVIDIA advises for compute capability 8.
 const WORKSPACE_8: usize = 8 << 20;
 
 impl Products {

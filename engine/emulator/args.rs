@@ -86,25 +86,31 @@ pub(crate) fn check_limits(entry: &Entry, launch: Launch) -> Result<(), String> 
     let over = |n: [u32; 3], most: [u32; 3]| n.iter().zip(most).any(|(&n, most)| n == 0 || n > most);
     if over(grid, MOST_BLOCKS_ALONG) || product(grid) > MOST_NOTED_BLOCKS {
         return Err(format!(
-            "grid {grid:?}: sizes are 1 to {MOST_BLOCKS_ALONG:?}, {MOST_NOTED_BLOCKS} blocks in all"
+            "grid {grid:?}: sizes go from 1 to {MOST_BLOCKS_ALONG:?}, with at most {MOST_NOTED_BLOCKS} blocks in all"
         ));
     }
     if over(block, MOST_THREADS_ALONG) || threads > MOST_THREADS {
         return Err(format!(
-            "block {block:?}: sizes are 1 to {MOST_THREADS_ALONG:?}, {MOST_THREADS} threads in all"
+            "block {block:?}: sizes go from 1 to {MOST_THREADS_ALONG:?}, with at most {MOST_THREADS} threads in all"
         ));
     }
     if let Some(most) = entry.max_threads {
         let allowed = product(most);
         if threads > allowed || entry.exact_threads && block != most {
-            return Err(format!("block {block:?}: the kernel is built for {most:?}"));
+            return Err(format!("block {block:?}: the kernel is compiled for {most:?}"));
         }
     }
     if entry.shared > MOST_STATIC_SHARED {
-        return Err(format!("{} bytes of static shared memory, {MOST_STATIC_SHARED} at most", entry.shared));
+        return Err(format!(
+            "the kernel has {} bytes of static shared memory, where at most {MOST_STATIC_SHARED} are possible",
+            entry.shared
+        ));
     }
     if u64::from(entry.shared) + u64::from(shared) > u64::from(MOST_SHARED) {
-        return Err(format!("{} + {shared} bytes of shared memory, {MOST_SHARED} at most", entry.shared));
+        return Err(format!(
+            "{} static and {shared} dynamic bytes of shared memory, where at most {MOST_SHARED} are possible",
+            entry.shared
+        ));
     }
     Ok(())
 }
@@ -113,13 +119,17 @@ pub(crate) fn check_limits(entry: &Entry, launch: Launch) -> Result<(), String> 
 pub(crate) fn pack(entry: &Entry, args: &[Arg]) -> Result<Vec<u8>, String> {
     let args: Vec<_> = args.iter().map(|a| a.bits()).filter(|(_, bytes)| *bytes > 0).collect();
     if args.len() != entry.params.len() {
-        return Err(format!("{} arguments, the kernel has {} parameters", args.len(), entry.params.len()));
+        return Err(format!(
+            "{} arguments are given, the kernel has {} parameters",
+            args.len(),
+            entry.params.len()
+        ));
     }
     let size = entry.params.last().map_or(0, |p| p.offset + p.bytes);
     let mut out = vec![0; size as usize];
     for (k, (&(bits, bytes), param)) in args.iter().zip(&entry.params).enumerate() {
         if bytes != param.bytes {
-            return Err(format!("argument {k} has {bytes} bytes, the parameter {}", param.bytes));
+            return Err(format!("argument {k} has {bytes} bytes, its parameter has {}", param.bytes));
         }
         let at = param.offset as usize;
         out[at..at + bytes as usize].copy_from_slice(&bits.to_le_bytes()[..bytes as usize]);

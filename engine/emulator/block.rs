@@ -229,7 +229,7 @@ impl Block {
                 format!("barrier {id} is never complete: warp {} has left the kernel", other.index)
             }
             Some(other) => format!("barrier {id} is never complete: warp {} waits at another", other.index),
-            None => format!("barrier {id} is never complete: fewer threads than its count"),
+            None => format!("barrier {id} is never complete: the block has fewer threads than its count"),
         };
         WarpStop::new(warp, &group, FaultKind::PartialBarrier, detail)
     }
@@ -249,7 +249,10 @@ fn check_warp(warp: &Warp, env: &Env) -> Result<(), Box<WarpStop>> {
         let absent = warp.lanes & !group.mask;
         let gone = absent & !warp.live;
         let (kind, detail) = if absent & warp.live == 0 && gone != 0 {
-            (FaultKind::ExitBeforeBarrier, format!("waits for thread {}, which has left", name(gone)))
+            (
+                FaultKind::ExitBeforeBarrier,
+                format!("waits for thread {}, which has left the kernel", name(gone)),
+            )
         } else {
             let other = name(absent & warp.live);
             (FaultKind::Mask, format!("the mask names thread {other}, which waits elsewhere"))

@@ -28,7 +28,7 @@ impl Machine {
         let fault =
             |kind, detail| Fault { kind, kernel: Some(kernel.into()), location: None, address: None, detail };
         let Some((entry, program)) = module.program(kernel) else {
-            return Err(fault(FaultKind::Arguments, format!("{} has no such kernel", module.file())));
+            return Err(fault(FaultKind::Arguments, format!("{} has no kernel of this name", module.file())));
         };
         check_limits(entry, launch).map_err(|detail| fault(FaultKind::Limits, detail))?;
         let params = pack(entry, args).map_err(|detail| fault(FaultKind::Arguments, detail))?;

@@ -216,22 +216,6 @@ impl Machine {
         })
     }
 
-    /// Lets a range count as never written.
-    ///
-    /// # Errors
-    /// [`FaultKind::Host`] if the range does not lie in one buffer.
-    pub fn forget(&self, at: u64, bytes: usize) -> Result<(), Fault> {
-        let buffer = self.host_range(at, bytes, "forget")?;
-        if bytes > 0 {
-            buffer.whole.store(false, Relaxed);
-        }
-        // The bytes of a whole buffer are noted as written too, because `write` sets both.
-        for offset in at - buffer.at..at - buffer.at + bytes as u64 {
-            buffer.written[(offset / 4) as usize].fetch_and(!(1 << (offset % 4)), Relaxed);
-        }
-        Ok(())
-    }
-
     fn buffers_mut(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<u64, Arc<Buffer>>> {
         self.buffers.write().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -247,8 +231,9 @@ impl Machine {
     fn host_range(&self, at: u64, bytes: usize, what: &str) -> Result<Arc<Buffer>, Fault> {
         let fault =
             |detail| Fault { kind: FaultKind::Host, kernel: None, location: None, address: Some(at), detail };
-        let buffer =
-            self.buffer_at(at).ok_or_else(|| fault(format!("{what} of {bytes} bytes outside any buffer")))?;
+        let buffer = self
+            .buffer_at(at)
+            .ok_or_else(|| fault(format!("{what} of {bytes} bytes that lie in no buffer")))?;
         if bytes as u64 > buffer.bytes - (at - buffer.at) {
             return Err(fault(format!(
                 "{what} of {bytes} bytes runs over the end of a buffer of {}",

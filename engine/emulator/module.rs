@@ -46,7 +46,7 @@ impl Module {
         for function in text.functions.iter().filter(|f| f.entry) {
             let params = place_params(&function.params);
             if params.last().is_some_and(|p| p.offset + p.bytes > MOST_PARAMS) {
-                let message = format!("parameters of more than {MOST_PARAMS} bytes");
+                let message = format!("the parameters have more than {MOST_PARAMS} bytes");
                 return Err(ParseError { file: file.into(), line: function.line, message });
             }
             let program = lower(file, &text, &module.globals, function, &params)?;

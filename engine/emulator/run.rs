@@ -117,7 +117,7 @@ impl Exec<'_, '_> {
                 FaultKind::EndlessLoop,
                 0,
                 None,
-                format!("more than {most} instructions in one block"),
+                format!("the block has executed more than {most} instructions"),
             );
         }
         Ok(())
@@ -173,7 +173,7 @@ impl Exec<'_, '_> {
             let lane = rest.trailing_zeros();
             let wanted = index[lane as usize];
             let Some(&target) = targets.get(wanted as usize) else {
-                let detail = format!("branch index {wanted} of {} targets", targets.len());
+                let detail = format!("the branch index is {wanted}, of {} targets", targets.len());
                 return stop(FaultKind::OutOfBounds, lane, None, detail);
             };
             let same = lanes_where(rest, |l| index[l] == wanted);

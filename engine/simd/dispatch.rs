@@ -35,8 +35,9 @@ macro_rules! simd_fn {
     };
 }
 
-/// Runs `$body` for the first element `$i` of every vector of a row of `$len`: a copy of it with `$FULL` true, for
-/// [`Simd::read_at`] and [`Simd::write_at`], and one for the end of the row.
+/// Runs `$body` for the first element `$i` of every vector in a row of `$len` elements. The body is compiled twice: with
+/// `$FULL` true, as [`Simd::read_at`](crate::simd::Simd::read_at) and [`Simd::write_at`](crate::simd::Simd::write_at)
+/// take it, and with `$FULL` false for the end of the row.
 #[macro_export]
 macro_rules! for_vectors {
     ($S:ident, $len:expr, |$i:ident, $FULL:ident| $body:block) => {

@@ -17,7 +17,7 @@ pub enum Level {
 /// The best [`Level`] that may be used.
 static LIMIT: AtomicU8 = AtomicU8::new(Level::Avx512 as u8);
 
-/// Uses nothing better than `level` from now on. Tests run every body that the machine can by it.
+/// Uses nothing better than `level` from now on. Tests use it to run every body that the machine can.
 pub fn limit(level: Level) {
     LIMIT.store(level as u8, Ordering::Relaxed);
 }

@@ -28,7 +28,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        // Two roundings: a fused product without the instruction is a slow library call.
+        // This rounds twice, because a fused product without the instruction is a slow library call.
         std::array::from_fn(|i| a[i] * b[i] + c[i])
     }
     #[inline(always)]

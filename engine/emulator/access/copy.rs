@@ -34,7 +34,8 @@ impl Exec<'_, '_> {
                 *bytes &= !mask;
             }
             if taken[lane as usize] > copy.bytes {
-                let detail = format!("a copy of {} bytes takes {}", copy.bytes, taken[lane as usize]);
+                let detail =
+                    format!("a copy of {} bytes takes {} from its source", copy.bytes, taken[lane as usize]);
                 return stop(FaultKind::OutOfBounds, lane, Some(from[lane as usize]), detail);
             }
         }

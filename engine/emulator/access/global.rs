@@ -146,10 +146,13 @@ impl<'e> Exec<'e, '_> {
             let named =
                 views.iter().find(|v| self.env.machine.buffer_at(at).is_some_and(|b| b.at == v.buffer.at));
             return match named {
-                Some(v) if at >= v.end => {
-                    fail(FaultKind::OutOfBounds, format!("{} bytes past the end of an argument", at - v.end))
+                Some(v) if at >= v.end => fail(
+                    FaultKind::OutOfBounds,
+                    format!("{} bytes past the end of an argument's memory", at - v.end),
+                ),
+                Some(v) => {
+                    fail(FaultKind::OutOfBounds, format!("{} bytes before an argument's memory", v.at - at))
                 }
-                Some(v) => fail(FaultKind::OutOfBounds, format!("{} bytes before an argument", v.at - at)),
                 None => fail(
                     FaultKind::UnnamedBuffer,
                     "memory of the machine, but of none of the arguments".into(),
@@ -196,7 +199,8 @@ impl<'e> Exec<'e, '_> {
             let note = self.note(lane, strong);
             for g in self.granules(view, at, bytes, granule) {
                 if view.access == Access::Write && !shadow.written(g) {
-                    let detail = format!("byte {} of an output, before this launch wrote it", at - view.at);
+                    let detail =
+                        format!("byte {} of an output, which this launch has not written yet", at - view.at);
                     return stop(FaultKind::Uninitialised, lane, Some(at), detail);
                 }
                 if let Some(conflict) = shadow.read(g, note, &self.state.clock) {

@@ -19,7 +19,7 @@ impl Exec<'_, '_> {
         });
         if let Some((lane, over)) = bad {
             let kind = if over { FaultKind::OutOfBounds } else { FaultKind::Misaligned };
-            let detail = format!("{bytes} bytes of {} bytes of parameters", params.len());
+            let detail = format!("{bytes} bytes, where the kernel has {} bytes of parameters", params.len());
             return stop(kind, lane, Some(at[lane as usize]), detail);
         }
         let word = |_: usize, index: usize| {

@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         meter.checks
     );
 
-    // One element too many.
+    // This count is one element too many.
     match machine.launch(&module, "axpy", launch, &args(n + 1)) {
         Ok(_) => Err("the fault was missed".into()),
         Err(fault) => {

@@ -1,4 +1,4 @@
-//! Thread-instructions a second of one core, with checks and without, on a small selective scan:
+//! Measures the thread-instructions a second of one core on a small selective scan, with checks and without:
 //! `cargo run --release -p ptx-emulator --example speed`
 
 use std::time::Instant;

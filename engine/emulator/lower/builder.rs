@@ -216,7 +216,7 @@ impl<'t, 'b> Builder<'t, 'b> {
     }
 
     /// Gives a shared variable its address.
-    pub(super) fn place_shared(&mut self, variable: &Variable<'t>) -> Home {
+    fn place_shared(&mut self, variable: &Variable<'t>) -> Home {
         let name = variable.name.to_string();
         if variable.bytes == 0 {
             // Its address is known when all other variables have theirs.
@@ -263,7 +263,7 @@ impl<'t, 'b> Builder<'t, 'b> {
     }
 
     /// The type and the slot of a register.
-    pub(super) fn register(&mut self, name: &'t str) -> Lowered<(Type, Slot)> {
+    fn register(&mut self, name: &'t str) -> Lowered<(Type, Slot)> {
         match self.lookup(name) {
             Some(Name::Register(ty, slot)) => Ok((ty, slot)),
             Some(_) => self.fail(format!("`{name}` is not a register")),
@@ -271,17 +271,20 @@ impl<'t, 'b> Builder<'t, 'b> {
         }
     }
 
-    pub(super) fn width_error<T>(&self, name: &str, has: Type, wanted: Type) -> Lowered<T> {
-        self.fail(format!("`{name}` is {} bits wide, {} are needed", has.bits(), wanted.bits()))
+    /// The slot of an operand, whose register must be as wide as `ty`.
+    fn exact(&self, operand: &Operand<'t>, (has, slot): (Type, Slot), ty: Type) -> Lowered<Slot> {
+        match operand {
+            Operand::Name(name, _) if has.bits() != ty.bits() => {
+                self.fail(format!("`{name}` is {} bits wide, {} are needed", has.bits(), ty.bits()))
+            }
+            _ => Ok(slot),
+        }
     }
 
     /// A source operand of exactly this width. Types of 8 to 32 bits share a register file, but widths must agree.
     pub(super) fn src(&mut self, operand: &Operand<'t>, ty: Type) -> Lowered<Slot> {
-        let (has, slot) = self.src_any(operand, ty)?;
-        match (operand, has.bits() == ty.bits()) {
-            (Operand::Name(name, _), false) => self.width_error(name, has, ty),
-            _ => Ok(slot),
-        }
+        let register = self.src_any(operand, ty)?;
+        self.exact(operand, register, ty)
     }
 
     /// A source operand in a register of any width, and the type of that register; constants have the type `ty`.
@@ -312,11 +315,8 @@ impl<'t, 'b> Builder<'t, 'b> {
 
     /// A destination of exactly this width; `_` is a slot that nobody reads.
     pub(super) fn dst(&mut self, operand: &Operand<'t>, ty: Type) -> Lowered<Slot> {
-        let (has, slot) = self.dst_any(operand, ty)?;
-        match (operand, has.bits() == ty.bits()) {
-            (Operand::Name(name, _), false) => self.width_error(name, has, ty),
-            _ => Ok(slot),
-        }
+        let register = self.dst_any(operand, ty)?;
+        self.exact(operand, register, ty)
     }
 
     /// A destination register of any width, and its type.

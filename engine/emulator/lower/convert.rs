@@ -48,7 +48,7 @@ impl<'t> Builder<'t, '_> {
         let wrong = (from.float() && has.bits() != from.bits()) || (to.float() && gets.bits() != to.bits());
         if too_narrow || wrong || has == Type::Pred || gets == Type::Pred {
             return self.fail(format!(
-                "`{}` with registers of {} and {} bits",
+                "`{}` cannot use registers of {} and {} bits",
                 i.opcode,
                 gets.bits(),
                 has.bits()

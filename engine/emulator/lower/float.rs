@@ -7,6 +7,17 @@ use crate::meter::Class;
 use crate::syntax::Instruction;
 use crate::types::Type;
 
+/// The modifiers of an f32 instruction.
+#[derive(Clone, Copy)]
+struct F32Form {
+    /// A rounding is written.
+    rounded: bool,
+    mode: Mode,
+    approx: bool,
+    full: bool,
+    nan: bool,
+}
+
 impl<'t> Builder<'t, '_> {
     /// Arithmetic on any float type.
     pub(super) fn float(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
@@ -21,46 +32,62 @@ impl<'t> Builder<'t, '_> {
 
     fn f32(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let rounded = m.round();
-        let mode = Mode { round: rounded.unwrap_or(Round::Nearest), ..m.mode() };
-        let (approx, full, nan) = (m.takes("approx"), m.takes("full"), m.takes("NaN"));
-        self.done(i, m)?;
-        let f2 = |f| Some((f, if let Float2::Mul = f { Class::FloatMul } else { Class::FloatAdd }));
-        let binary = match m.name {
-            "add" => f2(Float2::Add),
-            "sub" => f2(Float2::Sub),
-            "mul" => f2(Float2::Mul),
-            "div" if approx || full => Some((Float2::Div, Class::Mufu)),
-            "div" if rounded.is_some() => Some((Float2::Div, Class::FloatDivide)),
-            "min" => Some((Float2::Min { nan }, Class::Float)),
-            "max" => Some((Float2::Max { nan }, Class::Float)),
-            "copysign" => Some((Float2::CopySign, Class::Float)),
-            _ => None,
+        let form = F32Form {
+            rounded: rounded.is_some(),
+            mode: Mode { round: rounded.unwrap_or(Round::Nearest), ..m.mode() },
+            approx: m.takes("approx"),
+            full: m.takes("full"),
+            nan: m.takes("NaN"),
         };
-        if let Some((f, class)) = binary {
-            let allowed = match f {
-                Float2::Add | Float2::Sub | Float2::Mul => !approx && !full && !nan,
-                Float2::Div => !mode.sat && !nan,
-                _ => rounded.is_none() && !mode.sat && !approx && !full,
-            };
-            if !allowed {
-                return self.unsupported(i);
-            }
-            let [d, a, b] = self.operands(i)?;
-            let (a, b) = (self.src(a, Type::F32)?, self.src(b, Type::F32)?);
-            let d = self.dst(d, Type::F32)?;
-            return self.emit(i, class, Op::Float { f, mode, d, a, b });
+        self.done(i, m)?;
+        match m.name {
+            "add" | "sub" | "mul" | "div" | "min" | "max" | "copysign" => self.f32_binary(i, m.name, form),
+            "fma" | "mad" => self.f32_fma(i, form),
+            _ => self.f32_unary(i, m.name, form),
         }
-        if m.name == "fma" || m.name == "mad" {
-            if rounded.is_none() || approx || full || nan {
-                return self.unsupported(i);
-            }
-            let [d, a, b, c] = self.operands(i)?;
-            let (a, b, c) = (self.src(a, Type::F32)?, self.src(b, Type::F32)?, self.src(c, Type::F32)?);
-            let d = self.dst(d, Type::F32)?;
-            return self.emit(i, Class::Fma, Op::Fma { mode, d, a, b, c });
+    }
+
+    fn f32_binary(&mut self, i: &Instruction<'t>, name: &str, form: F32Form) -> Lowered<()> {
+        let F32Form { rounded, mode, approx, full, nan } = form;
+        let (f, class) = match name {
+            "add" => (Float2::Add, Class::FloatAdd),
+            "sub" => (Float2::Sub, Class::FloatAdd),
+            "mul" => (Float2::Mul, Class::FloatMul),
+            "div" if approx || full => (Float2::Div, Class::Mufu),
+            "div" if rounded => (Float2::Div, Class::FloatDivide),
+            "min" => (Float2::Min { nan }, Class::Float),
+            "max" => (Float2::Max { nan }, Class::Float),
+            "copysign" => (Float2::CopySign, Class::Float),
+            _ => return self.unsupported(i),
+        };
+        let allowed = match f {
+            Float2::Add | Float2::Sub | Float2::Mul => !approx && !full && !nan,
+            Float2::Div => !mode.sat && !nan,
+            _ => !rounded && !mode.sat && !approx && !full,
+        };
+        if !allowed {
+            return self.unsupported(i);
         }
+        let [d, a, b] = self.operands(i)?;
+        let (a, b) = (self.src(a, Type::F32)?, self.src(b, Type::F32)?);
+        let d = self.dst(d, Type::F32)?;
+        self.emit(i, class, Op::Float { f, mode, d, a, b })
+    }
+
+    fn f32_fma(&mut self, i: &Instruction<'t>, form: F32Form) -> Lowered<()> {
+        if !form.rounded || form.approx || form.full || form.nan {
+            return self.unsupported(i);
+        }
+        let [d, a, b, c] = self.operands(i)?;
+        let (a, b, c) = (self.src(a, Type::F32)?, self.src(b, Type::F32)?, self.src(c, Type::F32)?);
+        let d = self.dst(d, Type::F32)?;
+        self.emit(i, Class::Fma, Op::Fma { mode: form.mode, d, a, b, c })
+    }
+
+    fn f32_unary(&mut self, i: &Instruction<'t>, name: &str, form: F32Form) -> Lowered<()> {
+        let F32Form { rounded, mode, approx, full, nan } = form;
         // `sqrt` and `rcp` exist rounded and approximate, the other functions only approximate.
-        let f = match (m.name, approx, rounded.is_some()) {
+        let f = match (name, approx, rounded) {
             ("neg", false, false) => Float1::Neg,
             ("abs", false, false) => Float1::Abs,
             ("sqrt", true, false) | ("sqrt", false, true) => Float1::Sqrt,
@@ -151,7 +178,7 @@ impl<'t> Builder<'t, '_> {
         let ty = if pair { Type::B32 } else { Type::B16 };
         let [d, sources @ ..] = i.operands.as_slice() else { return self.unsupported(i) };
         if sources.len() != operands {
-            return self.fail(format!("`{}` needs {operands} sources", i.opcode));
+            return self.fail(format!("`{}` needs {operands} source operands", i.opcode));
         }
         let mut slots = [0; 3];
         for (slot, source) in slots.iter_mut().zip(sources) {

@@ -144,7 +144,7 @@ impl<'t> Builder<'t, '_> {
             _ => one,
         };
         if elements.len() != count as usize || ty.bytes() * count > 16 {
-            return self.fail(format!("`{}` with {} elements", i.opcode, elements.len()));
+            return self.fail(format!("`{}` cannot move {} elements", i.opcode, elements.len()));
         }
         let mut registers = [NO_SLOT; 4];
         let mut register_bits = 0;
@@ -155,7 +155,7 @@ impl<'t> Builder<'t, '_> {
             let (has, at) = if load { self.dst_any(element, ty)? } else { self.src_any(element, ty)? };
             let fits = if ty.float() { has.bits() == ty.bits() } else { has.bits() >= ty.bits() };
             if !fits || has == Type::Pred || register_bits != 0 && register_bits != has.bits() {
-                return self.fail(format!("`{}` with a register of {} bits", i.opcode, has.bits()));
+                return self.fail(format!("`{}` cannot use a register of {} bits", i.opcode, has.bits()));
             }
             register_bits = has.bits();
             *slot = at;
@@ -196,11 +196,11 @@ impl<'t> Builder<'t, '_> {
         let mut next = || operands.next();
         let dest = if returns { next() } else { None };
         let (Some(address), Some(a)) = (next(), next()) else {
-            return self.fail(format!("`{}` with too few operands", i.opcode));
+            return self.fail(format!("`{}` has too few operands", i.opcode));
         };
         let b = if op == Atomic::Cas { next() } else { None };
         if next().is_some() || (op == Atomic::Cas && b.is_none()) || (returns && dest.is_none()) {
-            return self.fail(format!("`{}` with a wrong number of operands", i.opcode));
+            return self.fail(format!("`{}` has a wrong number of operands", i.opcode));
         }
         let (address, space) = self.address(address, space)?;
         if !matches!(space, Space::Global | Space::Shared | Space::Generic) {
@@ -243,7 +243,7 @@ impl<'t> Builder<'t, '_> {
         };
         let wide = i.opcode.contains(".cg");
         if !(bytes == 16 || !wide && matches!(bytes, 4 | 8)) {
-            return self.fail(format!("`{}` of {bytes} bytes", i.opcode));
+            return self.fail(format!("`{}` cannot copy {bytes} bytes", i.opcode));
         }
         let (to, _) = self.address(to, Space::Shared)?;
         let (from, _) = self.address(from, Space::Global)?;

@@ -88,7 +88,7 @@ impl<'t> Builder<'t, '_> {
         match <&[Operand<'t>; N]>::try_from(instruction.operands.as_slice()) {
             Ok(all) => Ok(all),
             Err(_) => self.fail(format!(
-                "`{}` with {} operands, {N} are needed",
+                "`{}` has {} operands, {N} are needed",
                 instruction.opcode,
                 instruction.operands.len()
             )),

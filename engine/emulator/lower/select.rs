@@ -50,7 +50,7 @@ impl<'t> Builder<'t, '_> {
                 let (p, negated) = self.pred(c)?;
                 (d, a, b, Some(Combine { logic, p, negated }))
             }
-            _ => return self.fail(format!("`{}` with a wrong number of operands", i.opcode)),
+            _ => return self.fail(format!("`{}` has a wrong number of operands", i.opcode)),
         };
         let (a, b) = (self.src(a, ty)?, self.src(b, ty)?);
         let (d, q) = match d {

@@ -42,7 +42,9 @@ impl<'t> Builder<'t, '_> {
     fn statement(&mut self, statement: &Statement<'t>) -> Lowered<()> {
         match statement {
             Statement::Label(name) => {
-                let Some(Name::Label(label)) = self.lookup(name) else { return self.fail("label lost") };
+                let Some(Name::Label(label)) = self.lookup(name) else {
+                    return self.fail(format!("label `{name}` is not known"));
+                };
                 self.labels[label] = Some(self.program.code.len() as u32);
             }
             Statement::Targets { .. } => {}
@@ -145,7 +147,7 @@ impl<'t> Builder<'t, '_> {
             _ => return self.fail("a call needs the name of a function"),
         };
         let Some(function) = self.functions.get(name).copied() else {
-            return self.fail(format!("call of `{name}`, which this file does not define"));
+            return self.fail(format!("`{name}` is called, but this file does not define it"));
         };
         if self.calls.len() >= DEEPEST_CALL || self.calls.iter().any(|c| c.name == name) {
             return self.fail(format!("`{name}` calls itself, or calls are nested too deep"));
@@ -155,7 +157,9 @@ impl<'t> Builder<'t, '_> {
         }
         self.calls_made += 1;
         if self.calls_made > MOST_CALLS {
-            return self.fail(format!("more than {MOST_CALLS} calls, nested ones counted each time"));
+            return self.fail(format!(
+                "the kernel has more than {MOST_CALLS} calls, with nested ones counted each time"
+            ));
         }
         let mut scope = Scope::default();
         let formals = function.params.iter().chain(&function.returns);
@@ -165,7 +169,7 @@ impl<'t> Builder<'t, '_> {
                 _ => None,
             };
             let Some(Name::Variable(home)) = home else {
-                return self.fail("call parameters must be .param variables");
+                return self.fail("the parameters of a call must be .param variables");
             };
             if home.bytes != formal.bytes {
                 return self.fail(format!(

@@ -50,7 +50,7 @@ impl<'t> Parser<'_, 't> {
     fn list(&mut self, end: char) -> Parsed<Vec<Operand<'t>>> {
         self.depth += 1;
         if self.depth > DEEPEST {
-            return self.fail("operands nested too deep");
+            return self.fail("operands are nested too deep");
         }
         let mut all = Vec::new();
         while !self.takes(end) {

@@ -9,7 +9,7 @@ impl<'t> Parser<'_, 't> {
     pub(super) fn block(&mut self) -> Parsed<Vec<Statement<'t>>> {
         self.depth += 1;
         if self.depth > DEEPEST {
-            return self.fail("blocks nested too deep");
+            return self.fail("blocks are nested too deep");
         }
         let mut all = Vec::new();
         while !self.takes('}') {

@@ -1,11 +1,11 @@
-//! Each check fires, names the place, and stays silent on the corrected kernel.
+//! Each check fires, names where, and stays silent on the corrected kernel.
 
 mod common;
 
 use common::{Bench, In, Inout, Out};
 use ptx_emulator::{Arg, FaultKind, Machine, Module, Options};
 
-/// `shared[tid] = tid; BARRIER; out[tid] = shared[(tid + step) % threads]`
+/// The code of `shared[tid] = tid; BARRIER; out[tid] = shared[(tid + step) % threads]`.
 fn exchange(barrier: &str) -> String {
     format!(
         "ld.param.u64 %rd1, [p0];
@@ -35,10 +35,10 @@ const TILE: &str = ".shared .align 4 .b8 tile[512];";
 fn a_missing_barrier_is_a_race_or_an_uninitialised_read() {
     for seed in 0..8 {
         let bench = Bench::new(TILE, &exchange("")).seed(seed);
-        // Between warps: the reader comes first and finds nothing, or the writer comes first and races.
+        // Between warps, either the reader comes first and finds nothing, or the writer comes first and races.
         let fault = bench.run(128, &[Out(512), In::u32(64)]).unwrap_err();
         assert!(matches!(fault.kind, FaultKind::Race | FaultKind::Uninitialised), "{fault}");
-        // Within a warp, where all lanes store before any loads.
+        // Within a warp, all lanes store before any of them loads.
         let fault = bench.run(32, &[Out(128), In::u32(1)]).unwrap_err();
         assert_eq!(fault.kind, FaultKind::Race, "{fault}");
         let bench = Bench::new(TILE, &exchange("bar.sync 0;")).seed(seed);
@@ -52,7 +52,7 @@ fn a_warp_barrier_orders_a_warp_but_not_a_block() {
     bench.run(32, &[Out(128), In::u32(1)]).unwrap();
     let fault = bench.run(64, &[Out(256), In::u32(32)]).unwrap_err();
     assert!(matches!(fault.kind, FaultKind::Race | FaultKind::Uninitialised), "{fault}");
-    // A warp barrier of the halves orders within the halves only.
+    // Warp barriers of the halves of a warp only order the lanes within each half.
     let halves = "setp.lt.u32 %p1, %r1, 16; selp.b32 %r20, 65535, -65536, %p1; bar.warp.sync %r20;";
     let bench = Bench::new(TILE, &exchange(halves));
     assert_eq!(bench.run(32, &[Out(128), In::u32(16)]).unwrap_err().kind, FaultKind::Race);
@@ -89,7 +89,7 @@ fn the_message_names_thread_block_line_source_and_address() {
     }
 }
 
-/// One thread does `code` on `%rd1`, the first argument.
+/// A kernel that runs `code` on `%rd1`, its first argument.
 fn one(code: &str) -> Bench {
     Bench::new("", &format!("ld.param.u64 %rd1, [p0]; {code} ret;"))
 }
@@ -106,7 +106,7 @@ fn global_bounds_alignment_and_roles() {
     expect(&load, &[In::bytes(16)], FaultKind::OutOfBounds);
     load.run(1, &[In::bytes(20)]).unwrap();
     expect(&one("ld.global.u32 %r1, [%rd1+-4];"), &[In::bytes(16)], FaultKind::OutOfBounds);
-    // The last element straddles the end.
+    // The last element lies across the end.
     expect(&one("ld.global.v2.u32 {%r1, %r2}, [%rd1+8];"), &[In::bytes(12)], FaultKind::OutOfBounds);
     expect(&one("ld.global.u32 %r1, [%rd1+2];"), &[In::bytes(16)], FaultKind::Misaligned);
     expect(&one("ld.global.v4.u32 {%r1, %r2, %r3, %r4}, [%rd1+8];"), &[In::bytes(64)], FaultKind::Misaligned);
@@ -119,11 +119,11 @@ fn global_bounds_alignment_and_roles() {
 #[test]
 fn outputs_hold_nothing_before_they_are_written() {
     let bench = one("ld.global.u32 %r1, [%rd1];");
-    // Written by the host, but given as an output.
+    // The host wrote the buffer, but it is given as an output.
     expect(&bench, &[Out(16)], FaultKind::Uninitialised);
     expect(&bench, &[In::fresh(16)], FaultKind::Uninitialised);
     one("st.global.u32 [%rd1], 3; ld.global.u32 %r1, [%rd1];").run(1, &[Out(16)]).unwrap();
-    // Half a word written is half a word.
+    // A store of half a word writes only that half.
     expect(
         &one("st.global.u16 [%rd1+2], 3; ld.global.u32 %r1, [%rd1];"),
         &[Inout::fresh(16)],
@@ -162,7 +162,7 @@ fn buffers_that_no_argument_names() {
 
 #[test]
 fn registers_that_some_path_leaves_unwritten() {
-    // Only odd threads write %r2.
+    // Only odd threads write `%r2`.
     let code = |guard: &str| {
         format!(
             "mov.u32 %r1, %tid.x; and.b32 %r3, %r1, 1; setp.eq.s32 %p1, %r3, 1; @!%p1 bra L; mov.u32 %r2, 5; L:
@@ -192,7 +192,7 @@ fn shared_and_local_memory() {
     bench("st.local.u32 [%rd2+4], 1; ld.local.u32 %r1, [%rd2+4];").run(1, &[]).unwrap();
     expect(&bench("st.local.u32 [%rd2+8], 1;"), &[], FaultKind::OutOfBounds);
     expect(&bench("ld.local.u32 %r1, [%rd2];"), &[], FaultKind::Uninitialised);
-    // Through generic addresses.
+    // The same memory is reached through generic addresses.
     bench("cvta.local.u64 %rd3, %rd2; st.u32 [%rd3], 1; ld.local.u32 %r1, [%rd2];").run(1, &[]).unwrap();
     bench("cvta.shared.u64 %rd3, %rd1; st.u32 [%rd3], 1; ld.shared.u32 %r1, [%rd1];").run(1, &[]).unwrap();
     expect(&bench("cvta.shared.u64 %rd3, %rd1; st.u32 [%rd3+12], 1;"), &[], FaultKind::OutOfBounds);
@@ -239,29 +239,29 @@ fn the_read_only_cache_must_not_see_stores_of_the_launch() {
 fn barriers_that_not_all_reach() {
     let tid = "mov.u32 %r1, %tid.x; setp.lt.u32 %p1, %r1, ";
     let kind = |threads, code: &str| Bench::new("", code).run(threads, &[]).unwrap_err().kind;
-    // A warp that skips the barrier and ends.
+    // A warp skips the barrier and ends.
     assert_eq!(
         kind(64, &format!("{tid} 32; @!%p1 bra L; bar.sync 0; L: ret;")),
         FaultKind::ExitBeforeBarrier
     );
-    // Half a warp.
+    // Half a warp skips the barrier and ends.
     assert_eq!(
         kind(32, &format!("{tid} 16; @!%p1 bra L; bar.sync 0; L: ret;")),
         FaultKind::ExitBeforeBarrier
     );
-    // Halves of a warp at two barriers.
+    // The halves of a warp wait at two barriers.
     let two = format!("{tid} 16; @%p1 bra L; bar.sync 0; bra M; L: bar.sync 0; M: ret;");
     assert_eq!(kind(32, &two), FaultKind::PartialBarrier);
-    // Warps that wait at different barriers.
+    // Two warps wait at different barriers.
     let ids = format!("{tid} 32; @%p1 bra L; bar.sync 0; bra M; L: bar.sync 1; M: ret;");
     assert_eq!(kind(64, &ids), FaultKind::PartialBarrier);
-    // A count that is never reached.
+    // The count of a barrier is never reached.
     assert_eq!(kind(64, "bar.sync 1, 96; ret;"), FaultKind::PartialBarrier);
     Bench::new("", "bar.sync 1, 64; ret;").run(64, &[]).unwrap();
     Bench::new("", &format!("{tid} 32; @%p1 bra L; bar.sync 1, 32; L: bar.sync 0; ret;"))
         .run(64, &[])
         .unwrap();
-    // An early return before a barrier that the others reach.
+    // Some threads return before a barrier that the others reach.
     assert_eq!(kind(64, &format!("{tid} 40; @!%p1 ret; bar.sync 0; ret;")), FaultKind::ExitBeforeBarrier);
 }
 
@@ -277,7 +277,7 @@ fn shuffles_of_lanes_that_are_not_there() {
     Bench::new("", &format!("{tid} @%p1 shfl.sync.idx.b32 %r2, %r1, 9, 31, 65535; ret;"))
         .run(32, &[])
         .unwrap();
-    // Lanes that meet at one shuffle on different ways to it.
+    // Lanes come to one shuffle on different ways.
     let ways = format!("@%p1 bra L; mov.u32 %r3, 1; L: {shuffle}");
     Bench::new("", &format!("{tid} {ways} ret;")).run(32, &[]).unwrap();
 }

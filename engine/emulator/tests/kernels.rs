@@ -1,4 +1,4 @@
-//! Small kernels, as NVRTC writes them, end to end.
+//! Runs small kernels, as NVRTC writes them, from end to end.
 
 use ptx_emulator::{Access, Arg, Launch, Machine, Module};
 
@@ -77,7 +77,7 @@ fn constant_predicates() {
     }
 }
 
-/// The selective scan of the examples against plain loops.
+/// Compares the selective scan of the examples with plain loops.
 #[test]
 fn scan_gives_what_its_formula_says() {
     const STATES: usize = 16;
@@ -125,12 +125,13 @@ fn scan_gives_what_its_formula_says() {
                     want += h[n] * f64::from(bc[t * 2 * STATES + STATES + n]);
                 }
                 let error = (f64::from(y[t * channels + c]) - want).abs();
-                // Sums of 33 terms of size up to 50 in f32.
+                // The bound is for f32 sums of 33 terms whose size is up to 50.
                 assert!(error <= 2e-4, "{b} {t} {c}: off by {error}");
             }
         }
     }
-    // 16 powers a token and channel, one where softplus takes an exponential, and those of A; `log1p` needs none.
+    // The scan computes 16 powers for each token and channel, one more where softplus takes an exponential, and those of A.
+    // `log1p` needs none.
     let exponentials = raw.iter().filter(|&&r| r <= 20.0).count();
     let mufu = meter.class(ptx_emulator::Class::Mufu).threads as usize;
     assert_eq!(mufu, tokens * channels * STATES + exponentials + batch * channels * STATES);

@@ -1,4 +1,4 @@
-//! Text with mistakes in it: refused with a line, or run to a result or a fault. Nothing panics, nothing hangs.
+//! Text with mistakes in it is refused with a line, or runs to a result or a fault. Nothing panics and nothing hangs.
 
 use ptx_emulator::{Access, Arg, Launch, Machine, Module, Options};
 
@@ -11,7 +11,7 @@ impl Random {
     }
 }
 
-/// Words of PTX to put in the place of others.
+/// Words of PTX that replace others.
 const WORDS: [&str; 28] = [
     "%r1",
     "%rd3",
@@ -82,7 +82,7 @@ fn run(module: &Module) {
             .map(|p| if p.is_64_bit() { buffer(Access::ReadWrite) } else { Arg::U32(n as u32) })
             .collect();
         let launch = Launch { grid: [2, 1, 1], block: [64, 1, 1], shared: 0 };
-        // Any outcome will do.
+        // Any outcome is allowed, except a panic.
         let _ = machine.launch(module, &entry.name, launch, &args);
     }
 }

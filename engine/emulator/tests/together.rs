@@ -1,10 +1,10 @@
-//! Threads together: divergence, shuffles, votes, barriers, atomics; and memory of a thread's own.
+//! What threads do together: divergence, shuffles, votes, barriers and atomics. Also the memory of a single thread.
 
 mod common;
 
 use common::Bench;
 
-/// Each thread stores %r9 as word `tid` of the output after `code`, which finds `tid` in %r1.
+/// A kernel whose threads run `code`, which finds `tid` in `%r1`, and then store `%r9` as word `tid` of the output.
 fn each(variables: &str, code: &str) -> Bench {
     let code = format!(
         "ld.param.u64 %rd1, [p0]; mov.u32 %r1, %tid.x; mul.wide.u32 %rd2, %r1, 4; add.s64 %rd1, %rd1, %rd2;
@@ -21,7 +21,7 @@ fn expect(bench: &Bench, threads: u32, f: impl Fn(u32) -> u32) {
 
 #[test]
 fn lanes_part_and_meet_again() {
-    // Collatz steps: every lane loops for its own number of turns.
+    // The code counts Collatz steps, so every lane loops for its own number of turns.
     let code = "mov.u32 %r9, 0; add.u32 %r2, %r1, 1;
         L: setp.eq.u32 %p1, %r2, 1; @%p1 bra DONE;
         and.b32 %r3, %r2, 1; setp.eq.u32 %p2, %r3, 0; @%p2 bra EVEN;
@@ -40,7 +40,7 @@ fn lanes_part_and_meet_again() {
     expect(&each("", code), 96, steps);
     let meter = each("", code).run(32, &[common::Out(128)]).unwrap();
     assert!(meter.instructions().partial > 0);
-    // After DONE the warp is whole again.
+    // After DONE, the warp is whole again.
     let store = meter.class(ptx_emulator::Class::Store);
     assert_eq!((store.warps, store.partial), (1, 0));
 }
@@ -61,7 +61,7 @@ fn shuffles() {
     expect(&shuffle("up.b32 %r9|%p1, %r2, 3, 0"), 64, |t| if t % 32 < 3 { 7 } else { 97 + t });
     expect(&shuffle("down.b32 %r9|%p1, %r2, 3, 31"), 64, |t| if t % 32 > 28 { 7 } else { 103 + t });
     expect(&shuffle("idx.b32 %r9|%p1, %r2, 9, 31"), 64, |t| 109 + t / 32 * 32);
-    // Segments of 8: the clamp's upper byte is the segment mask.
+    // The upper byte of the clamp is the segment mask; these segments have 8 lanes.
     let segments = 0b11000 << 8;
     expect(&shuffle(&format!("down.b32 %r9|%p1, %r2, 2, {}", segments | 31)), 32, |t| {
         if t % 8 > 5 { 7 } else { 102 + t }
@@ -100,7 +100,7 @@ fn votes_matches_and_reductions() {
     expect(&each("", "redux.sync.add.u32 %r9, %r1, -1;"), 32, |_| 496);
     expect(&each("", "sub.s32 %r2, 5, %r1; redux.sync.min.s32 %r9, %r2, -1;"), 32, |_| -26i32 as u32);
     expect(&each("", "redux.sync.xor.b32 %r9, %r1, -1;"), 32, |_| 0);
-    // The two halves of a warp apart, with masks of their own.
+    // The two halves of a warp reduce apart, with masks of their own.
     let halves = "setp.lt.u32 %p1, %r1, 16; selp.b32 %r3, 65535, -65536, %p1;";
     expect(&each("", &format!("{halves} redux.sync.add.u32 %r9, %r1, %r3;")), 32, |t| {
         if t < 16 { 120 } else { 376 }
@@ -115,7 +115,7 @@ fn barriers_that_reduce() {
     expect(&each("", &format!("{third} bar.red.or.pred %p2, 0, !%p1; selp.u32 %r9, 1, 0, %p2;")), 96, |_| 1);
 }
 
-/// One warp fills, another takes, through two barriers of 64 threads.
+/// One warp fills and another takes, through a barrier of 64 threads.
 #[test]
 fn named_barriers_order_their_threads() {
     let variables = ".shared .align 4 .b8 tile[128];";
@@ -133,7 +133,7 @@ fn named_barriers_order_their_threads() {
     }
 }
 
-/// Four warps through a barrier of two: they pass in pairs.
+/// Four warps pass a barrier of two warps in pairs.
 #[test]
 fn a_barrier_of_a_count_lets_that_many_pass() {
     let meter = each("", "bar.sync 1, 64; mov.u32 %r9, 0;").run(128, &[common::Out(512)]).unwrap();
@@ -159,7 +159,7 @@ fn atomics_in_shared_and_global_memory() {
         ld.shared.u64 %rd5, [%r3]; shr.u64 %rd5, %rd5, 30; cvt.u32.u64 %r9, %rd5;"
     );
     expect(&each(variables, &code), 96, |_| 95 * 48);
-    // Every thread takes a number; together they are all numbers.
+    // Every thread takes a number, and together they take all numbers.
     let code = format!("{start} atom.shared.inc.u32 %r9, [%r3], 40;");
     let mut numbers = each(variables, &code).words(64, 64);
     numbers.sort_unstable();

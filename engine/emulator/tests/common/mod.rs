@@ -4,29 +4,38 @@
 
 use ptx_emulator::{Access, Arg, Fault, Launch, Machine, Meter, Module, Options};
 
-/// An argument, made on the machine it runs on.
+/// An argument, which is made on the machine that runs the kernel.
 #[derive(Clone, Copy)]
 pub enum In {
-    /// Bytes, whether the host writes them, and what the kernel may do.
-    Memory(usize, bool, Access),
+    /// Memory of the machine.
+    Memory {
+        bytes: usize,
+        /// The host writes zeros before the launch.
+        written: bool,
+        access: Access,
+    },
+    /// A number of 32 bits.
     Word(u32),
 }
 
+/// Memory that the kernel reads and writes.
 pub struct Inout;
 
+/// Memory that the kernel writes.
 #[allow(non_snake_case)]
 pub fn Out(bytes: usize) -> In {
-    In::Memory(bytes, true, Access::Write)
+    In::Memory { bytes, written: true, access: Access::Write }
 }
 
 impl In {
-    pub fn bytes(n: usize) -> In {
-        In::Memory(n, true, Access::Read)
+    /// Memory that the kernel reads.
+    pub fn bytes(bytes: usize) -> In {
+        In::Memory { bytes, written: true, access: Access::Read }
     }
 
-    /// That nothing wrote.
-    pub fn fresh(n: usize) -> In {
-        In::Memory(n, false, Access::Read)
+    /// Memory that the kernel reads and that nothing wrote.
+    pub fn fresh(bytes: usize) -> In {
+        In::Memory { bytes, written: false, access: Access::Read }
     }
 
     pub fn u32(x: u32) -> In {
@@ -35,12 +44,13 @@ impl In {
 }
 
 impl Inout {
-    pub fn bytes(n: usize) -> In {
-        In::Memory(n, true, Access::ReadWrite)
+    pub fn bytes(bytes: usize) -> In {
+        In::Memory { bytes, written: true, access: Access::ReadWrite }
     }
 
-    pub fn fresh(n: usize) -> In {
-        In::Memory(n, false, Access::ReadWrite)
+    /// Memory that nothing wrote.
+    pub fn fresh(bytes: usize) -> In {
+        In::Memory { bytes, written: false, access: Access::ReadWrite }
     }
 }
 
@@ -48,7 +58,7 @@ pub fn launch(blocks: u32, threads: u32) -> Launch {
     Launch { grid: [blocks, 1, 1], block: [threads, 1, 1], shared: 0 }
 }
 
-/// A kernel of up to two parameters: `p0` of 64 bits, `p1` of 32, or of 64 where the code loads it so.
+/// A kernel of up to two parameters: `p0` has 64 bits, `p1` has 32, or 64 where the code loads it so.
 pub struct Bench {
     text: String,
     seed: u64,
@@ -94,7 +104,7 @@ impl Bench {
         let machine = Machine::with(Options { seed: self.seed, ..Options::default() });
         let make = |arg: &In| match *arg {
             In::Word(x) => Arg::U32(x),
-            In::Memory(bytes, written, access) => {
+            In::Memory { bytes, written, access } => {
                 let at = machine.alloc(bytes);
                 if written {
                     machine.write(at, &vec![0; bytes]).unwrap();
@@ -106,7 +116,7 @@ impl Bench {
         machine.launch(&self.module(), "k", launch, &args)
     }
 
-    /// The words that `p0`, an output of `words` words, holds after one block of `threads`.
+    /// Runs one block, and returns the words of `p0`, an output of `words` words.
     pub fn words(&self, threads: u32, words: usize) -> Vec<u32> {
         let machine = Machine::with(Options { seed: self.seed, ..Options::default() });
         let at = machine.alloc(4 * words);
