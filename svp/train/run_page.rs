@@ -10,7 +10,7 @@ use super::{
 use crate::Result;
 use crate::data::Sample;
 use crate::model::Classifier;
-use crate::report::html::{Confusion, Facts, Mistake, RunPage};
+use crate::report::html::{Confusion, Facts, Mistake, RunPage, scales_section};
 use crate::report::table::{bytes, count, duration, percent};
 use crate::report::{Record, read_metrics};
 
@@ -78,7 +78,7 @@ pub fn run_page(
         classes,
         confusion,
         mistakes,
-        scales,
+        sections: vec![scales_section(&scales)],
         parameters: parameters.into_iter().map(|p| (p.module.into_owned(), p.trained, p.all)).collect(),
         config: settings(config),
     };

@@ -1,71 +1,38 @@
-//! What the prompts have learned: how strongly each layer is prompted, and which channels.
+//! What SVP's prompts have learned: how strongly each layer is prompted, and which channels.
 
-use image::{Rgba, RgbaImage};
-
-use super::svg::{bars, short};
-use super::text::png_address;
+use super::section::{Figure, Section};
 use crate::model::LayerScales;
 
-/// Colours of values above and below zero, as in the style sheet.
-const ABOVE: [u8; 3] = [37, 122, 196];
-const BELOW: [u8; 3] = [217, 95, 14];
-
-/// One scale of the layers.
-struct Kind<'a> {
-    name: &'static str,
-    layers: Vec<&'a [f32]>,
-}
-
-/// Mean size of the scales of each layer, and every value.
-pub fn charts(layers: &[LayerScales]) -> String {
-    let kind = |name, of: fn(&LayerScales) -> Option<&Vec<f32>>| {
-        let layers: Vec<&[f32]> = layers.iter().filter_map(of).map(Vec::as_slice).collect();
-        (!layers.is_empty()).then_some(Kind { name, layers })
+/// The section about the scales of the prompts. A run without prompts has no layers with scales, and the section says
+/// so.
+pub fn scales_section(layers: &[LayerScales]) -> Section {
+    let kind = |name: &str, of: fn(&LayerScales) -> Option<&Vec<f32>>| {
+        let layers: Vec<Vec<f32>> = layers.iter().filter_map(of).cloned().collect();
+        (!layers.is_empty()).then(|| (name.to_string(), layers))
     };
-    let kinds: Vec<Kind> = [
+    let kinds = [
         kind("beta (inner prompts, of each layer)", |layer| layer.beta.as_ref()),
         kind("alpha (cross prompts, shared by a group)", |layer| layer.alpha.as_ref()),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    ];
+    let (names, kinds): (Vec<String>, Vec<_>) = kinds.into_iter().flatten().unzip();
+    let heading = "Prompts".to_string();
     if kinds.is_empty() {
-        return "<p>This run has no prompts, so there are no scales to show.</p>\n".into();
+        let text = "This run has no prompts, so there are no scales to show.".into();
+        return Section { heading, text, figures: vec![] };
     }
-    let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
-    let sizes: Vec<Vec<f64>> =
-        (0..layers.len()).map(|i| kinds.iter().map(|kind| mean_size(kind.layers[i])).collect()).collect();
-    let strips: String = kinds.iter().map(strip).collect();
-    format!(
-        "<p class=\"note\">Each layer's input gets beta times its own inner prompt and alpha times the cross prompt of \
-         its group; both began at zero.</p>\n<div class=\"charts\">\n{}<div>{strips}</div>\n</div>\n",
-        bars("Mean size of the scales", &names, &sizes),
-    )
+    let sizes = |layer: usize| kinds.iter().map(|kind| mean_size(&kind[layer])).collect();
+    let sizes = (0..layers.len()).map(sizes).collect();
+    let bars = Figure::Bars { title: "Mean size of the scales".into(), names: names.clone(), layers: sizes };
+    let strips = names.into_iter().zip(kinds).map(|(title, layers)| Figure::Strip { title, layers });
+    Section {
+        heading,
+        text: "Each layer's input gets beta times its own inner prompt and alpha times the cross prompt of its group; \
+               both began at zero."
+            .into(),
+        figures: [bars].into_iter().chain(strips).collect(),
+    }
 }
 
 fn mean_size(values: &[f32]) -> f64 {
     values.iter().map(|v| f64::from(v.abs())).sum::<f64>() / values.len().max(1) as f64
-}
-
-/// Every value: a row a layer, a column a channel.
-fn strip(kind: &Kind) -> String {
-    let channels = kind.layers.iter().map(|values| values.len()).max().unwrap_or(0);
-    let largest = kind.layers.iter().copied().flatten().fold(0.0f32, |most, v| most.max(v.abs()));
-    let mut picture = RgbaImage::new(channels as u32, kind.layers.len() as u32);
-    for (y, values) in (0..).zip(&kind.layers) {
-        for (x, &value) in (0..).zip(*values) {
-            let [r, g, b] = if value >= 0.0 { ABOVE } else { BELOW };
-            let strength = if largest > 0.0 { value.abs() / largest } else { 0.0 };
-            picture.put_pixel(x, y, Rgba([r, g, b, (255.0 * strength).round() as u8]));
-        }
-    }
-    format!(
-        "<figure class=\"strip\"><figcaption>{}: layers down, channels across, up to {} (blue above zero, orange below)\
-         </figcaption><img alt=\"{}\" style=\"--layers:{}\" src=\"{}\"></figure>\n",
-        kind.name,
-        short(largest.into()),
-        kind.name,
-        kind.layers.len(),
-        png_address(picture),
-    )
 }

@@ -1,6 +1,7 @@
 use image::RgbImage;
 
 use super::*;
+use crate::model::LayerScales;
 
 fn names(n: usize) -> Vec<String> {
     (0..n).map(|i| format!("class {i}")).collect()
@@ -44,10 +45,10 @@ fn page(classes: Vec<String>) -> RunPage {
         confusion: confusion(classes.len() as u32),
         classes,
         mistakes: vec![mistake(RgbImage::new(32, 32)), mistake(RgbImage::new(700, 10))],
-        scales: vec![
+        sections: vec![scales_section(&[
             LayerScales { beta: Some(vec![0.5, -0.25]), alpha: Some(vec![0.0, 1.0]) },
             LayerScales { beta: Some(vec![0.0, 0.0]), alpha: Some(vec![0.0, 1.0]) },
-        ],
+        ])],
         parameters: vec![("head".into(), 10, 10), ("backbone".into(), 0, 1_234_567)],
         timing: vec![("an epoch".into(), "2.0 s".into())],
         config: vec![("data".into(), "C:\\<data>".into())],
@@ -125,7 +126,8 @@ fn long_runs_are_thinned() {
 
 #[test]
 fn a_run_without_anything_to_show_says_so() {
-    let empty = RunPage { records: vec![], mistakes: vec![], scales: vec![], ..page(names(2)) };
+    let empty =
+        RunPage { records: vec![], mistakes: vec![], sections: vec![scales_section(&[])], ..page(names(2)) };
     let mut confusion = Confusion::default();
     confusion.add(1, 1);
     let html = RunPage { confusion, ..empty }.render();
