@@ -7,7 +7,7 @@ use crate::Result;
 use crate::backbones::FAMILIES;
 use crate::data::Sample;
 use crate::model::{Model, count_parameters};
-use crate::report::html::{Confusion, Facts, Mistake, RunPage};
+use crate::report::html::{Confusion, Facts, Mistake, RunPage, Section};
 use crate::report::table::{bytes, count, duration, percent};
 use crate::report::{Record, read_metrics};
 use crate::train::{
@@ -60,7 +60,12 @@ pub fn run_page(
         n => format!(", {} left out because they cannot be read", count(n as u64)),
     };
     let mistakes = wrong.into_iter().map(|wrong| wrong.shown(on.samples)).collect::<Result<_>>()?;
-    let method = of.model.method.section(&of.model.params, of.model.spec())?;
+    let section = of.model.method.section(&of.model.params, of.model.spec())?;
+    let without = || Section {
+        heading: "Prompts".into(),
+        text: "This run has no prompts, so there are no scales to show.".into(),
+        figures: vec![],
+    };
     let page = RunPage {
         title: name(run),
         lead: lead(of, config),
@@ -75,7 +80,7 @@ pub fn run_page(
         classes,
         confusion,
         mistakes,
-        method,
+        sections: vec![section.unwrap_or_else(without)],
         parameters: parameters.into_iter().map(|p| (p.module.into_owned(), p.trained, p.all)).collect(),
         config: settings(config),
     };

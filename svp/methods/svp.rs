@@ -20,7 +20,7 @@ use crate::backbones::pos_embed::ClassRow;
 use crate::backbones::vim;
 use crate::params::{ParamId, Params};
 use crate::pass::{Generated, Method, Pass, Spec, Tokens};
-use crate::report::html::{Scales, Section, scale_charts};
+use crate::report::html::{Figure, Section};
 use crate::{Error, Result, streams};
 
 /// Its entry in the registry.
@@ -265,19 +265,24 @@ impl Svp {
         Ok(join(tape, &cross.value, &second, 1)?)
     }
 
-    /// The learned scales of the first `depth` layers, as a run's page shows them.
-    fn scales(&self, params: &Params, depth: usize) -> Result<Vec<Scales>> {
+    /// The learned scales of the first `depth` layers: what they scale, and of each layer a value a channel.
+    fn scales(&self, params: &Params, depth: usize) -> Result<Vec<(&'static str, Vec<Vec<f32>>)>> {
         let rows = |name, scale: Option<ParamId>, of_layer: &dyn Fn(usize) -> usize| {
             let Some(scale) = scale.map(|id| params.get(id)) else { return Ok(None) };
             let (d, values) = (scale.shape()[1], scale.values()?);
             let row = |i| values[of_layer(i) * d..(of_layer(i) + 1) * d].to_vec();
-            Ok::<_, Error>(Some(Scales { name, layers: (0..depth).map(row).collect() }))
+            Ok::<_, Error>(Some((name, (0..depth).map(row).collect())))
         };
         let beta = rows("beta (inner prompts, of each layer)", self.inner_scale, &|i| i)?;
         let group = |i| i / self.group_size;
         let alpha = rows("alpha (cross prompts, shared by a group)", self.cross_scale, &group)?;
         Ok([beta, alpha].into_iter().flatten().collect())
     }
+}
+
+/// The mean absolute value.
+fn mean_size(values: &[f32]) -> f64 {
+    values.iter().map(|v| f64::from(v.abs())).sum::<f64>() / values.len().max(1) as f64
 }
 
 /// `h` with prompts added to every row but `skip`: the sum that the op makes on its way to a norm.
@@ -320,9 +325,22 @@ impl Method for Svp {
     }
 
     fn section(&self, params: &Params, spec: &Spec) -> Result<Option<Section>> {
-        let note = "Each layer's input gets beta times its own inner prompt and alpha times the cross prompt of its \
-                    group; both began at zero.";
-        let body = scale_charts(&self.scales(params, spec.depth)?);
-        Ok(Some(Section { title: "Prompts", note, body }))
+        let scales = self.scales(params, spec.depth)?;
+        let bars = Figure::Bars {
+            title: "Mean size of the scales".into(),
+            names: scales.iter().map(|(name, _)| name.to_string()).collect(),
+            layers: (0..spec.depth)
+                .map(|i| scales.iter().map(|(_, layers)| mean_size(&layers[i])).collect())
+                .collect(),
+        };
+        let strips =
+            scales.into_iter().map(|(name, layers)| Figure::Strip { title: name.into(), layers });
+        Ok(Some(Section {
+            heading: "Prompts".into(),
+            text: "Each layer's input gets beta times its own inner prompt and alpha times the cross prompt of its \
+                   group; both began at zero."
+                .into(),
+            figures: [bars].into_iter().chain(strips).collect(),
+        }))
     }
 }

@@ -1,7 +1,7 @@
-//! `metrics.jsonl`: one JSON object a line, appended as the run goes.
+//! `metrics.jsonl`: one JSON object a line, appended while the run goes on.
 //!
-//! The records of a step are written before the state of that step is saved. Then whatever a saved state
-//! covers is in the file, and [`truncate_after`] removes exactly what a resumed run is going to write again.
+//! The records of a step are written before the state of that step is saved. So whatever a saved state covers is in the
+//! file, and [`truncate_after`] removes exactly what a resumed run will write again.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -13,56 +13,75 @@ use crate::{Error, Result};
 
 /// One line of the file. `step` and `epoch` count what is finished, so the first are 1.
 ///
-/// Losses are mean cross-entropies, accuracies and shares lie in 0..=1, times are in seconds. JSON has no NaN
-/// and no infinity: both are written as `null`, which reads back as NaN.
+/// Losses are mean cross-entropies in nats, accuracies and shares lie between 0 and 1, and times are in seconds. JSON has
+/// neither NaN nor infinity: both are written as `null`, which reads back as NaN.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Record {
-    /// After a training step.
+    /// Written after a training step.
     Step {
+        /// Number of steps finished in the whole run.
         step: u64,
+        /// Number of the epoch under way.
         epoch: u64,
+        /// Training loss of the step.
         #[serde(deserialize_with = "nan_if_null")]
         loss: f32,
+        /// Learning rate of the step.
         #[serde(deserialize_with = "nan_if_null")]
         lr: f32,
+        /// Images trained on in a second of the step.
         #[serde(deserialize_with = "nan_if_null")]
         images_per_s: f32,
+        /// Share of the step that was spent waiting for data.
         #[serde(deserialize_with = "nan_if_null")]
         wait_share: f32,
     },
-    /// After an epoch and its validation, if there is one; `seconds` is the time of both.
+    /// Written after an epoch and its validation, if there is one.
     Epoch {
+        /// Number of steps finished in the whole run.
         step: u64,
+        /// Number of the epoch that is finished.
         epoch: u64,
+        /// Mean training loss over the steps of the epoch.
         #[serde(deserialize_with = "nan_if_null")]
         train_loss: f32,
+        /// Loss on the images that choose the epoch.
         #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_nan_if_null")]
         val_loss: Option<f32>,
+        /// Top-1 accuracy on these images.
         #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_nan_if_null")]
         val_top1: Option<f32>,
+        /// Top-5 accuracy on these images.
         #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_nan_if_null")]
         val_top5: Option<f32>,
+        /// Time of the epoch and its validation.
         #[serde(deserialize_with = "nan_if_null")]
         seconds: f32,
     },
-    /// The one test of the chosen epoch, at the end.
+    /// Written at the end, after the one test of the chosen epoch.
     Final {
+        /// Number of steps of the whole run.
         step: u64,
+        /// Number of the epoch that was chosen.
         best_epoch: u64,
+        /// Loss on the test images.
         #[serde(deserialize_with = "nan_if_null")]
         test_loss: f32,
+        /// Top-1 accuracy on the test images.
         #[serde(deserialize_with = "nan_if_null")]
         test_top1: f32,
+        /// Top-5 accuracy on the test images.
         #[serde(deserialize_with = "nan_if_null")]
         test_top5: f32,
+        /// Time of the test.
         #[serde(deserialize_with = "nan_if_null")]
         seconds: f32,
     },
 }
 
 impl Record {
-    /// Training steps finished when this was written.
+    /// Number of training steps that were finished when this was written.
     pub fn step(&self) -> u64 {
         match self {
             Record::Step { step, .. } | Record::Epoch { step, .. } | Record::Final { step, .. } => *step,
@@ -74,12 +93,12 @@ fn nan_if_null<'de, D: Deserializer<'de>>(input: D) -> std::result::Result<f32, 
     Ok(Option::deserialize(input)?.unwrap_or(f32::NAN))
 }
 
-/// Of a value that is there.
+/// Reads a value that is there, in contrast to one that is left out.
 fn some_nan_if_null<'de, D: Deserializer<'de>>(input: D) -> std::result::Result<Option<f32>, D::Error> {
     nan_if_null(input).map(Some)
 }
 
-/// Appends records to a file.
+/// Appends records to a metrics file.
 #[derive(Debug)]
 pub struct MetricsWriter {
     path: PathBuf,
@@ -87,7 +106,10 @@ pub struct MetricsWriter {
 }
 
 impl MetricsWriter {
-    /// Opens the file for appending, making it if there is none.
+    /// Opens the file for appending, and creates it if there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
     pub fn append(path: &Path) -> Result<Self> {
         let file = OpenOptions::new()
             .create(true)
@@ -97,7 +119,10 @@ impl MetricsWriter {
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// Writes one line, in one call, so that a killed run tears at most the last.
+    /// Writes one line, in one call, so that a killed run tears at most the last one.
+    ///
+    /// # Errors
+    /// When the file cannot be written, for instance because the disk is full.
     pub fn write(&mut self, record: &Record) -> Result<()> {
         let mut line = serde_json::to_vec(record).expect("numbers and fixed names make valid JSON");
         line.push(b'\n');
@@ -108,14 +133,17 @@ impl MetricsWriter {
 /// The records of a metrics file, in order. A last line torn by `kill -9` is left out; a missing file has none.
 ///
 /// # Errors
-/// When the file cannot be read, and when a whole line is no record: the line is named.
+/// A file that cannot be read, or a whole line that is no record, with its number.
 pub fn read_metrics(path: &Path) -> Result<Vec<Record>> {
     Ok(scan(path)?.into_iter().map(|(_, record)| record).collect())
 }
 
-/// Cuts the file after the last record that a state covers which was saved at `step` with `epochs` epochs
-/// finished: later records, a [`Record::Final`] (a run that goes on has not ended) and a torn last line are
-/// dropped. An epoch's record may be there before its state: its last step was saved, and it will be evaluated again.
+/// Cuts the file after the last record that is covered by a state which was saved at `step` with `epochs` epochs
+/// finished. Later records, a [`Record::Final`] (a run that goes on has not ended) and a torn last line are dropped. The
+/// record of an epoch may be later than a state with its last step: then the epoch is evaluated again.
+///
+/// # Errors
+/// A file that cannot be read or cut, or a whole line that is no record, with its number.
 pub fn truncate_after(path: &Path, step: u64, epochs: u64) -> Result<()> {
     let covered = |record: &Record| match *record {
         Record::Final { .. } => false,

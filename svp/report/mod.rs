@@ -1,12 +1,12 @@
-//! What a run shows and leaves behind: its folder, its metrics, its pictures, its progress.
+//! What a run shows and leaves behind: its folder, its metrics, its charts, its progress.
 //!
 //! - [`RunDir`]: the folder of one run, locked against a second run, and the names of the files in it
-//! - [`metrics`]: `metrics.jsonl`, one record a line, continued exactly on resume
+//! - [`metrics`]: `metrics.jsonl`, one record a line, which a resumed run continues exactly
 //! - [`EventWriter`]: the same numbers for TensorBoard
 //! - [`chart`]: curves of a run, bars and lines of a sweep, heat maps over pictures, as PNG files
 //! - [`html`]: a run as one page for the browser
 //! - [`table`]: aligned tables, and counts, sizes and times as text
-//! - [`Progress`]: the bar on a terminal, plain lines elsewhere
+//! - [`Progress`]: a bar on a terminal, plain lines elsewhere
 
 mod canvas;
 pub mod chart;

@@ -9,10 +9,10 @@ use super::table::{count, duration, percent};
 
 /// Least time between two plain lines about steps.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
-/// Weight of the newest step in the smoothed figures: about the last 20 steps count.
+/// Weight of the newest step in smoothed numbers, so that about the last 20 steps count.
 const NEWEST: f32 = 0.1;
 
-/// What is shown of a run that goes on.
+/// How the progress of a run is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Show {
     /// A bar that is redrawn in place; lines appear above it.
@@ -33,23 +33,27 @@ impl Show {
 /// What is known after a training step.
 #[derive(Debug, Clone, Copy)]
 pub struct StepInfo {
-    /// Steps finished in the whole run, those before a resume included.
+    /// Number of steps finished in the whole run, those before a resume included.
     pub step: u64,
-    /// The epoch under way, from 1, of how many.
+    /// Number of the epoch under way; the first is 1.
     pub epoch: u64,
+    /// Number of epochs of the run.
     pub epochs: u64,
+    /// Training loss of the step.
     pub loss: f32,
+    /// Learning rate of the step.
     pub lr: f32,
+    /// Images trained on in a second of the step.
     pub images_per_s: f32,
-    /// Share of the step spent waiting for data, 0..=1.
+    /// Share of the step that was spent waiting for data, 0 to 1.
     pub wait_share: f32,
 }
 
-/// Shows how far a run is. Writing never fails it: a closed standard error is not the run's trouble.
+/// Shows how far a run is. If standard error is closed, the run goes on in silence.
 pub struct Progress {
     sink: Sink,
     total: u64,
-    /// When this process began, and with how many steps behind it.
+    /// When this process began, and how many steps were finished then.
     began: (Instant, u64),
     images_per_s: Smooth,
     wait_share: Smooth,
@@ -62,7 +66,7 @@ enum Sink {
 }
 
 impl Progress {
-    /// Progress of a run of `total` steps, `done` of which an earlier process has finished.
+    /// Shows the progress of a run of `total` steps, of which earlier processes have finished `done`.
     pub fn new(total: u64, done: u64, show: Show) -> Self {
         let now = Instant::now();
         let sink = match show {
@@ -79,7 +83,7 @@ impl Progress {
         }
     }
 
-    /// After each training step.
+    /// Shows a training step that is finished.
     pub fn step(&mut self, info: StepInfo) {
         self.step_at(info, Instant::now());
     }
@@ -102,7 +106,7 @@ impl Progress {
         }
     }
 
-    /// A line that stays: the summary of an epoch, a warning.
+    /// Writes a line that stays, such as the summary of an epoch or a warning.
     pub fn line(&mut self, text: &str) {
         match &mut self.sink {
             Sink::Bar(bar) => bar.suspend(|| drop(writeln!(stderr(), "{text}"))),
@@ -111,7 +115,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away; lines stay.
+    /// Removes the bar; lines stay.
     pub fn finish(self) {
         if let Sink::Bar(bar) = self.sink {
             bar.finish_and_clear();
@@ -130,7 +134,7 @@ impl Progress {
         )
     }
 
-    /// Time to the end of the whole run at the mean pace of this process, its validations included.
+    /// The time to the end of the whole run, at the mean pace of this process with its validations.
     fn left(&self, step: u64, now: Instant) -> String {
         let (start, done) = self.began;
         let pace = now.duration_since(start).as_secs_f64() / step.saturating_sub(done).max(1) as f64;
@@ -140,7 +144,7 @@ impl Progress {
     }
 }
 
-/// Two lines, so that everything fits a terminal of 80 columns.
+/// A bar with two lines, so that everything fits a terminal of 80 columns.
 fn bar(total: u64, done: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len}  {prefix}\n{wide_msg}")
         .expect("a valid template");
@@ -149,7 +153,7 @@ fn bar(total: u64, done: u64) -> ProgressBar {
     bar
 }
 
-/// Mean that forgets: exponential weights, right from the first value on.
+/// A mean with exponentially falling weights, which is right from the first value on.
 #[derive(Debug, Default)]
 struct Smooth {
     sum: f32,

@@ -1,4 +1,4 @@
-//! The folder of one run: standard file names, and a lock that keeps a second run out.
+//! The folder of one run: the names of its files, and a lock that keeps a second process out.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::remove_partial_files;
 use crate::{Error, Result};
 
-/// Files any of which says that a folder already holds a run.
+/// Files each of which says that a folder already holds a run.
 const MARKS: [&str; 5] =
     ["config.toml", "metrics.jsonl", "last.safetensors", "best.safetensors", "report.json"];
 
-/// A run's folder, locked for as long as this value lives.
+/// The folder of a run, locked for as long as this value lives.
 ///
-/// The lock belongs to the open file, so it ends with the process however that ends. The file `run.lock`
-/// stays: were it removed, a waiting and a third process could each lock a different file of that name.
+/// The lock belongs to the open file, so it ends with the process, however that ends. The file `run.lock` stays: if it
+/// were removed, a waiting and a third process could each lock a different file of that name.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
@@ -21,10 +21,10 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Makes the folder (and its parents) for a new run, and locks it.
+    /// Creates the folder and its parents for a new run, and locks it.
     ///
     /// # Errors
-    /// When it cannot be made or written, when another process runs in it, when it already holds a run.
+    /// When the folder cannot be created or written, when another process runs in it, or when it already holds a run.
     pub fn create(path: &Path) -> Result<Self> {
         if path.exists() && !path.is_dir() {
             return Err(Error::path(path, "a file is in the way of the run folder", "choose another --out"));
@@ -44,7 +44,7 @@ impl RunDir {
     /// Opens the folder of a run that was started before, and locks it.
     ///
     /// # Errors
-    /// When there is no `config.toml` in it, when it cannot be written, when another process runs in it.
+    /// When there is no `config.toml` in the folder, when it cannot be written, or when another process runs in it.
     pub fn resume(path: &Path) -> Result<Self> {
         let hint = "give --resume the folder of a run";
         if !path.is_dir() {
@@ -78,53 +78,53 @@ impl RunDir {
         }
     }
 
-    /// Whether a process is running in a folder.
+    /// Whether a process runs in a folder.
     pub fn is_busy(path: &Path) -> bool {
         let lock = OpenOptions::new().write(true).open(path.join("run.lock"));
         lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
-    /// The folder itself; TensorBoard's event files lie directly in it.
+    /// The folder itself, which also holds TensorBoard's event files.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Every option of the run, as resolved from defaults, file and flags.
+    /// `config.toml`: every setting of the run, as resolved from defaults, preset, file and flags.
     pub fn config(&self) -> PathBuf {
         self.path.join("config.toml")
     }
 
-    /// One record a line, see [`super::metrics`].
+    /// `metrics.jsonl`: one record a line, see [`super::metrics`].
     pub fn metrics(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
     }
 
-    /// The newest state: trained tensors and what resuming needs.
+    /// `last.safetensors`: the newest state, with the trained tensors and what resuming needs.
     pub fn last(&self) -> PathBuf {
         self.path.join("last.safetensors")
     }
 
-    /// The trained tensors of the best epoch.
+    /// `best.safetensors`: the trained tensors of the chosen epoch.
     pub fn best(&self) -> PathBuf {
         self.path.join("best.safetensors")
     }
 
-    /// The moving averages of the trained tensors after the last epoch.
+    /// `ema.safetensors`: the moving averages of the trained tensors after the last epoch.
     pub fn ema(&self) -> PathBuf {
         self.path.join("ema.safetensors")
     }
 
-    /// One class name a line, in label order.
+    /// `classes.txt`: one class name a line, in the order of the labels.
     pub fn classes(&self) -> PathBuf {
         self.path.join("classes.txt")
     }
 
-    /// The results at the end, as JSON.
+    /// `report.json`: the results at the end.
     pub fn report(&self) -> PathBuf {
         self.path.join("report.json")
     }
 
-    /// Loss and accuracy as a picture, see [`super::curves`].
+    /// `curves.png`: loss and accuracy as a picture, see [`super::curves`].
     pub fn curves(&self) -> PathBuf {
         self.path.join("curves.png")
     }

@@ -1,9 +1,9 @@
-//! Plain-text tables for the terminal, and numbers as a reader likes them.
+//! Tables in plain text for the terminal, and numbers as text.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A table of `N` columns: first column to the left, the others (numbers) to the right.
+/// A table of `N` columns. The first is aligned to the left, the others, which hold numbers, to the right.
 ///
 /// ```text
 /// method         top-1    trained
@@ -73,7 +73,7 @@ pub fn bytes(n: u64) -> String {
     for next in ["KiB", "MiB", "GiB", "TiB"] {
         value /= 1024.0;
         unit = next;
-        // 1023.5 and more would be rounded to 1024 of this unit.
+        // Values from 1023.5 on would be rounded to 1024 of this unit.
         if value < 1023.5 {
             break;
         }

@@ -1,8 +1,8 @@
-//! TensorBoard event files: TFRecord frames, each holding one `Event` protobuf.
+//! TensorBoard event files: TFRecord frames, each of which holds one `Event` protobuf.
 //!
-//! Frame: length (u64), masked CRC-32C of the length, payload, masked CRC-32C of the payload, little-endian.
-//! Of the protobufs only what scalars and texts need is written; field numbers are those of TensorFlow's
-//! `event.proto`, `summary.proto`, `tensor.proto` and `tensor_shape.proto`.
+//! A frame is the length of the payload (u64), the masked CRC-32C of the length, the payload, and the masked CRC-32C of
+//! the payload, little-endian. Only the parts of the protobufs that scalars and texts need are written; field numbers
+//! are those of TensorFlow's `event.proto`, `summary.proto`, `tensor.proto` and `tensor_shape.proto`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -13,7 +13,7 @@ use crc::{CRC_32_ISCSI, Crc};
 
 use crate::{Error, Result};
 
-/// Writes one event file; TensorBoard shows all event files of a folder as one run.
+/// Writes an event file. TensorBoard shows all event files of a folder as one run.
 #[derive(Debug)]
 pub struct EventWriter {
     path: PathBuf,
@@ -21,26 +21,35 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// Makes a new event file in a folder, for a run that has `step` steps behind it. On resume TensorBoard
-    /// then hides what earlier files hold beyond that step.
+    /// Creates an event file in a folder, for a run that has finished `step` steps. When a run was resumed, TensorBoard
+    /// hides what earlier files hold beyond that step.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
     pub fn create(folder: &Path, step: u64) -> Result<Self> {
         let (path, file) = new_file(folder)?;
         let mut writer = Self { path, file };
         writer.event(0, &Message::default().bytes(3, b"brain.Event:2"))?; // file_version
         if step > 0 {
-            // session_log with status START. The first step it hides is the one that comes next.
+            // A session_log with status START hides steps from its own on, and the next step is the first to hide.
             writer.event(step + 1, &Message::default().message(7, &Message::default().varint(1, 1)))?;
         }
         Ok(writer)
     }
 
     /// Writes one point of the curve `tag`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
     pub fn scalar(&mut self, tag: &str, step: u64, value: f32) -> Result<()> {
         let value = Message::default().bytes(1, tag.as_bytes()).fixed32(2, value.to_bits());
         self.summary(step, &value)
     }
 
-    /// Writes a text (Markdown) under `tag`.
+    /// Writes a text in Markdown under `tag`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
     pub fn text(&mut self, tag: &str, step: u64, text: &str) -> Result<()> {
         const DT_STRING: u64 = 7;
         let shape = Message::default().message(2, &Message::default().varint(1, 1)); // one dimension, of size 1
@@ -65,7 +74,7 @@ impl EventWriter {
     }
 }
 
-/// A file of a name that is new; TensorBoard reads a folder's files in the order of their names.
+/// Creates a file with a new name. TensorBoard reads the files of a folder in the order of their names.
 fn new_file(folder: &Path) -> Result<(PathBuf, File)> {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut number = 0;
@@ -119,7 +128,7 @@ impl Message {
         self.number((field << 3 | wire_type).into());
     }
 
-    /// Seven bits a byte, the lowest first, the top bit set in all bytes but the last.
+    /// Writes seven bits a byte, the lowest first; the top bit is set in all bytes but the last.
     fn number(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);
@@ -244,7 +253,7 @@ mod tests {
         assert_eq!(at(events[3], &[5, 1, 9, 1, 1]), Field::Bytes(b"text"));
     }
 
-    /// Against the common check value of CRC-32C, masked by hand.
+    /// The common check value of CRC-32C, masked by hand.
     #[test]
     fn a_frame_is_these_bytes() {
         let framed = frame(b"123456789");

@@ -48,7 +48,7 @@ pub struct Cell {
 pub struct Point {
     /// Its settings as text, such as `lr=0.005, weight-decay=0.0001`; empty if nothing is chosen.
     pub label: String,
-    /// The run by whose validation accuracy it is chosen, which may be one of `runs`; `None` if nothing is chosen.
+    /// The run by whose validation accuracy it is chosen, which may be one of `reported`; `None` if nothing is chosen.
     pub probe: Option<Run>,
     /// The runs that are reported if it is chosen, one for each seed.
     pub reported: Vec<Run>,
@@ -280,8 +280,8 @@ impl Making<'_> {
             settings.insert("data".into(), path.to_string_lossy().into_owned().into());
         }
         if let Some(seed) = seed {
-            let seed =
-                i64::try_from(seed).map_err(|_| Error::input("seeds", "too large", "use smaller ones"))?;
+            let seed = i64::try_from(seed)
+                .map_err(|_| Error::input("seeds", format!("{seed} is too large"), "use smaller ones"))?;
             settings.insert("seed".into(), seed.into());
         }
         let config = (self.resolve)(&settings)?;

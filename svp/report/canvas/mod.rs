@@ -1,4 +1,4 @@
-//! A picture to draw on: rectangles, anti-aliased lines and dots, text.
+//! A picture to draw on: rectangles, smooth lines and dots, text.
 
 mod text;
 

@@ -6,7 +6,7 @@ use crate::report::canvas::{Canvas, TEXT_HEIGHT, shortened, text_width};
 /// Pixels from the top of the title to the top of the legend.
 const TITLE: u32 = TEXT_HEIGHT + 20;
 /// Widest name in a legend, in pixels.
-const NAME: u32 = 300;
+const NAME: u32 = 400;
 /// Width of a sample in a legend, in pixels.
 pub const SAMPLE: u32 = 26;
 

@@ -1,4 +1,4 @@
-//! Heat maps over pictures, as one PNG: a row of lines for each picture, groups of columns with a colour scale each.
+//! Heat maps over pictures as one PNG file: lines of maps for each picture, in groups of columns that share a scale.
 
 use std::ops::RangeInclusive;
 
@@ -8,10 +8,10 @@ use super::style::{INK, SOFT, WHITE};
 use crate::data::resize::{Rect, resize};
 use crate::report::canvas::{Canvas, Color, TEXT_HEIGHT, shortened, text_width};
 
-/// A square map row by row; `None` is left blank.
+/// The values of a square map row by row; `None` is left blank.
 pub type Map = Vec<Option<f64>>;
 
-/// Columns that share a scale of colours, which runs from their smallest value to their largest.
+/// Columns that share a scale of colours, which goes from their smallest value to their largest.
 pub struct Group {
     /// Stands above the columns.
     pub name: String,
@@ -49,10 +49,10 @@ const NAMES: u32 = 112;
 /// Height of a scale of colours, in pixels.
 const LEGEND: u32 = 14;
 
-/// How much of a colour hides the picture below it, and how much white where there is no value.
+/// How much of the picture below is hidden by a colour, or by white if there is no value.
 const COVER: f32 = 0.72;
 
-/// From small to large; lightness grows all the way, so that it reads in grey too.
+/// Colours from small to large values. They grow lighter all the way, so that they can be read in grey too.
 const COLORS: [Color; 6] =
     [[24, 15, 62], [84, 24, 118], [156, 46, 110], [218, 84, 72], [246, 152, 46], [250, 232, 130]];
 

@@ -1,11 +1,11 @@
-//! Accuracy of every class, in a table that sorts.
+//! The accuracy of every class, in a table that can be sorted.
 
 use super::confusion::Confusion;
 use super::text::{escape, percent};
 
 const HEADINGS: [&str; 5] = ["class", "images", "correct", "accuracy, %", "mostly taken for"];
 
-/// A row a class; a class without images has no accuracy.
+/// A table with a row for every class; a class without images has no accuracy.
 pub fn table(confusion: &Confusion, classes: &[String]) -> String {
     let heading = |name: &&str| format!("<th scope=\"col\"><button type=\"button\">{name}</button></th>");
     let headings: String = HEADINGS.iter().map(heading).collect();

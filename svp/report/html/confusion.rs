@@ -7,34 +7,34 @@ use image::{Rgba, RgbaImage};
 
 use super::text::{escape, percent, png_address, shortened};
 
-/// Most classes whose counts stand in a table; more are a picture.
-const TABLE: usize = 25;
-/// Most pixels a side of that picture.
+/// Most classes whose counts are shown as a table; more are shown as a picture.
+const MOST_IN_TABLE: usize = 25;
+/// Longest side of that picture, in pixels.
 const SIDE: u32 = 1000;
-/// Most pairs of classes in the list below.
-const PAIRS: usize = 15;
-/// Hits and mistakes, as in the style sheet.
+/// Most pairs of classes in the list of confusions.
+const MOST_PAIRS: usize = 15;
+/// Colours of hits and mistakes, as in the style sheet.
 const HIT: [u8; 3] = [37, 122, 196];
 const MISS: [u8; 3] = [217, 95, 14];
 
-/// Counts of images by true class and the class that the model says; only those above 0 take memory.
+/// Counts of images by their true class and the predicted one. Only counts above 0 take memory.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Confusion {
     counts: BTreeMap<(u32, u32), u32>,
 }
 
 impl Confusion {
-    /// Counts an image.
+    /// Counts an image of class `truth` that was predicted as `said`.
     pub fn add(&mut self, truth: u32, said: u32) {
         *self.counts.entry((truth, said)).or_default() += 1;
     }
 
-    /// Images of class `truth` of which the model says `said`.
+    /// The number of images of class `truth` that were predicted as `said`.
     pub fn count(&self, truth: u32, said: u32) -> u32 {
         self.counts.get(&(truth, said)).copied().unwrap_or(0)
     }
 
-    /// Images of a class.
+    /// The number of images of a class.
     pub fn images(&self, truth: u32) -> u32 {
         self.of(truth).map(|(_, count)| count).sum()
     }
@@ -45,12 +45,12 @@ impl Confusion {
         others.reduce(|most, other| if other.1 > most.1 { other } else { most })
     }
 
-    /// What the model says of the images of a class, and how often.
+    /// The classes that were predicted for images of a class, and how often.
     fn of(&self, truth: u32) -> impl Iterator<Item = (u32, u32)> {
         self.counts.range((truth, 0)..=(truth, u32::MAX)).map(|(&(_, said), &count)| (said, count))
     }
 
-    /// Mistakes, the most frequent first.
+    /// The mistakes as true class, predicted class and count, the most frequent first.
     fn mistakes(&self) -> Vec<(u32, u32, u32)> {
         let wrong = self.counts.iter().filter(|((truth, said), _)| truth != said);
         let mut wrong: Vec<_> = wrong.map(|(&(truth, said), &count)| (truth, said, count)).collect();
@@ -61,7 +61,8 @@ impl Confusion {
 
 /// The matrix and the pairs that are confused most.
 pub fn matrix(confusion: &Confusion, classes: &[String]) -> String {
-    let matrix = if classes.len() <= TABLE { table(confusion, classes) } else { picture(confusion, classes) };
+    let matrix =
+        if classes.len() <= MOST_IN_TABLE { table(confusion, classes) } else { picture(confusion, classes) };
     format!("<div class=\"beside\">\n<div>{matrix}</div>\n<div>{}</div>\n</div>\n", pairs(confusion, classes))
 }
 
@@ -94,8 +95,8 @@ fn table(confusion: &Confusion, classes: &[String]) -> String {
     )
 }
 
-/// A pixel a cell, the stronger the larger its share of the row; cells that share a pixel show the strongest. The
-/// root makes single mistakes visible.
+/// A picture with a pixel for each cell, the stronger the larger its share of the row. Cells that share a pixel show the
+/// strongest. The square root makes single mistakes visible.
 fn picture(confusion: &Confusion, classes: &[String]) -> String {
     let n = classes.len() as u32;
     let side = n.min(SIDE);
@@ -128,7 +129,7 @@ fn pairs(confusion: &Confusion, classes: &[String]) -> String {
         let [truth, said] = [truth, said].map(|class| escape(&classes[class as usize]));
         format!("<tr><td>{truth}</td><td>{said}</td><td>{count}</td><td>{share}&nbsp;%</td></tr>\n")
     };
-    let rows: String = mistakes.iter().take(PAIRS).map(row).collect();
+    let rows: String = mistakes.iter().take(MOST_PAIRS).map(row).collect();
     format!(
         "<h3>Confused most</h3>\n<div class=\"scroll\"><table class=\"numbers pairs\">\n<thead><tr>\
          <th>true class</th><th>taken for</th><th>images</th><th>of the class</th></tr></thead>\n\

@@ -1,27 +1,30 @@
-//! Pictures that the model is wrong about.
+//! Images with a wrong prediction.
 
 use image::RgbImage;
 
 use super::text::{escape, jpeg_address, percent, png_address};
 use crate::data::resize::{Rect, resize};
 
-/// Longest side of a thumbnail, in pixels; smaller pictures stay as they are.
+/// Longest side of a thumbnail, in pixels. Smaller pictures stay as they are.
 const SIDE: u32 = 160;
-/// Pictures up to this width are enlarged pixel by pixel.
+/// Pictures up to this width in pixels are enlarged without smoothing.
 const SMALL: u32 = 64;
 
-/// A picture that the model takes for something else.
+/// An image with a wrong prediction.
 pub struct Mistake {
-    /// Where the picture comes from.
+    /// Where the image comes from.
     pub name: String,
+    /// The image, in its own size.
     pub picture: RgbImage,
+    /// Number of its true class.
     pub truth: u32,
+    /// Number of the class that was predicted.
     pub said: u32,
-    /// Of the class `said`, 0 to 1.
+    /// The predicted probability of the class `said`, 0 to 1.
     pub probability: f64,
 }
 
-/// Thumbnails with what is wrong about them.
+/// Thumbnails, each with its true class and what was predicted.
 pub fn gallery(mistakes: &[Mistake], classes: &[String]) -> String {
     if mistakes.is_empty() {
         return "<p>No mistakes.</p>\n".into();

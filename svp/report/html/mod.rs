@@ -1,10 +1,12 @@
-//! A run as one page for the browser: a file of its own that asks the network for nothing, light or dark by the
-//! reader's setting, readable on a phone.
+//! A run as one page for the browser. The page holds everything it shows and asks the network for nothing; it is light
+//! or dark as the reader's system is, and can be read on a phone.
+//!
+//! [`RunPage`] takes text and numbers only, so that anything that knows a run can fill it.
 
 mod classes;
 mod confusion;
 mod mistakes;
-mod scales;
+mod section;
 mod svg;
 mod text;
 
@@ -13,53 +15,46 @@ use std::fmt::Write;
 use super::chart::{rate_panel, run_panels};
 use super::metrics::Record;
 use super::table::count;
+use text::escape;
 
 pub use confusion::Confusion;
 pub use mistakes::Mistake;
-pub use scales::{Scales, scale_charts};
-use text::escape;
+pub use section::{Figure, Section};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("sort.js");
-/// Forbids the page everything but what it carries itself.
+/// Forbids the page to load or run anything but what it holds.
 const POLICY: &str =
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
 
-/// Names with their values, row by row.
+/// Names with their values, in order.
 pub type Facts = Vec<(String, String)>;
-
-/// What stands where a method has nothing to show.
-const NO_PROMPTS: &str = "<p>This run has no prompts, so there are no scales to show.</p>\n";
-
-/// A part of the page with a heading.
-pub struct Section {
-    /// The heading.
-    pub title: &'static str,
-    /// A sentence below it, as HTML; may be empty.
-    pub note: &'static str,
-    /// The rest, as HTML.
-    pub body: String,
-}
 
 /// What the page shows.
 pub struct RunPage {
+    /// The name of the run.
     pub title: String,
     /// What was trained, in a sentence.
     pub lead: String,
     /// The most important numbers.
     pub tiles: Facts,
+    /// The metrics of the run, for its curves.
     pub records: Vec<Record>,
-    /// The images of matrix, classes and mistakes.
+    /// On which images confusion matrix, classes and mistakes were measured, as the beginning of a sentence.
     pub measured_on: String,
+    /// The names of the classes, by their numbers.
     pub classes: Vec<String>,
+    /// How often each class was taken for each.
     pub confusion: Confusion,
-    /// Most confident first.
+    /// Images with a wrong prediction, the most confident first.
     pub mistakes: Vec<Mistake>,
-    /// What the method shows of itself.
-    pub method: Option<Section>,
-    /// Module, trained parameters, all of them.
+    /// What the method has learned.
+    pub sections: Vec<Section>,
+    /// For each module its name, the number of its trained parameters, and of all.
     pub parameters: Vec<(String, usize, usize)>,
+    /// How long the run took.
     pub timing: Facts,
+    /// The settings of the run.
     pub config: Facts,
 }
 
@@ -89,9 +84,8 @@ impl RunPage {
         section("Classes", &note, classes::table(&self.confusion, &self.classes));
         let note = "The true class, what the model says instead, and how sure it is.";
         section("Most confident mistakes", note, mistakes::gallery(&self.mistakes, &self.classes));
-        match &self.method {
-            Some(Section { title, note, body }) => section(title, note, body.clone()),
-            None => section("Prompts", "", NO_PROMPTS.into()),
+        for own in &self.sections {
+            section(&escape(&own.heading), "", own.body());
         }
         section("Parameters", "", parameters(&self.parameters));
         section("Timing", "", facts(&self.timing, "facts"));
@@ -107,7 +101,7 @@ impl RunPage {
     }
 }
 
-/// A list of names and values, looking as `class` says.
+/// A list of names and values in the style `class`.
 fn facts(facts: &Facts, class: &str) -> String {
     let fact = |(name, value): &(String, String)| {
         format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(name), escape(value))

@@ -1,11 +1,11 @@
-//! Charts as SVG. Colours are the page's, so that they follow its theme.
+//! Charts as SVG, in the colours of the page, so that they follow its theme.
 
 use std::fmt::Write;
 
 use super::text::escape;
 use crate::report::chart::{Axis, Panel, Series};
 
-/// Size of a chart and the margins around its axes; as wide as a phone, so that text stays readable there.
+/// Size of a chart and the margins around its axes, in pixels; as wide as a phone, so that text stays readable there.
 const WIDTH: f32 = 380.0;
 const HEIGHT: f32 = 250.0;
 const LEFT: f32 = 52.0;
@@ -13,8 +13,8 @@ const RIGHT: f32 = 12.0;
 const TOP: f32 = 12.0;
 const BOTTOM: f32 = 40.0;
 /// Most points of a line; more are thinned out evenly.
-const POINTS: usize = 400;
-/// Most points that are marked one by one.
+const MOST_POINTS: usize = 400;
+/// A line of at most so many points has each of them marked.
 const MARKED: usize = 60;
 
 /// A chart with its title above.
@@ -26,21 +26,18 @@ fn figure(title: &str, legend: &str, drawing: &str) -> String {
     )
 }
 
-fn legend(names: &[&str]) -> String {
-    let name = |(i, name): (usize, &&str)| {
+fn legend<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    let name = |(i, name): (usize, &String)| {
         format!(" <span class=\"key\"><i class=\"s{}\"></i>{}</span>", i % 2 + 1, escape(name))
     };
-    names.iter().enumerate().map(name).collect()
+    names.enumerate().map(name).collect()
 }
 
-/// Lines through points; one that is not finite leaves a gap.
+/// Draws lines through points; a point that is not finite leaves a gap.
 pub fn lines(panel: &Panel) -> String {
     let thin = |series: &Series| Series { name: series.name.clone(), points: thinned(&series.points) };
-    let series: Vec<Series> = panel.series.iter().map(thin).collect();
-    let points = || {
-        let points = series.iter().flat_map(|series| &series.points);
-        points.filter(|(x, y)| x.is_finite() && y.is_finite())
-    };
+    let panel = Panel { series: panel.series.iter().map(thin).collect(), ..panel.clone() };
+    let points = || panel.finite_points();
     if points().next().is_none() {
         return figure(&panel.title, "", &label(WIDTH / 2.0, HEIGHT / 2.0, "middle", "nothing to show yet"));
     }
@@ -51,15 +48,15 @@ pub fn lines(panel: &Panel) -> String {
     for (value, text) in x.ticks(5) {
         drawing += &label(x.pixel(value), HEIGHT - BOTTOM + 16.0, "middle", &text);
     }
-    for (i, series) in series.iter().enumerate() {
+    for (i, series) in panel.series.iter().enumerate() {
         drawing += &line(series, &panel.x_label, &x, &y, i % 2 + 1);
     }
-    let names: Vec<&str> = series.iter().filter(|s| !s.points.is_empty()).map(|s| s.name.as_str()).collect();
-    figure(&panel.title, &legend(&names), &drawing)
+    let names = panel.series.iter().filter(|series| !series.points.is_empty()).map(|series| &series.name);
+    figure(&panel.title, &legend(names), &drawing)
 }
 
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let step = points.len().div_ceil(POINTS).max(1);
+    let step = points.len().div_ceil(MOST_POINTS).max(1);
     let last = points.len().saturating_sub(1);
     let kept = points.iter().enumerate().filter(|(i, _)| i % step == 0 || *i == last);
     kept.map(|(_, &point)| point).collect()
@@ -69,9 +66,9 @@ fn line(series: &Series, x_label: &str, x: &Axis, y: &Axis, color: usize) -> Str
     let mut drawing = String::new();
     let points = &series.points;
     for part in points.split(|(x, y)| !x.is_finite() || !y.is_finite()).filter(|part| !part.is_empty()) {
-        let place = |&(px, py): &(f64, f64)| format!("{:.1},{:.1} ", x.pixel(px), y.pixel(py));
-        let places: String = part.iter().map(place).collect();
-        writeln!(drawing, "<polyline class=\"s{color}\" points=\"{}\"/>", places.trim_end())
+        let pixel = |&(px, py): &(f64, f64)| format!("{:.1},{:.1} ", x.pixel(px), y.pixel(py));
+        let pixels: String = part.iter().map(pixel).collect();
+        writeln!(drawing, "<polyline class=\"s{color}\" points=\"{}\"/>", pixels.trim_end())
             .expect("to a string");
         if points.len() > MARKED && part.len() > 1 {
             continue;
@@ -90,7 +87,7 @@ fn line(series: &Series, x_label: &str, x: &Axis, y: &Axis, color: usize) -> Str
     drawing
 }
 
-/// Lines across with their values, and the axes.
+/// Draws lines across with their values, and the axes.
 fn grid(y: &Axis) -> String {
     let mut drawing = String::new();
     let right = WIDTH - RIGHT;
@@ -107,10 +104,10 @@ fn label(x: f32, y: f32, anchor: &str, text: &str) -> String {
     format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>\n", escape(text))
 }
 
-/// Bars side by side for every layer, from 0. `values[layer]` has one for each name.
-pub fn bars(title: &str, names: &[&str], values: &[Vec<f64>]) -> String {
+/// Draws bars from 0 side by side for every layer; `values[layer]` has one for each name.
+pub fn bars(title: &str, names: &[String], values: &[Vec<f64>]) -> String {
     let (width, height) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
-    // Some room above the highest.
+    // Leave some room above the highest bar.
     let heights = values.iter().flatten().map(|value| 1.06 * value);
     let y = Axis::new(heights.chain([0.0]), 0.0, 0.0, TOP + height, -height);
     let mut drawing = grid(&y);
@@ -137,10 +134,10 @@ pub fn bars(title: &str, names: &[&str], values: &[Vec<f64>]) -> String {
         }
     }
     drawing += &label(LEFT + width / 2.0, HEIGHT - 4.0, "middle", "layer");
-    figure(title, &legend(names), &drawing)
+    figure(title, &legend(names.iter()), &drawing)
 }
 
-/// A number with four digits that count.
+/// A number with four significant digits.
 pub fn short(value: f64) -> String {
     match value.abs() {
         0.0 => "0".into(),

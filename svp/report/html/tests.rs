@@ -44,14 +44,19 @@ fn page(classes: Vec<String>) -> RunPage {
         confusion: confusion(classes.len() as u32),
         classes,
         mistakes: vec![mistake(RgbImage::new(32, 32)), mistake(RgbImage::new(700, 10))],
-        method: Some(Section {
-            title: "Prompts",
-            note: "",
-            body: scale_charts(&[
-                Scales { name: "beta", layers: vec![vec![0.5, -0.25], vec![0.0, 0.0]] },
-                Scales { name: "alpha", layers: vec![vec![0.0, 1.0], vec![0.0, 1.0]] },
-            ]),
-        }),
+        sections: vec![Section {
+            heading: "Prompts".into(),
+            text: "Scales & more".into(),
+            figures: vec![
+                Figure::Bars {
+                    title: "Mean size".into(),
+                    names: vec!["beta".into(), "alpha".into()],
+                    layers: vec![vec![0.375, 0.5], vec![0.0, 0.5]],
+                },
+                Figure::Strip { title: "beta".into(), layers: vec![vec![0.5, -0.25], vec![0.0, 0.0]] },
+                Figure::Strip { title: "alpha".into(), layers: vec![vec![0.0, 1.0], vec![0.0, 1.0]] },
+            ],
+        }],
         parameters: vec![("head".into(), 10, 10), ("backbone".into(), 0, 1_234_567)],
         timing: vec![("an epoch".into(), "2.0 s".into())],
         config: vec![("data".into(), "C:\\<data>".into())],
@@ -129,14 +134,15 @@ fn long_runs_are_thinned() {
 
 #[test]
 fn a_run_without_anything_to_show_says_so() {
-    let empty = RunPage { records: vec![], mistakes: vec![], method: None, ..page(names(2)) };
+    let empty =
+        RunPage { records: vec![], mistakes: vec![], sections: vec![], ..page(names(2)) };
     let mut confusion = Confusion::default();
     confusion.add(1, 1);
     let html = RunPage { confusion, ..empty }.render();
     check_markup(&html);
     assert_eq!(html.matches("nothing to show yet").count(), 3);
     assert_eq!(html.matches("No mistakes.").count(), 2);
-    assert!(html.contains("This run has no prompts"));
+    assert!(!html.contains("Prompts"));
     assert!(html.contains("<td data-value=\"-1\">-</td>"), "class 0 has no images");
 }
 

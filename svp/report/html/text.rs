@@ -14,7 +14,7 @@ pub fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            // What else HTML has no place for.
+            // HTML has no way to write other control characters.
             c if c.is_control() && !c.is_whitespace() => escaped.push('\u{FFFD}'),
             c => escaped.push(c),
         }
@@ -30,22 +30,22 @@ pub fn shortened(text: &str, most: usize) -> String {
     }
 }
 
-/// A share as `97.3`, in percent.
+/// A share in percent, such as `97.3`.
 pub fn percent(share: f64) -> String {
     format!("{:.1}", 100.0 * share)
 }
 
-/// A picture as the address of an image: PNG, exactly.
+/// A picture as the address of a PNG image, exactly.
 pub fn png_address(picture: impl Into<DynamicImage>) -> String {
     format!("data:image/png;base64,{}", base64(&png(picture)))
 }
 
-/// A picture as the address of an image: JPEG, smaller.
+/// A picture as the address of a JPEG image, smaller.
 pub fn jpeg_address(picture: impl Into<DynamicImage>) -> String {
     format!("data:image/jpeg;base64,{}", base64(&jpeg(picture)))
 }
 
-/// RFC 4648, section 4.
+/// Bytes as base64 (RFC 4648, section 4).
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
