@@ -8,7 +8,7 @@ use clap::Parser;
 use engine::{Rng, Tensor};
 use serde::Serialize;
 use svp::checkpoint::write_atomically;
-use svp::data::{Transform, decode};
+use svp::data::{Normalisation, Transform, decode};
 use svp::model::{Gate, Gates};
 use svp::report::heat_map::{Group, Line, Row};
 use svp::report::heat_maps;
@@ -108,7 +108,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
 /// An image's row in the picture, and its numbers.
 fn examine(of: &TrainedModel, path: &Path, models: &[(&'static str, bool)]) -> Result<(Row, Report)> {
     let side = of.model.vim.config.img_size;
-    let (transform, image) = (Transform::eval(side as u32), decode::read(path)?);
+    let (transform, image) = (Transform::eval(side as u32, Normalisation::IMAGENET), decode::read(path)?);
     // The transform of an evaluation leaves nothing to chance.
     let chance = || Rng::keyed(0, 0, 0, 0);
     let mut values = vec![0.0; transform.values()];

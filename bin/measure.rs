@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use svp::data::{Dataset, Layout, LoaderOptions, Sample, Transform};
+use svp::data::{Dataset, Layout, LoaderOptions, Normalisation, Sample, Transform};
 use svp::train::{Feed, TrainConfig, TrainedModel, dataset};
 use svp::{Error, Result};
 
@@ -71,7 +71,7 @@ impl Measure {
                 return Err(Error::path(&config.data, what, "use another --split"));
             }
         };
-        let transform = Transform::eval(of.model.vim.config.img_size as u32);
+        let transform = Transform::eval(of.model.vim.config.img_size as u32, Normalisation::IMAGENET);
         let options = LoaderOptions::eval(config.batch_size, config.workers);
         let samples = Arc::new(samples);
         let feed = Feed::images(&samples, transform, options)?;

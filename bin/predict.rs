@@ -7,7 +7,7 @@ use clap::Parser;
 use engine::{Rng, Tensor};
 use rayon::prelude::*;
 use serde::Serialize;
-use svp::data::{Transform, decode};
+use svp::data::{Normalisation, Transform, decode};
 use svp::report::table::percent;
 use svp::train::{TrainedModel, load_trained, ranking, softmax};
 use svp::{Error, Result};
@@ -109,7 +109,7 @@ fn images_below(path: &Path) -> Result<Vec<PathBuf>> {
 
 /// Those of the images that can be read, and their pixels as the model wants them.
 fn read(paths: &[PathBuf], of: &TrainedModel, complain: &mut impl FnMut(&Error)) -> (Vec<PathBuf>, Vec<f32>) {
-    let transform = Transform::eval(of.model.vim.config.img_size as u32);
+    let transform = Transform::eval(of.model.vim.config.img_size as u32, Normalisation::IMAGENET);
     let load = |path: &PathBuf| {
         let image = decode::read(path)?;
         let mut values = vec![0.0; transform.values()];

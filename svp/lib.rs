@@ -1,11 +1,11 @@
-//! Vision Mamba, prompting methods, data, training loop, checkpoints, reports.
+//! Vision Mamba, prompting methods, training loop, checkpoints and reports. The data sets are in the crate [`data`].
+
+#![forbid(unsafe_code)]
 
 pub mod checkpoint;
-pub mod data;
-pub mod error;
 pub mod model;
 pub mod report;
 pub mod sweep;
 pub mod train;
 
-pub use error::{Error, Result};
+pub use data::{self, Error, Result};

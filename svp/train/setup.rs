@@ -4,12 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::Device;
-use memmap2::MmapMut;
 
 use super::config::BUILTIN;
 use super::{Method, Precision, TrainConfig, Trained};
 use crate::checkpoint::{Checkpoint, ClassRow, hash_tensors};
-use crate::data::{Dataset, Loader, LoaderOptions, Transform};
+use crate::data::{Dataset, Loader, LoaderOptions, Normalisation, Transform, mapped};
 use crate::model::{Classifier, LoadOptions, LoadedVim, Params, Parts, Variant, Vim, VimConfig, load};
 use crate::train::Feed;
 use crate::{Error, Result};
@@ -23,10 +22,7 @@ pub const BUILTIN_BACKBONE: &str = "built-in backbone";
 /// The built-in checkpoint.
 fn builtin_backbone() -> Result<Checkpoint> {
     let path = Path::new(BUILTIN_BACKBONE);
-    let mut map = MmapMut::map_anon(BACKBONE.len()).map_err(|e| Error::io(path, "map memory", &e))?;
-    map.copy_from_slice(BACKBONE);
-    let map = map.make_read_only().map_err(|e| Error::io(path, "map memory", &e))?;
-    Checkpoint::from_map(Arc::new(map), path)
+    Checkpoint::from_map(Arc::new(mapped::copy(BACKBONE, path)?), path)
 }
 
 /// The frozen backbone of a config, or one with initial values when it names a size.
@@ -106,8 +102,8 @@ pub(super) fn check_data(config: &TrainConfig, data: &Dataset) -> Result<()> {
 /// The training images of a run in its batches; the linear method sees them unchanged.
 pub(super) fn train_images(config: &TrainConfig, size: u32, data: &Dataset) -> Result<Feed> {
     let transform = match config.augmentation() {
-        Some(augment) => Transform::train(size, augment),
-        None => Transform::eval(size),
+        Some(augment) => Transform::train(size, Normalisation::IMAGENET, augment),
+        None => Transform::eval(size, Normalisation::IMAGENET),
     };
     let options = LoaderOptions {
         mix: config.mix(),
@@ -170,13 +166,13 @@ pub fn feeds(
     let in_order = LoaderOptions::eval(config.batch_size, config.workers);
     if config.method != Method::Linear {
         let eval = |samples: Option<_>| {
-            samples.map(|samples| Feed::images(&samples, Transform::eval(size), in_order)).transpose()
+            samples.map(|samples| Feed::images(&samples, Transform::eval(size, Normalisation::IMAGENET), in_order)).transpose()
         };
         return Ok(Feeds { train, val: eval(val)?, test: eval(test)? });
     }
     let shuffled = LoaderOptions::train(config.batch_size, config.workers, config.seed);
     let features = |samples, options| {
-        Feed::features(model, &Loader::new(samples, Transform::eval(size), in_order)?, options, stop)
+        Feed::features(model, &Loader::new(samples, Transform::eval(size, Normalisation::IMAGENET), in_order)?, options, stop)
     };
     Ok(Feeds {
         train: features(Arc::new(data.train.clone()), shuffled)?,
