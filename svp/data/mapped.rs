@@ -27,7 +27,7 @@ pub fn map(path: &Path) -> Result<Mmap> {
 /// A page-aligned copy of `bytes` in memory, for what otherwise reads a mapped file. `name` is for messages.
 ///
 /// # Errors
-/// No bytes, and memory that cannot be had.
+/// Memory that cannot be had.
 pub fn copy(bytes: &[u8], name: &Path) -> Result<Mmap> {
     let failed = |e: std::io::Error| Error::io(name, "map memory", &e);
     let mut map = MmapMut::map_anon(bytes.len()).map_err(failed)?;
@@ -48,6 +48,6 @@ mod tests {
         assert_eq!(&*copy(b"some bytes", &path).unwrap(), b"some bytes");
         let missing = map(&folder.path().join("none.bin")).unwrap_err().to_string();
         assert!(missing.contains("none.bin: cannot open") && missing.contains("check the path"), "{missing}");
-        assert!(copy(b"", Path::new("nothing")).unwrap_err().to_string().contains("nothing: cannot map memory"));
+        assert!(copy(b"", &path).unwrap().is_empty());
     }
 }

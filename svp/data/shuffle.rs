@@ -35,8 +35,7 @@ impl Mt19937 {
         let mut i = 1;
         for k in 0..N {
             let j = k % key.len();
-            words[i] =
-                (words[i] ^ mixed(words[i - 1], 1664525)).wrapping_add(key[j]).wrapping_add(j as u32);
+            words[i] = (words[i] ^ mixed(words[i - 1], 1664525)).wrapping_add(key[j]).wrapping_add(j as u32);
             i = wrap(&mut words, i + 1);
         }
         for _ in 1..N {

@@ -166,13 +166,22 @@ pub fn feeds(
     let in_order = LoaderOptions::eval(config.batch_size, config.workers);
     if config.method != Method::Linear {
         let eval = |samples: Option<_>| {
-            samples.map(|samples| Feed::images(&samples, Transform::eval(size, Normalisation::IMAGENET), in_order)).transpose()
+            samples
+                .map(|samples| {
+                    Feed::images(&samples, Transform::eval(size, Normalisation::IMAGENET), in_order)
+                })
+                .transpose()
         };
         return Ok(Feeds { train, val: eval(val)?, test: eval(test)? });
     }
     let shuffled = LoaderOptions::train(config.batch_size, config.workers, config.seed);
     let features = |samples, options| {
-        Feed::features(model, &Loader::new(samples, Transform::eval(size, Normalisation::IMAGENET), in_order)?, options, stop)
+        Feed::features(
+            model,
+            &Loader::new(samples, Transform::eval(size, Normalisation::IMAGENET), in_order)?,
+            options,
+            stop,
+        )
     };
     Ok(Feeds {
         train: features(Arc::new(data.train.clone()), shuffled)?,

@@ -51,7 +51,7 @@ pub(super) fn index(stream: impl Read + Seek, length: Option<u64>) -> Parsed<Vec
         }
     }
     if watch.ended.get() {
-        return Err("it is truncated: the end mark is missing".into());
+        return Err(truncated());
     }
     follow(&mut members, links);
     Ok(members)
@@ -70,6 +70,10 @@ fn follow(members: &mut Vec<Member>, links: Vec<(Box<str>, Box<str>)>) {
             members.push(Member { name, start, size, packing: Packing::Plain });
         }
     }
+}
+
+fn truncated() -> String {
+    "it is truncated: the end mark is missing".into()
 }
 
 /// Text up to the first zero.
@@ -96,7 +100,7 @@ impl Watch {
     fn explain(&self, error: &io::Error) -> String {
         match self.failure.take() {
             Some(failure) => failure,
-            None if self.ended.get() => "it is truncated".into(),
+            None if self.ended.get() => truncated(),
             None => format!("byte {} holds no tar header: it is damaged ({error})", self.at.get()),
         }
     }

@@ -37,13 +37,5 @@ pub(super) fn open(files: &Files) -> Result<Splits> {
     };
     let (train, val, test) = (split("trnid")?, split("valid")?, split("tstid")?);
     let classes = (1..=count).map(|label| label.to_string()).collect();
-    Ok(Splits {
-        form: MAT,
-        classes,
-        train,
-        val: Some(val),
-        test: Some(test),
-        missing,
-        ..Splits::default()
-    })
+    Ok(Splits { form: MAT, classes, train, val: Some(val), test: Some(test), missing, ..Splits::default() })
 }

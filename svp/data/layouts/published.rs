@@ -28,9 +28,7 @@ pub(super) fn labelled(
 ) -> Result<Vec<(String, u32)>> {
     let label = |(class, path): (String, String)| match classes.binary_search(&class) {
         Ok(label) => Ok((path, label as u32)),
-        Err(_) => {
-            Err(damaged(files, list, format!("has the class {class:?}, which training does not have")))
-        }
+        Err(_) => Err(damaged(files, list, format!("has the class {class:?}, which training does not have"))),
     };
     entries.into_iter().map(label).collect()
 }

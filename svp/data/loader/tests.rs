@@ -95,7 +95,9 @@ fn an_epoch_shuffles_every_sample_once_and_anew() {
 #[test]
 fn evaluation_keeps_order_and_the_last_part() {
     let samples = drawn(21);
-    let eval = Loader::new(samples.clone(), Transform::eval(32, Normalisation::IMAGENET), LoaderOptions::eval(8, 2)).unwrap();
+    let eval =
+        Loader::new(samples.clone(), Transform::eval(32, Normalisation::IMAGENET), LoaderOptions::eval(8, 2))
+            .unwrap();
     let batches = all(eval.epoch(0, 0));
     assert_eq!(eval.batches(), 3);
     assert_eq!(batches.iter().map(|b| b.labels.len()).collect::<Vec<_>>(), [8, 8, 5]);

@@ -66,7 +66,8 @@ fn small_sizes_leave_a_ready_picture_alone_and_crop_others() {
 #[test]
 fn small_training_pictures_are_shifted_by_at_most_four_pixels() {
     let image = RgbImage::from_pixel(32, 32, image::Rgb([255; 3]));
-    let transform = Transform::train(32, Normalisation::IMAGENET, Augment { flip: false, ..Augment::default() });
+    let transform =
+        Transform::train(32, Normalisation::IMAGENET, Augment { flip: false, ..Augment::default() });
     let mut seen = std::collections::HashSet::new();
     for sample in 0..2000 {
         let out = transform.pixels(&image, &mut Rng::keyed(3, 0, sample, 1));
@@ -85,7 +86,8 @@ fn small_training_pictures_are_shifted_by_at_most_four_pixels() {
 #[test]
 fn half_of_the_training_pictures_are_mirrored() {
     let ramp = RgbImage::from_fn(64, 64, |x, _| image::Rgb([x as u8 * 4; 3]));
-    let transform = Transform::train(48, Normalisation::IMAGENET, Augment { scale_min: 0.5, ..Augment::default() });
+    let transform =
+        Transform::train(48, Normalisation::IMAGENET, Augment { scale_min: 0.5, ..Augment::default() });
     let mirrored = |sample| {
         let out = transform.pixels(&ramp, &mut Rng::keyed(9, 0, sample, 1));
         out.get_pixel(0, 24).0[0] > out.get_pixel(47, 24).0[0]
