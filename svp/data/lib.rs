@@ -53,6 +53,7 @@ pub use dataset::Dataset;
 pub use error::{Error, Result};
 pub use layouts::{Known, Layout};
 pub use loader::{Batch, Batches, Broken, Loader, LoaderOptions, OnBroken};
+pub use picture::Picture;
 pub use procedural::Task;
 pub use sample::Sample;
 pub use source::Source;

@@ -108,7 +108,7 @@ fn open(bytes: &[u8]) -> Parsed<impl ImageDecoder + '_> {
         return Err(format!("is {width}x{height}, the limit is {most} megapixels and {MAX_SIDE} a side"));
     }
     if u64::from(width) * u64::from(height) < 2 {
-        return Err(format!("is {width}x{height} pixels, no picture"));
+        return Err(format!("is {width}x{height} pixels, which is no picture"));
     }
     Ok(decoder)
 }

@@ -54,7 +54,7 @@ fn read(
     let labels = labels.integers().filter(|labels| labels.iter().all(|label| (1..=CLASSES).contains(label)));
     let labels = labels.ok_or_else(|| bad("labels are not classes from 1"))?;
     if paths.len() != labels.len() {
-        return Err(bad("has not as many labels as paths"));
+        return Err(bad("does not have as many labels as paths"));
     }
     for (path, &label) in paths.iter().zip(&labels) {
         let (at, name) = (label as usize - 1, path.split('/').next().unwrap_or(path));

@@ -8,7 +8,7 @@ use crate::shuffle::shuffled;
 
 /// An error about a file of a published data set.
 pub(super) fn damaged(files: &Files, file: &str, what: impl Into<String>) -> Error {
-    Error::path(&files.path(file), what, "the file is damaged or another one: get it again")
+    Error::path(&files.path(file), what, "the file is damaged or not the published one: get it again")
 }
 
 /// A variable of a MATLAB file.

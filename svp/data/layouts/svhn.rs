@@ -45,7 +45,7 @@ fn read(files: &Files, file: &str) -> Result<Vec<Sample>> {
         return Err(bad("has labels beyond 1 to 10"));
     }
     if pictures.pictures().count() != labels.len() {
-        return Err(bad("has not as many labels as pictures"));
+        return Err(bad("does not have as many labels as pictures"));
     }
     // The file has the label 10 for the digit 0.
     Ok(pictures.pictures().zip(labels).map(|(picture, label)| Sample::picture(picture, label % 10)).collect())
