@@ -16,7 +16,7 @@ use engine::Rng;
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 use svp::data::augment::erase::erase;
-use svp::data::{Augment, Loader, LoaderOptions, Mix, Sample, Source, Transform, decode};
+use svp::data::{Augment, Loader, LoaderOptions, Mix, Normalisation, Sample, Source, Transform, decode};
 
 const FILES: u32 = 96;
 const WIDTH: u32 = 690;
@@ -79,7 +79,8 @@ fn loaded(files: &[PathBuf]) -> f64 {
     let samples = Arc::new(files.iter().map(sample).collect());
     let mix = Some(Mix { mixup: 0.8, cutmix: 1.0, prob: 1.0, switch_prob: 0.5 });
     let options = LoaderOptions { mix, ..LoaderOptions::train(BATCH, 1, 0) };
-    let loader = Loader::new(samples, Transform::train(SIZE, recipe()), options).unwrap();
+    let loader =
+        Loader::new(samples, Transform::train(SIZE, Normalisation::IMAGENET, recipe()), options).unwrap();
     let rate = |epoch| {
         let begun = Instant::now();
         let images: usize = loader.epoch(epoch, 0).map(|batch| batch.unwrap().labels.len()).sum();
@@ -107,8 +108,11 @@ impl Stages {
 /// Each stage alone, in milliseconds an image.
 fn stages(files: &[PathBuf]) -> Vec<(&'static str, f64)> {
     let mut stages = Stages(vec![]);
-    let (plain, whole) = (Transform::train(SIZE, Augment::default()), Transform::train(SIZE, recipe()));
-    let copy = Transform { size: SIZE, augment: None, crop_ratio: 1.0 };
+    let (plain, whole) = (
+        Transform::train(SIZE, Normalisation::IMAGENET, Augment::default()),
+        Transform::train(SIZE, Normalisation::IMAGENET, recipe()),
+    );
+    let copy = Transform { crop_ratio: 1.0, ..Transform::eval(SIZE, Normalisation::IMAGENET) };
     let policy = recipe().auto.unwrap();
     let mut values = vec![0.0; whole.values()];
     for epoch in 0..EPOCHS {

@@ -4,10 +4,10 @@
 //! hand to each other; [`backbones`], [`methods`] and [`heads`]; [`model`], one of each together; [`gates`]; [`train`];
 //! [`run_page`] and [`sweep`].
 
+#![forbid(unsafe_code)]
+
 pub mod backbones;
 pub mod checkpoint;
-pub mod data;
-pub mod error;
 pub mod gates;
 pub mod heads;
 pub mod methods;
@@ -22,4 +22,4 @@ pub mod sweep;
 pub mod toml_text;
 pub mod train;
 
-pub use error::{Error, Result};
+pub use data::{self, Error, Result};

@@ -16,14 +16,14 @@ pub const FEATURE_ORDER: u32 = 0xFEA7_0000;
 /// Stochastic depth; the number of the block is added.
 pub const DROP_PATH: u32 = 0xD809_0000;
 /// The keys of prompt dropout, one a sample.
-pub const PROMPT_DROPOUT: u32 = 0xD807_0000;
+pub const PROMPT_DROPOUT: u32 = 0x9120_0000;
 /// Order, augmentation and mixing of images, drawn tasks and held-out splits (`svp/data`).
 pub const DATA: Range<u32> = 0xDA7A_0000..0xDA7B_0000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::stream;
+    use crate::data::streams as stream;
 
     /// Each of ours has 65,536 numbers to itself, more than a model has parameters or blocks.
     #[test]

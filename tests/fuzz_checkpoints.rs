@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::Rng;
-use memmap2::MmapMut;
 use svp::checkpoint::Checkpoint;
 use svp::checkpoint::pickle::Pickle;
+use svp::data::mapped;
 
 /// Mutated inputs for each file.
 const ROUNDS: u32 = 1500;
@@ -59,11 +59,8 @@ fn measured<T>(work: impl FnOnce() -> T) -> (T, usize) {
 
 /// Opens the bytes as a file and loads every tensor; gives whether it could be opened and any tensor loaded.
 fn load(bytes: &[u8]) -> bool {
-    // A mapping cannot be empty; one byte is as broken.
-    let mut map = MmapMut::map_anon(bytes.len().max(1)).unwrap();
-    map[..bytes.len()].copy_from_slice(bytes);
-    let map = Arc::new(map.make_read_only().unwrap());
-    match Checkpoint::from_map(map, Path::new("fuzzed")) {
+    let map = mapped::copy(bytes, Path::new("fuzzed")).unwrap();
+    match Checkpoint::from_map(Arc::new(map), Path::new("fuzzed")) {
         Ok(checkpoint) => {
             let loads =
                 |name: &&String| checkpoint.tensor(name).map_err(|e| one_line(&e.to_string())).is_ok();

@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn biases_alone_run_no_kernel_of_the_weights() {
         let case = Case::new(&[("b", 2), ("l", 5), ("e", 8), ("k", 4)]);
-        let kernels = |trained: &[&str]| backward_kernels(&super::cases::CausalConv1d, &case, trained);
+        let kernels = |trained: &[&str]| backward_kernels(&super::cases::Cases, &case, trained);
         assert_eq!(kernels(&["bias_b"]), ["causal_conv1d_backward_biases_f32", "rows_sum_f32"]);
         assert_eq!(
             kernels(&["bias_f", "bias_b", "xz"]),

@@ -161,7 +161,7 @@ mod tests {
     fn the_bias_alone_costs_a_sum() {
         let sizes = [("b", 2), ("c", 3), ("size", 8), ("patch", 4), ("stride", 4), ("d", 4)];
         let kernels = |trained: &[&str]| {
-            crate::spec::backward_kernels(&cases::PatchEmbed, &crate::spec::Case::new(&sizes), trained)
+            crate::spec::backward_kernels(&cases::Cases, &crate::spec::Case::new(&sizes), trained)
         };
         assert_eq!(kernels(&["bias"]), ["rows_sum_f32"]);
         assert_eq!(kernels(&["bias", "weight"]), ["patch_embed_gather_f32", "rows_sum_f32"]);

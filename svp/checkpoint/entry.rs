@@ -4,9 +4,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use data::mapped::Mmap;
 use engine::Tensor;
 use half::{bf16, f16};
-use memmap2::Mmap;
 
 use super::Fault;
 

@@ -1,24 +1,24 @@
 //! What identifies a set of weights.
 
+use data::sha256::sha256_hex;
 use engine::Tensor;
-use sha2::{Digest, Sha256};
 
 /// SHA-256 (64 hex digits) over names, shapes and f32 values, sorted by name: the same for the same weights,
 /// whatever the file format, the order, and the float type they were converted from.
 pub fn hash_tensors<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> String {
     let mut sorted: Vec<_> = tensors.into_iter().collect();
     sorted.sort_by_key(|&(name, _)| name);
-    let mut hash = Sha256::new();
-    let number = |hash: &mut Sha256, n: usize| hash.update((n as u64).to_le_bytes());
-    for (name, tensor) in sorted {
-        // Lengths go first, so that no two sets of weights are written as the same bytes.
-        number(&mut hash, name.len());
-        hash.update(name);
-        number(&mut hash, tensor.shape().len());
-        tensor.shape().iter().for_each(|&dim| number(&mut hash, dim));
-        hash.update(bytemuck::cast_slice::<f32, u8>(tensor.as_slice()));
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    let number = |n: usize| (n as u64).to_le_bytes();
+    sha256_hex(|put| {
+        for (name, tensor) in sorted {
+            // Lengths go first, so that no two sets of weights are written as the same bytes.
+            put(&number(name.len()));
+            put(name.as_bytes());
+            put(&number(tensor.shape().len()));
+            tensor.shape().iter().for_each(|&dim| put(&number(dim)));
+            put(bytemuck::cast_slice(tensor.as_slice()));
+        }
+    })
 }
 
 #[cfg(test)]
@@ -44,7 +44,7 @@ mod tests {
         let mut bytes = Vec::new();
         bytes.extend([1, 0, 0, 0, 0, 0, 0, 0, b'w', 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
         bytes.extend(1.0f32.to_le_bytes());
-        let want: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+        let want = sha256_hex(|put| put(&bytes));
         assert_eq!(hash_tensors([("w", &Tensor::from_vec(vec![1.0], &[1]))]), want);
     }
 }

@@ -9,25 +9,24 @@
 //! write files whole or not at all.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use data::mapped::{self, Mmap};
 use engine::Tensor;
-use memmap2::Mmap;
 
 use crate::{Error, Result};
 
 mod entry;
 mod hash;
 mod keys;
-pub mod pickle;
 mod safetensors;
 #[cfg(test)]
 mod tests;
 mod torch;
 mod write;
 
+pub use data::pickle;
 pub use entry::{Dtype, Entry};
 pub use hash::hash_tensors;
 pub use keys::{KeyReport, MisShaped};
@@ -61,15 +60,10 @@ impl Checkpoint {
     /// The file must not be changed while the checkpoint or a tensor of it lives; replacing it by renaming
     /// another over it, as [`write_atomically`] does, is fine.
     pub fn open(path: &Path) -> Result<Self> {
-        let io = |doing: &'static str| move |e: std::io::Error| Error::io(path, doing, &e);
-        let file = File::open(path).map_err(io("open"))?;
-        if file.metadata().map_err(io("read"))?.is_dir() {
+        if path.is_dir() {
             return Err(Error::path(path, "is a folder", "give the checkpoint file in it"));
         }
-        // SAFETY: the mapping is only read. Another program that shortens or rewrites the file meanwhile would
-        // break what we read, as it would any mapped file; the documentation above says so.
-        let map = unsafe { Mmap::map(&file) }.map_err(io("map"))?;
-        Self::from_map(Arc::new(map), path)
+        Self::from_map(Arc::new(mapped::map(path)?), path)
     }
 
     /// The same for a file that is mapped already; `path` is for messages.

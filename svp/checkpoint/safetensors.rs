@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use data::mapped::Mmap;
 use engine::Tensor;
 use half::f16;
-use memmap2::Mmap;
 use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
 

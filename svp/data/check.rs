@@ -1,49 +1,59 @@
-//! What `svp-data check` finds out about a data set.
+//! A data set compared with what was published: what `svp-data check` reports.
 
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::layouts::{self, Found, Layout};
-use super::{Sample, Source};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::layouts::{self, Layout, Recognised};
+use crate::sample::Sample;
+use crate::source::Source;
 
-/// A data set as it was found, beside what is published.
+/// What was found out about a data set.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
-    /// As `--dataset` names it.
+    /// How it lies on disk.
     pub layout: Layout,
-    /// What was recognised, and where, in a line.
+    /// What was recognised, and where, in one line.
     pub recognised: String,
+    /// Names of the classes, in the order of the labels.
     pub classes: Vec<String>,
+    /// The number of classes of the published data set.
     pub published_classes: Option<usize>,
+    /// The splits that are there or were published.
     pub splits: Vec<CheckedSplit>,
-    /// Paths that lists name and that are not there.
+    /// The images that lists name and that are missing.
     pub missing: Vec<PathBuf>,
+    /// What is wrong.
     pub problems: Vec<Problem>,
-    /// Facts that are no problem.
+    /// Facts that are not problems.
     pub notes: Vec<String>,
 }
 
 /// A split and its numbers.
 #[derive(Debug, Clone, Serialize)]
 pub struct CheckedSplit {
+    /// `train`, `val` or `test`.
     pub name: &'static str,
-    /// Those that are there.
+    /// The number of images that are there.
     pub images: usize,
+    /// The number of images that were published.
     pub published: Option<usize>,
-    /// Images of each class.
+    /// The number of images of each class.
     pub per_class: Vec<usize>,
-    /// Where all classes have the same number.
+    /// The number of images of every class that were published, where all classes have the same.
     pub published_per_class: Option<usize>,
 }
 
 /// Something to mend.
 #[derive(Debug, Clone, Serialize)]
 pub struct Problem {
+    /// The file or folder.
     pub at: String,
+    /// What is wrong with it.
     pub what: String,
+    /// What to do about it.
     pub mend: String,
 }
 
@@ -56,11 +66,12 @@ impl From<Error> for Problem {
     }
 }
 
-/// Recognises the data set at `path` and checks it: numbers of images and classes against the published ones, listed
-/// images that are missing, and each image, decoded whole (`decode`) or by its header.
+/// Recognises the data set at `path` and checks it. The numbers of images and classes are compared with the published
+/// ones, listed images that are missing are found, and each image is checked: decoded whole if `decode` is set, or else
+/// by its header. `seed` decides those training sets that the published program draws.
 ///
 /// # Errors
-/// Nothing to check: no data set, or one whose lists cannot be read.
+/// A path without a data set, and one whose lists cannot be read.
 pub fn check(path: &Path, layout: Layout, seed: u64, decode: bool) -> Result<Check> {
     let found = layouts::find(path, layout, seed)?;
     let splits = checked_splits(&found);
@@ -69,7 +80,7 @@ pub fn check(path: &Path, layout: Layout, seed: u64, decode: bool) -> Result<Che
     problems.extend(broken_images(&found, decode));
     Ok(Check {
         layout: found.layout,
-        recognised: found.recognised(),
+        recognised: found.summary(),
         published_classes: published_classes(&found),
         splits,
         missing: found.splits.missing.iter().flat_map(|m| m.images.iter().cloned()).collect(),
@@ -79,22 +90,22 @@ pub fn check(path: &Path, layout: Layout, seed: u64, decode: bool) -> Result<Che
     })
 }
 
-fn published_classes(found: &Found) -> Option<usize> {
+fn published_classes(found: &Recognised) -> Option<usize> {
     match found.layout {
         Layout::Known(known) => Some(known.classes),
         _ => None,
     }
 }
 
-fn checked_splits(found: &Found) -> Vec<CheckedSplit> {
+fn checked_splits(found: &Recognised) -> Vec<CheckedSplit> {
     let splits = &found.splits;
     let all = [("train", Some(&splits.train)), ("val", splits.val.as_ref()), ("test", splits.test.as_ref())];
     let published = found.expected();
     let counts = published.map_or([None; 3], |counts| [Some(counts.train), counts.val, Some(counts.test)]);
     let even = published.map_or([None; 3], |counts| counts.per_class);
     let wanted = counts.into_iter().zip(even);
-    // A split that is neither there nor published is not spoken of.
-    let spoken_of = all
+    // A split that is neither there nor published is left out.
+    let reported = all
         .into_iter()
         .zip(wanted)
         .filter(|((_, samples), (want, _))| samples.or(want.and(Some(&splits.train))).is_some());
@@ -104,11 +115,12 @@ fn checked_splits(found: &Found) -> Vec<CheckedSplit> {
         samples.iter().for_each(|sample| per_class[sample.label as usize] += 1);
         CheckedSplit { name, images: samples.len(), published, per_class, published_per_class }
     };
-    spoken_of.map(checked).collect()
+    reported.map(checked).collect()
 }
 
-/// Where the numbers are not the published ones. Those of missing images are told already.
-fn wrong_numbers(found: &Found, splits: &[CheckedSplit]) -> Vec<Problem> {
+/// Problems with numbers that differ from the published ones, unless missing images, which are reported already,
+/// explain them.
+fn wrong_numbers(found: &Recognised, splits: &[CheckedSplit]) -> Vec<Problem> {
     let at = found.files.path("").display().to_string();
     let mend = "get the lists or archives of the published data set again";
     let problem = |what: String| Problem { at: at.clone(), what, mend: mend.into() };
@@ -146,8 +158,8 @@ fn wrong_numbers(found: &Found, splits: &[CheckedSplit]) -> Vec<Problem> {
     problems
 }
 
-/// Images that cannot be read, in the order of the splits.
-fn broken_images(found: &Found, decode: bool) -> Vec<Problem> {
+/// Problems with images that cannot be read.
+fn broken_images(found: &Recognised, decode: bool) -> Vec<Problem> {
     let splits = &found.splits;
     let mut all: Vec<&Source> = [Some(&splits.train), splits.val.as_ref(), splits.test.as_ref()]
         .into_iter()
@@ -155,7 +167,7 @@ fn broken_images(found: &Found, decode: bool) -> Vec<Problem> {
         .flatten()
         .map(|sample| &sample.source)
         .collect();
-    // A compressed archive is read fastest from its start to its end.
+    // Reading an archive from its start to its end is fastest.
     all.sort_by_key(|source| source.position());
     let check = |source: &&Source| match decode {
         true => source.load().map(|_| ()),

@@ -1,4 +1,4 @@
-//! The files of a data set, wherever they lie: in folders, in archives inside them, or in one archive.
+//! The files of a data set, wherever they lie: in folders, in archives inside of these, or in one archive.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -6,26 +6,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::archive::{self, Archive};
-use super::source::{Member, Source};
-use crate::{Error, Result};
+use crate::archive::{self, Archive, FolderEntry};
+use crate::error::{Error, Result};
+use crate::source::{ArchivedFile, Source};
 
-/// Most bytes of a list or an annotation file: a hundred times the largest published one.
+/// The most bytes of a list or an annotation file: a hundred times those of the largest published one.
 const MAX_TEXT: u64 = 256 << 20;
-/// Most bytes of an array file; the largest published one has 182 MB.
+/// The most bytes of an array file. The largest published one has 182 MB.
 const MAX_ARRAY: u64 = 512 << 20;
 
-/// What lies in a folder.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Entry {
-    pub name: String,
-    pub is_folder: bool,
-}
-
-/// Files by their paths below a root, with `/` between folders; the root itself is the empty path.
+/// Files by their paths below a root, with `/` between folders. The root itself is the empty path.
 trait Store: Send + Sync {
-    /// What lies directly in a folder, without hidden names; nothing if there is no such folder.
-    fn list(&self, folder: &str) -> Result<Vec<Entry>>;
+    /// What lies directly in a folder, without hidden names. Empty if there is no such folder.
+    fn list(&self, folder: &str) -> Result<Vec<FolderEntry>>;
+    /// Whether there is a folder with this path.
     fn is_folder(&self, path: &str) -> bool;
     /// The file with this path.
     fn find(&self, path: &str) -> Option<Source>;
@@ -33,51 +27,52 @@ trait Store: Send + Sync {
     fn below(&self, folder: &str) -> Result<Vec<Source>>;
 }
 
-/// A folder and what lies in it, archives standing for the folders they would be unpacked to. Of two files with one
-/// path that in the folder counts.
+/// A folder and what lies in it. Archives stand for the folders that they would be unpacked to. Of two files with one
+/// path, the one in the folder counts.
 #[derive(Clone)]
-pub(super) struct Files {
+pub(crate) struct Files {
     root: PathBuf,
-    /// The folder below the root that paths are relative to; empty for the root.
-    place: String,
+    /// The folder below the root that paths are relative to. Empty for the root.
+    base: String,
     mounts: Arc<Vec<Mount>>,
-    /// Folders listed so far.
-    listed: Arc<Mutex<HashMap<String, Arc<Vec<Entry>>>>>,
+    /// The folders that were listed so far.
+    listed: Arc<Mutex<HashMap<String, Arc<Vec<FolderEntry>>>>>,
 }
 
-/// A store that shows in a folder below the root.
+/// A store whose files show in a folder below the root.
 struct Mount {
+    /// The folder.
     at: String,
     store: Box<dyn Store>,
-    /// Where the store is an archive.
+    /// The archive, if the store is one.
     archive: Option<PathBuf>,
 }
 
 impl Files {
-    /// A folder, its archives closed.
+    /// A folder, in which archives are files like any other.
     pub fn folder(root: &Path) -> Self {
         let store = Box::new(Folder(root.into()));
         Self::new(root, vec![Mount { at: String::new(), store, archive: None }])
     }
 
-    /// An archive, as if it were a folder.
+    /// An archive, seen as a folder.
     pub fn archive(path: &Path) -> Result<Self> {
         Ok(Self::new(path, vec![Mount::archive(path, path, "")?]))
     }
 
     fn new(root: &Path, mounts: Vec<Mount>) -> Self {
-        Files { root: root.into(), place: String::new(), mounts: Arc::new(mounts), listed: Arc::default() }
+        Files { root: root.into(), base: String::new(), mounts: Arc::new(mounts), listed: Arc::default() }
     }
 
-    /// A folder with the archives that lie in it or in its sub-folders `places`, opened. Nothing if there are none.
-    pub fn with_archives(root: &Path, places: &[String]) -> Result<Option<Self>> {
+    /// A folder with the archives opened that lie in it or in its sub-folders `also`. `None` if there are no archives.
+    pub fn with_archives(root: &Path, also: &[String]) -> Result<Option<Self>> {
         let bare = Self::folder(root);
         let mut folders = vec![String::new()];
-        for place in places {
-            if let Some(found) = bare.at(place)?
-                && !folders.contains(&found.place)
+        for path in also {
+            if let Some(found) = bare.at(path)?
+                && !folders.contains(&found.base)
             {
-                folders.push(found.place);
+                folders.push(found.base);
             }
         }
         let mut mounts =
@@ -94,12 +89,12 @@ impl Files {
         Ok((mounts.len() > 1).then(|| Self::new(root, mounts)))
     }
 
-    /// The archives in use.
+    /// The archives that are open.
     pub fn archives(&self) -> impl Iterator<Item = &Path> {
         self.mounts.iter().filter_map(|mount| mount.archive.as_deref())
     }
 
-    /// A path as the user knows it.
+    /// A path below this folder as the user knows it.
     pub fn path(&self, path: &str) -> PathBuf {
         match self.absolute(path) {
             path if path.is_empty() => self.root.clone(),
@@ -107,12 +102,12 @@ impl Files {
         }
     }
 
-    /// The path below the root.
+    /// The path below the root of a path below this folder.
     fn absolute(&self, path: &str) -> String {
-        match (self.place.as_str(), path) {
+        match (self.base.as_str(), path) {
             ("", path) => path.into(),
-            (place, "") => place.into(),
-            (place, path) => format!("{place}/{path}"),
+            (base, "") => base.into(),
+            (base, path) => format!("{base}/{path}"),
         }
     }
 
@@ -124,12 +119,12 @@ impl Files {
         archive::stem(&name).into()
     }
 
-    /// A folder below this one, its names in any case.
+    /// A folder below this one, whose names may be written in upper or lower case.
     pub fn at(&self, path: &str) -> Result<Option<Files>> {
         let mut found = self.clone();
         for part in path.split('/').filter(|part| !part.is_empty()) {
             match found.dir(&[part])? {
-                Some(name) => found.place = found.absolute(&name),
+                Some(name) => found.base = found.absolute(&name),
                 None => return Ok(None),
             }
         }
@@ -138,13 +133,16 @@ impl Files {
 
     /// A folder below this one by its exact path.
     pub fn inside(&self, path: &str) -> Files {
-        Files { place: self.absolute(path), ..self.clone() }
+        Files { base: self.absolute(path), ..self.clone() }
     }
 
-    /// Name of the one sub-folder with one of these names, in any case.
+    /// The sub-folder that has one of these names, in upper or lower case.
+    ///
+    /// # Errors
+    /// Two such folders, or a folder that cannot be listed.
     pub fn dir(&self, names: &[&str]) -> Result<Option<String>> {
         let entries = self.list("")?;
-        let wanted = |entry: &&Entry| {
+        let wanted = |entry: &&FolderEntry| {
             entry.is_folder && names.iter().any(|name| name.eq_ignore_ascii_case(&entry.name))
         };
         let mut found = entries.iter().filter(wanted);
@@ -157,8 +155,8 @@ impl Files {
         }
     }
 
-    /// What lies in a folder, sorted by the bytes of the names, without hidden ones.
-    pub fn list(&self, folder: &str) -> Result<Arc<Vec<Entry>>> {
+    /// What lies in a folder, without hidden names, sorted by the bytes of the names.
+    pub fn list(&self, folder: &str) -> Result<Arc<Vec<FolderEntry>>> {
         let folder = self.absolute(folder);
         let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entries) = listed.get(&folder) {
@@ -175,34 +173,37 @@ impl Files {
         Ok(entries)
     }
 
-    /// Sub-folders, sorted.
+    /// The sub-folders of a folder, sorted.
     pub fn folders(&self, folder: &str) -> Result<Vec<String>> {
         let entries = self.list(folder)?;
         Ok(entries.iter().filter(|entry| entry.is_folder).map(|entry| entry.name.clone()).collect())
     }
 
+    /// Whether there is a folder with this path.
     pub fn is_folder(&self, path: &str) -> bool {
         let path = self.absolute(path);
         self.inner(&path).any(|(mount, inner)| mount.store.is_folder(inner))
     }
 
+    /// The file with this path.
     pub fn find(&self, path: &str) -> Option<Source> {
         let path = self.absolute(path);
         self.inner(&path).find_map(|(mount, inner)| mount.store.find(inner))
     }
 
+    /// Whether there is a file with this path.
     pub fn has(&self, path: &str) -> bool {
         self.find(path).is_some()
     }
 
-    /// All files below a folder, folder by folder, both sorted by their bytes.
+    /// All files below a folder, folder by folder; folders and files are sorted by the bytes of their names.
     pub fn below(&self, folder: &str) -> Result<Vec<Source>> {
         let folder = self.absolute(folder);
         let mut files = Vec::new();
         for (mount, inner) in self.inner(&folder) {
             files.extend(mount.store.below(inner)?);
         }
-        // Not the order of `Path`, which compares component by component.
+        // The order is not that of `Path`, which compares component by component.
         let whole = |path: &Path| path.as_os_str().to_os_string();
         let key = |file: &Source| {
             let path = file.path();
@@ -214,11 +215,17 @@ impl Files {
     }
 
     /// The bytes of an array file.
+    ///
+    /// # Errors
+    /// A file that is missing, unreadable or too large.
     pub fn read(&self, path: &str) -> Result<Vec<u8>> {
         self.file(path)?.bytes(MAX_ARRAY)
     }
 
     /// The text of a list.
+    ///
+    /// # Errors
+    /// A file that is missing, unreadable, too large or not UTF-8.
     pub fn text(&self, path: &str) -> Result<String> {
         let bytes = self.file(path)?.bytes(MAX_TEXT)?;
         let not_text =
@@ -230,7 +237,7 @@ impl Files {
         self.find(path).ok_or_else(|| Error::path(&self.path(path), "is missing", "put it there"))
     }
 
-    /// Stores that reach to a path below the root, with its path inside each.
+    /// The stores that may hold a path below the root, with the path inside of each.
     fn inner<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a Mount, &'a str)> {
         self.mounts.iter().filter_map(move |mount| match path.strip_prefix(mount.at.as_str())? {
             inner if mount.at.is_empty() || inner.is_empty() => Some((mount, inner)),
@@ -243,20 +250,20 @@ impl Files {
 struct Folder(PathBuf);
 
 impl Folder {
-    /// Not `join` for the root, which would add a slash.
+    /// A path on disk. The root is not joined with the empty path, which would add a slash.
     fn path(&self, path: &str) -> PathBuf {
         if path.is_empty() { self.0.clone() } else { self.0.join(path) }
     }
 }
 
 impl Store for Folder {
-    fn list(&self, folder: &str) -> Result<Vec<Entry>> {
+    fn list(&self, folder: &str) -> Result<Vec<FolderEntry>> {
         let folder = self.path(folder);
         if !folder.is_dir() {
             return Ok(Vec::new());
         }
         let entry = |(name, path): (OsString, PathBuf)| match name.into_string() {
-            Ok(name) => Ok(Entry { name, is_folder: path.is_dir() }),
+            Ok(name) => Ok(FolderEntry { name, is_folder: path.is_dir() }),
             Err(_) => Err(Error::path(&path, "has a name that is not UTF-8", "rename it")),
         };
         entries(&folder)?.into_iter().map(entry).collect()
@@ -271,7 +278,7 @@ impl Store for Folder {
         path.is_file().then(|| Source::File(path.into()))
     }
 
-    /// Links are followed; a folder that links lead to again, perhaps its own ancestor, is read once.
+    /// Follows links. A folder that links lead to again, such as an ancestor of the link, is read once.
     fn below(&self, folder: &str) -> Result<Vec<Source>> {
         let mut files = Vec::new();
         let mut seen = HashSet::new();
@@ -294,7 +301,7 @@ impl Store for Folder {
     }
 }
 
-/// Entries of a folder that are not hidden.
+/// Names and paths of what lies in a folder and is not hidden.
 fn entries(dir: &Path) -> Result<Vec<(OsString, PathBuf)>> {
     let failed = |e: std::io::Error| Error::io(dir, "list the folder", &e);
     let mut entries = Vec::new();
@@ -307,7 +314,7 @@ fn entries(dir: &Path) -> Result<Vec<(OsString, PathBuf)>> {
     Ok(entries)
 }
 
-/// An archive that stands for the folder `at`.
+/// An archive that stands for the folder `at` on disk.
 struct Unpacked {
     archive: Arc<Archive>,
     at: Arc<Path>,
@@ -315,12 +322,12 @@ struct Unpacked {
 
 impl Unpacked {
     fn source(&self, number: u32) -> Source {
-        Source::Member(Member::new(self.archive.clone(), number, self.at.clone()))
+        Source::Archived(ArchivedFile::new(self.archive.clone(), number, self.at.clone()))
     }
 }
 
 impl Store for Unpacked {
-    fn list(&self, folder: &str) -> Result<Vec<Entry>> {
+    fn list(&self, folder: &str) -> Result<Vec<FolderEntry>> {
         Ok(self.archive.list(folder))
     }
 
@@ -338,6 +345,7 @@ impl Store for Unpacked {
 }
 
 impl Mount {
+    /// The archive at `path`, which lies in `folder` on disk and shows in the folder `at`.
     fn archive(path: &Path, folder: &Path, at: &str) -> Result<Self> {
         let archive = Arc::new(Archive::open(path)?);
         let store = Box::new(Unpacked { archive, at: folder.into() });

@@ -1,13 +1,14 @@
-//! Python's `random.shuffle`, which the published program cuts two of its training sets by.
+//! Python's `random.shuffle`, by which the published program draws two of its training sets (`docs/data.md`).
 //!
-//! Source: MT19937 (Matsumoto and Nishimura, 1998) with the seeding and the rejection of CPython's `random`, as
-//! `spec/datasets.md` section 5 states them.
+//! Source: MT19937 (Matsumoto and Nishimura, 1998), with the seeding and the rejection of CPython's `random`.
 
+/// Words of the generator.
 const N: usize = 624;
+/// Distance of the words that are combined.
 const M: usize = 397;
 
-/// The numbers 0 to n - 1 as `random.seed(seed); random.shuffle(...)` leaves them.
-pub(super) fn shuffled(n: usize, seed: u64) -> Vec<u32> {
+/// The numbers 0 to n - 1 in the order that `random.seed(seed)` and `random.shuffle` give them.
+pub(crate) fn shuffled(n: usize, seed: u64) -> Vec<u32> {
     let mut random = Mt19937::new(seed);
     let mut order: Vec<u32> = (0..n as u32).collect();
     for i in (1..n).rev() {
@@ -17,45 +18,45 @@ pub(super) fn shuffled(n: usize, seed: u64) -> Vec<u32> {
 }
 
 struct Mt19937 {
-    state: [u32; N],
+    words: [u32; N],
     at: usize,
 }
 
 impl Mt19937 {
-    /// Seeds by an array: the 32-bit words of the seed, the lowest first.
+    /// Seeds the generator by an array, which holds the 32-bit words of the seed, the lowest first.
     fn new(seed: u64) -> Self {
-        let mut state = [0; N];
-        state[0] = 19650218u32;
+        let mut words = [0; N];
+        words[0] = 19650218u32;
         for i in 1..N {
-            state[i] = mixed(state[i - 1], 1812433253).wrapping_add(i as u32);
+            words[i] = mixed(words[i - 1], 1812433253).wrapping_add(i as u32);
         }
-        let words = [seed as u32, (seed >> 32) as u32];
-        let words = &words[..if words[1] == 0 { 1 } else { 2 }];
+        let key = [seed as u32, (seed >> 32) as u32];
+        let key = &key[..if key[1] == 0 { 1 } else { 2 }];
         let mut i = 1;
         for k in 0..N {
-            let j = k % words.len();
-            state[i] =
-                (state[i] ^ mixed(state[i - 1], 1664525)).wrapping_add(words[j]).wrapping_add(j as u32);
-            i = wrap(&mut state, i + 1);
+            let j = k % key.len();
+            words[i] = (words[i] ^ mixed(words[i - 1], 1664525)).wrapping_add(key[j]).wrapping_add(j as u32);
+            i = wrap(&mut words, i + 1);
         }
         for _ in 1..N {
-            state[i] = (state[i] ^ mixed(state[i - 1], 1566083941)).wrapping_sub(i as u32);
-            i = wrap(&mut state, i + 1);
+            words[i] = (words[i] ^ mixed(words[i - 1], 1566083941)).wrapping_sub(i as u32);
+            i = wrap(&mut words, i + 1);
         }
-        state[0] = 0x8000_0000;
-        Mt19937 { state, at: N }
+        words[0] = 0x8000_0000;
+        Mt19937 { words, at: N }
     }
 
+    /// The next 32 bits.
     fn next(&mut self) -> u32 {
         if self.at == N {
             for i in 0..N {
-                let y = (self.state[i] & 0x8000_0000) | (self.state[(i + 1) % N] & 0x7FFF_FFFF);
+                let y = (self.words[i] & 0x8000_0000) | (self.words[(i + 1) % N] & 0x7FFF_FFFF);
                 let odd = if y & 1 == 1 { 0x9908_B0DF } else { 0 };
-                self.state[i] = self.state[(i + M) % N] ^ (y >> 1) ^ odd;
+                self.words[i] = self.words[(i + M) % N] ^ (y >> 1) ^ odd;
             }
             self.at = 0;
         }
-        let mut y = self.state[self.at];
+        let mut y = self.words[self.at];
         self.at += 1;
         y ^= y >> 11;
         y ^= (y << 7) & 0x9D2C_5680;
@@ -65,7 +66,7 @@ impl Mt19937 {
 
     /// A number below `x`, which is at least 1.
     fn below(&mut self, x: u32) -> u32 {
-        // The highest bits that `x` has; again until the number is small enough.
+        // As many of the highest bits as `x` has, drawn again until the number is small enough.
         let shift = x.leading_zeros();
         loop {
             let number = self.next() >> shift;
@@ -80,12 +81,12 @@ fn mixed(previous: u32, factor: u32) -> u32 {
     (previous ^ (previous >> 30)).wrapping_mul(factor)
 }
 
-/// The next place of the seeding: behind the end it goes on at 1, the last word copied to the front.
-fn wrap(state: &mut [u32; N], i: usize) -> usize {
+/// The next index of the seeding. Behind the end it goes on at 1, with the last word copied to the front.
+fn wrap(words: &mut [u32; N], i: usize) -> usize {
     if i < N {
         return i;
     }
-    state[0] = state[N - 1];
+    words[0] = words[N - 1];
     1
 }
 
@@ -93,7 +94,7 @@ fn wrap(state: &mut [u32; N], i: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// Values of `spec/datasets.md` section 5, printed by CPython.
+    /// The values were printed by CPython.
     #[test]
     fn it_shuffles_as_python_does() {
         assert_eq!(shuffled(10, 0), [7, 8, 1, 5, 3, 4, 2, 0, 9, 6]);
@@ -109,7 +110,7 @@ mod tests {
         assert_eq!((shuffled(0, 1), shuffled(1, 1)), (vec![], vec![0]));
     }
 
-    /// Seeds of more than 32 bits have two words.
+    /// Seeds of more than 32 bits have two words, and both count.
     #[test]
     fn long_seeds_count_whole() {
         assert_eq!(shuffled(10, 1 << 40), [7, 8, 2, 4, 6, 0, 3, 9, 5, 1]);

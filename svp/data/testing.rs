@@ -1,4 +1,4 @@
-//! Archives, `.mat` files and pickles for tests, written as plainly as their formats allow.
+//! Writes archives, `.mat` files and pickles for tests, as plainly as their formats allow.
 
 use std::fs;
 use std::io::{Cursor, Write};
@@ -8,15 +8,15 @@ use miniz_oxide::deflate::{compress_to_vec, compress_to_vec_zlib};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-/// Paths and contents.
-pub type Files = Vec<(String, Vec<u8>)>;
+/// The paths and contents of files that a test writes.
+pub type Written = Vec<(String, Vec<u8>)>;
 
 /// A picture of two pixels.
 pub const PNM: &[u8] = b"P6 2 1 255\nabcdef";
 
-/// The text of files as bytes; names of images get a picture.
-pub fn files(files: &[(&str, &str)]) -> Files {
-    let content = |name: &str, text: &str| match super::decode::is_image_name(Path::new(name)) {
+/// Files with these names and texts. Those with the name of an image and without a text get a picture.
+pub fn files(files: &[(&str, &str)]) -> Written {
+    let content = |name: &str, text: &str| match crate::decode::is_image_name(Path::new(name)) {
         true if text.is_empty() => PNM.to_vec(),
         _ => text.as_bytes().to_vec(),
     };
@@ -24,11 +24,12 @@ pub fn files(files: &[(&str, &str)]) -> Files {
 }
 
 /// The same files in a folder.
-pub fn inside(folder: &str, files: &Files) -> Files {
+pub fn inside(folder: &str, files: &Written) -> Written {
     files.iter().map(|(name, bytes)| (format!("{folder}/{name}"), bytes.clone())).collect()
 }
 
-pub fn write(folder: &Path, files: &Files) {
+/// Writes the files below a folder.
+pub fn write(folder: &Path, files: &Written) {
     for (name, bytes) in files {
         let path = folder.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -36,7 +37,7 @@ pub fn write(folder: &Path, files: &Files) {
     }
 }
 
-/// A header and the content, in whole blocks.
+/// A member of a tar archive: its header and its content, in whole blocks.
 pub fn tar_member(name: &str, kind: u8, link: &str, bytes: &[u8]) -> Vec<u8> {
     let mut block = [0u8; 512];
     block[..name.len()].copy_from_slice(name.as_bytes());
@@ -60,7 +61,7 @@ pub fn seal(block: &mut [u8; 512]) {
     block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
 }
 
-pub fn tar(files: &Files) -> Vec<u8> {
+pub fn tar(files: &Written) -> Vec<u8> {
     let mut tar: Vec<u8> = files.iter().flat_map(|(name, bytes)| tar_member(name, b'0', "", bytes)).collect();
     tar.resize(tar.len() + 1024, 0);
     tar
@@ -75,7 +76,7 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     gzip
 }
 
-pub fn zip(files: &Files) -> Vec<u8> {
+pub fn zip(files: &Written) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     for (i, (name, bytes)) in files.iter().enumerate() {
         let method = [CompressionMethod::Stored, CompressionMethod::Deflated][i % 2];
@@ -102,7 +103,7 @@ pub fn element(kind: u32, bytes: &[u8]) -> Vec<u8> {
     element
 }
 
-/// The form for up to four bytes.
+/// An element in the form for up to four bytes.
 pub fn small_element(kind: u32, bytes: &[u8]) -> Vec<u8> {
     let mut element = (kind | (bytes.len() as u32) << 16).to_le_bytes().to_vec();
     element.extend(bytes);
@@ -136,7 +137,7 @@ pub fn doubles(name: &str, values: &[f64]) -> Vec<u8> {
     matrix(6, &[values.len(), 1], name, &[element(9, &bytes)])
 }
 
-/// Doubles that are stored as bytes, as MATLAB does where they fit.
+/// Doubles that are stored as bytes, as MATLAB does where that is enough.
 pub fn packed_doubles(name: &str, values: &[u8]) -> Vec<u8> {
     let values_of = if values.len() <= 4 { small_element(2, values) } else { element(2, values) };
     matrix(6, &[1, values.len()], name, &[values_of])
@@ -152,7 +153,7 @@ pub fn texts(name: &str, values: &[&str]) -> Vec<u8> {
     matrix(1, &[values.len(), 1], name, &cells)
 }
 
-/// Structs of these fields, each a text or a number.
+/// Structs with these fields, whose values are matrices.
 pub fn structs(name: &str, fields: &[&str], rows: &[Vec<Vec<u8>>]) -> Vec<u8> {
     let mut names = Vec::new();
     for field in fields {
@@ -164,7 +165,7 @@ pub fn structs(name: &str, fields: &[&str], rows: &[Vec<Vec<u8>>]) -> Vec<u8> {
     matrix(2, &[1, rows.len()], name, &parts)
 }
 
-/// A CIFAR pickle as Python 2 wrote it: a dict of an array `data` and a list of labels.
+/// A CIFAR pickle as Python 2 wrote it, which is a dict of an array `data` and a list of labels.
 pub fn cifar_pickle(key: &str, labels: &[u8], pixels: &[u8]) -> Vec<u8> {
     let string = |text: &str| [&[b'U', text.len() as u8], text.as_bytes()].concat();
     let number = |n: usize| [&[b'J'][..], &(n as u32).to_le_bytes()].concat();

@@ -4,14 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::Device;
-use memmap2::MmapMut;
 
 use super::config::{BUILTIN, Precision, TrainConfig};
 use super::feed::Feed;
 use super::trained::Trained;
 use crate::backbones::{self, Loaded, Sizes};
 use crate::checkpoint::Checkpoint;
-use crate::data::{Dataset, Loader, LoaderOptions, Transform};
+use crate::data::{Dataset, Loader, LoaderOptions, Transform, mapped};
 use crate::model::{Model, Parts};
 use crate::pass::Spec;
 use crate::{Error, Result};
@@ -25,10 +24,7 @@ pub const BUILTIN_BACKBONE: &str = "built-in backbone";
 /// The built-in checkpoint.
 fn builtin_backbone() -> Result<Checkpoint> {
     let path = Path::new(BUILTIN_BACKBONE);
-    let mut map = MmapMut::map_anon(BACKBONE.len()).map_err(|e| Error::io(path, "map memory", &e))?;
-    map.copy_from_slice(BACKBONE);
-    let map = map.make_read_only().map_err(|e| Error::io(path, "map memory", &e))?;
-    Checkpoint::from_map(Arc::new(map), path)
+    Checkpoint::from_map(Arc::new(mapped::copy(BACKBONE, path)?), path)
 }
 
 /// The frozen backbone of a config, or one with initial values when it names a size.
@@ -80,7 +76,7 @@ pub(super) fn check_data(config: &TrainConfig, data: &Dataset) -> Result<()> {
 
 /// The evaluation transform of a backbone's images.
 pub fn eval_transform(spec: &Spec) -> Transform {
-    Transform::eval(spec.img_size as u32)
+    Transform::eval(spec.img_size as u32, spec.normalisation)
 }
 
 /// The training images of a run in its batches; where features are kept they are seen unchanged.

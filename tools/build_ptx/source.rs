@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use data::sha256::sha256_hex;
 
 /// A kernel file with all it includes. Names are relative to the workspace, so that a hash and a compiled
 /// file are the same on every machine.
@@ -55,11 +55,10 @@ impl Source {
     /// SHA-256 over names and texts, in the order of their first inclusion.
     pub fn hash(&self) -> String {
         let headers = self.headers.iter().map(|header| (&header.name, &header.text));
-        let mut hash = Sha256::new();
-        for (name, text) in [(&self.name, &self.text)].into_iter().chain(headers) {
-            hash.update(format!("{} {}\n{text}", name.display(), text.len()));
-        }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        let all = [(&self.name, &self.text)].into_iter().chain(headers);
+        sha256_hex(|put| {
+            all.for_each(|(name, text)| put(format!("{} {}\n{text}", name.display(), text.len()).as_bytes()));
+        })
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use memmap2::Mmap;
+use data::mapped::Mmap;
 
 use super::{StorageRef, model_entries, storage_ref};
 use crate::checkpoint::entry::Bytes;

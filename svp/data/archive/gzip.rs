@@ -1,11 +1,12 @@
-//! Random access to a gzip stream: while it is read once for its index, the state of the decompressor is kept
-//! so often, and a reader starts from the nearest such point.
+//! Random access to a gzip stream. While the stream is read once for its index, the state of the decompressor is kept
+//! at regular points, and a reader starts from the nearest point before what it wants.
 //!
-//! A point costs about 43 KiB (a 32 KiB window and the Huffman tables), and a read inflates half the distance of two
-//! points too much on average. Up to 790 MB a point stands every 64 KiB of the file, so that the points take at most
-//! two thirds of its size in memory and a read some 0.1 ms more; of a larger file there are [`MAX_POINTS`], which take
-//! 500 MiB, and at 5 GB cost a read about 1 ms. Keeping the images would cost the whole file's size.
+//! A point costs about 43 KiB (a 32 KiB window and the Huffman tables), and on average a read inflates half the
+//! distance of two points too much. In files of up to 790 MB there is a point every 64 KiB, so that the points take at
+//! most two thirds of the file's size in memory and a read takes some 0.1 ms longer. A larger file has [`MAX_POINTS`],
+//! which take 500 MiB; at 5 GB a read takes about 1 ms longer. Keeping the images would cost the whole file's size.
 
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
@@ -13,48 +14,45 @@ use crc32fast::Hasher;
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
-use super::tar::Stream;
+use crate::error::Parsed;
 
-/// How a gzip member with deflate begins.
+/// The first bytes of a gzip member that is compressed by deflate.
 pub(super) const MAGIC: &[u8] = &[0x1F, 0x8B, 8];
-/// Fewest bytes of the file between two points.
+/// The fewest bytes of the file between two points.
 const SPACING: usize = 64 << 10;
-/// Most points of a file.
+/// The most points of a file.
 const MAX_POINTS: usize = 12_000;
-/// How far back deflate refers.
+/// How many bytes deflate can refer back.
 const WINDOW: usize = 32 << 10;
-/// Readers that stay where they are, for the next read behind them.
-const MAX_WAITING: usize = 16;
-/// Most bytes a byte of the file may stand for: images hardly shrink, bombs do.
+/// The most readers that are kept where they stopped, for a read that begins behind them.
+const MAX_READERS: usize = 16;
+/// The most bytes that one byte of the file may inflate to. Images hardly shrink; bombs do.
 const MAX_INFLATION: u64 = 200;
 
-/// Result of anything inside an archive; the error says what is wrong in a few words.
-type Result<T> = std::result::Result<T, String>;
-
-/// A place in the stream from which it can be read on.
+/// A position in the stream from which it can be read on.
 #[derive(Clone)]
 struct Cursor {
     inflate: Box<DecompressorOxide>,
-    /// The last bytes of the stream, as a ring.
+    /// The last bytes of the stream, a ring buffer.
     window: Box<[u8]>,
-    /// Where the ring goes on.
+    /// Where the ring goes on when more is inflated.
     next: usize,
-    /// Part of the ring that nobody has taken yet.
-    waiting: Range<usize>,
+    /// The part of the ring that is inflated and not taken yet.
+    ready: Range<usize>,
     /// Position in the file.
     input: usize,
-    /// Position in the stream of the first byte that waits.
+    /// Position in the stream of the first byte that is ready.
     output: u64,
     ended: bool,
 }
 
 impl Cursor {
-    fn start(file: &[u8]) -> Result<Self> {
+    fn start(file: &[u8]) -> Parsed<Self> {
         let mut cursor = Cursor {
             inflate: Box::default(),
             window: vec![0; WINDOW].into(),
             next: 0,
-            waiting: 0..0,
+            ready: 0..0,
             input: 0,
             output: 0,
             ended: false,
@@ -63,19 +61,19 @@ impl Cursor {
         Ok(cursor)
     }
 
-    /// Inflates a piece once nothing waits, never beyond a gzip member: `check` gets what is new, and the trailer
-    /// at the end of a member.
+    /// Inflates a piece, which never reaches beyond a gzip member. `check` gets what is new, and the trailer at the end
+    /// of a member. Nothing may be ready any more.
     fn fill(
         &mut self,
         file: &[u8],
-        check: &mut impl FnMut(&[u8], Option<[u8; 8]>) -> Result<()>,
-    ) -> Result<()> {
+        check: &mut impl FnMut(&[u8], Option<[u8; 8]>) -> Parsed<()>,
+    ) -> Parsed<()> {
         let rest = &file[self.input..];
         let (status, read, written) = decompress(&mut self.inflate, rest, &mut self.window, self.next, 0);
         self.input += read;
-        self.waiting = self.next..self.next + written;
+        self.ready = self.next..self.next + written;
         self.next = (self.next + written) % WINDOW;
-        let new = &self.window[self.waiting.clone()];
+        let new = &self.window[self.ready.clone()];
         match status {
             TINFLStatus::HasMoreOutput => check(new, None),
             TINFLStatus::Done => {
@@ -89,8 +87,8 @@ impl Cursor {
         }
     }
 
-    /// Members follow one another; zeros may follow the last.
-    fn next_member(&mut self, file: &[u8]) -> Result<()> {
+    /// Enters the next gzip member, if there is one. Zeros may follow the last.
+    fn next_member(&mut self, file: &[u8]) -> Parsed<()> {
         if file[self.input..].starts_with(&MAGIC[..2]) {
             self.input = header(file, self.input)?;
             *self.inflate = DecompressorOxide::default();
@@ -102,11 +100,11 @@ impl Cursor {
         Ok(())
     }
 
-    /// Takes up to `most` bytes that wait.
+    /// Takes up to `most` bytes that are ready.
     fn take(&mut self, most: usize) -> &[u8] {
-        let start = self.waiting.start;
-        let end = start + most.min(self.waiting.len());
-        self.waiting.start = end;
+        let start = self.ready.start;
+        let end = start + most.min(self.ready.len());
+        self.ready.start = end;
         self.output += (end - start) as u64;
         &self.window[start..end]
     }
@@ -116,8 +114,8 @@ fn truncated() -> String {
     "it is truncated".into()
 }
 
-/// Position behind the header of the member at `at` (RFC 1952).
-fn header(file: &[u8], at: usize) -> Result<usize> {
+/// Position of the first byte behind the header of the member at `at` (RFC 1952).
+fn header(file: &[u8], at: usize) -> Parsed<usize> {
     let fixed = file.get(at..at + 10).ok_or_else(truncated)?;
     if !fixed.starts_with(MAGIC) {
         return Err("it is not gzip with deflate".into());
@@ -144,17 +142,20 @@ fn header(file: &[u8], at: usize) -> Result<usize> {
 /// The points of a stream.
 pub(super) struct Points {
     points: Vec<Cursor>,
-    /// Readers that stopped somewhere: reading on in order needs no point.
-    waiting: Mutex<Vec<Cursor>>,
+    /// Readers that stopped somewhere, so that reading on in order needs no point.
+    readers: Mutex<Vec<Cursor>>,
 }
 
 impl Points {
-    /// `length` bytes of the stream from `start` on; the points must be those of `file`.
-    pub fn read(&self, file: &[u8], start: u64, length: usize) -> Result<Vec<u8>> {
+    /// `length` bytes of the stream from `start` on. The points must be those of `file`.
+    ///
+    /// # Errors
+    /// A stream that ends before, or whose compressed data is damaged.
+    pub fn read(&self, file: &[u8], start: u64, length: usize) -> Parsed<Vec<u8>> {
         let mut cursor = self.nearest(start);
         let mut bytes = Vec::with_capacity(length);
         while bytes.len() < length {
-            if cursor.waiting.is_empty() {
+            if cursor.ready.is_empty() {
                 if cursor.ended {
                     return Err(truncated());
                 }
@@ -167,11 +168,11 @@ impl Points {
                 bytes.extend_from_slice(cursor.take(most));
             }
         }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() == MAX_WAITING {
-            waiting.remove(0);
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if readers.len() == MAX_READERS {
+            readers.remove(0);
         }
-        waiting.push(cursor);
+        readers.push(cursor);
         Ok(bytes)
     }
 
@@ -179,36 +180,37 @@ impl Points {
     fn nearest(&self, start: u64) -> Cursor {
         let after = self.points.partition_point(|point| point.output <= start);
         let point = &self.points[after.saturating_sub(1)];
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let nearer = |cursor: &Cursor| cursor.output <= start && cursor.output >= point.output;
-        let best = (0..waiting.len()).filter(|&i| nearer(&waiting[i])).max_by_key(|&i| waiting[i].output);
-        best.map_or_else(|| point.clone(), |i| waiting.remove(i))
+        let best = (0..readers.len()).filter(|&i| nearer(&readers[i])).max_by_key(|&i| readers[i].output);
+        best.map_or_else(|| point.clone(), |i| readers.remove(i))
     }
 }
 
-/// Reads a stream from its start to its end, checks it and collects the points.
+/// Reads a stream from its start to its end, forwards only, checks it and collects the points.
 pub(super) struct Indexer<'a> {
     file: &'a [u8],
     cursor: Cursor,
     points: Vec<Cursor>,
-    /// Checksum and length of the gzip member at hand.
+    /// Checksum of the gzip member at hand.
     checksum: Hasher,
+    /// Length of the gzip member at hand, modulo 2^32.
     length: u32,
 }
 
 impl<'a> Indexer<'a> {
-    pub fn new(file: &'a [u8]) -> Result<Self> {
+    pub fn new(file: &'a [u8]) -> Parsed<Self> {
         let cursor = Cursor::start(file)?;
         Ok(Indexer { file, points: vec![cursor.clone()], cursor, checksum: Hasher::new(), length: 0 })
     }
 
     /// Reads what is left, so that damage there shows too.
-    pub fn finish(mut self) -> Result<Points> {
-        self.skip(u64::MAX)?;
-        Ok(Points { points: self.points, waiting: Mutex::default() })
+    pub fn finish(mut self) -> Parsed<Points> {
+        while self.step(WINDOW, |_| {})? {}
+        Ok(Points { points: self.points, readers: Mutex::default() })
     }
 
-    fn fill(&mut self) -> Result<()> {
+    fn fill(&mut self) -> Parsed<()> {
         let (checksum, length) = (&mut self.checksum, &mut self.length);
         self.cursor.fill(self.file, &mut |new, trailer| {
             checksum.update(new);
@@ -234,9 +236,9 @@ impl<'a> Indexer<'a> {
         Ok(())
     }
 
-    /// Hands up to `most` bytes to `use_them`; false at the end.
-    fn step(&mut self, most: usize, use_them: impl FnOnce(&[u8])) -> Result<bool> {
-        while self.cursor.waiting.is_empty() {
+    /// Hands up to `most` bytes to `use_them`. False at the end.
+    fn step(&mut self, most: usize, use_them: impl FnOnce(&[u8])) -> Parsed<bool> {
+        while self.cursor.ready.is_empty() {
             if self.cursor.ended {
                 return Ok(false);
             }
@@ -247,36 +249,37 @@ impl<'a> Indexer<'a> {
     }
 }
 
-impl Stream for Indexer<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+impl Read for Indexer<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut done = 0;
         while done < buffer.len() {
             let rest = &mut buffer[done..];
-            let mut got = 0;
-            let more = self.step(rest.len(), |bytes| {
+            let most = rest.len();
+            let copy = |bytes: &[u8]| {
                 rest[..bytes.len()].copy_from_slice(bytes);
-                got = bytes.len();
-            })?;
-            if !more {
-                break;
-            }
-            done += got;
-        }
-        Ok(done)
-    }
-
-    fn skip(&mut self, count: u64) -> Result<u64> {
-        let mut done = 0;
-        while done < count {
-            let most = (count - done).min(WINDOW as u64) as usize;
-            if !self.step(most, |bytes| done += bytes.len() as u64)? {
+                done += bytes.len();
+            };
+            if !self.step(most, copy).map_err(io::Error::other)? {
                 break;
             }
         }
         Ok(done)
     }
+}
 
-    fn position(&self) -> u64 {
-        self.cursor.output
+/// Passes over bytes: only forwards, and never beyond the end.
+impl Seek for Indexer<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let SeekFrom::Current(count @ 0..) = to else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let end = self.cursor.output.saturating_add_signed(count);
+        while self.cursor.output < end {
+            let most = (end - self.cursor.output).min(WINDOW as u64) as usize;
+            if !self.step(most, |_| {}).map_err(io::Error::other)? {
+                break;
+            }
+        }
+        Ok(self.cursor.output)
     }
 }

@@ -1,31 +1,34 @@
-//! Archives as downloaded, read in place: `.tar`, `.tar.gz`, `.tgz`, `.zip`.
+//! Archives as downloaded, read in place: `.tar`, `.tar.gz`, `.tgz` and `.zip`.
 //!
-//! The members are listed once; after that any number of threads reads any of them. Nothing is unpacked: a
-//! `.tar` and the stored members of a `.zip` are handed out as they lie in the mapped file, deflated members are
+//! The members are listed once; after that any number of threads can read any of them. Nothing is unpacked. Members
+//! of a `.tar` and stored members of a `.zip` are handed out as they lie in the mapped file, deflated members are
 //! inflated one by one, and a compressed `.tar` is entered at the nearest restart point (the `gzip` module). What a
-//! hostile archive can make the program allocate is bounded by a small multiple of its size, and by
-//! [`MAX_MEMBER`] for a member.
+//! hostile archive can make the program allocate is bounded by a small multiple of its size, and for a member by
+//! [`MAX_MEMBER`].
 
 use std::borrow::Cow;
 use std::fmt;
-use std::fs::File;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 
-use super::files::Entry;
-use crate::{Error, Result};
+use crate::error::{Error, Parsed, Result};
+use crate::mapped::{self, Mmap};
 
 mod gzip;
+mod member;
 mod tar;
 #[cfg(test)]
 mod tests;
 mod zip;
 
-/// Most bytes of a member that is read.
+pub(crate) use member::FolderEntry;
+use member::{Member, Packing};
+
+/// The most bytes that a member may have to be read.
 pub const MAX_MEMBER: u64 = 512 << 20;
-/// Endings of archives, in any case.
+/// Endings of the names of archives, in upper or lower case.
 const ENDINGS: [&str; 4] = [".tar", ".tar.gz", ".tgz", ".zip"];
 
 /// True if the name ends like that of an archive.
@@ -47,89 +50,65 @@ pub struct Archive {
     map: Mmap,
     /// Sorted by name, each name once.
     members: Vec<Member>,
-    /// Of a compressed tar.
+    /// Restart points of a compressed tar.
     points: Option<gzip::Points>,
 }
 
-/// A file in an archive.
-struct Member {
-    /// Path in the archive.
-    name: Box<str>,
-    /// First byte: in the file, or in the stream of a compressed tar.
-    start: u64,
-    /// Bytes once unpacked.
-    size: u64,
-    packing: Packing,
-}
-
-/// How the bytes of a member lie there.
-enum Packing {
-    /// As they are, in a tar.
-    Plain,
-    /// As they are, in a zip.
-    Stored { checksum: u32 },
-    /// Compressed, in a zip, to `packed` bytes.
-    Deflated { checksum: u32, packed: u64 },
-}
-
 impl Archive {
-    /// Opens an archive and lists its members; what kind it is, its content tells. A compressed tar is read once from
-    /// start to end.
+    /// Opens an archive and lists its members. Its content decides which kind of archive it is. A compressed tar is
+    /// read once from start to end.
     ///
     /// The file must not be changed while the archive is open.
     ///
     /// # Errors
-    /// A file that is no archive, is damaged or truncated, or packs its members in a way that is not read.
+    /// A file that is not an archive, is damaged or truncated, or packs its members in a way that is not read.
     pub fn open(path: &Path) -> Result<Self> {
-        let io = |doing: &'static str| move |e: std::io::Error| Error::io(path, doing, &e);
-        let file = File::open(path).map_err(io("open"))?;
-        // SAFETY: the mapping is only read. Another program that shortens or rewrites the file meanwhile would
-        // break what we read, as it would any mapped file; the documentation above says so.
-        let map = unsafe { Mmap::map(&file) }.map_err(io("map"))?;
+        let map = mapped::map(path)?;
         let (mut members, points) = list(&map).map_err(|what| {
             let hint = "get it again, or unpack it beside itself and remove it";
             Error::path(path, format!("cannot be read as an archive: {}", plain(&what)), hint)
         })?;
-        // Of two members with one name the later counts; the sort keeps their order.
+        // Of two members with one name the later one counts. The sort is stable, so that reversing puts it first.
         members.reverse();
         members.sort_by(|a, b| a.name.cmp(&b.name));
         members.dedup_by(|a, b| a.name == b.name);
         Ok(Archive { path: path.into(), map, members, points })
     }
 
+    /// The file of the archive.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Path of a member in the archive.
-    pub(super) fn name(&self, member: u32) -> &str {
+    pub(crate) fn name(&self, member: u32) -> &str {
         &self.members[member as usize].name
     }
 
-    /// First byte of a member in the archive.
-    pub(super) fn position(&self, member: u32) -> u64 {
+    /// Position of the first byte of a member. Reading members in the order of their positions is fastest.
+    pub(crate) fn position(&self, member: u32) -> u64 {
         self.members[member as usize].start
     }
 
     /// The member with this path.
-    pub(super) fn find(&self, name: &str) -> Option<u32> {
+    pub(crate) fn find(&self, name: &str) -> Option<u32> {
         self.members.binary_search_by(|member| (*member.name).cmp(name)).ok().map(|i| i as u32)
     }
 
     /// All members below a folder, sorted by name.
-    pub(super) fn below(&self, folder: &str) -> std::ops::Range<u32> {
+    pub(crate) fn below(&self, folder: &str) -> std::ops::Range<u32> {
         if folder.is_empty() {
             return 0..self.members.len() as u32;
         }
-        // All names that begin with "folder/" lie before "folder0", as '0' follows '/'.
+        // All names that begin with "folder/" lie before "folder0", because '0' follows '/'.
         let first = |name: &str| self.members.partition_point(|member| &*member.name < name) as u32;
         first(&format!("{folder}/"))..first(&format!("{folder}0"))
     }
 
     /// What lies directly in a folder, sorted by name.
-    pub(super) fn list(&self, folder: &str) -> Vec<Entry> {
+    pub(crate) fn list(&self, folder: &str) -> Vec<FolderEntry> {
         let front = if folder.is_empty() { 0 } else { folder.len() + 1 };
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut entries: Vec<FolderEntry> = Vec::new();
         // The members of a folder follow one another.
         for member in self.below(folder) {
             let rest = &self.name(member)[front..];
@@ -138,15 +117,18 @@ impl Archive {
                 None => (rest, false),
             };
             if entries.last().is_none_or(|last| last.name != name) {
-                entries.push(Entry { name: name.into(), is_folder });
+                entries.push(FolderEntry { name: name.into(), is_folder });
             }
         }
         entries.sort();
         entries
     }
 
-    /// The bytes of a member; an error says in a few words what is wrong with it.
-    pub(super) fn read(&self, member: u32) -> std::result::Result<Cow<'_, [u8]>, String> {
+    /// The bytes of a member.
+    ///
+    /// # Errors
+    /// In a few words, what is wrong with the member: too large or damaged.
+    pub(crate) fn read(&self, member: u32) -> Parsed<Cow<'_, [u8]>> {
         let &Member { start, size, ref packing, .. } = &self.members[member as usize];
         if size > MAX_MEMBER {
             return Err(format!("has {} MiB, the limit is {} MiB", size >> 20, MAX_MEMBER >> 20));
@@ -171,17 +153,16 @@ impl Archive {
     }
 }
 
-type Listed = (Vec<Member>, Option<gzip::Points>);
-
-fn list(bytes: &[u8]) -> std::result::Result<Listed, String> {
+/// The members in the order of the archive, and the restart points of a compressed tar.
+fn list(bytes: &[u8]) -> Parsed<(Vec<Member>, Option<gzip::Points>)> {
     if zip::MAGIC.iter().any(|magic| bytes.starts_with(magic)) {
         Ok((zip::index(bytes)?, None))
     } else if bytes.starts_with(&gzip::MAGIC[..2]) {
         let mut stream = gzip::Indexer::new(bytes)?;
-        let members = tar::index(&mut stream)?;
+        let members = tar::index(&mut stream, None)?;
         Ok((members, Some(stream.finish()?)))
     } else if tar::is_tar(bytes) {
-        Ok((tar::index(&mut tar::Plain { bytes, at: 0 })?, None))
+        Ok((tar::index(Cursor::new(bytes), Some(bytes.len() as u64))?, None))
     } else if bytes.trim_ascii_start().starts_with(b"<") {
         Err("it is a web page, not the download".into())
     } else {
@@ -189,15 +170,7 @@ fn list(bytes: &[u8]) -> std::result::Result<Listed, String> {
     }
 }
 
-/// A path without `./` and doubled slashes; nothing where it leads out of the archive, is hidden, or is what macOS
-/// adds.
-fn clean(path: &str) -> Option<Box<str>> {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    let hidden = |part: &&str| part.starts_with('.') || *part == "__MACOSX";
-    (!parts.is_empty() && !parts.iter().any(hidden)).then(|| parts.join("/").into())
-}
-
-/// What an archive says about itself goes to a terminal: nothing that steers it.
+/// A message without what could steer a terminal, because an archive chooses its names itself.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).take(300).collect()
 }

@@ -1,117 +1,63 @@
-//! The members of a tar archive (POSIX ustar and pax, GNU long names).
+//! The members of a tar archive. The `tar` crate reads the headers (ustar, pax, GNU); the members are read in place.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::io::{self, Read, Seek, SeekFrom};
 
-use super::{Member, Packing, clean};
+use super::member::{Member, Packing, clean};
+use crate::error::Parsed;
 
-/// Most bytes of a long name or of a pax header.
-const MAX_EXTENSION: u64 = 1 << 20;
-/// Most members.
+/// The most bytes that the headers of one member may have, long names and pax records included.
+const MAX_HEADERS: u64 = 1 << 20;
+/// The most members.
 const MAX_MEMBERS: usize = 1 << 24;
 const BLOCK: usize = 512;
 
-type Result<T> = std::result::Result<T, String>;
-
-/// What a tar archive is read from, once and forwards.
-pub(super) trait Stream {
-    /// Fills the buffer; fewer bytes only at the end.
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize>;
-    /// Passes over bytes; fewer only at the end.
-    fn skip(&mut self, count: u64) -> Result<u64>;
-    fn position(&self) -> u64;
-}
-
-/// A stream that lies in memory.
-pub(super) struct Plain<'a> {
-    pub bytes: &'a [u8],
-    pub at: usize,
-}
-
-impl Stream for Plain<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        let rest = &self.bytes[self.at..];
-        let count = buffer.len().min(rest.len());
-        buffer[..count].copy_from_slice(&rest[..count]);
-        self.at += count;
-        Ok(count)
-    }
-
-    fn skip(&mut self, count: u64) -> Result<u64> {
-        let count = count.min((self.bytes.len() - self.at) as u64);
-        self.at += count as usize;
-        Ok(count)
-    }
-
-    fn position(&self) -> u64 {
-        self.at as u64
-    }
-}
-
-/// True if the bytes begin with the header of a member, or end an archive without any.
+/// True if the bytes begin with the header of a member, or with the end of an archive without any.
 pub(super) fn is_tar(bytes: &[u8]) -> bool {
-    bytes.first_chunk::<BLOCK>().is_some_and(|block| Header(block).is_sound() || is_end(block))
+    let Some(block) = bytes.first_chunk::<BLOCK>() else { return false };
+    let mut archive = tar::Archive::new(&block[..]);
+    archive.entries().is_ok_and(|entries| !matches!(entries.raw(true).next(), Some(Err(_))))
 }
 
-fn is_end(block: &[u8; BLOCK]) -> bool {
-    block.iter().all(|&byte| byte == 0)
-}
-
-/// What the headers before a member say about it.
-#[derive(Default)]
-struct Extra {
-    name: Option<String>,
-    link: Option<String>,
-    size: Option<u64>,
-}
-
-/// Lists the regular files. Hard links count as what they lead to; symbolic links and devices are passed over.
-pub(super) fn index(stream: &mut impl Stream) -> Result<Vec<Member>> {
+/// Lists the regular files of a stream that stands at its start. Hard links count as what they lead to; folders,
+/// symbolic links, devices and sparse files are passed over. Where the stream has a known `length`, members that reach
+/// beyond it are found at once.
+///
+/// # Errors
+/// A damaged header, a stream that ends before the end mark of the archive, and whatever the stream reports.
+pub(super) fn index(stream: impl Read + Seek, length: Option<u64>) -> Parsed<Vec<Member>> {
+    let watch = Watch::default();
+    let mut archive = tar::Archive::new(Watched { stream, watch: &watch });
+    let entries = archive.entries_with_seek().map_err(|e| e.to_string())?;
     let mut members = Vec::new();
     let mut links = Vec::new();
-    let mut extra = Extra::default();
-    loop {
-        let mut block = [0; BLOCK];
-        let at = stream.position();
-        if stream.read(&mut block)? < BLOCK {
-            return Err("it is truncated: the end mark is missing".into());
+    for entry in entries {
+        let entry = entry.map_err(|e| watch.explain(&e))?;
+        watch.headers.set(0);
+        let (kind, start, size) = (entry.header().entry_type(), entry.raw_file_position(), entry.size());
+        if length.is_some_and(|length| start.checked_add(size).is_none_or(|end| end > length)) {
+            return Err("it is truncated".into());
         }
-        if is_end(&block) {
-            break;
-        }
-        let header = Header(&block);
-        if !header.is_sound() {
-            return Err(format!("byte {at} holds no tar header: it is damaged"));
-        }
-        let size = header.size().ok_or_else(|| format!("the member at byte {at} has no valid size"))?;
-        let kind = header.kind();
-        if matches!(kind, b'L' | b'K' | b'x') {
-            extra.read(kind, &extension(stream, size)?)?;
-            continue;
-        }
-        let Extra { name, link, size: long_size } = std::mem::take(&mut extra);
-        let (name, size) = (name.unwrap_or_else(|| header.name()), long_size.unwrap_or(size));
-        let start = stream.position();
-        match kind {
-            b'0' | 0 | b'7' if !name.ends_with('/') => {
-                pass(stream, size)?;
-                if let Some(name) = clean(&name) {
-                    members.push(Member { name, start, size, packing: Packing::Plain });
-                }
-            }
-            // Links and folders have no content, whatever the size field says.
-            b'1' => links.extend(clean(&name).zip(clean(&link.unwrap_or_else(|| header.link())))),
-            b'2'..=b'6' => {}
-            _ => pass(stream, size)?,
+        let name = text(&entry.path_bytes());
+        if (kind.is_file() || kind.is_contiguous()) && !name.ends_with('/') {
+            members.extend(clean(&name).map(|name| Member { name, start, size, packing: Packing::Plain }));
+        } else if kind.is_hard_link() {
+            let target = entry.link_name_bytes().and_then(|target| clean(&text(&target)));
+            links.extend(clean(&name).zip(target));
         }
         if members.len() + links.len() > MAX_MEMBERS {
             return Err(format!("it has more than {MAX_MEMBERS} members"));
         }
     }
+    if watch.ended.get() {
+        return Err(truncated());
+    }
     follow(&mut members, links);
     Ok(members)
 }
 
-/// Adds the hard links, each to a file before it.
+/// Adds the hard links, each of which leads to a file or link before it.
 fn follow(members: &mut Vec<Member>, links: Vec<(Box<str>, Box<str>)>) {
     if links.is_empty() {
         return;
@@ -126,54 +72,8 @@ fn follow(members: &mut Vec<Member>, links: Vec<(Box<str>, Box<str>)>) {
     }
 }
 
-/// Passes over the content of a member, which fills whole blocks.
-fn pass(stream: &mut impl Stream, size: u64) -> Result<()> {
-    let whole = size.checked_next_multiple_of(BLOCK as u64).unwrap_or(u64::MAX);
-    // The last block may be cut off behind the content.
-    if stream.skip(whole)? < size { Err("it is truncated".into()) } else { Ok(()) }
-}
-
-/// The content of a header that says more about the next member.
-fn extension(stream: &mut impl Stream, size: u64) -> Result<Vec<u8>> {
-    if size > MAX_EXTENSION {
-        return Err(format!("a name or header has {size} bytes, the limit is {MAX_EXTENSION}"));
-    }
-    let mut bytes = vec![0; (size as usize).next_multiple_of(BLOCK)];
-    if stream.read(&mut bytes)? < bytes.len() {
-        return Err("it is truncated".into());
-    }
-    bytes.truncate(size as usize);
-    Ok(bytes)
-}
-
-impl Extra {
-    fn read(&mut self, kind: u8, bytes: &[u8]) -> Result<()> {
-        match kind {
-            b'L' => self.name = Some(text(bytes)),
-            b'K' => self.link = Some(text(bytes)),
-            _ => return self.pax(bytes).ok_or_else(|| "a pax header is damaged".into()),
-        }
-        Ok(())
-    }
-
-    /// Records `LENGTH KEY=VALUE\n`, where the length counts the whole record.
-    fn pax(&mut self, mut bytes: &[u8]) -> Option<()> {
-        while !bytes.is_empty() {
-            let space = bytes.iter().take(20).position(|&byte| byte == b' ')?;
-            let length: usize = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
-            let record = bytes.get(space + 1..length)?.strip_suffix(b"\n")?;
-            let equals = record.iter().position(|&byte| byte == b'=')?;
-            let value = String::from_utf8_lossy(&record[equals + 1..]);
-            match &record[..equals] {
-                b"path" => self.name = Some(value.into()),
-                b"linkpath" => self.link = Some(value.into()),
-                b"size" => self.size = Some(value.parse().ok()?),
-                _ => {}
-            }
-            bytes = &bytes[length..];
-        }
-        Some(())
-    }
+fn truncated() -> String {
+    "it is truncated: the end mark is missing".into()
 }
 
 /// Text up to the first zero.
@@ -182,45 +82,57 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..end]).into()
 }
 
-struct Header<'a>(&'a [u8; BLOCK]);
+/// What happened to a stream while the headers were read from it.
+#[derive(Default)]
+struct Watch {
+    /// Position of the last read.
+    at: Cell<u64>,
+    /// Bytes that were read for the headers of the member at hand.
+    headers: Cell<u64>,
+    /// Whether a read found the end of the stream.
+    ended: Cell<bool>,
+    /// What the stream itself reported.
+    failure: RefCell<Option<String>>,
+}
 
-impl Header<'_> {
-    /// The checksum counts its own field as spaces.
-    fn is_sound(&self) -> bool {
-        let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>();
-        let want = sum(&self.0[..148]) + 8 * u64::from(b' ') + sum(&self.0[156..]);
-        octal(&self.0[148..156]) == Some(want)
-    }
-
-    fn kind(&self) -> u8 {
-        self.0[156]
-    }
-
-    /// Octal, or big-endian binary behind a set high bit.
-    fn size(&self) -> Option<u64> {
-        let field = &self.0[124..136];
-        match field[0] {
-            0x80 if field[1..4] == [0; 3] => field[4..].try_into().ok().map(u64::from_be_bytes),
-            0x80.. => None,
-            _ => octal(field),
+impl Watch {
+    /// What is wrong with an archive whose next header gave this error.
+    fn explain(&self, error: &io::Error) -> String {
+        match self.failure.take() {
+            Some(failure) => failure,
+            None if self.ended.get() => truncated(),
+            None => format!("byte {} holds no tar header: it is damaged ({error})", self.at.get()),
         }
-    }
-
-    /// POSIX keeps the front of a long name apart; in GNU's format that place holds other things.
-    fn name(&self) -> String {
-        let (name, prefix) = (text(&self.0[..100]), text(&self.0[345..500]));
-        match &self.0[257..263] {
-            b"ustar\0" if !prefix.is_empty() => format!("{prefix}/{name}"),
-            _ => name,
-        }
-    }
-
-    fn link(&self) -> String {
-        text(&self.0[157..257])
     }
 }
 
-fn octal(field: &[u8]) -> Option<u64> {
-    let digits = std::str::from_utf8(field).ok()?.trim_matches([' ', '\0']);
-    if digits.is_empty() { Some(0) } else { u64::from_str_radix(digits, 8).ok() }
+/// A stream under watch. Contents are passed over by seeking, so that only headers are read.
+struct Watched<'a, S> {
+    stream: S,
+    watch: &'a Watch,
+}
+
+impl<S: Read + Seek> Read for Watched<'_, S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let watch = self.watch;
+        let read = self.stream.stream_position().and_then(|at| {
+            watch.at.set(at);
+            self.stream.read(buffer)
+        });
+        let count = read.inspect_err(|e| _ = watch.failure.replace(Some(e.to_string())))?;
+        watch.ended.set(watch.ended.get() || count == 0 && !buffer.is_empty());
+        watch.headers.set(watch.headers.get() + count as u64);
+        if watch.headers.get() > MAX_HEADERS {
+            let what = format!("a name or header is too long: the limit is {MAX_HEADERS} bytes");
+            watch.failure.replace(Some(what.clone()));
+            return Err(io::Error::other(what));
+        }
+        Ok(count)
+    }
+}
+
+impl<S: Seek> Seek for Watched<'_, S> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.stream.seek(to).inspect_err(|e| _ = self.watch.failure.replace(Some(e.to_string())))
+    }
 }

@@ -4,7 +4,7 @@ use engine::Rng;
 use tempfile::TempDir;
 
 use super::*;
-use crate::data::testing::{self, files, gzip, tar, tar_member};
+use crate::testing::{self, files, gzip, tar, tar_member};
 
 fn bytes(seed: u32, count: usize) -> Vec<u8> {
     let mut rng = Rng::keyed(1, 0, seed, 0);
@@ -26,7 +26,7 @@ fn refused(bytes: &[u8]) -> String {
     message
 }
 
-fn content(archive: &Archive) -> testing::Files {
+fn content(archive: &Archive) -> testing::Written {
     let read = |member| (archive.name(member).to_string(), archive.read(member).unwrap().into_owned());
     archive.below("").map(read).collect()
 }
@@ -74,6 +74,13 @@ fn the_peculiarities_of_tar_are_known() {
     let mut prefixed = *tar_member("name.jpg", b'0', "", b"").first_chunk().unwrap();
     prefixed[345..351].copy_from_slice(b"prefix");
     testing::seal(&mut prefixed);
+    // A sparse file of 2 KiB, of which only the last block is stored.
+    let mut sparse = tar_member("sparse.jpg", b'S', "", &[1; 512]);
+    sparse[257..265].copy_from_slice(b"ustar  \0");
+    sparse[386..398].copy_from_slice(b"00000003000\0");
+    sparse[398..410].copy_from_slice(b"00000001000\0");
+    sparse[483..495].copy_from_slice(b"00000004000\0");
+    testing::seal(sparse.first_chunk_mut().unwrap());
     let tar = [
         tar_member("./dot//1.jpg", b'0', "", b"one"),
         tar_member("folder/", b'5', "", b""),
@@ -86,6 +93,7 @@ fn the_peculiarities_of_tar_are_known() {
         tar_member("hard.jpg", b'1', "dot/1.jpg", b""),
         tar_member("soft.jpg", b'2', "dot/1.jpg", b""),
         tar_member("global", b'g', "", b"whatever"),
+        sparse,
         prefixed.to_vec(),
         tar_member("../out.jpg", b'0', "", b"out"),
         tar_member("a/._1.jpg", b'0', "", b"apple"),
@@ -105,20 +113,20 @@ fn the_peculiarities_of_tar_are_known() {
         ("prefix/name.jpg", ""),
         ("short", "no longer pax"),
     ];
-    let mut want: testing::Files = want.map(|(name, text)| (name.into(), text.into())).into();
+    let mut want: testing::Written = want.map(|(name, text)| (name.into(), text.into())).into();
     want.sort();
     assert_eq!(content(&archive.unwrap()), want);
 }
 
-/// Larger than several restart points, read by threads in any order.
+/// The archive has several restart points and is read by threads in any order.
 #[test]
 fn a_compressed_tar_is_read_at_random() {
-    // Half of it repeats itself, so that blocks refer back over the points.
+    // A third of each member repeats the first, so that blocks refer back over the points.
     let member = |i: u32| {
         let noise = bytes(i, 20_000);
         (format!("{i:03}.jpg"), [&noise[..], &noise, &bytes(i + 1000, 20_000)].concat())
     };
-    let want: testing::Files = (0..120).map(member).collect();
+    let want: testing::Written = (0..120).map(member).collect();
     let (_dir, archive) = open(&gzip(&tar(&want)));
     let archive = archive.unwrap();
     std::thread::scope(|scope| {
@@ -152,6 +160,7 @@ fn what_is_no_archive_is_told_so() {
     let mut long_name = tar_member("L", b'L', "", b"");
     long_name[124..135].copy_from_slice(b"77777777777");
     testing::seal(long_name.first_chunk_mut().unwrap());
+    long_name.resize(2 << 20, b'n');
     for (bytes, want) in [
         (&b""[..], "neither tar, gzip nor zip"),
         (b"text", "neither tar, gzip nor zip"),
@@ -159,6 +168,7 @@ fn what_is_no_archive_is_told_so() {
         (b"\x1f\x8b\x09\0\0\0\0\0\0\0", "not gzip with deflate"),
         (&tar[..600], "truncated"),
         (&tar[..1024], "end mark is missing"),
+        (&tar[..1300], "truncated"),
         (&gzip(&tar)[..60], "truncated"),
         (&gzip(b"text"), "end mark is missing"),
         (&bad_sum, "checksum is wrong"),
@@ -167,8 +177,9 @@ fn what_is_no_archive_is_told_so() {
         (&[gzip(&tar), b"more".to_vec()].concat(), "not gzip follows"),
         (&huge, "truncated"),
         (&long_name, "the limit is"),
+        (&gzip(&long_name), "the limit is"),
         (&testing::zip(&small)[..80], "damaged or truncated"),
-        // Zeros without end.
+        // An archive that is followed by nearly endless zeros.
         (&gzip(&[tar.clone(), vec![0; 30 << 20]].concat()), "200 times its size"),
     ] {
         let message = refused(bytes);
@@ -184,10 +195,10 @@ fn what_is_no_archive_is_told_so() {
     assert_eq!(&*archive.read(1).unwrap(), b"two");
 }
 
-/// Cut anywhere, or with a byte changed, an archive is refused, or its members are those written or refused too.
+/// Cut anywhere, or with a byte changed, an archive is refused, or its members are refused or as they were written.
 #[test]
 fn damaged_archives_do_no_harm() {
-    let want: testing::Files = (0..3).map(|i| (format!("f/{i}.jpg"), bytes(i, 700))).collect();
+    let want: testing::Written = (0..3).map(|i| (format!("f/{i}.jpg"), bytes(i, 700))).collect();
     let tar = tar(&want);
     for (whole, checked) in [(tar.clone(), false), (gzip(&tar), true), (testing::zip(&want), true)] {
         let mut cases: Vec<Vec<u8>> = (0..whole.len()).step_by(7).map(|end| whole[..end].to_vec()).collect();
@@ -209,7 +220,7 @@ fn damaged_archives_do_no_harm() {
             for member in archive.below("") {
                 let read = archive.read(member);
                 let known = want.iter().find(|(name, _)| name == archive.name(member));
-                // A tar has no checksum of what is in it.
+                // A plain tar has no checksum of its contents.
                 if let (true, Ok(read), Some((_, written))) = (checked, read, known) {
                     assert!(*read == *written);
                 }

@@ -1,19 +1,23 @@
-//! The members of a zip archive: the directory is read by the `zip` crate, the members in place.
+//! The members of a zip archive. The `zip` crate reads the directory; the members are read in place.
 
 use std::io::Cursor;
 
 use zip::read::{ArchiveOffset, Config};
 use zip::{CompressionMethod, ZipArchive};
 
-use super::{Member, Packing, clean};
+use super::member::{Member, Packing, clean};
+use crate::error::Parsed;
 
-/// How zip archives begin, with members or without.
+/// The first bytes of a zip archive, with members and without.
 pub(super) const MAGIC: [&[u8]; 2] = [b"PK\x03\x04", b"PK\x05\x06"];
 
 /// Lists the files.
-pub(super) fn index(bytes: &[u8]) -> Result<Vec<Member>, String> {
+///
+/// # Errors
+/// A damaged or truncated archive, and a member that is encrypted or packed in a way that is not read.
+pub(super) fn index(bytes: &[u8]) -> Parsed<Vec<Member>> {
     let damaged = |e: zip::result::ZipError| format!("it is damaged or truncated ({e})");
-    // The offset is known: looking for a displaced archive would search the whole file.
+    // Giving the offset keeps the crate from searching the whole file for a displaced archive.
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
     let mut archive = ZipArchive::with_config(config, Cursor::new(bytes)).map_err(damaged)?;
     let mut members = Vec::with_capacity(archive.len());

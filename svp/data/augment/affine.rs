@@ -1,34 +1,34 @@
-//! Affine changes with Pillow's bicubic interpolation: `Image.transform(size, AFFINE, matrix, BICUBIC)`.
+//! Affine changes with Pillow's bicubic interpolation, `Image.transform(size, AFFINE, matrix, BICUBIC)`.
 
 use image::RgbImage;
 
-/// Colour of what lies outside the picture: the ImageNet mean.
-pub const FILL: [u8; 3] = [124, 116, 104];
-/// Bytes read at a time: four pixels, and what fills a register.
+/// Colour of what lies outside the picture: the mean of ImageNet, rounded.
+pub const OUTSIDE: [u8; 3] = [124, 116, 104];
+/// Bytes that are read at a time: four pixels, and four more that fill a register.
 const ROW: usize = 16;
 const CHANNELS: usize = 3;
-/// Values by which a row is longer on either side: two pixels.
+/// Values that are added at either end of a row: two pixels.
 const BORDER: usize = 2 * CHANNELS;
 
-/// `[a b c d e f]`: output pixel (x, y) is taken from (a x + b y + c, d x + e y + f), pixels at their centres.
+/// `[a b c d e f]`: the output at (x, y) is taken from (a x + b y + c, d x + e y + f). A pixel lies at its centre.
 pub type Matrix = [f64; 6];
 
-/// Rows move sideways by `k` pixels a row.
+/// Moves rows sideways, each by `k` pixels more than the row above it.
 pub fn shear_x(k: f64) -> Matrix {
     [1.0, k, 0.0, 0.0, 1.0, 0.0]
 }
 
-/// Columns move by `k` pixels a column.
+/// Moves columns up or down, each by `k` pixels more than the column to its left.
 pub fn shear_y(k: f64) -> Matrix {
     [1.0, 0.0, 0.0, k, 1.0, 0.0]
 }
 
-/// The picture moves left and up by these pixels.
+/// Moves the picture left by `x` and up by `y` pixels.
 pub fn translate(x: f64, y: f64) -> Matrix {
     [1.0, 0.0, x, 0.0, 1.0, y]
 }
 
-/// Counter-clockwise about the centre of a `width` x `height` picture.
+/// Turns counter-clockwise about the centre of a picture of `width` x `height` pixels.
 pub fn rotate(degrees: f64, width: u32, height: u32) -> Matrix {
     let angle = -degrees.rem_euclid(360.0).to_radians();
     let rounded = |v: f64| (v * 1e15).round() / 1e15;
@@ -37,7 +37,7 @@ pub fn rotate(degrees: f64, width: u32, height: u32) -> Matrix {
     [a, b, cx - a * cx - b * cy, d, a, cy - d * cx - a * cy]
 }
 
-/// Changes the picture by `matrix`: of the same size, [`FILL`] where nothing of it lies.
+/// Changes the picture by `matrix`. The size stays the same, and what comes from outside becomes [`OUTSIDE`].
 pub fn transform(image: &mut RgbImage, matrix: Matrix) {
     let (width, height) = image.dimensions();
     let mut out = RgbImage::new(width, height);
@@ -47,12 +47,13 @@ pub fn transform(image: &mut RgbImage, matrix: Matrix) {
     *image = out;
 }
 
-/// Four rows of four pixels, and what is beside them.
+/// Four rows of four pixels each, with the bytes that follow them.
 type Taps<'a> = [&'a [u8; ROW]; 4];
 
-// Plain loops over plain arrays, compiled for the instruction sets that work on many numbers at once: what a closure
-// or an iterator would do is not always compiled for them.
+// The bodies are plain loops over plain arrays, because closures and iterators are not always compiled for the
+// instruction sets that work on many numbers at once.
 engine::simd_fn! {
+    /// The general change: every pixel is taken from 4 x 4 pixels.
     fn warp<S>(_simd, source: &[u8], width: usize, height: usize, matrix: &Matrix, out: &mut [u8]) {
         let [a, b, c, d, e, f] = *matrix;
         let (w, h, stride) = (width as f64, height as f64, CHANNELS * width);
@@ -62,7 +63,7 @@ engine::simd_fn! {
                 let x = x as f64 + 0.5;
                 let (x, y) = (a * x + b * y + c, d * x + e * y + f);
                 if !(x >= 0.0 && x < w && y >= 0.0 && y < h) {
-                    *pixel = FILL;
+                    *pixel = OUTSIDE;
                     continue;
                 }
                 let (x, y) = (x - 0.5, y - 0.5);
@@ -87,7 +88,7 @@ engine::simd_fn! {
 }
 
 engine::simd_fn! {
-    /// Where every row of the result is a row of the picture, moved: the row in between, then every pixel of it.
+    /// The change for matrices that only move rows: first interpolates between rows, then along the row.
     fn slide<S>(_simd, source: &[u8], width: usize, height: usize, matrix: &Matrix, out: &mut [u8]) {
         let [_, b, c, _, _, f] = *matrix;
         let (w, h, stride) = (width as f64, height as f64, CHANNELS * width);
@@ -96,10 +97,10 @@ engine::simd_fn! {
             let y = y as f64 + 0.5;
             let from = y + f;
             let at = |x: usize| x as f64 + 0.5 + b * y + c;
-            // The pixels that come from inside the picture.
+            // Only these pixels come from inside the picture.
             let first = (0..width).position(|x| at(x) >= 0.0).unwrap_or(width);
             let end = (0..width).rposition(|x| at(x) < w).map_or(0, |x| x + 1);
-            out.as_chunks_mut().0.fill(FILL);
+            out.as_chunks_mut().0.fill(OUTSIDE);
             if !(from >= 0.0 && from < h) || first >= end {
                 continue;
             }
@@ -115,7 +116,7 @@ engine::simd_fn! {
     }
 }
 
-/// Writes the row at `dy` between the second and the third, its border repeated on both sides.
+/// Writes the row that lies `dy` below the second, and repeats its first and last pixel at either end.
 #[inline(always)]
 fn between(rows: [&[u8]; 4], dy: f32, line: &mut [f32]) {
     let [r0, r1, r2, r3] = rows;
@@ -138,7 +139,7 @@ fn between(rows: [&[u8]; 4], dy: f32, line: &mut [f32]) {
     }
 }
 
-/// Every value at `dx` between the second and the third of four pixels.
+/// Writes the values that lie `dx` behind the second of four pixels.
 #[inline(always)]
 fn along(taps: &[f32], dx: f32, out: &mut [u8]) {
     let n = out.len();
@@ -149,7 +150,7 @@ fn along(taps: &[f32], dx: f32, out: &mut [u8]) {
     }
 }
 
-/// The taps from (x, y) on; places outside the picture repeat its border.
+/// The taps from (x, y) on. Outside the picture, its border is repeated.
 fn border_taps(source: &[u8], width: usize, height: usize, x: isize, y: isize) -> [[u8; ROW]; 4] {
     let inside = |at: isize, len: usize| at.clamp(0, len as isize - 1) as usize;
     let mut taps = [[0; ROW]; 4];
@@ -163,8 +164,8 @@ fn border_taps(source: &[u8], width: usize, height: usize, x: isize, y: isize) -
     taps
 }
 
-/// The pixel at (`dx`, `dy`) between the second and the third tap of both axes, clamped and truncated. At 0, which
-/// whole axes of shears and translations are, it is the second tap itself.
+/// The pixel that lies (`dx`, `dy`) behind the second tap of both axes, clamped and truncated. Where an offset is 0, as
+/// along a whole axis of shears and translations, it is the second tap itself.
 #[inline(always)]
 fn interpolate(taps: Taps, dx: f32, dy: f32) -> [u8; CHANNELS] {
     let mut column = [0.0; ROW];
@@ -186,7 +187,7 @@ fn interpolate(taps: Taps, dx: f32, dy: f32) -> [u8; CHANNELS] {
     pixel
 }
 
-/// Cubic convolution with a = -1, in differences: equal taps give exactly their value.
+/// Cubic convolution with a = -1, written in differences, so that equal taps give exactly their value.
 #[inline(always)]
 fn cubic([v0, v1, v2, v3]: [f32; 4], d: f32) -> f32 {
     v1 + d * ((v2 - v0) + d * ((2.0 * (v0 - v1) + v2 - v3) + d * (v1 - v0 + v3 - v2)))

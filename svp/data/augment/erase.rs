@@ -1,24 +1,31 @@
-//! Random erasing in pixel mode: a box of the normalised picture becomes noise (Zhong et al. 2020; recipe, section 10).
+//! Random erasing in pixel mode, in which a box of the normalised picture becomes noise (Zhong et al. 2020). The
+//! published settings are in `docs/recipe.md`.
 
 use engine::Rng;
 
-/// Share of the picture that a box covers.
+/// The smallest and the largest share of the picture that a box covers.
 const AREA: (f64, f64) = (0.02, 1.0 / 3.0);
-/// Height over width of a box is between this and its inverse.
+/// The height of a box over its width lies between this and its inverse.
 const ASPECT: f64 = 0.3;
+/// Draws before a picture is left alone.
 const TRIES: usize = 10;
 
-/// Rows and columns that become noise: top, left, height, width.
+/// The rows and columns that become noise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hole {
+    /// First row.
     pub top: usize,
+    /// First column.
     pub left: usize,
+    /// Rows.
     pub height: usize,
+    /// Columns.
     pub width: usize,
 }
 
 impl Hole {
-    /// A box in a picture of `size` pixels a side; `None` where ten draws do not fit, which tiny pictures can bring.
+    /// Draws a box in a picture of `size` pixels a side. `None` if none of ten draws fits, which happens with tiny
+    /// pictures.
     pub fn draw(size: usize, rng: &mut Rng) -> Option<Hole> {
         let range = |rng: &mut Rng, below: usize| rng.below(below as u32 + 1) as usize;
         for _ in 0..TRIES {
@@ -35,7 +42,8 @@ impl Hole {
     }
 }
 
-/// With probability `share`, erases a box of `image [3 size size]`: standard normal noise, each value its own.
+/// With probability `share`, fills a box of `image [3 size size]` with standard normal noise, each value drawn for
+/// itself.
 pub fn erase(image: &mut [f32], size: usize, share: f64, rng: &mut Rng) {
     if !rng.chance(share) {
         return;
@@ -48,10 +56,10 @@ pub fn erase(image: &mut [f32], size: usize, share: f64, rng: &mut Rng) {
     }
 }
 
-/// Standard normal values, both of each Box-Muller pair used.
+/// Fills with standard normal values. Both values of each Box-Muller pair are used.
 fn noise(out: &mut [f32], rng: &mut Rng) {
     for pair in out.chunks_mut(2) {
-        // (0, 1] for the logarithm; 24 bits are what f32 holds.
+        // 24 bits are what f32 holds. The logarithm takes 1 less the number, which is in (0, 1].
         let unit = |bits: u32| (bits >> 8) as f32 / (1 << 24) as f32;
         let radius = (-2.0 * (1.0 - unit(rng.next_u32())).ln()).sqrt();
         let (sin, cos) = (std::f32::consts::TAU * unit(rng.next_u32())).sin_cos();

@@ -1,47 +1,50 @@
-//! Changes of each channel by a table: Pillow's `ImageOps` and `Image.point`.
+//! Changes of each channel by a table of its values, as Pillow's `ImageOps` and `Image.point` make them.
 
 use image::RgbImage;
 
-use super::pixels;
-
-/// New value of every value of a channel.
+/// The new value of every value of a channel.
 pub type Table = [u8; 256];
 
-/// Looks up every byte in the table of its channel.
+/// Red, green and blue of every pixel.
+pub(super) fn colours(image: &mut RgbImage) -> &mut [[u8; 3]] {
+    image.as_chunks_mut().0
+}
+
+/// Replaces every byte by what the table of its channel says.
 fn look_up(image: &mut RgbImage, [red, green, blue]: &[Table; 3]) {
-    for pixel in pixels(image) {
+    for pixel in colours(image) {
         *pixel = [red[usize::from(pixel[0])], green[usize::from(pixel[1])], blue[usize::from(pixel[2])]];
     }
 }
 
-/// The same table for the three channels.
+/// Changes the three channels in the same way.
 pub(super) fn map(image: &mut RgbImage, value: impl Fn(u8) -> u8) {
     let table: Table = std::array::from_fn(|v| value(v as u8));
     look_up(image, &[table; 3]);
 }
 
-/// 255 - v
+/// Replaces every value v by 255 - v.
 pub fn invert(image: &mut RgbImage) {
     map(image, |v| 255 - v);
 }
 
-/// Keeps the highest `bits`, 0 to 8.
+/// Keeps the highest `bits` of every value, 0 to 8 of them.
 pub fn posterize(image: &mut RgbImage, bits: u32) {
     let mask = !(0xFFu32 >> bits) as u8;
     map(image, |v| v & mask);
 }
 
-/// Inverts values from `threshold` on, 0 to 256.
+/// Inverts the values from `threshold` on, which is 0 to 256.
 pub fn solarize(image: &mut RgbImage, threshold: u32) {
     map(image, |v| if u32::from(v) < threshold { v } else { 255 - v });
 }
 
-/// Adds to values below 128.
+/// Adds to the values below 128.
 pub fn solarize_add(image: &mut RgbImage, add: u8) {
     map(image, |v| if v < 128 { v.saturating_add(add) } else { v });
 }
 
-/// Stretches each channel to 0..=255.
+/// Stretches the values of each channel to 0..=255. A channel of one value stays as it is.
 pub fn auto_contrast(image: &mut RgbImage) {
     let tables = histograms(image).map(|histogram| {
         let used = |count: &u32| *count > 0;
@@ -58,7 +61,7 @@ pub fn auto_contrast(image: &mut RgbImage) {
     look_up(image, &tables);
 }
 
-/// Evens out the histogram of each channel.
+/// Evens out the histogram of each channel. A channel of one value stays as it is.
 pub fn equalize(image: &mut RgbImage) {
     let tables = histograms(image).map(|histogram| {
         let last = histogram.iter().rposition(|&count| count > 0).unwrap_or(0);

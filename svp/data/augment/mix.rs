@@ -1,37 +1,41 @@
 //! Mixup (Zhang et al. 2018) and cutmix (Yun et al. 2019) of whole batches, as timm's `Mixup` in batch mode
-//! (`spec/recipe.md` section 9).
+//! (`docs/recipe.md`).
 //!
-//! The partner of sample i of a batch of b is sample b - 1 - i. One decision and one share a batch.
+//! In a batch of b samples, the partner of sample i is sample b - 1 - i. There is one decision and one share a batch.
 
 use engine::Rng;
 
 /// When batches are mixed, and how.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mix {
-    /// Parameters of the two Beta distributions; 0: never.
+    /// Parameter of the Beta distribution of mixup; 0 turns it off.
     pub mixup: f64,
+    /// Parameter of the Beta distribution of cutmix; 0 turns it off.
     pub cutmix: f64,
-    /// Share of the batches that are mixed.
+    /// The share of the batches that are mixed.
     pub prob: f64,
-    /// Share of those that get cutmix, where both are on.
+    /// The share of mixed batches that get cutmix, where both are on.
     pub switch_prob: f64,
 }
 
-/// What happens to a batch.
+/// What is done to a batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mixing {
+    /// The batch stays as it is.
     Nothing,
     /// Each image becomes this share of itself and the rest of its partner.
     Blend(f64),
-    /// Rows and columns, from and to, come from the partner.
+    /// A box of each image comes from its partner.
     Paste {
+        /// First row of the box, and the one behind its last.
         rows: [usize; 2],
+        /// First column of the box, and the one behind its last.
         columns: [usize; 2],
     },
 }
 
 impl Mix {
-    /// What happens to a batch of images of `size` pixels a side.
+    /// Draws what is done to a batch of images of `size` pixels a side.
     pub fn draw(&self, size: usize, rng: &mut Rng) -> Mixing {
         if self.mixup + self.cutmix == 0.0 || !rng.chance(self.prob) {
             return Mixing::Nothing;
@@ -55,7 +59,7 @@ impl Mix {
 }
 
 impl Mixing {
-    /// Mixes `images [b 3 size size]`; returns the share of a sample's own label in its target.
+    /// Mixes `images [b 3 size size]`. Returns the share of a sample's own label in its target.
     pub fn apply(&self, images: &mut [f32], size: usize) -> f32 {
         match *self {
             Mixing::Nothing => 1.0,
@@ -80,7 +84,8 @@ impl Mixing {
     }
 }
 
-/// Each row of `row` values becomes `share` of itself and the rest of the row at its mirrored place.
+/// Each of the rows of `row` values becomes `share` times itself plus 1 - `share` times its partner, row b - 1 - i for
+/// row i of b.
 pub fn blend_mirrored(values: &mut [f32], row: usize, share: f32) {
     for_mirrored(values, row, |a, b| {
         for (a, b) in a.iter_mut().zip(b) {
@@ -89,7 +94,8 @@ pub fn blend_mirrored(values: &mut [f32], row: usize, share: f32) {
     });
 }
 
-/// Calls with each row of the first half and its partner; a row in the middle is its own and stays.
+/// Calls `each` with every row of the first half and its partner. A row in the middle is its own partner and is left
+/// out.
 fn for_mirrored(values: &mut [f32], row: usize, mut each: impl FnMut(&mut [f32], &mut [f32])) {
     let half = values.len() / row / 2;
     let (first, second) = values.split_at_mut(half * row);
@@ -98,18 +104,18 @@ fn for_mirrored(values: &mut [f32], row: usize, mut each: impl FnMut(&mut [f32],
     }
 }
 
-/// A draw of Beta(a, a): the share of one of two draws of Gamma(a) in their sum.
+/// A draw of Beta(a, a): of two draws of Gamma(a), the share of the first in their sum.
 fn beta(a: f64, rng: &mut Rng) -> f64 {
     loop {
         let (x, y) = (gamma(a, rng), gamma(a, rng));
-        // For small a both can be 0.
+        // For small a, both can be 0.
         if x + y > 0.0 {
             return x / (x + y);
         }
     }
 }
 
-/// A draw of Gamma(a, 1) (Marsaglia, Tsang 2000).
+/// A draw of Gamma(a, 1) (Marsaglia and Tsang, 2000).
 fn gamma(a: f64, rng: &mut Rng) -> f64 {
     if a < 1.0 {
         let boost = (1.0 - rng.uniform()).powf(1.0 / a);

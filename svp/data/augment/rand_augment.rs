@@ -1,4 +1,4 @@
-//! RandAugment (Cubuk et al. 2020) as timm's `rand-...` policies make it (`spec/recipe.md` section 10).
+//! RandAugment (Cubuk et al. 2020) as timm's `rand-...` policies make it (`docs/recipe.md`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,31 +8,31 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::{affine, enhance, levels};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
-/// Largest magnitude.
+/// The largest magnitude.
 const MOST: f64 = 10.0;
-/// A drawn change is made with this probability.
+/// The probability with which a drawn change is made.
 const MADE: f64 = 0.5;
 
-/// A policy: `n` times, one of fifteen changes is drawn and made with probability 1/2.
+/// A policy: `layers` times, one of fifteen changes is drawn and made with probability 1/2.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RandAugment {
     /// Strength of the changes, 0 to 10.
     pub magnitude: f64,
-    /// Of a normal distribution around it, drawn anew for each change.
+    /// Standard deviation of the normal distribution around `magnitude` that the strength of each change is drawn from.
     pub deviation: f64,
-    /// Changes drawn for a picture.
+    /// Number of changes that are drawn for a picture.
     pub layers: u32,
-    /// A larger magnitude changes more in every change, not only in some.
+    /// Whether a larger magnitude means more of every change. Without it, some changes weaken as it grows.
     pub increasing: bool,
 }
 
 impl FromStr for RandAugment {
     type Err = Error;
 
-    /// Reads timm's notation: `rand`, then `m`, `mstd`, `n` and `inc` with their numbers, parted by `-`.
+    /// Reads timm's notation: `rand`, then `m`, `mstd`, `n` and `inc` with their numbers, separated by `-`.
     fn from_str(text: &str) -> Result<Self> {
         let wrong = |what: String| {
             Error::input(
@@ -102,27 +102,35 @@ impl From<RandAugment> for String {
 /// A change of a picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Change {
+    /// Stretches each channel.
     AutoContrast,
+    /// Evens out the histogram of each channel.
     Equalize,
+    /// Inverts all values.
     Invert,
-    /// Degrees, counter-clockwise.
+    /// Turns by so many degrees, counter-clockwise.
     Rotate(f64),
-    /// Bits that are kept.
+    /// Keeps so many bits.
     Posterize(u32),
-    /// Values from here on are inverted.
+    /// Inverts the values from this one on.
     Solarize(u32),
-    /// Added to values below 128.
+    /// Adds this to the values below 128.
     SolarizeAdd(u8),
-    /// Factors of [`enhance`].
+    /// Changes the saturation by this factor.
     Colour(f64),
+    /// Changes the contrast by this factor.
     Contrast(f64),
+    /// Changes the brightness by this factor.
     Brightness(f64),
+    /// Changes the sharpness by this factor.
     Sharpness(f64),
-    /// Pixels a row, pixels a column.
+    /// Moves rows by so many pixels a row.
     ShearX(f64),
+    /// Moves columns by so many pixels a column.
     ShearY(f64),
-    /// Shares of width and height.
+    /// Moves left by this share of the width.
     TranslateX(f64),
+    /// Moves up by this share of the height.
     TranslateY(f64),
 }
 
@@ -130,7 +138,7 @@ pub enum Change {
 const KINDS: u32 = 15;
 
 impl RandAugment {
-    /// The changes of one picture, in order.
+    /// Draws the changes of one picture, in order.
     pub fn draw(&self, rng: &mut Rng) -> Vec<Change> {
         (0..self.layers).filter_map(|_| self.draw_one(rng)).collect()
     }
@@ -145,7 +153,8 @@ impl RandAugment {
         Some(self.change(kind, magnitude / MOST, if negative { -1.0 } else { 1.0 }))
     }
 
-    /// Change `kind` in the order of the published list, of strength 0 to 1 to the side of `sign`.
+    /// Change number `kind` of the published list, with a strength of 0 to 1. `sign` is the direction of changes that
+    /// have one.
     fn change(&self, kind: u32, strength: f64, sign: f64) -> Change {
         let (bits, threshold) = ((4.0 * strength) as u32, (256.0 * strength) as u32);
         let (bits, threshold, factor) = if self.increasing {
@@ -174,6 +183,7 @@ impl RandAugment {
 }
 
 impl Change {
+    /// Makes the change. The size of the picture stays the same.
     pub fn apply(self, image: &mut RgbImage) {
         let (width, height) = image.dimensions();
         let share = |share: f64, side: u32| share * f64::from(side);

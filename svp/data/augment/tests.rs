@@ -5,13 +5,13 @@ use std::path::Path;
 use super::erase::{Hole, erase};
 use super::mix::Mixing;
 use super::*;
-use crate::data::decode;
+use crate::decode;
 
 fn rng(sample: u32) -> Rng {
     Rng::keyed(11, 0, sample, 0)
 }
 
-/// Whether `count` of `n` draws is what probability `p` gives: five standard deviations.
+/// Checks that `count` of `n` draws is what probability `p` gives, within five standard deviations.
 #[track_caller]
 fn likely(count: usize, n: usize, p: f64) {
     let (n, count) = (n as f64, count as f64);
@@ -19,7 +19,7 @@ fn likely(count: usize, n: usize, p: f64) {
     assert!((count - n * p).abs() < bound, "{count} of {n}, {} expected", n * p);
 }
 
-/// Whether the mean of `values` is `mean`, with five standard errors of a `deviation`.
+/// Checks that the mean of `values` is `mean`, within five standard errors for this `deviation`.
 #[track_caller]
 fn averages(values: &[f64], mean: f64, deviation: f64) {
     let found = values.iter().sum::<f64>() / values.len() as f64;
@@ -51,10 +51,10 @@ fn change(line: &str) -> Change {
     }
 }
 
-/// The pictures that `tools/reference/augment.py` made with Pillow. Interpolation is in f32 here and in f64 there.
+/// `tools/reference/augment.py` made the wanted pictures with Pillow, which interpolates in f64 instead of f32.
 #[test]
 fn changes_are_those_of_pillow() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/augment");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/augment");
     let read = |name: &str| decode::read(&folder.join(name)).unwrap();
     let lines = std::fs::read_to_string(folder.join("changes.txt")).unwrap();
     let kinds: std::collections::HashSet<_> = lines.lines().map(|line| discriminant(&change(line))).collect();
@@ -69,7 +69,7 @@ fn changes_are_those_of_pillow() {
             change.apply(&mut got);
             let off: Vec<u8> = got.as_raw().iter().zip(want).map(|(a, b)| a.abs_diff(*b)).collect();
             let (worst, wrong) = (*off.iter().max().unwrap(), off.iter().filter(|&&d| d > 0).count());
-            // Next to its axis a rotation hits pixels but for rounding: cut off, that is one lower or not.
+            // Near its axis a rotation hits pixels almost exactly; truncation then gives a value or the one below it.
             let most = if line.starts_with("rotate") { (1, 4) } else { (0, 0) };
             assert!(worst <= most.0 && wrong <= most.1, "{name}, {line}: {worst}, {wrong} of {bytes}");
         }
@@ -113,7 +113,7 @@ fn policies_are_read_and_written() {
     }
 }
 
-/// Every kind and its arguments without their signs, as text: at a fixed magnitude there are no others.
+/// How often a policy draws each change, with the change and its argument as text.
 fn arguments(policy: &str) -> BTreeMap<String, usize> {
     let policy: RandAugment = policy.parse().unwrap();
     let mut seen = BTreeMap::new();
@@ -125,7 +125,7 @@ fn arguments(policy: &str) -> BTreeMap<String, usize> {
     seen
 }
 
-/// The table of the recipe's section 10.
+/// The arguments are those of timm's list, which `docs/recipe.md` repeats.
 #[test]
 fn magnitudes_become_the_published_arguments() {
     let nine = arguments("rand-m9-inc1");
@@ -151,7 +151,7 @@ fn magnitudes_become_the_published_arguments() {
         assert_eq!(factors.len(), 2, "{kind} {factors:?}");
         assert!((factors[0] - 0.19).abs() < 1e-12 && (factors[1] - 1.81).abs() < 1e-12);
     }
-    // Seven kinds with a sign make two each.
+    // Nine kinds have a direction and so come with two arguments each.
     assert_eq!(nine.len(), 15 + 9);
     assert!(arguments("rand-m7.4-inc1").contains_key("Posterize(2)"));
     assert!(arguments("rand-m7.5-inc1").contains_key("Posterize(1)"));
@@ -195,7 +195,7 @@ fn changes_are_drawn_as_often_and_as_strong_as_published() {
     }
     likely(degrees.iter().filter(|q| **q < 0.0).count(), degrees.len(), 0.5);
     let magnitudes: Vec<f64> = degrees.iter().map(|q| q.abs() / 3.0).collect();
-    // Mean and deviation of N(9, 0.5) cut off at 10, which 2.3 % of the draws are.
+    // These are the mean and deviation of N(9, 0.5) clamped to 10, which concerns 2.3 % of the draws.
     averages(&magnitudes, 8.9958, 0.5);
     likely(magnitudes.iter().filter(|m| **m >= 10.0).count(), magnitudes.len(), 0.02275);
     likely(magnitudes.iter().filter(|m| **m < 8.5).count(), magnitudes.len(), 0.15866);
@@ -207,12 +207,12 @@ fn jitter_stays_in_its_range_and_uses_all_of_it() {
     let mut sums = vec![];
     for sample in 0..4_000 {
         let mut picture = RgbImage::from_pixel(1, 1, image::Rgb([100; 3]));
-        // Of a grey pixel, contrast and saturation change nothing.
+        // Contrast and saturation do not change a grey pixel.
         enhance::jitter(&mut picture, 0.3, &mut rng(sample));
         sums.push(f64::from(picture.get_pixel(0, 0).0[0]));
     }
     assert!(sums.iter().all(|v| (70.0..=130.0).contains(v)));
-    // Uniform on 70..130, cut to whole values.
+    // The values are uniform on 70..130, truncated to whole numbers.
     averages(&sums, 99.5, 60.0 / 12f64.sqrt());
 }
 
@@ -226,7 +226,7 @@ fn erased_boxes_have_the_published_areas() {
         let area = (height * width) as f64 / (SIZE * SIZE) as f64;
         assert!((0.019..0.345).contains(&area));
         if area < 0.25 {
-            // These always fit, so that the draws are seen as they are.
+            // Boxes this small always fit, so that they show the draws as they are.
             areas.push(area);
             aspects.push((height as f64 / width as f64).ln());
             tops.push(top as f64 / (SIZE - height) as f64);
@@ -272,20 +272,21 @@ fn shares_of_mixing_are_of_the_published_distributions() {
         }
     }
     likely(cuts.len(), n, 0.5);
-    // Beta(a, a): mean 1/2, variance 1 / (4 (2a + 1)).
+    // Beta(a, a) has the mean 1/2 and the variance 1 / (4 (2a + 1)).
     averages(&blends, 0.5, (1.0 / (4.0 * 2.6f64)).sqrt());
     let squares: Vec<f64> = blends.iter().map(|share| (share - 0.5).powi(2)).collect();
     averages(&squares, 1.0 / (4.0 * 2.6), 0.081);
-    // The regularised incomplete beta function I(0.1; 0.8, 0.8) = 0.1317 by numeric integration.
+    // By numeric integration, the regularised incomplete beta function I(0.1; 0.8, 0.8) is 0.1317.
     likely(blends.iter().filter(|share| **share < 0.1).count(), blends.len(), 0.1317);
-    // A box that does not reach the border has the area 1 - lambda, lambda uniform: a fourth is below 1/16 of it ...
+    // The area of a box that does not reach the border is 1 - lambda, and lambda is uniform.
     let whole: Vec<f64> = cuts
         .iter()
         .filter(|(rows, columns)| [rows, columns].iter().all(|s| s[0] > 0 && s[1] < 1000))
         .map(|(rows, columns)| (rows[1] - rows[0]) as f64 * (columns[1] - columns[0]) as f64 / 1e6)
         .collect();
     assert!(whole.len() > cuts.len() / 8);
-    // Centres are uniform, so of boxes with side r a share (1 - r)^2 stays inside: the density of r is 12 r (1 - r)^2.
+    // Centres are uniform, so that a share (1 - r)^2 of the boxes with side r stays inside. The density of r is then
+    // 12 r (1 - r)^2, with mean 0.4 and deviation 0.2.
     let sides: Vec<f64> = whole.iter().map(|area| area.sqrt()).collect();
     averages(&sides, 0.4, 0.2);
 }
@@ -301,7 +302,7 @@ fn only_what_is_on_mixes() {
     likely(some.iter().filter(|m| **m != Mixing::Nothing).count(), some.len(), 0.3);
 }
 
-/// Five images of 3 x 4 x 4, each of its own value.
+/// Five images of 3 x 4 x 4 values; all values of an image are its number.
 fn batch() -> Vec<f32> {
     (0..5 * 48).map(|i| (i / 48) as f32).collect()
 }

@@ -1,18 +1,20 @@
-//! CUB-200-2011 and NABirds with their own text tables (`spec/datasets.md` section 2).
+//! CUB-200-2011 and NABirds with their own text tables (`docs/data.md`).
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::Splits;
-use super::lists::{self, bad_line, damaged};
-use crate::Result;
-use crate::data::files::Files;
+use super::lists::{self, bad_line};
+use super::published::damaged;
+use super::splits::{Splits, TABLES};
+use crate::error::Result;
+use crate::files::Files;
 
 const IMAGES: &str = "images.txt";
 const LABELS: &str = "image_class_labels.txt";
 const SPLIT: &str = "train_test_split.txt";
 const NAMES: &str = "classes.txt";
 
-/// The number that the first image of the tables is called by; NABirds calls its images by long texts.
+/// Whether the first image of the tables is called by a number, as in CUB-200-2011. NABirds calls its images by long
+/// texts. `None` if there are no tables.
 fn first_image(files: &Files) -> Result<Option<bool>> {
     if !files.has(SPLIT) || !files.has(IMAGES) {
         return Ok(None);
@@ -30,7 +32,7 @@ pub(super) fn fits_nabirds(files: &Files) -> Result<bool> {
     Ok(first_image(files)? == Some(false))
 }
 
-/// Classes are the ids of the labels in their order; `classes.txt` names them.
+/// Reads the tables. Classes are the ids of the labels in the order of their numbers; `classes.txt` names them.
 pub(super) fn open(files: &Files) -> Result<Splits> {
     let labels = table(files, LABELS)?;
     let number = |class: &str| class.parse::<u32>().ok();
@@ -56,12 +58,12 @@ pub(super) fn open(files: &Files) -> Result<Splits> {
     let test = lists::samples(files, IMAGES, &images, test, &mut missing);
     let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
     let mut splits =
-        Splits { form: super::TABLES, classes: ids, train, test: Some(test), missing, ..Splits::default() };
+        Splits { form: TABLES, classes: ids, train, test: Some(test), missing, ..Splits::default() };
     splits.classes = names(files, &splits)?;
     Ok(splits)
 }
 
-/// The names of classes by `classes.txt`, where it has one for each and no two the same; else their ids.
+/// The names of the classes in `classes.txt`, if it has one for each and no two are the same, or else their ids.
 pub(super) fn names(files: &Files, splits: &Splits) -> Result<Vec<String>> {
     let ids = splits.classes.clone();
     if !files.has(NAMES) {
@@ -75,7 +77,7 @@ pub(super) fn names(files: &Files, splits: &Splits) -> Result<Vec<String>> {
     Ok(found.filter(different).unwrap_or(ids))
 }
 
-/// Lines of an id and the rest.
+/// The rows of a table: an id and the rest of the line.
 fn table(files: &Files, file: &str) -> Result<Vec<(String, String)>> {
     let text = files.text(file)?;
     let row = |(number, line): (usize, &str)| match line.split_once(' ') {

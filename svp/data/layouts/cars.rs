@@ -1,17 +1,19 @@
-//! Stanford Cars with its own annotations, in its two forms (`spec/datasets.md` sections 2 and 9).
+//! Stanford Cars with its own annotations, which come in two forms (`docs/data.md`).
 
-use super::lists::{self, damaged};
-use super::{Splits, variable};
-use crate::data::files::Files;
-use crate::data::mat::Array;
-use crate::{Error, Result};
+use super::lists;
+use super::published::{damaged, variable};
+use super::splits::{MAT, Splits};
+use crate::error::{Error, Result};
+use crate::files::Files;
+use crate::mat::Array;
 
-/// All images in one folder.
+/// The annotations of the form with all images in one folder.
 const JOINT: [&str; 2] = ["cars_annos.mat", "devkit/cars_annos.mat"];
-/// A folder for training and one for test.
+/// The annotations of the form with a folder for training and one for test.
 const TRAIN: [&str; 2] = ["devkit/cars_train_annos.mat", "cars_train_annos.mat"];
 const TEST: [&str; 2] = ["cars_test_annos_withlabels.mat", "devkit/cars_test_annos_withlabels.mat"];
 const NAMES: [&str; 2] = ["devkit/cars_meta.mat", "cars_meta.mat"];
+/// The largest class number that is accepted.
 const CLASSES: u32 = 1000;
 
 pub(super) fn fits(files: &Files) -> Result<bool> {
@@ -29,7 +31,7 @@ pub(super) fn open(files: &Files) -> Result<Splits> {
     Ok(splits)
 }
 
-/// The names by `class_names`, where there is one for every class.
+/// The names of the classes in `class_names`, if there is one for every class, or else their numbers.
 pub(super) fn names(files: &Files, splits: &Splits) -> Result<Vec<String>> {
     let ids = splits.classes.clone();
     let Some(file) = lists::first(files, &JOINT).or(lists::first(files, &NAMES)) else {
@@ -39,7 +41,7 @@ pub(super) fn names(files: &Files, splits: &Splits) -> Result<Vec<String>> {
     Ok(names.filter(|names| names.len() >= ids.len()).unwrap_or(ids))
 }
 
-/// A path and a class from 0 for each struct, and whether it is of the test split.
+/// For each struct its path, its class from 0, and whether it belongs to the test split.
 fn annotations(files: &Files, file: &str, path: &str) -> Result<Vec<(String, u32, bool)>> {
     let bad = || damaged(files, file, format!("has no structs `annotations` of {path} and class"));
     let array = variable(files, file, "annotations")?;
@@ -54,6 +56,7 @@ fn annotations(files: &Files, file: &str, path: &str) -> Result<Vec<(String, u32
     (0..paths.len()).map(entry).collect::<Option<_>>().ok_or_else(bad)
 }
 
+/// The splits of the form with all images in one folder.
 fn joint(files: &Files, file: &str) -> Result<Splits> {
     let all = annotations(files, file, "relative_im_path")?;
     let mut missing = Vec::new();
@@ -63,9 +66,10 @@ fn joint(files: &Files, file: &str) -> Result<Splits> {
         lists::samples(files, file, files, entries, &mut missing)
     };
     let (train, test) = (split(false), split(true));
-    Ok(Splits { form: super::MAT, train, test: Some(test), missing, ..Splits::default() })
+    Ok(Splits { form: MAT, train, test: Some(test), missing, ..Splits::default() })
 }
 
+/// The splits of the form with two folders.
 fn apart(files: &Files) -> Result<Splits> {
     let mut missing = Vec::new();
     let mut split = |file: &str, folder: &str| {
@@ -82,5 +86,5 @@ fn apart(files: &Files) -> Result<Splits> {
             "cars_test is not used: cars_test_annos_withlabels.mat, with its labels, is missing".into(),
         );
     }
-    Ok(Splits { form: super::MAT, train, test, notes, missing, ..Splits::default() })
+    Ok(Splits { form: MAT, train, test, notes, missing, ..Splits::default() })
 }

@@ -1,23 +1,26 @@
-//! CIFAR-10 and CIFAR-100, pickled or binary (`spec/datasets.md` section 3).
+//! CIFAR-10 and CIFAR-100, as Python pickles or as binary files (`docs/data.md`).
 
-use super::lists::{self, damaged};
-use super::{Sample, Splits};
-use crate::Result;
-use crate::checkpoint::pickle::{Object, Pickle, Value};
-use crate::data::files::Files;
-use crate::data::pixels::{self, Order, Pixels};
+use super::lists;
+use super::published::damaged;
+use super::splits::{BINARY, PICKLES, Splits};
+use crate::error::Result;
+use crate::files::Files;
+use crate::pickle::{Object, Pickle, Value};
+use crate::picture::{self, Order, PictureArray};
+use crate::sample::Sample;
 
-/// Where the two differ.
+/// What differs between the two.
 struct Cifar {
     pickles: Form,
     binary: Form,
     classes: u32,
-    /// Keys of the labels and of their names.
+    /// The key of the labels.
     labels: &'static str,
+    /// The key of the names of the classes.
     names: &'static str,
 }
 
-/// The files of a form.
+/// The files of one form.
 struct Form {
     train: &'static [&'static str],
     test: &'static str,
@@ -59,7 +62,7 @@ pub(super) fn fits_10(files: &Files) -> Result<bool> {
 }
 
 pub(super) fn fits_100(files: &Files) -> Result<bool> {
-    // Names as common as `train` count only together.
+    // Names as common as `train` and `meta` count only together.
     Ok(files.has("train.bin") || files.has("train") && files.has("meta"))
 }
 
@@ -94,11 +97,11 @@ impl Cifar {
                 (0..self.classes).map(|label| label.to_string()).collect()
             }
         };
-        let form = if pickled { super::PICKLES } else { super::BINARY };
+        let form = if pickled { PICKLES } else { BINARY };
         Ok(Splits { form, classes, train, test, notes, ..Splits::default() })
     }
 
-    /// The pictures and labels of a file.
+    /// The samples of a file with these pictures and labels.
     fn samples(&self, files: &Files, file: &str, bytes: Vec<u8>, labels: &[u32]) -> Result<Vec<Sample>> {
         if let Some(label) = labels.iter().find(|&&label| label >= self.classes) {
             return Err(damaged(
@@ -107,21 +110,21 @@ impl Cifar {
                 format!("has the label {label}, there are {} classes", self.classes),
             ));
         }
-        let count = bytes.len() / pixels::BYTES;
+        let count = bytes.len() / picture::BYTES;
         if count != labels.len() || count == 0 {
             let what = format!("has {count} pictures and {} labels", labels.len());
             return Err(damaged(files, file, what));
         }
-        let pixels = Pixels::new(&files.path(file), bytes, Order::Rows);
-        let pictures = pixels.pictures().zip(labels);
+        let array = PictureArray::new(&files.path(file), bytes, Order::Rows);
+        let pictures = array.pictures().zip(labels);
         Ok(pictures.map(|(picture, &label)| Sample::picture(picture, label)).collect())
     }
 
-    /// Records of label bytes, the last of which counts, and pixels.
+    /// The samples of a binary file. Its records are one or two label bytes, the last of which counts, and the pixels.
     fn records(&self, files: &Files, file: &str) -> Result<Vec<Sample>> {
         let bytes = files.read(file)?;
         let front = if self.classes == 100 { 2 } else { 1 };
-        let length = front + pixels::BYTES;
+        let length = front + picture::BYTES;
         if bytes.is_empty() || bytes.len() % length != 0 {
             let what = format!("has {} bytes, no multiple of {length}: it is truncated", bytes.len());
             return Err(damaged(files, file, what));
@@ -172,7 +175,7 @@ fn unpickle<'a>(files: &Files, file: &str, bytes: &'a [u8]) -> Result<Pickle<'a>
     Pickle::read(bytes, 0).map_err(|e| damaged(files, file, e.to_string()))
 }
 
-/// The bytes of a NumPy array [n 3072] of uint8, row by row.
+/// The bytes of a NumPy array `[n 3072]` of uint8, row by row.
 fn pixel_rows(pickle: &Pickle, array: Value) -> Option<Vec<u8>> {
     let (module, function, object) = pickle.object(array)?;
     let (shape, dtype, columns_first, bytes) = match (module, function) {
@@ -180,7 +183,7 @@ fn pixel_rows(pickle: &Pickle, array: Value) -> Option<Vec<u8>> {
             let &[_version, shape, dtype, fortran, bytes] = pickle.items(object.state?)? else { return None };
             (shape, dtype, fortran == Value::Bool(true), bytes)
         }
-        // Protocol 5.
+        // How NumPy pickles in protocol 5.
         ("numpy.core.numeric" | "numpy._core.numeric", "_frombuffer") => {
             let &[bytes, dtype, shape, order] = pickle.items(object.args)? else { return None };
             (shape, dtype, order.text() == Some("F"), bytes)
@@ -190,7 +193,7 @@ fn pixel_rows(pickle: &Pickle, array: Value) -> Option<Vec<u8>> {
     let &[rows, columns] = pickle.items(shape)? else { return None };
     let (rows, columns) = (rows.size()?, columns.size()?);
     let bytes = raw_bytes(pickle, bytes)?;
-    if columns != pixels::BYTES || rows.checked_mul(columns)? != bytes.len() || !is_u8(pickle, dtype) {
+    if columns != picture::BYTES || rows.checked_mul(columns)? != bytes.len() || !is_u8(pickle, dtype) {
         return None;
     }
     if !columns_first {
@@ -199,12 +202,13 @@ fn pixel_rows(pickle: &Pickle, array: Value) -> Option<Vec<u8>> {
     Some((0..bytes.len()).map(|i| bytes[i % columns * rows + i / columns]).collect())
 }
 
+/// Whether a NumPy dtype is uint8.
 fn is_u8(pickle: &Pickle, dtype: Value) -> bool {
     let kind = |object: &Object| pickle.items(object.args)?.first()?.text().map(|kind| kind == "u1");
     matches!(pickle.object(dtype), Some(("numpy", "dtype", object)) if kind(object) == Some(true))
 }
 
-/// Bytes, also as Python 3 writes them for Python 2: Latin-1 text that is to be encoded.
+/// Bytes, which Python 3 writes for Python 2 as Latin-1 text that is to be encoded.
 fn raw_bytes(pickle: &Pickle, value: Value) -> Option<Vec<u8>> {
     if let Value::Bytes(bytes) = value {
         return Some(bytes.to_vec());

@@ -1,12 +1,15 @@
 //! Stanford Dogs with its own annotations: `train_list.mat` and `test_list.mat`.
 
-use super::lists::{self, damaged};
-use super::{Missing, Sample, Splits, variable};
-use crate::Result;
-use crate::data::files::Files;
+use super::lists::{self, Missing};
+use super::published::{damaged, variable};
+use super::splits::{MAT, Splits};
+use crate::error::Result;
+use crate::files::Files;
+use crate::sample::Sample;
 
 const TRAIN: [&str; 2] = ["train_list.mat", "lists/train_list.mat"];
 const TEST: [&str; 2] = ["test_list.mat", "lists/test_list.mat"];
+/// The largest class number that is accepted.
 const CLASSES: u32 = 1000;
 
 pub(super) fn fits(files: &Files) -> Result<bool> {
@@ -21,10 +24,10 @@ pub(super) fn open(files: &Files) -> Result<Splits> {
     let train = read(files, train_list, &images, &mut classes, &mut missing)?;
     let test = lists::first(files, &TEST);
     let test = test.map(|list| read(files, list, &images, &mut classes, &mut missing)).transpose()?;
-    Ok(Splits { form: super::MAT, classes, train, test, missing, ..Splits::default() })
+    Ok(Splits { form: MAT, classes, train, test, missing, ..Splits::default() })
 }
 
-/// The folder of the images of each class.
+/// Names each class by the folder of its images.
 pub(super) fn names(_: &Files, splits: &Splits) -> Result<Vec<String>> {
     let mut names = splits.classes.clone();
     for sample in &splits.train {
@@ -36,7 +39,8 @@ pub(super) fn names(_: &Files, splits: &Splits) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// `file_list` holds paths below the images, `labels` their classes from 1. The folders name the classes.
+/// Reads a list, in which `file_list` holds paths below the folder of images and `labels` their classes from 1. The
+/// folders name the classes.
 fn read(
     files: &Files,
     list: &str,
@@ -50,11 +54,11 @@ fn read(
     let labels = labels.integers().filter(|labels| labels.iter().all(|label| (1..=CLASSES).contains(label)));
     let labels = labels.ok_or_else(|| bad("labels are not classes from 1"))?;
     if paths.len() != labels.len() {
-        return Err(bad("has not as many labels as paths"));
+        return Err(bad("does not have as many labels as paths"));
     }
     for (path, &label) in paths.iter().zip(&labels) {
         let (at, name) = (label as usize - 1, path.split('/').next().unwrap_or(path));
-        // Classes that come later are named when they come.
+        // A class has its number for a name until its first image comes.
         (classes.len()..=at).for_each(|label| classes.push((label + 1).to_string()));
         classes[at] = name.into();
     }

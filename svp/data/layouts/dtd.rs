@@ -1,9 +1,10 @@
-//! DTD textures, partition 1 of its ten (`spec/datasets.md` section 5).
+//! DTD textures, the first of its ten partitions (`docs/data.md`).
 
 use super::lists::{self, bad_line};
-use super::{Splits, labelled};
-use crate::Result;
-use crate::data::files::Files;
+use super::published::labelled;
+use super::splits::{LISTS, Splits};
+use crate::error::Result;
+use crate::files::Files;
 
 const TRAIN: &str = "labels/train1.txt";
 
@@ -25,10 +26,10 @@ pub(super) fn open(files: &Files) -> Result<Splits> {
     let train = samples(TRAIN, train)?;
     let mut other = |list| files.has(list).then(|| samples(list, read(files, list)?)).transpose();
     let (val, test) = (other("labels/val1.txt")?, other("labels/test1.txt")?);
-    Ok(Splits { form: super::LISTS, classes, train, val, test, missing, ..Splits::default() })
+    Ok(Splits { form: LISTS, classes, train, val, test, missing, ..Splits::default() })
 }
 
-/// Class and path of every image.
+/// The class and the path of every image of a list.
 fn read(files: &Files, list: &str) -> Result<Vec<(String, String)>> {
     let text = files.text(list)?;
     let entry = |(number, line): (usize, &str)| match line.split_once('/') {

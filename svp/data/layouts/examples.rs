@@ -1,7 +1,7 @@
-//! Small data sets that look like the published ones.
+//! Small data sets that look like the published ones, for tests.
 
-use super::*;
-use crate::data::testing::{self, Files as Written, files};
+use super::splits::{BINARY, JSON, LISTS, MAT, PICKLES, PPM, TABLES};
+use crate::testing::{self, Written, files};
 
 /// A small data set that looks like a published one.
 pub struct Example {
@@ -9,13 +9,13 @@ pub struct Example {
     pub form: &'static str,
     pub files: Written,
     pub classes: Vec<&'static str>,
-    /// Paths (or numbers) below the folder, with labels.
+    /// Paths or numbers of the samples below the folder, with their labels.
     pub train: Vec<&'static str>,
     pub val: Option<Vec<&'static str>>,
     pub test: Vec<&'static str>,
 }
 
-/// Pictures in one of which all pixels are `n`, in the next `n + 1`.
+/// Pictures of one value each: `n`, then `n + 1`, and so on.
 pub fn pixels(n: u8, count: usize) -> Vec<u8> {
     (0..count).flat_map(|i| [n + i as u8; 3072]).collect()
 }
@@ -384,7 +384,7 @@ pub fn nabirds() -> Example {
     }
 }
 
-/// VPT-style splits of a published data set, told by their paths.
+/// VPT-style splits of a published data set, which is told by their paths.
 pub fn splits(
     name: &'static str,
     base: &'static str,

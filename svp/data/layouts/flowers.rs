@@ -1,9 +1,10 @@
-//! Oxford Flowers-102 with its own annotations (`spec/datasets.md` section 2).
+//! Oxford Flowers-102 with its own annotations (`docs/data.md`).
 
-use super::lists::{self, damaged};
-use super::{Splits, variable};
-use crate::Result;
-use crate::data::files::Files;
+use super::lists;
+use super::published::{damaged, variable};
+use super::splits::{MAT, Splits};
+use crate::error::{Error, Result};
+use crate::files::Files;
 
 const LABELS: &str = "imagelabels.mat";
 const SETS: &str = "setid.mat";
@@ -12,7 +13,7 @@ pub(super) fn fits(files: &Files) -> Result<bool> {
     Ok(files.has(SETS))
 }
 
-/// Image n has the label number n; the sets hold image numbers, all from 1.
+/// Reads the annotations: the labels of all images, and for each split the numbers of its images. Both count from 1.
 pub(super) fn open(files: &Files) -> Result<Splits> {
     let integers = |file: &str, name: &str| {
         let found = variable(files, file, name)?.integers();
@@ -32,17 +33,9 @@ pub(super) fn open(files: &Files) -> Result<Splits> {
             })?;
             entries.push((format!("jpg/image_{number:05}.jpg"), label - 1));
         }
-        Ok::<_, crate::Error>(lists::samples(files, SETS, files, entries, &mut missing))
+        Ok::<_, Error>(lists::samples(files, SETS, files, entries, &mut missing))
     };
     let (train, val, test) = (split("trnid")?, split("valid")?, split("tstid")?);
     let classes = (1..=count).map(|label| label.to_string()).collect();
-    Ok(Splits {
-        form: super::MAT,
-        classes,
-        train,
-        val: Some(val),
-        test: Some(test),
-        missing,
-        ..Splits::default()
-    })
+    Ok(Splits { form: MAT, classes, train, val: Some(val), test: Some(test), missing, ..Splits::default() })
 }

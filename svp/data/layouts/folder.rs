@@ -1,17 +1,18 @@
-//! Image folders: `train/CLASS/*`, `val/CLASS/*`, `test/CLASS/*` (`spec/datasets.md` section 7).
+//! Image folders: `train/CLASS/*`, `val/CLASS/*`, `test/CLASS/*` (`docs/data.md`).
 
-use super::{Sample, Splits};
-use crate::data::decode;
-use crate::data::files::Files;
-use crate::data::source::Source;
-use crate::{Error, Result};
+use super::splits::{FOLDERS, Splits};
+use crate::decode;
+use crate::error::{Error, Result};
+use crate::files::Files;
+use crate::sample::Sample;
+use crate::source::Source;
 
-/// True if there is a folder `train`.
+/// Whether there is a folder `train`.
 pub(super) fn fits(files: &Files) -> Result<bool> {
     Ok(files.dir(&["train"])?.is_some())
 }
 
-/// Reads the splits. Classes are the folders of `train`, sorted by their bytes, and hold for all splits.
+/// Reads the splits. Classes are the folders of `train`, sorted by the bytes of their names, and hold for all splits.
 pub(super) fn open(files: &Files) -> Result<Splits> {
     let train_dir = files
         .dir(&["train"])?
@@ -38,10 +39,10 @@ pub(super) fn open(files: &Files) -> Result<Splits> {
     if other_files > 0 {
         notes.push(format!("left out because their names are not those of images: {other_files} files"));
     }
-    Ok(Splits { form: "class folders", classes, train, val, test, notes, ..Splits::default() })
+    Ok(Splits { form: FOLDERS, classes, train, val, test, notes, ..Splits::default() })
 }
 
-/// Samples of a split that must not bring classes of its own.
+/// The samples of a split, which may not have classes of its own.
 fn known_classes(
     files: &Files,
     split: &str,
@@ -61,7 +62,7 @@ fn known_classes(
     Ok(samples)
 }
 
-/// Image files below a folder. Counts the files that are no images by name.
+/// The image files below a folder. Files whose names are not those of images are counted.
 fn images(files: &Files, folder: &str, other_files: &mut usize) -> Result<Vec<Source>> {
     let all = files.below(folder)?;
     let count = all.len();

@@ -1,13 +1,14 @@
-//! Food-101 (`spec/datasets.md` section 5).
+//! Food-101 (`docs/data.md`).
 
 use serde_json::{Map, Value};
 
-use super::lists::{self, damaged};
-use super::{Splits, labelled, published_80};
-use crate::Result;
-use crate::data::files::Files;
+use super::lists;
+use super::published::{damaged, labelled, published_80};
+use super::splits::{LISTS, Splits};
+use crate::error::Result;
+use crate::files::Files;
 
-/// `meta/NAME.json` and `meta/NAME.txt` hold the same.
+// `meta/NAME.json` and `meta/NAME.txt` list the same images.
 const TRAIN: [&str; 2] = ["meta/train.json", "meta/train.txt"];
 const TEST: [&str; 2] = ["meta/test.json", "meta/test.txt"];
 
@@ -15,7 +16,8 @@ pub(super) fn fits(files: &Files) -> Result<bool> {
     Ok(lists::first(files, &TRAIN).is_some())
 }
 
-/// As published, the training images are shuffled by the seed and the first 80 % trained on; the rest validates.
+/// Reads the lists. As in the published program, the training images are shuffled by `seed` and the first 80 % are
+/// trained on. The rest validates.
 pub(super) fn open(files: &Files, seed: u64) -> Result<Splits> {
     let train_list = lists::first(files, &TRAIN).unwrap_or(TRAIN[0]);
     let train = read(files, train_list)?;
@@ -34,10 +36,10 @@ pub(super) fn open(files: &Files, seed: u64) -> Result<Splits> {
         }
         None => None,
     };
-    Ok(Splits { form: super::LISTS, classes, train, val: Some(val), test, missing, ..Splits::default() })
+    Ok(Splits { form: LISTS, classes, train, val: Some(val), test, missing, ..Splits::default() })
 }
 
-/// Class and path of every image, in the order of the list.
+/// The class and the path of every image, in the order of the list.
 fn read(files: &Files, list: &str) -> Result<Vec<(String, String)>> {
     let text = files.text(list)?;
     let bad = |what: String| damaged(files, list, what);

@@ -1,14 +1,16 @@
-//! GTSRB traffic signs (`spec/datasets.md` section 5).
+//! GTSRB traffic signs (`docs/data.md`).
 
 use std::path::Path;
 
-use super::lists::{self, bad_line, damaged};
-use super::{Missing, Sample, Splits, published_80};
-use crate::data::decode;
-use crate::data::files::Files;
-use crate::{Error, Result};
+use super::lists::{self, Missing, bad_line};
+use super::published::{damaged, published_80};
+use super::splits::{PPM, Splits};
+use crate::decode;
+use crate::error::{Error, Result};
+use crate::files::Files;
+use crate::sample::Sample;
 
-/// The published training images, and the larger set that came later.
+/// The folders of the training images that the paper used, and of the larger set that came later.
 const TRAINING: [&str; 4] =
     ["GTSRB/Training", "Training", "GTSRB/Final_Training/Images", "Final_Training/Images"];
 const TEST: [&str; 2] = ["GTSRB/Final_Test/Images", "Final_Test/Images"];
@@ -23,6 +25,7 @@ pub(super) fn fits(files: &Files) -> Result<bool> {
     Ok(first_folder(files, &TRAINING)?.is_some())
 }
 
+/// The first of these folders that is there, with its name.
 fn first_folder(files: &Files, names: &[&'static str]) -> Result<Option<(&'static str, Files)>> {
     for name in names {
         if let Some(folder) = files.at(name)? {
@@ -32,7 +35,8 @@ fn first_folder(files: &Files, names: &[&'static str]) -> Result<Option<(&'stati
     Ok(None)
 }
 
-/// As published, the training images are shuffled by the seed and the first 80 % trained on; the rest validates.
+/// Reads the folders. As in the published program, the training images are shuffled by `seed` and the first 80 % are
+/// trained on. The rest validates.
 pub(super) fn open(files: &Files, seed: u64) -> Result<Splits> {
     let (name, folder) = first_folder(files, &TRAINING)?.ok_or_else(|| {
         Error::path(&files.path(""), "has no GTSRB/Training", "unpack GTSRB-Training_fixed.zip there")
@@ -58,10 +62,10 @@ pub(super) fn open(files: &Files, seed: u64) -> Result<Splits> {
         }
         (_, None) => None,
     };
-    Ok(Splits { form: super::PPM, classes, train, val: Some(val), test, notes, missing })
+    Ok(Splits { form: PPM, classes, train, val: Some(val), test, notes, missing })
 }
 
-/// Columns are separated by `;`; those that count are `Filename` and `ClassId`.
+/// Reads the labels of the test images. The columns are separated by `;`, and only `Filename` and `ClassId` count.
 fn test(
     files: &Files,
     list: &str,

@@ -1,4 +1,5 @@
-//! VPT-style JSON splits (`spec/datasets.md` section 2): one object of image path to class id per split.
+//! VPT-style JSON splits: for each split, one object whose keys are image paths and whose values are class ids
+//! (`docs/data.md`).
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -6,27 +7,28 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::lists::{self, Missing};
-use super::{Sample, Splits};
-use crate::data::files::Files;
-use crate::{Error, Result};
+use super::splits::{JSON, Splits};
+use crate::error::{Error, Result};
+use crate::files::Files;
+use crate::sample::Sample;
 
-/// The file that marks the layout.
+/// The file by which the layout is told.
 const TRAIN: &str = "train.json";
 
-/// True if there are splits.
+/// Whether there are splits.
 pub(super) fn fits(files: &Files) -> bool {
     files.has(TRAIN)
 }
 
-/// An image path of the training split, by which a published one is known.
+/// The first image path of the training split, by which a published data set can be told.
 pub(super) fn example(files: &Files) -> Option<String> {
-    // What is wrong with the file is said when it is read.
+    // An error in the file is reported when the splits are read.
     let entries = files.has(TRAIN).then(|| parse(files, TRAIN).ok())??;
     entries.into_iter().next().map(|(key, _)| key)
 }
 
-/// Reads `train.json`, and `val.json` and `test.json` if they are there. A label is the rank of the id among
-/// those of `train.json`: the ids of another split may have gaps. An image that is in `val.json` too is one of `val`.
+/// Reads `train.json`, and `val.json` and `test.json` if they are there. A label is the rank of a class id among those of
+/// `train.json`, because other splits need not have all ids. An image that is also in `val.json` is not trained on.
 pub(super) fn open(files: &Files) -> Result<Splits> {
     let entries = parse(files, TRAIN)?;
     let base = image_base(files, &entries)?;
@@ -46,15 +48,15 @@ pub(super) fn open(files: &Files) -> Result<Splits> {
         let all = train.len();
         train.retain(|sample| !paths.contains(&sample.source.path()));
         if train.len() < all {
-            // Stanford Cars: the published training list contains the whole validation list.
+            // The published training list of Stanford Cars contains the whole validation list.
             notes.push(format!("validation images that train.json lists as well: {}", all - train.len()));
         }
     }
     let classes = ids.iter().map(Id::to_string).collect();
-    Ok(Splits { form: super::JSON, classes, train, val, test, notes, missing })
+    Ok(Splits { form: JSON, classes, train, val, test, notes, missing })
 }
 
-/// A class id as it stands in the file. Numbers are ordered by value, texts by their bytes.
+/// A class id as it stands in the file. Numbers are ordered by their values, texts by their bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Id {
     Number(i64),
@@ -70,6 +72,7 @@ impl std::fmt::Display for Id {
     }
 }
 
+/// The paths and class ids of a split, in the order of the file.
 fn parse(files: &Files, name: &str) -> Result<Vec<(String, Id)>> {
     let bad = |what: String| {
         Error::path(&files.path(name), what, "expected one object of image paths to class ids")
@@ -92,6 +95,7 @@ fn parse(files: &Files, name: &str) -> Result<Vec<(String, Id)>> {
     Ok(entries)
 }
 
+/// The different class ids, sorted.
 fn sorted_ids(files: &Files, entries: &[(String, Id)]) -> Result<Vec<Id>> {
     let mut ids: Vec<Id> = entries.iter().map(|(_, id)| id.clone()).collect();
     ids.sort();
@@ -106,6 +110,7 @@ fn sorted_ids(files: &Files, entries: &[(String, Id)]) -> Result<Vec<Id>> {
     Ok(ids)
 }
 
+/// The samples of a split.
 fn label(
     files: &Files,
     name: &str,
@@ -125,8 +130,8 @@ fn label(
     Ok(lists::samples(files, name, base, labelled, missing))
 }
 
-/// Where the keys start: the folder, its `images` in any spelling, or those of a sub-folder, such as one of an
-/// archive beside the splits; whichever holds one of the first images.
+/// The folder that the keys are relative to, which is the first that holds one of the first images. Candidates are the
+/// folder itself, its sub-folders (such as one of an archive beside the splits), and the `images` in each of these.
 fn image_base(files: &Files, entries: &[(String, Id)]) -> Result<Files> {
     let holds_one = |base: &Files| entries.iter().take(100).any(|(key, _)| base.has(key));
     let mut bases = vec![files.clone()];

@@ -1,69 +1,75 @@
-//! The published data sets of the paper: where they lie and how many images they have (`spec/datasets.md`).
+//! The published data sets of the paper: where they lie and how many images they have (`docs/data.md`).
 
 use std::fmt;
 
-use super::{
-    BINARY, JSON, LISTS, Layout, MAT, PICKLES, PPM, Splits, TABLES, VTAB_JOINT, VTAB_PAIR, birds, cars,
-    cifar, dogs, dtd, flowers, food, gtsrb, json, svhn, vtab,
-};
-use crate::Result;
-use crate::data::files::Files;
+use super::splits::{BINARY, JSON, LISTS, MAT, PICKLES, PPM, Splits, TABLES, VTAB_JOINT, VTAB_PAIR};
+use super::{birds, cars, cifar, dogs, dtd, flowers, food, gtsrb, json, svhn, vtab};
+use crate::error::Result;
+use crate::files::Files;
 
 /// A published data set.
 pub struct Known {
-    /// As `--dataset` names it.
+    /// The name by which `--dataset` knows it.
     pub name: &'static str,
-    /// As the published program's `--data-set` names it.
+    /// The name by which `--data-set` of the published program knows it.
     pub flag: &'static str,
-    /// As people call it.
+    /// The name for people.
     pub title: &'static str,
+    /// The number of its classes.
     pub classes: usize,
-    /// Images of its splits, in each form it comes in.
+    /// The numbers of images of its splits, for each form in which it comes.
     pub counts: &'static [Counts],
-    /// Sub-folders of a data folder where it may lie.
-    places: &'static [&'static str],
+    /// The sub-folders of a data folder in which it usually lies. Those of VTAB-1k tasks follow from their names.
+    folders: &'static [&'static str],
     reader: Reader,
 }
 
-/// Images in the splits, as they are published.
+/// The published numbers of images in the splits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
+    /// The form of the data set.
     pub form: &'static str,
+    /// Images in train.
     pub train: usize,
+    /// Images in val, where there is one.
     pub val: Option<usize>,
+    /// Images in test.
     pub test: usize,
-    /// Images of every class in train, val and test, where all have the same number.
+    /// Images of every class in train, val and test, where all classes have the same number.
     pub per_class: [Option<usize>; 3],
 }
 
+/// Whether the files of a data set lie in a folder.
 type Fits = fn(&Files) -> Result<bool>;
+/// Reads the splits in a folder; the number is the seed.
 type Open = fn(&Files, u64) -> Result<Splits>;
-
-/// Names of the classes of VPT-style splits, which call them by number.
+/// Names the classes of VPT-style splits, which call them by number.
 type Names = fn(&Files, &Splits) -> Result<Vec<String>>;
 
+/// How a data set is read.
 enum Reader {
-    /// Of its own.
+    /// By a reader of its own.
     Own(Fits, Open),
-    /// VPT-style splits where there are any, else a reader of its own; the file that marks the latter, and what names
-    /// the classes of the former.
+    /// By the reader of VPT-style splits where there are any, or else by one of its own. The text is the file by which
+    /// the latter is told; the last function names the classes of VPT-style splits.
     Splits(Fits, Open, &'static str, Names),
+    /// By the reader of VTAB-1k lists.
     Vtab,
 }
 
 impl Known {
-    /// By its name, with or without `hta/` before it, or by the published program's name for it.
+    /// The data set with this name, with or without `hta/` in front of it. The published program's name counts too.
     pub fn named(name: &str) -> Option<&'static Known> {
         let plain = name.strip_prefix("hta/").unwrap_or(name);
         KNOWN.iter().find(|known| known.name == plain || known.flag.eq_ignore_ascii_case(plain))
     }
 
-    /// The folder of a VTAB-1k task.
+    /// The name of the folder of a VTAB-1k task.
     fn task(&self) -> Option<&'static str> {
         self.name.strip_prefix("vtab/")
     }
 
-    /// Whether its files lie in a folder. One that was asked for by name need not be told from others of its layout.
+    /// Whether its files lie in a folder. If it was asked for by name, it need not be told from others of its layout.
     pub(super) fn fits(&self, files: &Files, by_name: bool) -> Result<bool> {
         match self.reader {
             Reader::Own(fits, _) => fits(files),
@@ -79,6 +85,7 @@ impl Known {
         }
     }
 
+    /// Reads its splits. `seed` decides those training sets that the published program draws.
     pub(super) fn open(&'static self, files: &Files, seed: u64) -> Result<Splits> {
         match self.reader {
             Reader::Own(_, open) => open(files, seed),
@@ -88,14 +95,14 @@ impl Known {
                 Ok(splits)
             }
             Reader::Splits(_, open, ..) => open(files, seed),
-            Reader::Vtab => vtab::open(files, Some(self)),
+            Reader::Vtab => vtab::open(files, Some(self.classes as u32)),
         }
     }
 
-    /// The first of its places that has it.
-    pub(super) fn place(&self, files: &Files) -> Result<Option<Files>> {
-        for place in self.all_places() {
-            if let Some(files) = files.at(&place)?
+    /// The first of its usual folders that has it.
+    pub(super) fn locate(&self, files: &Files) -> Result<Option<Files>> {
+        for folder in self.usual_folders() {
+            if let Some(files) = files.at(&folder)?
                 && self.fits(&files, true)?
             {
                 return Ok(Some(files));
@@ -104,7 +111,8 @@ impl Known {
         Ok(None)
     }
 
-    fn all_places(&self) -> Vec<String> {
+    /// The sub-folders of a data folder in which it may lie.
+    pub(super) fn usual_folders(&self) -> Vec<String> {
         match self.task() {
             Some(task) => {
                 let spellings = [task.to_string(), task.replace("clevr_", "clever_")];
@@ -115,36 +123,22 @@ impl Known {
                     .flat_map(|parent| spellings.iter().map(move |s| format!("{parent}{s}")))
                     .collect()
             }
-            None => self.places.iter().map(|place| place.to_string()).collect(),
+            None => self.folders.iter().map(|folder| folder.to_string()).collect(),
         }
     }
 
-    /// What it was looked for by.
+    /// The files and folders by which it was looked for, for an error.
     pub(super) fn marks(&self) -> String {
-        let places = self.all_places().join(", ");
+        let folders = self.usual_folders().join(", ");
         match self.reader {
-            Reader::Own(..) => format!("its files there and in {places}"),
-            Reader::Splits(_, _, own, _) => format!("train.json or {own} there and in {places}"),
-            Reader::Vtab => format!("train800.txt and train800val200.txt there and in {places}"),
+            Reader::Own(..) => format!("its files there and in {folders}"),
+            Reader::Splits(_, _, own, _) => format!("train.json or {own} there and in {folders}"),
+            Reader::Vtab => format!("train800.txt and train800val200.txt there and in {folders}"),
         }
     }
 }
 
-/// The sub-folders where archives may lie.
-pub(super) fn places(layout: Layout) -> Vec<String> {
-    let all = KNOWN.iter().filter(|known| layout == Layout::Auto || layout == Layout::Known(known));
-    let mut places = Vec::new();
-    for place in all.flat_map(Known::all_places) {
-        // Each folder on the way, too.
-        places.extend(place.match_indices('/').map(|(at, _)| place[..at].to_string()));
-        places.push(place);
-    }
-    places.sort();
-    places.dedup();
-    places
-}
-
-/// The published data set that a path in a VPT-style split belongs to.
+/// The name of the published data set that a path in a VPT-style split belongs to.
 fn published(key: &str) -> Option<&'static str> {
     let digits =
         |text: &str, n: usize| text.len() >= n && text.bytes().take(n).all(|byte| byte.is_ascii_digit());
@@ -173,10 +167,12 @@ impl fmt::Debug for Known {
     }
 }
 
+/// Published numbers of images.
 const fn counts(form: &'static str, train: usize, val: Option<usize>, test: usize) -> Counts {
     Counts { form, train, val, test, per_class: [None; 3] }
 }
 
+/// Published numbers of images of a data set whose classes all have the same.
 const fn even(form: &'static str, classes: usize, per_class: [Option<usize>; 3]) -> Counts {
     let [Some(train), val, Some(test)] = per_class else { panic!("train and test have images") };
     let val = match val {
@@ -186,7 +182,7 @@ const fn even(form: &'static str, classes: usize, per_class: [Option<usize>; 3])
     Counts { form, train: train * classes, val, test: test * classes, per_class }
 }
 
-/// A VTAB-1k task: its own reader, 1,000 images to train on.
+/// A VTAB-1k task, which has 1,000 images to train on.
 macro_rules! task {
     ($name:literal, $flag:literal, $title:literal, $classes:literal, $test:literal) => {
         Known {
@@ -195,7 +191,7 @@ macro_rules! task {
             title: $title,
             classes: $classes,
             counts: &[counts(VTAB_PAIR, 800, Some(200), $test), counts(VTAB_JOINT, 1000, None, $test)],
-            places: &[],
+            folders: &[],
             reader: Reader::Vtab,
         }
     };
@@ -212,7 +208,7 @@ pub static KNOWN: [Known; 30] = [
             even(PICKLES, 100, [Some(500), None, Some(100)]),
             even(BINARY, 100, [Some(500), None, Some(100)]),
         ],
-        places: &["cifar-100-python", "cifar-100-binary"],
+        folders: &["cifar-100-python", "cifar-100-binary"],
         reader: Reader::Own(cifar::fits_100, |files, _| cifar::open_100(files)),
     },
     Known {
@@ -224,7 +220,7 @@ pub static KNOWN: [Known; 30] = [
             even(PICKLES, 10, [Some(5000), None, Some(1000)]),
             even(BINARY, 10, [Some(5000), None, Some(1000)]),
         ],
-        places: &["cifar-10-batches-py", "cifar-10-batches-bin"],
+        folders: &["cifar-10-batches-py", "cifar-10-batches-bin"],
         reader: Reader::Own(cifar::fits_10, |files, _| cifar::open_10(files)),
     },
     Known {
@@ -233,7 +229,7 @@ pub static KNOWN: [Known; 30] = [
         title: "DTD",
         classes: 47,
         counts: &[even(LISTS, 47, [Some(40), Some(40), Some(40)])],
-        places: &["dtd/dtd", "dtd"],
+        folders: &["dtd/dtd", "dtd"],
         reader: Reader::Own(dtd::fits, |files, _| dtd::open(files)),
     },
     Known {
@@ -242,7 +238,7 @@ pub static KNOWN: [Known; 30] = [
         title: "CUB-200-2011",
         classes: 200,
         counts: &[counts(JSON, 5393, Some(600), 5794), counts(TABLES, 5994, None, 5794)],
-        places: &["FGVC/CUB_200_2011", "CUB_200_2011"],
+        folders: &["FGVC/CUB_200_2011", "CUB_200_2011"],
         reader: Reader::Splits(
             birds::fits_cub,
             |files, _| birds::open(files),
@@ -256,7 +252,7 @@ pub static KNOWN: [Known; 30] = [
         title: "NABirds",
         classes: 555,
         counts: &[counts(JSON, 21536, Some(2393), 24633), counts(TABLES, 23929, None, 24633)],
-        places: &["FGVC/nabirds", "nabirds"],
+        folders: &["FGVC/nabirds", "nabirds"],
         reader: Reader::Splits(
             birds::fits_nabirds,
             |files, _| birds::open(files),
@@ -270,7 +266,7 @@ pub static KNOWN: [Known; 30] = [
         title: "Stanford Dogs",
         classes: 120,
         counts: &[counts(JSON, 10800, Some(1200), 8580), counts(MAT, 12000, None, 8580)],
-        places: &["FGVC/stanford-dogs", "stanford-dogs"],
+        folders: &["FGVC/stanford-dogs", "stanford-dogs"],
         reader: Reader::Splits(dogs::fits, |files, _| dogs::open(files), "train_list.mat", dogs::names),
     },
     Known {
@@ -279,7 +275,7 @@ pub static KNOWN: [Known; 30] = [
         title: "GTSRB",
         classes: 43,
         counts: &[counts(PPM, 21312, Some(5328), 12630)],
-        places: &["gtsrb"],
+        folders: &["gtsrb"],
         reader: Reader::Own(gtsrb::fits, gtsrb::open),
     },
     Known {
@@ -288,7 +284,7 @@ pub static KNOWN: [Known; 30] = [
         title: "Oxford Flowers-102",
         classes: 102,
         counts: &[counts(JSON, 1020, Some(1020), 6149), counts(MAT, 1020, Some(1020), 6149)],
-        places: &["FGVC/OxfordFlower", "OxfordFlower", "flowers-102"],
+        folders: &["FGVC/OxfordFlower", "OxfordFlower", "flowers-102"],
         reader: Reader::Splits(
             flowers::fits,
             |files, _| flowers::open(files),
@@ -302,7 +298,7 @@ pub static KNOWN: [Known; 30] = [
         title: "SVHN",
         classes: 10,
         counts: &[counts(MAT, 58605, Some(14652), 26032)],
-        places: &["svhn"],
+        folders: &["svhn"],
         reader: Reader::Own(svhn::fits, |files, _| svhn::open(files)),
     },
     Known {
@@ -311,7 +307,7 @@ pub static KNOWN: [Known; 30] = [
         title: "Food-101",
         classes: 101,
         counts: &[Counts { per_class: [None, None, Some(250)], ..counts(LISTS, 60600, Some(15150), 25250) }],
-        places: &["food-101"],
+        folders: &["food-101"],
         reader: Reader::Own(food::fits, food::open),
     },
     Known {
@@ -319,9 +315,9 @@ pub static KNOWN: [Known; 30] = [
         flag: "CARS",
         title: "Stanford Cars",
         classes: 196,
-        // The published training list has the 815 validation images too, which are not trained on here.
+        // The published training list contains the 815 validation images, which are not trained on here.
         counts: &[counts(JSON, 7329, Some(815), 8041), counts(MAT, 8144, None, 8041)],
-        places: &["FGVC/stanford-cars", "stanford-cars", "stanford_cars"],
+        folders: &["FGVC/stanford-cars", "stanford-cars", "stanford_cars"],
         reader: Reader::Splits(cars::fits, |files, _| cars::open(files), "cars_annos.mat", cars::names),
     },
     task!("vtab/cifar", "VTAB_CIFAR100", "VTAB-1k CIFAR-100", 100, 10000),

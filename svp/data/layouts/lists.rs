@@ -1,24 +1,24 @@
-//! What the readers of lists share.
+//! What the readers of lists have in common.
 
 use std::path::PathBuf;
 
-use super::Sample;
-use crate::Error;
-use crate::data::files::Files;
+use crate::error::Error;
+use crate::files::Files;
+use crate::sample::Sample;
 
-/// Images that a list names and that are not there.
+/// The images that a list names and that are missing.
 #[derive(Debug, Clone)]
-pub(in crate::data) struct Missing {
+pub(crate) struct Missing {
     /// The list.
     pub list: PathBuf,
-    /// How many images it names.
+    /// The number of images that it names.
     pub listed: usize,
-    /// At least one.
+    /// The missing ones, of which there is at least one.
     pub images: Vec<PathBuf>,
 }
 
 impl Missing {
-    /// One line with the first images.
+    /// An error of one line that names the first images.
     pub fn error(&self) -> Error {
         let first: Vec<String> = self.images.iter().take(3).map(|path| path.display().to_string()).collect();
         let more = if self.images.len() > first.len() { ", ..." } else { "" };
@@ -32,7 +32,7 @@ impl Missing {
     }
 }
 
-/// Turns (path below `base`, label) of the list `list` into samples; what is not there goes to `missing`.
+/// Turns the entries (path below `base`, label) of a list into samples. Images that are missing go to `missing`.
 pub(super) fn samples(
     files: &Files,
     list: &str,
@@ -55,25 +55,20 @@ pub(super) fn samples(
     samples
 }
 
-/// The lines of a list that are not blank, with their numbers from 1.
+/// The lines of a list that are not blank, with their numbers, which start at 1.
 pub(super) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let numbered = text.lines().enumerate().map(|(i, line)| (i + 1, line.trim()));
     numbered.filter(|(_, line)| !line.is_empty())
 }
 
-/// A line that is not what it should be.
+/// An error about a line that is not what it should be.
 pub(super) fn bad_line(files: &Files, list: &str, number: usize, line: &str, want: &str) -> Error {
     let shown: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).take(80).collect();
     let at = format!("{}:{number}", files.path(list).display());
     Error::input(at, format!("{shown:?} is not {want}"), "check that it is the split file, or get it again")
 }
 
-/// The one of these files that is there.
+/// The first of these files that is there.
 pub(super) fn first<'a>(files: &Files, names: &[&'a str]) -> Option<&'a str> {
     names.iter().copied().find(|name| files.has(name))
-}
-
-/// What is wrong with a file of a published data set.
-pub(super) fn damaged(files: &Files, file: &str, what: impl Into<String>) -> Error {
-    Error::path(&files.path(file), what, "the file is damaged or another one: get it again")
 }

@@ -1,11 +1,12 @@
-//! SVHN, cropped digits (`spec/datasets.md` section 4).
+//! SVHN, cropped digits (`docs/data.md`).
 
-use super::lists::damaged;
-use super::{Sample, Splits, parts_of_80};
-use crate::Result;
-use crate::data::files::Files;
-use crate::data::mat::{self, Array, Data};
-use crate::data::pixels::{Order, Pixels, SIDE};
+use super::published::{damaged, parts_of_80};
+use super::splits::{MAT, Splits};
+use crate::error::Result;
+use crate::files::Files;
+use crate::mat::{self, Array, Data};
+use crate::picture::{Order, PictureArray, SIDE};
+use crate::sample::Sample;
 
 const TRAIN: &str = "train_32x32.mat";
 const TEST: &str = "test_32x32.mat";
@@ -14,16 +15,17 @@ pub(super) fn fits(files: &Files) -> Result<bool> {
     Ok(files.has(TRAIN))
 }
 
-/// As published, the first 80 % of the training file are trained on; the rest validates.
+/// Reads the files. As in the published program, the first 80 % of the training file are trained on. The rest
+/// validates.
 pub(super) fn open(files: &Files) -> Result<Splits> {
     let mut train = read(files, TRAIN)?;
     let val = train.split_off(parts_of_80(train.len()));
     let test = files.has(TEST).then(|| read(files, TEST)).transpose()?;
     let classes = (0..10).map(|digit| digit.to_string()).collect();
-    Ok(Splits { form: super::MAT, classes, train, val: Some(val), test, ..Splits::default() })
+    Ok(Splits { form: MAT, classes, train, val: Some(val), test, ..Splits::default() })
 }
 
-/// The pictures are column-major: [row, column, channel, picture].
+/// The samples of a file. Its pictures are one column-major array `[row column channel picture]`.
 fn read(files: &Files, file: &str) -> Result<Vec<Sample>> {
     let bad = |what: &str| damaged(files, file, what);
     let variables = mat::read(&files.read(file)?, &["X", "y"]).map_err(|what| bad(&what))?;
@@ -31,7 +33,7 @@ fn read(files: &Files, file: &str) -> Result<Vec<Sample>> {
     for (name, Array { dims, data }) in variables {
         match (name.as_str(), data) {
             ("X", Data::Bytes(bytes)) if dims.starts_with(&[SIDE, SIDE, 3]) && dims.len() <= 4 => {
-                pictures = Some(Pixels::new(&files.path(file), bytes, Order::Columns));
+                pictures = Some(PictureArray::new(&files.path(file), bytes, Order::Columns));
             }
             ("y", data) => labels = Array { dims, data }.integers(),
             _ => {}
@@ -43,8 +45,8 @@ fn read(files: &Files, file: &str) -> Result<Vec<Sample>> {
         return Err(bad("has labels beyond 1 to 10"));
     }
     if pictures.pictures().count() != labels.len() {
-        return Err(bad("has not as many labels as pictures"));
+        return Err(bad("does not have as many labels as pictures"));
     }
-    // The digit 0 is written as 10.
+    // The file has the label 10 for the digit 0.
     Ok(pictures.pictures().zip(labels).map(|(picture, label)| Sample::picture(picture, label % 10)).collect())
 }

@@ -5,9 +5,12 @@ use engine::Rng;
 use tempfile::TempDir;
 
 use super::examples::*;
+use super::find::archive_folders;
 use super::*;
-use crate::data::testing::{self, Files as Written, files, inside};
-use crate::data::{Check, Dataset, check};
+use crate::check::{Check, check};
+use crate::dataset::Dataset;
+use crate::sample::Sample;
+use crate::testing::{self, Written, files, inside};
 
 fn folder(files: &Written) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -41,7 +44,7 @@ fn every_layout_is_recognised_and_read() {
                     "{name}"
                 )
             }
-            // Held out of train.
+            // The validation split is held out of train.
             None => {
                 let mut all =
                     [listed(&data, &data.train), listed(&data, data.val.as_deref().unwrap())].concat();
@@ -62,8 +65,8 @@ fn owned(lines: &[&str]) -> Vec<String> {
     lines.iter().map(|line| line.to_string()).collect()
 }
 
-/// As an archive, as an archive with a folder in it, in a folder beside its archives, and in the folders of the
-/// published program.
+/// A data set may be an archive, an archive with a folder in it, a folder that lies beside its archives, or one in the
+/// folders of the published program.
 #[test]
 fn archives_stand_for_folders() {
     for Example { name, form, files, .. } in examples() {
@@ -84,7 +87,7 @@ fn archives_stand_for_folders() {
         };
         let top = inside("any", &files);
         let (here, there) = files.split_at(files.len() / 2);
-        let place = known::places(layout).pop().unwrap_or_default();
+        let usual = archive_folders(layout).pop().unwrap_or_default();
         let dir = folder(&vec![
             ("plain.tar".into(), testing::tar(&files)),
             ("top.tgz".into(), testing::gzip(&testing::tar(&top))),
@@ -94,15 +97,15 @@ fn archives_stand_for_folders() {
         testing::write(dir.path(), &inside("half", &here.to_vec()));
         testing::write(dir.path(), &vec![("half/rest.zip".into(), testing::zip(&there.to_vec()))]);
         testing::write(dir.path(), &inside("published/other", &testing::files(&[("readme.txt", "text")])));
-        testing::write(dir.path(), &inside(&format!("published/{place}"), &here.to_vec()));
-        let rest = format!("published/{place}/rest.tar");
+        testing::write(dir.path(), &inside(&format!("published/{usual}"), &here.to_vec()));
+        let rest = format!("published/{usual}/rest.tar");
         testing::write(dir.path(), &vec![(rest, testing::tar(&there.to_vec()))]);
         for path in ["plain.tar", "top.tgz", "top.ZIP", "alone", "half", "published"] {
             same(&dir.path().join(path), Layout::Auto);
             same(&dir.path().join(path), layout);
         }
         let found = find(&dir.path().join("alone"), Layout::Auto, 0).unwrap();
-        let line = found.recognised();
+        let line = found.summary();
         assert!(
             line.contains(layout.title()) && line.contains(form) && line.contains("data.tar.gz"),
             "{line}"
@@ -110,7 +113,7 @@ fn archives_stand_for_folders() {
     }
 }
 
-/// A file missing, cut or changed: an error of one line, or data.
+/// With a file missing, cut or changed there is an error of one line, or a data set.
 #[test]
 fn damaged_layouts_do_no_harm() {
     for (number, Example { name, files, .. }) in examples().into_iter().enumerate() {
@@ -147,7 +150,7 @@ fn damaged_layouts_do_no_harm() {
     }
 }
 
-/// What `change` makes of the files of an example is refused, with these parts in the message.
+/// Checks that an example with a file replaced or removed is refused, with these parts in the message.
 fn refused(example: Example, change: (&str, Option<&[u8]>), wants: &[&str]) {
     let mut files = example.files;
     files.retain(|(name, _)| name != change.0);
@@ -220,7 +223,7 @@ fn damage_is_named() {
     }
 }
 
-/// NumPy writes arrays in other ways, too.
+/// NumPy pickles arrays in several ways.
 #[test]
 fn other_pickles_of_arrays_are_read() {
     let rows = |pickle: &[u8]| {
@@ -234,19 +237,19 @@ fn other_pickles_of_arrays_are_read() {
     let pixels: Vec<u8> = (0..2 * 3072).map(|i| (i / 7) as u8).collect();
     let plain = testing::cifar_pickle("fine_labels", &[1, 2], &pixels);
     let want = rows(&plain).unwrap();
-    // Column by column: the flag in the array's state is true.
+    // Column by column, which a flag in the state of the array says.
     let columns: Vec<u8> = (0..2 * 3072).map(|i| pixels[i % 2 * 3072 + i / 2]).collect();
     let mut fortran = testing::cifar_pickle("fine_labels", &[1, 2], &columns);
     let flag = fortran.windows(3).position(|w| w == b"\x89T\x00").unwrap();
     fortran[flag] = 0x88;
     assert_eq!(rows(&fortran).unwrap(), want);
-    // Protocol 5: the bytes themselves, then type, shape and order.
+    // Protocol 5 has the bytes themselves, then type, shape and order.
     let mut five = b"\x80\x05}(\x8c\x04datacnumpy._core.numeric\n_frombuffer\n(\x96".to_vec();
     five.extend((pixels.len() as u64).to_le_bytes());
     five.extend(&pixels);
     five.extend(b"cnumpy\ndtype\n\x8c\x02u1\x89\x88\x87RK\x02M\x00\x0c\x86\x8c\x01CtR\x8c\x0bfine_labels](K\x01K\x02eu.");
     assert_eq!(rows(&five).unwrap(), want);
-    // Python 3 for Python 2: Latin-1 text.
+    // Python 3 writes Latin-1 text for Python 2.
     let text: String = pixels.iter().map(|&byte| char::from(byte)).collect();
     let mut latin = b"c_codecs\nencode\nX".to_vec();
     latin.extend((text.len() as u32).to_le_bytes());
@@ -255,7 +258,7 @@ fn other_pickles_of_arrays_are_read() {
     let start = plain.windows(2).position(|w| w == b"\x89T").unwrap() + 1;
     let spliced = [&plain[..start], &latin, &plain[start + 5 + pixels.len()..]].concat();
     assert_eq!(rows(&spliced).unwrap(), want);
-    // Not bytes, but floats.
+    // An array of floats is refused.
     let mut floats = plain;
     let kind = floats.windows(4).position(|w| w == b"U\x02u1").unwrap();
     floats[kind + 2] = b'f';
@@ -275,7 +278,7 @@ fn vtab(task: &str) -> Written {
     inside(task, &lists)
 }
 
-/// The folder says which task it is, and the task how many classes there are.
+/// The folder tells which task it is, and the task tells how many classes there are.
 #[test]
 fn vtab_tasks_are_told_by_their_folders() {
     let all = [vtab("VTAB/vtab-1k/dtd"), vtab("VTAB/vtab-1k/clever_dist"), vtab("mine")].concat();
@@ -351,7 +354,7 @@ fn a_check_compares_with_what_is_published() {
     assert!(problems(&checked(&no_test, false)).contains(&"has no test split"));
 }
 
-/// A whole DTD, of two pixels an image.
+/// A whole DTD, with images of two pixels.
 #[test]
 fn a_whole_data_set_has_no_problems() {
     let mut files: Written = Vec::new();
@@ -367,7 +370,7 @@ fn a_whole_data_set_has_no_problems() {
     let found = check(dir.path(), Layout::Auto, 0, true).unwrap();
     assert_eq!(problems(&found), [""; 0]);
     assert_eq!(found.splits[2].per_class, [40; 47]);
-    // One class has an image more, another one less.
+    // One class has an image more than published, and another has one less.
     let list = files.iter_mut().find(|(name, _)| name == "labels/val1.txt").unwrap();
     list.1 = String::from_utf8(list.1.clone()).unwrap().replace("kind00/40.jpg", "kind01/0.jpg").into_bytes();
     assert_eq!(
@@ -392,7 +395,7 @@ fn a_check_lists_what_is_missing_and_broken() {
     let shown = problems(&found).join("\n");
     assert!(shown.contains("2 of 5 listed images are missing"), "{shown}");
     assert!(shown.contains("is not a jpeg"), "{shown}");
-    // A picture that is cut off shows only when it is decoded.
+    // That a picture is cut off shows only when it is decoded.
     assert_eq!(found.problems.len() + 1, checked(&files, true).problems.len());
 
     let dir = folder(&vec![("food.tgz".into(), testing::gzip(&testing::tar(&files)))]);

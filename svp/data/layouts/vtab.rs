@@ -1,25 +1,25 @@
-//! VTAB-1k list files (`spec/datasets.md` section 6): lines `path label`, labels from 0.
+//! VTAB-1k list files, whose lines are `path label` with labels from 0 (`docs/data.md`).
 
 use super::lists::{self, Missing, bad_line};
-use super::{Known, Sample, Splits};
-use crate::data::files::Files;
-use crate::{Error, Result};
+use super::splits::{Splits, VTAB_JOINT, VTAB_PAIR};
+use crate::error::{Error, Result};
+use crate::files::Files;
+use crate::sample::Sample;
 
-/// Any of these files marks the layout.
+/// The files by which the layout is told.
 const LISTS: [&str; 2] = ["train800.txt", "train800val200.txt"];
-/// Largest number of classes: keeps one absurd label from naming a million classes.
+/// The largest number of classes, so that one absurd label cannot make a million of them.
 const MAX_CLASSES: u32 = 100_000;
 
-/// True if there are lists.
+/// Whether there are lists.
 pub(super) fn fits(files: &Files) -> bool {
     lists::first(files, &LISTS).is_some()
 }
 
-/// Reads the honest pair `train800.txt` and `val200.txt` if both are there, else `train800val200.txt`, from which
-/// a validation split is still to be made; and `test.txt` if there is one. The classes of a known task are counted
-/// beforehand, as no list need have them all.
-pub(super) fn open(files: &Files, task: Option<&Known>) -> Result<Splits> {
-    let classes = task.map(|task| task.classes as u32);
+/// Reads `train800.txt` and `val200.txt` if both are there, or else `train800val200.txt`, of which a validation split is
+/// still to be held out; and `test.txt` if there is one. `classes` is the number of classes of a known task, because its
+/// lists need not name all of them.
+pub(super) fn open(files: &Files, classes: Option<u32>) -> Result<Splits> {
     let mut missing = Vec::new();
     let mut read = |name: &str| read(files, name, classes.unwrap_or(MAX_CLASSES), &mut missing);
     let (train, val) = if files.has("train800.txt") && files.has("val200.txt") {
@@ -33,7 +33,7 @@ pub(super) fn open(files: &Files, task: Option<&Known>) -> Result<Splits> {
     let test = files.has("test.txt").then(|| read("test.txt")).transpose()?;
     let labels = [Some(&train), val.as_ref(), test.as_ref()].into_iter().flatten().flatten();
     let count = classes.unwrap_or_else(|| labels.map(|s| s.label + 1).max().unwrap_or(0));
-    let form = if val.is_some() { super::VTAB_PAIR } else { super::VTAB_JOINT };
+    let form = if val.is_some() { VTAB_PAIR } else { VTAB_JOINT };
     let classes = (0..count).map(|label| label.to_string()).collect();
     Ok(Splits { form, classes, train, val, test, missing, ..Splits::default() })
 }
@@ -49,7 +49,7 @@ fn read(files: &Files, name: &str, classes: u32, missing: &mut Vec<Missing>) -> 
     Ok(lists::samples(files, name, files, entries, missing))
 }
 
-/// The label is the last field, so that a path may contain spaces.
+/// Path and label of a line. The label is the last field, because a path may contain spaces.
 fn parse(line: &str, classes: u32) -> Option<(String, u32)> {
     let (path, label) = line.rsplit_once([' ', '\t'])?;
     let label = label.parse().ok().filter(|&label: &u32| label < classes)?;

@@ -134,8 +134,7 @@ fn long_runs_are_thinned() {
 
 #[test]
 fn a_run_without_anything_to_show_says_so() {
-    let empty =
-        RunPage { records: vec![], mistakes: vec![], sections: vec![], ..page(names(2)) };
+    let empty = RunPage { records: vec![], mistakes: vec![], sections: vec![], ..page(names(2)) };
     let mut confusion = Confusion::default();
     confusion.add(1, 1);
     let html = RunPage { confusion, ..empty }.render();

@@ -1,16 +1,19 @@
 //! MATLAB level-5 files, as far as data sets use them: numbers, text, cells and structs.
 //!
-//! Source: `spec/datasets.md` section 4 and MathWorks' "MAT-File Format" (level 5). Memory is bounded by a small
-//! multiple of the file and [`MAX_INFLATED`].
+//! Source: MathWorks' "MAT-File Format", level 5. Memory is bounded by a small multiple of the file's size and by
+//! [`MAX_INFLATED`].
 
 use miniz_oxide::inflate::{DecompressError, TINFLStatus, decompress_to_vec_zlib_with_limit};
 
-/// Most bytes that the compressed variables of a file may have in all, where that is not over 64 MiB anyway.
+use crate::error::Parsed;
+
+/// The most bytes that the compressed variables of a file may inflate to in all. Of a small file it is 16 times the
+/// size, but always at least 64 MiB.
 const MAX_INFLATED: usize = 1 << 30;
-/// Most cells and structs in one another.
+/// How deep cells and structs may be nested.
 const MAX_DEPTH: usize = 8;
 
-/// Types of an element.
+// Types of an element.
 const INT8: u32 = 1;
 const UINT8: u32 = 2;
 const INT16: u32 = 3;
@@ -24,38 +27,35 @@ const COMPRESSED: u32 = 15;
 const UTF8: u32 = 16;
 const UTF16: u32 = 17;
 
-/// Classes of a matrix.
+// Classes of a matrix.
 const CELL: u8 = 1;
 const STRUCT: u8 = 2;
 const CHAR: u8 = 4;
-/// Doubles, singles and integers of 8 to 64 bits.
+/// The classes of numbers: doubles, singles and integers of 8 to 64 bits.
 const NUMBERS: std::ops::RangeInclusive<u8> = 6..=15;
 
-/// Result of reading; the error says in a few words what is wrong with the file.
-type Result<T> = std::result::Result<T, String>;
-
-/// A variable.
+/// The value of a variable, a cell or a field.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Array {
+pub(crate) struct Array {
     pub dims: Vec<usize>,
     pub data: Data,
 }
 
-/// Column by column.
+/// The elements of an array, column by column.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Data {
+pub(crate) enum Data {
     Bytes(Vec<u8>),
     Numbers(Vec<f64>),
     Text(String),
     Cells(Vec<Array>),
-    /// Names of the fields, and the values of all fields of the first struct, then of the next.
+    /// The names of the fields, then the values of all fields of the first struct, of the second, and so on.
     Structs(Vec<String>, Vec<Array>),
     /// A class that no data set uses.
     Other,
 }
 
 impl Array {
-    /// The numbers, of whatever type.
+    /// The numbers, whatever their type.
     pub fn numbers(&self) -> Option<Vec<f64>> {
         match &self.data {
             Data::Numbers(numbers) => Some(numbers.clone()),
@@ -70,7 +70,7 @@ impl Array {
         self.numbers()?.into_iter().map(integer).collect()
     }
 
-    /// A text, also one in a cell of its own.
+    /// A text, which may be in a cell of its own.
     pub fn text(&self) -> Option<&str> {
         match &self.data {
             Data::Text(text) => Some(text),
@@ -93,8 +93,11 @@ impl Array {
     }
 }
 
-/// The variables of a file with these names; others are passed over.
-pub(super) fn read(file: &[u8], names: &[&str]) -> Result<Vec<(String, Array)>> {
+/// The variables of a file with these names. Others are passed over.
+///
+/// # Errors
+/// In a few words, what is wrong with the file: another format, damage, or too large contents.
+pub(crate) fn read(file: &[u8], names: &[&str]) -> Parsed<Vec<(String, Array)>> {
     let mut elements = Elements { bytes: body(file)?, at: 128 };
     let mut found = Vec::new();
     let mut budget = MAX_INFLATED.min(file.len().saturating_mul(16).max(64 << 20));
@@ -121,8 +124,8 @@ pub(super) fn read(file: &[u8], names: &[&str]) -> Result<Vec<(String, Array)>> 
     Ok(found)
 }
 
-/// The file, if its header is one of level 5 and little-endian.
-fn body(file: &[u8]) -> Result<&[u8]> {
+/// The file, if its header is that of a little-endian one of level 5.
+fn body(file: &[u8]) -> Parsed<&[u8]> {
     if file.starts_with(b"\x89HDF") || file.get(512..).is_some_and(|at| at.starts_with(b"\x89HDF")) {
         return Err("is a MATLAB 7.3 (HDF5) file; only level 5 is read".into());
     }
@@ -133,21 +136,22 @@ fn body(file: &[u8]) -> Result<&[u8]> {
     }
 }
 
-fn inflate(bytes: &[u8], limit: usize) -> Result<Vec<u8>> {
+fn inflate(bytes: &[u8], limit: usize) -> Parsed<Vec<u8>> {
     decompress_to_vec_zlib_with_limit(bytes, limit).map_err(|e: DecompressError| match e.status {
         TINFLStatus::HasMoreOutput => format!("has a variable that inflates to over {} MiB", limit >> 20),
         _ => "has a compressed variable that is damaged".into(),
     })
 }
 
-/// Elements one after another: a tag and the data.
+/// Elements that follow one another, each a tag and its data.
 struct Elements<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Elements<'a> {
-    fn next(&mut self) -> Result<Option<(u32, &'a [u8])>> {
+    /// Type and data of the next element.
+    fn next(&mut self) -> Parsed<Option<(u32, &'a [u8])>> {
         if self.at >= self.bytes.len() {
             return Ok(None);
         }
@@ -156,7 +160,7 @@ impl<'a> Elements<'a> {
             Ok::<_, String>(u32::from_le_bytes(word.try_into().expect("four bytes")))
         };
         let (first, second) = (word(self.at)?, word(self.at + 4)?);
-        // The small form has its size in the upper half of the first word and its data in the second.
+        // In the small form, the upper half of the first word is the size and the second word is the data.
         let (kind, size, start, whole) = match first >> 16 {
             0 if first == COMPRESSED => (first, second as usize, self.at + 8, second as usize),
             0 => (first, second as usize, self.at + 8, (second as usize).next_multiple_of(8)),
@@ -171,7 +175,8 @@ impl<'a> Elements<'a> {
         Ok(Some((kind, data)))
     }
 
-    fn want(&mut self, kind: u32) -> Result<&'a [u8]> {
+    /// The data of the next element, which must be of this type.
+    fn want(&mut self, kind: u32) -> Parsed<&'a [u8]> {
         match self.next()? {
             Some((found, data)) if found == kind => Ok(data),
             _ => Err("has a matrix that is damaged".into()),
@@ -179,18 +184,18 @@ impl<'a> Elements<'a> {
     }
 }
 
-/// What every matrix begins with.
+/// The elements that every matrix begins with.
 struct Head {
     class: u8,
     complex: bool,
     dims: Vec<usize>,
-    /// Number of its elements.
+    /// Number of elements of the matrix.
     count: usize,
     name: String,
 }
 
 impl Head {
-    fn read(parts: &mut Elements) -> Result<Self> {
+    fn read(parts: &mut Elements) -> Parsed<Self> {
         let flags = parts.want(UINT32)?;
         let &[class, bits, ..] = flags else {
             return Err("has a matrix without a class".into());
@@ -204,7 +209,7 @@ impl Head {
     }
 }
 
-fn array(head: Head, parts: &mut Elements, depth: usize) -> Result<Array> {
+fn array(head: Head, parts: &mut Elements, depth: usize) -> Parsed<Array> {
     let data = match head.class {
         CELL => Data::Cells(children(parts, head.count, depth)?),
         STRUCT => structs(parts, head.count, depth)?,
@@ -229,12 +234,12 @@ fn array(head: Head, parts: &mut Elements, depth: usize) -> Result<Array> {
     Ok(Array { dims: head.dims, data })
 }
 
-/// `count` matrices, those in cells or fields. An element without content is an empty matrix.
-fn children(parts: &mut Elements, count: usize, depth: usize) -> Result<Vec<Array>> {
+/// `count` matrices, the cells or fields of another one. An element without content is an empty matrix.
+fn children(parts: &mut Elements, count: usize, depth: usize) -> Parsed<Vec<Array>> {
     if depth == MAX_DEPTH {
         return Err(format!("has cells more than {MAX_DEPTH} deep"));
     }
-    // Each takes at least the eight bytes of its tag.
+    // Each of them takes at least the eight bytes of its tag.
     if count > (parts.bytes.len() - parts.at.min(parts.bytes.len())) / 8 {
         return Err("is truncated, or has a matrix of impossible size".into());
     }
@@ -249,7 +254,7 @@ fn children(parts: &mut Elements, count: usize, depth: usize) -> Result<Vec<Arra
     (0..count).map(child).collect()
 }
 
-fn structs(parts: &mut Elements, count: usize, depth: usize) -> Result<Data> {
+fn structs(parts: &mut Elements, count: usize, depth: usize) -> Parsed<Data> {
     let length = parts.want(INT32)?;
     let length = length.first_chunk().map_or(0, |&length| u32::from_le_bytes(length) as usize);
     let names = parts.want(INT8)?;
@@ -265,7 +270,7 @@ fn structs(parts: &mut Elements, count: usize, depth: usize) -> Result<Data> {
     Ok(Data::Structs(names, children(parts, values, depth)?))
 }
 
-fn numbers(kind: u32, bytes: &[u8]) -> Result<Data> {
+fn numbers(kind: u32, bytes: &[u8]) -> Parsed<Data> {
     fn all<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f64) -> Data {
         Data::Numbers(bytes.as_chunks().0.iter().map(|&bytes| number(bytes)).collect())
     }
@@ -282,9 +287,9 @@ fn numbers(kind: u32, bytes: &[u8]) -> Result<Data> {
     })
 }
 
-fn text(kind: u32, bytes: &[u8]) -> Result<String> {
+fn text(kind: u32, bytes: &[u8]) -> Parsed<String> {
     Ok(match kind {
-        // MATLAB writes the bytes of its characters where they fit.
+        // MATLAB writes one byte a character where that is enough.
         INT8 | UINT8 | UTF8 => String::from_utf8_lossy(bytes).into(),
         UINT16 | UTF16 => {
             let units: Vec<u16> = bytes.as_chunks().0.iter().map(|&unit| u16::from_le_bytes(unit)).collect();
@@ -295,5 +300,4 @@ fn text(kind: u32, bytes: &[u8]) -> Result<String> {
 }
 
 #[cfg(test)]
-#[path = "mat_tests.rs"]
 mod tests;

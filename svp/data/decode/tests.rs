@@ -2,17 +2,16 @@ use std::fs;
 use std::path::PathBuf;
 
 use engine::Rng;
-
 use image::ImageFormat;
 
 use super::*;
 
 fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/decode")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/decode")
 }
 
-/// Every file `X` beside an `X.want.ppm`, which is what Pillow 13.0.0 gives for `open(X).convert("RGB")`;
-/// made by `make_decode.py`.
+/// Beside every file `X` lies an `X.want.ppm`, which `make_decode.py` wrote: what Pillow 13.0.0 gives for
+/// `open(X).convert("RGB")`.
 #[test]
 fn every_kind_of_file_decodes_as_pillow_does() {
     let mut seen = 0;
@@ -27,9 +26,9 @@ fn every_kind_of_file_decodes_as_pillow_does() {
         assert_eq!(got.dimensions(), want.dimensions(), "{name}");
         let worst = got.as_raw().iter().zip(want.as_raw()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
         let most = match name.as_str() {
-            // Another inverse transform and chroma filter than libjpeg's and libwebp's.
+            // The inverse transform and the chroma filter differ from those of libjpeg and libwebp.
             lossy if lossy.ends_with(".jpg") || lossy == "lossy.webp" => 5,
-            // A scale other than 255 is truncated, not rounded.
+            // Values of a scale other than 255 are truncated, not rounded.
             "maxval.pgm" | "maxval.ppm" => 1,
             _ => 0,
         };
@@ -127,7 +126,7 @@ fn mutated_files_do_no_harm() {
             bytes[at] = rng.next_u32() as u8;
         }
         bytes.truncate(bytes.len() - rng.below(3) as usize);
-        // Without the net that `decode` spreads.
+        // `try_decode` panics where `decode` would catch it.
         if let Ok(image) = try_decode(&bytes) {
             assert_eq!(image.as_raw().len() as u64, 3 * u64::from(image.width()) * u64::from(image.height()));
         }

@@ -1,11 +1,12 @@
 use super::*;
+use crate::dataset::Dataset;
 
 fn pictures(task: Task, count: u32) -> Vec<(u32, RgbImage)> {
     let classes = task.classes().len() as u32;
     (0..count).map(|index| (index % classes, Drawn { task, split: 0, index, size: SIZE }.draw())).collect()
 }
 
-/// Share of the variance of a measure that lies between the classes.
+/// The share of the variance of a measure that lies between the classes.
 fn told_by(task: Task, measure: impl Fn(&RgbImage) -> f64) -> f64 {
     let measured: Vec<(u32, f64)> =
         pictures(task, 1600).iter().map(|(label, image)| (*label, measure(image))).collect();
@@ -22,7 +23,7 @@ fn told_by(task: Task, measure: impl Fn(&RgbImage) -> f64) -> f64 {
     between / total
 }
 
-/// The corners are background nearly always.
+/// The number of pixels that differ clearly from the corners, which nearly always show the background.
 fn covered(image: &RgbImage) -> f64 {
     let far = SIZE - 1;
     let corners =
@@ -38,7 +39,7 @@ fn no_mean_colour_tells_the_label() {
     for task in [Task::Count, Task::Orientation, Task::Position] {
         for channel in 0..3 {
             let share = told_by(task, |image| image.pixels().map(|p| f64::from(p.0[channel])).sum());
-            // By chance (classes - 1) / samples, below 0.01; its spread over draws is about 0.003.
+            // By chance it is (classes - 1) / samples, which is below 0.01, with a spread of about 0.003.
             assert!(share < 0.03, "{} {channel}: {share}", task.name());
         }
     }

@@ -5,9 +5,9 @@ use image::RgbImage;
 use tempfile::TempDir;
 
 use super::*;
-use crate::data::decode;
+use crate::decode;
 
-/// A folder with these files; names that end like images become two-pixel images.
+/// A folder with these files. Names that end like those of images get an image of two pixels.
 fn tree(files: &[(&str, &str)]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -30,7 +30,7 @@ fn open(dir: &TempDir) -> Result<Dataset> {
     Dataset::open(dir.path(), Layout::Auto, 0)?.hold_out(0, 0.2)
 }
 
-/// Opens what must not open; gives the message, which must be one line.
+/// The message, of one line, with which a folder is refused.
 fn refused(dir: &TempDir) -> String {
     let message = open(dir).unwrap_err().to_string();
     assert!(!message.contains('\n'), "{message}");
@@ -85,7 +85,7 @@ fn without_val_a_stratified_part_is_held_out() {
     let dir = images(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let data = open(&dir).unwrap();
     let count = |samples: &[Sample], label| samples.iter().filter(|s| s.label == label).count();
-    // Classes in byte order: many, one, two.
+    // The classes in byte order are many, one and two.
     assert_eq!([0, 1, 2].map(|label| count(&data.train, label)), [40, 1, 1]);
     assert_eq!([0, 1, 2].map(|label| count(val(&data), label)), [10, 0, 1]);
     let all: HashSet<String> =
@@ -101,7 +101,7 @@ fn without_val_a_stratified_part_is_held_out() {
     assert!(whole.hold_out(0, 1.0).unwrap_err().to_string().contains("val-fraction"));
 }
 
-/// Every image once, those of a validation split last, whatever the layout.
+/// Whatever the layout, every image comes once, and those of a validation split come last.
 #[test]
 fn the_validation_images_can_be_trained_on() {
     let folder = ["train/a/1.png", "train/a/2.png", "train/b/1.png", "test/a/1.png"];
@@ -117,7 +117,7 @@ fn the_validation_images_can_be_trained_on() {
             "trained on the 1 images of the val split too, 4 in all",
         ),
         (lists(0), listed_all.to_vec(), "trained on the 1 images of the val split too, 3 in all"),
-        // Only the joint list.
+        // There is only the joint list.
         (lists(2), listed_all.to_vec(), "no val split: trained on all 3 images, none held out"),
     ];
     for (dir, want, note) in cases {
@@ -191,7 +191,7 @@ fn vtab_lists_are_read() {
     assert_eq!(listed(&data, val(&data)), ["i/3 and a half.png 1"]);
     assert_eq!(listed(&data, data.test.as_ref().unwrap()), ["i/1.png 3"]);
 
-    // Only the joint list: split by seed, four of class 0 and one each of 1 and 2.
+    // With only the joint list, a part of it is held out: one of the four images of each class.
     let names: Vec<String> = (0..8).map(|i| format!("{i}.png")).collect();
     let list: String = names.iter().enumerate().map(|(i, name)| format!("{name} {}\n", i % 2)).collect();
     let mut files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
@@ -230,7 +230,7 @@ const SPLITS: [(&str, &str); 6] = [
 #[test]
 fn json_splits_are_read() {
     let data = open(&tree(&SPLITS)).unwrap();
-    // The order of the file, ids by value; a validation image is not trained on.
+    // Samples are in the order of the file, ids in the order of their values, and a validation image is not trained on.
     assert_eq!(data.classes, ["4", "30"]);
     assert_eq!(listed(&data, &data.train), ["Images/b/2.png 1", "Images/a/1.png 0"]);
     assert_eq!(listed(&data, val(&data)), ["Images/b/3.png 1"]);
@@ -263,7 +263,7 @@ fn damaged_json_splits_are_refused_in_one_line() {
     }
 }
 
-/// Mutated lists are refused or read, without a panic and without classes that no line names.
+/// Lists that were changed at random are refused or read, without a panic and without a huge number of classes.
 #[test]
 fn mutated_lists_do_no_harm() {
     for (files, layout) in [(PAIR, Layout::Vtab), (SPLITS, Layout::Json)] {

@@ -1,28 +1,34 @@
-//! Pillow's 8-bit bicubic resampling, bit for bit (`spec/recipe.md` section 11; Pillow's `Resample.c`).
+//! Pillow's 8-bit bicubic resampling, bit for bit. Source: Pillow's `Resample.c`; see also `docs/recipe.md`.
 //!
-//! Two separable passes, horizontal first, each rounded to 8 bits; weights are fixed-point with 22 fraction
-//! bits, the kernel widens when shrinking (anti-aliasing); a pass whose size does not change is skipped.
+//! There are two separable passes, the horizontal one first, each of which rounds to 8 bits. Weights are fixed-point
+//! numbers with 22 fraction bits. The kernel widens when a picture shrinks (anti-aliasing). A pass that would not
+//! change the size is skipped.
 
 use image::RgbImage;
 
-/// Fraction bits of the fixed-point weights: 32 less 8 for the pixel and 2 for overshoot.
+/// Fraction bits of the fixed-point weights: 32 bits, less 8 for the pixel and 2 for overshoot.
 const BITS: u32 = 22;
-/// One half in fixed point: where a sum starts, to be rounded.
+/// One half in fixed point. Sums start with it, so that cutting off their fraction bits rounds them.
 const HALF: i32 = 1 << (BITS - 1);
-/// Rows that the horizontal pass works on together, and their bytes: sums of 16 fill a register.
+/// Rows that the horizontal pass works on together.
 const ROWS: usize = 5;
+/// Bytes of one column of these rows, one of them unused: 16 sums fill a register.
 const LANES: usize = 16;
-/// Bytes that the vertical pass sums at a time: the sums stay in registers.
+/// Bytes that the vertical pass sums at a time, so that the sums stay in registers.
 const BLOCK: usize = 32;
-/// Pixels are interleaved red, green, blue.
+/// Bytes of a pixel: red, green and blue, interleaved.
 const CHANNELS: usize = 3;
 
-/// A rectangle of pixels: left, top, width, height.
+/// A rectangle of pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rect {
+    /// First column.
     pub x: u32,
+    /// First row.
     pub y: u32,
+    /// Columns.
     pub width: u32,
+    /// Rows.
     pub height: u32,
 }
 
@@ -42,17 +48,17 @@ impl Rect {
 }
 
 /// Cuts `source` out of `image`, resizes it to `size` (width, height) and returns the part `window` of the
-/// result; pixels outside the window are never computed.
+/// result. Pixels outside the window are never computed.
 ///
 /// # Panics
-/// When `source` is not inside the image or `window` not inside `size`, or one of them is empty.
+/// When `source` is not inside the image, when `window` is not inside `size`, and when one of them is empty.
 pub fn resize(image: &RgbImage, source: Rect, size: (u32, u32), window: Rect) -> RgbImage {
     assert!(source.fits(image.width(), image.height()), "{source:?} is not inside the image");
     assert!(window.fits(size.0, size.1), "{window:?} is not inside {size:?}");
-    let columns = Taps::new(source.width, size.0, window.x, window.width);
-    let rows = Taps::new(source.height, size.1, window.y, window.height);
+    let columns = Weights::new(source.width, size.0, window.x, window.width);
+    let rows = Weights::new(source.height, size.1, window.y, window.height);
 
-    // Only the source rows that the vertical pass reads.
+    // The horizontal pass computes only the rows that the vertical pass reads.
     let (first, end) = rows.span();
     let stride = image.width() as usize * CHANNELS;
     let base = (source.y as usize + first) * stride + source.x as usize * CHANNELS;
@@ -72,29 +78,29 @@ struct View<'a> {
     height: usize,
 }
 
-/// For each output position: the first input position and the weights from there on.
-struct Taps {
-    /// Longest run of weights; shorter ones are padded with zeros.
+/// For each output position, the first input position and the weights from there on.
+struct Weights {
+    /// Number of weights of every output; shorter runs are padded with zeros.
     longest: usize,
-    /// (first input, number of inputs) per output.
+    /// For each output, its first input and its number of inputs.
     bounds: Vec<(usize, usize)>,
-    /// `longest` weights per output.
+    /// Weights, `longest` for each output.
     weights: Vec<i32>,
 }
 
-impl Taps {
+impl Weights {
     /// Weights of outputs `start..start + len` of a line of `input` pixels resized to `output`.
     fn new(input: u32, output: u32, start: u32, len: u32) -> Self {
         if input == output {
             let bounds = (start..start + len).map(|i| (i as usize, 1)).collect();
-            return Taps { longest: 1, bounds, weights: vec![1 << BITS; len as usize] };
+            return Weights { longest: 1, bounds, weights: vec![1 << BITS; len as usize] };
         }
         let scale = f64::from(input) / f64::from(output);
         let widen = scale.max(1.0);
         let support = 2.0 * widen;
         let longest = support.ceil() as usize * 2 + 1;
-        let mut taps = Taps { longest, bounds: Vec::new(), weights: vec![0; longest * len as usize] };
-        for (i, weights) in (start..start + len).zip(taps.weights.chunks_exact_mut(longest)) {
+        let mut all = Weights { longest, bounds: Vec::new(), weights: vec![0; longest * len as usize] };
+        for (i, weights) in (start..start + len).zip(all.weights.chunks_exact_mut(longest)) {
             let centre = (f64::from(i) + 0.5) * scale;
             let first = (centre - support + 0.5).max(0.0) as usize;
             let count = ((centre + support + 0.5) as usize).min(input as usize) - first;
@@ -103,9 +109,9 @@ impl Taps {
             for (k, w) in weights[..count].iter_mut().enumerate() {
                 *w = (at(k) / sum * f64::from(1 << BITS)).round() as i32;
             }
-            taps.bounds.push((first, count));
+            all.bounds.push((first, count));
         }
-        taps
+        all
     }
 
     /// First input read by any output, and one past the last.
@@ -114,12 +120,13 @@ impl Taps {
         (self.bounds[0].0, last.0 + last.1)
     }
 
+    /// First input and weights of every output.
     fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
         self.bounds.iter().zip(self.weights.chunks_exact(self.longest)).map(|(&(at, n), w)| (at, &w[..n]))
     }
 }
 
-/// The cubic convolution kernel with a = -0.5.
+/// The cubic convolution kernel with a = -0.5, as Pillow resizes with.
 fn bicubic(x: f64) -> f64 {
     const A: f64 = -0.5;
     match x.abs() {
@@ -134,11 +141,12 @@ fn to_byte(sum: i32) -> u8 {
     (sum >> BITS).clamp(0, 255) as u8
 }
 
-/// The same column of [`ROWS`] rows, red, green and blue each, and an unused byte.
+/// The same column of [`ROWS`] rows: red, green and blue of each, and an unused byte.
 type Column = [u8; LANES];
 
-/// Resizes every row of the view; returns rows of `columns.bounds.len()` pixels, and the bytes from one to the next.
-fn horizontal(view: &View, columns: &Taps, resized: bool) -> (Vec<u8>, usize) {
+/// Resizes every row of the view. Returns rows of `columns.bounds.len()` pixels, and the distance in bytes from one row
+/// to the next.
+fn horizontal(view: &View, columns: &Weights, resized: bool) -> (Vec<u8>, usize) {
     let (first, end) = columns.span();
     let source = |y: usize| &view.data[y * view.stride + first * CHANNELS..][..(end - first) * CHANNELS];
     let width = columns.bounds.len() * CHANNELS;
@@ -161,10 +169,10 @@ fn horizontal(view: &View, columns: &Taps, resized: bool) -> (Vec<u8>, usize) {
     (out, line)
 }
 
-// Plain integer loops, but compiled for the instruction sets that multiply many integers at once.
+// The bodies are plain integer loops, compiled for the instruction sets that multiply many integers at once.
 engine::simd_fn! {
-    /// [`ROWS`] output rows, `line` bytes apart, from a strip that begins at column `first`.
-    fn horizontal_rows<S>(_simd, strip: &[Column], columns: &Taps, first: usize, line: usize, out: &mut [u8]) {
+    /// Writes [`ROWS`] output rows, `line` bytes apart, from a strip that begins at column `first`.
+    fn horizontal_rows<S>(_simd, strip: &[Column], columns: &Weights, first: usize, line: usize, out: &mut [u8]) {
         for (x, (at, weights)) in columns.iter().enumerate() {
             let mut sum = [HALF; LANES];
             for (column, w) in strip[at - first..].iter().zip(weights) {
@@ -185,8 +193,8 @@ engine::simd_fn! {
 }
 
 engine::simd_fn! {
-    /// Resizes columns: `lines` are rows of `width` bytes, `line` bytes apart, the first of them input row `first`.
-    fn vertical<S>(_simd, lines: &[u8], line: usize, width: usize, rows: &Taps, first: usize, out: &mut [u8]) {
+    /// Resizes the columns of `lines`: rows of `width` bytes, `line` bytes apart, the first of which is input row `first`.
+    fn vertical<S>(_simd, lines: &[u8], line: usize, width: usize, rows: &Weights, first: usize, out: &mut [u8]) {
         for (out, (at, weights)) in out.chunks_exact_mut(width).zip(rows.iter()) {
             let lines = &lines[(at - first) * line..];
             let mut x = 0;
@@ -213,5 +221,4 @@ engine::simd_fn! {
 }
 
 #[cfg(test)]
-#[path = "resize_tests.rs"]
 mod tests;

@@ -1,14 +1,16 @@
-//! The pictures of the drawn tasks. Lengths below are for a picture of 32 pixels and are scaled with its size.
+//! The pictures of the drawn tasks. Lengths are for a picture of [`SIZE`] pixels a side and scale with its size.
 
 use std::f32::consts::{FRAC_PI_2, PI, TAU};
 
 use engine::Rng;
 use image::RgbImage;
 
-use super::paint::{Canvas, Colour, Fill, Placed, Point, arc, distance, ink, star, uniform};
-use super::procedural::SIZE;
+use super::paint::{Canvas, Colour, Fill, Placement, Point, arc, distance, ink, star, uniform};
 
-/// Outlines that differ by more than rotation and size.
+/// Pixels a side that the tasks are designed for.
+pub const SIZE: u32 = 32;
+
+/// Shapes that differ by more than rotation and size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     Disc,
@@ -23,6 +25,7 @@ pub enum Shape {
     Ell,
 }
 
+/// All shapes, in the order of the labels.
 pub const SHAPES: [Shape; 10] = [
     Shape::Disc,
     Shape::Square,
@@ -36,13 +39,14 @@ pub const SHAPES: [Shape; 10] = [
     Shape::Ell,
 ];
 
+/// All fill styles, in the order of the labels.
 pub const FILLS: [Fill; 5] = [Fill::Solid, Fill::Outline, Fill::Stripes, Fill::Dots, Fill::Split];
 
-/// Shapes that stay apart from a cross at a few pixels.
+/// Shapes that can be told from a cross even at a few pixels.
 const COMPACT: [Shape; 4] = [Shape::Disc, Shape::Square, Shape::Triangle, Shape::HalfDisc];
 
 impl Shape {
-    /// A polygon of about unit radius; the arrow points along the x axis.
+    /// The corners of a polygon of about unit radius. The arrow points along the x axis.
     fn outline(self) -> Vec<Point> {
         let bar = |x: f32, y: f32| vec![[-x, -y], [x, -y], [x, y], [-x, y]];
         match self {
@@ -76,7 +80,7 @@ impl Shape {
     }
 }
 
-/// An arrow along the x axis: half the width of its shaft and of its head, and where the head begins.
+/// An arrow along the x axis. `shaft` and `head` are half the widths of these, and `neck` is where the head begins.
 fn arrow(shaft: f32, head: f32, neck: f32) -> Vec<Point> {
     vec![
         [-1.0, -shaft],
@@ -92,13 +96,13 @@ fn arrow(shaft: f32, head: f32, neck: f32) -> Vec<Point> {
 /// A background and what is drawn on it.
 pub struct Scene {
     canvas: Canvas,
-    /// Mean colour of the background.
+    /// The mean colour of the background.
     ground: Colour,
-    /// Pixels of this picture for one of the design.
+    /// Pixels of this picture for one pixel of the design.
     unit: f32,
 }
 
-/// A circle that an object stays in.
+/// The circle that an object stays in.
 #[derive(Debug, Clone, Copy)]
 struct Spot {
     centre: Point,
@@ -127,7 +131,7 @@ impl Scene {
             let radii: Vec<f32> = shares.iter().map(radius).collect();
             match scatter(&radii, rng) {
                 Some(spots) => break spots,
-                // Too crowded: a little smaller.
+                // Too crowded, so everything becomes a little smaller.
                 None => area *= 0.9,
             }
         };
@@ -136,7 +140,7 @@ impl Scene {
         }
     }
 
-    /// A bar at orientation `label` of 8 over half a turn, give or take a quarter of a step.
+    /// A bar at orientation `label` of 8 over half a turn, which varies by up to a quarter of a step either way.
     pub fn orientation(&mut self, label: u32, rng: &mut Rng) {
         let step = PI / 8.0;
         let angle = (label as f32 + uniform(rng, -0.25, 0.25)) * step;
@@ -184,17 +188,17 @@ impl Scene {
         let second = ink(rng, &[self.ground, first]);
         let centre = spot.centre.map(|c| c * self.unit);
         let radius = spot.radius * self.unit;
-        self.canvas.draw(outline, &Placed { centre, radius, angle, fill, ink: first, second });
+        self.canvas.draw(outline, &Placement { centre, radius, angle, fill, ink: first, second });
     }
 }
 
-/// A centre for a circle inside the picture.
+/// A random centre for a circle that lies inside the picture.
 fn within(radius: f32, rng: &mut Rng) -> Point {
     let side = SIZE as f32;
     std::array::from_fn(|_| uniform(rng, radius + 0.5, side - radius - 0.5))
 }
 
-/// A place for a circle that keeps apart from the others, if fifty tries find one.
+/// A circle that keeps apart from the others, if fifty tries find one.
 fn free(taken: &[Spot], radius: f32, rng: &mut Rng) -> Option<Spot> {
     const GAP: f32 = 1.2;
     let apart = |spot: &Spot| {
@@ -203,7 +207,7 @@ fn free(taken: &[Spot], radius: f32, rng: &mut Rng) -> Option<Spot> {
     (0..50).map(|_| Spot { centre: within(radius, rng), radius }).find(apart)
 }
 
-/// Places for circles of these radii, apart from each other.
+/// Circles of these radii, apart from each other. `None` if it is too crowded.
 fn scatter(radii: &[f32], rng: &mut Rng) -> Option<Vec<Spot>> {
     let mut spots = Vec::with_capacity(radii.len());
     for &radius in radii {
@@ -212,6 +216,7 @@ fn scatter(radii: &[f32], rng: &mut Rng) -> Option<Vec<Spot>> {
     Some(spots)
 }
 
+/// One of the items, each with the same probability.
 fn pick<T: Copy>(items: &[T], rng: &mut Rng) -> T {
     items[rng.below(items.len() as u32) as usize]
 }

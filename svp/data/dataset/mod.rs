@@ -1,59 +1,52 @@
-//! A labelled set of images with its splits.
+//! A labelled set of images and its splits.
 
 use std::path::{Path, PathBuf};
 
 use engine::Rng;
-use sha2::{Digest, Sha256};
 
-use super::layouts::{self, Found, Splits};
-use super::pixels::Picture;
-use super::{Augment, Layout, Source, Task, procedural, stream};
-use crate::{Error, Result};
-
-/// One picture and its class.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sample {
-    pub source: Source,
-    /// Index into [`Dataset::classes`].
-    pub label: u32,
-}
-
-impl Sample {
-    pub(super) fn picture(picture: Picture, label: u32) -> Self {
-        Sample { source: Source::Picture(picture), label }
-    }
-}
+use crate::augment::Augment;
+use crate::error::{Error, Result};
+use crate::layouts::{self, Layout, Recognised, Splits};
+use crate::procedural::{self, Drawn, Task};
+use crate::sample::Sample;
+use crate::sha256::sha256_hex;
+use crate::source::Source;
+use crate::streams;
 
 /// Class names and samples.
 #[derive(Debug, Clone)]
 pub struct Dataset {
+    /// The name of its folder, or of the drawn task.
     pub name: String,
     /// How it lies on disk; [`Layout::Auto`] for a drawn task.
     pub layout: Layout,
-    /// Folder that the paths start with; empty for a drawn task.
+    /// The folder that the paths of all files start with; empty for a drawn task.
     pub root: PathBuf,
+    /// Names of the classes, in the order of the labels.
     pub classes: Vec<String>,
+    /// The samples to train on.
     pub train: Vec<Sample>,
-    /// `None` where there is none, or where it is trained on.
+    /// The samples to choose an epoch by; `None` where there are none, or where they are trained on.
     pub val: Option<Vec<Sample>>,
+    /// The samples to report on; `None` where there are none.
     pub test: Option<Vec<Sample>>,
-    /// Augmentation that leaves the labels true; `None` where every crop or mirror image could change them.
+    /// The augmentation that leaves the labels true; `None` where every crop or mirror image could change them.
     pub augment: Option<Augment>,
-    /// Facts for the log, a line each.
+    /// Facts for the log, each in a line.
     pub notes: Vec<String>,
 }
 
 impl Dataset {
-    /// Opens the data set at `path`: a folder, an archive, or a folder with archives in it. `seed` decides the
-    /// training sets that the published program draws.
+    /// Opens the data set at `path`, which is a folder, an archive, or a folder with archives in it. `seed` decides
+    /// those training sets that the published program draws.
     ///
     /// # Errors
-    /// A missing or contradictory split, an unknown or empty class, a listed file that is not there, a damaged
-    /// archive, and a place with no or several data sets.
+    /// A missing or contradictory split, an unknown or empty class, a listed file that is missing, a damaged archive,
+    /// and a path with no data set or several.
     pub fn open(path: &Path, layout: Layout, seed: u64) -> Result<Self> {
         let found = layouts::find(path, layout, seed)?;
-        let recognised = format!("data: {}", found.recognised());
-        let Found { layout, files, splits } = found;
+        let recognised = format!("data: {}", found.summary());
+        let Recognised { layout, files, splits } = found;
         let Splits { classes, train, val, test, mut notes, missing, .. } = splits;
         if let Some(missing) = missing.first() {
             return Err(missing.error());
@@ -80,7 +73,7 @@ impl Dataset {
         Ok(Dataset { name: files.name(), layout, root, classes, train, val, test, augment, notes })
     }
 
-    /// One of the tasks drawn by code: `count`, `orientation`, `position` or `shapes`.
+    /// One of the tasks that are drawn by code: `count`, `orientation`, `position` or `shapes`.
     ///
     /// # Errors
     /// An unknown name.
@@ -88,11 +81,29 @@ impl Dataset {
         Ok(Dataset::drawn(name.parse::<Task>()?, procedural::SIZE))
     }
 
-    /// Where there is no validation split, makes one of the training samples: of every class with at least two,
-    /// `fraction` drawn by `seed` (at least one, never all). Both parts keep their order.
+    /// A drawn task with pictures of `size` x `size` pixels.
+    pub fn drawn(task: Task, size: u32) -> Dataset {
+        let classes = task.classes();
+        let split = |split: u32| -> Vec<Sample> {
+            let sample = |index| Sample {
+                source: Source::Drawn(Drawn { task, split, index, size }),
+                label: index % classes.len() as u32,
+            };
+            (0..task.counts()[split as usize]).map(sample).collect()
+        };
+        let (train, val, test) = (split(0), Some(split(1)), Some(split(2)));
+        let layout = Layout::Auto;
+        let notes = vec![format!("{}: drawn by code, {size}x{size}", task.name())];
+        let name = task.name().to_string();
+        let augment = task.augment();
+        Dataset { name, layout, root: PathBuf::new(), classes, train, val, test, augment, notes }
+    }
+
+    /// Makes a validation split out of training samples, unless there is one. Of every class with at least two samples,
+    /// the share `fraction` is drawn by `seed`, which is at least one sample and never all. Both parts keep their order.
     ///
     /// # Errors
-    /// A `fraction` that is not between 0 and 1, and no class with two samples.
+    /// A `fraction` that is not between 0 and 1, and a data set in which no class has two samples.
     pub fn hold_out(mut self, seed: u64, fraction: f64) -> Result<Self> {
         if self.val.is_some() {
             return Ok(self);
@@ -106,7 +117,7 @@ impl Dataset {
         self.train.iter().enumerate().for_each(|(i, sample)| members[sample.label as usize].push(i));
         let mut held = vec![false; all];
         for (class, members) in members.iter_mut().enumerate() {
-            Rng::keyed(seed, 0, class as u32, stream::HOLD_OUT).shuffle(members);
+            Rng::keyed(seed, 0, class as u32, streams::HOLD_OUT).shuffle(members);
             let most = members.len().saturating_sub(1);
             let count = ((members.len() as f64 * fraction).round() as usize).max(1).min(most);
             members[..count].iter().for_each(|&i| held[i] = true);
@@ -124,7 +135,7 @@ impl Dataset {
         Ok(self)
     }
 
-    /// Makes the validation samples training samples, after the others. Nothing is left to choose an epoch on.
+    /// Appends the validation samples to the training samples. Nothing is left to choose an epoch by.
     pub fn train_on_val(mut self) -> Self {
         let note = match self.val.take() {
             Some(val) => {
@@ -138,28 +149,27 @@ impl Dataset {
         self
     }
 
-    /// A stable hash (hex SHA-256) of the classes and of paths below the root and labels of all splits in
-    /// order: two runs with the same fingerprint train on the same samples. The pixels do not enter.
+    /// A stable hash (SHA-256 as 64 hex digits) of the class names, and of the paths below the root and the labels of
+    /// all splits in order. Two runs with the same fingerprint train on the same samples; the pixels do not count.
     pub fn fingerprint(&self) -> String {
-        let mut hash = Sha256::new();
-        let mut put = |bytes: &[u8]| {
-            hash.update((bytes.len() as u64).to_le_bytes());
-            hash.update(bytes);
-        };
-        self.classes.iter().for_each(|class| put(class.as_bytes()));
         let splits = [("train", Some(&self.train)), ("val", self.val.as_ref()), ("test", self.test.as_ref())];
-        for (split, samples) in splits {
-            put(split.as_bytes());
-            for sample in samples.into_iter().flatten() {
-                let path = sample.source.path();
-                put(path.strip_prefix(&self.root).unwrap_or(&path).as_os_str().as_encoded_bytes());
-                put(&sample.label.to_le_bytes());
+        sha256_hex(|hash| {
+            let mut put = |bytes: &[u8]| {
+                hash(&(bytes.len() as u64).to_le_bytes());
+                hash(bytes);
+            };
+            self.classes.iter().for_each(|class| put(class.as_bytes()));
+            for (split, samples) in splits {
+                put(split.as_bytes());
+                for sample in samples.into_iter().flatten() {
+                    let path = sample.source.path();
+                    put(path.strip_prefix(&self.root).unwrap_or(&path).as_os_str().as_encoded_bytes());
+                    put(&sample.label.to_le_bytes());
+                }
             }
-        }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        })
     }
 }
 
 #[cfg(test)]
-#[path = "dataset_tests.rs"]
 mod tests;

@@ -1,6 +1,7 @@
-//! A small canvas for the drawn tasks: textured backgrounds, polygons with anti-aliased edges and fill styles.
+//! A small canvas for the drawn tasks, with textured backgrounds and anti-aliased polygons in several fill styles.
 //!
-//! Lengths are in pixels, x to the right, y down, angles clockwise from the x axis; colours are 0..1.
+//! Lengths are in pixels. The x axis points right and the y axis down, and angles are clockwise from the x axis.
+//! Colours are in 0..1.
 
 use std::f32::consts::TAU;
 
@@ -21,21 +22,25 @@ pub struct Canvas {
 /// How the inside of a shape is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fill {
+    /// One colour.
     Solid,
+    /// Only the border.
     Outline,
+    /// Stripes of both colours.
     Stripes,
+    /// Dots of one colour on the other.
     Dots,
-    /// Half in each colour.
+    /// One half in each colour.
     Split,
 }
 
 /// Where and how a unit polygon is drawn.
 #[derive(Debug, Clone, Copy)]
-pub struct Placed {
+pub struct Placement {
     pub centre: Point,
     /// Length of the unit.
     pub radius: f32,
-    /// Rotation.
+    /// Rotation in radians.
     pub angle: f32,
     pub fill: Fill,
     pub ink: Colour,
@@ -43,11 +48,12 @@ pub struct Placed {
     pub second: Colour,
 }
 
+/// A number between `lo` and `hi`.
 pub fn uniform(rng: &mut Rng, lo: f32, hi: f32) -> f32 {
     rng.range(lo.into(), hi.into()) as f32
 }
 
-/// A random colour clearly apart from those in `avoid`, or else the one of twenty that is furthest.
+/// A random colour that is clearly apart from those in `avoid`, or else the one of twenty that is furthest from them.
 pub fn ink(rng: &mut Rng, avoid: &[Colour]) -> Colour {
     let gap = |c: &Colour| avoid.iter().map(|a| distance(*a, *c)).fold(f32::INFINITY, f32::min);
     let mut best = [0.0; 3];
@@ -64,17 +70,19 @@ pub fn ink(rng: &mut Rng, avoid: &[Colour]) -> Colour {
     best
 }
 
+/// Euclidean distance of two points or colours.
 pub fn distance<const N: usize>(a: [f32; N], b: [f32; N]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt()
 }
 
+/// `a` with a `share` of `b`.
 fn mix(a: Colour, b: Colour, share: f32) -> Colour {
     std::array::from_fn(|c| a[c] + (b[c] - a[c]) * share)
 }
 
 impl Canvas {
-    /// A background: a gradient between two related colours, soft blotches and pixel noise. Also gives the
-    /// mean of the two colours, to choose inks apart from it.
+    /// A background: a gradient between two related colours, with soft blotches and pixel noise. Also returns the mean
+    /// of the two colours, so that inks can be chosen apart from it.
     pub fn textured(size: u32, rng: &mut Rng) -> (Canvas, Colour) {
         const CELLS: usize = 5;
         let from: Colour = std::array::from_fn(|_| uniform(rng, 0.1, 0.9));
@@ -96,9 +104,9 @@ impl Canvas {
         (Canvas { size, pixels }, mix(from, to, 0.5))
     }
 
-    /// Draws a polygon given in units of `placed.radius` around its centre.
-    pub fn draw(&mut self, outline: &[Point], placed: &Placed) {
-        let Placed { centre, radius, angle, .. } = *placed;
+    /// Draws a polygon, whose corners are given in units of `placement.radius` around its centre.
+    pub fn draw(&mut self, outline: &[Point], placement: &Placement) {
+        let Placement { centre, radius, angle, .. } = *placement;
         let (sin, cos) = angle.sin_cos();
         let reach = 1.0 + radius * outline.iter().map(|p| distance(*p, [0.0; 2])).fold(0.0, f32::max);
         let first = |c: f32| (c - reach).floor().clamp(0.0, self.size as f32) as u32;
@@ -108,7 +116,7 @@ impl Canvas {
                 let (dx, dy) = (x as f32 + 0.5 - centre[0], y as f32 + 0.5 - centre[1]);
                 let local = [(dx * cos + dy * sin) / radius, (dy * cos - dx * sin) / radius];
                 let edge = signed_distance(outline, local) * radius;
-                let (colour, cover) = placed.paint(local, edge);
+                let (colour, cover) = placement.paint(local, edge);
                 let pixel = &mut self.pixels[(y * self.size + x) as usize];
                 *pixel = mix(*pixel, colour, cover);
             }
@@ -123,11 +131,11 @@ impl Canvas {
     }
 }
 
-impl Placed {
+impl Placement {
     /// Colour and coverage of a pixel at `local` (in units of the radius), `edge` pixels outside the outline.
     fn paint(&self, local: Point, edge: f32) -> (Colour, f32) {
         let cover = |edge: f32| (0.5 - edge).clamp(0.0, 1.0);
-        // Softens the boundary between the two colours over one pixel; `d` is in units of the radius.
+        // Softens the boundary between the two colours over one pixel. `d` is in units of the radius.
         let blend = |d: f32| mix(self.ink, self.second, cover(d * self.radius));
         let wave = |v: f32, period: f32| ((v / period).rem_euclid(1.0) - 0.5).abs() * period;
         match self.fill {
@@ -146,6 +154,7 @@ impl Placed {
     }
 }
 
+/// The value at (x, y) between the points of a grid.
 fn bilinear<const N: usize>(grid: &[[f32; N]; N], x: f32, y: f32) -> f32 {
     let (i, j) = ((x as usize).min(N - 2), (y as usize).min(N - 2));
     let (u, v) = (x - i as f32, y - j as f32);
@@ -177,7 +186,7 @@ pub fn arc(radius: f32, from: f32, to: f32, points: usize) -> impl Iterator<Item
     })
 }
 
-/// `2 * points` corners, alternating between two radii; equal radii give a regular polygon.
+/// `2 * points` corners, which alternate between two radii. Equal radii give a regular polygon.
 pub fn star(points: usize, outer: f32, inner: f32) -> Vec<Point> {
     let corner = |i: usize| {
         let (sin, cos) = (TAU * i as f32 / (2 * points) as f32).sin_cos();

@@ -1,7 +1,7 @@
 use engine::Rng;
 
 use super::*;
-use crate::data::testing::{
+use crate::testing::{
     compressed, doubles, element, mat, matrix, packed_doubles, small_element, structs, text, texts,
 };
 
@@ -38,7 +38,7 @@ fn variables_of_all_kinds_are_read() {
     assert_eq!(paths, ["a", "b"]);
     assert_eq!(x.field("class").unwrap()[1].integers().unwrap(), [1]);
     assert!(x.field("test").is_none());
-    // Sparse: of a class that is not read.
+    // A sparse matrix, whose class is not read.
     assert_eq!(only(matrix(5, &[1, 1], "x", &[]), "x").data, Data::Other);
     // An empty cell.
     assert_eq!(
@@ -89,7 +89,7 @@ fn damaged_files_do_no_harm() {
     let packed: Vec<Vec<u8>> = variables.iter().map(|variable| compressed(variable)).collect();
     for file in [mat(&variables), mat(&packed)] {
         let whole = read(&file, &["x", "y"]).unwrap();
-        // What lies before the cut is there; between two variables nothing shows that it is one.
+        // The variables before the cut are there. A cut between two variables does not show.
         let cuts = (0..file.len()).map(|end| read(&file[..end], &["x", "y"]));
         let found: Vec<_> = cuts.filter_map(Result::ok).collect();
         assert!(found.iter().all(|found| whole.starts_with(found)) && found.len() < 20, "{}", found.len());

@@ -1,12 +1,13 @@
-//! Batches, decoded and transformed by threads of their own while the model computes.
+//! Batches, which threads of the loader decode and transform while the model computes.
 //!
-//! **Order.** A function of (seed, epoch); augmentation of (seed, epoch, sample), mixing of (seed, epoch, batch).
-//! Neither the number of workers nor the batch that a resumed epoch starts with changes a byte of any batch.
+//! **Order.** The order of the samples is a function of (seed, epoch), augmentation one of (seed, epoch, sample), and
+//! mixing one of (seed, epoch, batch). Neither the number of workers nor the batch with which a resumed epoch starts
+//! changes a byte of any batch.
 //!
-//! **Broken images.** In training (`Broken::Replace`) the place of a broken image is taken by the next readable
-//! sample in the order of the epoch, so batches keep their size; in evaluation (`Broken::Skip`) it is left out.
-//! Each one is recorded with its reason. Once more than 1 % of the split, and more than one image, are broken,
-//! the iterator yields an error and ends. Both depend on the batches handed out so far, not on the workers.
+//! **Broken images.** In training ([`OnBroken::Replace`]) a broken image is replaced by the next readable sample in the
+//! order of the epoch, so that batches keep their size. In evaluation ([`OnBroken::Skip`]) it is left out. Each broken
+//! image is recorded with its reason. Once more than 1 % of the split, and more than one image, are broken, the
+//! iterator yields an error and ends. All this depends on the batches handed out so far, not on the workers.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,62 +17,67 @@ use std::time::{Duration, Instant};
 
 use engine::Rng;
 
-use super::{Mix, Sample, Transform, stream};
-use crate::{Error, Result};
+use crate::augment::Mix;
+use crate::error::{Error, Result};
+use crate::sample::Sample;
+use crate::streams;
+use crate::transform::Transform;
 
-/// What becomes of the place of an image that cannot be read.
+/// What the loader does about an image that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnBroken {
-    /// The next readable sample takes it.
+    /// Takes the next readable sample instead.
     Replace,
-    /// It is left out; the batch is smaller.
+    /// Leaves it out, which makes the batch smaller.
     Skip,
 }
 
 /// How a [`Loader`] hands out its samples.
 #[derive(Debug, Clone, Copy)]
 pub struct LoaderOptions {
-    /// Samples a batch.
+    /// Number of samples in a batch.
     pub batch: usize,
-    /// Decoding threads.
+    /// Number of threads that make batches.
     pub workers: usize,
-    /// Decides order and augmentation.
+    /// Decides order, augmentation and mixing.
     pub seed: u64,
-    /// A new order every epoch; otherwise the order of the split.
+    /// Whether every epoch has a new order. Otherwise it is the order of the split.
     pub shuffle: bool,
-    /// Leave out a last batch that is not full.
+    /// Whether a last batch that is not full is left out.
     pub drop_last: bool,
+    /// What happens to an image that cannot be read.
     pub on_broken: OnBroken,
-    /// Mixup and cutmix.
+    /// Mixup and cutmix of whole batches.
     pub mix: Option<Mix>,
 }
 
 impl LoaderOptions {
-    /// Shuffled, whole batches only, broken images replaced.
+    /// For training: shuffled, only whole batches, and broken images are replaced.
     pub fn train(batch: usize, workers: usize, seed: u64) -> Self {
         let on_broken = OnBroken::Replace;
         LoaderOptions { batch, workers, seed, shuffle: true, drop_last: true, on_broken, mix: None }
     }
 
-    /// Every readable image once, in the order of the split.
+    /// For evaluation: every readable image once, in the order of the split.
     pub fn eval(batch: usize, workers: usize) -> Self {
         let on_broken = OnBroken::Skip;
         LoaderOptions { batch, workers, seed: 0, shuffle: false, drop_last: false, on_broken, mix: None }
     }
 }
 
-/// Samples of one step.
+/// The samples of one step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// Number of the batch in its epoch.
     pub number: usize,
-    /// `[b 3 size size]`, normalised.
+    /// Normalised images `[b 3 size size]`.
     pub images: Vec<f32>,
-    /// Classes, one a sample.
+    /// The class of each sample.
     pub labels: Vec<u32>,
-    /// Positions in the split, one a sample.
+    /// The position of each sample in the split.
     pub indices: Vec<u32>,
-    /// Share of a sample's own label in its target; the rest is that of the sample at its mirrored place.
+    /// The share of a sample's own label in its target. The rest belongs to the label of its partner, which for sample i
+    /// of b is sample b - 1 - i.
     pub own_share: f32,
 }
 
@@ -80,27 +86,31 @@ pub struct Batch {
 pub struct Broken {
     /// Position in the split.
     pub index: u32,
-    /// Path and reason, one line.
+    /// Path and reason in one line.
     pub reason: String,
 }
 
 /// Hands out one split in batches, epoch by epoch.
 pub struct Loader {
-    shared: Arc<Shared>,
+    split: Arc<Split>,
 }
 
-/// What the workers and the consumer of all epochs share.
-struct Shared {
+/// A split and how it is handed out: what the workers and the consumers of all epochs have in common.
+struct Split {
     samples: Arc<Vec<Sample>>,
     transform: Transform,
     options: LoaderOptions,
+    /// Broken images met so far: position in the split to path and reason.
     broken: Mutex<BTreeMap<u32, String>>,
+    /// Time that consumers spent waiting.
     wait: Mutex<Duration>,
 }
 
 impl Loader {
+    /// A loader of these samples. Its threads start with an epoch.
+    ///
     /// # Errors
-    /// An empty split, a batch or worker count of 0, a batch larger than the split where it must be full.
+    /// An empty split, 0 samples a batch, 0 workers, and a batch that must be full but is larger than the split.
     pub fn new(samples: Arc<Vec<Sample>>, transform: Transform, options: LoaderOptions) -> Result<Self> {
         let LoaderOptions { batch, workers, drop_last, .. } = options;
         if samples.is_empty() {
@@ -114,50 +124,51 @@ impl Loader {
             let what = format!("the batch size {batch} is larger than the {} training images", samples.len());
             return Err(Error::input("batch-size", what, format!("use at most {}", samples.len())));
         }
-        let shared = Shared { samples, transform, options, broken: Mutex::default(), wait: Mutex::default() };
-        Ok(Loader { shared: Arc::new(shared) })
+        let split = Split { samples, transform, options, broken: Mutex::default(), wait: Mutex::default() };
+        Ok(Loader { split: Arc::new(split) })
     }
 
-    /// Batches of an epoch.
+    /// Number of batches of an epoch.
     pub fn batches(&self) -> usize {
-        let (n, batch) = (self.shared.samples.len(), self.shared.options.batch);
-        if self.shared.options.drop_last { n / batch } else { n.div_ceil(batch) }
+        let (n, batch) = (self.split.samples.len(), self.split.options.batch);
+        if self.split.options.drop_last { n / batch } else { n.div_ceil(batch) }
     }
 
-    /// Starts the workers on the batches of `epoch` from number `start_batch` on. Dropping the iterator stops
-    /// them; each finishes at most the image it is at.
+    /// Starts the workers on the batches of `epoch` from number `start_batch` on. Dropping the iterator stops them; each
+    /// finishes at most the image that it is working on.
     pub fn epoch(&self, epoch: u32, start_batch: usize) -> Batches {
-        Batches::start(self.shared.clone(), epoch, start_batch, self.batches())
+        Batches::start(self.split.clone(), epoch, start_batch, self.batches())
     }
 
-    /// Time that consumers spent waiting for data, all epochs together.
+    /// Time that consumers of all epochs together spent waiting for data.
     pub fn wait(&self) -> Duration {
-        *lock(&self.shared.wait)
+        *lock(&self.split.wait)
     }
 
-    /// Images met so far that could not be read, each once, by their position in the split.
+    /// The images met so far that could not be read, each once, in the order of the split.
     pub fn broken(&self) -> Vec<Broken> {
-        let broken = lock(&self.shared.broken);
+        let broken = lock(&self.split.broken);
         broken.iter().map(|(&index, reason)| Broken { index, reason: reason.clone() }).collect()
     }
 }
 
-impl Shared {
-    /// Most broken images that are put up with.
+impl Split {
+    /// The most broken images that do not end a run.
     fn tolerated(&self) -> usize {
         (self.samples.len() / 100).max(1)
     }
 
+    /// Positions in the split in the order of an epoch.
     fn order(&self, epoch: u32) -> Vec<u32> {
         let mut order: Vec<u32> = (0..self.samples.len() as u32).collect();
         if self.options.shuffle {
-            Rng::keyed(self.options.seed, epoch, 0, stream::ORDER).shuffle(&mut order);
+            Rng::keyed(self.options.seed, epoch, 0, streams::ORDER).shuffle(&mut order);
         }
         order
     }
 }
 
-/// A batch with the broken images met on the way: position in the split to path and reason.
+/// A batch, with the broken images met while it was made: position in the split to path and reason.
 struct Made {
     batch: Batch,
     broken: BTreeMap<u32, String>,
@@ -165,91 +176,93 @@ struct Made {
 
 /// One epoch, as its workers and its consumer see it.
 struct Epoch {
-    shared: Arc<Shared>,
+    split: Arc<Split>,
     number: u32,
     order: Vec<u32>,
     /// One past the last batch.
     end: usize,
-    /// Batches that may be begun before the consumer has taken the first of them.
+    /// Number of batches that may be begun before the consumer has taken the first of them.
     ahead: usize,
-    /// The consumer is gone, or a worker panicked. Set while `state` is locked.
+    /// Whether the consumer is gone or a worker panicked. It is set while `queue` is locked.
     stop: AtomicBool,
-    state: Mutex<State>,
+    queue: Mutex<Queue>,
     /// Tells the consumer that a batch is made.
     made: Condvar,
     /// Tells workers that a batch was taken.
     taken: Condvar,
 }
 
-struct State {
-    /// Next batch that a worker begins.
+/// The batches between the workers and the consumer.
+struct Queue {
+    /// The next batch that a worker begins.
     claim: usize,
-    /// Next batch that the consumer takes.
+    /// The next batch that the consumer takes.
     next: usize,
+    /// Batches that are made and not taken yet, by their numbers.
     ready: BTreeMap<usize, Made>,
 }
 
 impl Epoch {
-    /// What a worker does: batch after batch until there are no more or the consumer is gone.
+    /// The work of a worker: it makes batch after batch until there are no more or it is told to stop.
     fn work(&self) {
         let _alarm = Alarm(self);
         while let Some(made) = self.claim().and_then(|number| self.make(number)) {
-            lock(&self.state).ready.insert(made.batch.number, made);
+            lock(&self.queue).ready.insert(made.batch.number, made);
             self.made.notify_one();
         }
     }
 
-    /// The number of the next batch to make, as soon as it is not too far ahead.
+    /// Waits until the next batch is not too far ahead, and gives its number.
     fn claim(&self) -> Option<usize> {
-        let mut state = lock(&self.state);
-        while state.claim >= state.next + self.ahead && !self.stopped() {
-            state = self.taken.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let mut queue = lock(&self.queue);
+        while queue.claim >= queue.next + self.ahead && !self.stopped() {
+            queue = self.taken.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        let number = state.claim;
-        state.claim += 1;
+        let number = queue.claim;
+        queue.claim += 1;
         (number < self.end && !self.stopped()).then_some(number)
     }
 
-    /// Makes a batch, or nothing when told to stop.
+    /// Makes a batch. `None` when it is told to stop.
     fn make(&self, number: usize) -> Option<Made> {
-        let (options, n) = (&self.shared.options, self.order.len());
-        let places = number * options.batch..((number + 1) * options.batch).min(n);
-        let images = Vec::with_capacity(places.len() * self.shared.transform.values());
+        let (options, n) = (&self.split.options, self.order.len());
+        let positions = number * options.batch..((number + 1) * options.batch).min(n);
+        let images = Vec::with_capacity(positions.len() * self.split.transform.values());
         let batch = Batch { number, images, labels: Vec::new(), indices: Vec::new(), own_share: 1.0 };
         let mut made = Made { batch, broken: BTreeMap::new() };
         let tries = if options.on_broken == OnBroken::Replace { n } else { 1 };
-        for place in places {
+        for position in positions {
             for shift in 0..tries {
                 if self.stopped() {
                     return None;
                 }
-                if made.broken.len() > self.shared.tolerated() {
-                    // The run ends at this batch: what else would be in it is of no use.
+                if made.broken.len() > self.split.tolerated() {
+                    // The run ends at this batch, so that the rest of it is of no use.
                     return Some(made);
                 }
-                if self.push(self.order[(place + shift) % n], &mut made) {
+                if self.push(self.order[(position + shift) % n], &mut made) {
                     break;
                 }
             }
         }
         if let Some(mix) = options.mix {
-            let size = self.shared.transform.size as usize;
-            let mut rng = Rng::keyed(options.seed, self.number, number as u32, stream::MIX);
+            let size = self.split.transform.size as usize;
+            let mut rng = Rng::keyed(options.seed, self.number, number as u32, streams::MIX);
             made.batch.own_share = mix.draw(size, &mut rng).apply(&mut made.batch.images, size);
         }
         Some(made)
     }
 
-    /// Appends a sample to the batch; false if it is broken.
+    /// Appends a sample to the batch. False if it is broken.
     fn push(&self, index: u32, made: &mut Made) -> bool {
         if made.broken.contains_key(&index) {
             return false;
         }
-        let Shared { samples, transform, options, .. } = &*self.shared;
+        let Split { samples, transform, options, .. } = &*self.split;
         let sample = &samples[index as usize];
         match sample.source.load() {
             Ok(image) => {
-                let mut rng = Rng::keyed(options.seed, self.number, index, stream::AUGMENT);
+                let mut rng = Rng::keyed(options.seed, self.number, index, streams::AUGMENT);
                 let Batch { images, labels, indices, .. } = &mut made.batch;
                 let start = images.len();
                 images.resize(start + transform.values(), 0.0);
@@ -273,16 +286,17 @@ impl Epoch {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// Makes the workers end and wakes all who wait.
     fn stop(&self) {
-        let state = lock(&self.state);
+        let queue = lock(&self.queue);
         self.stop.store(true, Ordering::Relaxed);
-        drop(state);
+        drop(queue);
         self.taken.notify_all();
         self.made.notify_all();
     }
 }
 
-/// Lets nobody wait for a batch of a worker that panicked.
+/// Stops the epoch when its worker panics, so that nobody waits for the batch.
 struct Alarm<'a>(&'a Epoch);
 
 impl Drop for Alarm<'_> {
@@ -293,24 +307,24 @@ impl Drop for Alarm<'_> {
     }
 }
 
-/// Iterator over the batches of an epoch; ends after an error.
+/// Iterator over the batches of an epoch. It ends after an error.
 pub struct Batches {
     epoch: Arc<Epoch>,
     workers: Vec<JoinHandle<()>>,
 }
 
 impl Batches {
-    fn start(shared: Arc<Shared>, number: u32, start: usize, end: usize) -> Self {
-        let workers = shared.options.workers.min(end.saturating_sub(start));
+    fn start(split: Arc<Split>, number: u32, start: usize, end: usize) -> Self {
+        let workers = split.options.workers.min(end.saturating_sub(start));
         let epoch = Arc::new(Epoch {
-            order: shared.order(number),
-            shared,
+            order: split.order(number),
+            split,
             number,
             end,
-            // One batch in the making a worker, and one waiting.
+            // Each worker may be making one batch while one more waits.
             ahead: workers + 1,
             stop: AtomicBool::new(false),
-            state: Mutex::new(State { claim: start, next: start, ready: BTreeMap::new() }),
+            queue: Mutex::new(Queue { claim: start, next: start, ready: BTreeMap::new() }),
             made: Condvar::new(),
             taken: Condvar::new(),
         });
@@ -325,34 +339,37 @@ impl Batches {
     /// Waits for the next batch.
     fn receive(&self) -> Result<Option<Made>> {
         let begun = Instant::now();
-        let mut state = lock(&self.epoch.state);
-        let number = state.next;
+        let mut queue = lock(&self.epoch.queue);
+        let number = queue.next;
         if number >= self.epoch.end {
             return Ok(None);
         }
         let made = loop {
-            if let Some(made) = state.ready.remove(&number) {
+            if let Some(made) = queue.ready.remove(&number) {
                 break made;
             }
             if self.epoch.stopped() {
                 return Err(Error::input("data", "a data worker failed", "see the message above"));
             }
-            state = self.epoch.made.wait(state).unwrap_or_else(PoisonError::into_inner);
+            queue = self.epoch.made.wait(queue).unwrap_or_else(PoisonError::into_inner);
         };
-        state.next += 1;
-        drop(state);
+        queue.next += 1;
+        drop(queue);
         self.epoch.taken.notify_all();
-        *lock(&self.epoch.shared.wait) += begun.elapsed();
+        *lock(&self.epoch.split.wait) += begun.elapsed();
         Ok(Some(made))
     }
 
-    /// Records the broken images of a batch; an error if there are now too many.
+    /// Records the broken images of a batch.
+    ///
+    /// # Errors
+    /// Too many broken images so far.
     fn record(&self, broken: BTreeMap<u32, String>) -> Result<()> {
-        let shared = &self.epoch.shared;
-        let mut all = lock(&shared.broken);
+        let split = &self.epoch.split;
+        let mut all = lock(&split.broken);
         all.extend(broken);
-        let (count, total) = (all.len(), shared.samples.len());
-        if count <= shared.tolerated() && count < total {
+        let (count, total) = (all.len(), split.samples.len());
+        if count <= split.tolerated() && count < total {
             return Ok(());
         }
         let first = all.values().next().map_or("", String::as_str);
@@ -363,7 +380,7 @@ impl Batches {
     fn stop(&mut self) {
         self.epoch.stop();
         for worker in self.workers.drain(..) {
-            // The message of a worker that panicked is out already.
+            // A worker that panicked has printed its message already.
             let _ = worker.join();
         }
     }
@@ -379,12 +396,12 @@ impl Iterator for Batches {
                 None => Ok(None),
             });
             match taken {
-                // All images of the batch were left out.
+                // All images of this batch were left out.
                 Ok(Some(batch)) if batch.labels.is_empty() => continue,
                 Ok(batch) => return batch.map(Ok),
                 Err(error) => {
                     self.stop();
-                    lock(&self.epoch.state).next = self.epoch.end;
+                    lock(&self.epoch.queue).next = self.epoch.end;
                     return Some(Err(error));
                 }
             }
@@ -398,11 +415,10 @@ impl Drop for Batches {
     }
 }
 
-/// The data behind a lock stays whole whoever panicked: it is only ever replaced in one go.
+/// Locks, even if a thread panicked meanwhile: what these locks guard is changed in single steps and stays whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
-#[path = "loader_tests.rs"]
 mod tests;

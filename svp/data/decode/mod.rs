@@ -1,8 +1,8 @@
 //! Image files to 8-bit RGB, as Pillow's `convert("RGB")` gives it.
 //!
-//! Grey is replicated, palettes are resolved, alpha is dropped, 16 bits keep their high byte, CMYK goes through
-//! c' = (255 - c)(255 - k) / 255, and an EXIF orientation is ignored. One departure: Pillow clips 16-bit grey
-//! at 255, which makes such pictures white; here they keep their high byte like 16-bit colour.
+//! Grey is replicated, palettes are resolved, alpha is dropped, 16-bit values keep their high byte, CMYK goes through
+//! c' = (255 - c)(255 - k) / 255, and an EXIF orientation is ignored. There is one departure: Pillow clips 16-bit grey
+//! at 255, which makes such pictures white; here they keep their high byte as 16-bit colour does.
 
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -11,17 +11,17 @@ use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
 
-use crate::{Error, Result};
+use crate::error::{Error, Parsed, Result};
 
-/// Most pixels a picture may have: a larger one is refused before anything is allocated for it.
+/// The most pixels that a picture may have. A larger one is refused before anything is allocated for it.
 pub const MAX_PIXELS: u64 = 100_000_000;
-/// Most pixels a side, which is also the limit of the JPEG format.
+/// The most pixels that a side may have, which is also the limit of the JPEG format.
 const MAX_SIDE: u32 = 65_535;
-/// Most bytes an image file may have, and most that its decoder may allocate.
+/// The most bytes that an image file may have, and the most that its decoder may allocate.
 const MAX_BYTES: u64 = 512 << 20;
-/// Bytes that usually hold the header of an image.
+/// Bytes at the start of a file that usually hold the whole header of an image.
 const HEADER: u64 = 64 << 10;
-/// File name endings that are taken for images, in any case. What is in the file decides how it is read.
+/// Endings of the names of image files, in upper or lower case. How a file is read is decided by its content alone.
 pub const EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "ppm", "pgm", "pnm", "webp"];
 
 /// True if the name ends in one of [`EXTENSIONS`].
@@ -30,17 +30,20 @@ pub fn is_image_name(path: &Path) -> bool {
     EXTENSIONS.iter().any(|e| e.eq_ignore_ascii_case(ending))
 }
 
-/// Reads an image file.
+/// Reads and decodes an image file.
 ///
 /// # Errors
-/// An unreadable, damaged, unsupported or too large file, with its path.
+/// A file that is unreadable, damaged, unsupported or too large, with its path.
 pub fn read(path: &Path) -> Result<RgbImage> {
     let bytes = read_bytes(path, MAX_BYTES)?;
     decode(&bytes).map_err(|what| Error::path(path, what, "replace or remove the file"))
 }
 
-/// Reads a regular file of at most `limit` bytes.
-pub(super) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
+/// Reads a regular file.
+///
+/// # Errors
+/// An unreadable file, one that is not a regular file, and one of more than `limit` bytes.
+pub(crate) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let failed = |e: std::io::Error| Error::io(path, "read", &e);
     let file = File::open(path).map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;
@@ -56,14 +59,20 @@ pub(super) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Decodes the content of an image file; the error says in a few words what is wrong with it.
-pub fn decode(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
-    // A decoder that panics on a damaged file must not end a run of hours.
+/// Decodes the content of an image file.
+///
+/// # Errors
+/// In a few words, what is wrong with the content: damaged, unsupported or too large.
+pub fn decode(bytes: &[u8]) -> Parsed<RgbImage> {
+    // A decoder that panics on a damaged file must not end a run that takes hours.
     catch_unwind(AssertUnwindSafe(|| try_decode(bytes))).unwrap_or_else(|_| Err("its decoder failed".into()))
 }
 
-/// Reads the header of an image: width and height in pixels, within the limits.
-pub(super) fn header(bytes: &[u8]) -> std::result::Result<(u32, u32), String> {
+/// Width and height of an image in pixels, from its header.
+///
+/// # Errors
+/// In a few words, what is wrong with the header; a size beyond the limits is wrong too.
+pub(crate) fn header(bytes: &[u8]) -> Parsed<(u32, u32)> {
     let decoder = catch_unwind(AssertUnwindSafe(|| open(bytes).map(|decoder| decoder.dimensions())));
     decoder.unwrap_or_else(|_| Err("its decoder failed".into()))
 }
@@ -72,11 +81,11 @@ pub(super) fn header(bytes: &[u8]) -> std::result::Result<(u32, u32), String> {
 ///
 /// # Errors
 /// An unreadable or unsupported file, or a picture that is too large.
-pub(super) fn check_header(path: &Path) -> Result<()> {
+pub(crate) fn check_header(path: &Path) -> Result<()> {
     let failed = |e: std::io::Error| Error::io(path, "read", &e);
     let mut start = Vec::new();
     File::open(path).map_err(failed)?.take(HEADER).read_to_end(&mut start).map_err(failed)?;
-    // Some headers, such as those with a preview picture, are longer.
+    // Some headers are longer, such as those with a preview picture.
     if header(&start).is_ok() {
         return Ok(());
     }
@@ -84,8 +93,8 @@ pub(super) fn check_header(path: &Path) -> Result<()> {
     header(&all).map(|_| ()).map_err(|what| Error::path(path, what, "replace or remove the file"))
 }
 
-/// A decoder that has read the header of a picture within the limits.
-fn open(bytes: &[u8]) -> std::result::Result<impl ImageDecoder + '_, String> {
+/// A decoder that has read the header of a picture, whose size is within the limits.
+fn open(bytes: &[u8]) -> Parsed<impl ImageDecoder + '_> {
     if bytes.is_empty() {
         return Err("the file is empty".into());
     }
@@ -99,7 +108,7 @@ fn open(bytes: &[u8]) -> std::result::Result<impl ImageDecoder + '_, String> {
         return Err(format!("is {width}x{height}, the limit is {most} megapixels and {MAX_SIDE} a side"));
     }
     if u64::from(width) * u64::from(height) < 2 {
-        return Err(format!("is {width}x{height} pixels, no picture"));
+        return Err(format!("is {width}x{height} pixels, which is no picture"));
     }
     Ok(decoder)
 }
@@ -108,7 +117,7 @@ fn one_line(e: image::ImageError) -> String {
     e.to_string().replace(['\n', '\r'], " ")
 }
 
-fn try_decode(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
+fn try_decode(bytes: &[u8]) -> Parsed<RgbImage> {
     if bytes.starts_with(&[0xFF, 0xD8]) && !jpeg_is_complete(bytes) {
         return Err("the jpeg is truncated".into());
     }
@@ -138,8 +147,8 @@ fn to_rgb8(image: DynamicImage) -> RgbImage {
     RgbImage::from_raw(width, height, bytes).expect("three bytes a pixel")
 }
 
-/// True if an end-of-image marker follows the start of the first scan. The decoder fills what is missing of a
-/// truncated file with grey without a word; Pillow refuses such files.
+/// True if an end-of-image marker follows the start of the first scan. Pillow refuses truncated files, whereas the
+/// decoder used here silently fills what is missing with grey.
 fn jpeg_is_complete(bytes: &[u8]) -> bool {
     const START_OF_SCAN: u8 = 0xDA;
     let mut at = 2;
@@ -148,16 +157,15 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
             break;
         }
         if kind == START_OF_SCAN {
-            // It is close to the end.
+            // The search goes backwards because the marker is close to the end.
             return bytes[at..].windows(2).rev().any(|w| w == [0xFF, 0xD9]);
         }
         // A fill byte may come before a marker; otherwise a segment and its length follow.
         at += if kind == 0xFF { 1 } else { 2 + usize::from(u16::from_be_bytes([high, low])) };
     }
-    // Not a plain chain of segments: the decoder judges.
+    // This is not a plain chain of segments, so it is left to the decoder to judge.
     true
 }
 
 #[cfg(test)]
-#[path = "decode_tests.rs"]
 mod tests;

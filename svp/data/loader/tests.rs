@@ -5,17 +5,20 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::*;
-use crate::data::{Augment, Dataset, Source};
+use crate::augment::Augment;
+use crate::dataset::Dataset;
+use crate::source::Source;
+use crate::transform::Normalisation;
 
 /// The drawn `count` task with random crops, so that augmentation shows in the bytes.
 fn drawn(n: usize) -> Arc<Vec<Sample>> {
     Arc::new(Dataset::builtin("count").unwrap().train[..n].to_vec())
 }
 
-/// All random changes there are.
+/// A transform that makes all random changes there are.
 fn transform() -> Transform {
     let auto = Some("rand-m9-mstd0.5-inc1".parse().unwrap());
-    Transform::train(16, Augment { auto, erase: 0.5, ..Augment::default() })
+    Transform::train(16, Normalisation::IMAGENET, Augment { auto, erase: 0.5, ..Augment::default() })
 }
 
 fn mixed(batch: usize, workers: usize, seed: u64) -> LoaderOptions {
@@ -31,7 +34,7 @@ fn all(batches: Batches) -> Vec<Batch> {
     batches.map(Result::unwrap).collect()
 }
 
-/// `n` image files of one colour each, of which those in `broken` are damaged.
+/// `n` image files of one colour each. Those in `broken` are damaged.
 fn files(n: usize, broken: &[usize]) -> (TempDir, Arc<Vec<Sample>>) {
     let dir = tempfile::tempdir().unwrap();
     let sample = |i: usize| {
@@ -92,7 +95,9 @@ fn an_epoch_shuffles_every_sample_once_and_anew() {
 #[test]
 fn evaluation_keeps_order_and_the_last_part() {
     let samples = drawn(21);
-    let eval = Loader::new(samples.clone(), Transform::eval(32), LoaderOptions::eval(8, 2)).unwrap();
+    let eval =
+        Loader::new(samples.clone(), Transform::eval(32, Normalisation::IMAGENET), LoaderOptions::eval(8, 2))
+            .unwrap();
     let batches = all(eval.epoch(0, 0));
     assert_eq!(eval.batches(), 3);
     assert_eq!(batches.iter().map(|b| b.labels.len()).collect::<Vec<_>>(), [8, 8, 5]);
@@ -106,7 +111,7 @@ fn evaluation_keeps_order_and_the_last_part() {
 }
 
 #[test]
-fn in_training_the_next_readable_sample_takes_the_place() {
+fn in_training_the_next_readable_sample_replaces_a_broken_one() {
     let (_dir, samples) = files(300, &[10, 11]);
     let (_sound_dir, sound) = files(300, &[]);
     let options = |workers| LoaderOptions::train(30, workers, 2);
@@ -116,15 +121,15 @@ fn in_training_the_next_readable_sample_takes_the_place() {
     let got = all(train.epoch(0, 0));
     let indices: Vec<u32> = got.iter().flat_map(|b| b.indices.clone()).collect();
     assert_eq!(indices.len(), 300);
-    for (place, &index) in want.iter().enumerate() {
-        let next = (0..).map(|shift| want[(place + shift) % 300]).find(|i| ![10, 11].contains(i)).unwrap();
-        assert_eq!(indices[place], next, "place {place}, sample {index}");
+    for (position, &index) in want.iter().enumerate() {
+        let next = (0..).map(|shift| want[(position + shift) % 300]).find(|i| ![10, 11].contains(i)).unwrap();
+        assert_eq!(indices[position], next, "position {position}, sample {index}");
     }
     let broken = train.broken();
     assert_eq!(broken.iter().map(|b| b.index).collect::<Vec<_>>(), [10, 11]);
     assert!(broken[0].reason.contains("010.png: is not a jpeg"), "{}", broken[0].reason);
 
-    // The same bytes with other workers and from the middle, and nothing is counted twice.
+    // Other workers and a start in the middle give the same bytes, and nothing is counted twice.
     assert_eq!(all(loader(&samples, options(1)).epoch(0, 0)), got);
     assert_eq!(all(train.epoch(0, 4)), got[4..]);
     assert_eq!(train.broken().len(), 2);
@@ -144,7 +149,7 @@ fn in_evaluation_broken_images_are_left_out() {
 
 #[test]
 fn more_than_one_per_cent_broken_stops() {
-    // Fifty images may have one broken, 300 three; all but the last of each case are tolerated.
+    // One of fifty images may be broken, and three of 300.
     let cases: [(usize, &[usize], bool); 6] = [
         (50, &[7], true),
         (50, &[7, 30], false),
@@ -189,8 +194,8 @@ fn workers_do_not_run_far_ahead() {
     let mut batches = train.epoch(0, 0);
     batches.next().unwrap().unwrap();
     std::thread::sleep(Duration::from_millis(200));
-    let state = lock(&batches.epoch.state);
-    assert!(state.claim <= state.next + 3 && state.ready.len() <= 3, "{} {}", state.claim, state.ready.len());
+    let queue = lock(&batches.epoch.queue);
+    assert!(queue.claim <= queue.next + 3 && queue.ready.len() <= 3, "{} {}", queue.claim, queue.ready.len());
 }
 
 #[test]

@@ -11,7 +11,7 @@ fn all(size: (u32, u32)) -> Rect {
     Rect { x: 0, y: 0, width: size.0, height: size.1 }
 }
 
-/// FNV-1a, to pin down a picture.
+/// The FNV-1a hash of the bytes of a picture.
 fn digest(image: &RgbImage) -> u64 {
     let step = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     image.as_raw().iter().fold(0xcbf2_9ce4_8422_2325, step)
@@ -33,7 +33,7 @@ fn gradient(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| image::Rgb([0, 1, 2].map(|c| value(x, y, c))))
 }
 
-/// What Pillow 13.0.0 makes of the same picture, `Image.resize(size, BICUBIC)`, bytes hashed by FNV-1a.
+/// The hashes are those of the bytes that `Image.resize(size, BICUBIC)` of Pillow 13.0.0 gives for the same picture.
 #[test]
 fn equals_pillow() {
     for (from, to, want) in PILLOW {

@@ -1,29 +1,59 @@
-//! Errors as a user meets them: where, what, what to do.
+//! Errors as a user meets them: where something is wrong, what it is, and what to do about it.
 
 use std::path::Path;
 
-/// Anything that ends a command. [`Error::exit_code`] tells scripts which kind.
+/// Anything that ends a command. [`Error::exit_code`] tells scripts which kind it is.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The input is at fault (file, flag, setting): place, finding, remedy.
+    /// The input is at fault: a file, a flag or a setting.
     #[error("{at}: {what}; {hint}")]
-    Input { at: String, what: String, hint: String },
+    Input {
+        /// The file, flag or setting.
+        at: String,
+        /// What is wrong with it.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// The loss stopped being finite.
     #[error("step {step}: the loss is {loss}; {what}; {hint}")]
-    Diverged { step: u64, loss: f32, what: String, hint: String },
-    /// A signal asked to stop; everything is saved.
+    Diverged {
+        /// The step at which it was found.
+        step: u64,
+        /// The loss of that step.
+        loss: f32,
+        /// What became of the run.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// A signal asked the run to stop; everything is saved.
     #[error("stopped by a signal after step {step}; {hint}")]
-    Interrupted { step: u64, hint: String },
-    /// The device stopped working; what was saved can be continued.
+    Interrupted {
+        /// The last step that was taken.
+        step: u64,
+        /// How to continue.
+        hint: String,
+    },
+    /// The device stopped working; a run can be continued from what was saved.
     #[error("{what}; {hint}")]
-    Lost { what: String, hint: String },
-    /// A tensor or op refused.
+    Lost {
+        /// What the device reported.
+        what: String,
+        /// How to continue.
+        hint: String,
+    },
+    /// A tensor or an op refused its arguments.
     #[error(transparent)]
     Engine(#[from] engine::Error),
 }
 
-/// Result of anything in this crate.
+/// Result of anything that can fail with an [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// Result of reading something whose place only the caller knows. The error says in a few words what is wrong, so
+/// that it reads on behind the name of a file.
+pub(crate) type Parsed<T> = std::result::Result<T, String>;
 
 impl Error {
     /// Bad input at a place, with what to do about it.
@@ -36,7 +66,8 @@ impl Error {
         Error::input(path.display().to_string(), what, hint)
     }
 
-    /// The same, with the wider place of bad input before it.
+    /// Names the wider place, such as the file around a key, in front of the place of bad input. Other errors stay as
+    /// they are.
     pub fn within(self, place: &str) -> Self {
         match self {
             Error::Input { at, what, hint } => Error::Input { at: format!("{place}: {at}"), what, hint },
@@ -57,7 +88,8 @@ impl Error {
         Error::path(path, format!("cannot {doing}: {source}"), hint)
     }
 
-    /// Exit code: 1 bad input, 3 diverged, 75 interrupted or the device lost, but resumable (2 is a usage error).
+    /// Exit code of a program that ends with this error: 1 for bad input, 3 for a run that diverged, 75 for one that
+    /// was interrupted or lost its device and can be resumed. (2 is a usage error.)
     pub fn exit_code(&self) -> i32 {
         match self {
             Error::Input { .. } | Error::Engine(_) => 1,

@@ -1,73 +1,81 @@
-//! From a decoded picture to the normalised input of the model (`spec/recipe.md` sections 10 to 12).
-
-use std::sync::LazyLock;
+//! From a decoded picture to the normalised input of a model, as the published program does it (`docs/recipe.md`).
 
 use engine::Rng;
 use image::{RgbImage, imageops};
 
-use super::augment::{Augment, erase};
-use super::resize::{Rect, resize};
+use crate::augment::{Augment, erase};
+use crate::resize::{Rect, resize};
 
-/// Mean of the ImageNet channels red, green, blue.
-pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-/// Standard deviation of the ImageNet channels.
-pub const STD: [f32; 3] = [0.229, 0.224, 0.225];
-/// Input sizes up to this one are for small pictures (CIFAR and the like): nothing is enlarged and cropped
-/// again in evaluation, and a picture that has the size already is padded and shifted in training.
+/// Input sizes up to this one, in pixels a side, are for small pictures such as CIFAR's. In evaluation these are not
+/// enlarged before the crop; in training, a picture that has the size already is padded and shifted.
 const SMALL: u32 = 32;
-/// Border added to small pictures in training, pixels a side.
+/// Border that is added to each side of small pictures in training, in pixels.
 const PAD: u32 = 4;
 
-/// Normalisation stub until the data crate lands.
+/// How the channels red, green and blue are normalised: a byte v becomes (v / 255 - mean) / std. It belongs to the
+/// backbone, which expects the pictures as it was pre-trained on them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Normalisation {
+    /// Mean of each channel, in 0..=1.
     pub mean: [f32; 3],
+    /// Standard deviation of each channel.
     pub std: [f32; 3],
 }
+
 impl Normalisation {
-    pub const IMAGENET: Self = Normalisation { mean: MEAN, std: STD };
+    /// Mean and standard deviation of ImageNet.
+    pub const IMAGENET: Self = Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+    /// One half for both, which maps 0..=1 to -1..=1.
+    pub const HALF: Self = Normalisation { mean: [0.5; 3], std: [0.5; 3] };
+
+    /// The normalised value of every byte in each channel.
+    fn tables(&self) -> [[f32; 256]; 3] {
+        std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 / 255.0 - self.mean[c]) / self.std[c]))
+    }
 }
 
 /// What happens to a picture between its file and the model.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Transform {
-    /// Input size of the model, pixels a side.
+    /// Input size of the model in pixels a side.
     pub size: u32,
-    /// `None`: the evaluation transform.
+    /// How channels are normalised at the end.
+    pub normalisation: Normalisation,
+    /// The random changes of training; `None` is the evaluation transform.
     pub augment: Option<Augment>,
-    /// Evaluation at more than 32 pixels: the shorter side becomes `size / crop_ratio` before the crop.
+    /// In evaluation at more than 32 pixels, the shorter side becomes `size / crop_ratio` before the crop.
     pub crop_ratio: f64,
 }
 
 impl Transform {
     /// The evaluation transform with the published crop ratio 0.875.
-    pub fn eval(size: u32) -> Self {
-        Transform { size, augment: None, crop_ratio: 0.875 }
+    pub fn eval(size: u32, normalisation: Normalisation) -> Self {
+        Transform { size, normalisation, augment: None, crop_ratio: 0.875 }
     }
 
     /// The training transform.
-    pub fn train(size: u32, augment: Augment) -> Self {
-        Transform { augment: Some(augment), ..Transform::eval(size) }
+    pub fn train(size: u32, normalisation: Normalisation, augment: Augment) -> Self {
+        Transform { augment: Some(augment), ..Transform::eval(size, normalisation) }
     }
 
-    /// Values of one transformed image: 3 x size x size.
+    /// Number of values of one transformed image: 3 x size x size.
     pub fn values(&self) -> usize {
         3 * self.size as usize * self.size as usize
     }
 
-    /// Transforms one picture and writes it normalised as `[3 size size]`. Random numbers come from `rng` only.
+    /// Transforms one picture and writes it to `out`, normalised, as `[3 size size]`. All random numbers come from `rng`.
     ///
     /// # Panics
-    /// When `out` has not [`Transform::values`] values.
+    /// When `out` does not have [`Transform::values`] values.
     pub fn apply(&self, image: &RgbImage, rng: &mut Rng, out: &mut [f32]) {
         assert_eq!(out.len(), self.values(), "one image of {0}x{0}", self.size);
-        normalise(&self.pixels(image, rng), out);
+        normalise(&self.pixels(image, rng), &self.normalisation, out);
         if let Some(augment) = &self.augment {
             erase::erase(out, self.size as usize, augment.erase, rng);
         }
     }
 
-    /// The 8-bit picture before normalisation, `size` x `size`.
+    /// The 8-bit picture of `size` x `size` pixels, before it is normalised and erased.
     pub fn pixels(&self, image: &RgbImage, rng: &mut Rng) -> RgbImage {
         let Some(augment) = self.augment else {
             return self.centre(image);
@@ -87,7 +95,8 @@ impl Transform {
         out
     }
 
-    /// Shorter side to `size / crop_ratio` (up to 32 pixels: to `size`), then the centre.
+    /// Resizes the shorter side to `size / crop_ratio` pixels, or to `size` where that is at most 32, and cuts out the
+    /// centre.
     fn centre(&self, image: &RgbImage) -> RgbImage {
         let ratio = if self.size <= SMALL { 1.0 } else { self.crop_ratio };
         let (w, h) = (image.width(), image.height());
@@ -100,7 +109,7 @@ impl Transform {
     }
 }
 
-/// A black border, then a random crop of the old size.
+/// Adds a black border and cuts out a random part of the old size.
 fn shifted(image: &RgbImage, rng: &mut Rng) -> RgbImage {
     let (w, h) = image.dimensions();
     let mut out = RgbImage::new(w, h);
@@ -110,8 +119,8 @@ fn shifted(image: &RgbImage, rng: &mut Rng) -> RgbImage {
     out
 }
 
-/// The part of a `width` x `height` picture that a random resized crop keeps: area and aspect ratio drawn up to
-/// ten times until it fits, else the largest centred part with an aspect ratio between 3/4 and 4/3.
+/// The part of a `width` x `height` picture that a random resized crop keeps. Area and aspect ratio are drawn up to ten
+/// times until the part fits; failing that, it is the largest centred one with an aspect ratio between 3/4 and 4/3.
 fn random_crop(width: u32, height: u32, scale_min: f64, rng: &mut Rng) -> Rect {
     const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
     let (w, h) = (f64::from(width), f64::from(height));
@@ -134,14 +143,11 @@ fn random_crop(width: u32, height: u32, scale_min: f64, rng: &mut Rng) -> Rect {
     Rect { x: (width - cw) / 2, y: (height - ch) / 2, width: cw, height: ch }
 }
 
-/// Interleaved bytes to normalised planes: (v / 255 - mean) / std.
-fn normalise(image: &RgbImage, out: &mut [f32]) {
-    static TABLE: LazyLock<[[f32; 256]; 3]> = LazyLock::new(|| {
-        std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 / 255.0 - MEAN[c]) / STD[c]))
-    });
+/// Writes interleaved bytes as normalised planes.
+fn normalise(image: &RgbImage, by: &Normalisation, out: &mut [f32]) {
     let (red, rest) = out.split_at_mut(out.len() / 3);
     let (green, blue) = rest.split_at_mut(rest.len() / 2);
-    let [reds, greens, blues] = &*TABLE;
+    let [reds, greens, blues] = by.tables();
     let pixels = image.as_raw().as_chunks::<3>().0;
     for (((&[r, g, b], red), green), blue) in pixels.iter().zip(red).zip(green).zip(blue) {
         *red = reds[usize::from(r)];
@@ -151,5 +157,4 @@ fn normalise(image: &RgbImage, out: &mut [f32]) {
 }
 
 #[cfg(test)]
-#[path = "transform_tests.rs"]
 mod tests;

@@ -1,19 +1,25 @@
-//! Image tasks drawn by code: no download, and no way to solve them by mean colour or total area.
+//! Image tasks that are drawn by code. They need no download and cannot be solved by mean colour or total area.
 //!
-//! A picture is a function of (task, split, index); its label is `index % classes`, so classes are balanced.
-//! Colours, sizes, places and backgrounds are random, and say nothing about the label.
+//! A picture is a function of (task, split, index). Its label is `index % classes`, so that classes are balanced.
+//! Colours, sizes, positions and backgrounds are random and say nothing about the label.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use engine::Rng;
 use image::RgbImage;
 
-use super::dataset::{Dataset, Sample};
-use super::scenes::{FILLS, SHAPES, Scene};
-use super::{Augment, Layout, Source, stream};
-use crate::{Error, Result};
+use crate::augment::Augment;
+use crate::error::{Error, Result};
+use crate::streams;
+
+mod paint;
+mod scenes;
+#[cfg(test)]
+mod tests;
+
+pub use scenes::SIZE;
+use scenes::{FILLS, SHAPES, Scene};
 
 /// What is asked about a drawn picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,17 +30,15 @@ pub enum Task {
     Orientation,
     /// In which cell of a 4x4 grid a cross lies.
     Position,
-    /// Which of 10 shapes in which of 5 fill styles: the broad source task for pre-training.
+    /// Which of 10 shapes in which of 5 fill styles: a broad task to pre-train on.
     Shapes,
 }
 
-/// Pixels a side that the tasks are designed for; other sizes scale everything.
-pub const SIZE: u32 = 32;
-
 impl Task {
+    /// Every task.
     pub const ALL: [Task; 4] = [Task::Count, Task::Orientation, Task::Position, Task::Shapes];
 
-    /// The name for [`Dataset::builtin`].
+    /// The name by which [`Dataset::builtin`](crate::Dataset::builtin) knows it.
     pub fn name(self) -> &'static str {
         match self {
             Task::Count => "count",
@@ -57,16 +61,16 @@ impl Task {
         }
     }
 
-    /// Samples of train, val and test.
-    fn counts(self) -> [u32; 3] {
+    /// Number of samples of train, val and test: as in VTAB-1k, and many more for `shapes`.
+    pub(crate) fn counts(self) -> [u32; 3] {
         match self {
             Task::Shapes => [40_000, 1_000, 2_000],
             _ => [800, 200, 1_000],
         }
     }
 
-    /// Only the name of a shape survives crops and mirror images.
-    fn augment(self) -> Option<Augment> {
+    /// The augmentation that leaves the labels true. Only the name of a shape survives crops and mirror images.
+    pub(crate) fn augment(self) -> Option<Augment> {
         (self == Task::Shapes).then(Augment::default)
     }
 }
@@ -86,12 +90,14 @@ impl FromStr for Task {
     }
 }
 
-/// The name of a picture that is drawn when it is needed.
+/// A picture that is drawn when it is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Drawn {
+    /// The task that it belongs to.
     pub task: Task,
-    /// 0 train, 1 val, 2 test.
+    /// Its split: 0 is train, 1 is val and 2 is test.
     pub split: u32,
+    /// Its number in the split.
     pub index: u32,
     /// Pixels a side.
     pub size: u32,
@@ -104,31 +110,10 @@ impl fmt::Display for Drawn {
     }
 }
 
-impl Dataset {
-    /// A drawn task with pictures of `size` x `size` pixels: 800, 200 and 1,000 of them as in VTAB-1k, for
-    /// `shapes` many more.
-    pub fn drawn(task: Task, size: u32) -> Dataset {
-        let classes = task.classes();
-        let split = |split: u32| -> Vec<Sample> {
-            let sample = |index| Sample {
-                source: Source::Drawn(Drawn { task, split, index, size }),
-                label: index % classes.len() as u32,
-            };
-            (0..task.counts()[split as usize]).map(sample).collect()
-        };
-        let (train, val, test) = (split(0), Some(split(1)), Some(split(2)));
-        let layout = Layout::Auto;
-        let notes = vec![format!("{}: drawn by code, {size}x{size}", task.name())];
-        let name = task.name().to_string();
-        let augment = task.augment();
-        Dataset { name, layout, root: PathBuf::new(), classes, train, val, test, augment, notes }
-    }
-}
-
 impl Drawn {
     /// Draws the picture.
     pub fn draw(&self) -> RgbImage {
-        let mut rng = Rng::keyed(0, self.split, self.index, stream::DRAW + self.task as u32);
+        let mut rng = Rng::keyed(0, self.split, self.index, streams::DRAW + self.task as u32);
         let mut scene = Scene::new(self.size, &mut rng);
         let label = self.index % self.task.classes().len() as u32;
         match self.task {
@@ -140,7 +125,3 @@ impl Drawn {
         scene.finish()
     }
 }
-
-#[cfg(test)]
-#[path = "procedural_tests.rs"]
-mod tests;

@@ -1,10 +1,26 @@
-//! The stack machine: one step an opcode, in three tables (stack and memo, plain values, containers).
+//! The stack machine. Each opcode is one step; the steps stand in three tables: those that work on the stack and the
+//! memo, those that push a plain value, and those that push a container.
 
 use std::collections::HashMap;
 
-use super::{MAX_OPCODES, Node, NodeId, Object, Pickle, PickleError, Value};
+use super::value::{Node, NodeId, Object, Pickle, Value};
 
-/// One table for the numbers and for the names in errors.
+/// A pickle with more opcodes than this is refused; a released Vim checkpoint has about 20,000, CIFAR-100 about 300,000.
+pub const MAX_OPCODES: usize = 1 << 22;
+
+/// Where and why reading stopped.
+#[derive(Debug, thiserror::Error)]
+#[error("pickle opcode {opcode} at byte {offset}: {what}")]
+pub struct PickleError {
+    /// Position of the opcode in the bytes that were given.
+    pub offset: usize,
+    /// Its name, or its value where it has none.
+    pub opcode: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// Declares the opcodes: a constant for each number, and its name for errors.
 macro_rules! opcodes {
     ($($name:ident = $byte:literal)*) => {
         $(const $name: u8 = $byte;)*
@@ -30,12 +46,17 @@ opcodes! {
     STACK_GLOBAL = 0x93 MEMOIZE = 0x94 FRAME = 0x95 BYTEARRAY8 = 0x96
 }
 
-/// What is wrong with one opcode; `run` adds which and where.
+/// Result of one step. The error says what is wrong; `run` adds which opcode it was and where.
 type Step<T> = Result<T, String>;
 
-/// Runs the pickle that starts at `bytes[start]`.
-pub(super) fn run(bytes: &[u8], start: usize) -> Result<Pickle<'_>, PickleError> {
-    Machine { bytes, at: start, nodes: vec![], stack: vec![], marks: vec![], memo: HashMap::new() }.run()
+impl<'a> Pickle<'a> {
+    /// Reads the pickle that starts at `bytes[start]`.
+    ///
+    /// # Errors
+    /// An opcode that is unknown, contradicts the stack or reaches beyond the input, and more than [`MAX_OPCODES`].
+    pub fn read(bytes: &'a [u8], start: usize) -> Result<Self, PickleError> {
+        Machine { bytes, at: start, nodes: vec![], stack: vec![], marks: vec![], memo: HashMap::new() }.run()
+    }
 }
 
 struct Machine<'a> {
@@ -300,7 +321,7 @@ impl<'a> Machine<'a> {
         self.line()?.parse().map_err(|_| "not a number".into())
     }
 
-    /// `INT` writes bools as 00 and 01, `LONG` ends in L.
+    /// An integer as text: `INT` writes bools as 00 and 01, `LONG` ends in L.
     fn integer_line(&mut self) -> Step<Value<'a>> {
         match self.line()? {
             "00" => Ok(Value::Bool(false)),
@@ -325,7 +346,7 @@ fn pair_up<'a>(flat: &[Value<'a>]) -> Step<Vec<(Value<'a>, Value<'a>)>> {
     Ok(pairs.iter().map(|&[key, value]| (key, value)).collect())
 }
 
-/// Little-endian two's complement of any length.
+/// An integer from little-endian two's complement of any length.
 fn integer(bytes: &[u8]) -> Value<'_> {
     if bytes.len() > 8 {
         return Value::Long(bytes);
@@ -345,7 +366,7 @@ fn unquote(line: &str) -> Step<&str> {
     unescaped(inner.ok_or("text without quotes")?)
 }
 
-/// Text is borrowed from the file; protocol 0, where text can have escapes, is not what torch writes.
+/// Refuses escapes, because text is borrowed from the file. Only protocol 0 has them, which torch does not write.
 fn unescaped(text: &str) -> Step<&str> {
     if text.contains('\\') { Err("escaped text is not supported".into()) } else { Ok(text) }
 }

@@ -1,86 +1,75 @@
-//! A pickle reader that only reads.
-//!
-//! A pickle is a program for a stack machine that builds values and may call any function it names. Here it
-//! builds values and calls nothing: a call (`REDUCE`, `NEWOBJ`, ...) is recorded as an [`Object`] with the
-//! name of its class and its arguments, and who asked for the file decides what the name means.
-//!
-//! Values live in one arena and refer to each other by number, so shared and even cyclic values cost
-//! nothing, and no nesting, however deep, recurses. Text and bytes are borrowed from the input. Memory is
-//! bounded by a small multiple of the input and by [`MAX_OPCODES`].
-//!
-//! Source: the opcode descriptions of Python's `pickletools` (protocols 0 to 5).
-
-mod machine;
-#[cfg(test)]
-mod tests;
-
-/// More opcodes than this are refused; a released Vim checkpoint has about 20,000, CIFAR-100 about 300,000.
-pub const MAX_OPCODES: usize = 1 << 22;
+//! The values that a pickle holds, and how to find one's way among them.
 
 /// A value; containers are [`Node`]s, found through [`Pickle::node`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Value<'a> {
+    /// Python's `None`.
     None,
+    /// `True` or `False`.
     Bool(bool),
+    /// An integer of up to 64 bits.
     Int(i64),
     /// An integer beyond 64 bits: little-endian two's complement.
     Long(&'a [u8]),
+    /// A float.
     Float(f64),
+    /// Text.
     Str(&'a str),
     /// Bytes, or an 8-bit string of Python 2.
     Bytes(&'a [u8]),
+    /// A container or an object.
     Node(NodeId),
 }
 
 /// Number of a container in its [`Pickle`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NodeId(u32);
+pub struct NodeId(pub(super) u32);
 
 /// A value that holds others.
 #[derive(Debug)]
 pub enum Node<'a> {
+    /// A tuple.
     Tuple(Vec<Value<'a>>),
+    /// A list.
     List(Vec<Value<'a>>),
+    /// A set or frozen set.
     Set(Vec<Value<'a>>),
-    /// In the order of the file; a key that comes again replaces the earlier one.
+    /// Keys and values in the order of the file; a key that comes again replaces the earlier one.
     Dict(Vec<(Value<'a>, Value<'a>)>),
     /// A class or function, by name.
     Global {
+        /// The module that it is imported from.
         module: &'a str,
+        /// Its name in the module.
         name: &'a str,
     },
     /// What the file keeps outside the pickle, such as a tensor's storage.
     Persistent(Value<'a>),
+    /// A call that was not made.
     Object(Box<Object<'a>>),
 }
 
-/// A call that was not made: `class(*args)`, then what the file would have filled in.
+/// A call that was not made: `class(*args)`, and what the file would have filled in afterwards.
 #[derive(Debug)]
 pub struct Object<'a> {
+    /// The class or function, a [`Node::Global`].
     pub class: Value<'a>,
+    /// Its arguments, a tuple.
     pub args: Value<'a>,
+    /// What the file would have passed to `__setstate__`.
     pub state: Option<Value<'a>>,
+    /// What the file would have appended.
     pub items: Vec<Value<'a>>,
+    /// What the file would have set by key.
     pub pairs: Vec<(Value<'a>, Value<'a>)>,
 }
 
 /// A finished pickle.
 #[derive(Debug)]
 pub struct Pickle<'a> {
-    nodes: Vec<Node<'a>>,
-    root: Value<'a>,
-    end: usize,
-}
-
-/// Where and why reading stopped.
-#[derive(Debug, thiserror::Error)]
-#[error("pickle opcode {opcode} at byte {offset}: {what}")]
-pub struct PickleError {
-    /// Position of the opcode in the bytes handed in.
-    pub offset: usize,
-    /// Its name, or its value where it has none.
-    pub opcode: String,
-    pub what: String,
+    pub(super) nodes: Vec<Node<'a>>,
+    pub(super) root: Value<'a>,
+    pub(super) end: usize,
 }
 
 impl<'a> Value<'a> {
@@ -103,22 +92,17 @@ impl<'a> Value<'a> {
 }
 
 impl<'a> Pickle<'a> {
-    /// Reads the pickle that starts at `bytes[start]`.
-    pub fn read(bytes: &'a [u8], start: usize) -> Result<Self, PickleError> {
-        machine::run(bytes, start)
-    }
-
     /// The value that was pickled.
     pub fn root(&self) -> Value<'a> {
         self.root
     }
 
-    /// Position just behind the pickle.
+    /// Position of the first byte behind the pickle.
     pub fn end(&self) -> usize {
         self.end
     }
 
-    /// All containers, in the order the file builds them.
+    /// All containers, in the order in which the file builds them.
     pub fn nodes(&self) -> &[Node<'a>] {
         &self.nodes
     }

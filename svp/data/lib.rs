@@ -1,0 +1,60 @@
+//! Image data sets for training: finding them, reading them, changing them and handing them out in batches.
+//!
+//! Nothing here knows a model. The rooms, from the bottom up; a module uses only those above it in this list:
+//!
+//! - [`error`], [`mapped`] (the only place that maps files), [`sha256`], [`streams`] (numbers of random streams)
+//! - [`pickle`] and `mat`: readers of Python pickles and MATLAB files
+//! - [`decode`] and [`resize`]: from an image file to 8-bit pixels
+//! - [`augment`] and [`transform`]: from pixels to the numbers that a model sees
+//! - [`archive`]: `.tar`, `.tar.gz` and `.zip`, read in place
+//! - [`procedural`]: image tasks drawn by code
+//! - [`source`] and [`sample`]: where a picture comes from, and its class
+//! - `files`: folders and archives seen as one tree of files
+//! - [`layouts`]: one reader for each way in which a data set lies on disk
+//! - [`dataset`]: a [`Dataset`] is class names and the samples of its splits; [`mod@check`] compares one with what was
+//!   published
+//! - [`loader`]: batches, decoded by threads of their own while the model computes
+//!
+//! Nothing here keeps random state: the order of an epoch, the augmentation of a sample and the pixels of a
+//! drawn picture are functions of (seed, epoch, sample). What is read and how it is laid out is described in
+//! `docs/data.md`, what the published program does to a picture in `docs/recipe.md`.
+
+#![warn(missing_docs)]
+#![deny(unsafe_code)]
+
+pub mod archive;
+pub mod augment;
+pub mod check;
+pub mod dataset;
+pub mod decode;
+pub mod error;
+mod files;
+pub mod layouts;
+pub mod loader;
+#[allow(unsafe_code)]
+pub mod mapped;
+mod mat;
+pub mod pickle;
+mod picture;
+pub mod procedural;
+pub mod resize;
+pub mod sample;
+pub mod sha256;
+mod shuffle;
+pub mod source;
+pub mod streams;
+#[cfg(test)]
+mod testing;
+pub mod transform;
+
+pub use augment::{Augment, Mix, RandAugment};
+pub use check::{Check, CheckedSplit, Problem, check};
+pub use dataset::Dataset;
+pub use error::{Error, Result};
+pub use layouts::{Known, Layout};
+pub use loader::{Batch, Batches, Broken, Loader, LoaderOptions, OnBroken};
+pub use picture::Picture;
+pub use procedural::Task;
+pub use sample::Sample;
+pub use source::Source;
+pub use transform::{Normalisation, Transform};
