@@ -1,4 +1,4 @@
-//! What the scan must show.
+//! What the report must show of the scan.
 
 use crate::Usages;
 use crate::measure::Pass;
@@ -11,9 +11,9 @@ pub struct Check {
 }
 
 const SCAN: &str = "selective_scan";
-/// Bytes moved for each that must be; special functions a token, channel, state and direction.
+/// Of each pass, at most: bytes moved for each that must be moved, and special functions for each step.
 const LIMITS: [(&str, f64, f64); 2] = [("forward", 1.15, 1.1), ("backward", 1.3, 2.2)];
-/// Passes through the banks of shared memory for each that is needed.
+/// Most passes through the banks of shared memory for each that is needed.
 const CONFLICTS: f64 = 1.1;
 
 /// The checks for which there is something to look at.
@@ -51,7 +51,7 @@ fn at_most(what: String, value: f64, limit: f64) -> Check {
     Check { what, value: format!("{value:.3}"), limit: format!("{limit}"), holds: value <= limit }
 }
 
-/// Steps of the recurrence in a pass: token, channel, state, direction.
+/// Steps of the recurrence in a pass: one for each token, channel, state and direction.
 pub fn steps(pass: &Pass) -> f64 {
     ["b", "l", "e", "n"].iter().map(|size| pass.case.get(size) as f64).product::<f64>() * 2.0
 }

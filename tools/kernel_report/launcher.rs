@@ -1,4 +1,4 @@
-//! Two launchers: one that runs kernels and notes what each did, one that only notes what would be launched.
+//! Two launchers: one runs kernels and notes what each did, the other only notes what would be launched.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -83,13 +83,13 @@ impl Launcher for Counting {
         Ok(())
     }
 
-    /// Products are not ours to report on.
+    /// The library's products are not reported on.
     fn gemm(&self, _: &BlasGemm) -> Result<()> {
         Ok(())
     }
 }
 
-/// Runs nothing and holds nothing: sizes of training cost it no memory.
+/// Runs nothing and holds no memory, so that it can take the sizes of training.
 #[derive(Debug, Default)]
 pub struct Dry {
     next: AtomicU64,

@@ -1,11 +1,11 @@
-//! What the committed kernels cost, without a GPU: registers, shared memory and spills from `ptxas`, work and memory
-//! traffic at the shapes of Vim-S training from the emulator's counts, the time that an H100 needs at least, and the
+//! Reports what the committed kernels cost, without a GPU: registers, shared memory and spills from `ptxas`; work and
+//! memory traffic at the shapes of Vim-S training from the emulator's counts; the least time that an H100 needs; and the
 //! memory of a step.
 //!
 //! ```text
-//! kernel_report [--out FILE] [OP...]      Markdown to the terminal, and to FILE; only these ops
+//! kernel_report [--out FILE] [OP...]      writes Markdown to the terminal and to FILE, about all ops or only these
 //! ```
-//! Fails if a check of the scan does not hold. Without `ptxas` (`.ci/cuda` fetches it) its part says `skipped`.
+//! It fails if a check of the scan does not hold. Without `ptxas`, which `.ci/cuda` fetches, that part says `skipped`.
 
 mod checks;
 mod h100;
@@ -25,7 +25,7 @@ use measure::Pass;
 use ptx::registry;
 use ptxas::{ARCHITECTURES, Ptxas, Usage};
 
-/// What each architecture needs of each entry.
+/// What each entry needs on each architecture.
 pub type Usages = BTreeMap<(String, &'static str), Usage>;
 
 fn main() -> ExitCode {
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether all checks hold.
+/// Writes the report. The result says whether all checks hold.
 fn run() -> Result<bool, String> {
     let (out, ops) = arguments()?;
     let root = root();
@@ -55,7 +55,7 @@ fn run() -> Result<bool, String> {
     Ok(checks.iter().all(|check| check.holds))
 }
 
-/// The file to write, and the ops; all if none is named.
+/// The file to write, and the ops to report on; none stands for all.
 fn arguments() -> Result<(Option<PathBuf>, Vec<String>), String> {
     let mut arguments = std::env::args().skip(1);
     let (mut out, mut ops) = (None, vec![]);
@@ -69,7 +69,7 @@ fn arguments() -> Result<(Option<PathBuf>, Vec<String>), String> {
     Ok((out, ops))
 }
 
-/// Both passes of the bench cases of the ops.
+/// Both passes of the ops' bench cases.
 fn passes(ops: &[String]) -> Result<Vec<Pass>, String> {
     let mut passes = vec![];
     for op in registry::all() {

@@ -150,7 +150,7 @@ fn kernels_table(passes: &[Pass], usages: Option<&Usages>) -> String {
 
 /// How often an H100 fills up with the blocks of a launch.
 fn waves(part: &Part, usage: &Usage) -> f64 {
-    // Registers are handed out to warps in steps of 256; a block takes 1 KiB of shared memory for itself.
+    // A warp gets registers in steps of 256. A block takes 1 KiB of shared memory for the system.
     let warps = part.threads.div_ceil(32);
     let by_registers = 65_536 / ((usage.registers * 32).next_multiple_of(256) * warps).max(1);
     let by_shared = 233_472 / (usage.shared + part.shared + 1024);

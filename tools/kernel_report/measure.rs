@@ -1,4 +1,4 @@
-//! Counts of an op at the shapes of training, from runs of the emulator at small ones.
+//! Counts of an op at the shapes of training, extrapolated from runs of the emulator at small shapes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use testkit::shapes::corners;
 use crate::launcher::{Counting, Dry, Launched, Watched};
 use crate::work::Work;
 
-/// Most that a count of the check shape may differ from its extrapolation, of counts that matter.
+/// Most that a count of the check shape may differ from its extrapolation, where the count matters.
 const TOLERANCE: f64 = 0.02;
 /// Counts below this share of a kernel's instructions do not matter.
 const FLOOR: f64 = 0.002;
 
-/// Blocks are rounded up, which is not linear.
+/// Most that the number of blocks may differ from its extrapolation. Blocks are rounded up, which is not linear.
 const BLOCKS: f64 = 0.04;
 
 /// A kernel in one pass of an op.
 #[derive(Debug, Clone)]
 pub struct Part {
     pub entry: &'static str,
-    /// Of one launch.
+    /// Blocks of one launch.
     pub blocks: u64,
     pub threads: u32,
     pub shared: u32,
@@ -36,14 +36,14 @@ pub struct Part {
 pub struct Pass {
     pub op: &'static str,
     pub case: Case,
-    /// Type of the activations.
+    /// The type of the activations.
     pub dtype: DType,
     /// `forward` or `backward`.
     pub name: &'static str,
     pub parts: Vec<Part>,
     /// Bytes that the op must move, from its cost; `None` where the cost counts a product, which the library moves.
     pub fewest: Option<f64>,
-    /// Largest difference between the check shape and its extrapolation, and of which count.
+    /// The largest difference between the check shape and its extrapolation, and the count that has it.
     pub check: (f64, &'static str),
 }
 
@@ -62,13 +62,13 @@ impl Pass {
     }
 }
 
-/// Launches of forward and of backward.
+/// The launches of the forward and of the backward pass.
 type Passes = [Vec<Launched>; 2];
 
-/// The launches of a run, and the bytes that forward keeps for backward beside its inputs and outputs.
+/// The launches of a run, and the bytes that the forward pass keeps beside its inputs and outputs.
 type Ran = (Passes, usize);
 
-/// Both passes of a bench case; a pass without launches is left out.
+/// Both passes of a bench case. A pass without launches is left out.
 pub fn measure(op: &dyn Op, case: &Case, axes: &[Axis], dtype: DType) -> Result<Vec<Pass>, String> {
     let at = |sizes: &[usize]| {
         axes.iter().zip(sizes).fold(case.clone(), |case, (axis, &size)| case.with(axis.name, size))
@@ -101,7 +101,7 @@ pub fn measure(op: &dyn Op, case: &Case, axes: &[Axis], dtype: DType) -> Result<
             if (work.blocks - dry.blocks).abs() > BLOCKS * dry.blocks {
                 return Err(variant(op, name, entry));
             }
-            // Their number does not grow with the sizes.
+            // The number of launches does not grow with the sizes.
             let work = Work { launches: dry.launches, ..work };
             let launched =
                 wanted[i].iter().find(|launched| launched.entry == entry).expect("summed from here");
@@ -127,7 +127,7 @@ fn variant(op: &dyn Op, pass: &str, entry: &str) -> String {
     format!("{} {pass}: the small shapes do not launch what training does ({entry})", op.name())
 }
 
-/// Forward and backward of a case on a device of its own.
+/// Runs the forward and the backward pass of a case on a device of its own.
 fn run<L: Watched + 'static>(
     op: &dyn Op,
     case: &Case,
@@ -136,7 +136,7 @@ fn run<L: Watched + 'static>(
     value: fn(&Device, usize, &Input) -> Tensor,
 ) -> Result<Ran, String> {
     let launcher = Arc::new(launcher());
-    // Memory counted by the byte.
+    // Such a device counts memory by the byte.
     let device = Device::launched_checked(launcher.clone());
     let in_use = || device.memory().1;
     let passes = || -> engine::Result<Ran> {
@@ -196,7 +196,7 @@ fn combine(corners: &[Sums], weights: &[f64]) -> Sums {
     sums
 }
 
-/// How far an extrapolation is from a run.
+/// The count by which an extrapolation differs most from a run. Too large a difference is an error.
 fn differ(guess: &Sums, run: &Sums, op: &dyn Op, pass: &str) -> Result<(f64, &'static str), String> {
     let mut worst = (0.0, "nothing");
     for (entry, work) in run {

@@ -1,4 +1,4 @@
-//! Device memory of the SVP step of Vim-S by batch size, from what the program allocates; nothing runs.
+//! Device memory of the SVP step of Vim-S by batch size, from what the program allocates. Nothing runs.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ const TYPES: [DType; 2] = [DType::F32, DType::Bf16];
 /// Bytes of one batch size.
 pub struct Memory {
     pub batch: usize,
-    /// For tensors at most at once, and held by the pool: in f32, and in bf16.
+    /// Of f32 and of bf16: the most that tensors take at once, and what the pool holds.
     pub bytes: [[usize; 2]; 2],
 }
 

@@ -1,28 +1,28 @@
-//! What NVIDIA's assembler makes of a kernel: registers, shared memory, spills. Needs no GPU.
+//! What NVIDIA's assembler makes of a kernel: registers, shared memory, spills. It needs no GPU.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Architectures that the report covers: A100 and H100.
+/// The architectures that the report covers, those of A100 and H100.
 pub const ARCHITECTURES: [&str; 2] = ["sm_80", "sm_90"];
 
 /// What one entry takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     pub registers: u32,
-    /// Bytes a block, static.
+    /// Bytes of static shared memory of a block.
     pub shared: u32,
-    /// Bytes a thread, stored and loaded.
+    /// Bytes that a thread stores to and loads from local memory for want of registers.
     pub spills: u32,
-    /// Bytes a thread of local memory.
+    /// Bytes of local memory of a thread.
     pub stack: u32,
 }
 
 pub struct Ptxas(PathBuf);
 
 impl Ptxas {
-    /// From where `.ci/cuda` puts it, or from the folder `PTXAS_DIR`; `None` if it is in neither.
+    /// The one in the folder `PTXAS_DIR`, or else where `.ci/cuda` puts it; `None` if it is not there.
     pub fn find(root: &Path) -> Option<Self> {
         let folder = match std::env::var_os("PTXAS_DIR") {
             Some(folder) => folder.into(),
@@ -67,7 +67,7 @@ fn parse(said: &str) -> BTreeMap<String, Usage> {
     entries
 }
 
-/// The number in front of a unit, 0 where the line has none.
+/// The number in front of a unit, or 0 where the line has none.
 fn number_before(line: &str, unit: &str) -> u32 {
     let Some((before, _)) = line.split_once(unit) else { return 0 };
     let digits = before.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap_or("");

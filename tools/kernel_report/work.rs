@@ -4,7 +4,7 @@ use ptx_emulator::{Class, Meter, Space};
 
 macro_rules! work {
     ($($(#[$doc:meta])* $field:ident),* $(,)?) => {
-        /// Counts of launches; instructions are those of warps.
+        /// What launches did. Instructions are those of warps, where nothing else is said.
         #[derive(Debug, Clone, Copy, Default, PartialEq)]
         pub struct Work {
             $($(#[$doc])* pub $field: f64,)*
@@ -16,7 +16,7 @@ macro_rules! work {
                 $(self.$field += weight * other.$field;)*
             }
 
-            /// The largest difference of a count, relative to it; counts below `floor` do not matter.
+            /// The largest relative difference of a count, and its name. Counts below `floor` do not matter.
             pub fn distance(&self, other: &Work, floor: f64) -> (f64, &'static str) {
                 let mut worst = (0.0, "nothing");
                 $(
@@ -35,9 +35,9 @@ macro_rules! work {
 work! {
     launches,
     blocks,
-    /// Executed by threads.
+    /// Instructions of threads.
     threads,
-    /// Special functions of threads, as warps and as threads.
+    /// Special functions, of warps and of threads.
     mufu,
     mufu_threads,
     /// f32 arithmetic and comparisons.
@@ -60,9 +60,9 @@ work! {
     ideal,
 }
 
-/// An IEEE division or root in f32: what it becomes in instructions, one of them a special function.
+/// Instructions of an IEEE division or root in f32, one of them a special function.
 const DIVISION: f64 = 9.0;
-/// A division of integers.
+/// Instructions of a division of integers.
 const INTEGER_DIVISION: f64 = 20.0;
 
 impl Work {
@@ -105,7 +105,7 @@ impl Work {
         self.mufu + self.float + self.integer + self.convert + self.shuffle + self.other
     }
 
-    /// Passes through shared memory for each that is needed; 1 where there are none.
+    /// Passes through shared memory for each that is needed, or 1 where there are none.
     pub fn conflicts(&self) -> f64 {
         if self.ideal > 0.0 { self.wavefronts / self.ideal } else { 1.0 }
     }
