@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 
+use svp::methods::METHODS;
 use testkit::programs::{Scratch, succeeds, text, train, words};
 
 /// Data of three classes and a small Vim trained on it.
@@ -219,7 +220,9 @@ fn a_run_that_diverges_says_where_and_keeps_its_state() {
 fn a_dry_run_counts_and_writes_nothing() {
     let place = Scratch::new("dry-run");
     let out = place.at("run");
-    for method in ["svp", "linear", "full"] {
+    for method in METHODS {
+        let (whole, frozen) = (method.whole_backbone, method.views.iter().any(|(view, _)| *view == "frozen"));
+        let method = method.name;
         let args = ["--method", method, "--batch-size", "8", "--dry-run"];
         let shown = succeeds(&train_on_data(&out, &args));
         for part in ["backbone", "total", "6 steps an epoch, 6 in all", "nothing was written"] {
@@ -235,8 +238,11 @@ fn a_dry_run_counts_and_writes_nothing() {
             of.map_or(0, |p| p["trained"].as_u64().unwrap())
         };
         assert_eq!(trained("head"), 3 * 16 + 3);
-        assert_eq!(trained("backbone") > 0, method == "full");
+        let backbone = parameters.iter().find(|p| p["module"] == "backbone").unwrap();
+        assert_eq!(backbone["trained"] == backbone["all"], whole, "{method}");
+        assert_eq!(trained("backbone") == 0, frozen, "{method}");
         assert_eq!(trained("inner prompts") > 0, method == "svp");
+        assert_eq!(trained("prompts") > 0, method == "vpt");
     }
     assert!(!Path::new(&out).exists());
 }
@@ -430,4 +436,54 @@ fn converting_keeps_the_weights() {
     fails(&convert(&[&a, &place.at("a.pth")]), &["a.pth", ".safetensors"]);
     fails(&convert(&[&place.at("none.pth"), &place.at("c.safetensors")]), &["none.pth", "No such file"]);
     fails(&convert(&[&a, &place.at("none/c.safetensors")]), &["none/c.safetensors", "cannot write"]);
+}
+
+/// A method's settings are flags of its own: refused for others, listed by its help, and a table in files.
+#[test]
+fn settings_belong_to_methods() {
+    let place = Scratch::new("method-settings");
+    let out = place.at("run");
+    fails(
+        &train_on_data(&out, &words("--method linear --hidden 8")),
+        &["--hidden", "--method linear", "--method svp"],
+    );
+    fails(&train_on_data(&out, &words("--method vpt --tokens 0")), &["--tokens", "whole number from 1"]);
+    fails(&train_on_data(&out, &words("--method vpt --position above")), &["--position", "pre, post, both"]);
+    let usage = train_on_data(&out, &words("--method magic"));
+    assert_eq!(usage.status.code(), Some(2));
+    assert!(text(&usage.stderr).contains("bitfit"), "{}", text(&usage.stderr));
+    let usage = train_on_data(&out, &words("--optimizer lion"));
+    assert_eq!(usage.status.code(), Some(2));
+    assert!(text(&usage.stderr).contains("sgd"), "{}", text(&usage.stderr));
+    assert!(!Path::new(&out).exists(), "a refused run leaves nothing");
+
+    let help = |args: &[&str]| text(&train(args).stdout);
+    let (all, vpt) = (help(&["--help"]), help(&["--method", "vpt", "--help"]));
+    for setting in METHODS.iter().flat_map(|entry| entry.settings) {
+        assert!(all.contains(&format!("--{}", setting.name)), "--{} is not in the help", setting.name);
+    }
+    assert!(vpt.contains("--tokens") && !vpt.contains("--group-size"), "{vpt}");
+
+    let config = place.write(
+        "vpt.toml",
+        b"method = 'vpt'\nhidden = 3\n[vpt]\ntokens = 2\ndeep = false\n[svp]\ninner = false\n",
+    );
+    let trained = train_on_data(&out, &["--config", &config, "--batch-size", "8", "--position", "middle"]);
+    succeeds(&trained);
+    for part in ["hidden in the file has no effect", "[svp] in the file has no effect"] {
+        assert!(text(&trained.stderr).contains(part), "`{part}` is not in: {}", text(&trained.stderr));
+    }
+    let config = fs::read_to_string(Path::new(&out).join("config.toml")).unwrap();
+    let table = config.split_once("[vpt]").expect("a table of the method").1;
+    for line in ["tokens = 2", "deep = false", "position = \"middle\""] {
+        assert!(table.contains(line), "{config}");
+    }
+    for (text, part) in [
+        ("method = 'vpt'\n\n[vpt]\ncolour = 1", "--colour"),
+        ("epochs = 1\ncolour = 1", "line 2: unknown field `colour`"),
+        ("method = 'vpt'\ntokens = 'many'", "--tokens"),
+    ] {
+        let config = place.write("bad.toml", text.as_bytes());
+        fails(&train_on_data(&place.at("bad"), &["--config", &config]), &[part]);
+    }
 }

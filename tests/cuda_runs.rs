@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use testkit::fake_cuda;
 use testkit::programs::{succeeds, text, words};
-use testkit::runs::{Task, records, same};
+use testkit::runs::{Task, records, same, small};
 
 /// Six steps of eight images an epoch.
 fn args<'a>(task: &'a Task, out: &'a str, more: &'a str) -> Vec<&'a str> {
     let task = ["--data", &task.data, "--backbone", &task.backbone, "--out", out];
-    let fixed = "--hidden 8 --group-size 1 --lr 0.1 --drop-path 0.3";
-    [&task[..], &words(fixed), &words(more)].concat()
+    let fixed = "--lr 0.1 --drop-path 0.3";
+    // All these runs are of the default method.
+    [&task[..], &words(fixed), &small("svp"), &words(more)].concat()
 }
 
 fn train_on(task: &Task, out: &str, more: &str, environment: &[(&str, &str)]) -> Output {

@@ -19,7 +19,7 @@ use safetensors::SafeTensors;
 use svp::backbones::drop_path;
 use svp::backbones::vim::{Vim, VimConfig};
 use svp::heads::HeadKind;
-use svp::methods::{Chosen, OptimizerKind};
+use svp::methods::{Chosen, METHODS, OptimizerKind};
 use svp::model::{Forward, Model, Parts};
 use svp::params::Params;
 use svp::pass::Noise;
@@ -27,7 +27,7 @@ use svp::train::{Optimizer, Precision, Rates};
 use testkit::cuda;
 use testkit::guarded::Guarded;
 use testkit::programs::{succeeds, train, words};
-use testkit::runs::{Task, records, same};
+use testkit::runs::{Task, records, same, small};
 
 const BATCH: usize = 4;
 const CLASSES: usize = 10;
@@ -180,7 +180,7 @@ fn compare_with_the_cpu(steps: impl Fn(Precision) -> Steps) {
 /// The arguments of one epoch of four steps on a device.
 fn args<'a>(task: &'a Task, device: &'a str, out: &'a str) -> Vec<&'a str> {
     let task = ["--data", &task.data, "--backbone", &task.backbone, "--device", device, "--out", out];
-    let fixed = "--epochs 1 --batch-size 8 --hidden 8 --group-size 1 --lr 0.1 --drop-path 0.3";
+    let fixed = "--epochs 1 --batch-size 8 --lr 0.1 --drop-path 0.3";
     [&task[..], &words(fixed)].concat()
 }
 
@@ -215,18 +215,24 @@ fn worst(got: &str, want: &str) -> f64 {
     off
 }
 
-/// Every method, through the program: parameters and both moments of AdamW after an epoch.
+/// Every method of the registry and every optimizer, through the program: parameters and what the optimizer keeps,
+/// after an epoch.
 #[test]
 fn a_trained_file_is_that_of_the_cpu() {
     let task = Task::new("emulated-files", 2);
-    for method in ["svp", "linear", "full"] {
-        let run =
-            |device: &str| train_on(&task, device, &format!("{method}-{device}"), &["--method", method]);
+    let more = [
+        ("svp", "--at scan"),
+        ("vpt", "--optimizer sgd --prompt-dropout 0.2"),
+        ("bitfit", "--optimizer adam"),
+    ];
+    for (method, more) in METHODS.iter().map(|entry| (entry.name, "")).chain(more) {
+        let flags = [small(method), words(more)].concat();
+        let run = |device: &str| train_on(&task, device, &format!("{method}{more}-{device}"), &flags);
         let (cpu, emulated) = (run("cpu"), run("emulated"));
         assert_eq!(files(&emulated), files(&cpu));
         // Moments of the second order have twice the gradient's error, and four steps are between.
         let off = worst(&emulated, &cpu);
-        assert!(off <= 1e-4, "{method}: {off:.1e}");
+        assert!(off <= 1e-4, "{method} {more}: {off:.1e}");
     }
 }
 
@@ -234,10 +240,10 @@ fn a_trained_file_is_that_of_the_cpu() {
 #[test]
 fn a_killed_run_ends_with_the_bytes_of_the_unbroken_one() {
     let task = Task::new("emulated-killed", 2);
-    let unbroken = train_on(&task, "emulated", "unbroken", &["--threads", "1"]);
+    let unbroken = train_on(&task, "emulated", "unbroken", &[small("svp"), words("--threads 1")].concat());
     let out = task.place.at("killed");
     let mut child = Command::new(env!("CARGO_BIN_EXE_svp-train"))
-        .args([&args(&task, "emulated", &out)[..], &["--save-every", "1"]].concat())
+        .args([&args(&task, "emulated", &out)[..], &small("svp"), &["--save-every", "1"]].concat())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();

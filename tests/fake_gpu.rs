@@ -6,33 +6,40 @@ use std::process::Command;
 
 use testkit::fake_cuda;
 use testkit::programs::{text, words};
-use testkit::runs::{Task, same};
+use testkit::runs::{Task, same, small};
 
 #[test]
 fn a_run_on_the_fake_gpu_has_the_bytes_of_the_emulated_one() {
     let Task { place, data, backbone } = Task::new("fake-gpu", 2);
     let log = place.at("calls");
-    for more in
-        ["--method svp", "--method full", "--method svp --precision bf16", "--method linear --precision tf32"]
-    {
+    for (method, more) in [
+        ("svp", ""),
+        ("full", ""),
+        ("vpt", "--prompt-dropout 0.2 --optimizer sgd"),
+        ("bitfit", ""),
+        ("svp", "--at scan"),
+        ("svp", "--precision bf16"),
+        ("linear", "--precision tf32"),
+    ] {
+        let name = format!("{method} {more}");
         let run = |device: &str| {
-            let out = place.at(&format!("{device} {more}"));
+            let out = place.at(&format!("{device} {name}"));
             let task = ["--data", &data, "--backbone", &backbone, "--device", device, "--out", &out];
-            let fixed = "--epochs 2 --batch-size 8 --hidden 8 --group-size 1 --lr 0.1 --drop-path 0.3";
+            let fixed = "--epochs 2 --batch-size 8 --lr 0.1 --drop-path 0.3";
             let mut program = Command::new(env!("CARGO_BIN_EXE_svp-train"));
-            program.args([&task[..], &words(fixed), &words(more)].concat());
+            program.args([&task[..], &words(fixed), &small(method), &words(more)].concat());
             program.env("LD_LIBRARY_PATH", fake_cuda::folder()).env("FAKE_CUDA_LOG", &log);
             let output = program.output().unwrap();
             let calls = fs::read_to_string(&log).unwrap_or_default();
-            assert!(output.status.success(), "{more}: {}", text(&output.stderr));
-            assert!(!calls.contains("fault: "), "{more}: {}", last_lines(&calls));
+            assert!(output.status.success(), "{name}: {}", text(&output.stderr));
+            assert!(!calls.contains("fault: "), "{name}: {}", last_lines(&calls));
             out
         };
         let (emulated, cuda) = (run("emulated"), run("cuda"));
         same(&emulated, &cuda);
         let calls = fs::read_to_string(&log).unwrap();
         for call in ["cuGraphLaunch ", "cuLaunchKernel selective_scan_forward", "cublasLtMatmul "] {
-            assert!(calls.lines().any(|line| line.starts_with(call)), "{more}: no {call}");
+            assert!(calls.lines().any(|line| line.starts_with(call)), "{name}: no {call}");
         }
         fs::remove_file(&log).unwrap();
     }

@@ -1,4 +1,4 @@
-//! docs/ops.md is written from the registry of ops.
+//! docs/ops.md is written from the registry of ops, and the table of methods in README.md is the registry's.
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ops.md");
 const COMMAND: &str = "UPDATE_DOCS=1 cargo test --release --test readme";
@@ -21,4 +21,14 @@ fn the_op_table_is_current() {
     }
     let found = std::fs::read_to_string(PAGE).unwrap_or_default();
     assert!(found == page(), "docs/ops.md is old. Write it again: {COMMAND}");
+}
+
+#[test]
+fn the_table_of_methods_is_current() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let found =
+        readme.split_once("<!-- methods -->\n").and_then(|(_, rest)| rest.split_once("<!-- /methods -->"));
+    let want = svp::methods::table();
+    let found = found.map(|(table, _)| table.trim_start());
+    assert!(found == Some(&want), "README.md must have, between its marks:\n\n{want}");
 }

@@ -7,9 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use testkit::programs::{succeeds, text, train, words};
-use testkit::runs::{Task, records, same};
+use testkit::runs::{Task, records, same, small};
 
-const METHODS: [&str; 4] = ["svp", "full", "linear", "recipe"];
+/// Kinds of runs: a method, or one with other settings ([`of_kind`]).
+const KINDS: [&str; 6] = ["svp", "full", "linear", "recipe", "vpt-sgd", "bitfit-adam"];
 /// Every random change of images and batches there is, and a moving average.
 const RECIPE: &str =
     "--augment --auto-augment rand-m9-mstd0.5-inc1 --reprob 0.25 --mixup 0.8 --cutmix 1 --ema-decay 0.9";
@@ -27,15 +28,23 @@ fn args<'a>(task: &'a Task, method: &'a str, out: &'a str) -> Vec<&'a str> {
     let epochs = if method == "linear" { "40" } else { "8" };
     // The same images a step; as many steps an epoch.
     let batches = if method == "accumulated" { "--batch-size 4 --accumulate 2" } else { "--batch-size 8" };
-    let more = match method {
-        "recipe" => RECIPE,
-        "on-val" => "--train-on-val",
-        _ => "",
-    };
-    let method = if ["accumulated", "recipe", "on-val"].contains(&method) { "svp" } else { method };
-    let fixed = words("--hidden 8 --group-size 1 --drop-path 0.3 --lr 0.1 --seed 3");
-    let task = ["--data", &task.data, "--backbone", &task.backbone, "--method", method];
-    [&task[..], &["--epochs", epochs, "--out", out], &words(batches), &words(more), &fixed].concat()
+    let (method, more) = of_kind(method);
+    let fixed = words("--drop-path 0.3 --lr 0.1 --seed 3");
+    let task = ["--data", &task.data, "--backbone", &task.backbone];
+    let method = small(method);
+    [&task[..], &["--epochs", epochs, "--out", out], &words(batches), &words(more), &fixed, &method].concat()
+}
+
+/// The method of a kind, and its further settings.
+fn of_kind(kind: &str) -> (&str, &str) {
+    match kind {
+        "accumulated" => ("svp", ""),
+        "recipe" => ("svp", RECIPE),
+        "on-val" => ("svp", "--train-on-val"),
+        "vpt-sgd" => ("vpt", "--position middle --prompt-dropout 0.2 --optimizer sgd"),
+        "bitfit-adam" => ("bitfit", "--optimizer adam"),
+        method => (method, ""),
+    }
 }
 
 /// Trains to the end; the run folder.
@@ -135,6 +144,17 @@ fn linear_killed_and_resumed() {
     killed_and_resumed("linear");
 }
 
+/// With dropped prompts and the momentum of SGD.
+#[test]
+fn vpt_killed_and_resumed() {
+    killed_and_resumed("vpt-sgd");
+}
+
+#[test]
+fn bitfit_killed_and_resumed() {
+    killed_and_resumed("bitfit-adam");
+}
+
 #[test]
 fn the_whole_recipe_killed_and_resumed() {
     killed_and_resumed("recipe");
@@ -163,7 +183,7 @@ fn trained_on_val_killed_and_resumed() {
 #[test]
 fn a_signal_saves_and_says_how_to_resume() {
     let task = Task::new("signals", 3);
-    for method in METHODS {
+    for method in KINDS {
         let unbroken = train_to_end(&task, method, &format!("{method}-unbroken"), &[]);
         for signal in ["TERM", "INT"] {
             let out = task.place.at(&format!("{method}-{signal}"));
@@ -186,7 +206,7 @@ fn a_signal_saves_and_says_how_to_resume() {
 #[test]
 fn threads_and_workers_change_nothing() {
     let task = Task::new("threads", 3);
-    for method in METHODS {
+    for method in KINDS {
         let run = |threads: &str, workers: &str| {
             let more = ["--threads", threads, "--workers", workers];
             train_to_end(&task, method, &format!("{method}-{threads}-{workers}"), &more)

@@ -30,17 +30,14 @@ pub(super) struct Dims {
     /// Patches on a side of an image.
     pub grid: usize,
     pub d: usize,
+    /// The row of the class token.
+    pub class_row: usize,
 }
 
 impl Dims {
     /// Tokens of an image, class token included.
     pub fn tokens(&self) -> usize {
         self.grid * self.grid + 1
-    }
-
-    /// The row of the class token.
-    pub fn middle(&self) -> usize {
-        self.grid * self.grid / 2
     }
 
     /// Values of a patch.
@@ -64,14 +61,18 @@ impl Dims {
     }
 }
 
-pub(super) fn check(images: &Var, weights: &Weights, stride: usize) -> Result<Dims> {
+pub(super) fn check(images: &Var, weights: &Weights, stride: usize, class_row: usize) -> Result<Dims> {
     let [b, c, size, _] = axes(OP, "images", "[b c s s]", images.shape())?;
     let [d, _, patch, _] = axes(OP, "weight", "[d c patch patch]", weights.weight.shape())?;
     if stride == 0 || patch == 0 || patch > size {
         let what = format!("patches of {patch} pixels, {stride} apart, do not fit images of {size} pixels");
         return Err(Error::Unsupported { op: OP, what });
     }
-    let dims = Dims { b, c, size, patch, stride, grid: (size - patch) / stride + 1, d };
+    let dims = Dims { b, c, size, patch, stride, grid: (size - patch) / stride + 1, d, class_row };
+    if class_row >= dims.tokens() {
+        let what = format!("class row {class_row} of {} tokens", dims.tokens());
+        return Err(Error::Unsupported { op: OP, what });
+    }
     check_shape(OP, "images", "[b c s s]", &dims.images(), images.shape())?;
     check_shape(OP, "weight", "[d c patch patch]", &dims.weight(), weights.weight.shape())?;
     check_shape(OP, "bias", "[d]", &[d], weights.bias.shape())?;

@@ -17,6 +17,7 @@ fn sizes(case: &Case) -> Sizes {
         patch: case.get("patch"),
         stride: case.get("stride"),
         d: case.get("d"),
+        class_row: case.get("class_row"),
     }
 }
 
@@ -26,11 +27,14 @@ impl Op for Cases {
     }
 
     fn formula(&self) -> &'static str {
-        "y[t] = w patch(t) + bias + pos[t]; y[p/2] = cls + pos[p/2]"
+        "y[t] = w patch(t) + bias + pos[t]; y[class_row] = cls + pos[class_row]"
     }
 
     fn cases(&self) -> Vec<Case> {
-        let case = |[b, c, size, patch, stride, d]: [usize; 6], images, trained| {
+        let patches = |[_, _, size, patch, stride, _]: [usize; 6]| ((size - patch) / stride + 1usize).pow(2);
+        // In the middle of the patches, as in Vim.
+        let case = |sizes: [usize; 6], images, trained| {
+            let [b, c, size, patch, stride, d] = sizes;
             [
                 ("b", b),
                 ("c", c),
@@ -38,6 +42,7 @@ impl Op for Cases {
                 ("patch", patch),
                 ("stride", stride),
                 ("d", d),
+                ("class_row", patches(sizes) / 2),
                 ("images", images),
                 ("trained", trained),
             ]
@@ -53,6 +58,12 @@ impl Op for Cases {
         ] {
             for (images, trained) in [(1, 1), (0, 1), (1, 0)] {
                 cases.push(Case::new(&case(sizes, images, trained)));
+            }
+        }
+        // The class token first, as in ViT, and last.
+        for sizes in [[2, 3, 8, 4, 4, 7], [3, 3, 10, 4, 4, 5], [1, 2, 28, 2, 2, 17]] {
+            for class_row in [0, patches(sizes)] {
+                cases.push(Case::new(&case(sizes, 1, 1)).with("class_row", class_row));
             }
         }
         // The bias alone is trained.
@@ -77,7 +88,7 @@ impl Op for Cases {
     fn forward(&self, case: &Case, tape: &Tape, inputs: &[Var]) -> Result<Vec<Var>> {
         let [images, weight, bias, cls, pos] = inputs else { unreachable!("five inputs") };
         let weights = Weights { weight, bias, cls, pos };
-        Ok(vec![super::patch_embed(tape, images, &weights, case.get("stride"))?])
+        Ok(vec![super::patch_embed(tape, images, &weights, case.get("stride"), case.get("class_row"))?])
     }
 
     fn reference(&self, case: &Case, x: &[Vec<f64>]) -> Values {

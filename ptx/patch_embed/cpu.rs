@@ -8,7 +8,7 @@ use crate::rows::sum_over_rows;
 
 /// Top left pixel of a token's patch; the class token has none.
 fn corner(d: Dims, token: usize) -> Option<(usize, usize)> {
-    let patch = match token.cmp(&d.middle()) {
+    let patch = match token.cmp(&d.class_row) {
         std::cmp::Ordering::Less => token,
         std::cmp::Ordering::Equal => return None,
         std::cmp::Ordering::Greater => token - 1,
@@ -49,7 +49,7 @@ pub fn scatter(d: Dims, columns: &[f32], images: &mut [f32]) {
 pub fn forward(d: Dims, columns: &[f32], w: &[f32], bias: &[f32], cls: &[f32], pos: &[f32], y: &mut [f32]) {
     y.par_chunks_mut(d.d).enumerate().for_each(|(row, y)| {
         let token = row % d.tokens();
-        let offset = if token == d.middle() { cls } else { bias };
+        let offset = if token == d.class_row { cls } else { bias };
         let pos = &pos[token * d.d..][..d.d];
         y.iter_mut().zip(offset).zip(pos).for_each(|((y, o), p)| *y = o + p);
     });
@@ -71,7 +71,7 @@ pub fn grad_weight(d: Dims, dy: &[f32], columns: &[f32], dw: &mut [f32], accumul
 /// Adds the rows of all patches to `dbias [d]`.
 pub fn grad_bias(d: Dims, dy: &[f32], dbias: &mut [f32]) {
     sum_over_rows(d.b * d.tokens(), d.d, dbias, |rows, sum| {
-        for row in rows.filter(|row| row % d.tokens() != d.middle()) {
+        for row in rows.filter(|row| row % d.tokens() != d.class_row) {
             sum.iter_mut().zip(&dy[row * d.d..]).for_each(|(s, dy)| *s += dy);
         }
     });

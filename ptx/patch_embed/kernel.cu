@@ -3,7 +3,7 @@
 // y = product + bias + pos, with cls in place of the bias at the class token, where the product is zero.
 //
 // Layout: images [b c size size]; columns [b tokens k], f32 in scatter; tokens = grid^2 + 1, with the class token in
-// row middle = grid^2 / 2; product f32 and y, both [b tokens d].
+// row class_row; product f32 and y, both [b tokens d].
 // Mapping: in gather a block of 128 threads takes one row, and a thread 4 neighbouring pixels where patch, stride and
 // size are multiples of 4, else one. In scatter a thread takes one pixel. In assemble it takes 4 values where d is a
 // multiple of 4, else one. Bound by memory: each side is moved once.
@@ -13,30 +13,31 @@ enum { ROW_THREADS = 128 };
 enum { THREADS = 256 };
 
 // The patch of a token.
-__device__ __forceinline__ u32 patch_of(u32 token, u32 middle) { return token < middle ? token : token - 1; }
+__device__ __forceinline__ u32 patch_of(u32 token, u32 class_row) { return token < class_row ? token : token - 1; }
 
 template <int N, typename T>
-__device__ __forceinline__ void gather(const T* images, T* columns, u32 c, u32 size, u32 patch, u32 stride, u32 grid) {
-    const u32 tokens = grid * grid + 1, middle = grid * grid / 2, k = c * patch * patch;
+__device__ __forceinline__ void gather(const T* images, T* columns, u32 c, u32 size, u32 patch, u32 stride, u32 grid,
+                                       u32 class_row) {
+    const u32 tokens = grid * grid + 1, k = c * patch * patch;
     const u32 sample = blockIdx.x / tokens, token = blockIdx.x % tokens;
-    const u32 at = patch_of(token, middle);
+    const u32 at = patch_of(token, class_row);
     const T* corner = images + static_cast<size_t>(sample) * c * size * size
         + (at / grid * size + at % grid) * stride;
     columns += static_cast<size_t>(blockIdx.x) * k;
     for (u32 i = threadIdx.x * N; i < k; i += ROW_THREADS * N) {
         const u32 line = i / patch, plane = line / patch;
         float v[N] = {};
-        if (token != middle) load<N>(corner + (plane * size + line % patch) * size + i % patch, v);
+        if (token != class_row) load<N>(corner + (plane * size + line % patch) * size + i % patch, v);
         store<N>(columns + i, v);
     }
 }
 
 template <typename T>
 __device__ __forceinline__ void scatter(const float* columns, T* images, u32 pixels, u32 c, u32 size, u32 patch,
-                                        u32 stride, u32 grid, u32 accumulate) {
+                                        u32 stride, u32 grid, u32 class_row, u32 accumulate) {
     const u32 pixel = blockIdx.x * THREADS + threadIdx.x;
     if (pixel >= pixels) return;
-    const u32 tokens = grid * grid + 1, middle = grid * grid / 2, k = c * patch * patch;
+    const u32 tokens = grid * grid + 1, k = c * patch * patch;
     const u32 x = pixel % size, y = pixel / size % size, plane = pixel / (size * size) % c;
     const u32 sample = pixel / (size * size) / c;
     // The first patch on each axis that reaches as far as the pixel.
@@ -45,7 +46,7 @@ __device__ __forceinline__ void scatter(const float* columns, T* images, u32 pix
     if (accumulate) load(images + pixel, sum);
     for (u32 py = first_y; py < grid && py * stride <= y; py++) {
         for (u32 px = first_x; px < grid && px * stride <= x; px++) {
-            const u32 at = py * grid + px, token = at < middle ? at : at + 1;
+            const u32 at = py * grid + px, token = at < class_row ? at : at + 1;
             const u32 value = (plane * patch + y - py * stride) * patch + x - px * stride;
             sum[0] += columns[(static_cast<size_t>(sample) * tokens + token) * k + value];
         }
@@ -57,14 +58,14 @@ template <typename T>
 struct Assemble {
     const float *product, *bias, *cls, *pos;
     T* y;
-    u32 tokens, middle, d;
+    u32 tokens, class_row, d;
 
     template <int N>
     __device__ __forceinline__ void run(u32 at) {
         const u32 token = at / d % tokens, column = at % d;
         float v[N], offset[N], p[N];
         load<N>(product + at, v);
-        load<N>((token == middle ? cls : bias) + column, offset);
+        load<N>((token == class_row ? cls : bias) + column, offset);
         load<N>(pos + token * d + column, p);
 #pragma unroll
         for (int i = 0; i < N; i++) v[i] += offset[i] + p[i];
@@ -74,23 +75,24 @@ struct Assemble {
 
 #define ENTRIES(T, suffix)                                                                                      \
     extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                   \
-        patch_embed_gather_##suffix(const T* images, T* columns, u32 c, u32 size, u32 patch, u32 stride,    \
-                                    u32 grid) {                                                                 \
+        patch_embed_gather_##suffix(const T* images, T* columns, u32 c, u32 size, u32 patch, u32 stride,        \
+                                    u32 grid, u32 class_row) {                                                  \
         if ((patch | stride | size) % 4 == 0) {                                                                 \
-            gather<4>(images, columns, c, size, patch, stride, grid);                                           \
+            gather<4>(images, columns, c, size, patch, stride, grid, class_row);                                \
         } else {                                                                                                \
-            gather<1>(images, columns, c, size, patch, stride, grid);                                           \
+            gather<1>(images, columns, c, size, patch, stride, grid, class_row);                                \
         }                                                                                                       \
     }                                                                                                           \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                       \
         patch_embed_scatter_##suffix(const float* columns, T* images, u32 pixels, u32 c, u32 size, u32 patch,   \
-                                     u32 stride, u32 grid, u32 accumulate) {                                    \
-        scatter(columns, images, pixels, c, size, patch, stride, grid, accumulate);                             \
+                                     u32 stride, u32 grid, u32 class_row, u32 accumulate) {                     \
+        scatter(columns, images, pixels, c, size, patch, stride, grid, class_row, accumulate);                  \
     }                                                                                                           \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                       \
         patch_embed_assemble_##suffix(const float* product, const float* bias, const float* cls,                \
-                                      const float* pos, T* y, u32 elements, u32 tokens, u32 middle, u32 d) {    \
-        const Assemble<T> body{product, bias, cls, pos, y, tokens, middle, d};                                  \
+                                      const float* pos, T* y, u32 elements, u32 tokens, u32 class_row,          \
+                                      u32 d) {                                                                  \
+        const Assemble<T> body{product, bias, cls, pos, y, tokens, class_row, d};                               \
         if (d % 4 == 0) {                                                                                       \
             each_run<4>(elements, body);                                                                        \
         } else {                                                                                                \

@@ -27,7 +27,7 @@ impl Dims {
 pub fn gather(device: &Device, launcher: &dyn Launcher, d: Dims, images: &Tensor) -> Result<Tensor> {
     let mut columns = Tensor::empty_typed(device, images.dtype(), &d.columns());
     let mut args = vec![images.arg(), columns.arg_mut()];
-    args.extend(sizes(OP, [d.c, d.size, d.patch, d.stride, d.grid])?);
+    args.extend(sizes(OP, [d.c, d.size, d.patch, d.stride, d.grid, d.class_row])?);
     let kernel = entry!(FILE, "patch_embed_gather", images.dtype());
     run(launcher, kernel, grid(OP, [d.rows(), 1, 1], ROW_THREADS)?, &args)?;
     Ok(columns)
@@ -48,7 +48,7 @@ pub fn forward(
     let mut y = Tensor::empty_typed(device, images.dtype(), &[d.b, d.tokens(), d.d]);
     let elements = y.numel();
     let mut args = vec![product.arg(), bias.arg(), cls.arg(), pos.arg(), y.arg_mut()];
-    args.extend(sizes(OP, [elements, d.tokens(), d.middle(), d.d])?);
+    args.extend(sizes(OP, [elements, d.tokens(), d.class_row, d.d])?);
     let blocks = elements.div_ceil(THREADS * each(d.d, EACH));
     let kernel = entry!(FILE, "patch_embed_assemble", images.dtype());
     run(launcher, kernel, grid(OP, [blocks, 1, 1], THREADS)?, &args)?;
@@ -69,7 +69,10 @@ pub fn grad_images(
     gemm(launcher, [d.rows(), d.k(), d.d], a, b, RowMajor::result(&mut columns, 0, d.k()), false)?;
     let pixels = to.numel();
     let mut args = vec![columns.arg(), result(to.region_mut(), accumulate)];
-    args.extend(sizes(OP, [pixels, d.c, d.size, d.patch, d.stride, d.grid, usize::from(accumulate)])?);
+    args.extend(sizes(
+        OP,
+        [pixels, d.c, d.size, d.patch, d.stride, d.grid, d.class_row, usize::from(accumulate)],
+    )?);
     let kernel = entry!(FILE, "patch_embed_scatter", to.dtype());
     run(launcher, kernel, grid(OP, [pixels.div_ceil(THREADS), 1, 1], THREADS)?, &args)
 }
@@ -91,8 +94,8 @@ pub fn grad_bias(device: &Device, d: Dims, dy: &Tensor, to: Region, accumulate: 
     let mut images = Tensor::empty(device, &[d.tokens(), d.d]);
     sum_samples(device, d, dy, 0, images.region_mut(), (d.tokens(), false))?;
     let part = |first: usize, rows| Rows { first: first * d.d, rows, ..Rows::of(&images, d.d) };
-    sum(device, part(0, d.middle()), to, accumulate)?;
-    sum(device, part(d.middle() + 1, d.tokens() - d.middle() - 1), to, true)
+    sum(device, part(0, d.class_row), to, accumulate)?;
+    sum(device, part(d.class_row + 1, d.tokens() - d.class_row - 1), to, true)
 }
 
 /// Writes the sum over the images of `count` tokens from row `first` on, or adds it.

@@ -1,8 +1,8 @@
-//! Patch embedding: images `[b c s s]` to tokens `[b p+1 d]`, with the class token in the middle (Vim, Zhu et al.
-//! 2024).
+//! Patch embedding: images `[b c s s]` to tokens `[b p+1 d]`, with a class token in any row: the middle in Vim (Zhu et
+//! al. 2024), the first in ViT.
 //!
 //! `y[t] = w patch(t) + bias + pos[t]` for the `p = ((s - patch) / stride + 1)^2` patches in row-major order, and
-//! `y[m] = cls + pos[m]` in row `m = floor(p / 2)`; the patches after it move down by one row. Patches overlap where
+//! `y[m] = cls + pos[m]` in row `m = class_row`; the patches after it move down by one row. Patches overlap where
 //! the stride is below the patch size, as in Vim's stride-8 models. The images are kept only for a trained weight, and
 //! the weight only where the images want a gradient. On a launched device y has the type of the images; parameters and
 //! their gradients are f32.
@@ -30,13 +30,20 @@ mod at {
     pub const POS: usize = 4;
 }
 
-/// Tokens `[b p+1 d]` of `images [b c s s]`, with patches `stride` pixels apart.
+/// Tokens `[b p+1 d]` of `images [b c s s]`, with patches `stride` pixels apart and the class token in row
+/// `class_row`.
 ///
 /// # Errors
-/// A shape that differs, [`engine::Error::Unsupported`] where no patch fits, or what the device fails with.
-pub fn patch_embed(tape: &Tape, images: &Var, weights: &Weights, stride: usize) -> Result<Var> {
+/// A shape that differs, [`engine::Error::Unsupported`] where no patch fits or there is no such row, or what the device fails with.
+pub fn patch_embed(
+    tape: &Tape,
+    images: &Var,
+    weights: &Weights,
+    stride: usize,
+    class_row: usize,
+) -> Result<Var> {
     let Weights { weight, bias, cls, pos } = weights;
-    let dims = check(images, weights, stride)?;
+    let dims = check(images, weights, stride, class_row)?;
     let y = forward(tape.device(), dims, images.value(), [weight, bias, cls, pos].map(|v| v.value()))?;
     let function = || -> Box<dyn Function> {
         Box::new(PatchEmbed {
@@ -114,7 +121,7 @@ impl Function for PatchEmbed {
             sinks.put(at::BIAS, sink);
         }
         // Each sums its rows over the images: input, first row, number of rows.
-        for (input, first, count) in [(at::CLS, d.middle(), 1), (at::POS, 0, d.tokens())] {
+        for (input, first, count) in [(at::CLS, d.class_row, 1), (at::POS, 0, d.tokens())] {
             if let Some(mut sink) = sinks.take(input, &[1, count, d.d]) {
                 match device.launcher() {
                     None => cpu::sum_samples(d, dy.as_slice(), first, sink.zeroed()),
@@ -142,7 +149,7 @@ mod tests {
         let run = |images: &[usize], tokens, stride| {
             let pos = zeros(&[1, tokens, 5]);
             let weights = Weights { weight: &weight, bias: &bias, cls: &cls, pos: &pos };
-            patch_embed(&tape, &zeros(images), &weights, stride).map(|y| y.shape().to_vec())
+            patch_embed(&tape, &zeros(images), &weights, stride, 2).map(|y| y.shape().to_vec())
         };
         assert_eq!(run(&[2, 3, 8, 8], 5, 4).unwrap(), [2, 5, 5]);
         for (images, tokens, stride, message) in [
@@ -150,6 +157,7 @@ mod tests {
             (&[2, 3, 8, 9], 5, 4, "images must be [b c s s] = [2, 3, 8, 8], got [2, 3, 8, 9]"),
             (&[3, 8, 8], 5, 4, "images must be [b c s s]"),
             (&[2, 3, 3, 3], 2, 4, "do not fit images of 3 pixels"),
+            (&[2, 3, 4, 4], 2, 4, "class row 2 of 2 tokens"),
             (&[2, 3, 8, 8], 5, 0, "0 apart"),
         ] {
             let err = run(images, tokens, stride).unwrap_err().to_string();

@@ -17,6 +17,8 @@ pub struct Sizes {
     pub stride: usize,
     /// Channels of a token.
     pub d: usize,
+    /// Row of the class token.
+    pub class_row: usize,
 }
 
 impl Sizes {
@@ -34,11 +36,6 @@ impl Sizes {
         self.c * self.patch * self.patch
     }
 
-    /// Row of the class token.
-    fn class(&self) -> usize {
-        self.grid() * self.grid() / 2
-    }
-
     /// Calls `visit(row, j, i)` for every value `j` of every patch. `row` is its token's row over all images, and `i`
     /// the place of its pixel in the images.
     fn for_each_pixel(&self, mut visit: impl FnMut(usize, usize, usize)) {
@@ -46,7 +43,7 @@ impl Sizes {
             for gy in 0..self.grid() {
                 for gx in 0..self.grid() {
                     let patch = gy * self.grid() + gx;
-                    let token = if patch < self.class() { patch } else { patch + 1 };
+                    let token = if patch < self.class_row { patch } else { patch + 1 };
                     for j in 0..self.k() {
                         let (c, y, x) = (
                             j / (self.patch * self.patch),
@@ -67,7 +64,7 @@ pub fn forward<T: Float>(s: Sizes, images: &[T], w: &[T], bias: &[T], cls: &[T],
     let mut y = vec![T::zero(); s.b * s.tokens() * s.d];
     for (i, y) in y.iter_mut().enumerate() {
         let (token, d) = (i / s.d % s.tokens(), i % s.d);
-        let offset = if token == s.class() { cls[d] } else { bias[d] };
+        let offset = if token == s.class_row { cls[d] } else { bias[d] };
         *y = offset + pos[token * s.d + d];
     }
     s.for_each_pixel(|row, j, i| {
@@ -85,7 +82,7 @@ pub fn backward<T: Float>(s: Sizes, images: &[T], w: &[T], dy: &[T]) -> [Vec<T>;
     let (mut dbias, mut dcls, mut dpos) = (zeros(s.d), zeros(s.d), zeros(s.tokens() * s.d));
     for (i, &dy) in dy.iter().enumerate() {
         let (token, d) = (i / s.d % s.tokens(), i % s.d);
-        let offset = if token == s.class() { &mut dcls } else { &mut dbias };
+        let offset = if token == s.class_row { &mut dcls } else { &mut dbias };
         offset[d] = offset[d] + dy;
         dpos[token * s.d + d] = dpos[token * s.d + d] + dy;
     }

@@ -2,9 +2,6 @@
 
 use engine::{Error, Result, Rng, Tensor};
 
-/// Stream of [`Rng`]; the layer is added.
-const STREAM: u32 = 0xD809_0000;
-
 /// One row of drop path's factors. Those of all layers come to the device together.
 #[derive(Clone, Copy)]
 pub struct Keep<'a> {
@@ -15,17 +12,18 @@ pub struct Keep<'a> {
 }
 
 /// The factor of each sample in one layer: 0 with probability `p`, else `1 / (1 - p)`. A sample is named by its number
-/// in the data set, so that its factor depends neither on its place in a batch nor on the number of threads.
+/// in the data set, so that its factor depends neither on its place in a batch nor on the number of threads. `stream` is
+/// the layer's stream of [`Rng`].
 ///
 /// # Errors
 /// A probability outside `[0, 1)` is [`Error::Unsupported`].
-pub fn keep_scales(seed: u64, epoch: u32, samples: &[u32], layer: u32, p: f64) -> Result<Vec<f32>> {
+pub fn keep_scales(seed: u64, epoch: u32, samples: &[u32], stream: u32, p: f64) -> Result<Vec<f32>> {
     if !(0.0..1.0).contains(&p) {
         let what = format!("probability {p} is not in [0, 1)");
         return Err(Error::Unsupported { op: "drop_path", what });
     }
     let scale = |&sample: &u32| {
-        let dropped = Rng::keyed(seed, epoch, sample, STREAM + layer).chance(p);
+        let dropped = Rng::keyed(seed, epoch, sample, stream).chance(p);
         if dropped { 0.0 } else { (1.0 / (1.0 - p)) as f32 }
     };
     Ok(samples.iter().map(scale).collect())
@@ -37,7 +35,7 @@ mod tests {
 
     #[test]
     fn a_sample_keeps_its_factor_wherever_it_stands() {
-        let draw = |samples: &[u32], layer| keep_scales(7, 3, samples, layer, 0.25).unwrap();
+        let draw = |samples: &[u32], stream| keep_scales(7, 3, samples, stream, 0.25).unwrap();
         let samples: Vec<u32> = (0..4000).collect();
         let all = draw(&samples, 5);
         assert_eq!(draw(&[41, 7, 3999], 5), [all[41], all[7], all[3999]]);

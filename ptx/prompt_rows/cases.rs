@@ -20,7 +20,7 @@ fn rows(case: &Case) -> Vec<usize> {
 /// Keys of the samples 5, 6, ...
 fn keys(case: &Case) -> Vec<f32> {
     let samples: Vec<u32> = (0..case.get("b")).map(|i| 5 + i as u32).collect();
-    dropout_keys(3, 2, &samples)
+    dropout_keys(3, 2, &samples, 1)
 }
 
 /// Rows of the result.

@@ -3,7 +3,7 @@
 use engine::rng::philox;
 use rayon::prelude::*;
 
-use super::{Maps, Mask, PROMPT};
+use super::call::{Maps, Mask, PROMPT};
 
 /// Writes every sample of `to`, or adds to it when told: each row the row of `from` that `map` names, or a prompt `[n d]`
 /// under its mask. Absent prompts are zeros.

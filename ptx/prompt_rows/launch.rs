@@ -3,7 +3,7 @@
 use engine::launch::{Arg, Grid, Launcher, PtxFile, Region};
 use engine::{DType, Device, Result, Tensor};
 
-use super::{Mask, OP};
+use super::call::{self, Mask, OP};
 use crate::launch::{check_type, each, entry, grid, ptx_file, result, run, sizes, wide};
 
 static FILE: PtxFile = ptx_file!("prompt_rows");
@@ -19,7 +19,7 @@ pub(super) struct Maps {
 }
 
 impl Maps {
-    pub fn new(device: &Device, maps: &super::Maps) -> Self {
+    pub fn new(device: &Device, maps: &call::Maps) -> Self {
         let words = [&maps.y, &maps.x, &maps.rows].into_iter().flatten();
         let bits: Vec<f32> = words.map(|&word| f32::from_bits(word)).collect();
         let words = Tensor::from_slice(device, &bits, &[bits.len()]);

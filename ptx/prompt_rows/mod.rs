@@ -10,6 +10,7 @@
 //! tensor; `keep: [b n d]` is dropout's factor of each element, 0 or `1 / (1 - rate)`, 1 without dropout. It is never
 //! stored: both passes draw it again. On a launched device x, y and their gradients are f32 or bf16, prompts are f32.
 
+mod call;
 pub(crate) mod cases;
 mod cpu;
 mod launch;
@@ -17,28 +18,11 @@ pub mod reference;
 
 use autograd::{Function, Sinks, Tape, Var};
 use engine::shape::{axes3, check_shape};
-use engine::{DType, Error, Result, Rng, Tensor};
+use engine::{DType, Result, Rng, Tensor};
 
-const OP: &str = "prompt_rows";
+pub use call::Dropout;
 
-/// Stream of [`Rng`] that [`dropout_keys`] draws from.
-const KEYS: u32 = 0x9120_0000;
-
-/// Rows of a map from here on are prompts, counted from 0.
-const PROMPT: u32 = 1 << 31;
-
-/// Keyed dropout of prompt elements. Element (sample i, prompt j, channel c) is dropped where word `c % 4` of
-/// [`engine::rng::philox`] with key `keys[i]` and counter `[c / 4, j, stream, 0]` is below `rate 2^32`; kept elements
-/// are scaled by `1 / (1 - rate)`. The mask is the same on every device.
-#[derive(Clone, Copy)]
-pub struct Dropout<'a> {
-    /// `[b 2]`, f32: each an integer below 2^24, from [`dropout_keys`].
-    pub keys: &'a Tensor,
-    /// Probability, in [0, 1).
-    pub rate: f32,
-    /// Tells uses of the same keys apart: the layer.
-    pub stream: u32,
-}
+use call::{Maps, Mask, OP};
 
 /// The prompts of one call.
 #[derive(Clone, Copy)]
@@ -52,10 +36,10 @@ pub struct Prompts<'a> {
 }
 
 /// The keys of a step, `[b 2]`: 48 bits for each sample, drawn by its number in the data set, so that a sample's mask
-/// depends neither on its place in a batch nor on its neighbours.
-pub fn dropout_keys(seed: u64, epoch: u32, samples: &[u32]) -> Vec<f32> {
+/// depends neither on its place in a batch nor on its neighbours. `stream` is the use's stream of [`Rng`].
+pub fn dropout_keys(seed: u64, epoch: u32, samples: &[u32], stream: u32) -> Vec<f32> {
     let key = |&sample: &u32| {
-        let mut rng = Rng::keyed(seed, epoch, sample, KEYS);
+        let mut rng = Rng::keyed(seed, epoch, sample, stream);
         [(); 2].map(|()| (rng.next_u32() >> 8) as f32)
     };
     samples.iter().flat_map(key).collect()
@@ -72,74 +56,6 @@ pub fn insert(tape: &Tape, x: &Var, prompts: &Prompts, rows: &[usize]) -> Result
 pub fn replace(tape: &Tape, x: &Var, prompts: Option<&Prompts>, rows: &[usize]) -> Result<Var> {
     let [_, l, _] = axes3(OP, "x", "[b l d]", x.shape())?;
     record(tape, x, prompts, Maps::replace(l, rows)?)
-}
-
-/// Where rows come from. A row of a map is a row of the other tensor, or `PROMPT + j` for prompt j.
-struct Maps {
-    /// Of each row of y: a row of x.
-    y: Vec<u32>,
-    /// Of each row of dx: a row of dy.
-    x: Vec<u32>,
-    /// The rows of y that hold the prompts.
-    rows: Vec<u32>,
-}
-
-impl Maps {
-    fn insert(l: usize, rows: &[usize]) -> Result<Self> {
-        let y = Self::mark(l + rows.len(), rows)?;
-        // The rows of x stand in y in their order.
-        let (mut all, mut x) = (y, vec![]);
-        for (at, row) in all.iter_mut().enumerate().filter(|(_, row)| **row < PROMPT) {
-            *row = x.len() as u32;
-            x.push(at as u32);
-        }
-        Ok(Maps { y: all, x, rows: rows.iter().map(|&row| row as u32).collect() })
-    }
-
-    fn replace(l: usize, rows: &[usize]) -> Result<Self> {
-        let y = Self::mark(l, rows)?;
-        Ok(Maps { x: y.clone(), y, rows: rows.iter().map(|&row| row as u32).collect() })
-    }
-
-    /// `0..l`, but for the prompts at `rows`.
-    fn mark(l: usize, rows: &[usize]) -> Result<Vec<u32>> {
-        let refuse = |what| Err(Error::Unsupported { op: OP, what });
-        if l >= PROMPT as usize {
-            return refuse(format!("a result of {l} rows: below {PROMPT}"));
-        }
-        if rows.is_empty() || !rows.is_sorted_by(|a, b| a < b) || rows.last() >= Some(&l) {
-            return refuse(format!("rows {rows:?} of {l}: one or more, rising, each below {l}"));
-        }
-        let mut map: Vec<u32> = (0..l as u32).collect();
-        for (j, &row) in rows.iter().enumerate() {
-            map[row] = PROMPT + j as u32;
-        }
-        Ok(map)
-    }
-}
-
-/// Dropout as both passes need it.
-#[derive(Clone)]
-struct Mask {
-    keys: Tensor,
-    /// Words below it are dropped.
-    threshold: u32,
-    /// Of what is kept.
-    scale: f32,
-    stream: u32,
-}
-
-impl Mask {
-    fn new(dropout: &Dropout, b: usize) -> Result<Self> {
-        let Dropout { keys, rate, stream } = *dropout;
-        if !(0.0..1.0).contains(&rate) {
-            return Err(Error::Unsupported { op: OP, what: format!("dropout rate {rate} is not in [0, 1)") });
-        }
-        check_shape(OP, "keys", "[b 2]", &[b, 2], keys.shape())?;
-        let rate = f64::from(rate);
-        let (threshold, scale) = ((rate * 2f64.powi(32)) as u32, (1.0 / (1.0 - rate)) as f32);
-        Ok(Mask { keys: keys.clone(), threshold, scale, stream })
-    }
 }
 
 fn record(tape: &Tape, x: &Var, prompts: Option<&Prompts>, maps: Maps) -> Result<Var> {

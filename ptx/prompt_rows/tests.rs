@@ -8,7 +8,7 @@ fn masks(device: &Device, samples: &[u32], stream: u32, rate: f32, d: usize) -> 
     let constant = |values: &[f32], shape: &[usize]| Var::constant(Tensor::from_slice(device, values, shape));
     let x = constant(&vec![0.0; samples.len() * d], &[samples.len(), 1, d]);
     let values = constant(&vec![1.0; d], &[1, 1, d]);
-    let keys = Tensor::from_slice(device, &dropout_keys(7, 3, samples), &[samples.len(), 2]);
+    let keys = Tensor::from_slice(device, &dropout_keys(7, 3, samples, 9), &[samples.len(), 2]);
     let prompts = Prompts { values: &values, entry: 0, dropout: Some(Dropout { keys: &keys, rate, stream }) };
     let y = insert(&tape, &x, &prompts, &[0]).unwrap().into_value().to_host().unwrap();
     y.chunks_exact(2 * d).flat_map(|sample| sample[..d].to_vec()).collect()
@@ -39,12 +39,12 @@ fn a_sample_keeps_its_mask_wherever_it_stands_and_on_every_device() {
 
 #[test]
 fn keys_fit_an_f32_and_follow_the_sample() {
-    let keys = dropout_keys(7, 3, &[41, 7, 41]);
+    let keys = dropout_keys(7, 3, &[41, 7, 41], 9);
     assert!(keys.iter().all(|&key| key.fract() == 0.0 && (0.0..16_777_216.0).contains(&key)));
     assert_eq!(keys[..2], keys[4..]);
     assert_ne!(keys[..2], keys[2..4]);
-    assert_ne!(keys, dropout_keys(7, 4, &[41, 7, 41]), "epochs draw apart");
-    assert_ne!(keys, dropout_keys(8, 3, &[41, 7, 41]), "seeds draw apart");
+    assert_ne!(keys, dropout_keys(7, 4, &[41, 7, 41], 9), "epochs draw apart");
+    assert_ne!(keys, dropout_keys(8, 3, &[41, 7, 41], 9), "seeds draw apart");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use engine::launch::{Kernel, Launcher, PtxFile};
 use engine::{DType, Device, Result, Tensor};
 
-use super::{OP, Slot};
+use super::call::{OP, Slot};
 use crate::launch::{Table, check_type, grid, ptx_file, run};
 
 static FILE: PtxFile = ptx_file!("sgd");

@@ -3,40 +3,18 @@
 //!
 //! The buffer is all the state there is. It is zero before the first step, which then makes it the first gradient.
 
+mod call;
 pub(crate) mod cases;
 mod cpu;
 mod launch;
 pub mod reference;
 
-use engine::shape::check_shape;
 use engine::{Device, Result, Tensor};
 
+pub use call::{Settings, Slot};
+
 use crate::grad_norm::FINITE;
-
-const OP: &str = "sgd";
-
-/// A trained tensor with its gradient and momentum buffer, all of one shape.
-pub struct Slot<'a> {
-    /// What is trained.
-    pub param: &'a mut Tensor,
-    /// Its gradient, f32.
-    pub grad: &'a Tensor,
-    /// The momentum buffer, zero before the first step.
-    pub buffer: &'a mut Tensor,
-    /// Whether weight decay applies.
-    pub decay: bool,
-}
-
-/// The settings of a step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Settings {
-    /// Learning rate.
-    pub lr: f64,
-    /// What is left of the buffer after a step; 0 is plain gradient descent.
-    pub momentum: f64,
-    /// Decay of the tensors that decay, added to their gradient as `weight_decay p`.
-    pub weight_decay: f64,
-}
+use call::check;
 
 /// [`Settings`] as the elements need them: `[3]`, sent to the device before each step so that a recorded step stays
 /// the same.
@@ -48,15 +26,8 @@ pub fn factors(settings: &Settings) -> [f32; 3] {
 /// One update of every slot with the values of [`factors`], unless `health [3]` says that something was not finite
 /// (see [`crate::grad_norm`]). A shared or mapped parameter is copied first.
 pub fn step(device: &Device, slots: &mut [Slot], factors: &Tensor, health: &Tensor) -> Result<()> {
-    check_shape(OP, "factors", "[3]", &[3], factors.shape())?;
-    check_shape(OP, "health", "[3]", &[3], health.shape())?;
-    for slot in &mut *slots {
-        let shape = slot.param.shape();
-        for (name, tensor) in [("grad", slot.grad), ("buffer", slot.buffer)] {
-            check_shape(OP, name, "as param", shape, tensor.shape())?;
-        }
-        slot.param.make_unique(device);
-    }
+    check(slots, factors, health)?;
+    slots.iter_mut().for_each(|slot| slot.param.make_unique(device));
     if let Some(launcher) = device.launcher() {
         return launch::step(device, launcher, slots, factors, health);
     }

@@ -2,7 +2,7 @@
 
 use num_traits::Float;
 
-use super::Settings;
+use super::call::Settings;
 
 /// The new `[p, buffer]` of a tensor that decays by `settings.weight_decay`.
 pub fn step<T: Float>(settings: &Settings, p: &[T], g: &[T], buffer: &[T]) -> [Vec<T>; 2] {

@@ -1,6 +1,6 @@
 //! Stochastic depth: which block outputs a training step leaves out, image by image.
 
-use crate::Result;
+use crate::{Result, streams};
 
 /// The factors `[depth b]` of every residual addition, for images that stand at `samples` in their split. `rate` is
 /// that of the last addition; earlier ones grow to it linearly, `rate i / (depth - 1)`.
@@ -10,7 +10,7 @@ use crate::Result;
 pub fn factors(rate: f64, depth: usize, seed: u64, epoch: u32, samples: &[u32]) -> Result<Vec<f32>> {
     let row = |i: usize| {
         let p = rate * i as f64 / (depth.max(2) - 1) as f64;
-        ptx::prompt_add_norm::keep_scales(seed, epoch, samples, i as u32, p)
+        ptx::prompt_add_norm::keep_scales(seed, epoch, samples, streams::DROP_PATH + i as u32, p)
     };
     let rows: engine::Result<Vec<_>> = (0..depth).map(row).collect();
     Ok(rows?.concat())

@@ -1,5 +1,6 @@
 //! One tensor of a file: type, shape, where its bytes lie, and how it becomes an f32 tensor.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use data::mapped::Mmap;
 use engine::Tensor;
 use half::{bf16, f16};
 
-use super::Fault;
+use super::fault::Fault;
 
 /// Element types that files may hold; only the float types become tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,11 @@ impl Bytes {
         }
     }
 }
+
+/// Tensors by name.
+pub type Entries = BTreeMap<String, Entry>;
+/// Text by key, as `.safetensors` keeps it beside the tensors.
+pub type Metadata = BTreeMap<String, String>;
 
 /// A tensor in a file: a strided view of a storage, checked to lie inside it.
 #[derive(Debug, Clone)]

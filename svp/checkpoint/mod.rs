@@ -8,7 +8,6 @@
 //! [`KeyReport`] compares a file with a model, [`hash_tensors`] identifies a set of weights, [`save_safetensors`] and [`write_atomically`]
 //! write files whole or not at all.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +17,7 @@ use engine::Tensor;
 use crate::{Error, Result};
 
 mod entry;
+mod fault;
 mod hash;
 mod keys;
 mod safetensors;
@@ -26,8 +26,10 @@ mod tests;
 mod torch;
 mod write;
 
+use fault::Fault;
+
 pub use data::pickle;
-pub use entry::{Dtype, Entry};
+pub use entry::{Dtype, Entries, Entry, Metadata};
 pub use hash::hash_tensors;
 pub use keys::{KeyReport, MisShaped};
 pub use safetensors::{Precision, save_safetensors, save_safetensors_as};
@@ -35,14 +37,6 @@ pub use write::{remove_partial_files, write_atomically};
 
 // Values are used, hashed and written as they lie in memory, which must be how they lie in the files.
 const _: () = assert!(cfg!(target_endian = "little"), "checkpoints need a little-endian machine");
-
-/// Longest finding in an error, in characters; names in a hostile file may be of any length.
-const MAX_FINDING: usize = 500;
-
-/// Tensors by name.
-pub type Entries = BTreeMap<String, Entry>;
-/// Text by key, as `.safetensors` keeps it beside the tensors.
-pub type Metadata = BTreeMap<String, String>;
 
 /// An open file of weights. Clones and the tensors it hands out share the mapping.
 #[derive(Debug, Clone)]
@@ -133,41 +127,5 @@ fn read(map: &Arc<Mmap>) -> std::result::Result<(Entries, Metadata), Fault> {
         Err(Fault::new("is a web page, not a checkpoint", "download the file itself"))
     } else {
         Err(Fault::new("is neither .pth nor .safetensors", "give a checkpoint in one of these formats"))
-    }
-}
-
-/// What is wrong with the content of a file, and what to do; whoever knows the path makes it an [`Error`].
-#[derive(Debug)]
-struct Fault {
-    what: String,
-    hint: &'static str,
-}
-
-impl Fault {
-    fn new(what: impl Into<String>, hint: &'static str) -> Self {
-        Fault { what: what.into(), hint }
-    }
-
-    /// Something that no writer writes.
-    fn damaged(what: impl Into<String>) -> Self {
-        Fault::new(what, "the file is damaged or incomplete: get it again")
-    }
-
-    /// The same, with the place in the file.
-    fn at(mut self, place: &str) -> Self {
-        self.what = format!("{place}: {}", self.what);
-        self
-    }
-
-    fn in_file(self, path: &Path) -> Error {
-        // What a file says about itself goes to a terminal: one line, nothing that steers it.
-        let plain = self.what.chars().map(|c| if c.is_control() { '?' } else { c });
-        Error::path(path, plain.take(MAX_FINDING).collect::<String>(), self.hint)
-    }
-}
-
-impl From<pickle::PickleError> for Fault {
-    fn from(error: pickle::PickleError) -> Self {
-        Fault::damaged(error.to_string())
     }
 }

@@ -11,8 +11,9 @@ use half::f16;
 use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
 
-use super::entry::{Bytes, Dtype, Entry};
-use super::{Entries, Fault, Metadata, write_atomically};
+use super::entry::{Bytes, Dtype, Entries, Entry, Metadata};
+use super::fault::Fault;
+use super::write::write_atomically;
 use crate::{Error, Result};
 
 /// Bytes of the header length, and what the header is padded to.

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use engine::{DType, Device};
 use serde::{Deserialize, Serialize};
 
-use super::preset::{Override, Preset};
 use super::schedule::Schedule;
 use super::stepper::StepSettings;
 use crate::backbones::LoadOptions;
@@ -245,13 +244,6 @@ impl TrainConfig {
             prob: self.mixup_prob,
             switch_prob: self.mixup_switch_prob,
         })
-    }
-
-    /// What the run's preset sets otherwise.
-    pub fn preset_overrides(&self) -> Vec<Override> {
-        // A name that a later version no longer has: the config says what was used.
-        let preset = self.preset.as_deref().and_then(|name| Preset::named(name).ok());
-        preset.map_or(vec![], |preset| preset.overrides(self))
     }
 
     /// Refuses settings that cannot work, naming the flag.

@@ -76,6 +76,15 @@ impl Preset {
     }
 }
 
+impl TrainConfig {
+    /// What the run's preset sets otherwise.
+    pub fn preset_overrides(&self) -> Vec<Override> {
+        // A name that a later version no longer has: the config says what was used.
+        let preset = self.preset.as_deref().and_then(|name| Preset::named(name).ok());
+        preset.map_or(vec![], |preset| preset.overrides(self))
+    }
+}
+
 /// A value as people write it. Some settings are f32: all numbers are shown as such.
 fn text(value: &Value) -> String {
     match value {

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use svp::methods::Chosen;
+
 use crate::programs::Scratch;
 
 /// Data, and a backbone trained on it by the CPU.
@@ -37,4 +39,12 @@ pub fn same(a: &str, b: &str) {
         let bytes = |run: &str| fs::read(Path::new(run).join(name)).unwrap();
         assert!(bytes(a) == bytes(b), "{name} of {a} and {b} differ");
     }
+}
+
+/// `--method METHOD` and the flags that make it small: those of them that its entry in the registry declares.
+pub fn small(method: &str) -> Vec<&str> {
+    let chosen = Chosen::named(method).unwrap_or_else(|e| panic!("{e}"));
+    let flags = [["--hidden", "8"], ["--group-size", "1"], ["--tokens", "3"]];
+    let declared = flags.into_iter().filter(|[flag, _]| chosen.setting(&flag[2..]).is_some());
+    [["--method", method]].into_iter().chain(declared).flatten().collect()
 }

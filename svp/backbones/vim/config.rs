@@ -29,6 +29,9 @@ pub struct VimConfig {
     pub dt_rank: usize,
 }
 
+/// The family's name, in trained files and in the entries of methods.
+pub const NAME: &str = "vim";
+
 /// Names that [`VimConfig::named`] takes.
 pub(super) const NAMES: &str = "vim_tiny, vim_small, vim_base, vim_nano, or a size with _stride8";
 
@@ -86,7 +89,7 @@ impl VimConfig {
     /// The sizes as methods, heads and data need them.
     pub fn spec(&self) -> Spec {
         Spec {
-            family: super::NAME,
+            family: NAME,
             img_size: self.img_size,
             patch_size: self.patch_size,
             stride: self.stride,

@@ -2,7 +2,8 @@
 
 use engine::{Rng, Tensor};
 
-use super::{Vim, VimConfig};
+use super::config::VimConfig;
+use super::network::Vim;
 use crate::backbones::family::{Loaded, Sizes};
 use crate::checkpoint::hash_tensors;
 use crate::params::Params;

@@ -2,7 +2,9 @@
 
 use engine::Tensor;
 
-use super::{Vim, VimConfig};
+use super::config::VimConfig;
+use super::network::Vim;
+use super::weights;
 use crate::Result;
 use crate::backbones::family::{LoadOptions, Loaded, shapes};
 use crate::backbones::pos_embed::{ClassRow, resize_pos_embed};
@@ -22,7 +24,7 @@ pub(super) fn load(file: &Checkpoint, options: &LoadOptions) -> Result<Loaded> {
     let path = file.path();
     let stored = VimConfig::of_shapes(&shapes(file), options.stride).expect("recognised as a Vim before");
     stored.check()?;
-    let report = file.compare(&Vim::shapes(&stored)).without(is_head);
+    let report = file.compare(&weights::shapes(&stored)).without(is_head);
     report.require(path, options.allow_mismatch, "--allow-mismatch")?;
     let mut notes = vec![];
     if !report.is_empty() {

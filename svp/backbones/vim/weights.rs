@@ -5,7 +5,7 @@ use engine::Tensor;
 use ptx::causal_conv1d::Filter;
 use ptx::selective_scan;
 
-use super::{Vim, VimConfig};
+use super::config::VimConfig;
 use crate::Result;
 use crate::params::{BACKBONE, Bound, ParamId, Params};
 
@@ -82,42 +82,42 @@ pub(super) fn is_product_weight(name: &str) -> bool {
     layer.is_some_and(|layer| layer.ends_with("proj") || layer.ends_with("proj_b"))
 }
 
-impl Vim {
-    /// Names and shapes of the parameters, as in the published checkpoints, head excluded.
-    pub fn shapes(config: &VimConfig) -> Vec<(String, Vec<usize>)> {
-        let VimConfig { embed_dim: d, d_state: n, d_conv: k, dt_rank: r, patch_size: p, .. } = *config;
-        let e = config.d_inner();
-        let mut shapes = vec![
-            ("cls_token".into(), vec![1, 1, d]),
-            ("pos_embed".into(), vec![1, config.tokens(), d]),
-            ("patch_embed.proj.weight".into(), vec![d, 3, p, p]),
-            ("patch_embed.proj.bias".into(), vec![d]),
-        ];
-        for i in 0..config.depth {
-            shapes.push((format!("layers.{i}.norm.weight"), vec![d]));
-            shapes.push((format!("layers.{i}.mixer.in_proj.weight"), vec![2 * e, d]));
-            for backward in [false, true] {
-                let direction =
-                    [vec![e, 1, k], vec![e], vec![r + 2 * n, e], vec![e, r], vec![e], vec![e, n], vec![e]];
-                shapes.extend(direction_names(i, backward).into_iter().zip(direction));
-            }
-            shapes.push((format!("layers.{i}.mixer.out_proj.weight"), vec![d, e]));
+/// Names and shapes of the parameters, as in the published checkpoints, head excluded.
+pub(super) fn shapes(config: &VimConfig) -> Vec<(String, Vec<usize>)> {
+    let VimConfig { embed_dim: d, d_state: n, d_conv: k, dt_rank: r, patch_size: p, .. } = *config;
+    let e = config.d_inner();
+    let mut shapes = vec![
+        ("cls_token".into(), vec![1, 1, d]),
+        ("pos_embed".into(), vec![1, config.tokens(), d]),
+        ("patch_embed.proj.weight".into(), vec![d, 3, p, p]),
+        ("patch_embed.proj.bias".into(), vec![d]),
+    ];
+    for i in 0..config.depth {
+        shapes.push((format!("layers.{i}.norm.weight"), vec![d]));
+        shapes.push((format!("layers.{i}.mixer.in_proj.weight"), vec![2 * e, d]));
+        for backward in [false, true] {
+            let direction =
+                [vec![e, 1, k], vec![e], vec![r + 2 * n, e], vec![e, r], vec![e], vec![e, n], vec![e]];
+            shapes.extend(direction_names(i, backward).into_iter().zip(direction));
         }
-        shapes.push(("norm_f.weight".into(), vec![d]));
-        shapes
+        shapes.push((format!("layers.{i}.mixer.out_proj.weight"), vec![d, e]));
     }
+    shapes.push(("norm_f.weight".into(), vec![d]));
+    shapes
+}
 
+impl VimParams {
     /// Adds the parameters to `params`, frozen, values by `value(name, shape)`.
     ///
     /// # Errors
     /// Sizes that no model can have, and those of `value`.
     pub fn build(
-        config: VimConfig,
+        config: &VimConfig,
         params: &mut Params,
         mut value: impl FnMut(&str, &[usize]) -> Result<Tensor>,
     ) -> Result<Self> {
         config.check()?;
-        for (name, shape) in Vim::shapes(&config) {
+        for (name, shape) in shapes(config) {
             let value = value(&name, &shape)?;
             params.add(BACKBONE, name, value, false);
         }
@@ -133,14 +133,13 @@ impl Vim {
             out_proj: id(&format!("layers.{i}.mixer.out_proj.weight")),
             directions: [direction(i, false), direction(i, true)],
         };
-        let params = VimParams {
+        Ok(VimParams {
             cls: id("cls_token"),
             pos: id("pos_embed"),
             patch_weight: id("patch_embed.proj.weight"),
             patch_bias: id("patch_embed.proj.bias"),
             norm_f: id("norm_f.weight"),
             blocks: (0..config.depth).map(block).collect(),
-        };
-        Ok(Vim { spec: config.spec(), config, params })
+        })
     }
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use data::mapped::Mmap;
 
-use super::{StorageRef, model_entries, storage_ref};
-use crate::checkpoint::entry::Bytes;
-use crate::checkpoint::pickle::{Node, Pickle, Value};
-use crate::checkpoint::{Entries, Fault};
+use super::state_dict::{StorageRef, model_entries, storage_ref};
+use crate::checkpoint::entry::{Bytes, Entries};
+use crate::checkpoint::fault::Fault;
+use data::pickle::{Node, Pickle, Value};
 
 /// 0x1950a86a20f9469cfc6c, as `LONG1` writes it.
 const MAGIC: Value = Value::Long(&[0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19]);

@@ -8,10 +8,10 @@ use data::mapped::Mmap;
 use zip::read::{ArchiveOffset, Config};
 use zip::{CompressionMethod, ZipArchive};
 
-use super::model_entries;
-use crate::checkpoint::entry::Bytes;
-use crate::checkpoint::pickle::Pickle;
-use crate::checkpoint::{Entries, Fault};
+use super::state_dict::model_entries;
+use crate::checkpoint::entry::{Bytes, Entries};
+use crate::checkpoint::fault::Fault;
+use data::pickle::Pickle;
 
 /// How zip files begin.
 pub(in crate::checkpoint) const MAGIC: &[u8] = b"PK\x03\x04";

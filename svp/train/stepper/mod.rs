@@ -11,7 +11,6 @@ use engine::{Arriving, Device, Recording, Tensor};
 use ptx::grad_norm;
 use ptx::prompt_rows::dropout_keys;
 
-use crate::Result;
 use crate::backbones::drop_path;
 use crate::methods::OptimizerKind;
 use crate::model::Model;
@@ -20,6 +19,7 @@ use crate::pass::Noise;
 use crate::train::average::Average;
 use crate::train::feed::FeedBatch;
 use crate::train::optim::{Optimizer, Rates};
+use crate::{Result, streams};
 
 /// Steps made call by call before one is recorded: kernels are loaded and products planned by then.
 const WARM_UP: u64 = 2;
@@ -206,7 +206,7 @@ impl Stepper {
             factors.send(&drop_path::factors(rate, depth, seed, epoch, &batch.indices)?)?;
         }
         if let Some(keys) = &mut inputs.dropout {
-            keys.send(&dropout_keys(seed, epoch, &batch.indices))?;
+            keys.send(&dropout_keys(seed, epoch, &batch.indices, streams::PROMPT_DROPOUT))?;
         }
         Ok(())
     }

@@ -1,19 +1,16 @@
 //! Checkpoints written by `torch.save`: which dict is the model, and what its tensors are.
 //!
 //! A tensor is pickled as `torch._utils._rebuild_tensor_v2(storage, offset, shape, strides, ...)`, a storage
-//! as a persistent id `("storage", <type>, key, device, elements)`. The two containers of this module's
-//! children differ only in where the bytes of a storage lie.
+//! as a persistent id `("storage", <type>, key, device, elements)`. The two containers
+//! differ only in where the bytes of a storage lie.
 //!
 //! Source: `torch/serialization.py` and `torch/_utils.py` of PyTorch 2.
 
 use std::collections::BTreeMap;
 
-use super::entry::{Bytes, Dtype, Entry};
-use super::pickle::{Node, Pickle, Value};
-use super::{Entries, Fault};
-
-pub(super) mod legacy;
-pub(super) mod zip;
+use crate::checkpoint::entry::{Bytes, Dtype, Entries, Entry};
+use crate::checkpoint::fault::Fault;
+use data::pickle::{Node, Pickle, Value};
 
 /// Where a checkpoint may keep its weights, in this order; else it is the weights itself.
 const MODEL_KEYS: [&str; 3] = ["model", "state_dict", "model_state_dict"];
@@ -22,22 +19,22 @@ const PARALLEL_PREFIX: &str = "module.";
 
 /// A storage as the pickle names it.
 #[derive(Debug, Clone, Copy)]
-struct StorageRef<'a> {
-    key: &'a str,
-    dtype: Dtype,
-    elements: usize,
+pub(super) struct StorageRef<'a> {
+    pub key: &'a str,
+    pub dtype: Dtype,
+    pub elements: usize,
 }
 
 impl StorageRef<'_> {
     /// Size in bytes.
-    fn len(&self) -> Result<usize, Fault> {
+    pub fn len(&self) -> Result<usize, Fault> {
         let len = self.elements.checked_mul(self.dtype.size());
         len.ok_or_else(|| Fault::damaged(format!("storage {} has {} elements", self.key, self.elements)))
     }
 }
 
 /// The tensors of the model dict; whatever lies beside it is not looked at.
-fn model_entries<'a>(
+pub(super) fn model_entries<'a>(
     pickle: &Pickle<'a>,
     mut open: impl FnMut(StorageRef<'a>) -> Result<Bytes, Fault>,
 ) -> Result<Entries, Fault> {
@@ -116,7 +113,7 @@ fn entry<'a>(
 }
 
 /// Reads `("storage", <type>, key, device, elements, ...)`.
-fn storage_ref<'a>(pickle: &Pickle<'a>, id: Value<'a>) -> Result<StorageRef<'a>, Fault> {
+pub(super) fn storage_ref<'a>(pickle: &Pickle<'a>, id: Value<'a>) -> Result<StorageRef<'a>, Fault> {
     let malformed = || Fault::damaged("has a malformed storage");
     let Some(&[tag, class, key, _device, elements, ref view @ ..]) = pickle.items(id) else {
         return Err(malformed());

@@ -1,0 +1,6 @@
+//! Checkpoints written by `torch.save`. The two containers, `zip` and `legacy`, differ only in where the bytes of a
+//! storage lie; what is in them is the same (`state_dict`).
+
+pub(super) mod legacy;
+mod state_dict;
+pub(super) mod zip;
