@@ -3,7 +3,7 @@
 //! Adding an op takes a folder and one line:
 //!
 //! 1. The folder `ptx/NAME/` with `mod.rs`, `call.rs`, `reference.rs`, `cpu.rs`, `kernel.cu`, `launch.rs` and
-//!    `cases.rs`, which holds `pub struct Cases;` and its [`Op`].
+//!    `cases.rs`, which holds `pub(crate) struct Cases;` and its [`Op`].
 //! 2. The line `pub mod NAME;` in `ptx/lib.rs`.
 //!
 //! Two files are then written by commands: `NAME/kernel.ptx` by `cargo run --release -p tools --bin build_ptx`, and

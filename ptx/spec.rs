@@ -157,7 +157,7 @@ pub const TRAINING_IMAGES: usize = 96;
 pub const TRAINING_TOKENS: usize = 197;
 
 /// A size of the bench cases that is larger in training. `kernel_report` counts what kernels do at the small sizes and
-/// extrapolates to the target; see its `shapes.rs`.
+/// extrapolates to the target; see `shapes.rs` of the tests' kit.
 #[derive(Debug, Clone, Copy)]
 pub struct Axis {
     /// The name of the size.

@@ -6,13 +6,14 @@ use std::process::{Command, Output};
 
 use safetensors::SafeTensors;
 use serde_json::Value;
+use svp::methods::METHODS;
 use testkit::programs::{Scratch, fails, succeeds, text, train, words};
-use testkit::runs::Task;
+use testkit::runs::{Task, small};
 
 /// Trains on 60 images for 3 epochs; the run folder and what was printed.
 fn train_task(task: &Task, name: &str, more: &str) -> (String, String) {
     let out = task.place.at(name);
-    let fixed = "--train-on-val --epochs 3 --batch-size 8 --hidden 8 --group-size 1 --lr 0.1";
+    let fixed = "--train-on-val --epochs 3 --batch-size 8 --lr 0.1";
     let of_task = ["--data", &task.data, "--backbone", &task.backbone, "--out", &out];
     let shown = succeeds(&train(&[&of_task[..], &words(fixed), &words(more)].concat()));
     (out, shown)
@@ -38,8 +39,8 @@ fn records(run: &str, kind: &str) -> Vec<Value> {
 #[test]
 fn the_last_epoch_is_kept_and_nothing_of_a_validation_is_said() {
     let task = Task::new("train-on-val", 3);
-    for method in ["svp", "linear", "full"] {
-        let (run, shown) = train_task(&task, method, &format!("--method {method}"));
+    for method in METHODS.iter().map(|entry| entry.name) {
+        let (run, shown) = train_task(&task, method, &small(method).join(" "));
         assert!(shown.contains(": epoch 3 of 3, the last (trained on val too)"), "{shown}");
         let report = json(&read(&run, "report.json"));
         assert_eq!((&report["selected_on"], &report["best_epoch"]), (&"last epoch".into(), &3.into()));

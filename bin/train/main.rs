@@ -21,7 +21,7 @@ use svp_cli::method_flags::of_named_method;
 use svp_cli::options::Options;
 use svp_cli::values::BatchSize;
 
-/// Adapts a frozen, pre-trained Vision Mamba to a new image task with selective visual prompts.
+/// Adapts a frozen, pre-trained Vision Mamba to a new image task by selective visual prompts or another method.
 ///
 /// Without settings it runs a demonstration: a linear probe against SVP, on a drawn task with a built-in backbone.
 #[derive(Parser)]

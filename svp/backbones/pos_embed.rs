@@ -68,7 +68,7 @@ pub fn resize_pos_embed(embedding: &Tensor, grid: (usize, usize), class_row: Cla
 
 fn refuse(embedding: &Tensor, what: &str) -> Error {
     let at = format!("position embedding {:?}", embedding.shape());
-    Error::input(at, format!("cannot be resized: {what}"), "give a checkpoint of a Vim with a square image")
+    Error::input(at, format!("cannot be resized: {what}"), "give a checkpoint made for square images")
 }
 
 /// For each new position along one axis: four old positions and their weights.

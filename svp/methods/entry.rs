@@ -15,7 +15,7 @@ pub struct Entry {
     pub name: &'static str,
     /// In tables and sentences.
     pub title: &'static str,
-    /// What it is, for help and pages, which put the family's title in place of the word `backbone`.
+    /// What it is, for help and pages; pages put the family's title in place of the word `backbone`.
     pub about: &'static str,
     /// What is trained: for the table of methods.
     pub trains: &'static str,

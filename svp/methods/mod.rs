@@ -101,10 +101,10 @@ impl Chosen {
         Error::input(format!("--{name}"), what, hint)
     }
 
-    /// Refuses a backbone that the method does not run on.
+    /// Checks that the method runs on a backbone.
     ///
     /// # Errors
-    /// As said.
+    /// A backbone of a family that the entry does not name.
     pub fn check(&self, spec: &Spec) -> Result<()> {
         if self.entry.backbones.contains(&spec.family) {
             return Ok(());

@@ -342,9 +342,11 @@ impl Method for Svp {
         let strips = scales.into_iter().map(|(name, layers)| Figure::Strip { title: name.into(), layers });
         Ok(Some(Section {
             heading: "Prompts".into(),
-            text: "Each layer's input gets beta times its own inner prompt and alpha times the cross prompt of its \
-                   group; both began at zero."
-                .into(),
+            text: format!(
+                "{} gets beta times its own inner prompt and alpha times the cross prompt of its group; both began at \
+                 zero.",
+                if self.at_scan { "The input of each layer's scans" } else { "Each layer's input" }
+            ),
             figures: [bars].into_iter().chain(strips).collect(),
         }))
     }

@@ -14,8 +14,9 @@ use ptx::prompt_rows::{Dropout, Prompts, insert, replace};
 use super::entry::{Defaults, Entry, Site};
 use super::settings::{Kind, Setting, Settings, Value};
 use crate::backbones::vim;
-use crate::params::ParamId;
+use crate::params::{ParamId, Params};
 use crate::pass::{Generated, Method, Pass, Spec, Tokens};
+use crate::report::html::{Figure, Section};
 use crate::{Result, streams};
 
 /// Its entry in the registry.
@@ -135,6 +136,27 @@ impl Vpt {
 impl Method for Vpt {
     fn drops(&self) -> bool {
         self.dropout > 0.0
+    }
+
+    fn section(&self, params: &Params, _spec: &Spec) -> Result<Option<Section>> {
+        let mut layers = vec![];
+        for id in [Some(self.shallow), self.deep].into_iter().flatten() {
+            let (shape, values) = (params.get(id).shape().to_vec(), params.get(id).values()?);
+            for prompts in values.chunks_exact(shape[1] * shape[2]) {
+                let norm = |row: &[f32]| row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+                layers.push(vec![prompts.chunks_exact(shape[2]).map(norm).sum::<f64>() / shape[1] as f64]);
+            }
+        }
+        let (title, names) = ("Mean length of the prompts".to_string(), vec!["prompts".to_string()]);
+        Ok(Some(Section {
+            heading: "Prompts".into(),
+            text: format!(
+                "{} prompt rows before {}.",
+                self.rows.len(),
+                if self.deep.is_some() { "every block" } else { "the first block" }
+            ),
+            figures: vec![Figure::Bars { title, names, layers }],
+        }))
     }
 
     fn stem(&self, pass: &mut Pass, tokens: Tokens) -> Result<Tokens> {

@@ -32,7 +32,7 @@ macro_rules! options {
         pub struct Options {
             $(
                 $(#[doc = $doc])*
-                #[arg(long, help = help(&[$($doc),*], None $(.or(Some(stringify!($default).into())))? $(.or(Some($words)))?), $($arg)*)]
+                #[arg(long, help = help(&[$($doc),*], None $(.or(Some(shown(&$default))))? $(.or(Some($words)))?), $($arg)*)]
                 pub $field: Option<$ty>,
             )*
             /// Settings of methods.
@@ -75,6 +75,12 @@ macro_rules! options {
 fn help(lines: &[&str], default: Option<String>) -> String {
     let text = lines.concat().trim().to_string();
     default.map_or(text.clone(), |default| format!("{text} [default: {default}]").trim().to_string())
+}
+
+/// A default as help shows it: `0.2`, `1e-5`, `svp`.
+fn shown(default: &dyn std::fmt::Debug) -> String {
+    let text = format!("{default:?}");
+    text.trim_matches('"').trim_end_matches(".0").to_string()
 }
 
 /// A default that is the method's: `svp 5e-3, linear 2e-2, ...`.
@@ -288,7 +294,8 @@ impl Options {
         match is_table {
             true => METHODS.iter().any(|entry| entry.name == key),
             false => {
-                Self::NAMES.contains(&key.replace('-', "_").as_str()) || method_flags::names().contains(&key)
+                Self::NAMES.iter().any(|name| name.replace('_', "-") == key)
+                    || method_flags::names().contains(&key)
             }
         }
     }
