@@ -5,6 +5,7 @@
 //! [`run_page`] and [`sweep`].
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod backbones;
 pub mod checkpoint;
