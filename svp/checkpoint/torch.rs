@@ -1,8 +1,8 @@
-//! Checkpoints written by `torch.save`: which dict is the model, and what its tensors are.
+//! Checkpoints written by `torch.save`: finds the dict of the model and reads its tensors.
 //!
-//! A tensor is pickled as `torch._utils._rebuild_tensor_v2(storage, offset, shape, strides, ...)`, a storage
-//! as a persistent id `("storage", <type>, key, device, elements)`. The two containers of this module's
-//! children differ only in where the bytes of a storage lie.
+//! A tensor is pickled as `torch._utils._rebuild_tensor_v2(storage, offset, shape, strides, ...)`, and a storage as a
+//! persistent id `("storage", <type>, key, device, elements)`. The two containers in this module's children differ only
+//! in where the bytes of a storage lie.
 //!
 //! Source: `torch/serialization.py` and `torch/_utils.py` of PyTorch 2.
 
@@ -15,9 +15,10 @@ use super::{Entries, Fault};
 pub(super) mod legacy;
 pub(super) mod zip;
 
-/// Where a checkpoint may keep its weights, in this order; else it is the weights itself.
+/// Keys under which a checkpoint may keep its weights, tried in this order. Without any of them the file itself is the
+/// dict.
 const MODEL_KEYS: [&str; 3] = ["model", "state_dict", "model_state_dict"];
-/// What `DataParallel` puts before every name.
+/// Prefix that `DataParallel` puts before every name.
 const PARALLEL_PREFIX: &str = "module.";
 
 /// A storage as the pickle names it.
@@ -36,7 +37,7 @@ impl StorageRef<'_> {
     }
 }
 
-/// The tensors of the model dict; whatever lies beside it is not looked at.
+/// Reads the tensors of the model dict; anything beside the dict is ignored.
 fn model_entries<'a>(
     pickle: &Pickle<'a>,
     mut open: impl FnMut(StorageRef<'a>) -> Result<Bytes, Fault>,
@@ -79,7 +80,7 @@ fn model_dict<'a>(pickle: &Pickle<'a>) -> Result<Pairs<'a>, Fault> {
     }
 }
 
-/// The arguments of the call that rebuilds a tensor, also from inside a parameter.
+/// The arguments of the call that rebuilds a tensor, also where a parameter wraps it.
 fn tensor_args<'p, 'a>(pickle: &'p Pickle<'a>, value: Value<'a>) -> Option<&'p [Value<'a>]> {
     let (module, class, object) = pickle.object(value)?;
     let args = pickle.items(object.args)?;

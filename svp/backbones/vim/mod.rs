@@ -1,7 +1,9 @@
-//! The Vim backbone (Zhu et al. 2024; `hustvl/Vim`, bidirectional "v2" mixer, class token in the middle).
+//! The Vim backbone (Zhu et al. 2024; `hustvl/Vim`), with the bidirectional "v2" mixer and the class token in the
+//! middle (`docs/methods.md`, "Vim").
 //!
-//! Block i keeps a pair (h, r): h the last mixer's output, r the residual stream. `r += drop_path(h + prompts)`,
-//! `x = RMSNorm(r)`, `h = Mixer(x)`. After the last block `RMSNorm(r + drop_path(h))`. No MLP anywhere.
+//! Each block works on a pair (h, r), where h is the output of the last mixer and r the residual stream: `r +=
+//! drop_path(h + prompts)`, `x = RMSNorm(r)`, `h = Mixer(x)`. After the last block the tokens are `RMSNorm(r +
+//! drop_path(h))`. There is no MLP.
 
 mod config;
 mod init;
@@ -22,7 +24,7 @@ use crate::pass::{Method, Pass, Scanned, Spec, Tokens};
 pub use config::VimConfig;
 use weights::{Direction, VimParams};
 
-/// The family's name, in trained files and in the entries of methods.
+/// Name of the family in trained files and in the entries of methods.
 pub const NAME: &str = "vim";
 
 /// The family's entry in the registry.
@@ -37,7 +39,7 @@ pub static FAMILY: Family = Family {
     from_scratch: init::from_scratch,
 };
 
-/// A Vim without its head: its sizes, and where its parameters are.
+/// A Vim without its head: its sizes, and the places of its parameters.
 pub struct Vim {
     config: VimConfig,
     spec: Spec,
@@ -45,12 +47,12 @@ pub struct Vim {
 }
 
 impl Vim {
-    /// The sizes.
+    /// Sizes of this Vim.
     pub fn config(&self) -> &VimConfig {
         &self.config
     }
 
-    /// The bidirectional mixer of block `layer`: `x [b l d]` to `[b l d]`.
+    /// The bidirectional mixer of block `layer`, from `x [b l d]` to `[b l d]`.
     fn mixer(
         &self,
         pass: &mut Pass,
@@ -110,7 +112,7 @@ impl Backbone for Vim {
             tape.scope(format!("layers.{i}"));
             let (entering, generated) = method.block(pass, i, tokens)?;
             let prompts: Vec<_> = generated.iter().map(|p| p.as_prompt(params)).collect();
-            // What enters block i is the output of mixer i - 1, and is dropped at that mixer's rate.
+            // The input of block i is the output of mixer i - 1, so it is dropped at that mixer's rate.
             let keep = if i > 0 { noise.keep(i - 1) } else { None };
             let settings = Settings { skip: entering.class_row, keep };
             let (h, residual) = (&entering.h, entering.residual.as_ref());
