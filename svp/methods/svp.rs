@@ -147,9 +147,9 @@ fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
     let groups = check(settings, site.spec)?;
     let at_scan = settings.choice("at") == SCAN;
     let width = if at_scan {
-        site.spec.scan_width.ok_or_else(|| {
-            Error::input("--at", "this backbone has no scan", "use --at block")
-        })?
+        site.spec
+            .scan_width
+            .ok_or_else(|| Error::input("--at", "this backbone has no scan", "use --at block"))?
     } else {
         site.spec.width
     };
@@ -216,7 +216,13 @@ impl Generators<'_> {
 
 impl Svp {
     /// The prompts of layer `layer`, generated from `x [b l width]`.
-    fn generate(&self, pass: &Pass, layer: usize, x: &Var, class_row: Option<usize>) -> Result<Vec<Generated>> {
+    fn generate(
+        &self,
+        pass: &Pass,
+        layer: usize,
+        x: &Var,
+        class_row: Option<usize>,
+    ) -> Result<Vec<Generated>> {
         let mut prompts = vec![];
         if let Some(scale) = self.inner_scale {
             let [down, up] = self.inner[layer];
@@ -334,8 +340,7 @@ impl Method for Svp {
                 .map(|i| scales.iter().map(|(_, layers)| mean_size(&layers[i])).collect())
                 .collect(),
         };
-        let strips =
-            scales.into_iter().map(|(name, layers)| Figure::Strip { title: name.into(), layers });
+        let strips = scales.into_iter().map(|(name, layers)| Figure::Strip { title: name.into(), layers });
         Ok(Some(Section {
             heading: "Prompts".into(),
             text: "Each layer's input gets beta times its own inner prompt and alpha times the cross prompt of its \

@@ -31,7 +31,12 @@ pub static ENTRY: Entry = Entry {
             published: Some("n"),
             ..Setting::new("tokens", Kind::Count(1, 10_000), Value::Count(10), "Prompt rows of a block")
         },
-        Setting::new("deep", Kind::Flag, Value::Flag(true), "Other prompts before every block, not only the first"),
+        Setting::new(
+            "deep",
+            Kind::Flag,
+            Value::Flag(true),
+            "Other prompts before every block, not only the first",
+        ),
         Setting::new(
             "position",
             Kind::Choice(&["pre", "post", "both", "uniform", "middle"]),
