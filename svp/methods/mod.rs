@@ -17,8 +17,8 @@ use crate::{Error, Result};
 pub use entry::{Defaults, Entry, OptimizerKind, Site};
 pub use settings::{Kind, Setting, Settings, Value};
 
-/// Declares the modules of the methods and the registry. `cargo fmt` does not see modules that a macro declares, so
-/// `.ci/run` formats them.
+/// Declares the modules of the methods and the registry. `cargo fmt` does not follow modules that a macro declares, so
+/// their files are formatted with `rustfmt`.
 macro_rules! methods {
     ($($name:ident,)*) => {
         $(pub mod $name;)*
