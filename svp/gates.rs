@@ -1,9 +1,9 @@
-//! The gates of the scans, token by token (SVP, AAAI 2025, figures 6 and 7).
+//! The gates of the scans, token by token (SVP, AAAI 2025, figures 6 and 7; `docs/methods.md`, "Gates").
 //!
 //! A scan's state follows `s_t = exp(delta_t A) s_{t-1} + delta_t u_t B_t`. The **update gate** of token t is what it
-//! writes, `|delta_t u_t B_t|`; the **forget gate** what it leaves of the state before it, `exp(delta_t A)`. Both
-//! are averaged over channels, states and blocks. The paper does not say how it averages, nor what it makes of the
-//! sign; these are our readings.
+//! writes, `|delta_t u_t B_t|`; the **forget gate** is the share of the previous state that it keeps, `exp(delta_t A)`.
+//! Both are averaged over channels, states and blocks. The paper does not say how it averages or treats the sign, so
+//! these definitions are this project's.
 
 use autograd::Var;
 use engine::Tensor;
@@ -14,22 +14,22 @@ use serde::Serialize;
 use crate::Result;
 use crate::model::Model;
 
-/// One gate of every patch, row by row: the mean over channels, states and blocks. Class token and prompts are left
-/// out.
+/// One gate of every patch, row by row, as the mean over channels, states and blocks. The class token and prompts are
+/// left out.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Gate {
-    /// Of the scan from the first token to the last.
+    /// Values in the scan from the first token to the last.
     pub forward: Vec<f64>,
-    /// Of the scan from the last to the first.
+    /// Values in the scan from the last token to the first.
     pub backward: Vec<f64>,
 }
 
 /// Both gates of an image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gates {
-    /// What each token writes into the state.
+    /// What each token writes into the state, at least 0.
     pub update: Gate,
-    /// What it leaves of the state before it.
+    /// The share of the previous state that each token keeps, 0 to 1.
     pub forget: Gate,
 }
 
@@ -37,10 +37,9 @@ pub struct Gates {
 pub type TokenGates = (f64, f64);
 
 impl Gates {
-    /// The gates of one normalised image `[1 3 s s]`, as the method adapts the backbone or of the backbone alone.
+    /// Computes the gates of one normalised image `[1 3 s s]`, with the method or with the backbone alone.
     ///
-    /// # Errors
-    /// Those of a forward pass.
+    /// Those of [`Model::forward`].
     pub fn of(model: &Model, image: Tensor, adapted: bool) -> Result<Self> {
         let (patches, depth) = (model.spec().patches(), model.spec().depth);
         let mut sums = [(); 2].map(|()| vec![(0.0, 0.0); patches]);
@@ -65,8 +64,8 @@ impl Gates {
 }
 
 impl Gate {
-    /// The gate after a share of the sequence, 0 to 1, as both scans walk it from their ends: of every token the
-    /// mean over the scans that have passed it, `None` where neither has.
+    /// The gate after a share of the sequence, 0 to 1, as both scans walk it from their ends. Each token has the mean
+    /// over the scans that have passed it, or `None` where neither has.
     pub fn walked(&self, share: f64) -> Vec<Option<f64>> {
         let n = self.forward.len();
         let steps = ((share * n as f64).round() as usize).min(n);
@@ -80,11 +79,10 @@ impl Gate {
     }
 }
 
-/// Update and forget gate of every token of a batch in one scan, means over channels and states; `prompt [b l e]` is
+/// Update and forget gate of every token of a batch in one scan, as means over channels and states. `prompt [b l e]` is
 /// added to `u`.
 ///
-/// # Errors
-/// Those of reading values back from a device.
+/// Values that cannot be read back from the device.
 pub fn scan_gates(direction: &Direction, prompt: Option<&Var>) -> Result<Vec<TokenGates>> {
     let (delta, mut u, x_dbl) = (
         direction.delta.value().values()?,
@@ -106,7 +104,7 @@ pub fn scan_gates(direction: &Direction, prompt: Option<&Var>) -> Result<Vec<Tok
             written += f64::from((delta * u[t * e + c]).abs());
             kept += a[c * n..(c + 1) * n].iter().map(|a| f64::from((delta * a).exp())).sum::<f64>();
         }
-        // The product over channels and states is that of two sums: B is the same for every channel.
+        // B is the same for every channel, so the sum over channels and states is a product of two sums.
         let b = &x_dbl[(t + 1) * width - 2 * n..(t + 1) * width - n];
         let b: f64 = b.iter().map(|b| f64::from(b.abs())).sum();
         let all = (e * n) as f64;
@@ -126,7 +124,7 @@ mod tests {
     use crate::model::Parts;
     use crate::params::Params;
 
-    /// 4x4 patches of 4 pixels, so the class token is token 8.
+    /// Side of an image of 4x4 patches of 4 pixels, whose class token is token 8.
     const SIDE: usize = 16;
 
     fn model(depth: usize) -> Model {
@@ -147,13 +145,13 @@ mod tests {
         Gates::of(model, Tensor::from_vec(image, &[1, 3, SIDE, SIDE]), adapted).unwrap()
     }
 
-    /// In the first block a patch reaches the gates of its own token and of the next three that the convolution
-    /// of each direction carries it to, the class token among them.
+    /// In the first block a patch reaches the gates of its own token and of the next three, because the convolution of
+    /// each direction carries it there. The class token is one of them.
     #[test]
     fn gates_stand_where_their_patches_are() {
         let model = model(1);
         let (before, mut changed) = (gates(&model, image(), false), image());
-        // Patch 7: row 1, column 3.
+        // Patch 7 is in row 1, column 3.
         changed[4 * SIDE + 12] += 1.0;
         let after = gates(&model, changed, false);
         let moved = |a: &[f64], b: &[f64]| -> Vec<usize> {
@@ -180,14 +178,14 @@ mod tests {
         assert!(shares.into_iter().all(|&share| share > 0.0 && share < 1.0), "{frozen:?}");
     }
 
-    /// Two tokens, two channels, two states, r = 1; every product written out.
+    /// Two tokens, two channels, two states and r = 1, with every product written out.
     #[test]
     fn gates_are_means_over_channels_and_states() {
         let var = |values: &[f32], shape: &[usize]| Var::constant(Tensor::from_vec(values.to_vec(), shape));
         let direction = Direction {
             u: &var(&[1.0, -2.0, 0.5, 3.0], &[1, 2, 2]),
             delta: &var(&[0.1, 0.2, -0.3, 30.0], &[1, 2, 2]),
-            // Of each token: one column for delta, B, C.
+            // Each token has one column for delta, then B and C.
             x_dbl: &var(&[9.0, 0.5, -0.25, 7.0, 7.0, 9.0, -2.0, 1.0, 7.0, 7.0], &[1, 2, 5]),
             a_log: &var(&[0.0, 0.5, -0.5, 1.0], &[2, 2]),
             d: &var(&[0.0; 2], &[2]),

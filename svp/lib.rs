@@ -1,10 +1,11 @@
 //! Backbones, methods, heads, the training loop, checkpoints, reports and sweeps.
 //!
-//! From the bottom up: [`params`] and [`score`]; [`checkpoint`] and [`report`]; [`pass`], what a backbone and a method
-//! hand to each other; [`backbones`], [`methods`] and [`heads`]; [`model`], one of each together; [`gates`]; [`train`];
-//! [`run_page`] and [`sweep`].
+//! From the bottom up: [`params`] and [`score`]; [`checkpoint`] and [`report`]; [`pass`], the types that a backbone and
+//! a method exchange; [`backbones`], [`methods`] and [`heads`]; [`model`], which joins one of each; [`gates`];
+//! [`train`]; [`run_page`] and [`sweep`].
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod backbones;
 pub mod checkpoint;

@@ -1,4 +1,4 @@
-//! One backbone, one method and one head together: what is trained, evaluated and saved.
+//! One backbone, one method and one head together: the unit that is trained, evaluated and saved.
 
 use autograd::{Tape, Var};
 use engine::{DType, Device, Tensor};
@@ -13,34 +13,34 @@ use crate::pass::{Method, Noise, Pass, Spec, Tokens, Watch};
 
 /// A backbone that a method adapts, with a head.
 pub struct Model {
-    /// Where it computes.
+    /// The device that computes.
     pub device: Device,
-    /// All parameters: the backbone's, the method's, the head's.
+    /// All parameters: those of the backbone, the method and the head.
     pub params: Params,
     /// The network.
     pub backbone: Box<dyn Backbone>,
-    /// What adapts it.
+    /// The method that adapts it.
     pub method: Box<dyn Method>,
     /// The method's entry and settings.
     pub chosen: Chosen,
-    /// What answers the task.
+    /// The head that answers the task.
     pub head: Box<dyn Head>,
-    /// Whether the input image is reweighted by SimAM (`--input_relu` of the published program).
+    /// Whether the input images are reweighted by SimAM (`--input_relu` of the published program).
     pub simam: bool,
-    /// Type of the activations up to the features; the residual stream, the head and all that is trained are f32.
+    /// Type of the activations up to the features. The residual stream, the head and all trained parameters are f32.
     precision: DType,
 }
 
-/// What is put on a backbone.
+/// The parts that are added to a backbone.
 #[derive(Debug, Clone)]
 pub struct Parts {
     /// The method with its settings.
     pub method: Chosen,
     /// The head.
     pub head: HeadKind,
-    /// Classes of the task.
+    /// Number of classes of the task.
     pub classes: usize,
-    /// Whether the input image is reweighted by SimAM.
+    /// Whether the input images are reweighted by SimAM.
     pub simam: bool,
 }
 
@@ -48,17 +48,16 @@ pub struct Parts {
 pub struct Forward {
     /// Normalised tokens `[b l d]`, prompt rows included.
     pub tokens: Tokens,
-    /// `[b k]`
+    /// Logits `[b k]`.
     pub logits: Var,
-    /// The parameters on the tape: where to ask for gradients.
+    /// The parameters on the tape, by which gradients are looked up.
     pub bound: Bound,
 }
 
 impl Model {
-    /// Adds a method and a head to a backbone.
+    /// Adds a method and a head for `classes` classes to a backbone; `seed` draws their initial values.
     ///
-    /// # Errors
-    /// A method that does not run on the backbone, or settings that do not fit it.
+    /// A method that does not run on the backbone, settings that do not fit it, or a fault of the device.
     pub fn new(
         device: &Device,
         backbone: Box<dyn Backbone>,
@@ -76,8 +75,11 @@ impl Model {
         Ok(Model { device, params, backbone, method, chosen, head, simam, precision: DType::F32 })
     }
 
-    /// The model with activations of another type. Frozen weights of matrix products are kept in it; trained ones
-    /// stay f32 and are cast when they are used.
+    /// Returns the model with activations of another type. Frozen weights of matrix products are kept in that type;
+    /// trained ones stay f32 and are cast when they are used.
+    ///
+    /// # Errors
+    /// A type that the device does not compute in.
     pub fn in_precision(mut self, precision: DType) -> Result<Self> {
         let backbone = &self.backbone;
         self.params.replace_all(|name, value, trained| {
@@ -94,12 +96,15 @@ impl Model {
         self.backbone.spec()
     }
 
-    /// Classes that the head tells apart.
+    /// Number of classes that the head tells apart.
     pub fn classes(&self) -> usize {
         self.head.classes(&self.params)
     }
 
-    /// Tokens and logits of normalised images `[b 3 s s]`.
+    /// Computes tokens and logits of normalised images `[b 3 s s]`.
+    ///
+    /// # Errors
+    /// Images of another size, and faults of the device.
     pub fn forward(&self, tape: &Tape, images: Tensor, noise: Noise) -> Result<Forward> {
         let bound = self.params.bind(tape);
         let tokens = self.tokens(tape, &bound, images, noise)?;
@@ -114,7 +119,7 @@ impl Model {
         self.backbone.forward(&mut pass, &images, &*self.method)
     }
 
-    /// What the backbone gets of normalised images.
+    /// The backbone's input for normalised images.
     fn input(&self, tape: &Tape, images: Tensor) -> Result<Var> {
         let mut images = Var::constant(images.to_device(&self.device)?);
         if self.simam {
@@ -124,7 +129,11 @@ impl Model {
         Ok(tape.cast(&images, self.precision)?)
     }
 
-    /// Shows what the scans get of images `[b 3 s s]`, with the method or by the backbone alone. Nothing is recorded.
+    /// Passes the inputs of the scans for images `[b 3 s s]` to `watch`, with the method or with the backbone alone. No
+    /// gradients are recorded.
+    ///
+    /// # Errors
+    /// Those of [`Model::forward`] and of `watch`.
     pub fn observe(&self, images: Tensor, adapted: bool, watch: &mut Watch) -> Result<()> {
         let tape = Tape::inference(&self.device);
         let images = self.input(&tape, images)?;
@@ -135,7 +144,10 @@ impl Model {
         Ok(())
     }
 
-    /// Logits `[b k]` and parameters for features `[b d]` that were computed before.
+    /// Logits `[b k]` of features `[b d]` that were computed before, and the parameters on the tape.
+    ///
+    /// # Errors
+    /// A fault of the device.
     pub fn classify(&self, tape: &Tape, features: Tensor) -> Result<(Var, Bound)> {
         let bound = self.params.bind(tape);
         let features = Var::constant(features.to_device(&self.device)?);
@@ -143,27 +155,33 @@ impl Model {
         Ok((logits, bound))
     }
 
-    /// Features `[b d]` of images: what the head reads. Nothing is recorded.
+    /// Features `[b d]` of images `[b 3 s s]`, which the head reads. No gradients are recorded.
+    ///
+    /// # Errors
+    /// Those of [`Model::forward`].
     pub fn features(&self, images: Tensor) -> Result<Tensor> {
         let tape = Tape::inference(&self.device);
         let tokens = self.tokens(&tape, &self.params.bind(&tape), images, Noise::default())?;
         Ok(self.head.features(&tape, &tokens)?.into_value())
     }
 
-    /// Logits `[b k]` of images. Nothing is recorded.
+    /// Logits `[b k]` of images `[b 3 s s]`. No gradients are recorded.
+    ///
+    /// # Errors
+    /// Those of [`Model::forward`].
     pub fn logits(&self, images: Tensor) -> Result<Tensor> {
         Ok(self.forward(&Tape::inference(&self.device), images, Noise::default())?.logits.into_value())
     }
 }
 
-/// Parameters of a part of a model, trained and all.
+/// Number of parameters in one part of a model.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ParameterCount {
-    /// `backbone`, `head`, or a part of the method's.
+    /// Name of the part: `backbone`, `head`, or a part that the method adds.
     pub module: std::borrow::Cow<'static, str>,
-    /// Values that training changes.
+    /// Number of values that training changes.
     pub trained: usize,
-    /// All values.
+    /// Number of all values.
     pub all: usize,
 }
 

@@ -1,13 +1,13 @@
-//! Named parameters, frozen and trained.
+//! The named parameters of a model, frozen and trained.
 
 use std::collections::HashMap;
 
 use autograd::{Tape, Var};
 use engine::Tensor;
 
-/// The part of a model that a backbone's own parameters belong to.
+/// Name of the part of a model that the backbone's own parameters belong to.
 pub const BACKBONE: &str = "backbone";
-/// The part of a model that the head's parameters belong to.
+/// Name of the part of a model that the head's parameters belong to.
 pub const HEAD: &str = "head";
 
 /// Position of a parameter in its [`Params`].
@@ -19,7 +19,7 @@ pub struct ParamId(usize);
 pub struct Param {
     /// State-dict name, as published.
     pub name: String,
-    /// The part of the model, as tables name it: `backbone`, `head`, or a part of the method's.
+    /// The part of the model, as tables name it: `backbone`, `head`, or a part that the method adds.
     pub part: &'static str,
     /// Its value.
     pub value: Tensor,
@@ -27,7 +27,7 @@ pub struct Param {
     pub trained: bool,
 }
 
-/// All parameters of a model, in a fixed order, by their state-dict names.
+/// All parameters of a model, in a fixed order.
 #[derive(Debug, Clone, Default)]
 pub struct Params {
     all: Vec<Param>,
@@ -35,7 +35,10 @@ pub struct Params {
 }
 
 impl Params {
-    /// Adds a parameter to a part of the model; its name must be new.
+    /// Adds a parameter to a part of the model.
+    ///
+    /// # Panics
+    /// Where a parameter of this name is there already.
     pub fn add(
         &mut self,
         part: &'static str,
@@ -50,7 +53,7 @@ impl Params {
         ParamId(id)
     }
 
-    /// The parameter of this name.
+    /// Finds a parameter by its state-dict name.
     pub fn id(&self, name: &str) -> Option<ParamId> {
         self.by_name.get(name).copied().map(ParamId)
     }
@@ -66,6 +69,9 @@ impl Params {
     }
 
     /// Replaces a value by one of the same shape.
+    ///
+    /// # Panics
+    /// Where the shapes differ.
     pub fn set(&mut self, id: ParamId, value: Tensor) {
         assert_eq!(self.all[id.0].value.shape(), value.shape(), "{}", self.all[id.0].name);
         self.all[id.0].value = value;
@@ -76,7 +82,10 @@ impl Params {
         &self.all[id.0].name
     }
 
-    /// Replaces every value by `value(name, value, trained)` of the same shape.
+    /// Replaces every value by `value(name, value, trained)`, which must keep the shape.
+    ///
+    /// # Errors
+    /// Those of `value`; parameters before the failing one are then replaced already.
     pub fn replace_all(
         &mut self,
         mut value: impl FnMut(&str, &Tensor, bool) -> engine::Result<Tensor>,
@@ -87,7 +96,7 @@ impl Params {
         })
     }
 
-    /// Trains the backbone's parameters that `trains` names, and freezes its others.
+    /// Marks the backbone's parameters that `trains` accepts by name as trained, and its others as frozen.
     pub fn train_backbone(&mut self, trains: impl Fn(&str) -> bool) {
         let backbone = self.all.iter_mut().filter(|p| p.part == BACKBONE);
         backbone.for_each(|p| p.trained = trains(&p.name));
@@ -103,7 +112,7 @@ impl Params {
         self.all.iter()
     }
 
-    /// Puts the parameters on a tape for one step: trained ones as leaves.
+    /// Puts the parameters on a tape for one step: trained ones as leaves, frozen ones as constants.
     pub fn bind(&self, tape: &Tape) -> Bound {
         let var =
             |p: &Param| if p.trained { tape.leaf(p.value.clone()) } else { Var::constant(p.value.clone()) };

@@ -1,7 +1,7 @@
-//! One forward pass: what a backbone, a method and a head hand to each other.
+//! One forward pass: the types that a backbone, a method and a head exchange.
 //!
-//! A backbone drives the pass and calls the method's hooks on the way ([`Method`]); both know only what stands here,
-//! not each other.
+//! A backbone drives the pass and calls the method's hooks on the way ([`Method`]). Both know only the types here, not
+//! each other.
 
 use std::fmt;
 
@@ -15,10 +15,10 @@ use crate::params::{Bound, ParamId, Params};
 use crate::report::html::Section;
 use crate::{Error, Result};
 
-/// What a backbone is, for methods, heads, data and tables: its sizes, and how its images are prepared.
+/// The sizes of a backbone and how its images are prepared, for methods, heads, data and tables.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spec {
-    /// Name of the family in the registry: `vim`.
+    /// Name of the family in the registry, such as `vim`.
     pub family: &'static str,
     /// Side of the input images, in pixels.
     pub img_size: usize,
@@ -30,54 +30,53 @@ pub struct Spec {
     pub grid: usize,
     /// Channels of a token.
     pub width: usize,
-    /// Channels that the selective scan of a block works on, `2 width` in Vim; `None` without a scan.
+    /// Channels that the selective scan of a block works on; `2 width` in Vim, and `None` without a scan.
     pub scan_width: Option<usize>,
     /// Number of blocks.
     pub depth: usize,
-    /// Row of the class token among the tokens that the stem makes; `None` without one.
+    /// Row of the class token among the stem's tokens; `None` without one.
     pub class_row: Option<usize>,
-    /// Mean and deviation that the images of its pre-training were normalised with.
+    /// Mean and deviation for normalising images, as in pre-training.
     pub normalisation: Normalisation,
 }
 
 impl Spec {
-    /// Patches of an image.
+    /// Number of patches of an image.
     pub fn patches(&self) -> usize {
         self.grid * self.grid
     }
 
-    /// Tokens that the stem makes of an image, class token included.
+    /// Number of tokens that the stem makes of an image, the class token included.
     pub fn tokens(&self) -> usize {
         self.patches() + usize::from(self.class_row.is_some())
     }
 }
 
-/// `24 layers, 384 wide, 224 px`: the sizes in a sentence.
+/// Writes the sizes for a sentence: `24 layers, 384 wide, 224 px`.
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{} layers, {} wide, {} px", self.depth, self.width, self.img_size)
     }
 }
 
-/// A sequence between blocks. A method that inserts rows moves `class_row` and lists its rows in `prompt_rows`.
+/// The sequence between two blocks. A method that inserts rows moves `class_row` and lists its rows in `prompt_rows`.
 #[derive(Clone)]
 pub struct Tokens {
-    /// `[b l d]`: what enters the next block, or after the last one the normalised tokens.
+    /// Tokens `[b l d]` that enter the next block, or the normalised tokens after the last one.
     pub h: Var,
-    /// `[b l d]`, f32: the stream that `h` has not been added to yet; `None` before the first block, and in backbones
-    /// that keep no such pair.
+    /// Residual stream `[b l d]`, f32, that `h` has not been added to yet; `None` before the first block, and in
+    /// backbones that keep no such pair.
     pub residual: Option<Var>,
-    /// The class token's row.
+    /// Row of the class token; `None` without one.
     pub class_row: Option<usize>,
-    /// Rows that are prompts, rising.
+    /// Rows that are prompts, in rising order.
     pub prompt_rows: Vec<usize>,
 }
 
 impl Tokens {
     /// The class token's row `[b d]`, in f32.
     ///
-    /// # Errors
-    /// Where the sequence has no class token.
+    /// A sequence without a class token.
     pub fn class_features(&self, tape: &Tape) -> Result<Var> {
         let row = self.class_row.ok_or_else(|| {
             Error::input("head", "this backbone has no class token", "use a head that pools the tokens")
@@ -86,17 +85,17 @@ impl Tokens {
     }
 }
 
-/// What a training step draws at random; nothing of it at evaluation.
+/// The random numbers of a training step; evaluation has none.
 #[derive(Clone, Copy, Default)]
 pub struct Noise<'a> {
-    /// Stochastic depth: the factor of every residual addition, `[depth b]`. Row `i` is for the output of block `i`.
+    /// Factor of every residual addition in stochastic depth, `[depth b]`. Row `i` is for the output of block `i`.
     pub drop_path: Option<&'a Tensor>,
     /// Keys of prompt dropout, `[b 2]` (see [`ptx::prompt_rows::Dropout`]).
     pub dropout: Option<&'a Tensor>,
 }
 
 impl<'a> Noise<'a> {
-    /// The factors of the addition of block `i`'s output.
+    /// The factors for adding the output of block `i`.
     pub fn keep(&self, i: usize) -> Option<Keep<'a>> {
         self.drop_path.map(|scales| Keep { scales, row: i })
     }
@@ -104,78 +103,89 @@ impl<'a> Noise<'a> {
 
 /// The scan of one block, as a watcher sees it.
 pub struct Scanned<'a> {
-    /// Number of the block, from 0.
+    /// Number of the block, counted from 0.
     pub layer: usize,
-    /// What the scan gets, forward first.
+    /// Inputs of the scan in each direction, forward first.
     pub directions: [Direction<'a>; 2],
-    /// Prompts that the scan adds to `u` of each direction, `[b l e]`.
+    /// Prompts `[b l e]` that the scan adds to `u` of each direction.
     pub prompts: Option<&'a [Var; 2]>,
-    /// The class token's row in the sequence.
+    /// Row of the class token in the sequence.
     pub class_row: Option<usize>,
     /// Rows that are prompts.
     pub prompt_rows: &'a [usize],
 }
 
-/// Is shown the scan of each block, block by block.
+/// A function that is called with the scan of each block, in order.
 pub type Watch<'a> = dyn FnMut(Scanned) -> Result<()> + 'a;
 
-/// One forward pass.
+/// The context of one forward pass.
 pub struct Pass<'a> {
-    /// Records what gradients need; says on which device the pass runs.
+    /// Records what gradients need, and says on which device the pass runs.
     pub tape: &'a Tape,
     /// The model's parameters on the tape.
     pub params: &'a Bound,
-    /// What is random in this pass.
+    /// The random numbers of this pass.
     pub noise: Noise<'a>,
-    /// Who watches the scans.
+    /// Watcher of the scans.
     pub watch: Option<&'a mut Watch<'a>>,
 }
 
-/// A prompt that a method generated and a block adds as it adds its residual and normalises: `scale silu(value +
-/// bias)`, to every row but the class token's (SVP, AAAI 2025, eq. 3-5).
+/// A prompt that a method generated, which a block adds together with its residual before normalising: `scale
+/// silu(value + bias)`, to every row but the class token's (SVP, AAAI 2025, eq. 3-5).
 pub struct Generated {
-    /// `[b l d]`, before bias and SiLU.
+    /// Output `[b l d]` of the generator, before bias and SiLU.
     pub value: Var,
-    /// `[d]`
+    /// Bias `[d]`.
     pub bias: ParamId,
-    /// `[rows d]`
+    /// Scales `[rows d]`.
     pub scale: ParamId,
-    /// The row of `scale` that is used.
+    /// The row of `scale` that applies.
     pub row: usize,
 }
 
 impl Generated {
-    /// As the op takes it.
+    /// The prompt in the form that the op takes.
     pub fn as_prompt<'a>(&'a self, params: &'a Bound) -> Prompt<'a> {
         Prompt { generated: &self.value, bias: &params[self.bias], scale: &params[self.scale], row: self.row }
     }
 }
 
-/// A way to adapt a backbone: hooks into its forward pass. Every hook does nothing unless a method overrides it.
+/// A way to adapt a backbone, by hooks into its forward pass. Every hook does nothing unless a method overrides it
+/// (`docs/adding-a-method.md`, "The hooks").
 pub trait Method: Send + Sync {
-    /// Whether this tensor of the backbone, by its state-dict name, is trained.
+    /// Whether a tensor of the backbone, by its state-dict name, is trained.
     fn trains(&self, _tensor: &str) -> bool {
         false
     }
 
-    /// Whether training drops parts of the prompts at random, so that [`Noise::dropout`] is needed.
+    /// Whether training drops parts of the prompts at random, which needs [`Noise::dropout`].
     fn drops(&self) -> bool {
         false
     }
 
-    /// What enters the first block in place of the stem's tokens.
+    /// Replaces the stem's tokens before they enter the first block.
+    ///
+    /// # Errors
+    /// A fault of the device.
     fn stem(&self, _pass: &mut Pass, tokens: Tokens) -> Result<Tokens> {
         Ok(tokens)
     }
 
-    /// What enters block `layer` in place of `tokens`; and prompts, of which there may be
-    /// [`MAX_PROMPTS`](ptx::prompt_add_norm::MAX_PROMPTS), that the block adds as it adds its residual and normalises.
+    /// Replaces `tokens` before they enter block `layer`, and returns up to
+    /// [`MAX_PROMPTS`](ptx::prompt_add_norm::MAX_PROMPTS) prompts that the block adds together with its residual before
+    /// normalising.
+    ///
+    /// # Errors
+    /// A fault of the device.
     fn block(&self, _pass: &mut Pass, _layer: usize, tokens: Tokens) -> Result<(Tokens, Vec<Generated>)> {
         Ok((tokens, vec![]))
     }
 
-    /// Prompts `[b l e]` that the scan of block `layer` adds to its input `u [b l e]` of each direction, forward
-    /// first, where the backbone has a scan.
+    /// Returns prompts `[b l e]` that the scan of block `layer` adds to its input `u [b l e]` of each direction,
+    /// forward first. It is called only where the backbone has a scan.
+    ///
+    /// # Errors
+    /// A fault of the device.
     fn scan(
         &self,
         _pass: &mut Pass,
@@ -186,7 +196,10 @@ pub trait Method: Send + Sync {
         Ok(None)
     }
 
-    /// The method's own section in a run's page, after training.
+    /// The method's own section in the page of a trained run.
+    ///
+    /// # Errors
+    /// Values that cannot be read back from the device.
     fn section(&self, _params: &Params, _spec: &Spec) -> Result<Option<Section>> {
         Ok(None)
     }

@@ -1,4 +1,4 @@
-//! A run as its page shows it: what its folder says, and what its trained model makes of a split.
+//! The page of a run: what its folder says, and what its trained model makes of a split.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,22 +14,22 @@ use crate::train::{
     Count, Evaluation, Feed, Outcome, TrainConfig, TrainedModel, each_image, ranking, softmax,
 };
 
-/// Most mistakes that are shown.
+/// Largest number of mistakes that are shown.
 const MISTAKES: usize = 24;
 
-/// What is measured for the page.
+/// The split that is measured for the page.
 pub struct Measured<'a> {
     /// Name of the split.
     pub split: &'a str,
+    /// Images of the split, for the pictures of mistakes.
     pub samples: &'a [Sample],
-    /// Hands out `samples`.
+    /// Feed of the same images, in the same order.
     pub feed: &'a Feed,
 }
 
-/// The page of the run in folder `run`; `None` when `stop` ended it early.
+/// Makes the page of the run in folder `run`, and the evaluation behind it; `None` when `stop` ended it early.
 ///
-/// # Errors
-/// A metrics file or report that is damaged; those of an evaluation.
+/// A damaged metrics file or report, and errors of the evaluation.
 pub fn run_page(
     run: &Path,
     of: &TrainedModel,
@@ -87,11 +87,11 @@ pub fn run_page(
     Ok(Some((page, found)))
 }
 
-/// What the model says of the images of a split.
+/// The model's answers for the images of a split.
 struct Seen {
     found: Evaluation,
     confusion: Confusion,
-    /// Most confident first, at most [`MISTAKES`].
+    /// Mistakes, the most confident first, at most [`MISTAKES`].
     wrong: Vec<Wrong>,
 }
 
@@ -130,7 +130,7 @@ impl Wrong {
     }
 }
 
-/// The name of a folder, also of `.`.
+/// The name of a folder, which for `.` is that of the folder it stands for.
 fn name(run: &Path) -> String {
     let full = run.canonicalize().unwrap_or_else(|_| run.to_path_buf());
     full.file_name().unwrap_or(full.as_os_str()).to_string_lossy().into_owned()
@@ -174,7 +174,7 @@ fn timing(records: &[Record], outcome: Option<&Outcome>, config: &TrainConfig) -
 
 /// Every setting of a run with its value.
 fn settings(config: &TrainConfig) -> Facts {
-    // Through its text, in which 0.1 is 0.1 for f32 as well.
+    // The table comes from the text of the config, in which an f32 of 0.1 is written as 0.1.
     let text = toml::to_string(config).expect("plain values make valid TOML");
     let table: toml::Table = text.parse().expect("just made");
     let value = |value: toml::Value| match value {

@@ -1,11 +1,11 @@
-//! What chooses an epoch and what a run reports: a measured value with the name of its measure.
+//! Scores: values that choose an epoch and that a run reports, each with the name of its measure.
 
 use std::fmt;
 
-/// What is measured on a split.
+/// A measure of a model on a split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Measure {
-    /// Share of the images whose largest logit is their class's, 0 to 1.
+    /// Share of the images whose own class has the largest logit, 0 to 1.
     #[default]
     Top1,
 }
@@ -14,7 +14,7 @@ impl Measure {
     /// All measures.
     pub const ALL: [Measure; 1] = [Measure::Top1];
 
-    /// `top1`: in files.
+    /// Name in files, such as `top1`.
     pub fn name(self) -> &'static str {
         match self {
             Measure::Top1 => "top1",
@@ -22,7 +22,7 @@ impl Measure {
     }
 }
 
-/// `top-1`: for people.
+/// Writes the name for people, such as `top-1`.
 impl fmt::Display for Measure {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
@@ -36,11 +36,12 @@ impl fmt::Display for Measure {
 pub struct Score {
     /// What was measured.
     pub measure: Measure,
-    /// In the unit of the measure.
+    /// The value, in the unit of the measure.
     pub value: f64,
 }
 
-/// Serde of an optional score as one key of the struct it is flattened into: a prefix and the measure's name.
+/// Declares a module for `#[serde(with)]` that stores an optional score as one key of the struct it is flattened into.
+/// The key is a prefix and the measure's name.
 macro_rules! keyed {
     ($(#[$doc:meta])* $module:ident, $prefix:literal) => {
         $(#[$doc])*
@@ -53,8 +54,10 @@ macro_rules! keyed {
 
             use super::{Measure, Score};
 
-            /// Writes nothing for `None`.
-            #[allow(missing_docs)]
+            /// Writes the key of a score, or nothing for `None`.
+            ///
+            /// # Errors
+            /// Those of the serializer.
             pub fn serialize<S: Serializer>(score: &Option<Score>, to: S) -> Result<S::Ok, S::Error> {
                 let mut map = to.serialize_map(None)?;
                 if let Some(Score { measure, value }) = score {
@@ -63,7 +66,10 @@ macro_rules! keyed {
                 map.end()
             }
 
-            #[allow(missing_docs)]
+            /// Reads the first key that names a score; `None` where there is none.
+            ///
+            /// # Errors
+            /// Those of the deserializer.
             pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Score>, D::Error> {
                 /// The value of a score's key, or anything under another key.
                 #[derive(Deserialize)]
@@ -86,15 +92,15 @@ macro_rules! keyed {
 }
 
 keyed! {
-    /// The measure's name alone: `top1`.
+    /// Stores a score under the measure's name alone: `top1`.
     plain, ""
 }
 keyed! {
-    /// Of the chosen epoch on the split that chose it: `selected_top1`.
+    /// Stores the score of the chosen epoch, on the split that chose it, as `selected_top1`.
     selected, "selected_"
 }
 keyed! {
-    /// Of the last epoch on the split that chooses: `last_top1`.
+    /// Stores the score of the last epoch, on the split that chooses, as `last_top1`.
     last, "last_"
 }
 

@@ -1,4 +1,4 @@
-//! The commands from outside: what they print, and what bad input gets.
+//! The commands as a user runs them: what they print, and how they refuse bad input.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use svp::methods::METHODS;
 use testkit::programs::{Scratch, succeeds, text, train, words};
 
-/// Data of three classes and a small Vim trained on it.
+/// Data of three classes, and a small Vim trained on it.
 struct Trained {
     data: String,
     run: String,
@@ -39,7 +39,7 @@ fn golden(name: &str) -> String {
     format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The command failed with `code`, in one line of error that has all `parts`.
+/// Checks that the command failed with `code` and one line of error that has all `parts`.
 #[track_caller]
 fn fails_with(output: &Output, code: i32, parts: &[&str]) {
     let stderr = text(&output.stderr);
@@ -58,7 +58,7 @@ fn fails(output: &Output, parts: &[&str]) {
     fails_with(output, 1, parts);
 }
 
-/// Trains on the data of the tests with more arguments.
+/// Trains on the test data with more arguments.
 fn train_on_data(out: &str, more: &[&str]) -> Output {
     let usual = ["--data", &TRAINED.data, "--backbone", &TRAINED.best, "--out", out, "--epochs", "1"];
     train(&[&usual, more].concat())
@@ -132,7 +132,7 @@ fn settings_that_cannot_work_are_named() {
     assert!(stderr.starts_with("error:") && stderr.contains("--leaning-rate"), "{stderr}");
 }
 
-/// By a flag or a file; no more than there are images to train on.
+/// The batch size can come from a flag or a file, and may not exceed the training images.
 #[test]
 fn the_batch_size_that_fits_is_found() {
     let place = Scratch::new("auto");
@@ -247,7 +247,7 @@ fn a_dry_run_counts_and_writes_nothing() {
     assert!(!Path::new(&out).exists());
 }
 
-/// Flags win over a config file, and both over the preset; the terminal and the report say where.
+/// Flags win over a config file, and both over the preset. The terminal and the report say where they differ from it.
 #[test]
 fn a_preset_is_used_and_what_replaces_it_is_told() {
     let place = Scratch::new("presets");
@@ -295,13 +295,14 @@ fn a_preset_is_used_and_what_replaces_it_is_told() {
     for line in ["auto-augment = \"rand-m9-mstd0.5-inc1\"", "head = \"two-layer\"", "simam = true"] {
         assert!(config.lines().any(|other| other == line), "{config}");
     }
-    // The averages are a trained file of their own.
+    // The averages are written as a trained file of their own.
     let found = |file: &str| json(&succeeds(&eval(&[&format!("{out}/{file}"), "--json"])))["loss"].clone();
     assert_eq!(found("best.safetensors"), report["test"]["loss"]);
     assert_ne!(found("ema.safetensors"), found("best.safetensors"));
 }
 
-/// On the emulated device, by a flag or a config file, the commands tell what they tell on the CPU; bf16 only there.
+/// On the emulated device, chosen by a flag or a config file, the commands report what they report on the CPU. Only
+/// there is bf16 allowed.
 #[test]
 fn the_emulated_device_trains_measures_and_predicts() {
     let place = Scratch::new("emulated");
@@ -332,7 +333,8 @@ fn the_emulated_device_trains_measures_and_predicts() {
     fails(&eval(&[&TRAINED.run, "--device", "gpu"]), &["--device", "gpu"]);
 }
 
-/// The report of the run, `svp-eval` and `svp-predict` agree, with the backbone where the run found it or given.
+/// The report of the run, `svp-eval` and `svp-predict` must agree, with the backbone that the run remembers or with one
+/// that is given.
 #[test]
 fn what_was_trained_is_measured_and_predicts() {
     let place = Scratch::new("use");
@@ -388,7 +390,7 @@ fn a_model_refuses_other_classes_and_another_backbone() {
 #[test]
 fn broken_images_are_named_and_the_others_predicted() {
     let place = Scratch::new("images");
-    // A PNG header of 20,000x20,000 pixels, and no pixels behind it.
+    // A PNG header that promises 20,000x20,000 pixels, with no pixels behind it.
     let mut huge = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x4e\x20\0\0\x4e\x20\x08\x02\0\0\0".to_vec();
     huge.extend(0x6c12_d16e_u32.to_be_bytes());
     huge.extend(b"\0\0\0\x10IDAT");

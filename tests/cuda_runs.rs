@@ -1,5 +1,5 @@
-//! `svp-train --device cuda` on the fake driver (`tests/fake_cuda`): killed and resumed, short of memory, with the device
-//! lost, and what a step in a long run asks of the driver.
+//! `svp-train --device cuda` on the fake driver (`tests/fake_cuda`): killed and resumed, short of memory, with the
+//! device lost, and the driver calls of a step in a long run.
 
 use std::fs;
 use std::process::{Command, Output, Stdio};
@@ -9,7 +9,7 @@ use testkit::fake_cuda;
 use testkit::programs::{succeeds, text, words};
 use testkit::runs::{Task, records, same, small};
 
-/// Six steps of eight images an epoch.
+/// Arguments for six steps of eight images in each epoch.
 fn args<'a>(task: &'a Task, out: &'a str, more: &'a str) -> Vec<&'a str> {
     let task = ["--data", &task.data, "--backbone", &task.backbone, "--out", out];
     let fixed = "--lr 0.1 --drop-path 0.3";
@@ -21,21 +21,21 @@ fn train_on(task: &Task, out: &str, more: &str, environment: &[(&str, &str)]) ->
     program(&args(task, out, more), environment).output().unwrap()
 }
 
-/// A run that must end well.
+/// Makes a run that must succeed.
 fn done(task: &Task, name: &str, more: &str, environment: &[(&str, &str)]) -> String {
     let out = task.place.at(name);
     succeeds(&train_on(task, &out, more, environment));
     out
 }
 
-/// `svp-train` where the fake driver is installed.
+/// `svp-train` with the fake driver installed.
 fn program(args: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_svp-train"));
     program.args(args).env("LD_LIBRARY_PATH", fake_cuda::folder()).envs(environment.iter().copied());
     program
 }
 
-/// The one line of error, last of all.
+/// The single line of error, which must come last.
 #[track_caller]
 fn error(output: &Output, code: i32) -> String {
     let stderr = text(&output.stderr);
@@ -47,7 +47,7 @@ fn error(output: &Output, code: i32) -> String {
 
 const RUN: &str = "--device cuda --epochs 1 --batch-size 4 --accumulate 2";
 
-/// The cut falls before, in and after the steps that are recorded.
+/// The run is cut before, during and after the steps that are recorded.
 #[test]
 fn a_killed_run_ends_with_the_bytes_of_the_unbroken_one() {
     let task = Task::new("cuda-killed", 3);
@@ -67,7 +67,7 @@ fn a_killed_run_ends_with_the_bytes_of_the_unbroken_one() {
     }
 }
 
-/// The error names the batch size that fits, `auto` finds it too, and it does fit.
+/// The error names the batch size that fits, `auto` finds the same size, and it does fit.
 #[test]
 fn memory_that_is_too_small_is_told_with_what_fits() {
     let task = Task::new("cuda-memory", 3);
@@ -93,7 +93,7 @@ fn memory_that_is_too_small_is_told_with_what_fits() {
     assert!(refused.contains("out of memory") && refused.contains("--device cpu"), "{refused}");
 }
 
-/// Bytes of device memory: cuBLASLt's workspace, the model, and some of the images.
+/// Bytes of device memory: enough for cuBLASLt's workspace, the model and some of the images.
 const MEMORY: &str = "42000000";
 
 #[test]
@@ -111,7 +111,7 @@ fn a_lost_device_is_told_and_the_run_resumed() {
     same(&unbroken, &out);
 }
 
-/// `auto` takes the GPU; the CPU without a word where there is none, with one where it cannot be used.
+/// `auto` takes the GPU. Where there is none it takes the CPU silently, and where the GPU cannot be used it says why.
 #[test]
 fn auto_takes_the_gpu_that_can_be_used() {
     let task = Task::new("cuda-auto", 3);
@@ -139,8 +139,8 @@ fn auto_takes_the_gpu_that_can_be_used() {
     assert!(refused.contains("no GPU 1: there are 1"), "{refused}");
 }
 
-/// From the fourth step on a step is one graph: nothing is launched, allocated or waited for but the health of the
-/// step before.
+/// From the fourth step on a step is one graph: nothing is launched or allocated, and only the health of the step
+/// before is waited for.
 #[test]
 fn a_step_in_a_long_run_asks_little_of_the_driver() {
     let task = Task::new("cuda-steps", 3);
@@ -164,7 +164,7 @@ fn a_step_in_a_long_run_asks_little_of_the_driver() {
             ];
             assert!(fits.contains(call), "{call} in a step: {step:?}");
         }
-        // Images, targets, drop path's and AdamW's factors go there; the health comes back.
+        // Images, targets and the factors of drop path and AdamW are sent, and the health is received.
         let count = |name: &str| step.iter().filter(|&&call| call == name).count();
         assert_eq!((count("cuMemcpyHtoDAsync_v2"), count("cuMemcpyDtoHAsync_v2")), (4, 1), "{step:?}");
     }

@@ -1,4 +1,4 @@
-//! `svp-data` from outside, and training on archives.
+//! `svp-data` as a user runs it, and training on archives.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,7 +62,7 @@ fn a_run_on_an_archive_is_the_run_on_its_folder() {
     };
     let want = run(&folder, "of-folder");
     assert_eq!(run(&archive, "of-archive"), want);
-    // In the folder that it was downloaded to.
+    // The images are found in the folder that they were downloaded to.
     assert_eq!(run(&place.at("download"), "of-download"), want);
 }
 

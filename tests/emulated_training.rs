@@ -1,5 +1,5 @@
-//! Training on the emulated device, by the kernels that a GPU runs: the CPU's losses, the CPU's trained files, and the
-//! same bytes however often a run is stopped.
+//! Training on the emulated device with the kernels that a GPU runs. Losses and trained files must be those of the CPU,
+//! and stopping a run must not change a byte.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -36,12 +36,12 @@ const DEPTH: usize = 3;
 /// Relative error of one rounding to bf16, which has 8 significant bits.
 const BF16: f64 = 1.0 / 512.0;
 
-/// What three steps of SVP gave.
+/// The results of three steps of SVP.
 struct Steps {
     losses: Vec<f64>,
-    /// Of the first step, by name.
+    /// Gradients of the first step, by name.
     grads: Vec<(String, Vec<f32>)>,
-    /// Largest norm of a row of the head after the last.
+    /// Largest norm of a row of the head after the last step.
     head: f64,
 }
 
@@ -49,7 +49,7 @@ fn norm(values: impl IntoIterator<Item = f64>) -> f64 {
     values.into_iter().map(|v| v * v).sum::<f64>().sqrt()
 }
 
-/// Norm of the difference over the norm of what is wanted.
+/// Norm of the difference divided by the norm of `want`.
 fn relative(got: &[f32], want: &[f32]) -> f64 {
     assert_eq!(got.len(), want.len());
     let wanted = norm(want.iter().map(|&v| f64::from(v)));
@@ -57,7 +57,7 @@ fn relative(got: &[f32], want: &[f32]) -> f64 {
     if wanted == 0.0 { off } else { off / wanted }
 }
 
-/// A Vim with initial values, 65 tokens of 48 channels, and its prompts.
+/// A Vim with initial values and prompts, for 65 tokens of 48 channels.
 fn model(device: &Device, precision: Precision) -> Model {
     let mut params = Params::default();
     let vim = Vim::init(VimConfig::sized(32, 4, 48, DEPTH), &mut params, 5).unwrap();
@@ -109,7 +109,7 @@ fn three_steps(device: &Device, precision: Precision) -> Steps {
     Steps { losses, grads: grads_of_first, head }
 }
 
-/// On a device of its own that checks every access; tells what it took.
+/// Makes the steps on a device of its own that checks every access, and prints the time.
 fn emulated_steps(precision: Precision) -> Steps {
     let emulated = Arc::new(Emulated::new());
     let steps = three_steps(&Device::launched_checked(emulated.clone()), precision);
@@ -125,7 +125,7 @@ fn emulated_steps(precision: Precision) -> Steps {
     steps
 }
 
-/// Largest difference of the losses, and the worst tensor's gradient.
+/// The largest difference of the losses, and the largest relative error of a gradient with its tensor.
 fn differences(got: &Steps, want: &Steps) -> (f64, (f64, String)) {
     let loss = got.losses.iter().zip(&want.losses).map(|(g, w)| (g - w).abs()).fold(0.0, f64::max);
     let grads = got.grads.iter().zip(&want.grads).map(|((name, g), (_, w))| (relative(g, w), name.clone()));
@@ -134,7 +134,7 @@ fn differences(got: &Steps, want: &Steps) -> (f64, (f64, String)) {
     (loss, grad)
 }
 
-/// On a GPU, in poisoned memory between red zones.
+/// Makes the steps on a GPU, in poisoned memory between red zones.
 fn cuda_steps(launcher: &Cuda, precision: Precision) -> Steps {
     let guarded = Arc::new(Guarded::new(launcher.clone()));
     let steps = three_steps(&Device::launched_checked(guarded.clone()), precision);
@@ -162,10 +162,10 @@ fn compare_with_the_cpu(steps: impl Fn(Precision) -> Steps) {
     assert!(loss <= 1e-5, "losses differ by {loss:.1e}");
     assert!(grad <= 1e-4, "the gradient of {name} differs by {grad:.1e}");
 
-    // In bf16 a block rounds some eight tensors on the way forward and ten on the way back, independently, so the
-    // features are off by about sqrt(8 depth) roundings and a gradient by sqrt(18 depth). A feature is of size one:
-    // a logit is off by the norm of its row of the head times that, and the loss by the norm of softmax - target,
-    // below sqrt(2), times a logit. Three of these standard deviations are allowed; a fifth of that was measured.
+    // In bf16 a block rounds about eight tensors on the way forward and ten on the way back, independently, so the
+    // features are off by about sqrt(8 depth) roundings and a gradient by sqrt(18 depth). A feature is of size one, so
+    // a logit is off by that times the norm of its row of the head. The loss is off by that times the norm of softmax -
+    // target, which is below sqrt(2). Three of these standard deviations are allowed; a fifth of that was measured.
     let half = steps(Precision::Bf16);
     let (loss, (grad, name)) = differences(&half, &cpu);
     let features = (8.0 * DEPTH as f64).sqrt() * BF16;
@@ -177,7 +177,7 @@ fn compare_with_the_cpu(steps: impl Fn(Precision) -> Steps) {
     assert!(grad <= bound, "the gradient of {name} differs by {grad:.1e}, allowed {bound:.1e}");
 }
 
-/// The arguments of one epoch of four steps on a device.
+/// Arguments for one epoch of four steps on a device.
 fn args<'a>(task: &'a Task, device: &'a str, out: &'a str) -> Vec<&'a str> {
     let task = ["--data", &task.data, "--backbone", &task.backbone, "--device", device, "--out", out];
     let fixed = "--epochs 1 --batch-size 8 --lr 0.1 --drop-path 0.3";
@@ -190,14 +190,14 @@ fn train_on(task: &Task, device: &str, name: &str, more: &[&str]) -> String {
     out
 }
 
-/// The files of a run; the names of TensorBoard's hold the time.
+/// The files of a run, without those of TensorBoard, whose names hold the time.
 fn files(run: &str) -> BTreeSet<String> {
     let entries = fs::read_dir(run).unwrap().map(|entry| entry.unwrap().file_name());
     let name = |name: std::ffi::OsString| name.to_string_lossy().split(".tfevents").next().map(String::from);
     entries.filter_map(name).collect()
 }
 
-/// Compares the tensors of two trained files by norm; tells and returns the worst.
+/// Compares the tensors of two trained files by norm; prints and returns the largest error.
 fn worst(got: &str, want: &str) -> f64 {
     let read = |run: &str| fs::read(Path::new(run).join("last.safetensors")).unwrap();
     let (got_bytes, want_bytes) = (read(got), read(want));
@@ -230,13 +230,13 @@ fn a_trained_file_is_that_of_the_cpu() {
         let run = |device: &str| train_on(&task, device, &format!("{method}{more}-{device}"), &flags);
         let (cpu, emulated) = (run("cpu"), run("emulated"));
         assert_eq!(files(&emulated), files(&cpu));
-        // Moments of the second order have twice the gradient's error, and four steps are between.
+        // Second moments have twice the gradient's error, and four steps add up.
         let off = worst(&emulated, &cpu);
         assert!(off <= 1e-4, "{method} {more}: {off:.1e}");
     }
 }
 
-/// Killed after its second step and resumed, with other numbers of threads.
+/// The run is killed after its second step and resumed with other numbers of threads.
 #[test]
 fn a_killed_run_ends_with_the_bytes_of_the_unbroken_one() {
     let task = Task::new("emulated-killed", 2);

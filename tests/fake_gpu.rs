@@ -1,5 +1,5 @@
 //! The GPU path of the program without a GPU: the real launcher on the driver of crate `fake-cuda`, which runs work as
-//! late as CUDA allows and refuses what CUDA does not promise. It must train the bytes of `--device emulated`.
+//! late as CUDA allows and refuses what CUDA does not promise. It must train the same bytes as `--device emulated`.
 
 use std::fs;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Damaged and hostile checkpoint files: an error or weights, in bounded time and memory, never a panic.
+//! Damaged and hostile checkpoint files must give an error or weights in bounded time and memory, and never a panic.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -11,12 +11,12 @@ use svp::checkpoint::Checkpoint;
 use svp::checkpoint::pickle::Pickle;
 use svp::data::mapped;
 
-/// Mutated inputs for each file.
+/// Mutated inputs made from each file.
 const ROUNDS: u32 = 1500;
-/// Far above what any of the small inputs needs on a busy machine.
+/// Time limit, far above what any of the small inputs needs on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Counts what the current thread holds, and the most it held.
+/// Counts the bytes that the current thread holds, and the most it has held.
 struct Counting;
 
 thread_local! {
@@ -29,8 +29,8 @@ fn count(change: isize) {
     PEAK.set(PEAK.get().max(HELD.get()));
 }
 
-// SAFETY: every call goes to the system's allocator unchanged; the counters are plain thread-local cells that
-// allocate nothing.
+// SAFETY: every call goes to the system's allocator unchanged; the counters are plain thread-local cells that allocate
+// nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
@@ -48,7 +48,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Runs `work` and gives its result and the most memory it held at once.
+/// Runs `work` and returns its result and the most memory it held at once.
 fn measured<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let (before, start) = (HELD.get(), Instant::now());
     PEAK.set(before);
@@ -57,7 +57,7 @@ fn measured<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (result, (PEAK.get() - before) as usize)
 }
 
-/// Opens the bytes as a file and loads every tensor; gives whether it could be opened and any tensor loaded.
+/// Opens the bytes as a file and loads every tensor; returns whether it could be opened and any tensor loaded.
 fn load(bytes: &[u8]) -> bool {
     let map = mapped::copy(bytes, Path::new("fuzzed")).unwrap();
     match Checkpoint::from_map(Arc::new(map), Path::new("fuzzed")) {
@@ -77,12 +77,12 @@ fn one_line(error: &str) {
     assert!(error.starts_with("fuzzed: ") && error.lines().count() == 1, "{error}");
 }
 
-/// Damages a copy: bytes changed, cut out, doubled, set to extremes, or the end missing.
+/// Damages a copy: bytes are changed, cut out, doubled or set to extremes, or the end is missing.
 fn mutate(original: &[u8], rng: &mut Rng) -> Vec<u8> {
     let mut bytes = original.to_vec();
     for _ in 0..=rng.below(4) {
         let n = bytes.len() as u32;
-        // Structure lies at both ends of these files, weights between: most damage goes to the ends.
+        // These files have structure at both ends and weights between, so most damage goes to the ends.
         let at = match rng.below(5) {
             0 => rng.below(n),
             1 | 2 => rng.below(n.min(8192)),
@@ -104,7 +104,7 @@ fn mutate(original: &[u8], rng: &mut Rng) -> Vec<u8> {
     bytes
 }
 
-/// Mutates one golden file; also that some mutants load and many do not, or the test would prove nothing.
+/// Mutates one golden file. Some mutants must load and many must not, or the test would prove nothing.
 fn fuzz(name: &str, stream: u32) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     let original = std::fs::read(path).unwrap();
@@ -141,7 +141,7 @@ fn safetensors() {
     fuzz("pos_embed_interpolation.safetensors", 4);
 }
 
-/// Opcodes in any order: most of them find a stack to work on, so this goes deeper than mutations do.
+/// Opcodes come in any order. Most find a stack to work on, so this reaches deeper than mutations do.
 #[test]
 fn opcode_soup() {
     const PIECES: [&[u8]; 34] = [
@@ -164,7 +164,7 @@ fn opcode_soup() {
     assert!(finished > 100, "{finished}");
 }
 
-/// Files made to ask for much: the memory stays in proportion to the file.
+/// Files that are made to ask for much memory must get memory in proportion to the file.
 #[test]
 fn greedy_files() {
     let header = |json: &str| [&(json.len() as u64).to_le_bytes()[..], json.as_bytes()].concat();

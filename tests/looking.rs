@@ -1,4 +1,4 @@
-//! `svp-gates` and `svp-report` from outside, on small runs.
+//! `svp-gates` and `svp-report` as a user runs them, on small runs.
 
 use std::fs;
 use std::path::Path;
@@ -81,7 +81,7 @@ fn gates_are_drawn_and_told() {
     let picture = fs::read(&out).unwrap();
     assert!(picture.starts_with(b"\x89PNG\r\n"));
 
-    // The picture is a function of run and images; the emulated kernels see the same gates.
+    // The picture depends only on run and images, and the emulated kernels give the same gates.
     let again = succeeds(&gates(&[&args[..], &["--threads", "1"]].concat()));
     assert_eq!((again, fs::read(&out).unwrap()), (shown.clone(), picture));
     let emulated = succeeds(&gates(&[&args[..6], &["--device", "emulated"]].concat()));
@@ -156,7 +156,7 @@ fn a_report_shows_what_was_measured() {
     assert!(Path::new(&TRAINED.svp).join("report.html").is_file());
 }
 
-/// A run that was killed has no report yet; one with damaged files says which.
+/// A killed run has no report yet, and the error about a run with damaged files names the file.
 #[test]
 fn unfinished_runs_are_shown_and_damaged_ones_named() {
     let place = Scratch::new("report-bad");

@@ -3,7 +3,7 @@
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ops.md");
 const COMMAND: &str = "UPDATE_DOCS=1 cargo test --release --test readme";
 
-/// The page as it should be.
+/// The page that the registry generates.
 fn page() -> String {
     format!(
         "# Ops\n\n\

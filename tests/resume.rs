@@ -1,5 +1,5 @@
-//! A run is a function of its config, seed and data: however often it is stopped, and with any number of threads, it
-//! ends with the bytes of the unbroken run.
+//! A run depends only on its config, seed and data. However often it is stopped, and with any number of threads, it
+//! must end with the bytes of the unbroken run.
 
 use std::fs;
 use std::path::Path;
@@ -15,18 +15,18 @@ const KINDS: [&str; 6] = ["svp", "full", "linear", "recipe", "vpt-sgd", "bitfit-
 const RECIPE: &str =
     "--augment --auto-augment rand-m9-mstd0.5-inc1 --reprob 0.25 --mixup 0.8 --cutmix 1 --ema-decay 0.9";
 
-/// When a process is killed.
+/// The moment at which a process is killed.
 #[derive(Clone, Copy)]
 enum After {
     Millis(u64),
-    /// Records in the metrics file beyond those it found.
+    /// After so many new records in the metrics file.
     Records(usize),
 }
 
 fn args<'a>(task: &'a Task, method: &'a str, out: &'a str) -> Vec<&'a str> {
     // Steps on cached features are so short that more of them are needed for the same time.
     let epochs = if method == "linear" { "40" } else { "8" };
-    // The same images a step; as many steps an epoch.
+    // Both have the same images in a step and as many steps in an epoch.
     let batches = if method == "accumulated" { "--batch-size 4 --accumulate 2" } else { "--batch-size 8" };
     let (method, more) = of_kind(method);
     let fixed = words("--drop-path 0.3 --lr 0.1 --seed 3");
@@ -47,7 +47,7 @@ fn of_kind(kind: &str) -> (&str, &str) {
     }
 }
 
-/// Trains to the end; the run folder.
+/// Trains to the end and returns the run folder.
 fn train_to_end(task: &Task, method: &str, name: &str, more: &[&str]) -> String {
     let out = task.place.at(name);
     succeeds(&train(&[&args(task, method, &out)[..], more].concat()));
@@ -76,7 +76,7 @@ fn wait(child: &mut Child, run: &str, before: usize, after: After) {
     }
 }
 
-/// Metrics without what depends on the clock.
+/// The metrics, without the values that depend on the clock.
 fn numbers(run: &str) -> Vec<String> {
     let file = fs::read_to_string(Path::new(run).join("metrics.jsonl")).unwrap();
     let timeless = |line: &str| {
@@ -88,13 +88,13 @@ fn numbers(run: &str) -> Vec<String> {
     file.lines().map(timeless).collect()
 }
 
-/// Starts a run, kills it at a moment, resumes it and kills it again for `kills` times, then lets it end. Returns how
-/// many processes were killed before they had ended.
+/// Starts a run, kills and resumes it `kills` times, then lets it end. Returns how many processes were killed before
+/// they had ended.
 fn broken(task: &Task, method: &str, out: &str, save_every: &str, after: After, kills: usize) -> usize {
     let start = [&args(task, method, out)[..], &["--save-every", save_every]].concat();
     let mut killed = 0;
     for attempt in 0..=kills {
-        // Killed before it had written its config, a run is started again.
+        // A run that was killed before it had written its config is started again.
         let resumable = Path::new(out).join("config.toml").exists();
         let mut child = if resumable { spawn(&["--resume", out]) } else { spawn(&start) };
         if attempt < kills {
@@ -165,7 +165,7 @@ fn accumulated_killed_and_resumed() {
     killed_and_resumed("accumulated");
 }
 
-/// Where nothing chooses, the epoch that was finished last is kept.
+/// Where no split chooses, the epoch that was finished last is kept.
 #[test]
 fn trained_on_val_killed_and_resumed() {
     let task = Task::new("killed-on-val", 3);
@@ -217,7 +217,7 @@ fn threads_and_workers_change_nothing() {
     }
 }
 
-/// Resuming what is finished tests again and changes nothing.
+/// Resuming a finished run tests it again and changes nothing.
 #[test]
 fn a_finished_run_stays_as_it_is() {
     let task = Task::new("finished", 3);

@@ -1,4 +1,4 @@
-//! `svp-sweep` from outside: what it makes, what is left after a kill, and what bad input gets.
+//! `svp-sweep` as a user runs it: what it makes, what is left after a kill, and how it refuses bad input.
 
 use std::fs;
 use std::path::Path;
@@ -30,7 +30,7 @@ fn signal(child: &Child, name: &str) {
     Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap();
 }
 
-/// The command failed with `code`, and its last line has all `parts`.
+/// Checks that the command failed with `code` and that its last line has all `parts`.
 #[track_caller]
 fn fails(output: &Output, code: i32, parts: &[&str]) {
     let stderr = text(&output.stderr);
@@ -42,7 +42,7 @@ fn fails(output: &Output, code: i32, parts: &[&str]) {
     }
 }
 
-/// A small Vim, data of three classes, and a sweep of 8 runs: a probe, and SVP with a choice of two rates.
+/// A small Vim, data of three classes, and a sweep of 8 runs: a linear probe, and SVP with a choice of two rates.
 fn small(name: &str) -> (Task, String) {
     let task = Task::new(name, 3);
     let text = format!(
@@ -83,7 +83,7 @@ fn args<'a>(task: &'a Task, file: &'a str, out: &'a str, more: &'a str) -> Vec<&
     [&[file, "--data", folder, "--out", out][..], &words(more)].concat()
 }
 
-/// The finished runs without what depends on the clock.
+/// The finished runs, without the values that depend on the clock.
 fn results(out: &str) -> Vec<String> {
     let csv = fs::read_to_string(Path::new(out).join("runs.csv")).unwrap();
     let columns = |line: &str| {
@@ -93,7 +93,7 @@ fn results(out: &str) -> Vec<String> {
     csv.lines().map(columns).collect()
 }
 
-/// Folders of the runs that are reported and chosen by.
+/// Folders of the reported runs and of those that chose settings.
 fn run_folders(out: &str) -> Vec<String> {
     results(out)[1..].iter().map(|line| line.rsplit(',').next().unwrap().to_string()).collect()
 }
@@ -119,7 +119,7 @@ fn a_sweep_makes_its_table_once() {
         let run = Path::new(&out).join(run);
         assert!(run.join("best.safetensors").is_file() && run.with_extension("log").is_file(), "{run:?}");
     }
-    // Nothing is made twice, and two jobs find what one does.
+    // Nothing is made twice, and two jobs find the same results as one.
     let again = sweep(&args(&task, &file, &out, "--json"));
     assert!(text(&again.stderr).starts_with("0 runs to make"));
     let json: serde_json::Value = serde_json::from_str(&succeeds(&again)).unwrap();
@@ -127,9 +127,9 @@ fn a_sweep_makes_its_table_once() {
     let parallel = task.place.at("parallel");
     succeeds(&sweep(&args(&task, &file, &parallel, "--jobs 3")));
     assert_eq!(results(&out), results(&parallel));
-    // A setting that is not the runs' is not passed over.
+    // A setting that differs from that of the finished runs must be refused.
     fails(&sweep(&args(&task, &file, &out, "--set epochs=2")), 1, &["seed-0", "epochs", "now 2", "--out"]);
-    // Nor another backbone, other data, or another sweep.
+    // Another backbone, other data and another sweep must be refused too.
     let changed = |from: &str, to: &str| {
         let text = fs::read_to_string(&file).unwrap();
         assert!(text.contains(from));
@@ -143,7 +143,7 @@ fn a_sweep_makes_its_table_once() {
     fails(&sweep(&args(&task, &title, &out, "")), 1, &["another sweep", "Stripes", "--out"]);
 }
 
-/// Runs that a killed sweep leaves behind go on by themselves; the next sweep waits for them.
+/// Runs that a killed sweep leaves behind go on by themselves, and the next sweep waits for them.
 #[test]
 fn a_killed_sweep_goes_on() {
     let (task, file) = small("killed");
@@ -174,7 +174,7 @@ fn a_signal_stops_the_runs_and_the_same_command_goes_on() {
     let child = spawn(&args);
     let run = Path::new(&out).join("runs/stripes/linear/seed-0");
     wait_for(|| run.join("last.safetensors").exists());
-    // Only the sweep gets it, as from a job scheduler.
+    // Only the sweep gets the signal, as from a job scheduler.
     signal(&child, "TERM");
     let stopped = child.wait_with_output().unwrap();
     fails(&stopped, 75, &["stopped by a signal", "runs are left", "same command"]);
@@ -200,7 +200,7 @@ fn shards_on_several_machines_are_merged() {
     assert!(!table.contains("Not finished"), "{table}");
     let half = succeeds(&sweep(&["report", &parts[0]]));
     assert!(half.contains("Not finished"), "{half}");
-    // Parts of another sweep.
+    // Parts of another sweep must be refused.
     let other = task.place.write("other.toml", &[&fs::read(&file).unwrap()[..], b"\n# 2\n"].concat());
     let other_out = task.place.at("other");
     succeeds(&sweep(&args(&task, &other, &other_out, "--jobs 2 --set epochs=1")));
@@ -208,13 +208,13 @@ fn shards_on_several_machines_are_merged() {
     fails(&sweep(&["report", &task.place.at("none")]), 1, &["none", "holds no sweep"]);
 }
 
-/// The example for Slurm, as one task of an array would run it, and as it is stopped when its time is over or it is
+/// Runs the example for Slurm as one task of an array would, and stops it as Slurm does when its time is over or it is
 /// cancelled.
 #[cfg(unix)]
 #[test]
 fn the_slurm_script_makes_a_shard_and_passes_on_the_signal() {
     let (task, file) = small("slurm");
-    // Notes what it is asked.
+    // The stand-in records the arguments it gets.
     let programs = Path::new(env!("CARGO_BIN_EXE_svp-sweep")).parent().unwrap();
     let asked = task.place.at("asked");
     let scontrol =
@@ -257,7 +257,7 @@ fn a_run_that_fails_does_not_stop_the_others() {
     assert!(table.contains("| stripes | - | - (99.5) |"), "{table}");
     let drawn = results(&out).iter().filter(|line| line.starts_with("drawn")).count();
     assert_eq!(drawn, 5, "{table}");
-    // Mended, the same command makes what is missing.
+    // Once the data are back, the same command makes the missing runs.
     fs::rename(task.place.at("away"), &task.data).unwrap();
     let mended = sweep(&args(&task, &file, &out, ""));
     assert!(!succeeds(&mended).contains("failed"));
@@ -274,7 +274,7 @@ fn settings_that_diverge_are_not_chosen() {
     assert!(table.contains("seed-0 diverged") && !table.contains("Not finished"), "{table}");
     let again = sweep(&args(&task, &file, &out, ""));
     assert!(text(&again.stderr).starts_with("0 runs to make"), "they would diverge again");
-    // Where there is no other choice, something is missing.
+    // Where no other choice succeeded, a result is missing.
     let worse = wild.replace("[1e30, 0.2]", "[1e30, 1e31]");
     let (file, out) = (task.place.write("worse.toml", worse.as_bytes()), task.place.at("worse"));
     let ended = sweep(&args(&task, &file, &out, "--jobs 2"));
@@ -282,7 +282,8 @@ fn settings_that_diverge_are_not_chosen() {
     assert!(text(&ended.stdout).contains("| diverged (99.5) |"), "{}", text(&ended.stdout));
 }
 
-/// As the paper's Table 2: the choice on a part, the report from training on all of it.
+/// As in the paper's Table 2, settings are chosen on a part of the training images and the reported run trains on all
+/// of them.
 #[test]
 fn after_the_choice_it_is_trained_on_all() {
     let (task, file) = small("retrained");
@@ -299,7 +300,7 @@ fn after_the_choice_it_is_trained_on_all() {
     assert_eq!(choices.count(), 2, "{svp:?}");
 }
 
-/// A preset, its data where the published program looks for them, and the means of VTAB-1k's groups.
+/// Runs a preset with its data where the published program looks for them, and reports the means of VTAB-1k's groups.
 #[test]
 fn presets_find_their_data_below_one_folder() {
     let (task, _) = small("presets");
@@ -343,7 +344,7 @@ fn presets_find_their_data_below_one_folder() {
     assert_eq!(report["preset"], "vtab/svhn");
 }
 
-/// A run that was begun goes on with the data where they are now.
+/// An unfinished run goes on with the data at their new place.
 #[cfg(unix)]
 #[test]
 fn data_may_move_while_a_sweep_is_stopped() {

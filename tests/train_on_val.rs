@@ -1,4 +1,5 @@
-//! `--train-on-val` from outside: every image is trained on, and the last epoch is kept, or the test split chooses.
+//! `--train-on-val` as a user runs it: every image is trained on, and either the last epoch is kept or the test split
+//! chooses.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +11,7 @@ use svp::methods::METHODS;
 use testkit::programs::{Scratch, fails, succeeds, text, train, words};
 use testkit::runs::{Task, small};
 
-/// Trains on 60 images for 3 epochs; the run folder and what was printed.
+/// Trains on 60 images for 3 epochs; returns the run folder and what was printed.
 fn train_task(task: &Task, name: &str, more: &str) -> (String, String) {
     let out = task.place.at(name);
     let fixed = "--train-on-val --epochs 3 --batch-size 8 --lr 0.1";
@@ -46,7 +47,7 @@ fn the_last_epoch_is_kept_and_nothing_of_a_validation_is_said() {
         assert_eq!((&report["selected_on"], &report["best_epoch"]), (&"last epoch".into(), &3.into()));
         assert_eq!((report.get("selected_top1"), &report["test"]["images"]), (None, &18.into()));
 
-        // 7 batches of 8 in 60 images; with a fifth held out there are 6.
+        // There are 7 batches of 8 in 60 images, and 6 where a fifth is held out.
         assert_eq!(records(&run, "step").len(), 3 * 7);
         let epochs = records(&run, "epoch");
         assert_eq!(epochs.len(), 3);
@@ -75,7 +76,7 @@ fn the_last_epoch_is_kept_and_nothing_of_a_validation_is_said() {
     }
 }
 
-/// Other images are trained on with the setting than without.
+/// The setting must change which images are trained on.
 #[test]
 fn a_resumed_run_keeps_it() {
     let task = Task::new("train-on-val-resumed", 3);

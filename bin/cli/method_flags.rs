@@ -1,4 +1,4 @@
-//! The settings of methods on the command line and in files, as the registry declares them.
+//! The settings of methods, on the command line and in files, as the registry declares them.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +12,21 @@ pub fn names() -> Vec<&'static str> {
     setting_names()
 }
 
-/// The settings that are given, before it is known which method has them.
+/// The settings that are given, before it is known which method they are for.
 #[derive(Debug, Clone, Default)]
 pub struct MethodSettings {
-    /// On the command line. The method must have them.
+    /// Flags of the command line. The method must have them all.
     flags: BTreeMap<&'static str, String>,
-    /// In a file, among the settings of the run. Those of other methods are left unused.
+    /// Settings that stand at the top of a file. Those of other methods are left unused.
     flat: BTreeMap<String, Value>,
-    /// In a file, in tables by the names of methods.
+    /// Settings in a file's tables, by the names of methods.
     tables: BTreeMap<String, Table>,
-    /// In a preset.
+    /// Settings of a preset.
     preset: BTreeMap<String, Value>,
 }
 
 impl MethodSettings {
-    /// What a file holds.
+    /// Collects the settings of methods from a config file.
     pub fn of_file(file: &Table) -> Self {
         let mut settings = MethodSettings::default();
         for (key, value) in file {
@@ -41,12 +41,12 @@ impl MethodSettings {
         settings
     }
 
-    /// The same as what a preset holds: the last to be asked.
+    /// Makes these the settings of a preset, which give way to all others.
     pub fn of_preset(self) -> Self {
         MethodSettings { preset: self.flat, ..MethodSettings::default() }
     }
 
-    /// These, and `file`'s where these say nothing.
+    /// Fills settings that are not given from `file`.
     pub fn over(mut self, file: Self) -> Self {
         for (name, text) in file.flags {
             self.flags.entry(name).or_insert(text);
@@ -65,16 +65,16 @@ impl MethodSettings {
         self
     }
 
-    /// Names of the flags that are given.
+    /// Names of the settings that are given, and of methods with tables.
     pub fn given(&self) -> impl Iterator<Item = &str> {
         let files = self.flat.keys().chain(self.tables.keys()).map(String::as_str);
         self.flags.keys().copied().chain(files)
     }
 
-    /// The method of this name with its settings.
+    /// Finds the method of this name and applies its settings.
     ///
-    /// # Errors
-    /// A method that there is not; a flag or a key of its table that it does not have; a value that is none of its.
+    /// An unknown method, a flag or a key of its table that it does not have, or a value that the setting does not
+    /// take.
     pub fn choose(&self, method: &str) -> Result<Chosen> {
         let mut chosen = Chosen::named(method)?;
         for (name, value) in &self.preset {
@@ -96,7 +96,7 @@ impl MethodSettings {
         Ok(chosen)
     }
 
-    /// What a file sets of other methods than `method`, a line each.
+    /// Describes, one line each, what a file sets for methods other than `method`.
     pub fn unused(&self, method: &str) -> Vec<String> {
         let Ok(chosen) = Chosen::named(method) else { return vec![] };
         let line = |name: &str| format!("{name} in the file has no effect: it is not a setting of {method}");
@@ -107,7 +107,7 @@ impl MethodSettings {
     }
 }
 
-/// The methods that have a setting, and what they declare of it.
+/// The methods that have a setting, each with its declaration.
 fn owners(name: &str) -> Vec<(&'static Entry, &'static Setting)> {
     let of =
         |entry: &&'static Entry| Some((*entry, entry.settings.iter().find(|setting| setting.name == name)?));
@@ -164,7 +164,7 @@ impl FromArgMatches for MethodSettings {
     }
 }
 
-/// The command with the flags of other methods out of sight, where the arguments name a method.
+/// Hides the flags of other methods in the help of the command, where the arguments name a method.
 pub fn of_named_method(mut command: Command, arguments: impl Iterator<Item = String>) -> Command {
     let arguments: Vec<String> = arguments.collect();
     let after = arguments.iter().position(|argument| argument == "--method").map(|at| at + 1);

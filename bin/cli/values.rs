@@ -1,4 +1,4 @@
-//! Values of flags and config files that are more than numbers and names.
+//! Values of flags and config files that are more than plain numbers and names.
 
 use std::result::Result as Parsed;
 use std::str::FromStr;
@@ -11,22 +11,21 @@ use svp::data::RandAugment;
 use svp::methods::METHODS;
 use svp::{Error, Result};
 
-/// A word that a type reads from files, read from a flag.
+/// Reads a flag's word with the deserializer that the type has for files.
 ///
-/// # Errors
-/// A word that the type does not know; the message lists those it does.
+/// A word that the type does not know; the message lists the known ones.
 pub fn word<T: DeserializeOwned>(text: &str) -> Parsed<T, String> {
     let text: StrDeserializer<WordError> = text.into_deserializer();
     T::deserialize(text).map_err(|e| e.to_string())
 }
 
-/// The names of the methods, with a line about each.
+/// Accepts the names of the methods, with a line of help about each.
 pub fn methods() -> PossibleValuesParser {
     let name = |entry: &&svp::methods::Entry| PossibleValue::new(entry.name).help(entry.about);
     PossibleValuesParser::new(METHODS.iter().map(name))
 }
 
-/// A policy, or none.
+/// A RandAugment policy; `None` for the word `none`.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct AutoAugment(pub Option<RandAugment>);
@@ -47,13 +46,13 @@ impl TryFrom<String> for AutoAugment {
     }
 }
 
-/// A number, or what fits.
+/// A batch size: a number, or as many images as fit.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(try_from = "toml::Value")]
 pub enum BatchSize {
     /// The most images that fit into memory.
     Auto,
-    /// So many images.
+    /// This many images.
     Images(usize),
 }
 

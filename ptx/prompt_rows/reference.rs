@@ -3,12 +3,15 @@
 use engine::rng::philox;
 use num_traits::Float;
 
-/// Sizes and rows of one call; see the module for axes.
+/// Sizes and rows of one call; the module documents the axes.
 pub struct PromptRows<'a, T> {
+    /// Sequences of the batch.
     pub b: usize,
-    /// Rows of the result.
+    /// Rows of a sequence in the result.
     pub l: usize,
+    /// Channels of a row.
     pub d: usize,
+    /// Rows of the result that hold prompts, in rising order.
     pub rows: &'a [usize],
     /// Whether the prompts come between the rows of x, or in their place.
     pub insert: bool,

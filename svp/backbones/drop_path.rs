@@ -1,9 +1,9 @@
-//! Stochastic depth: which block outputs a training step leaves out, image by image.
+//! Stochastic depth: chooses, image by image, the block outputs that a training step leaves out.
 
 use crate::{Result, streams};
 
-/// The factors `[depth b]` of every residual addition, for images that stand at `samples` in their split. `rate` is
-/// that of the last addition; earlier ones grow to it linearly, `rate i / (depth - 1)`.
+/// The factors `[depth b]` of every residual addition, for images at the positions `samples` of their split. `rate` is
+/// that of the last addition; that of addition i is `rate i / (depth - 1)` (`docs/recipe.md`, "Drop path").
 ///
 /// # Errors
 /// A rate outside 0 to 1.

@@ -1,4 +1,4 @@
-//! What a family of backbones is, and how one is loaded.
+//! The interface of a family of backbones, and how a backbone is loaded.
 
 use std::collections::BTreeMap;
 
@@ -15,58 +15,61 @@ pub trait Backbone: Send + Sync {
     /// Its sizes, and how its images are prepared.
     fn spec(&self) -> &Spec;
 
-    /// Normalised tokens of normalised images `[b 3 s s]`, adapted by `method`.
+    /// Computes the normalised tokens of normalised images `[b 3 s s]`, adapted by `method`.
+    ///
+    /// # Errors
+    /// Those of the method's hooks, and faults of the device.
     fn forward(&self, pass: &mut Pass, images: &Var, method: &dyn Method) -> Result<Tokens>;
 
-    /// Whether a tensor, by its state-dict name, is the weight of a matrix product: frozen, it is kept in the type of
-    /// the activations.
+    /// Whether a tensor, by its state-dict name, is the weight of a matrix product. Such a weight is kept in the type
+    /// of the activations while it is frozen.
     fn is_product_weight(&self, tensor: &str) -> bool;
 
-    /// Whether its blocks have scans whose gates `svp-gates` can draw.
+    /// Whether its blocks have scans, whose gates `svp-gates` can draw.
     fn has_gates(&self) -> bool {
         false
     }
 }
 
-/// A family of backbones: what the registry holds of it.
+/// A family of backbones, as the registry holds it.
 pub struct Family {
-    /// `vim`: in trained files and in the entries of methods.
+    /// Name in trained files and in the entries of methods, such as `vim`.
     pub name: &'static str,
-    /// `Vim`: for people.
+    /// Name for people, such as `Vim`.
     pub title: &'static str,
-    /// What a checkpoint of the family has: for the error about one that is of no family.
+    /// Tensors that mark a checkpoint of the family, for the error about a checkpoint of no family.
     pub marks: &'static str,
-    /// What to give instead of one that is not.
+    /// The kind of checkpoint that such an error asks for.
     pub wanted: &'static str,
-    /// Whether tensors of these shapes, by name, are of the family.
+    /// Whether a checkpoint with tensors of these names and shapes is of the family.
     pub recognises: fn(&Shapes) -> bool,
     /// Loads the backbone of a recognised checkpoint; values stay in the mapped file where they can.
     pub load: fn(&Checkpoint, &LoadOptions) -> Result<Loaded>,
-    /// The sizes that `from_scratch` takes, in a sentence.
+    /// Names of the sizes that `from_scratch` takes, in a sentence.
     pub sizes: &'static str,
-    /// A backbone of a named size with initial values, drawn from a seed.
+    /// Makes a backbone of a named size, with initial values drawn from a seed.
     pub from_scratch: fn(&str, &Sizes, u64) -> Result<Loaded>,
 }
 
-/// Shapes of tensors by name.
+/// Shapes of tensors by their names.
 pub type Shapes<'a> = BTreeMap<&'a str, &'a [usize]>;
 
-/// How a checkpoint is read.
+/// Options for reading a checkpoint.
 #[derive(Debug, Clone, Copy)]
 pub struct LoadOptions {
-    /// Input size of the new task; another than the checkpoint's resizes the position embedding.
+    /// Side of the new task's images in pixels. A side other than the checkpoint's resizes the position embedding.
     pub img_size: Option<usize>,
-    /// Pixels between patches where the shapes do not tell.
+    /// Pixels between patches, where the shapes do not tell.
     pub stride: Option<usize>,
     /// Which row of the position embedding is taken for the class token's when it is resized.
     pub class_row: ClassRow,
-    /// Go on with keys missing, unexpected or of another shape (missing ones get initial values).
+    /// Load although keys are missing, unexpected or of another shape; missing ones get initial values.
     pub allow_mismatch: bool,
-    /// Seed of initial values.
+    /// Seed of those initial values.
     pub seed: u64,
 }
 
-/// Sizes that replace those of a named size.
+/// Sizes that replace those of a named size; `None` keeps them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sizes {
     /// Side of the input images, in pixels.
@@ -87,9 +90,9 @@ pub struct Loaded {
     pub backbone: Box<dyn Backbone>,
     /// Its parameters, all frozen.
     pub params: Params,
-    /// Identifies the weights as they are in the file, whatever its format.
+    /// Hash of the weights as they are in the file, the same for every file format.
     pub hash: String,
-    /// Facts for the log, a line each.
+    /// Facts for the log, one line each.
     pub notes: Vec<String>,
 }
 

@@ -1,6 +1,6 @@
-//! The backbones: one folder a family, one line in [`FAMILIES`].
+//! The backbones: one folder for each family, and one line in [`FAMILIES`].
 //!
-//! `docs/adding-a-backbone.md` says what a new family brings.
+//! `docs/adding-a-backbone.md` says what a new family needs.
 
 pub mod drop_path;
 mod family;
@@ -12,16 +12,15 @@ use crate::{Error, Result};
 
 pub use family::{Backbone, Family, LoadOptions, Loaded, Shapes, Sizes, shapes};
 
-/// The family of the built-in backbone, and what a checkpoint is taken to be until it is opened.
+/// The family of the built-in backbone. A checkpoint is assumed to be of this family until it is opened.
 pub const DEFAULT_FAMILY: &str = vim::NAME;
 
-/// All families. What a checkpoint is, is asked in this order.
+/// All families. A checkpoint belongs to the first one that recognises it.
 pub static FAMILIES: [&Family; 1] = [&vim::FAMILY];
 
-/// Loads the backbone of a checkpoint, recognised by its tensors.
+/// Loads the backbone of a checkpoint, whose family is recognised by its tensors.
 ///
-/// # Errors
-/// A checkpoint of no known family; tensors missing, unexpected or of another shape.
+/// A checkpoint of no known family, or tensors that are missing, unexpected or of another shape.
 pub fn load(file: &Checkpoint, options: LoadOptions) -> Result<Loaded> {
     let shapes = shapes(file);
     match FAMILIES.iter().find(|family| (family.recognises)(&shapes)) {
@@ -36,10 +35,9 @@ pub fn load(file: &Checkpoint, options: LoadOptions) -> Result<Loaded> {
     }
 }
 
-/// A backbone of a named size with initial values.
+/// Makes a backbone of a named size with initial values.
 ///
-/// # Errors
-/// A name that no family knows, and sizes that no model can have.
+/// A name that no family knows, or sizes that no model can have.
 pub fn from_scratch(name: &str, sizes: &Sizes, seed: u64) -> Result<Loaded> {
     let family = FAMILIES.iter().find(|family| name.starts_with(family.name)).unwrap_or(&FAMILIES[0]);
     (family.from_scratch)(name, sizes, seed)

@@ -1,18 +1,19 @@
-//! The position embedding for another grid of patches.
+//! Resizes the position embedding for another grid of patches.
 
 use engine::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// Where the row of the class token stands among the rows of the patches.
+/// Place of the class token's row among the rows of the patches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClassRow {
-    /// At half the number of patches, rounded down: where Vim puts the token.
+    /// At half the number of patches, rounded down, which is where Vim puts the token.
     Middle,
-    /// At 0: what the published loader assumes of Vim too, so that at another size half of the rows land one
-    /// place off and the class row is blended into the grid. Wrong, but needed to load as it loads.
+    /// At 0, as the published loader assumes of Vim too. At another size this puts half of the rows one place off and
+    /// blends the class row into the grid. It is wrong, but needed to load as the published program loads
+    /// (`docs/recipe.md`, "Loading a checkpoint").
     First,
 }
 
@@ -25,11 +26,14 @@ impl ClassRow {
     }
 }
 
-/// Resizes a position embedding `[1, 1 + side*side, d]` to `[1, 1 + h*w, d]` for a grid of `(h, w)` patches.
-/// The class row is carried over. Grids of equal size are an exact identity.
+/// Resizes a position embedding `[1, 1 + side*side, d]` to `[1, 1 + h*w, d]` for a grid of `(h, w)` patches. The class
+/// row is carried over. A grid of equal size returns the embedding unchanged.
 ///
-/// The resize is PyTorch's `interpolate(mode="bicubic", align_corners=False)`: kernel of Keys with a = -0.75,
-/// borders repeated, no low-pass filter when the grid shrinks.
+/// The resize is PyTorch's `interpolate(mode="bicubic", align_corners=False)`: Keys' kernel with a = -0.75, repeated
+/// borders, and no low-pass filter when the grid shrinks.
+///
+/// # Errors
+/// An embedding of another shape, or an empty grid.
 pub fn resize_pos_embed(embedding: &Tensor, grid: (usize, usize), class_row: ClassRow) -> Result<Tensor> {
     let &[1, rows, d] = embedding.shape() else {
         return Err(refuse(embedding, "its shape must be [1, 1 + side*side, d]"));
@@ -71,7 +75,7 @@ fn refuse(embedding: &Tensor, what: &str) -> Error {
     Error::input(at, format!("cannot be resized: {what}"), "give a checkpoint made for square images")
 }
 
-/// For each new position along one axis: four old positions and their weights.
+/// For each new position along one axis, four old positions and their weights.
 fn taps(old: usize, new: usize) -> Vec<[(usize, f32); 4]> {
     let near = |x: f32| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
     let far = |x: f32| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;

@@ -1,4 +1,4 @@
-//! One tensor of a file: type, shape, where its bytes lie, and how it becomes an f32 tensor.
+//! One tensor of a file: its type and shape, where its bytes lie, and how it becomes an f32 tensor.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,15 +14,25 @@ use super::fault::Fault;
 /// Element types that files may hold; only the float types become tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dtype {
+    /// IEEE double precision, 8 bytes.
     F64,
+    /// IEEE single precision, 4 bytes.
     F32,
+    /// IEEE half precision, 2 bytes.
     F16,
+    /// The upper half of an f32, 2 bytes.
     BF16,
+    /// Signed, 8 bytes.
     I64,
+    /// Signed, 4 bytes.
     I32,
+    /// Signed, 2 bytes.
     I16,
+    /// Signed, 1 byte.
     I8,
+    /// Unsigned, 1 byte.
     U8,
+    /// One byte, 0 or 1.
     Bool,
 }
 
@@ -52,7 +62,10 @@ pub(super) enum Bytes {
 }
 
 impl Bytes {
-    /// Part of a mapped file; the end is checked.
+    /// Part of a mapped file.
+    ///
+    /// # Errors
+    /// A range that reaches beyond the end of the file.
     pub(super) fn mapped(map: &Arc<Mmap>, start: usize, len: usize) -> Result<Self, Fault> {
         let end = start.checked_add(len).filter(|&end| end <= map.len());
         let end = end.ok_or_else(|| {
@@ -79,15 +92,15 @@ pub type Metadata = BTreeMap<String, String>;
 pub struct Entry {
     dtype: Dtype,
     shape: Vec<usize>,
-    /// In elements, like `offset`.
+    /// Strides in elements, like `offset`.
     strides: Vec<usize>,
     offset: usize,
     bytes: Bytes,
 }
 
 impl Entry {
-    /// A view of `bytes`; its last element must lie inside, and it must not repeat elements (an expanded
-    /// tensor of a few bytes could ask for any amount of memory).
+    /// A view of `bytes`. Its last element must lie inside, and elements must not repeat, because an expanded tensor of
+    /// a few bytes could ask for any amount of memory.
     pub(super) fn strided(
         dtype: Dtype,
         shape: Vec<usize>,
@@ -109,7 +122,7 @@ impl Entry {
                 "shape {shape:?}, strides {strides:?}, offset {offset} reach beyond a storage of {held} elements"
             )));
         }
-        // The stride of an axis of length 1 leads nowhere and can be any number.
+        // The stride of an axis of length 1 is never taken, so it may be any number.
         let strides = shape.iter().zip(strides).map(|(&dim, stride)| if dim == 1 { 0 } else { stride });
         Ok(Entry { dtype, strides: strides.collect(), shape, offset, bytes })
     }
@@ -125,11 +138,16 @@ impl Entry {
         self.dtype
     }
 
+    /// Length of each axis.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// The values as f32: mapped in place where they lie there row-major and aligned, converted once otherwise.
+    /// The values as f32. They are used in place where they are row-major and aligned in the mapped file, and converted
+    /// once otherwise.
+    ///
+    /// # Errors
+    /// Elements that are not floating-point numbers.
     pub(super) fn tensor(&self) -> Result<Tensor, Fault> {
         if let (Dtype::F32, Bytes::Mapped { map, range }) = (self.dtype, &self.bytes)
             && let start = range.start + 4 * self.offset
@@ -168,7 +186,7 @@ impl Entry {
             let mut at = self.offset;
             while values.len() < n {
                 values.push(decode(stored[at]));
-                // Counts up like an odometer, last axis fastest.
+                // The index counts up like an odometer, with the last axis fastest.
                 for axis in (0..index.len()).rev() {
                     index[axis] += 1;
                     at += self.strides[axis];
@@ -187,7 +205,7 @@ impl Entry {
 fn row_major(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1usize; shape.len()];
     for axis in (1..shape.len()).rev() {
-        // A product that overflows belongs to a shape that is refused.
+        // A product that overflows belongs to a shape that is refused later.
         strides[axis - 1] = strides[axis].saturating_mul(shape[axis]);
     }
     strides

@@ -1,17 +1,17 @@
-//! What identifies a set of weights.
+//! The hash that identifies a set of weights.
 
 use data::sha256::sha256_hex;
 use engine::Tensor;
 
-/// SHA-256 (64 hex digits) over names, shapes and f32 values, sorted by name: the same for the same weights,
-/// whatever the file format, the order, and the float type they were converted from.
+/// SHA-256, as 64 hex digits, over names, shapes and f32 values, sorted by name. It is the same for the same weights,
+/// whatever the file format, the order, or the float type they were converted from.
 pub fn hash_tensors<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> String {
     let mut sorted: Vec<_> = tensors.into_iter().collect();
     sorted.sort_by_key(|&(name, _)| name);
     let number = |n: usize| (n as u64).to_le_bytes();
     sha256_hex(|put| {
         for (name, tensor) in sorted {
-            // Lengths go first, so that no two sets of weights are written as the same bytes.
+            // Lengths come first, so that no two sets of weights are written as the same bytes.
             put(&number(name.len()));
             put(name.as_bytes());
             put(&number(tensor.shape().len()));
@@ -38,7 +38,7 @@ mod tests {
         }
     }
 
-    /// The layout is part of every saved file that names its backbone: it must not change unnoticed.
+    /// Every saved file that names its backbone depends on this layout, so it must not change unnoticed.
     #[test]
     fn the_byte_layout_is_fixed() {
         let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! Which tensors of a file fit a model.
+//! Compares the tensors of a file with those of a model.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,12 +6,13 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
-/// How many names of a kind the one-line summary shows.
+/// How many names of each kind the one-line summary shows.
 const SHOWN: usize = 3;
 
-/// A tensor that both sides have, in different shapes.
+/// A tensor whose shape in the file is not that in the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MisShaped {
+    /// State-dict name of the tensor.
     pub name: String,
     /// Shape in the model.
     pub want: Vec<usize>,
@@ -19,19 +20,19 @@ pub struct MisShaped {
     pub got: Vec<usize>,
 }
 
-/// The differences between a model and a file. Displays as the full listing, a line a tensor.
+/// The differences between a model and a file. It displays as the full listing, one line for each tensor.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyReport {
-    /// In the model only, in the model's order.
+    /// Tensors of the model alone, in the model's order.
     pub missing: Vec<String>,
-    /// In the file only, sorted by name.
+    /// Tensors of the file alone, sorted by name.
     pub unexpected: Vec<String>,
-    /// In the model's order.
+    /// Tensors of both in different shapes, in the model's order.
     pub mis_shaped: Vec<MisShaped>,
 }
 
 impl KeyReport {
-    /// Compares what a model wants with what a file has.
+    /// Compares the names and shapes that a model expects with those that a file has.
     pub fn new<'a>(
         expected: &[(String, Vec<usize>)],
         found: impl IntoIterator<Item = (&'a str, &'a [usize])>,
@@ -52,7 +53,7 @@ impl KeyReport {
         report
     }
 
-    /// Forgets the differences in tensors that do not matter, such as the head that is replaced anyway.
+    /// Drops the differences in tensors for which `ignored` returns true, such as a head that is replaced anyway.
     pub fn without(mut self, ignored: impl Fn(&str) -> bool) -> Self {
         self.missing.retain(|name| !ignored(name));
         self.unexpected.retain(|name| !ignored(name));
@@ -60,11 +61,12 @@ impl KeyReport {
         self
     }
 
+    /// Whether every tensor fits.
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.mis_shaped.is_empty()
     }
 
-    /// One line: how many of each kind, and the first few names.
+    /// One line with the number of differences of each kind and the first few names.
     pub fn summary(&self) -> String {
         let shapes: Vec<_> = self.mis_shaped.iter().map(MisShaped::to_string).collect();
         let kinds = [("missing", &self.missing), ("unexpected", &self.unexpected), ("mis-shaped", &shapes)];
@@ -76,8 +78,11 @@ impl KeyReport {
         if kinds.is_empty() { "all tensors fit".into() } else { kinds.join(", ") }
     }
 
-    /// An error unless everything fits or differences are `allowed`; `how_to_allow` is what the error advises,
-    /// for example "pass --allow-mismatch to load it anyway".
+    /// Accepts a file that fits, or any file where differences are `allowed`.
+    ///
+    /// # Errors
+    /// Any difference otherwise; the message ends with `how_to_allow`, such as "pass --allow-mismatch to load it
+    /// anyway".
     pub fn require(&self, path: &Path, allowed: bool, how_to_allow: &str) -> Result<()> {
         if allowed || self.is_empty() {
             return Ok(());

@@ -1,12 +1,12 @@
-//! Weights in files: reading what others wrote, writing what we train.
+//! Weights in files: reads what others wrote, and writes what is trained here.
 //!
-//! [`Checkpoint::open`] reads `.pth` (zip and legacy form) and `.safetensors`, told apart by content. The
-//! file is mapped; float32 tensors that lie in it row-major and aligned are used in place, others are
-//! converted once, when asked for. Nothing in a file is ever executed ([`pickle`]), and no file makes the
-//! program allocate much more than its own size.
+//! [`Checkpoint::open`] reads `.pth` (zip and legacy form) and `.safetensors`, which it tells apart by content. The
+//! file is mapped: float32 tensors that are row-major and aligned in it are used in place, others are converted once,
+//! when they are asked for. Nothing in a file is ever executed ([`pickle`]), and no file makes the program allocate
+//! much more than its own size.
 //!
-//! [`KeyReport`] compares a file with a model, [`hash_tensors`] identifies a set of weights, [`save_safetensors`] and [`write_atomically`]
-//! write files whole or not at all.
+//! [`KeyReport`] compares a file with a model, and [`hash_tensors`] identifies a set of weights. [`save_safetensors`]
+//! and [`write_atomically`] write files whole or not at all.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub use keys::{KeyReport, MisShaped};
 pub use safetensors::{Precision, save_safetensors, save_safetensors_as};
 pub use write::{remove_partial_files, write_atomically};
 
-// Values are used, hashed and written as they lie in memory, which must be how they lie in the files.
+// Values are used, hashed and written as they lie in memory, so memory must have the byte order of the files.
 const _: () = assert!(cfg!(target_endian = "little"), "checkpoints need a little-endian machine");
 
 /// An open file of weights. Clones and the tensors it hands out share the mapping.
@@ -48,11 +48,14 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a checkpoint and lists its tensors; no weight is read yet. Of a `.pth` these are the tensors of
-    /// `model`, `state_dict` or `model_state_dict`, or of the file itself, without a common `module.` prefix.
+    /// Opens a checkpoint and lists its tensors; no weight is read yet. In a `.pth` these are the tensors under
+    /// `model`, `state_dict` or `model_state_dict`, or else those at the top, without a common `module.` prefix.
     ///
-    /// The file must not be changed while the checkpoint or a tensor of it lives; replacing it by renaming
-    /// another over it, as [`write_atomically`] does, is fine.
+    /// The file must not be changed while the checkpoint or one of its tensors lives. Replacing it by renaming another
+    /// file over it, as [`write_atomically`] does, is fine.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is damaged, or is no checkpoint.
     pub fn open(path: &Path) -> Result<Self> {
         if path.is_dir() {
             return Err(Error::path(path, "is a folder", "give the checkpoint file in it"));
@@ -60,7 +63,10 @@ impl Checkpoint {
         Self::from_map(Arc::new(mapped::map(path)?), path)
     }
 
-    /// The same for a file that is mapped already; `path` is for messages.
+    /// Opens a checkpoint that is mapped already; `path` is used in messages alone.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open`].
     pub fn from_map(map: Arc<Mmap>, path: &Path) -> Result<Self> {
         let (entries, metadata) = read(&map).map_err(|fault| fault.in_file(path))?;
         if let Some(name) = entries.keys().find(|name| name.contains(char::is_control)) {
@@ -69,12 +75,13 @@ impl Checkpoint {
         Ok(Checkpoint { path: path.into(), entries, metadata, allow_non_finite: false })
     }
 
-    /// Whether [`tensor`](Self::tensor) hands out weights with NaN or infinity; it refuses them at first.
+    /// Sets whether [`tensor`](Self::tensor) returns weights with NaN or infinity, which it refuses by default.
     pub fn allow_non_finite(mut self, allow: bool) -> Self {
         self.allow_non_finite = allow;
         self
     }
 
+    /// Path of the file, as messages name it.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -84,13 +91,15 @@ impl Checkpoint {
         &self.entries
     }
 
-    /// The text metadata of a `.safetensors` file; empty for other files.
+    /// The text metadata of a `.safetensors` file; it is empty for other files.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// One tensor as f32. In place where the file allows, converted otherwise; an integer tensor, an unknown
-    /// name and a value that is not finite are errors.
+    /// Reads one tensor as f32, in place where the file allows it and converted otherwise.
+    ///
+    /// # Errors
+    /// An unknown name, a tensor that is not floating-point, and a value that is not finite.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let entry = self.entries.get(name).ok_or_else(|| {
             Error::path(&self.path, format!("has no tensor {name}"), "give a checkpoint of the same model")
@@ -104,7 +113,7 @@ impl Checkpoint {
         Ok(tensor)
     }
 
-    /// How the tensors of this file compare with those a model wants.
+    /// Compares the tensors of this file with the names and shapes that a model expects.
     pub fn compare(&self, expected: &[(String, Vec<usize>)]) -> KeyReport {
         KeyReport::new(expected, self.entries.iter().map(|(name, entry)| (name.as_str(), entry.shape())))
     }
@@ -117,7 +126,7 @@ fn read(map: &Arc<Mmap>) -> std::result::Result<(Entries, Metadata), Fault> {
     } else if starts(torch::zip::MAGIC) {
         Ok((torch::zip::read(map)?, Metadata::new()))
     } else if map.get(8) == Some(&b'{') {
-        // Before the pickle: the length of a header, which comes first, can begin like one.
+        // This is asked before the pickle, because the length of a header, which comes first, can begin like a pickle.
         safetensors::read(map)
     } else if starts(&[0x80]) {
         Ok((torch::legacy::read(map)?, Metadata::new()))

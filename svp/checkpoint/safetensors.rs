@@ -16,10 +16,10 @@ use super::fault::Fault;
 use super::write::write_atomically;
 use crate::{Error, Result};
 
-/// Bytes of the header length, and what the header is padded to.
+/// Bytes of the header's length field, and the multiple that the header is padded to.
 const WORD: usize = 8;
 
-/// Tensors and metadata of a mapped file.
+/// Reads the tensors and the metadata of a mapped file.
 pub(super) fn read(map: &Arc<Mmap>) -> std::result::Result<(Entries, Metadata), Fault> {
     let broken = |e: safetensors::SafeTensorError| Fault::damaged(format!("bad safetensors: {e}"));
     let (header_len, header) = SafeTensors::read_metadata(map).map_err(broken)?;
@@ -55,11 +55,12 @@ fn dtype(dtype: safetensors::Dtype) -> std::result::Result<Dtype, Fault> {
     })
 }
 
-/// Float type of the tensors of a file that is written.
+/// Float type of the tensors in a file that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
+    /// Single precision, the values unchanged.
     F32,
-    /// Rounded to the nearest; a finite value beyond 65,504 is refused.
+    /// Half precision, rounded to nearest. A finite value beyond 65,504 is refused.
     F16,
 }
 
@@ -81,13 +82,19 @@ impl Precision {
 }
 
 /// Writes f32 tensors, whole or not at all: [`save_safetensors_as`] with [`Precision::F32`].
+///
+/// # Errors
+/// Those of [`save_safetensors_as`].
 pub fn save_safetensors(path: &Path, tensors: &[(String, &Tensor)], metadata: &Metadata) -> Result<()> {
     save_safetensors_as(path, tensors, metadata, Precision::F32)
 }
 
-/// Writes tensors, whole or not at all. The same tensors and metadata give the same bytes, in whatever
-/// order they come. (The writer of the `safetensors` crate puts the metadata in the order of a hash map,
-/// which differs from run to run, so the header is written here.)
+/// Writes tensors, whole or not at all. The same tensors and metadata give the same bytes, in whatever order they come.
+/// The header is written here because the `safetensors` crate puts the metadata in the order of a hash map, which
+/// differs from run to run.
+///
+/// # Errors
+/// Two tensors of one name, values that the precision cannot hold, and a file that cannot be written.
 pub fn save_safetensors_as(
     path: &Path,
     tensors: &[(String, &Tensor)],

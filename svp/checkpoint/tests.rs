@@ -23,7 +23,7 @@ fn hash(checkpoint: &Checkpoint) -> String {
     hash_tensors(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)))
 }
 
-/// The line that opening a file of these bytes ends with.
+/// The error message for a file of these bytes.
 fn refusal(bytes: &[u8]) -> String {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
@@ -208,8 +208,8 @@ fn position_embedding_matches_the_published_resize() {
     }
 }
 
-/// `First` is held to the goldens above; `Middle` must be the same with the class row moved to the front before
-/// and back to the middle after.
+/// The goldens above check `First`. `Middle` must give the same with the class row moved to the front before and back
+/// to the middle after.
 #[test]
 fn the_middle_class_row_stays_out_of_the_grid() {
     let embedding = open("pos_embed_interpolation.safetensors").tensor("pos_embed").unwrap();

@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all.
+//! Writes files so that they are there whole or not at all.
 
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -6,11 +6,14 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
-/// How the names of files begin and end that are not whole yet.
+/// Prefix and suffix of the names of unfinished files.
 const PREFIX: &str = ".partial-";
 const SUFFIX: &str = ".tmp";
 
-/// Removes what writers that were killed have left in a folder. Nobody else may be writing there.
+/// Removes the unfinished files that killed writers left in a folder. No other process may be writing there.
+///
+/// # Errors
+/// A folder that cannot be read, or a file that cannot be removed.
 pub fn remove_partial_files(folder: &Path) -> Result<()> {
     let remove = || {
         for entry in std::fs::read_dir(folder)? {
@@ -26,14 +29,16 @@ pub fn remove_partial_files(folder: &Path) -> Result<()> {
     remove().map_err(|e| Error::io(folder, "remove what an interrupted run left", &e))
 }
 
-/// Writes a file under a temporary name in the same folder, syncs it and renames it to `path`, so that a
-/// crash, a full disk or a reader at any moment sees the old file or the new one, never a part. On failure
-/// the temporary file is removed.
+/// Writes a file under a temporary name in the same folder, syncs it and renames it to `path`. A crash, a full disk or
+/// a reader at any moment sees the old file or the new one, never a part.
+///
+/// # Errors
+/// A file that cannot be written; the temporary file is then removed.
 pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
 ) -> Result<()> {
-    // The parent of a bare file name is "", which means here.
+    // The parent of a bare file name is "", which means the current folder.
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     replace(path, folder, write).map_err(|e| Error::io(path, "write", &e))
 }
@@ -45,7 +50,7 @@ fn replace(
 ) -> io::Result<()> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(PREFIX).suffix(SUFFIX);
-    // Temporary files are private by default; this one becomes an ordinary file (the umask applies).
+    // Temporary files are private by default, but this one becomes an ordinary file, with the permissions of the umask.
     #[cfg(unix)]
     builder.permissions(<Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
     let temporary = builder.tempfile_in(folder)?;
@@ -55,7 +60,8 @@ fn replace(
     drop(buffered);
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|e| e.error)?;
-    // The new name is safe only when the folder is. Where folders cannot be opened, the rename has to do.
+    // The new name survives a crash only once the folder is synced. Where folders cannot be opened, the rename has to
+    // do.
     #[cfg(unix)]
     File::open(folder)?.sync_all()?;
     Ok(())
@@ -99,7 +105,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.bin");
         std::fs::write(&path, "old").unwrap();
-        // The device that is always full gives the error of the operating system itself.
+        // Writing to /dev/full gives the operating system's own error for a full disk.
         let error = write_atomically(&path, |file| {
             file.write_all(b"half of it")?;
             File::options().write(true).open("/dev/full")?.write_all(b"x")
@@ -118,7 +124,7 @@ mod tests {
         };
         let missing = line(&folder.path().join("none/a.bin"), None);
         assert!(missing.contains("none/a.bin") && missing.contains("check the path"), "{missing}");
-        // Root may write anywhere, so the refusal itself is made up.
+        // Root may write anywhere, so the refusal is made up.
         let read_only = line(&folder.path().join("a.bin"), Some(io::ErrorKind::ReadOnlyFilesystem));
         assert!(read_only.contains("choose a place that can be written"), "{read_only}");
         assert_eq!(names(folder.path()), [""; 0]);

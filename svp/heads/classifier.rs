@@ -1,4 +1,4 @@
-//! What the heads for image classes share: affine maps, one after the other, on the class token.
+//! The shared part of the heads for image classes: affine maps on the class token, one after the other.
 
 use autograd::{Tape, Var};
 use engine::{Device, Rng, Tensor};
@@ -12,17 +12,18 @@ use crate::pass::{Spec, Tokens};
 use crate::score::Measure;
 use crate::{Result, streams};
 
-/// Affine maps applied in order: where their parameters are.
+/// The places of the parameters of affine maps that are applied in order.
 struct Classifier {
     maps: Vec<[ParamId; 2]>,
 }
 
-/// Name and shape of the weight `[n k]` and the bias of one map.
+/// Names and shapes of the weight `[n k]` and the bias `[n]` of one map.
 pub(super) fn map(name: &str, n: usize, k: usize) -> [(String, Vec<usize>); 2] {
     [(format!("{name}.weight"), vec![n, k]), (format!("{name}.bias"), vec![n])]
 }
 
-/// Adds a trained classifier: weights normal with deviation 0.02, biases zero (`docs/recipe.md`, "Initial values").
+/// Adds a trained classifier. Its weights are normal with deviation 0.02 and its biases zero (`docs/recipe.md`,
+/// "Initial values").
 pub(super) fn build(
     entry: &HeadEntry,
     device: &Device,

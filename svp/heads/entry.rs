@@ -1,4 +1,4 @@
-//! What a head is: from the tokens of a backbone to logits, loss and score.
+//! The interface of a head, which turns the tokens of a backbone into logits, a loss and a score.
 
 use autograd::{Tape, Var};
 use engine::{Device, Tensor};
@@ -8,15 +8,15 @@ use crate::params::{Bound, Params};
 use crate::pass::{Spec, Tokens};
 use crate::score::Measure;
 
-/// The labels of a batch: a value of the head's kind.
+/// The labels of a batch, of the kind that the head takes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Labels {
-    /// The class of each image.
+    /// The class of each image, in `0..k`.
     Classes(Vec<u32>),
 }
 
 impl Labels {
-    /// Images of the batch.
+    /// Number of images in the batch.
     pub fn images(&self) -> usize {
         match self {
             Labels::Classes(classes) => classes.len(),
@@ -31,37 +31,55 @@ impl Labels {
     }
 }
 
-/// What sits on a backbone and answers the task.
+/// The part of a model that answers the task.
 pub trait Head: Send + Sync {
-    /// Classes that it tells apart.
+    /// Number of classes that it tells apart.
     fn classes(&self, params: &Params) -> usize;
 
-    /// What it reads of the tokens, in f32: the same for every set of its weights, so that it can be kept. `[b d]` for
-    /// a classifier.
+    /// The features that it reads from the tokens, in f32; `[b d]` for a classifier. They do not depend on the head's
+    /// weights, so they can be kept.
+    ///
+    /// # Errors
+    /// Tokens that lack what the head reads, such as a class token.
     fn features(&self, tape: &Tape, tokens: &Tokens) -> Result<Var>;
 
     /// Logits `[b k]` of features `[b d]`.
+    ///
+    /// # Errors
+    /// A fault of the device.
     fn logits(&self, tape: &Tape, params: &Bound, features: &Var) -> Result<Var>;
 
-    /// What the loss compares logits with: targets `[b k]`, smoothed, and blended with those of the sample at the
-    /// mirrored place of the batch, of which each sample keeps `own_share`.
+    /// The targets `[b k]` of the loss. They are smoothed, and each sample keeps a share `own_share` of its own while
+    /// the rest is that of the sample at the mirrored place in the batch.
+    ///
+    /// # Errors
+    /// A label that is not in `0..classes`.
     fn targets(&self, labels: &Labels, classes: usize, smoothing: f32, own_share: f32) -> Result<Vec<f32>>;
 
-    /// The mean loss `[1]` of logits.
+    /// The mean loss `[1]` of logits `[b k]`.
+    ///
+    /// # Errors
+    /// A fault of the device.
     fn loss(&self, tape: &Tape, logits: &Var, targets: &Tensor) -> Result<Var>;
 
-    /// What chooses an epoch.
+    /// The measure that chooses an epoch.
     fn measure(&self) -> Measure;
 }
 
-/// A head in the registry.
+/// Parameters by name, with their shapes.
+pub type NamedShapes = Vec<(String, Vec<usize>)>;
+
+/// Adds a head to the parameters of a backbone, for a number of classes, with initial values drawn from a seed.
+pub type Build = fn(&HeadEntry, &Device, &Spec, usize, &mut Params, u64) -> Box<dyn Head>;
+
+/// A head, as the registry holds it.
 pub struct HeadEntry {
-    /// As `--head` names it.
+    /// Name, as `--head` takes it.
     pub name: &'static str,
-    /// One line for `--help`.
+    /// Description of one line for `--help`.
     pub about: &'static str,
-    /// Names and shapes of its parameters, by the backbone's width and the number of classes.
-    pub shapes: fn(usize, usize) -> Vec<(String, Vec<usize>)>,
-    /// Adds its parameters, trained, with initial values.
-    pub build: fn(&HeadEntry, &Device, &Spec, usize, &mut Params, u64) -> Box<dyn Head>,
+    /// Names and shapes of its parameters, for the backbone's width and the number of classes.
+    pub shapes: fn(usize, usize) -> NamedShapes,
+    /// Adds its trained parameters with initial values, for a number of classes and a seed.
+    pub build: Build,
 }

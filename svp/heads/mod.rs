@@ -1,4 +1,4 @@
-//! The heads: one file each, one line in the registry below.
+//! The heads: one file each, and one line in the registry below.
 
 mod classifier;
 mod entry;
@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 pub use entry::{Head, HeadEntry, Labels};
 
-/// The registry. The first head is the default.
+/// Declares the modules of the heads and the registry.
 macro_rules! heads {
     ($($name:ident,)*) => {
         $(mod $name;)*
@@ -26,7 +26,7 @@ heads! {
     two_layer,
 }
 
-/// A head of the registry.
+/// A head of the registry, compared and written by its name.
 #[derive(Clone, Copy)]
 pub struct HeadKind(pub &'static HeadEntry);
 

@@ -1,9 +1,10 @@
-//! D -> D/2 -> K with nothing between: the published SVP recipe for CUB-200, NABirds and Flowers.
+//! A head D -> D/2 -> K with nothing between, from the published SVP recipe for CUB-200, NABirds and Flowers
+//! (`docs/methods.md`, "Heads").
 
 use super::classifier::{build, map};
 use super::entry::HeadEntry;
 
-/// Its entry in the registry.
+/// The head's entry in the registry.
 pub static ENTRY: HeadEntry = HeadEntry {
     name: "two-layer",
     about: "D -> D/2 -> classes",

@@ -1,13 +1,13 @@
-//! BitFit (Zaken et al., ACL 2022): the biases of the backbone, and the head.
+//! BitFit (Zaken et al., ACL 2022): trains the biases of the backbone, and the head.
 //!
-//! Every tensor with `bias` in its name is trained. In a Vim these are the biases of the two causal convolutions and of
-//! the two step-size projections of each block, and of the patch embedding; its norms and other products have none.
+//! Every tensor with `bias` in its name is trained. In a Vim these are the biases of the patch embedding and, in each
+//! block, of the two causal convolutions and the two step-size projections. Its norms and other products have none.
 
 use super::entry::{Defaults, Entry};
 use crate::backbones::vim;
 use crate::pass::Method;
 
-/// Its entry in the registry.
+/// The method's entry in the registry.
 pub static ENTRY: Entry = Entry {
     name: "bitfit",
     title: "BitFit",

@@ -1,4 +1,4 @@
-//! What the registry holds of a method.
+//! The registry's entry of a method.
 
 use engine::Device;
 use serde::{Deserialize, Serialize};
@@ -9,74 +9,75 @@ use crate::backbones::pos_embed::ClassRow;
 use crate::params::Params;
 use crate::pass::{Method, Spec};
 
-/// Everything that is particular to a method, in one place: the command line, files, tables, pages and tests read it.
+/// Everything that is particular to a method, in one place. The command line, files, tables, pages and tests read it.
 pub struct Entry {
-    /// As `--method` names it.
+    /// Name, as `--method` takes it.
     pub name: &'static str,
-    /// In tables and sentences.
+    /// Name in tables and sentences.
     pub title: &'static str,
-    /// What it is, for help and pages; pages put the family's title in place of the word `backbone`.
+    /// Description for help and pages, which replace the word `backbone` by the family's title.
     pub about: &'static str,
-    /// What is trained: for the table of methods.
+    /// What is trained, for the table of methods.
     pub trains: &'static str,
-    /// Where it was published: for the table of methods.
+    /// Where it was published, for the table of methods; empty without a publication.
     pub source: &'static str,
     /// Names of the families of backbones that it runs on.
     pub backbones: &'static [&'static str],
-    /// Its settings.
+    /// Its settings, in the order in which files and help list them.
     pub settings: &'static [Setting],
-    /// Rates and optimizer where none are given, for a family of backbones.
+    /// Rates and optimiser for a family of backbones, where none are given.
     pub defaults: fn(&str, &Settings) -> Defaults,
-    /// Whether the head sees the frozen backbone's features, which can then be computed once and kept.
+    /// Whether the head reads the frozen backbone's features, which can then be computed once and kept.
     pub keeps_features: bool,
-    /// Whether every tensor of the backbone is trained: it may begin with initial values, and a trained file holds it.
+    /// Whether every tensor of the backbone is trained. Such a backbone may begin with initial values, and the trained
+    /// file holds it.
     pub whole_backbone: bool,
-    /// What `svp-gates` draws of each image: a name, and whether the method adapts the backbone in it.
+    /// Views that `svp-gates` draws of each image: a name, and whether the method adapts the backbone in that view.
     pub views: &'static [(&'static str, bool)],
-    /// Adds the method's parameters, trained, with initial values.
+    /// Adds the method's trained parameters with initial values.
     pub build: fn(&Settings, &mut Site) -> Result<Box<dyn Method>>,
 }
 
-/// Where a method is built: the backbone it adapts, and the parameters it adds to.
+/// The place where a method is built: the backbone it adapts, and the parameters it adds to.
 pub struct Site<'a> {
-    /// Where values are kept.
+    /// Device that holds the values.
     pub device: &'a Device,
-    /// The backbone.
+    /// Sizes of the backbone.
     pub spec: &'a Spec,
-    /// The parameters so far.
+    /// Parameters of the model so far.
     pub params: &'a mut Params,
     /// Seed of initial values.
     pub seed: u64,
 }
 
-/// What a run uses where nothing else is given.
+/// Settings of a run where neither a flag nor a file gives them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Defaults {
     /// Learning rate at 512 images a step.
     pub lr: f64,
     /// Weight decay.
     pub weight_decay: f64,
-    /// What makes the steps.
+    /// The optimiser.
     pub optimizer: OptimizerKind,
-    /// Which row of a checkpoint's position embedding is the class token's when it is resized.
+    /// Which row of a checkpoint's position embedding is taken for the class token's when it is resized.
     pub class_row: ClassRow,
 }
 
 impl Defaults {
-    /// AdamW at these rates, everything else as it should be.
+    /// AdamW at these rates, with the class row where Vim has it.
     pub const fn adamw(lr: f64, weight_decay: f64) -> Self {
         Defaults { lr, weight_decay, optimizer: OptimizerKind::Adamw, class_row: ClassRow::Middle }
     }
 }
 
-/// What makes a step of gradients.
+/// An optimiser (`docs/methods.md`, "Optimisers of the methods").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OptimizerKind {
-    /// AdamW: decay before the update, on matrices (`docs/recipe.md`, "Optimizer").
+    /// AdamW, which decays matrices before the update (`docs/recipe.md`, "Optimiser").
     #[default]
     Adamw,
-    /// SGD with momentum: decay is added to the gradient, of everything but the head's biases.
+    /// SGD with momentum, which adds the decay to the gradient of everything but the head's biases.
     Sgd,
     /// Adam without decay.
     Adam,

@@ -1,10 +1,10 @@
-//! Full fine-tuning: every tensor of the backbone, and the head.
+//! Full fine-tuning: trains every tensor of the backbone, and the head.
 
 use super::entry::{Defaults, Entry};
 use crate::backbones::vim;
 use crate::pass::Method;
 
-/// Its entry in the registry.
+/// The method's entry in the registry.
 pub static ENTRY: Entry = Entry {
     name: "full",
     title: "full fine-tuning",

@@ -1,10 +1,10 @@
-//! Linear probing: the head alone, on features of the frozen backbone, which are computed once.
+//! Linear probing: trains the head alone, on features of the frozen backbone that are computed once.
 
 use super::entry::{Defaults, Entry};
 use crate::backbones::vim;
 use crate::pass::Method;
 
-/// Its entry in the registry.
+/// The method's entry in the registry.
 pub static ENTRY: Entry = Entry {
     name: "linear",
     title: "linear probe",
@@ -20,7 +20,7 @@ pub static ENTRY: Entry = Entry {
     build: |_, _| Ok(Box::new(Frozen)),
 };
 
-/// Leaves the backbone as it is.
+/// The method that leaves the backbone unchanged.
 pub struct Frozen;
 
 impl Method for Frozen {}

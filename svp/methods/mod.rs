@@ -1,8 +1,7 @@
-//! The methods: one file each, one line in the registry below.
+//! The methods: one file each, and one line in the registry below.
 //!
-//! A method's entry is all that the rest of the program knows of it; no other place names one. The flags of the
-//! command line, the keys of presets, sweeps and configs, tables, pages and tests come from the entries
-//! (`docs/adding-a-method.md`).
+//! The rest of the program knows a method only through its entry and names none. Command-line flags, the keys of
+//! presets, sweeps and configs, tables, pages and tests all come from the entries (`docs/adding-a-method.md`).
 
 mod entry;
 mod settings;
@@ -18,7 +17,8 @@ use crate::{Error, Result};
 pub use entry::{Defaults, Entry, OptimizerKind, Site};
 pub use settings::{Kind, Setting, Settings, Value};
 
-/// The registry. The first method is the default. `.ci/run` formats the files, which `cargo fmt` does not find here.
+/// Declares the modules of the methods and the registry. `cargo fmt` does not follow modules that a macro declares, so
+/// their files are formatted with `rustfmt`.
 macro_rules! methods {
     ($($name:ident,)*) => {
         $(pub mod $name;)*
@@ -41,7 +41,7 @@ methods! {
 pub struct Chosen {
     /// Its entry in the registry.
     pub entry: &'static Entry,
-    /// Its settings.
+    /// The values of its settings.
     pub settings: Settings,
 }
 
@@ -60,10 +60,10 @@ impl Chosen {
         Ok(Chosen { entry, settings: Settings::defaults(entry.settings) })
     }
 
-    /// The same with a setting as a file has it; the words of its name may be joined by `-` or `_`.
+    /// Returns the method with a setting changed to a value from a file. The words of its name may be joined by `-` or
+    /// `_`.
     ///
-    /// # Errors
-    /// A setting that the method does not have, or a value that is none of its.
+    /// A setting that the method does not have, or a value that the setting does not take.
     pub fn with(mut self, name: &str, value: &Toml) -> Result<Self> {
         let name = name.replace('_', "-");
         let setting = self.setting(&name).ok_or_else(|| self.refuse(&name))?;
@@ -71,17 +71,16 @@ impl Chosen {
         Ok(self)
     }
 
-    /// The same with a setting as the command line has it.
+    /// Returns the method with a setting changed to a value from the command line.
     ///
-    /// # Errors
-    /// As [`Chosen::with`].
+    /// Those of [`Chosen::with`].
     pub fn with_flag(mut self, name: &str, text: &str) -> Result<Self> {
         let setting = self.setting(name).ok_or_else(|| self.refuse(name))?;
         self.settings.set(setting.name, setting.parse(text)?);
         Ok(self)
     }
 
-    /// What the method declares of a setting, by its name or its published one.
+    /// The method's declaration of a setting, found by its name or its published name.
     pub fn setting(&self, name: &str) -> Option<&'static Setting> {
         self.entry.settings.iter().find(|setting| setting.name == name || setting.published == Some(name))
     }
@@ -118,16 +117,15 @@ impl Chosen {
         Err(Error::input("--method", what, format!("use one of {}", able.join(", "))))
     }
 
-    /// Builds the method for a backbone: adds its parameters.
+    /// Builds the method for a backbone and adds its parameters.
     ///
-    /// # Errors
-    /// Settings that do not fit the backbone.
+    /// A backbone that the method does not run on, or settings that do not fit it.
     pub fn build(&self, site: &mut Site) -> Result<Box<dyn Method>> {
         self.check(site.spec)?;
         (self.entry.build)(&self.settings, site)
     }
 
-    /// What a run uses where nothing else is given, on a family of backbones.
+    /// Settings of a run on a family of backbones, where neither a flag nor a file gives them.
     pub fn defaults(&self, family: &str) -> Defaults {
         (self.entry.defaults)(family, &self.settings)
     }
@@ -151,7 +149,7 @@ impl std::fmt::Debug for Chosen {
     }
 }
 
-/// The keys `method`, and a table by the method's name with its settings, if it has any.
+/// Writes the key `method` and, if the method has settings, a table of its name with them.
 impl Serialize for Chosen {
     fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
         let mut map = to.serialize_map(None)?;
@@ -164,7 +162,7 @@ impl Serialize for Chosen {
     }
 }
 
-/// From the same; any other key is refused.
+/// Reads the same keys and refuses any other.
 impl<'de> Deserialize<'de> for Chosen {
     fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
         let mut keys = Table::deserialize(from)?;
@@ -186,7 +184,7 @@ impl<'de> Deserialize<'de> for Chosen {
     }
 }
 
-/// The names of all settings of all methods, each once, in the order of the registry.
+/// Names of all settings of all methods, each once, in the order of the registry.
 pub fn setting_names() -> Vec<&'static str> {
     let mut names = vec![];
     for setting in METHODS.iter().flat_map(|entry| entry.settings) {
@@ -197,7 +195,7 @@ pub fn setting_names() -> Vec<&'static str> {
     names
 }
 
-/// The table of methods, in Markdown: name, what is trained, source.
+/// The table of methods in Markdown: name, what is trained, and source.
 pub fn table() -> String {
     let line = |entry: &&Entry| format!("| `{}` | {} | {} |\n", entry.name, entry.trains, entry.source);
     let head = "| method | trains | source |\n|---|---|---|\n";

@@ -1,4 +1,4 @@
-//! The settings of a method: what an entry declares, and the values of one run.
+//! The settings of a method: the declarations of its entry, and the values of one run.
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -6,57 +6,59 @@ use toml::Value as Toml;
 
 use crate::{Error, Result};
 
-/// A setting of a method: a flag of the command line, a key of its table in files.
+/// A setting of a method: a flag of the command line and a key of the method's table in files.
 #[derive(Debug)]
 pub struct Setting {
-    /// As on the command line, without `--`.
+    /// Name as on the command line, without `--`.
     pub name: &'static str,
-    /// What the publication calls it, where that is another word; files may use it.
+    /// Name in the publication, where it is another one; files may use it.
     pub published: Option<&'static str>,
-    /// What values it takes.
+    /// The values that it takes.
     pub kind: Kind,
-    /// Where it is not given.
+    /// The value where none is given.
     pub default: Value,
     /// One line for `--help`, without the default.
     pub help: &'static str,
-    /// Whether files leave it out at its default, because programs that came before it read them too.
+    /// Whether files omit it at its default, because versions of the program that do not know it read them too.
     pub later: bool,
 }
 
-/// The values that a setting takes. Bounds belong to the range.
+/// The values that a setting takes. Bounds are inclusive.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
-    /// true or false.
+    /// A switch: true or false.
     Flag,
-    /// A whole number.
+    /// A whole number between two bounds.
     Count(usize, usize),
-    /// A number.
+    /// A number between two bounds.
     Number(f64, f64),
-    /// One of some words.
+    /// One of these words.
     Choice(&'static [&'static str]),
 }
 
 /// A value of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(untagged)]
-#[allow(missing_docs)]
 pub enum Value {
+    /// Value of a [`Kind::Flag`].
     Flag(bool),
+    /// Value of a [`Kind::Count`].
     Count(usize),
+    /// Value of a [`Kind::Number`].
     Number(f64),
+    /// Value of a [`Kind::Choice`].
     Choice(&'static str),
 }
 
 impl Setting {
-    /// A setting that every version of the program has known.
+    /// Declares a setting that every version of the program has known.
     pub const fn new(name: &'static str, kind: Kind, default: Value, help: &'static str) -> Self {
         Setting { name, published: None, kind, default, help, later: false }
     }
 
-    /// A value as it stands in a file.
+    /// Reads a value from a file.
     ///
-    /// # Errors
-    /// A value of another type, or out of range.
+    /// A value of another type or out of range.
     pub fn read(&self, value: &Toml) -> Result<Value> {
         let found = match (self.kind, value) {
             (Kind::Flag, Toml::Boolean(on)) => Some(Value::Flag(*on)),
@@ -79,10 +81,9 @@ impl Setting {
         })
     }
 
-    /// A value as it stands on the command line.
+    /// Reads a value from the command line.
     ///
-    /// # Errors
-    /// As [`Setting::read`].
+    /// Those of [`Setting::read`].
     pub fn parse(&self, text: &str) -> Result<Value> {
         let word = || Toml::String(text.into());
         let value = match self.kind {
@@ -96,7 +97,7 @@ impl Setting {
 }
 
 impl Kind {
-    /// `1 to 8`, `true or false`, `paper, official`: for help and errors.
+    /// Describes the values for help and errors, such as `true or false` or `paper, official`.
     pub fn range(self) -> String {
         match self {
             Kind::Flag => "true or false".into(),
@@ -133,7 +134,7 @@ impl PartialEq for Settings {
 }
 
 impl Settings {
-    /// The defaults.
+    /// Every declared setting at its default.
     pub fn defaults(declared: &'static [Setting]) -> Self {
         Settings { declared, values: declared.iter().map(|setting| setting.default).collect() }
     }
@@ -142,23 +143,35 @@ impl Settings {
         self.declared.iter().position(|setting| setting.name == name)
     }
 
-    /// Sets a value that [`Setting::read`] has passed; the setting must be declared.
+    /// Sets a value that [`Setting::read`] has checked.
+    ///
+    /// # Panics
+    /// Where the entry does not declare the setting.
     pub fn set(&mut self, name: &str, value: Value) {
         let at = self.at(name).unwrap_or_else(|| panic!("no setting {name} is declared"));
         self.values[at] = value;
     }
 
-    /// The value of a setting that the entry declares.
+    /// The value of a setting.
+    ///
+    /// # Panics
+    /// Where the entry does not declare the setting.
     pub fn get(&self, name: &str) -> Value {
         self.values[self.at(name).unwrap_or_else(|| panic!("no setting {name} is declared"))]
     }
 
-    /// The value of a [`Kind::Flag`].
+    /// The value of a [`Kind::Flag`]; false for a setting of another kind.
+    ///
+    /// # Panics
+    /// As [`Settings::get`].
     pub fn flag(&self, name: &str) -> bool {
         matches!(self.get(name), Value::Flag(true))
     }
 
     /// The value of a [`Kind::Count`].
+    ///
+    /// # Panics
+    /// As [`Settings::get`], and for a setting of another kind.
     pub fn count(&self, name: &str) -> usize {
         match self.get(name) {
             Value::Count(n) => n,
@@ -167,6 +180,9 @@ impl Settings {
     }
 
     /// The value of a [`Kind::Number`].
+    ///
+    /// # Panics
+    /// As [`Settings::get`], and for a setting of another kind.
     pub fn number(&self, name: &str) -> f64 {
         match self.get(name) {
             Value::Number(x) => x,
@@ -175,6 +191,9 @@ impl Settings {
     }
 
     /// The value of a [`Kind::Choice`].
+    ///
+    /// # Panics
+    /// As [`Settings::get`], and for a setting of another kind.
     pub fn choice(&self, name: &str) -> &'static str {
         match self.get(name) {
             Value::Choice(word) => word,
@@ -182,18 +201,18 @@ impl Settings {
         }
     }
 
-    /// The names, as on the command line, and all values.
+    /// All settings by their names on the command line.
     pub fn all(&self) -> toml::Table {
         self.declared.iter().zip(self.values.iter().copied()).map(toml_entry).collect()
     }
 
-    /// Settings and values that files hold.
+    /// The settings that files hold, with their values.
     fn written(&self) -> impl Iterator<Item = (&'static Setting, Value)> {
         let all = self.declared.iter().zip(self.values.iter().copied());
         all.filter(|(setting, value)| !setting.later || *value != setting.default)
     }
 
-    /// The names, as on the command line, and values that files hold.
+    /// The settings that files hold, by their names on the command line.
     pub fn table(&self) -> toml::Table {
         self.written().map(toml_entry).collect()
     }
@@ -203,7 +222,7 @@ fn toml_entry((setting, value): (&Setting, Value)) -> (String, Toml) {
     (setting.name.to_string(), Toml::try_from(value).expect("plain values make valid TOML"))
 }
 
-/// A map with the words of names joined by `_`, as trained files have it.
+/// Writes a map whose keys have the words of names joined by `_`, as trained files have them.
 impl Serialize for Settings {
     fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
         let mut map = to.serialize_map(None)?;

@@ -1,12 +1,13 @@
-//! Selective visual prompts (SVP, AAAI 2025, eq. 3-5), in the paper's form and the published program's.
+//! Selective visual prompts (SVP, AAAI 2025, eq. 3-5), in the paper's form and the published program's
+//! (`docs/methods.md`, "SVP").
 //!
-//! Into every block's input h, for every image token: `h + alpha SiLU(W_c h + b_c) + beta SiLU(W_2 (W_1 h + b_1) +
-//! b_2)`. The cross generator (c) and its scale alpha are shared by a group of layers; inner generator and beta belong
-//! to one layer. Scales start at zero: the first forward is the frozen model's.
+//! The input h of every block gets prompts for every image token: `h + alpha SiLU(W_c h + b_c) + beta SiLU(W_2 (W_1 h +
+//! b_1) + b_2)`. A group of layers shares the cross generator (c) and its scale alpha; the inner generator and beta
+//! belong to one layer. Scales start at zero, so the first forward pass is the frozen model's.
 //!
-//! With `at = scan`, which is ours, the same generators work on the scan's own input `u [b l e]` of each direction and
-//! the prompts are added there, inside the scan: they reach the update gate `delta u B` and the skip `D u`, while
-//! delta, B and C stay those of the unprompted u.
+//! With `at = scan`, which is this project's own, the same generators work on the input `u [b l e]` of each direction's
+//! scan and the prompts are added there, inside the scan. They reach the update gate `delta u B` and the skip `D u`,
+//! while delta, B and C stay those of the unprompted u.
 
 use autograd::Var;
 use engine::{Device, Rng, Tensor};
@@ -23,7 +24,7 @@ use crate::pass::{Generated, Method, Pass, Spec, Tokens};
 use crate::report::html::{Figure, Section};
 use crate::{Error, Result, streams};
 
-/// Its entry in the registry.
+/// The method's entry in the registry.
 pub static ENTRY: Entry = Entry {
     name: "svp",
     title: "SVP",
@@ -69,10 +70,10 @@ pub static ENTRY: Entry = Entry {
     build,
 };
 
-/// The cross prompt of a token comes from that token (the paper's equations).
+/// Each cross prompt comes from its own token, as in the paper's equations.
 const PAPER: &str = "paper";
-/// As the published program computes it: tokens after the class token get the cross prompt generated from the tokens
-/// before it, position by position, after those were prompted.
+/// Cross prompts as the published program computes them: tokens after the class token get the prompts generated from
+/// the tokens before it, position by position, after those were prompted.
 const OFFICIAL: &str = "official";
 const BLOCK: &str = "block";
 const SCAN: &str = "scan";
@@ -92,7 +93,7 @@ fn defaults(_family: &str, settings: &Settings) -> Defaults {
     Defaults { class_row, ..Defaults::adamw(5e-3, 1e-4) }
 }
 
-/// Refuses settings that do not fit the backbone; returns the number of groups.
+/// Refuses settings that do not fit the backbone, and returns the number of groups.
 fn check(settings: &Settings, spec: &Spec) -> Result<usize> {
     let official = settings.choice("variant") == OFFICIAL;
     let (what, hint) = if !settings.flag("inner") && !settings.flag("cross") {
@@ -124,13 +125,16 @@ impl Affine {
         Ok(linear(pass.tape, x, &pass.params[self.weight], Some(&pass.params[self.bias]))?)
     }
 
-    /// The product without its bias, which is added where the prompt is.
+    /// The product without the bias, which is added together with the prompt.
     fn product(&self, pass: &Pass, x: &Var) -> Result<Var> {
         Ok(linear(pass.tape, x, &pass.params[self.weight], None)?)
     }
 }
 
-/// The generators and scales: where their parameters are.
+/// What scales scale, and of each layer a value a channel.
+type Scales = (&'static str, Vec<Vec<f32>>);
+
+/// The places of the generators' and scales' parameters.
 struct Svp {
     official: bool,
     at_scan: bool,
@@ -141,7 +145,7 @@ struct Svp {
     cross_scale: Option<ParamId>,
 }
 
-/// Adds the prompt parameters. Generators start as PyTorch's Linear does, scales at zero.
+/// Adds the prompt parameters. Generators start as PyTorch's Linear does, and scales at zero.
 fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
     let groups = check(settings, site.spec)?;
     let at_scan = settings.choice("at") == SCAN;
@@ -186,7 +190,7 @@ fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
 struct Generators<'a> {
     params: &'a mut Params,
     seed: u64,
-    /// Of the next parameter, less one.
+    /// Random stream of the last parameter; the next one takes the following stream.
     stream: u32,
 }
 
@@ -199,7 +203,7 @@ impl Generators<'_> {
         }
     }
 
-    /// Uniform in `1 / sqrt(fan in)`.
+    /// Values uniform within `1 / sqrt(fan in)`.
     fn tensor(&mut self, shape: &[usize], fan_in: usize) -> Tensor {
         self.stream += 1;
         let mut rng = Rng::keyed(self.seed, 0, 0, self.stream);
@@ -243,8 +247,8 @@ impl Svp {
         Ok(prompts)
     }
 
-    /// The published program's cross prompts: generated from the first half, then again from the first half with its
-    /// prompts added, for the second half (`docs/methods.md`, "SVP").
+    /// The published program's cross prompts: generated from the first half of the tokens, and for the second half from
+    /// the first half with its prompts added (`docs/methods.md`, "SVP").
     fn cross_from_first_half(
         &self,
         pass: &Pass,
@@ -271,8 +275,8 @@ impl Svp {
         Ok(join(tape, &cross.value, &second, 1)?)
     }
 
-    /// The learned scales of the first `depth` layers: what they scale, and of each layer a value a channel.
-    fn scales(&self, params: &Params, depth: usize) -> Result<Vec<(&'static str, Vec<Vec<f32>>)>> {
+    /// The learned scales of the first `depth` layers: a name, and for each layer one value per channel.
+    fn scales(&self, params: &Params, depth: usize) -> Result<Vec<Scales>> {
         let rows = |name, scale: Option<ParamId>, of_layer: &dyn Fn(usize) -> usize| {
             let Some(scale) = scale.map(|id| params.get(id)) else { return Ok(None) };
             let (d, values) = (scale.shape()[1], scale.values()?);
@@ -291,9 +295,9 @@ fn mean_size(values: &[f32]) -> f64 {
     values.iter().map(|v| f64::from(v.abs())).sum::<f64>() / values.len().max(1) as f64
 }
 
-/// `h` with prompts added to every row but `skip`: the sum that the op makes on its way to a norm.
+/// `h` with prompts added to every row but `skip`: the sum that the op forms before its norm.
 fn add(pass: &Pass, h: &Var, prompts: &[op::Prompt], skip: Option<usize>) -> Result<Var> {
-    // The norm's output is not used, so any vector serves as its weight.
+    // The norm's output is not used, so any vector can be its weight.
     let weight = Var::constant(prompts[0].bias.value().clone());
     let settings = op::Settings { skip, keep: None };
     let [sum, _] = prompt_add_norm(pass.tape, h, None, prompts, &weight, settings)?;

@@ -8,7 +8,7 @@ use crate::backbones::vim::{Vim, VimConfig};
 use crate::model::{Model, Parts, count_parameters};
 use crate::params::{BACKBONE, HEAD, Params};
 
-/// What every entry of the registry must hold.
+/// Checks what every entry of the registry must hold.
 #[test]
 fn entries_are_whole() {
     let mut names = HashSet::new();
@@ -38,7 +38,7 @@ fn entries_are_whole() {
     }
 }
 
-/// A setting that two methods have is one flag: it must take the same kind of value.
+/// A setting that two methods share is one flag, so it must take the same kind of value.
 #[test]
 fn methods_agree_on_the_kinds_of_settings_they_share() {
     for name in setting_names() {
@@ -52,8 +52,8 @@ fn methods_agree_on_the_kinds_of_settings_they_share() {
     }
 }
 
-/// Every method on every backbone that it names, with its defaults: it trains something, its parameters are counted
-/// under a part of its own, and its settings come back from files.
+/// Builds every method with its defaults. It must train something, its parameters must be counted under a part of its
+/// own, and its settings must survive a file.
 #[test]
 fn every_method_can_be_built() {
     for entry in METHODS {

@@ -1,12 +1,12 @@
 //! Visual prompt tuning (VPT, Jia et al., ECCV 2022): learned rows among the tokens.
 //!
-//! Shallow: `n` rows enter before the first block. Deep: before every later block the rows are put in again, other
-//! ones for each block. Where the rows stand is `position` (SVP, AAAI 2025, table 3); a row before which a prompt goes
-//! is counted among the stem's tokens, class token included, and prompts get no position embedding.
+//! In shallow form, `n` rows enter before the first block. In deep form, every later block also has rows of its own,
+//! which take their place. `position` says where they stand (SVP, AAAI 2025, table 3): the row before which a prompt
+//! goes is counted among the stem's tokens, class token included. Prompts get no position embedding.
 //!
-//! A Vim block has a pair of inputs, h and the residual stream r. `replace` puts the prompts into h and zeros into r,
-//! so that nothing of the old rows is left; `add` replaces only h and leaves r, so that the prompts are added to what
-//! the rows have become (`docs/methods.md`, "VPT").
+//! A Vim block has two inputs, h and the residual stream r. `replace` puts the prompts into h and zeros into r, so that
+//! nothing of the old rows is left. `add` replaces only h and leaves r, so that the prompts are added to what the rows
+//! have become (`docs/methods.md`, "VPT").
 
 use engine::{Rng, Tensor};
 use ptx::prompt_rows::{Dropout, Prompts, insert, replace};
@@ -19,7 +19,7 @@ use crate::pass::{Generated, Method, Pass, Spec, Tokens};
 use crate::report::html::{Figure, Section};
 use crate::{Result, streams};
 
-/// Its entry in the registry.
+/// The method's entry in the registry.
 pub static ENTRY: Entry = Entry {
     name: "vpt",
     title: "VPT",
@@ -67,21 +67,21 @@ pub static ENTRY: Entry = Entry {
 /// Name of the part of a model that the method adds.
 const PROMPTS: &str = "prompts";
 
-/// The prompts: where their parameters are, and their rows.
+/// The places of the prompts' parameters, and their rows.
 struct Vpt {
-    /// `[1 n d]`
+    /// Prompts of the first block, `[1 n d]`.
     shallow: ParamId,
-    /// `[depth-1 n d]`
+    /// Prompts of the later blocks, `[depth-1 n d]`.
     deep: Option<ParamId>,
-    /// Rows of the prompts in the sequence, rising.
+    /// Rows of the prompts in the sequence, in rising order.
     rows: Vec<usize>,
-    /// How many stand before the class token.
+    /// Number of prompts before the class token.
     before_class: usize,
     replaces: bool,
     dropout: f32,
 }
 
-/// Adds the prompts, uniform in `sqrt(6 / (3 patch^2 + d))`, as published.
+/// Adds the prompts, uniform within `sqrt(6 / (3 patch^2 + d))`, as published.
 fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
     let (spec, n) = (site.spec, settings.count("tokens"));
     let mut stream = streams::METHOD_INIT;
@@ -114,7 +114,7 @@ fn insert_before(position: &str, n: usize, spec: &Spec) -> Vec<usize> {
         "pre" => vec![0; n],
         "post" => vec![l; n],
         "both" => split(0, l),
-        // Prompt j of 1 to n at l j / (n + 1), half rounded up.
+        // Prompt j of 1 to n goes to l j / (n + 1), with halves rounded up.
         "uniform" => (1..=n).map(|j| (2 * l * j + n + 1) / (2 * (n + 1))).collect(),
         "middle" => match spec.class_row {
             Some(class) => split(class, class + 1),
@@ -125,7 +125,7 @@ fn insert_before(position: &str, n: usize, spec: &Spec) -> Vec<usize> {
 }
 
 impl Vpt {
-    /// Entry `entry` of a tensor of prompts, as training drops values of it before block `layer`.
+    /// Entry `entry` of a tensor of prompts, with the dropout that training applies before block `layer`.
     fn prompts<'a>(&self, pass: &'a Pass, of: ParamId, entry: usize, layer: usize) -> Prompts<'a> {
         let dropout = |keys| Dropout { keys, rate: self.dropout, stream: layer as u32 };
         let dropout = pass.noise.dropout.filter(|_| self.dropout > 0.0).map(dropout);
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
     use crate::backbones::vim::VimConfig;
 
-    /// The rules for odd n and for ties of `uniform` (`docs/methods.md`, "VPT"), on 16 patches around row 8.
+    /// Checks the rules for odd n and for ties of `uniform` (`docs/methods.md`, "VPT") on 16 patches around row 8.
     #[test]
     fn prompts_stand_where_their_position_says() {
         let spec = VimConfig::sized(32, 8, 32, 3).spec();

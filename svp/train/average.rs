@@ -1,4 +1,4 @@
-//! A moving average of what is trained, kept beside it on the device.
+//! A moving average of the trained parameters, kept beside them on the device.
 
 use engine::{Device, Tensor};
 use ptx::ema::{Slot, step};
@@ -6,21 +6,26 @@ use ptx::ema::{Slot, step};
 use crate::Result;
 use crate::params::{ParamId, Params};
 
-/// `average = decay * average + (1 - decay) * value` after every step, from the initial values on. As in the published
-/// program it is saved, and does not choose an epoch.
+/// Follows `average = decay * average + (1 - decay) * value` after every step, from the initial values on
+/// (`docs/recipe.md`, "Moving average"). As in the published program it is saved but does not choose the epoch.
 pub struct Average {
     rate: f32,
     values: Vec<(ParamId, Tensor)>,
 }
 
 impl Average {
+    /// Starts from a copy on `device` of every trained parameter; `decay` is a share in 0..1.
     pub fn new(device: &Device, params: &Params, decay: f64) -> Self {
         let values =
             params.trained().into_iter().map(|id| (id, params.get(id).to_owned_on(device))).collect();
         Average { rate: (1.0 - decay) as f32, values }
     }
 
-    /// After an update of `params`; nothing where `health [3]` says that it was none.
+    /// Moves the averages towards `params` after an update. Changes nothing where `health [3]` says that the step was
+    /// not finite (see [`ptx::grad_norm`]).
+    ///
+    /// # Errors
+    /// A fault of the device.
     pub fn step(&mut self, device: &Device, params: &Params, health: &Tensor) -> Result<()> {
         let values = self.values.iter_mut();
         let mut slots: Vec<Slot> =
@@ -28,12 +33,15 @@ impl Average {
         Ok(step(device, &mut slots, self.rate, health)?)
     }
 
-    /// The averages by the names of their parameters.
+    /// The averages, each with the name of its parameter.
     pub fn state<'a>(&'a self, params: &'a Params) -> impl Iterator<Item = (&'a str, &'a Tensor)> {
         self.values.iter().map(|(id, average)| (params.name(*id), average))
     }
 
     /// Replaces every average by `value(name, shape)`.
+    ///
+    /// # Errors
+    /// Those of `value`.
     pub fn restore(
         &mut self,
         params: &Params,

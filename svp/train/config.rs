@@ -1,4 +1,4 @@
-//! Everything a run depends on, resolved: what is written to the run folder.
+//! Everything a run depends on, with defaults and presets resolved, as it is written to the run folder.
 
 use std::path::PathBuf;
 
@@ -14,19 +14,22 @@ use crate::heads::HeadKind;
 use crate::methods::{Chosen, OptimizerKind};
 use crate::{Error, Result};
 
-/// Type of the activations and of the frozen weights of matrix products. The residual stream, what is trained,
-/// gradients of it, and every sum are f32.
+/// Type of the activations and of the frozen weights of matrix products. The residual stream, the trained parameters,
+/// their gradients and every sum stay f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
+    /// Everything in f32.
     #[default]
     F32,
-    /// f32, but the operands of matrix products are rounded to TF32 where the device multiplies faster so.
+    /// f32, except that the operands of matrix products are rounded to TF32 on devices that multiply faster that way.
     Tf32,
+    /// Activations and frozen weights in bf16.
     Bf16,
 }
 
 impl Precision {
+    /// Type in which activations and frozen weights are stored.
     pub fn dtype(self) -> DType {
         match self {
             Precision::F32 | Precision::Tf32 => DType::F32,
@@ -34,7 +37,10 @@ impl Precision {
         }
     }
 
-    /// Refuses what a device does not compute in.
+    /// Checks that `device` can compute in this precision.
+    ///
+    /// # Errors
+    /// Anything but f32 on a device that launches no kernels, such as the CPU.
     pub fn check(self, device: &Device) -> Result<()> {
         if self != Precision::F32 && device.launcher().is_none() {
             let what = format!("the {} device computes in f32", device.name());
@@ -44,102 +50,127 @@ impl Precision {
     }
 }
 
-/// The data drawn by code, as `--data` names it.
+/// Prefix of `--data` for tasks that the program draws itself: `builtin:TASK`.
 pub const BUILTIN: &str = "builtin:";
 
-/// A run. The keys are those of the command line and of a config file; unknown ones are refused by [`Chosen`], which
-/// gets what is left over.
+/// The settings of a run. The keys are those of the command line and of a config file; keys that are no field are
+/// passed to [`Chosen`], which refuses those that are no setting of the method either.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct TrainConfig {
-    /// Name of the preset that gave what neither a flag nor a config file gave.
+    /// Name of the preset that supplied the settings which neither a flag nor a config file gave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
-    /// Checkpoint of the backbone; `None` with no `model`: the built-in one.
+    /// Checkpoint of the backbone. The built-in one is used where both this and `model` are `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backbone: Option<PathBuf>,
-    /// A size to train from scratch instead.
+    /// Name of a size to train from scratch instead of loading a checkpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// Channels of a token, in place of those of `model`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embed_dim: Option<usize>,
+    /// Number of blocks, in place of that of `model`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub depth: Option<usize>,
+    /// Side of a patch in pixels, in place of that of `model`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch_size: Option<usize>,
+    /// Pixels between patches, in place of those of the model, or where the checkpoint's shapes leave them open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stride: Option<usize>,
+    /// Side of the input images in pixels. A side other than the checkpoint's resizes the position embedding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub img_size: Option<usize>,
+    /// Load a checkpoint with missing, unexpected or mis-shaped tensors; missing ones get initial values.
     pub allow_mismatch: bool,
-    /// A folder, or `builtin:TASK`.
+    /// Folder of the data set, or `builtin:TASK`.
     pub data: PathBuf,
+    /// How the files of the data set are arranged.
     pub dataset: Layout,
+    /// Share of the training images held out for validation where the data set has no validation split, 0 to 0.9.
     pub val_fraction: f64,
-    /// Train on the validation images too. Then the last epoch is kept, unless the test split selects.
+    /// Train on the validation images too. The last epoch is then kept, unless the test split selects.
     #[serde(default)]
     pub train_on_val: bool,
-    /// The method, and in a table by its name its settings.
+    /// The method; its settings stand in a table of its name.
     #[serde(flatten)]
     pub method: Chosen,
-    /// Which row of a checkpoint's position embedding is the class token's when it is resized.
+    /// Which row of a checkpoint's position embedding is taken for the class token's when the embedding is resized.
     pub class_row: ClassRow,
+    /// The classification head.
     pub head: HeadKind,
+    /// Reweight the input images by SimAM (`docs/recipe.md`, "SimAM on the input").
     pub simam: bool,
+    /// Passes over the training images, at least 1.
     pub epochs: u32,
+    /// Images of a batch, at least 1.
     pub batch_size: usize,
-    /// Batches whose mean gradient makes a step.
+    /// Batches whose mean gradient makes a step, at least 1.
     #[serde(default = "one")]
     pub accumulate: usize,
-    /// What makes the steps.
+    /// The optimiser that makes the steps.
     #[serde(default)]
     pub optimizer: OptimizerKind,
-    /// Of SGD.
+    /// Momentum of SGD; the other optimisers ignore it.
     #[serde(default = "momentum")]
     pub momentum: f64,
-    /// At a batch of 512 unless `lr_scaling` is off.
+    /// Learning rate for steps of 512 images, or for steps of any size where `lr_scaling` is off.
     pub lr: f64,
+    /// Multiply the learning rate by the images of a step over 512.
     pub lr_scaling: bool,
+    /// Epochs over which the rate rises linearly from `warmup_lr`.
     pub warmup_epochs: u32,
+    /// Learning rate at the beginning of the warm-up; it is not scaled.
     pub warmup_lr: f64,
+    /// Learning rate at the end of the cosine; it is not scaled.
     pub min_lr: f64,
+    /// Weight decay of the parameters that decay (see [`OptimizerKind::decays`]).
     pub weight_decay: f64,
+    /// Label smoothing: the share of a target that is spread evenly over all classes.
     pub smoothing: f32,
+    /// Rate of stochastic depth at the last block; it grows linearly from 0 at the first.
     pub drop_path: f64,
-    /// Of the moving average of what is trained; 0: there is none.
+    /// Decay of the moving average of the trained parameters; 0 keeps no average.
     #[serde(default)]
     pub ema_decay: f64,
     /// Random crops and mirror images in training.
     pub augment: bool,
+    /// Smallest share of an image's area that a random crop keeps.
     pub crop_scale_min: f64,
+    /// Mirror half of the training images.
     pub flip: bool,
-    /// Changes of training images drawn from a policy.
+    /// RandAugment policy from which changes of training images are drawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto_augment: Option<RandAugment>,
-    /// Most that brightness, contrast and saturation change, where there is no policy.
+    /// Largest relative change of brightness, contrast and saturation; only used without a policy.
     #[serde(default)]
     pub color_jitter: f64,
-    /// Share of the training images that lose a box to noise.
+    /// Share of the training images in which a box is replaced by noise.
     #[serde(default)]
     pub reprob: f64,
-    /// Parameters of the Beta distributions; 0: off.
+    /// Parameter of the Beta distribution of mixup; 0 turns it off.
     #[serde(default)]
     pub mixup: f64,
+    /// Parameter of the Beta distribution of cutmix; 0 turns it off.
     #[serde(default)]
     pub cutmix: f64,
-    /// Share of the batches that are mixed, and of those that get cutmix where both are on.
+    /// Share of the batches that are mixed.
     #[serde(default = "all")]
     pub mixup_prob: f64,
+    /// Share of the mixed batches that get cutmix, where both are on.
     #[serde(default = "half")]
     pub mixup_switch_prob: f64,
+    /// Type of activations and frozen weights.
     #[serde(default)]
     pub precision: Precision,
+    /// Seed of every random draw of the run.
     pub seed: u64,
-    /// Choose the best epoch on the test split, as the published program does.
+    /// Choose the best epoch on the test split, as the published program does (`docs/recipe.md`, "Choosing the epoch").
     pub select_on_test: bool,
-    /// Data threads.
+    /// Threads that read and change images, at least 1.
     pub workers: usize,
-    /// Save the state every so many steps too (0: at epochs, and about once a minute).
+    /// Also save the state after every so many steps. With 0 it is saved after each epoch and about once a minute.
     pub save_every: u64,
 }
 
@@ -149,7 +180,7 @@ fn one() -> usize {
     1
 }
 
-/// Of SGD, as published for prompts (Jia et al. 2022).
+/// Default momentum of SGD, as published for prompts (Jia et al. 2022).
 pub const MOMENTUM: f64 = 0.9;
 
 fn momentum() -> f64 {
@@ -165,7 +196,7 @@ fn half() -> f64 {
 }
 
 impl TrainConfig {
-    /// What each step depends on.
+    /// The settings that a training step depends on.
     pub fn step_settings(&self) -> StepSettings {
         StepSettings {
             features: self.keeps_features(),
@@ -180,12 +211,12 @@ impl TrainConfig {
         }
     }
 
-    /// Whole steps of an epoch of so many batches.
+    /// Steps of an epoch of so many batches: full groups of `accumulate` batches, and at least 1.
     pub fn steps_per_epoch(&self, batches: usize) -> usize {
         (batches / self.accumulate).max(1)
     }
 
-    /// The split that chooses the epoch; `None`: the last one is kept.
+    /// The split that chooses the epoch, or `None` where the last epoch is kept.
     pub fn selects_on(&self) -> Option<&'static str> {
         match (self.select_on_test, self.train_on_val) {
             (true, _) => Some("test"),
@@ -194,8 +225,8 @@ impl TrainConfig {
         }
     }
 
-    /// The learning-rate schedule, rates scaled as published: lr x batch / 512, by the images of a
-    /// step.
+    /// The learning-rate schedule. As published, the rate is scaled by the images of a step over 512 (`docs/recipe.md`,
+    /// "Learning rate").
     pub fn schedule(&self) -> Schedule {
         let scale = if self.lr_scaling { (self.batch_size * self.accumulate) as f64 / 512.0 } else { 1.0 };
         Schedule {
@@ -207,12 +238,12 @@ impl TrainConfig {
         }
     }
 
-    /// Whether steps see the frozen backbone's features, computed once.
+    /// Whether steps are fed the frozen backbone's features, which are computed once.
     pub fn keeps_features(&self) -> bool {
         self.method.entry.keeps_features
     }
 
-    /// How the backbone's checkpoint is read.
+    /// How to read the backbone's checkpoint.
     pub fn load_options(&self) -> LoadOptions {
         LoadOptions {
             img_size: self.img_size,
@@ -223,7 +254,7 @@ impl TrainConfig {
         }
     }
 
-    /// Random changes of training images; none for cached features.
+    /// Random changes of training images; `None` where features are cached, which cannot change.
     pub fn augmentation(&self) -> Option<Augment> {
         let wanted = self.augment && !self.keeps_features();
         wanted.then_some(Augment {
@@ -235,7 +266,7 @@ impl TrainConfig {
         })
     }
 
-    /// Mixing of training batches; none for cached features.
+    /// Mixing of training batches; `None` where features are cached, which cannot be mixed.
     pub fn mix(&self) -> Option<Mix> {
         let wanted = self.mixup + self.cutmix > 0.0 && !self.keeps_features();
         wanted.then_some(Mix {
@@ -246,7 +277,10 @@ impl TrainConfig {
         })
     }
 
-    /// Refuses settings that cannot work, naming the flag.
+    /// Checks that the settings can work together.
+    ///
+    /// # Errors
+    /// The first setting that cannot work, by its flag.
     pub fn check(&self) -> Result<()> {
         let positive = |x: f64| x.is_finite() && x >= 0.0;
         let wrong = |flag: &str, what: String, hint: &str| Err(Error::input(format!("--{flag}"), what, hint));

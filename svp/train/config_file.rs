@@ -10,10 +10,9 @@ use crate::methods::{Chosen, setting_names};
 use crate::report::RunDir;
 use crate::{Error, Result};
 
-/// Reads the config of a run folder, of this or an earlier version.
+/// Reads the `config.toml` of a run folder, written by this or an earlier version.
 ///
-/// # Errors
-/// A file that cannot be read, or is no config.
+/// A file that cannot be read, or that is not a run's config.
 pub fn read_config(path: &Path) -> Result<TrainConfig> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read the config", &e))?;
     let table: std::result::Result<Table, _> = toml::from_str(&text);
@@ -28,7 +27,7 @@ pub(super) fn write_config(run: &RunDir, config: &TrainConfig) -> Result<()> {
     write_atomically(&run.config(), |file| std::io::Write::write_all(file, text.as_bytes()))
 }
 
-/// A config as this version writes it. The first version had the settings of SVP among those of the run, whatever the
+/// Brings a config to this version's form. The first version mixed SVP's settings with those of the run, whatever the
 /// method, and took the row of the class token from SVP's variant.
 pub(crate) fn migrated(mut table: Table) -> Table {
     if table.contains_key("class-row") {
@@ -52,12 +51,12 @@ pub(crate) fn migrated(mut table: Table) -> Table {
     table
 }
 
-/// The command that resumes a run on its device.
+/// The command that resumes a run on the same device.
 pub(super) fn resuming(run: &Path, device_flag: &str) -> String {
     format!("svp-train --resume {}{device_flag}", run.display())
 }
 
-/// Where what a run needs lies now, if not where its config says.
+/// New places of a run's inputs; `None` keeps the place that the config names.
 #[derive(Default)]
 pub struct Moved {
     /// The data set.

@@ -1,4 +1,4 @@
-//! What a run would do: everything checked, one step made, nothing written.
+//! A dry run: checks everything, makes one step and writes nothing.
 
 use engine::Device;
 use serde::Serialize;
@@ -13,26 +13,31 @@ use crate::{Error, Result};
 /// What a dry run found.
 #[derive(Debug, Clone, Serialize)]
 pub struct DryRun {
+    /// Name of the method.
     pub method: &'static str,
+    /// Where the data set lies.
     pub data: String,
+    /// Number of classes.
     pub classes: usize,
-    /// Images to train, validate and test on.
+    /// Images of the training, validation and test splits.
     pub images: [usize; 3],
+    /// Parameters by group, all and trained.
     pub parameters: Vec<ParameterCount>,
+    /// Steps of one epoch.
     pub steps_per_epoch: usize,
+    /// Steps of the whole run.
     pub steps: u64,
-    /// Of the one step.
+    /// Loss of the one step.
     pub loss: f32,
-    /// Most memory held by tensors in the one step, backbone file excluded.
+    /// Peak bytes held by tensors during the step, without the mapped backbone file.
     pub peak_tensor_bytes: usize,
-    /// Facts about checkpoint and data, a line each.
+    /// Facts about the checkpoint and the data, one line each.
     pub notes: Vec<String>,
 }
 
-/// Loads checkpoint and data, and makes the first training step in memory.
+/// Loads the checkpoint and the data, and makes the first training step in memory.
 ///
-/// # Errors
-/// Those of a run up to and including its first step.
+/// Those of a run up to and including its first step; [`Error::Diverged`] where that step is not finite.
 pub fn dry_run(config: &TrainConfig, device: &Device) -> Result<DryRun> {
     let mut prepared = prepare(config, device)?;
     let (model, data) = (&mut prepared.model, &prepared.data);

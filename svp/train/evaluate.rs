@@ -11,20 +11,23 @@ use crate::heads::Labels;
 use crate::model::Model;
 use crate::score::{Measure, Score};
 
-/// What an evaluation found. Accuracies are shares in 0..=1.
+/// The result of an evaluation. Accuracies are shares in 0..=1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
+    /// Number of images.
     pub images: usize,
-    /// Mean plain cross-entropy.
+    /// Mean cross-entropy in nats, without label smoothing.
     pub loss: f64,
+    /// Share of the images whose class has the largest logit.
     pub top1: f64,
+    /// Share of the images whose class is among the five largest logits.
     pub top5: f64,
-    /// Correct and all images of each class.
+    /// Correctly classified images and all images of each class.
     pub per_class: Vec<(usize, usize)>,
 }
 
 impl Evaluation {
-    /// The value of a measure.
+    /// This evaluation's value of `measure`.
     pub fn score(&self, measure: Measure) -> Score {
         let value = match measure {
             Measure::Top1 => self.top1,
@@ -33,14 +36,14 @@ impl Evaluation {
     }
 }
 
-/// Classes by falling logit; equal logits in class order.
+/// Class indices by falling logit; equal logits stay in class order.
 pub fn ranking(logits: &[f32]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
     order
 }
 
-/// The probabilities of one row of logits.
+/// Softmax of one row of logits, computed in f64.
 pub fn softmax(logits: &[f32]) -> Vec<f64> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exp: Vec<f64> = logits.iter().map(|&l| f64::from(l - largest).exp()).collect();
@@ -48,7 +51,11 @@ pub fn softmax(logits: &[f32]) -> Vec<f64> {
     exp.into_iter().map(|e| e / sum).collect()
 }
 
-/// Runs over the whole split. With fewer than five classes every image counts as a top-5 hit.
+/// Evaluates `model` on the whole split; `None` when `stop` ended it early. With five classes or fewer every image
+/// counts as a top-5 hit.
+///
+/// # Errors
+/// Images that cannot be read, and faults of the device.
 pub fn evaluate(
     model: &Model,
     feed: &Feed,
@@ -60,8 +67,8 @@ pub fn evaluate(
     Ok(done.then(|| count.found()))
 }
 
-/// Shows `each` the logits of every image of the split in order, with its class and its position. False when `stop`
-/// ended it early.
+/// Passes the logits of every image of the split, in order, to `each`, with the image's class and position. Returns
+/// false when `stop` ended it early.
 pub(crate) fn each_image(
     model: &Model,
     feed: &Feed,
@@ -76,7 +83,7 @@ pub(crate) fn each_image(
         Ok(())
     };
     let mut input = Input::default();
-    // The device computes one batch while the last one's logits are looked at.
+    // The device computes this batch while the logits of the last one are read.
     let mut waiting = None;
     for batch in feed.epoch(0, 0, model.spec().img_size) {
         if stop() {
@@ -96,10 +103,10 @@ pub(crate) fn each_image(
     Ok(true)
 }
 
-/// What was counted so far.
+/// Running sums of an evaluation.
 pub(crate) struct Count {
     classes: usize,
-    /// In the first place, and in the first five.
+    /// Images whose class ranks first, and among the first five.
     hits: [usize; 2],
     loss: f64,
     per_class: Vec<(usize, usize)>,

@@ -1,4 +1,4 @@
-//! What a step is fed: images from files, or features computed once.
+//! The input of training steps: images from files, or features that were computed once.
 
 use std::sync::Arc;
 
@@ -10,26 +10,29 @@ use crate::heads::Labels;
 use crate::model::Model;
 use crate::{Error, Result, streams};
 
-/// One step's input.
+/// One batch of input.
 #[derive(Clone)]
 pub struct FeedBatch {
     /// `[b 3 s s]` normalised images, or `[b d]` features.
     pub input: Tensor,
-    /// What the head is to answer.
+    /// The answers that the head should give.
     pub labels: Labels,
-    /// Positions in the split.
+    /// Position of each sample in its split.
     pub indices: Vec<u32>,
-    /// Share of a sample's own label in its target; the rest is that of the sample at its mirrored place.
+    /// Share of a sample's own label in its target. The rest goes to the label of the sample at the mirrored place in
+    /// the batch.
     pub own_share: f32,
 }
 
-/// A split, handed out in batches.
+/// A split that is handed out in batches.
 pub enum Feed {
+    /// Images, read and transformed for each epoch.
     Images(Loader),
+    /// Features of a frozen backbone, kept in memory.
     Features(Features),
 }
 
-/// The class token's features of a split.
+/// Features `[n d]` of a split: one row for each image.
 pub struct Features {
     dim: usize,
     values: Vec<f32>,
@@ -41,15 +44,18 @@ pub struct Features {
 }
 
 impl Feed {
-    /// Images of a split, shuffled and whole batches only in training.
+    /// Feeds the images of a split. `options` say whether they are shuffled and whether the last partial batch is
+    /// dropped.
+    ///
+    /// # Errors
+    /// Options that the loader refuses.
     pub fn images(samples: &Arc<Vec<Sample>>, transform: Transform, options: LoaderOptions) -> Result<Self> {
         Ok(Feed::Images(Loader::new(samples.clone(), transform, options)?))
     }
 
     /// Runs the frozen backbone once over the images of `loader`; batches then come from memory.
     ///
-    /// # Errors
-    /// Also [`Error::Interrupted`], once `stop` says so.
+    /// [`Error::Interrupted`] once `stop` returns true, images that cannot be read, and faults of the device.
     pub fn features(
         model: &Model,
         loader: &Loader,
@@ -80,7 +86,7 @@ impl Feed {
         Ok(Feed::Features(features))
     }
 
-    /// Images that could not be read so far, with the reason.
+    /// The reasons why images could not be read so far, one for each image.
     pub fn broken(&self) -> Vec<String> {
         match self {
             Feed::Images(loader) => broken(loader),
@@ -88,7 +94,7 @@ impl Feed {
         }
     }
 
-    /// Batches of an epoch.
+    /// Number of batches in an epoch.
     pub fn batches(&self) -> usize {
         match self {
             Feed::Images(loader) => loader.batches(),
@@ -97,7 +103,7 @@ impl Feed {
         }
     }
 
-    /// The batches of `epoch` from number `start` on; images are `img_size` pixels a side.
+    /// The batches of `epoch` from number `start` on. Images must have sides of `img_size` pixels.
     pub fn epoch<'a>(
         &'a self,
         epoch: u32,

@@ -1,7 +1,7 @@
-//! The batch size that fits into memory.
+//! Finds the batch size that fits into memory.
 //!
-//! What a step takes grows with the batch in a straight line, so two small batches tell where it meets what is
-//! free. On a device that can run out of memory the answer is tried, and made smaller until it holds.
+//! The memory of a step grows linearly with the batch, so two small batches predict which batch fills the free memory.
+//! On a device that can run out of memory the prediction is tried, and reduced until it fits.
 
 use engine::{Device, Rng, Tensor};
 
@@ -14,25 +14,24 @@ use crate::heads::Labels;
 use crate::model::Model;
 use crate::{Error, Result};
 
-/// Larger batches are chosen by whoever wants them: the published settings end here.
+/// The published settings use no larger batches, so anything above is left to an explicit `--batch-size`.
 const MOST: usize = 128;
-/// Share of the free memory that is used.
+/// Share of the free memory to use.
 const USED: f64 = 0.9;
-/// Small batches, a factor of two apart.
+/// Sizes of the two small batches that are measured.
 const SMALL: [usize; 2] = [2, 4];
-/// Steps of a trial: the third is recorded where steps are, and takes memory of its own.
+/// Steps of a trial. A launched device records the third one, which takes memory of its own.
 const STEPS: usize = 3;
 
-/// The largest batch, at most 128 and at most the training images, whose steps and evaluation fit into the free
-/// memory of `device`, or of this machine where the device has none of its own. A multiple of 8 from 8 on.
+/// The largest batch whose steps and evaluation fit into the free memory of `device`, or of this machine where the
+/// device has no memory of its own. It is at most 128 and at most the training images, and a multiple of 8 from 8 on.
 ///
-/// # Errors
-/// Those of loading model and data; where not even a batch of 1 fits; where the system does not tell what is free.
+/// Errors of loading model and data; a batch of 1 that does not fit; a system that does not report its free memory.
 pub fn fitting_batch_size(config: &TrainConfig, device: &Device) -> Result<usize> {
     let mut loaded = Loaded::new(config, device).map_err(|e| nothing_fits(e, device))?;
     let most = MOST.min(loaded.data.train.len() / config.accumulate).max(1);
     if config.keeps_features() {
-        return Ok(most); // Only features pass through a step.
+        return Ok(most); // Features are small enough for any batch.
     }
     let free = free_memory(device)?;
     let [low, high] = SMALL.map(|b| loaded.trial(b));
@@ -43,7 +42,7 @@ pub fn fitting_batch_size(config: &TrainConfig, device: &Device) -> Result<usize
         }
         (Err(e), _) | (_, Err(e)) => return Err(e),
     };
-    // Sizes are rounded up to classes: the second point alone must not make the line flat.
+    // Allocations are rounded up to size classes, so two equal measurements must not make the line flat.
     let each = ((high - low) / (SMALL[1] - SMALL[0]) as f64).max(high / (2 * SMALL[1]) as f64);
     let fixed = (high - each * SMALL[1] as f64).max(0.0);
     let mut batch = rounded(((USED * free as f64 - fixed) / each) as usize).min(most);
@@ -57,7 +56,7 @@ pub fn fitting_batch_size(config: &TrainConfig, device: &Device) -> Result<usize
     }
 }
 
-/// What to do about a run that ran out of the device's memory; other errors as they are.
+/// Adds advice to the error of a run that ran out of the device's memory; other errors are returned unchanged.
 pub fn explain_memory(error: Error, config: &TrainConfig, device: &Device) -> Error {
     if !out_of_memory(&error) {
         return error;
@@ -88,12 +87,12 @@ fn nothing_fits(error: Error, device: &Device) -> Error {
     Error::input("--batch-size auto", what, "use --precision bf16, a smaller model, or --device cpu")
 }
 
-/// Multiples of 8, the width that products like, as far as possible.
+/// Rounds down to a multiple of 8, which matrix products run fastest on; smaller batches are kept.
 fn rounded(batch: usize) -> usize {
     if batch >= 8 { batch / 8 * 8 } else { batch }
 }
 
-/// Bytes that may be used.
+/// Free bytes of the device, or of this machine.
 fn free_memory(device: &Device) -> Result<usize> {
     if let Some([free, _]) = device.own_memory() {
         return Ok(free);
@@ -108,7 +107,7 @@ fn free_memory(device: &Device) -> Result<usize> {
     available.map(|kib| kib * 1024).ok_or_else(unknown)
 }
 
-/// A model to try batches on.
+/// A model and data on which batch sizes are tried.
 struct Loaded {
     config: TrainConfig,
     model: Model,
@@ -147,7 +146,8 @@ impl Loaded {
         Ok(held)
     }
 
-    /// Makes the steps where memory can run out. The system's memory is not filled to see whether it does.
+    /// Tries the batch on a device with its own memory. The machine's memory is not filled, since running out of it
+    /// would end the process.
     fn confirm(&mut self, batch: usize) -> Result<()> {
         if self.model.device.own_memory().is_some() { self.trial(batch).map(drop) } else { Ok(()) }
     }

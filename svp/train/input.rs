@@ -1,15 +1,15 @@
-//! How a batch gets to the device.
+//! Sends batches to the device.
 
 use engine::{Device, Tensor};
 
 use crate::Result;
 
-/// The tensor that batches are sent to.
+/// The device tensor that batches are sent to; it is reused while the shape stays the same.
 #[derive(Default)]
 pub(super) struct Input(Option<Tensor>);
 
 impl Input {
-    /// The batch on the device; on the CPU, itself.
+    /// Returns the batch on the device; on the CPU that is `batch` itself.
     pub fn send(&mut self, device: &Device, batch: Tensor) -> Result<Tensor> {
         if device.launcher().is_none() {
             return Ok(batch);

@@ -1,4 +1,4 @@
-//! Where a run writes: its folder, metrics, TensorBoard events and the console.
+//! Writes a run's metrics, TensorBoard events and console output.
 
 use std::time::Duration;
 
@@ -19,15 +19,15 @@ pub(super) struct Log {
 pub(super) struct LoggedStep {
     /// Steps done, this one included.
     pub step: u64,
-    /// Epoch under way, from 0, and their number.
+    /// The epoch under way, counted from 0.
     pub epoch: u32,
     pub epochs: u32,
     pub images: u64,
     pub loss: f32,
     pub lr: f64,
-    /// For data.
+    /// Time spent waiting for data.
     pub waited: Duration,
-    /// In all.
+    /// Time of the whole step.
     pub busy: Duration,
 }
 
@@ -61,7 +61,7 @@ impl Log {
         self.record(Record::Step { step, epoch, loss, lr, images_per_s, wait_share }, None)
     }
 
-    /// Writes a record to the metrics file and its numbers to TensorBoard's. `on`: the split that selects.
+    /// Writes a record to the metrics file and its numbers to TensorBoard's. `on` names the split that selects.
     pub fn record(&mut self, record: Record, on: Option<&str>) -> Result<()> {
         self.metrics.write(&record)?;
         let (step, scalars) = match record {

@@ -1,4 +1,4 @@
-//! Training: config, optimizers, schedule, the loop, evaluation, state on disk.
+//! Training: the config, optimisers, the schedule, the loop, evaluation, and the state on disk.
 
 mod average;
 mod config;

@@ -1,4 +1,4 @@
-//! The optimizers over the trained parameters.
+//! The optimisers of the trained parameters.
 
 use autograd::Gradients;
 use engine::{Device, Tensor};
@@ -14,16 +14,17 @@ use crate::params::{Bound, ParamId, Params};
 pub struct Rates {
     /// Learning rate.
     pub lr: f64,
-    /// Weight decay, of the parameters that decay.
+    /// Weight decay of the parameters that decay.
     pub weight_decay: f64,
-    /// Of SGD.
+    /// Momentum of SGD.
     pub momentum: f64,
 }
 
 impl OptimizerKind {
-    /// Whether weight decay applies to a parameter. AdamW as in the published SVP recipe: not to vectors, biases,
-    /// position embedding and class token; to the prompts' scale matrices it does. SGD as in the published VPT code:
-    /// to everything but the head's biases (`docs/recipe.md`, "Optimizer").
+    /// Whether weight decay applies to a parameter. With AdamW, as in the published SVP recipe, it leaves out vectors,
+    /// biases, the position embedding and the class token, but includes the prompts' scale matrices (`docs/recipe.md`,
+    /// "Optimiser"). With SGD, as in the published VPT code, it leaves out only the head's biases (`docs/methods.md`,
+    /// "Optimisers of the methods"). Adam does not decay.
     pub fn decays(self, name: &str, value: &Tensor) -> bool {
         match self {
             OptimizerKind::Adamw => {
@@ -36,7 +37,7 @@ impl OptimizerKind {
         }
     }
 
-    /// Names of what is kept of each parameter, in files.
+    /// Names, in files, of the tensors kept for each parameter.
     fn kept(self) -> &'static [&'static str] {
         match self {
             OptimizerKind::Adamw => &["adamw.m", "adamw.v"],
@@ -46,15 +47,15 @@ impl OptimizerKind {
     }
 }
 
-/// What is kept of one trained parameter between steps.
+/// The tensors kept for one trained parameter between steps.
 struct Moments {
     id: ParamId,
     decay: bool,
-    /// AdamW and Adam: first and second moment. SGD: the momentum buffer.
+    /// First and second moment for AdamW and Adam, the momentum buffer for SGD.
     values: Vec<Tensor>,
 }
 
-/// An optimizer's state: what it keeps of each trained parameter, and the steps taken.
+/// An optimiser with its state: the tensors kept for each trained parameter, and the steps taken.
 pub struct Optimizer {
     kind: OptimizerKind,
     moments: Vec<Moments>,
@@ -63,7 +64,8 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// Starts with zeros for every trained parameter; `decays` tells which ones weight decay applies to.
+    /// Starts with zeros for every trained parameter. `decays(name, value)` says whether weight decay applies to a
+    /// parameter.
     pub fn new(
         kind: OptimizerKind,
         device: &Device,
@@ -80,7 +82,10 @@ impl Optimizer {
         Optimizer { kind, moments, steps: 0 }
     }
 
-    /// Counts a step: what its [`Optimizer::step`] needs on the device.
+    /// Counts a step and returns the numbers that [`Optimizer::step`] needs on the device.
+    ///
+    /// # Errors
+    /// A step count that the bias correction cannot use.
     pub fn next_factors(&mut self, rates: &Rates) -> Result<Vec<f32>> {
         self.steps += 1;
         let &Rates { lr, weight_decay, momentum } = rates;
@@ -93,7 +98,7 @@ impl Optimizer {
         })
     }
 
-    /// Length of [`Optimizer::next_factors`].
+    /// Length of what [`Optimizer::next_factors`] returns.
     pub fn factors(&self) -> usize {
         match self.kind {
             OptimizerKind::Adamw | OptimizerKind::Adam => 7,
@@ -101,12 +106,14 @@ impl Optimizer {
         }
     }
 
-    /// One update with the values of [`Optimizer::next_factors`], which leaves everything as it is where the loss
-    /// `[1]` or a gradient is not finite, or `health [3]` says that one was before (see [`ptx::grad_norm`]).
+    /// Makes one update with the `factors` of [`Optimizer::next_factors`]. Nothing changes where the loss `[1]` or a
+    /// gradient is not finite, or where `health [3]` says that an earlier one was not (see [`ptx::grad_norm`]).
     ///
-    /// A parameter without a gradient (a scale row of a layer that does not exist has zero, but a tensor the loss
-    /// does not reach has none) is left as it is. Takes the bound parameters: while they are on a tape, a parameter
-    /// has two owners and could only be copied.
+    /// A parameter that the loss does not reach has no gradient and is left as it is. The bound parameters are taken by
+    /// value, because a parameter that is still on a tape has two owners and would have to be copied.
+    ///
+    /// # Errors
+    /// A fault of the device.
     pub fn step(
         &mut self,
         device: &Device,
@@ -142,7 +149,7 @@ impl Optimizer {
         }
     }
 
-    /// What is kept, by names that say of which parameter: `adamw.m.NAME`.
+    /// The tensors kept, named by kind and parameter: `adamw.m.NAME`.
     pub fn state<'a>(&'a self, params: &'a Params) -> impl Iterator<Item = (String, &'a Tensor)> {
         self.moments.iter().flat_map(|moments| {
             let names = self.kind.kept().iter();
@@ -152,7 +159,11 @@ impl Optimizer {
         })
     }
 
-    /// Replaces what is kept by `value(name, shape)`, with the names of [`Optimizer::state`].
+    /// Replaces the kept tensors by `value(name, shape)`, with the names of [`Optimizer::state`], and sets the steps
+    /// taken.
+    ///
+    /// # Errors
+    /// Those of `value`.
     pub fn restore(
         &mut self,
         params: &Params,

@@ -1,4 +1,4 @@
-//! What a finished run reports.
+//! The report of a finished run.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::model::{Model, ParameterCount, count_parameters};
 use crate::score::{self, Score};
 use crate::{Error, Result};
 
-/// Time of this process's training steps.
+/// Images and time of the training steps that this process made.
 #[derive(Default, Clone, Copy)]
 pub(super) struct Throughput {
     pub images: u64,
@@ -26,41 +26,52 @@ pub(super) struct Throughput {
     pub waited: Duration,
 }
 
-/// The report of a run (`report.json`). Times and speeds are of the process that finished it.
+/// The contents of `report.json`. Times and speeds are those of the process that finished the run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {
+    /// Name of the method.
     pub method: Cow<'static, str>,
-    /// The settings that the run began from, and those that a flag or a config file replaced.
+    /// Name of the preset that the run began from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
+    /// Settings in which the run differs from its preset.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preset_overrides: Vec<Override>,
+    /// Where the data set lies.
     pub data: String,
+    /// Number of classes.
     pub classes: usize,
+    /// Epochs trained.
     pub epochs: u32,
+    /// Steps made, those before a resume included.
     pub steps: u64,
-    /// From 1.
+    /// The chosen epoch, counted from 1.
     pub best_epoch: u32,
-    /// Split that chose the epoch: `val`, or `test` where that was asked for; `last epoch` where none did.
+    /// Split that chose the epoch: `val`, or `test` where that was asked for; `last epoch` where none chose.
     pub selected_on: Cow<'static, str>,
-    /// On that split.
+    /// Score of the chosen epoch on that split.
     #[serde(flatten, with = "score::selected")]
     pub selected: Option<Score>,
-    /// On the split that chooses, after the last epoch.
+    /// Score of the last epoch on that split.
     #[serde(flatten, with = "score::last")]
     pub last: Option<Score>,
-    /// The one test of the chosen epoch; absent without a test split, or when it chose.
+    /// The single test of the chosen epoch; `None` without a test split, or where the test split chose.
     pub test: Option<Evaluation>,
+    /// Parameters by group, all and trained.
     pub parameters: Vec<ParameterCount>,
+    /// Number of trained values.
     pub trained_parameters: usize,
+    /// Training images per second.
     pub images_per_s: f64,
-    /// Share of the step time spent waiting for data.
+    /// Share of the step time that was spent waiting for data, in 0..=1.
     pub wait_share: f64,
+    /// Seconds from the start of the session to the report.
     pub seconds: f64,
-    /// Most memory held by tensors at once, backbone file excluded.
+    /// Peak bytes held by tensors, without the mapped backbone file.
     pub peak_tensor_bytes: usize,
+    /// Hash of the backbone's weights (see [`crate::checkpoint::hash_tensors`]).
     pub backbone_hash: String,
-    /// Images that could not be read, with the reason.
+    /// The reasons why images could not be read, one for each image.
     pub broken_images: Vec<String>,
 }
 
@@ -103,16 +114,15 @@ impl Outcome {
         }
     }
 
-    /// What the run reports: of the test where there is one, else of the split that chose.
+    /// The run's headline score: that of the test, or without a test that of the split that chose.
     pub fn score(&self) -> Option<Score> {
         let measure = self.selected.map(|score| score.measure).unwrap_or_default();
         self.test.as_ref().map(|test| test.score(measure)).or(self.selected)
     }
 
-    /// The report in a run folder; `None` while the run is not finished.
+    /// Reads the report of a run folder; `None` while the run is not finished.
     ///
-    /// # Errors
-    /// A file that cannot be read, or is no report.
+    /// A file that cannot be read, or that is not a report.
     pub fn read(run: &Path) -> Result<Option<Self>> {
         let path = run.join("report.json");
         let text = match std::fs::read_to_string(&path) {

@@ -1,4 +1,4 @@
-//! Model and data of a config, before anything is written.
+//! Model and data of a config, loaded before anything is written.
 
 use engine::Device;
 
@@ -13,18 +13,17 @@ use crate::model::Model;
 pub struct Prepared {
     /// The backbone with method and head.
     pub model: Model,
-    /// What its trained file will say.
+    /// The description that its trained file will carry.
     pub trained: Trained,
     /// The data set.
     pub data: Dataset,
-    /// Facts for the log, a line each.
+    /// Facts for the log, one line each.
     pub notes: Vec<String>,
 }
 
 /// Loads the backbone and opens the data.
 ///
-/// # Errors
-/// Settings that cannot work, or do not fit backbone, data or device; files that cannot be read.
+/// Settings that cannot work or do not fit the backbone, the data or the device; files that cannot be read.
 pub fn prepare(config: &TrainConfig, device: &Device) -> Result<Prepared> {
     config.check()?;
     config.precision.check(device)?;

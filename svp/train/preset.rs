@@ -1,4 +1,4 @@
-//! Settings by name: those published for a data set, or ours where none are.
+//! Named settings: those published for a data set, or this project's where none are published.
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -8,7 +8,7 @@ use crate::data::Known;
 use crate::methods::setting_names;
 use crate::{Error, Result, toml_text};
 
-/// A file of presets: what they share in `[all]`, then a table each.
+/// A file of presets: the settings they share in `[all]`, then one table for each.
 struct Collection {
     name: &'static str,
     text: &'static str,
@@ -20,36 +20,42 @@ static COLLECTIONS: [Collection; 2] = [
     Collection { name: "vtab", text: include_str!("presets/vtab.toml"), published: false },
 ];
 
-/// Settings for a data set.
+/// Named settings for a data set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preset {
-    /// `hta/cub200`
+    /// Collection and data set, such as `hta/cub200`.
     pub name: String,
+    /// The data set that the settings are for.
     pub dataset: &'static Known,
-    /// Whether the paper's program set them so; else they are ours.
+    /// Whether the published program used these settings; otherwise they are this project's.
     pub published: bool,
-    /// Of a benchmark whose tasks are averaged by groups: natural, specialized, structured.
+    /// Group of the task (natural, specialized or structured) in a benchmark that averages by group.
     pub group: Option<String>,
-    /// By the names of the long flags.
+    /// Values by the names of the long flags.
     pub settings: Table,
 }
 
-/// A setting of a run that is not its preset's.
+/// A setting in which a run differs from its preset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Override {
+    /// Name of the setting, as on the command line.
     pub setting: String,
+    /// The preset's value.
     pub preset: String,
+    /// The run's value, or `none`.
     pub used: String,
 }
 
 impl Preset {
-    /// All presets, in the order of the tables of the paper.
+    /// All presets, in the order of the paper's tables.
     pub fn all() -> Vec<Preset> {
         COLLECTIONS.iter().flat_map(Collection::presets).collect()
     }
 
+    /// Finds a preset by its name.
+    ///
     /// # Errors
-    /// A name that there is not.
+    /// A name that no preset has.
     pub fn named(name: &str) -> Result<Preset> {
         let known = |preset: &Preset| preset.name == name;
         Preset::all()
@@ -58,11 +64,11 @@ impl Preset {
             .ok_or_else(|| Error::input("--preset", format!("there is no {name:?}"), "see --preset list"))
     }
 
-    /// What `config` sets otherwise.
+    /// The settings in which `config` differs from this preset.
     pub fn overrides(&self, config: &TrainConfig) -> Vec<Override> {
         let mut used = Table::try_from(config).expect("plain values make valid TOML");
         let settings = config.method.settings.all();
-        // Another method than the preset's has no use for the settings of that one.
+        // A method other than the preset's has no use for that method's settings.
         let foreign = |name: &str| setting_names().contains(&name) && !settings.contains_key(name);
         used.extend(settings.clone());
         let differs = |(name, preset): (&String, &Value)| {
@@ -128,7 +134,8 @@ mod tests {
         assert!(error.contains("hta/cub") && error.contains("--preset list"), "{error}");
     }
 
-    /// Rate, weight decay, group size, mixing, seed, SimAM and head (`docs/recipe.md`, "Settings of each data set").
+    /// Checks rate, weight decay, group size, mixing, seed, SimAM and head (`docs/recipe.md`, "Settings of each data
+    /// set").
     #[test]
     fn published_settings_are_those_of_the_script() {
         let table = [

@@ -23,27 +23,29 @@ use crate::report::{Record, RunDir, Show, curves, metrics, read_metrics};
 use crate::score::{Measure, Score};
 use crate::{Error, Result};
 
-/// Longest time between saves, so that a killed run loses little.
+/// Longest time between saves, so that a killed run loses little work.
 const SAVE_PERIOD: Duration = Duration::from_secs(60);
 
-/// How a session shows itself, and how it is asked to stop.
+/// Where a session computes, what it shows, and how it is asked to stop.
 #[derive(Clone)]
 pub struct Surroundings<'a> {
+    /// The device that computes.
     pub device: Device,
-    /// What the command that resumes the run needs to compute on the same device, with a space before it.
+    /// Flag that selects the same device in the command that resumes the run, with a space before it.
     pub device_flag: String,
+    /// How much is printed to the console.
     pub show: Show,
-    /// Says whether a signal asked to stop.
+    /// Returns true once a signal has asked the run to stop.
     pub stop: &'a dyn Fn() -> bool,
 }
 
-/// A run that is set up.
+/// A run that is ready to train.
 pub struct Session<'a> {
     feeds: Feeds,
     state: State<'a>,
 }
 
-/// Everything of a run but its data.
+/// Everything of a run except its data.
 struct State<'a> {
     config: TrainConfig,
     device: Device,
@@ -51,42 +53,48 @@ struct State<'a> {
     model: Model,
     trained: Trained,
     stepper: Stepper,
-    /// Steps on their way, oldest first.
+    /// Submitted steps that are not finished, oldest first.
     waiting: VecDeque<Waiting>,
     position: Position,
     log: Log,
     stop: &'a dyn Fn() -> bool,
     fingerprint: String,
     began: Instant,
-    /// When the last save was made, and after how many steps.
+    /// Time of the last save, and the steps done by then.
     saved: (Instant, u64),
-    /// When the last step was done.
+    /// Time when the last step finished.
     clock: Instant,
     throughput: Throughput,
 }
 
-/// A step that was submitted.
+/// A submitted step.
 struct Waiting {
     submitted: Submitted,
     batches: Vec<FeedBatch>,
     lr: f64,
-    /// For data.
+    /// Time spent waiting for its data.
     waited: Duration,
 }
 
 impl<'a> Session<'a> {
-    /// Starts a run in a new folder.
+    /// Starts a run in the new folder `out`.
+    ///
+    /// # Errors
+    /// Those of [`prepare`], and a folder that exists or cannot be written.
     pub fn start(config: TrainConfig, out: &Path, around: Surroundings<'a>) -> Result<Self> {
         let prepared = prepare(&config, &around.device)?;
         let run = RunDir::create(out)?;
         let classes = prepared.data.classes.join("\n") + "\n";
         write_atomically(&run.classes(), |file| std::io::Write::write_all(file, classes.as_bytes()))?;
-        // The config comes last: with it the folder can be resumed.
+        // The config is written last, because a folder that has one can be resumed.
         write_config(&run, &config)?;
         Self::open(config, prepared, run, None, around)
     }
 
-    /// Continues the run in a folder where its last save left it.
+    /// Continues the run in `folder` from its last save.
+    ///
+    /// # Errors
+    /// A folder that holds no run or is in use, inputs that are not those the run began with, and those of [`prepare`].
     pub fn resume(folder: &Path, moved: Moved, around: Surroundings<'a>) -> Result<Self> {
         let run = RunDir::resume(folder)?;
         let was = read_config(&run.config())?;
@@ -158,6 +166,10 @@ impl<'a> Session<'a> {
     }
 
     /// Trains to the end, tests the chosen epoch once and writes the report.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] after a stop, [`Error::Diverged`] at a step that is not finite, [`Error::Lost`] when the
+    /// device is lost, and files that cannot be read or written.
     pub fn run(self) -> Result<Outcome> {
         let Session { feeds, mut state } = self;
         while state.position.epoch < state.config.epochs {
@@ -184,7 +196,7 @@ impl State<'_> {
         let before = self.position.best;
         let score = found.as_ref().map(|found| found.score(self.model.head.measure()));
         let value = |score: Option<Score>| score.map(|score| score.value);
-        // Where nothing selects, each epoch takes the place of the one before.
+        // Where no split selects, each epoch replaces the one before.
         let stays = |best: &Best| score.is_some() && value(best.score) >= value(score);
         let best = before.filter(stays).unwrap_or(Best { epoch, score });
         let (seconds, on) = (begun.elapsed().as_secs_f32(), self.config.selects_on());
@@ -207,13 +219,13 @@ impl State<'_> {
         Ok(())
     }
 
-    /// The steps of the epoch under way that are not done yet.
+    /// Makes the remaining steps of the epoch under way.
     fn steps(&mut self, feeds: &Feeds) -> Result<()> {
         let (epoch, first, each) = (self.position.epoch, self.position.batch, self.config.accumulate);
         let lr = self.config.schedule().epoch(epoch);
         let steps = self.config.steps_per_epoch(feeds.train.batches());
         let mut feed = feeds.train.epoch(epoch, first * each, self.model.spec().img_size);
-        // A device with its own queue always has the next step in it.
+        // A device with its own queue always has the next step waiting in it.
         let ahead = usize::from(self.device.launcher().is_some());
         self.clock = Instant::now();
         for _ in first..steps {
@@ -238,7 +250,7 @@ impl State<'_> {
         self.settle(0)
     }
 
-    /// Waits until at most `ahead` steps are on their way.
+    /// Waits until at most `ahead` submitted steps are unfinished.
     fn settle(&mut self, ahead: usize) -> Result<()> {
         while self.waiting.len() > ahead {
             let Waiting { submitted, batches, lr, waited } = self.waiting.pop_front().expect("not empty");
@@ -269,8 +281,8 @@ impl State<'_> {
         Ok(())
     }
 
-    /// Names the first tensor that is not finite, and saves the state before the step: steps that were submitted
-    /// after it have changed nothing.
+    /// Names the first tensor that is not finite and saves the state before the step. Steps submitted after it have
+    /// changed nothing.
     fn diverged(&mut self, batches: &[FeedBatch], health: Health) -> Error {
         self.waiting.clear();
         let what = self.stepper.find_fault(&self.model, batches, self.position.epoch);
@@ -282,7 +294,7 @@ impl State<'_> {
         Error::Diverged { step: self.position.step + 1, loss: health.loss, what, hint }
     }
 
-    /// Says of a device that was lost how to go on.
+    /// Adds the command that resumes the run to the error of a lost device.
     fn explain(&self, error: Error) -> Error {
         match error {
             Error::Engine(lost @ engine::Error::Lost { .. }) => {
@@ -321,7 +333,7 @@ impl State<'_> {
         Ok(())
     }
 
-    /// Tests the chosen epoch, once, and writes report and curves.
+    /// Tests the chosen epoch once, and writes the report and the curves.
     fn finish(mut self, feeds: &Feeds) -> Result<Outcome> {
         if let Some(average) = &self.stepper.average {
             let (path, params) = (self.log.run.ema(), &self.model.params);
@@ -371,7 +383,7 @@ impl State<'_> {
         Ok(outcome)
     }
 
-    /// Training is done and saved: only the test is missing.
+    /// The error of a stop during the test, when training is done and saved.
     fn interrupted_at_the_end(&self) -> Error {
         let hint = format!("test with `{}`", self.resuming());
         Error::Interrupted { step: self.position.step, hint }

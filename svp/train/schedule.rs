@@ -1,20 +1,25 @@
-//! Learning rate: linear warm-up and cosine, as the published program steps them
-//! (`docs/recipe.md`, "Learning rate").
+//! Learning rate: a linear warm-up and a cosine, as the published program steps them (`docs/recipe.md`, "Learning
+//! rate").
 
 use serde::{Deserialize, Serialize};
 
-/// A schedule over epochs. Rates are absolute: scaling by batch size is done before.
+/// A schedule over epochs. Rates are absolute: any scaling by the batch size is already done.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
+    /// Rate at the top of the cosine.
     pub lr: f64,
+    /// Rate at the start of the warm-up.
     pub warmup_lr: f64,
+    /// Rate at the end of the cosine.
     pub min_lr: f64,
+    /// Length of the warm-up in epochs.
     pub warmup_epochs: u32,
+    /// Length of the whole schedule in epochs, warm-up included.
     pub epochs: u32,
 }
 
 impl Schedule {
-    /// The schedule's value at `t`: the cosine is not shifted by the warm-up.
+    /// The schedule's value at epoch `t`. The warm-up does not shift the cosine.
     fn at(&self, t: u32) -> f64 {
         if t < self.warmup_epochs {
             self.warmup_lr + f64::from(t) * (self.lr - self.warmup_lr) / f64::from(self.warmup_epochs)
@@ -26,8 +31,8 @@ impl Schedule {
         }
     }
 
-    /// The rate of an epoch, counted from 0. The published program steps after each epoch, so epoch e runs at
-    /// the value of e - 1 and the first two at the warm-up rate.
+    /// The rate of an epoch, counted from 0. The published program steps after each epoch, so epoch e runs at the value
+    /// of e - 1 and the first two epochs at the warm-up rate.
     pub fn epoch(&self, epoch: u32) -> f64 {
         match epoch {
             0 if self.warmup_epochs == 0 => self.lr,
@@ -41,7 +46,7 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    /// The values printed by the published program's stack for lr 5e-3 at batch 96.
+    /// The values that the published program's stack prints for a rate of 5e-3 at batch 96.
     #[test]
     fn matches_the_published_values() {
         let s = Schedule { lr: 9.375e-4, warmup_lr: 1e-5, min_lr: 1e-5, warmup_epochs: 5, epochs: 100 };

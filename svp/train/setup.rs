@@ -1,4 +1,4 @@
-//! From a config to a model and its data.
+//! Builds the model and the data of a config.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::model::{Model, Parts};
 use crate::pass::Spec;
 use crate::{Error, Result};
 
-/// The backbone inside the program: `benches/results` tells how it was made.
+/// The backbone that is built into the program; `benches/results` tells how it was made.
 static BACKBONE: &[u8] = include_bytes!("../assets/backbone.safetensors");
 
-/// What `--backbone` of the built-in one would be called.
+/// Stands for the path of the built-in backbone in messages.
 pub const BUILTIN_BACKBONE: &str = "built-in backbone";
 
 /// The built-in checkpoint.
@@ -27,7 +27,10 @@ fn builtin_backbone() -> Result<Checkpoint> {
     Checkpoint::from_map(Arc::new(mapped::copy(BACKBONE, path)?), path)
 }
 
-/// The frozen backbone of a config, or one with initial values when it names a size.
+/// Loads the frozen backbone of a config, or makes one with initial values where the config names a size.
+///
+/// # Errors
+/// A checkpoint that cannot be read or does not fit, or an unknown size.
 pub fn backbone(config: &TrainConfig) -> Result<Loaded> {
     let Some(name) = &config.model else {
         return backbones::load(&open_backbone(config.backbone.as_deref())?, config.load_options());
@@ -36,12 +39,15 @@ pub fn backbone(config: &TrainConfig) -> Result<Loaded> {
     backbones::from_scratch(name, &Sizes { img_size, patch_size, stride, embed_dim, depth }, config.seed)
 }
 
-/// The checkpoint of a backbone; `None`: the built-in one.
+/// Opens the checkpoint of a backbone, the built-in one for `None`.
 pub(super) fn open_backbone(path: Option<&Path>) -> Result<Checkpoint> {
     path.map_or_else(builtin_backbone, Checkpoint::open)
 }
 
-/// The data set of a config.
+/// Opens the data set of a config, with its validation split held out or joined to the training images.
+///
+/// # Errors
+/// A data set that cannot be read, or has too few images to split.
 pub fn dataset(config: &TrainConfig) -> Result<Dataset> {
     let data = match config.data.to_str().and_then(|name| name.strip_prefix(BUILTIN)) {
         Some(task) => Dataset::builtin(task)?,
@@ -53,7 +59,7 @@ pub fn dataset(config: &TrainConfig) -> Result<Dataset> {
     data.hold_out(config.seed, config.val_fraction)
 }
 
-/// Refuses settings that do not fit the data, before anything is written.
+/// Checks that the settings fit the data, before anything is written.
 pub(super) fn check_data(config: &TrainConfig, data: &Dataset) -> Result<()> {
     let (batch, times, n) = (config.batch_size, config.accumulate, data.train.len());
     if batch > n {
@@ -74,12 +80,12 @@ pub(super) fn check_data(config: &TrainConfig, data: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// The evaluation transform of a backbone's images.
+/// The transform of evaluation images, to the size and normalisation of a backbone.
 pub fn eval_transform(spec: &Spec) -> Transform {
     Transform::eval(spec.img_size as u32, spec.normalisation)
 }
 
-/// The training images of a run in its batches; where features are kept they are seen unchanged.
+/// The training images of a run in batches. Where features are kept, the images are not augmented.
 pub(super) fn train_images(config: &TrainConfig, spec: &Spec, data: &Dataset) -> Result<Feed> {
     let transform = Transform { augment: config.augmentation(), ..eval_transform(spec) };
     let options = LoaderOptions {
@@ -89,7 +95,7 @@ pub(super) fn train_images(config: &TrainConfig, spec: &Spec, data: &Dataset) ->
     Feed::images(&Arc::new(data.train.clone()), transform, options)
 }
 
-/// A model with its new parts, and what its trained file will say.
+/// Builds the model with method and head, and the description that its trained file will carry.
 pub fn model(
     config: &TrainConfig,
     device: &Device,
@@ -111,14 +117,14 @@ pub fn model(
 /// The splits of a run, ready to be fed.
 pub struct Feeds {
     pub train: Feed,
-    /// Chooses the epoch; `None`: the last one is kept.
+    /// The split that chooses the epoch; `None` where the last one is kept.
     pub val: Option<Feed>,
-    /// `None` without a test split, or when it is the split that selects.
+    /// The test split; `None` where there is none, or where it chooses the epoch.
     pub test: Option<Feed>,
 }
 
 impl Feeds {
-    /// Images of any split that could not be read so far, with the reason.
+    /// The reasons why images of any split could not be read so far.
     pub fn broken(&self) -> Vec<String> {
         [Some(&self.train), self.val.as_ref(), self.test.as_ref()]
             .into_iter()
@@ -128,7 +134,7 @@ impl Feeds {
     }
 }
 
-/// Loaders of the splits; where the method keeps features, those.
+/// Feeds of the splits: images, or features where the method keeps them.
 pub fn feeds(config: &TrainConfig, model: &Model, data: &Dataset, stop: &dyn Fn() -> bool) -> Result<Feeds> {
     let transform = eval_transform(model.spec());
     let train = train_images(config, model.spec(), data)?;

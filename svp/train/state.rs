@@ -1,4 +1,4 @@
-//! A run's state on disk: `best` with the trained tensors, `last` with what resuming needs beside them.
+//! A run's state on disk: `best` holds the trained tensors, `last` adds what resuming needs.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,33 +14,38 @@ use crate::params::Params;
 use crate::score::{self, Score};
 use crate::{Error, Result};
 
-/// How far a run is.
+/// How far a run has come.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Position {
+    /// Steps done.
     pub step: u64,
-    /// Epoch under way, from 0, and the batches of it that are done.
+    /// The epoch under way, counted from 0.
     pub epoch: u32,
+    /// Steps of that epoch that are done.
     pub batch: usize,
-    /// Sum of the losses of those batches, as bits: JSON must not round it.
+    /// Sum of the losses of those steps, as the bits of an f64, because JSON could round it.
     pub loss_sum_bits: u64,
+    /// The epoch chosen so far; `None` before the first epoch is done.
     pub best: Option<Best>,
 }
 
 /// The epoch chosen so far.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// From 1.
+    /// Number of the epoch, counted from 1.
     pub epoch: u32,
-    /// On the split that selects; `None`: the last epoch is kept.
+    /// Its score on the split that selects; `None` where the last epoch is kept.
     #[serde(flatten, with = "score::plain")]
     pub score: Option<Score>,
 }
 
 impl Position {
+    /// Sum of the losses of the epoch under way.
     pub fn loss_sum(&self) -> f64 {
         f64::from_bits(self.loss_sum_bits)
     }
 
+    /// Adds the loss of a step to the sum.
     pub fn add_loss(&mut self, loss: f32) {
         self.loss_sum_bits = (self.loss_sum() + f64::from(loss)).to_bits();
     }
@@ -59,12 +64,12 @@ fn trained_tensors(params: &Params) -> Vec<(String, &Tensor)> {
     params.iter().filter(|p| p.trained).map(|p| (p.name.clone(), &p.value)).collect()
 }
 
-/// Writes the trained tensors, whole or not at all.
+/// Writes the trained tensors; the file is written whole or not at all.
 pub(super) fn save_best(path: &Path, params: &Params, trained: &Trained, position: &Position) -> Result<()> {
     save_safetensors(path, &trained_tensors(params), &description(trained, position))
 }
 
-/// Writes the averages in place of the trained tensors: a trained file like any other.
+/// Writes the averages in place of the trained tensors, as a trained file like any other.
 pub(super) fn save_average(
     path: &Path,
     params: &Params,
@@ -80,7 +85,7 @@ fn description(trained: &Trained, position: &Position) -> BTreeMap<String, Strin
     BTreeMap::from([(MODEL.to_string(), json(trained)), (POSITION.to_string(), json(position))])
 }
 
-/// What `last` holds.
+/// The contents of `last`.
 pub(super) struct Saveable<'a> {
     pub params: &'a Params,
     pub optimizer: &'a Optimizer,
@@ -91,7 +96,7 @@ pub(super) struct Saveable<'a> {
     pub data: &'a str,
 }
 
-/// Writes the trained tensors, the optimizer's and the averages, whole or not at all.
+/// Writes the trained tensors, the optimiser's and the averages; the file is written whole or not at all.
 pub(super) fn save_last(path: &Path, state: Saveable) -> Result<()> {
     let mut tensors = trained_tensors(state.params);
     tensors.extend(state.optimizer.state(state.params));
@@ -103,14 +108,20 @@ pub(super) fn save_last(path: &Path, state: Saveable) -> Result<()> {
     save_safetensors(path, &tensors, &metadata)
 }
 
-/// A trained file, opened.
+/// An open trained file.
 pub struct TrainedFile {
     file: Checkpoint,
+    /// The description of the trained model.
     pub trained: Trained,
+    /// How far the run had come.
     pub position: Position,
 }
 
 impl TrainedFile {
+    /// Opens a trained file and reads its description; the tensors are not read yet.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that this program did not write.
     pub fn open(path: &Path) -> Result<Self> {
         let file = Checkpoint::open(path)?;
         let read = |key: &str| {
@@ -125,7 +136,10 @@ impl TrainedFile {
         Ok(TrainedFile { file, trained, position })
     }
 
-    /// Puts the trained tensors into `params`, on `device`; its trained parameters must be the same.
+    /// Puts the trained tensors into `params`, on `device`.
+    ///
+    /// # Errors
+    /// A trained parameter that the file lacks or holds in another shape.
     pub fn restore(&self, device: &Device, params: &mut Params) -> Result<()> {
         for id in params.trained() {
             let shape = params.get(id).shape().to_vec();
@@ -135,7 +149,11 @@ impl TrainedFile {
         Ok(())
     }
 
-    /// Puts the optimizer's state back. `data` must be the fingerprint of the data the run began with.
+    /// Puts the optimiser's state back.
+    ///
+    /// # Errors
+    /// A `data` fingerprint that is not that of the data the run began with, or a tensor that is missing or of another
+    /// shape.
     pub fn restore_optimizer(
         &self,
         device: &Device,
@@ -153,6 +171,9 @@ impl TrainedFile {
     }
 
     /// Puts the averages back.
+    ///
+    /// # Errors
+    /// An average that is missing or of another shape.
     pub fn restore_average(&self, device: &Device, params: &Params, average: &mut Average) -> Result<()> {
         average.restore(params, |name, shape| {
             Ok(self.tensor(&format!("{AVERAGE}{name}"), shape)?.to_owned_on(device))

@@ -1,4 +1,4 @@
-//! What a trained file says about itself: enough to rebuild the model on its backbone.
+//! What a trained file says about itself, which is enough to rebuild the model on its backbone.
 
 use serde::de::Error as _;
 use serde::ser::SerializeMap;
@@ -15,16 +15,16 @@ use crate::pass::Spec;
 /// The description of a trained model.
 ///
 /// It is written as JSON. The method's settings stand under the method's name; methods without settings have the key
-/// `svp` with null there, as the first versions wrote it. A family other than Vim, and settings that came later, are
-/// written only where they are used: what the first versions could train is byte for byte what they wrote, and they
-/// can read it.
+/// `svp` with null, as the first versions wrote it. A family other than Vim, and later settings, are written only where
+/// they are used. So files of everything the first versions could train stay the same to the byte, and those versions
+/// can read them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trained {
     /// The method with its settings.
     pub method: Chosen,
     /// The head.
     pub head: HeadKind,
-    /// Whether the input image is reweighted by SimAM.
+    /// Whether the input images are reweighted by SimAM.
     pub simam: bool,
     /// The backbone's family.
     pub family: String,
@@ -34,14 +34,14 @@ pub struct Trained {
     pub stride: usize,
     /// Which row of the position embedding was taken for the class token's when it was resized.
     pub class_row: ClassRow,
-    /// Names of the classes.
+    /// Names of the classes, in the order of the logits.
     pub classes: Vec<String>,
-    /// Identifies the backbone's weights.
+    /// Hash of the backbone's weights (see [`crate::checkpoint::hash_tensors`]).
     pub backbone_hash: String,
 }
 
 impl Trained {
-    /// What this run will have trained.
+    /// The description of what a run with these settings trains.
     pub fn new(config: &TrainConfig, spec: &Spec, classes: &[String], hash: &str) -> Self {
         Trained {
             method: config.method.clone(),
@@ -80,7 +80,7 @@ impl Serialize for Trained {
     }
 }
 
-/// What stands in the file beside the method's settings.
+/// The keys of the file beside the method's settings.
 #[derive(Deserialize)]
 struct Rest {
     method: String,
@@ -124,7 +124,7 @@ impl<'de> Deserialize<'de> for Trained {
 mod tests {
     use super::*;
 
-    /// As the first versions wrote it, to the byte.
+    /// Descriptions must stay as the first versions wrote them, to the byte.
     #[test]
     fn descriptions_of_the_first_versions_are_read_and_written() {
         let svp = r#""svp":{"variant":"official","hidden":32,"group_size":4,"inner":true,"cross":false}"#;

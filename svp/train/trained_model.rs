@@ -1,4 +1,4 @@
-//! A trained model, rebuilt from its backbone and the file with what was trained.
+//! A trained model, rebuilt from its backbone and its trained file.
 
 use std::path::{Path, PathBuf};
 
@@ -14,22 +14,23 @@ use crate::checkpoint::Checkpoint;
 use crate::model::{Model, Parts};
 use crate::{Error, Result};
 
-/// A model that predicts.
+/// A model that is ready to predict.
 pub struct TrainedModel {
+    /// The backbone with method, head and trained values.
     pub model: Model,
+    /// The description in the trained file.
     pub trained: Trained,
-    /// Config of the run, where it lies beside the trained file.
+    /// The run's config, where it lies beside the trained file.
     pub config: Option<TrainConfig>,
 }
 
-/// Loads what a run has trained and puts it on its backbone.
+/// Loads the trained parameters of a run and puts them on its backbone.
 ///
-/// `run` is a run folder (its `best.safetensors` is taken) or a trained file. The backbone comes from `backbone`, else
-/// from where the run's `config.toml` beside the file says, else it is the built-in one; a method that trains all of it has
-/// it in the trained file itself.
+/// `run` is a run folder, of which `best.safetensors` is taken, or a trained file. The backbone is that at `backbone`,
+/// else that named by the `config.toml` beside the file, else the built-in one. A method that trains the whole backbone
+/// has it in the trained file itself.
 ///
-/// # Errors
-/// A missing or damaged file, a backbone other than the one the file was trained on.
+/// A missing or damaged file, or a backbone other than the one the file was trained on.
 pub fn load_trained(run: &Path, backbone: Option<&Path>, device: &Device) -> Result<TrainedModel> {
     let path = if run.is_dir() { run.join("best.safetensors") } else { run.to_path_buf() };
     let config_path = path.with_file_name("config.toml");
@@ -61,7 +62,7 @@ pub fn load_trained(run: &Path, backbone: Option<&Path>, device: &Device) -> Res
     };
     let mut model = Model::new(device, backbone, params, parts, 0)?;
     file.restore(device, &mut model.params)?;
-    // In the precision it was trained in, where the device can.
+    // Predict in the precision of training where the device can.
     let precision = config.as_ref().map_or(Precision::F32, |config| config.precision);
     if precision.check(device).is_ok() {
         model = model.in_precision(precision.dtype())?;
@@ -69,7 +70,7 @@ pub fn load_trained(run: &Path, backbone: Option<&Path>, device: &Device) -> Res
     Ok(TrainedModel { model, trained: file.trained, config })
 }
 
-/// The backbone that `trained` belongs to.
+/// Loads the backbone that `trained` belongs to, and refuses any other.
 fn own_backbone(
     file: &Path,
     backbone: Option<&Path>,

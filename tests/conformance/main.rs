@@ -1,8 +1,9 @@
-//! Every op of the registry, every case, on every device and instruction set, against its f64 reference;
-//! the references' gradients against central differences; the same bits for any number of threads.
+//! Checks every case of every op in the registry on every device and instruction set against the op's f64 reference. It
+//! also checks the references' gradients against central differences, and that any number of threads gives the same
+//! bits.
 //!
-//! `CASE=op:sizes` (as failures print it) runs one case, `CASE=op` one op; several with `;` between; `CASE=small` runs one
-//! small case of each op. `DEVICES=cpu,cuda` runs on these only. `REQUIRE_CUDA=1` fails without a GPU.
+//! `CASE=op:sizes`, as failures print it, runs one case, and `CASE=op` one op; `;` joins several. `CASE=small` runs one
+//! small case of each op. `DEVICES=cpu,cuda` limits the devices. `REQUIRE_CUDA=1` fails without a GPU.
 
 mod products;
 
@@ -25,13 +26,13 @@ use testkit::guarded::Guarded;
 use testkit::kernels;
 use testkit::problem::{Ask, Outcome, Problem, small_case};
 
-/// `(device, op:sizes)` that are known to fail. An entry that passes is an error.
+/// Pairs `(device, op:sizes)` that are known to fail. An entry that passes is an error.
 const KNOWN_GAPS: [(&str, &str); 0] = [];
 
-/// Bench cases with more work than this are left to the benches: the plain loops would take too long.
+/// Bench cases with more work than this are left to the benches, because the plain loops would take too long.
 const FLOP_LIMIT: f64 = 1e8;
 
-/// The instruction set is global to the process: tests take turns.
+/// The instruction set is global to the process, so tests take turns.
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(|failed| failed.into_inner())
@@ -42,12 +43,12 @@ struct Target {
     name: &'static str,
     dtype: DType,
     checked: Box<dyn Fn() -> Device>,
-    /// Writes outside a buffer that were found since the device was made.
+    /// Counts the writes outside a buffer that were found since the device was made.
     strays: Box<dyn Fn(&Device) -> usize>,
     levels: Vec<Level>,
 }
 
-/// The launchers under test. The emulator checks every access itself; around a GPU's memory there are red zones.
+/// The launchers under test. The emulator checks every access itself; a GPU's memory gets red zones.
 struct Launchers {
     emulated: Option<Arc<Emulated>>,
     cuda: Option<Arc<Guarded<Cuda>>>,
@@ -67,7 +68,7 @@ impl Launchers {
     }
 }
 
-/// The CPU at each level, and the launched devices in both types.
+/// The CPU at each instruction set, and the launched devices in both types.
 fn targets(launchers: &Launchers) -> Vec<Target> {
     let levels = [Level::Avx512, Level::Avx2, Level::Portable].into_iter().filter(|&level| {
         simd::limit(level);
@@ -100,7 +101,7 @@ fn targets(launchers: &Launchers) -> Vec<Target> {
     targets
 }
 
-/// The cases of `op` that `CASE` chooses: all without it.
+/// The cases of `op` that `CASE` selects, or all without it.
 fn selected(op: &dyn Op) -> Vec<Case> {
     let wanted = std::env::var("CASE").unwrap_or_default();
     if wanted == "small" {
@@ -119,7 +120,7 @@ fn everything_selected() -> bool {
     std::env::var("CASE").is_err()
 }
 
-/// Of one device: comparisons made, failures, and the largest error of each op in parts of its tolerance.
+/// Counts for one device: comparisons made, failures, and the largest error of each op relative to its tolerance.
 #[derive(Default)]
 struct Tally {
     comparisons: usize,
@@ -144,7 +145,7 @@ impl Tally {
         Ok(())
     }
 
-    /// Compares what one run gave with the reference, gradients `factor` times as large.
+    /// Compares the outputs and gradients of one run with the reference; its gradients are `factor` times as large.
     fn compare_all(
         &mut self,
         problem: &Problem,
@@ -165,7 +166,7 @@ impl Tally {
                 let want: Vec<f64> = grads[i].iter().map(|g| g * factor).collect();
                 match got {
                     Some(got) => self.compare(problem, &what, &input.shape, got, &want)?,
-                    // As good as zeros, where the output with a gradient does not depend on the input.
+                    // No gradient counts as zeros, where the output with a gradient does not depend on the input.
                     None if want.iter().all(|&g| g == 0.0) => {}
                     None => return Err(format!("{what}: none arrived")),
                 }
@@ -175,7 +176,7 @@ impl Tally {
     }
 }
 
-/// Every way to ask for gradients: all at once, twice over (sinks that add), each input and each output alone.
+/// Every way to ask for gradients: all at once, two calls whose gradients add up, and each input and each output alone.
 fn asks(problem: &Problem, outputs: usize) -> Vec<Ask> {
     let mut asks = vec![Ask::ALL];
     if problem.asks_gradient() {
@@ -189,7 +190,7 @@ fn asks(problem: &Problem, outputs: usize) -> Vec<Ask> {
     asks
 }
 
-/// Runs a case in every way on a device that poisons what it hands out and guards its bounds.
+/// Runs a case in every way on a device that poisons the memory it hands out and guards its bounds.
 fn check(problem: &Problem, target: &Target, tally: &mut Tally) -> Result<(), String> {
     let inputs = problem.exact_inputs();
     let want = problem.op.reference(&problem.case, &inputs);
@@ -219,7 +220,7 @@ fn message(panic: &(dyn std::any::Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic")
 }
 
-/// What one device did with the table.
+/// The results of the table on one device.
 #[derive(Default)]
 struct Ran {
     cases: usize,
@@ -265,7 +266,7 @@ fn run_table(target: &Target, tally: &mut Tally) -> Ran {
     ran
 }
 
-/// Sizes beyond a kernel's limits are refused in words, before anything runs.
+/// Sizes beyond a kernel's limits must be refused with a message, before anything runs.
 fn refusal(problem: &Problem, target: &Target) -> Result<(), String> {
     match problem.run(&(target.checked)(), Ask::ALL) {
         Err(engine::Error::Unsupported { .. }) => Ok(()),
@@ -305,7 +306,8 @@ fn every_op_on_every_device() {
     every_kernel_ran(&launchers);
 }
 
-/// The engine's own kernels: a sum is the exact sum rounded once to the type it is added to, a cast rounds to even.
+/// The engine's own kernels: a sum must be the exact sum rounded once to the type it is added to, and a cast must round
+/// to even.
 fn tensors_add_and_cast(launcher: Arc<dyn Launcher>) {
     let device = Device::launched_checked(launcher);
     let types = [DType::F32, DType::Bf16];
@@ -330,7 +332,7 @@ fn tensors_add_and_cast(launcher: Arc<dyn Launcher>) {
     }
 }
 
-/// Every entry of every committed PTX file was launched on each device; prints what was executed.
+/// Checks that every entry of every committed PTX file was launched on each device, and prints the counts.
 fn every_kernel_ran(launchers: &Launchers) {
     let texts = kernels::files().into_iter().map(|path| std::fs::read_to_string(path).unwrap());
     let entries: Vec<String> = texts.flat_map(|text| kernels::entries(&text)).collect();
@@ -359,7 +361,7 @@ fn every_kernel_ran(launchers: &Launchers) {
     }
 }
 
-/// Bytes in use once inputs and outputs are dropped after a forward call: what its gradient keeps.
+/// Bytes that are still in use after a forward call once inputs and outputs are dropped: those that its gradient keeps.
 fn kept_by(problem: &Problem, device: &Device, only: Option<usize>) -> Result<usize, engine::Error> {
     let tape = Tape::new(device);
     let inputs = problem.variables(&tape, problem.tensors(device)?, Ask { input: only, ..Ask::ALL });
@@ -368,7 +370,7 @@ fn kept_by(problem: &Problem, device: &Device, only: Option<usize>) -> Result<us
     Ok(device.memory().1)
 }
 
-/// What the op says that it keeps, compared with what a device has in use.
+/// Compares the memory that the op declares to keep with the memory that a device has in use.
 fn check_kept(problem: &Problem, device: &Device, dtype: DType, only: Option<usize>) -> Result<(), String> {
     let launched = device.launcher().is_some();
     let asked = Asked { inputs: &problem.inputs, only, dtype, launched };
@@ -376,7 +378,7 @@ fn check_kept(problem: &Problem, device: &Device, dtype: DType, only: Option<usi
     let got = kept_by(problem, device, only).map_err(|err| err.to_string())?;
     let want = match launched {
         true => stated.iter().sum(),
-        // The CPU rounds sizes up.
+        // The CPU's pool rounds sizes up.
         false => {
             let like = Device::cpu();
             let tensors: Vec<_> = stated.iter().map(|bytes| Tensor::empty(&like, &[bytes / 4])).collect();
@@ -417,10 +419,11 @@ fn every_op_keeps_what_it_states() {
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
-/// Coordinates of an input that are moved, at most.
+/// Largest number of coordinates of an input that are moved.
 const MOVED: usize = 40;
 
-/// The reference's gradients at random coordinates against `(f(x + h) - f(x - h)) / 2h`, f a random projection.
+/// Checks the reference's gradients at random coordinates against `(f(x + h) - f(x - h)) / 2h`, where f is a random
+/// projection of the outputs.
 fn check_reference(problem: &Problem) -> Result<f64, String> {
     let (op, case) = (problem.op, &problem.case);
     let mut inputs = problem.exact_inputs();
@@ -500,7 +503,7 @@ fn the_number_of_threads_changes_no_bit() {
     }
 }
 
-/// The comparison itself: what it must refuse.
+/// The comparison itself must refuse wrong values.
 #[test]
 fn a_wrong_result_is_refused() {
     let want = vec![1.0; 10_000];
@@ -518,7 +521,7 @@ fn a_wrong_result_is_refused() {
     assert!(compare(&[1], &[0.1], &[0.0], 1e-2).is_err() && compare(&[1], &[0.0], &[0.0], 0.0).is_ok());
 }
 
-/// The red zones themselves, on a device that would not miss the writes.
+/// The red zones themselves must catch stray writes, on a device that would not notice them.
 #[test]
 fn fresh_memory_is_poison_and_stray_writes_are_counted() {
     let guarded = Arc::new(Guarded::new(Emulated::new()));

@@ -1,4 +1,4 @@
-//! Matrix products whose result is known exactly: of ones, at the shapes of Vim-S training.
+//! Matrix products whose result is known exactly: products of ones, at the shapes of Vim-S training.
 
 use engine::blas::{RowMajor, gemm};
 use engine::{DType, Device, Result, Tensor};
@@ -7,11 +7,11 @@ use testkit::cuda::{self, wanted};
 /// Rows of the activations: 96 images of 197 tokens.
 const ROWS: usize = 96 * 197;
 
-/// `[m n k]`: weight gradients of the prompts (long sums, which a library may split), and a wide forward product.
+/// Shapes `[m n k]`: weight gradients of the prompts, whose long sums a library may split, and a wide forward product.
 const SHAPES: [[usize; 3]; 5] =
     [[384, 384, ROWS], [64, 384, ROWS], [384, 64, ROWS], [100, 384, 96], [8 * 197, 1536, 384]];
 
-/// Every element of a product of ones is the length of the sum: a part of it that is left out, or added twice, shows.
+/// Every element of a product of ones is the length of the sum, so a part that is left out or added twice shows.
 fn product(device: &Device, [m, n, k]: [usize; 3], dtype: DType) -> Result<Vec<f32>> {
     let ones = |rows, columns| -> Result<Tensor> {
         let ones = vec![1.0; rows * columns];
@@ -19,7 +19,7 @@ fn product(device: &Device, [m, n, k]: [usize; 3], dtype: DType) -> Result<Vec<f
     };
     let mut c = Tensor::empty(device, &[m, n]);
     let launcher = device.launcher().expect("a launched device");
-    // As weight gradients lie: both operands have the long side in rows.
+    // The operands lie as in weight gradients: both have the long side in rows.
     let (a, b) = (ones(k, m)?, ones(k, n)?);
     let (a, b) = (RowMajor::transposed(&a, 0, m), RowMajor::rows(&b, 0, n));
     gemm(launcher, [m, n, k], a, b, RowMajor::result(&mut c, 0, n), false)?;

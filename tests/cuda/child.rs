@@ -1,4 +1,4 @@
-//! Tests in processes of their own.
+//! Runs tests in processes of their own.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,22 +7,22 @@ use std::process::Command;
 use testkit::fake_cuda;
 use testkit::programs::{Scratch, text};
 
-/// Set in such a process: the test that it runs.
+/// Variable that names the test that a child process runs.
 const CHILD: &str = "SVP_TEST_CHILD";
 const LOG: &str = "FAKE_CUDA_LOG";
 
-/// Where the loader finds libraries.
+/// The libraries that the loader finds.
 pub enum Libraries {
     /// The fake driver and the fake cuBLASLt.
     Fake,
-    /// Those of a folder, which may be none.
+    /// The libraries in a folder, which may hold none.
     In(String),
 }
 
 /// Runs the rest of a test in a process of its own.
 ///
-/// `test` is the path of the calling test in its file; variables are set on top of those that a user may have, which
-/// are removed where they matter. The child's failure is the test's.
+/// `test` is the path of the calling test in its file. `variables` are set in the child; others that matter and that a
+/// user may have set are removed. A failure of the child fails the test.
 pub fn alone(test: &str, libraries: Libraries, variables: &[(&str, &str)], body: impl FnOnce()) {
     if std::env::var(CHILD).is_ok_and(|name| name == test) {
         return body();
@@ -50,13 +50,13 @@ pub fn on_fake(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) {
     alone(test, Libraries::Fake, variables, body);
 }
 
-/// The lines that the fake libraries wrote since the process began.
+/// The lines that the fake libraries have logged since the process began.
 pub fn log() -> Vec<String> {
     let log = std::env::var(LOG).expect("set for the child");
     fs::read_to_string(log).unwrap_or_default().lines().map(Into::into).collect()
 }
 
-/// The names of the functions that were called after so many lines.
+/// The names of the functions that were called after the first `after` lines.
 pub fn calls(after: usize) -> Vec<String> {
     log()
         .split_off(after)

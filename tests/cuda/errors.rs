@@ -1,4 +1,4 @@
-//! What is said when a call fails: the call, the kernel or the product, and the sizes.
+//! Error messages must name the call, kernel or product that failed, and its sizes.
 
 use engine::cuda::Cuda;
 use engine::launch::{Arg, BlasGemm, ColumnMajor, Grid, Kernel, Launcher, PtxFile, Region};
@@ -7,13 +7,13 @@ use engine::{DType, Device, Error, Result, Tensor};
 use super::child::on_fake;
 
 static FILE: PtxFile = PtxFile { name: "test/kernel.ptx", text: include_str!("kernel.ptx") };
-/// `set(to, value)`: writes one word.
+/// The kernel `set(to, value)`, which writes one word.
 pub const SET: Kernel = Kernel { file: &FILE, entry: "set" };
-/// `stray(to)`: writes a word far beyond.
+/// The kernel `stray(to)`, which writes a word far beyond its buffer.
 const STRAY: Kernel = Kernel { file: &FILE, entry: "stray" };
 pub const ONE: Grid = Grid { blocks: [1; 3], threads: [1; 3], shared: 0 };
 
-/// What an error that the device survives says.
+/// The message of an error that the device survives.
 fn what(result: Result<impl std::fmt::Debug>) -> String {
     match result.unwrap_err() {
         Error::Device { device: "cuda", what } => what,
@@ -21,7 +21,7 @@ fn what(result: Result<impl std::fmt::Debug>) -> String {
     }
 }
 
-/// What is said of a device that is lost.
+/// The message of an error that loses the device.
 fn lost(result: Result<impl std::fmt::Debug>) -> String {
     match result.unwrap_err() {
         Error::Lost { device: "cuda", what } => what,
@@ -35,7 +35,7 @@ fn word(cuda: &Cuda, at: Region) -> Result<u32> {
     Ok(u32::from_le_bytes(bytes))
 }
 
-/// `c[4 4] = a[4 4] b[4 4]` in f32, all in one region.
+/// The product `c[4 4] = a[4 4] b[4 4]` in f32, with all matrices in one region.
 fn product(at: Region) -> BlasGemm {
     let matrix = |n: usize| Region { bytes: 64, ..at.skip(n * 256) };
     BlasGemm {
@@ -129,7 +129,8 @@ fn a_launch_that_is_refused() {
 
 const ILLEGAL: &str = "CUDA_ERROR_ILLEGAL_ADDRESS (an illegal memory access was encountered)";
 
-/// A kernel fails when nobody looks: the next that waits says so, and that it may not be its own fault.
+/// A kernel that fails unwatched is reported by the next call that waits, which says that the failure may not be its
+/// own.
 #[test]
 fn a_kernel_that_destroys_the_context() {
     on_fake("errors::a_kernel_that_destroys_the_context", &[], || {
@@ -159,7 +160,7 @@ fn a_kernel_that_destroys_the_context_and_is_waited_for() {
     });
 }
 
-/// Tensors give the failure of what cannot fail on the CPU to the next that can tell it.
+/// A failure in an operation that cannot fail on the CPU is passed on to the next one that can report it.
 #[test]
 fn a_device_that_falls_out() {
     let variables = [("FAKE_CUDA_FAIL", "cuMemsetD8Async:214@1")];
@@ -208,7 +209,7 @@ fn more_memory_than_there_is() {
     });
 }
 
-/// Memory that was freed and lies with the driver in another size is given back before giving up.
+/// Freed memory that the pool holds in other sizes must be given back to the driver before an allocation fails.
 #[test]
 fn memory_that_comes_back() {
     on_fake("errors::memory_that_comes_back", &[("FAKE_CUDA_FAIL", "cuMemAllocAsync:2@2")], || {
@@ -241,7 +242,7 @@ fn products_that_fail() {
     });
 }
 
-/// cuBLASLt only says that it failed; the driver says that the device is gone.
+/// cuBLASLt reports only that it failed; the driver reports that the device is lost.
 #[test]
 fn a_product_on_a_lost_device() {
     let variables = [("FAKE_CUDA_FAIL", "cublasLtMatmul:13@1")];
@@ -293,7 +294,7 @@ fn what_cannot_be_recorded_is_refused_as_on_the_emulated_device() {
     });
 }
 
-/// The stream runs what it is told again, also after a capture that was spoiled.
+/// The stream must run work again after a capture that was spoiled.
 #[test]
 fn a_recording_that_fails() {
     let variables = [("FAKE_CUDA_FAIL", "cuGraphInstantiateWithFlags:801@2,cuLaunchKernel:701@3")];
@@ -308,7 +309,7 @@ fn a_recording_that_fails() {
         let (recording, _y) = device.record(twice).unwrap();
         let instantiate = what(device.record(twice));
         let launch = what(device.record(twice));
-        // A recording of recordings is more than the fake driver can do.
+        // The fake driver does not support a recording inside a recording.
         let spoiled = what(device.record(|| Ok::<_, Error>(recording.run().is_err())));
         let launch_text =
             "cuLaunchKernel: CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES (too many resources requested for launch)";

@@ -1,4 +1,4 @@
-//! What a machine must have, and what is said where it has not.
+//! What a machine needs for the CUDA device, and the messages where something is missing.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use testkit::{fake_cuda, kernels};
 
 use super::child::{Libraries, alone, calls, on_fake};
 
-/// Why the first GPU cannot be had; `--device auto` says the same.
+/// The reason why the first GPU cannot be used; `--device auto` must give the same.
 fn unusable() -> String {
     let why = Device::cuda(0).unwrap_err();
     assert!(matches!(why, Error::Device { .. }), "{why:?}");
@@ -21,13 +21,13 @@ fn unusable() -> String {
     why.to_string()
 }
 
-/// That there is no GPU, for `--device auto` without a word.
+/// Checks that there is no GPU, which `--device auto` does not mention.
 fn absent() -> String {
     assert!(matches!(status(), Status::Absent), "{:?}", status());
     Device::cuda(0).unwrap_err().to_string()
 }
 
-/// A folder with some of the fake libraries. They are one file: both must be loaded from it.
+/// A folder with some of the fake libraries. Both names must link to one file, from which both are loaded.
 fn folder(name: &str, libraries: &[&str]) -> Scratch {
     let place = Scratch::new(name);
     for library in libraries {
@@ -40,9 +40,9 @@ fn folder(name: &str, libraries: &[&str]) -> Scratch {
 const DRIVER: &str = "libcuda.so.1";
 const BLAS: &str = "libcublasLt.so.12";
 
-/// Whether the loader finds a library of that name in this system.
+/// Whether the loader finds a library of that name on this system.
 fn in_system(name: &str) -> bool {
-    // SAFETY: NVIDIA's libraries only set up themselves when they are loaded.
+    // SAFETY: NVIDIA's libraries only initialise themselves when they are loaded.
     let there = unsafe { libloading::Library::new(name) }.is_ok();
     if there {
         println!("skipped: this system has a {name} of its own");
@@ -99,7 +99,7 @@ fn a_driver_that_is_too_old() {
     });
 }
 
-/// What the kernels need is what the launcher asks for.
+/// The launcher must ask for what the kernels need.
 #[test]
 fn the_committed_kernels_are_for_cuda_12_4_and_sm_80() {
     let files = kernels::files();

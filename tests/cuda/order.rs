@@ -15,14 +15,14 @@ fn calls_of(work: impl FnOnce()) -> Vec<String> {
     calls(before)
 }
 
-/// What goes to the device beside the kernels waits for none of them, and each transfer for the one before.
+/// Uploads beside the kernels wait for no kernel, and each transfer waits for the one before.
 #[test]
 fn a_step() {
     on_fake("order::a_step", &[], || {
         let device = Device::cuda(0).unwrap();
         let mut x = Tensor::zeros(&device, &[2]);
         let mut y = Tensor::zeros(&device, &[2]);
-        // What is made once: the kernel, the lane, the slot.
+        // The first call also makes what is made once: the kernel, the lane and the slot.
         x.send(&[1.0, 2.0]).unwrap();
         y.add_assign(&device, &x);
         y.receive().unwrap().wait().unwrap();
@@ -89,7 +89,7 @@ fn a_recorded_step() {
     });
 }
 
-/// What is given up while calls are recorded is freed after, and uploads bring the bytes that they had.
+/// Memory that is dropped while calls are recorded is freed later, and recorded uploads bring the bytes that they had.
 #[test]
 fn recorded_uploads_and_frees() {
     on_fake("order::recorded_uploads_and_frees", &[], || {
@@ -113,7 +113,7 @@ fn recorded_uploads_and_frees() {
     });
 }
 
-/// A kernel is loaded once, and every handle of the driver goes back to it.
+/// A kernel is loaded once, and every handle is given back to the driver.
 #[test]
 fn everything_is_given_back() {
     on_fake("order::everything_is_given_back", &[], || {
@@ -144,7 +144,7 @@ fn everything_is_given_back() {
     });
 }
 
-/// Threads share a device: its context is made current on each.
+/// Threads share a device, so its context must be made current on each.
 #[test]
 fn another_thread() {
     on_fake("order::another_thread", &[], || {

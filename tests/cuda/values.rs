@@ -1,5 +1,5 @@
-//! The CUDA device gives what the emulated device gives, bit by bit: the fake driver runs the same emulator, so a
-//! difference is one of allocation, order, arguments or products.
+//! The CUDA device must give the bits of the emulated device. The fake driver runs the same emulator, so a difference
+//! comes from allocation, order, arguments or products.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use testkit::problem::{Ask, Outcome, Problem};
 
 use super::child::on_fake;
 
-/// The first case of an op that launched devices run, small enough to be quick.
+/// The first case of an op that launched devices run and that is small enough to be quick.
 fn problem(op: &dyn Op, dtype: DType) -> Problem<'_> {
     let mut cases = op.cases().into_iter().filter(|case| !case.cpu_only() && !case.bench);
     Problem::in_type(op, cases.next().expect("a case"), dtype)
@@ -45,7 +45,7 @@ fn every_op_has_the_values_of_the_emulated_device() {
     });
 }
 
-/// Products of every kind: transpositions, gaps between columns, both types, sums onto C, a bias, TF32.
+/// Checks products of every kind: transpositions, gaps between columns, both types, sums onto C, a bias, TF32.
 #[test]
 fn products_have_the_values_of_the_emulated_device() {
     on_fake("values::products_have_the_values_of_the_emulated_device", &[], || {
@@ -104,7 +104,7 @@ fn encode(value: f32, dtype: DType) -> Vec<u8> {
     }
 }
 
-/// Forward and backward of a case recorded on one device, replayed with the inputs it had and with others.
+/// Records forward and backward of a case on one device, and replays them with the same and with other inputs.
 fn replayed(device: &Device, problem: &Problem) -> Vec<Vec<u32>> {
     let mut inputs = problem.tensors(device).unwrap();
     let (recording, outcome) = device

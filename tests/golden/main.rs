@@ -1,7 +1,8 @@
-//! Outputs of the published code (tests/golden, and the folder in SVP_GOLDEN_DIR, with the folders in them), chosen by
-//! each file's `kind`.
+//! Compares with outputs of the published code, in tests/golden and in the folder that SVP_GOLDEN_DIR names, subfolders
+//! included. Each file's `kind` chooses the comparison.
 //!
-//! Tolerances are relative by norm, in float32: those that the numbers were published with.
+//! Tolerances are relative by norm, in float32, and are those that the numbers were published with (`docs/goldens.md`,
+//! "Kinds and tolerances").
 
 mod method_training;
 mod ops;
@@ -22,7 +23,7 @@ use testkit::root::root;
 
 use method_training::{MethodTraining, run_method};
 
-/// The project's own files.
+/// Folder of the project's own files.
 fn own() -> PathBuf {
     root().join("tests/golden")
 }
@@ -36,11 +37,11 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
-/// What became of one file.
+/// The result of one file.
 enum Verdict {
-    /// Compared, with these differences.
+    /// The file was compared, with these differences.
     Compared(Vec<String>),
-    /// Nothing here can run it, for this reason.
+    /// Nothing here can run the file, for this reason.
     NotRun(String),
 }
 
@@ -50,7 +51,7 @@ fn compare(device: &Device, path: &Path, golden: Golden) -> Verdict {
         Some("selective_scan") => ops::selective_scan(device, &golden),
         Some("causal_conv1d") => ops::causal_conv1d(device, &golden),
         Some("add_rms_norm") => ops::add_rms_norm(device, &golden),
-        // Computed on the host for every device.
+        // This is computed on the host for every device.
         Some("pos_embed_interpolation") => ops::pos_embed_interpolation(&golden),
         Some("vim_training") => training::vim_training(device, &golden),
         Some("method_training") => {
@@ -112,7 +113,7 @@ fn every_golden_file_is_reproduced_on_the_cpu() {
     assert_eq!(device.red_zone_hits(), 0, "writes outside a buffer");
 }
 
-/// By the kernels, every access checked.
+/// Reproduces the files with the kernels, with every access checked.
 #[test]
 fn every_golden_file_is_reproduced_on_the_emulated_device() {
     if !cuda::wanted("emulated") {
@@ -130,7 +131,7 @@ fn every_golden_file_is_reproduced_on_the_emulated_device() {
     );
 }
 
-/// By the kernels on a GPU, in poisoned memory between red zones.
+/// Reproduces the files with the kernels on a GPU, in poisoned memory between red zones.
 #[test]
 fn every_golden_file_is_reproduced_on_cuda() {
     let Some(cuda) = cuda::launcher() else { return };

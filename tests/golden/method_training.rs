@@ -1,6 +1,6 @@
-//! Five training steps of any method on any backbone: what the file says of it, and the comparison.
+//! Five training steps of any method on any backbone: reads what the file specifies, runs it and compares.
 //!
-//! Nothing here knows a method. [`run_method`] asks the registry of methods for one by the name in the file.
+//! Nothing here knows a particular method. [`run_method`] looks up the name in the file in the registry.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,14 +29,14 @@ const TRAJECTORY: f64 = 1e-3;
 /// The optimiser of the five steps.
 #[derive(Debug)]
 pub struct Optimizer {
-    /// `adamw`, `sgd` or `adam`.
+    /// Its name: `adamw`, `sgd` or `adam`.
     pub name: String,
     /// Its numbers as the file names them: `lr`, `momentum`, `betas`, `eps`, `weight_decay`, `no_decay`.
     pub settings: Map<String, Value>,
 }
 
 impl Optimizer {
-    /// A number that the file gives; 0 where it gives none, as for the decay of Adam.
+    /// A number that the file gives, or 0 where it gives none, as for the decay of Adam.
     pub fn number(&self, name: &str) -> f64 {
         self.settings.get(name).map_or(0.0, |value| value.as_f64().expect("a number"))
     }
@@ -51,40 +51,40 @@ pub struct MethodTraining {
     pub settings: Value,
     pub optimizer: Optimizer,
     pub label_smoothing: f32,
-    /// Row of the class token in the sequence that the blocks see, where the file says it.
+    /// Row of the class token in the sequence that the blocks see, where the file gives it.
     pub class_row: Option<usize>,
     /// Names of the trained tensors.
     pub trained: Vec<String>,
     golden: Golden,
 }
 
-/// What the same steps give here; values are flat, names those of the file without their prefix.
+/// The results of the same steps here. Values are flat, and names are those of the file without their prefix.
 #[derive(Debug, Clone, Default)]
 pub struct Outputs {
-    /// `[batch classes]`, before the first step as everything up to `grads`.
+    /// Logits `[batch classes]`. Everything up to `grads` is from before the first step.
     pub logits: Vec<f32>,
-    /// `[batch rows width]`: all rows after the final norm, prompt rows included.
+    /// Rows `[batch rows width]` after the final norm, prompt rows included.
     pub hidden: Vec<f32>,
     pub loss: f32,
-    /// Of every trained tensor.
+    /// The gradient of every trained tensor.
     pub grads: BTreeMap<String, Vec<f32>>,
-    /// Before each of the five steps.
+    /// The loss before each of the five steps.
     pub losses: Vec<f32>,
-    /// Every trained tensor after them.
+    /// Every trained tensor after the five steps.
     pub finals: BTreeMap<String, Vec<f32>>,
-    /// Gates by their name behind `gates.`; `None` where the device has no way to look at them.
+    /// Gates by their name behind `gates.`; `None` where the device cannot compute them.
     pub gates: Option<BTreeMap<String, Vec<f32>>>,
-    /// Further outputs by their name behind `output.`, those that the method offers.
+    /// Further outputs that the method offers, by their name behind `output.`.
     pub others: BTreeMap<String, Vec<f32>>,
 }
 
 impl MethodTraining {
-    /// Reads the metadata; panics, naming it, where a part of it is missing.
+    /// Reads the metadata. Panics with the name of a part that is missing.
     pub fn new(golden: Golden) -> Self {
         let json = |name: &str| -> Value {
             serde_json::from_str(golden.setting(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
         };
-        // Files of some backbones have a line for readers there, and the numbers beside it.
+        // Files of some backbones have a description for readers under this key, with the numbers beside it.
         let optimizer =
             if golden.metadata.contains_key("optimizer_json") { "optimizer_json" } else { "optimizer" };
         let Value::Object(settings) = json(optimizer) else { panic!("{optimizer} is no object") };
@@ -102,7 +102,7 @@ impl MethodTraining {
         }
     }
 
-    /// Method and backbone, for lists.
+    /// Names of method and backbone, for lists.
     pub fn name(&self) -> String {
         format!("{} on {}", self.method, self.backbone)
     }
@@ -138,7 +138,7 @@ impl MethodTraining {
         named.filter_map(|(name, value)| Some((name?, value))).collect()
     }
 
-    /// All differences between what the file holds and what was computed.
+    /// All differences between the values of the file and those that were computed.
     pub fn compare(&self, outputs: &Outputs) -> Vec<String> {
         let mut found = Differences::default();
         let own = [&outputs.logits, &outputs.hidden, &vec![outputs.loss]];
@@ -153,7 +153,8 @@ impl MethodTraining {
         }
         self.compare_all(&mut found, "grad.", &outputs.grads, GRADIENT);
         for (name, got) in &outputs.grads {
-            // Structure, not rounding, makes these: a factor before a factor of zeros, a pixel that nothing reaches.
+            // Such gradients are zero by structure, not by rounding: a factor before a factor of zeros, or a pixel that
+            // nothing reaches.
             let Some(want) = self.golden.tensors.get(&format!("grad.{name}")) else { continue };
             let stray = got.iter().zip(want.as_slice()).position(|(&got, &want)| want == 0.0 && got != 0.0);
             if let Some(i) = stray {
@@ -174,7 +175,7 @@ impl MethodTraining {
         found.0
     }
 
-    /// Stored results that were not computed, which [`compare`](Self::compare) passes over.
+    /// Stored results that were not computed and that [`compare`](Self::compare) therefore skips.
     pub fn passed_over(&self, outputs: &Outputs) -> Vec<String> {
         let gates = self.stored("gates.").into_keys().filter(|_| outputs.gates.is_none());
         let others = self.stored("output.").into_keys();
@@ -204,8 +205,8 @@ impl MethodTraining {
     }
 }
 
-/// The same five steps by the method that the file names, on its backbone; `None` where there is no such method or
-/// backbone.
+/// Runs the same five steps with the method that the file names, on its backbone; `None` where there is no such method
+/// or backbone.
 pub fn run_method(device: &Device, training: &MethodTraining) -> Option<Outputs> {
     let (mut model, kind) = (model(device, training)?, kind(&training.optimizer));
     let number = |name: &str| training.optimizer.number(name);
@@ -258,7 +259,7 @@ fn kind(of: &Optimizer) -> OptimizerKind {
     serde_json::from_value(of.name.as_str().into()).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// The backbone of the file with its method and head, all parameters those of the file.
+/// The backbone of the file with its method and head, with all parameters from the file.
 fn model(device: &Device, training: &MethodTraining) -> Option<Model> {
     let method = chosen(training)?;
     let mut params = Params::default();
@@ -277,8 +278,8 @@ fn model(device: &Device, training: &MethodTraining) -> Option<Model> {
     Some(model)
 }
 
-/// The method with the settings of the file: those that its entry declares, under their names or the published ones.
-/// What a file says does not apply is `none`; other keys are facts about the run, not settings.
+/// The method with the settings of the file, which are those that its entry declares, under their own or their
+/// published names. The file gives `none` for settings that do not apply; other keys are facts about the run.
 fn chosen(training: &MethodTraining) -> Option<Chosen> {
     let mut chosen = Chosen::named(&training.method).ok()?;
     for (name, value) in training.settings.as_object().expect("settings are an object") {
@@ -291,7 +292,7 @@ fn chosen(training: &MethodTraining) -> Option<Chosen> {
     Some(chosen)
 }
 
-/// The backbone of the file, from the shapes of its parameters.
+/// The backbone of the file, whose sizes follow from the shapes of its parameters.
 fn backbone(training: &MethodTraining, params: &mut Params) -> Option<Box<dyn Backbone>> {
     if training.backbone != vim::NAME {
         return None;
@@ -307,7 +308,7 @@ fn backbone(training: &MethodTraining, params: &mut Params) -> Option<Box<dyn Ba
     Some(Box::new(vim.unwrap()))
 }
 
-/// Where the file says where prompts and class token stand, they must stand there.
+/// Prompts and class token must stand where the file says, if it does.
 fn check_rows(training: &MethodTraining, tokens: &Tokens) {
     assert_eq!(tokens.class_row, training.class_row, "row of the class token");
     if let Some(rows) = training.settings.get("prompt_rows") {
@@ -322,7 +323,7 @@ fn gates(model: &Model, training: &MethodTraining) -> Option<BTreeMap<String, Ve
         return None;
     }
     let batch = training.size("batch");
-    // Of each layer and direction: update and forget of every row of every image.
+    // Update and forget gate of every row of every image, for each layer and direction.
     let mut scans: Vec<Vec<TokenGates>> = vec![];
     model
         .observe(training.images().clone(), true, &mut |scanned| {
@@ -357,7 +358,7 @@ mod tests {
         files.filter(|golden| golden.kind() == Some("method_training")).map(MethodTraining::new).collect()
     }
 
-    /// What a program that computes exactly as published would give.
+    /// The outputs of a program that computes exactly as published.
     fn stored(of: &MethodTraining) -> Outputs {
         let values = |prefix: &str| -> BTreeMap<String, Vec<f32>> {
             let named = of.stored(prefix).into_iter();
@@ -441,7 +442,7 @@ mod tests {
         assert!(of.compare(&outputs).is_empty() && of.passed_over(&outputs).len() == 4);
     }
 
-    /// As of a factor in front of a factor of zeros.
+    /// A gradient that must be zero, such as that of a factor in front of a factor of zeros, must be exactly zero.
     #[test]
     fn a_gradient_that_is_exactly_zero_must_be() {
         let mut of = own().remove(0);

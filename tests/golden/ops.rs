@@ -11,7 +11,7 @@ use testkit::golden::{Differences, Golden, values};
 const FORWARD: f64 = 1e-5;
 const GRADIENT: f64 = 1e-4;
 
-/// Hands given gradients to the outputs of an op.
+/// Sends given gradients to the outputs of an op.
 struct Upstream(Vec<Tensor>);
 
 impl Function for Upstream {
@@ -46,7 +46,7 @@ fn map(t: &Tensor, f: impl Fn(f32) -> f32) -> Tensor {
     Tensor::from_vec(values(t).iter().map(|&v| f(v)).collect(), t.shape())
 }
 
-/// Columns side by side, `[b l a]` and `[b l c]`.
+/// Joins the columns of `[b l a]` and `[b l c]`.
 fn columns(a: &Tensor, b: &Tensor) -> Tensor {
     let (n, m) = (a.shape()[2], b.shape()[2]);
     let rows = a.as_slice().chunks_exact(n).zip(b.as_slice().chunks_exact(m));
@@ -59,7 +59,7 @@ fn window(t: &Tensor, first: usize, n: usize) -> Vec<f32> {
     values(t).chunks_exact(width).flat_map(|row| row[first..first + n].to_vec()).collect()
 }
 
-/// One direction at a time: the other one's input is zero, so the average is half the golden output.
+/// Runs one direction at a time. The other one's input is zero, so the average is half the golden output.
 pub fn selective_scan(device: &Device, golden: &Golden) -> Vec<String> {
     let mut found = Differences::default();
     for dir in 0..2 {

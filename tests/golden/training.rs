@@ -123,6 +123,6 @@ pub fn vim_training(device: &Device, golden: &Golden) -> Vec<String> {
 const ADAMW: &str =
     "lr=1e-2,betas=0.9/0.999,eps=1e-8,wd=0.05 on tensors of 2 or more dims that are not .bias";
 
-/// The README gives no bound for the parameters after five steps; AdamW divides by the square root of a second
-/// moment that is near zero for small gradients, so rounding is amplified.
+/// `docs/goldens.md` gives no bound for the parameters after five steps. AdamW divides by the square root of a second
+/// moment that is near zero for small gradients, which amplifies rounding.
 const FINAL: f64 = 1e-2;

@@ -23,8 +23,8 @@ fn ulp(value: f64) -> f64 {
     (value.abs().log2().floor() - 23.0).max(-149.0).exp2()
 }
 
-/// What an exact value may become. Where `.ftz` meets the end of the normal range, or the end of all, both sides
-/// of it are allowed.
+/// The results allowed for an exact value. Where `.ftz` meets the end of the normal range or of the whole range, the
+/// results of both sides are allowed.
 fn near(value: f64, error: f64, ftz: bool) -> Expect {
     let (smallest, largest) = (f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX));
     match value.abs() {
@@ -33,13 +33,13 @@ fn near(value: f64, error: f64, ftz: bool) -> Expect {
         v if v > largest - error => Expect::Any,
         v if ftz && v < smallest - error => Expect::Bits(if value.is_sign_negative() { SIGN } else { 0 }),
         v if ftz && v < smallest + error => Expect::Any,
-        // Subnormal results are as fine as subnormals are.
+        // Subnormal results are only as precise as the spacing of subnormals.
         v if v > 0.0 && v < smallest => Expect::Near { value, error: error.max(2f64.powi(-149)) },
         _ => Expect::Near { value, error },
     }
 }
 
-/// Floats of all sizes, and many in [-130, 130] where exponentials and waves do something.
+/// Floats of all sizes, and many in [-130, 130], where exponentials and waves vary.
 fn inputs() -> Vec<Vec<u64>> {
     let moderate = (-2000..2000).map(|i| u64::from((i as f32 * 0.065_137).to_bits()));
     floats(3000).into_iter().chain(moderate).map(|v| vec![v]).collect()
@@ -48,10 +48,10 @@ fn inputs() -> Vec<Vec<u64>> {
 fn one_operand() -> Vec<Program> {
     type Function = fn(f64) -> f64;
     type Error = fn(f64) -> f64;
-    // Function, whether the form without `.ftz` exists, value, largest error given the exact value.
+    // The function, whether there is a form without `.ftz`, the value, and the largest error for the exact value.
     let functions: [(&str, Function, Error); 5] = [
         ("ex2", f64::exp2, |y| y * 2f64.powi(-22)),
-        // Absolute between 0.5 and 2, where the result is below 1; relative elsewhere.
+        // The error is absolute between 0.5 and 2, where the result is below 1, and relative elsewhere.
         ("lg2", f64::log2, |y| y.abs().max(1.0) * 2f64.powi(-22)),
         ("rcp", f64::recip, ulp),
         ("rsqrt", |x| 1.0 / x.sqrt(), |y| y * 2f64.powf(-22.4)),
@@ -84,7 +84,7 @@ fn one_operand() -> Vec<Program> {
     programs
 }
 
-/// Two units in the last place; `div.approx` only for divisors between 2^-126 and 2^126.
+/// Quotients are within two units in the last place, `div.approx` only for divisors between 2^-126 and 2^126.
 fn quotients() -> Vec<Program> {
     let mut programs = vec![];
     for form in ["div.approx", "div.approx.ftz", "div.full", "div.full.ftz"] {

@@ -11,7 +11,8 @@ pub fn programs() -> Vec<Program> {
     with_numbers.chain(combined()).collect()
 }
 
-/// Whether a comparison holds, for an order or for none (NaN). Those ending in `u` hold when there is none.
+/// Whether a comparison holds for an ordering, or for none where there is a NaN. Comparisons that end in `u` hold where
+/// there is no ordering.
 fn holds(comparison: &str, order: Option<Ordering>) -> bool {
     use Ordering::*;
     let Some(order) = order else {
@@ -77,7 +78,7 @@ fn whole() -> Vec<Program> {
     programs
 }
 
-/// A comparison joined with a predicate, two results, predicates in logic.
+/// Comparisons joined with a predicate, comparisons with two results, and logic on predicates.
 fn combined() -> Vec<Program> {
     let inputs = [B32, B32, Pred];
     let rows: Vec<Vec<u64>> =

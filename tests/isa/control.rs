@@ -6,7 +6,7 @@ pub fn programs() -> Vec<Program> {
     [guards(), branches(), barriers()].concat()
 }
 
-/// A guard covers all of an instruction: with it false nothing is read, written, jumped to or ended.
+/// A guard covers the whole instruction: where it is false nothing is read, written, jumped to or ended.
 fn guards() -> Vec<Program> {
     let choose = |body: &str, yes: u64, no: u64| {
         let program = Program::new(body, &[Pred, B32], &[B32]);
@@ -17,7 +17,7 @@ fn guards() -> Vec<Program> {
         choose("mov.b32 %d0, 1;\n@!%a0 mov.u32 %d0, 2;", 1, 2),
         choose("mov.b32 %d0, 1;\n@%a0 add.s32 %d0, %a1, 100;", 107, 1),
         choose("mov.b32 %d0, 1;\n@%a0 ld.global.u32 %d0, [%in+8];", 7, 1),
-        // An address that faults, under a guard that is false for both rows in turn.
+        // The address faults, under a guard that is false for both rows in turn.
         choose(
             "mov.b32 %d0, 1;\nmov.b64 %wild, 3;\nselp.b64 %wild, %in, %wild, %a0;\n\
              @%a0 ld.global.u32 %d0, [%wild+8];",
@@ -51,14 +51,14 @@ fn branches() -> Vec<Program> {
                 and.b32 %odd, %v, 1;\nsetp.eq.s32 %p, %odd, 1;\nadd.s32 %d0, %d0, 1;\n@%p bra $odd;\n\
                 shr.u32 %v, %v, 1;\nbra.uni $loop;\n$odd:\nmad.lo.s32 %v, %v, 3, 1;\nbra $loop;\n$done:";
     let own_time = Program::new(body, &[B32], &[B32]).locals(".reg .b32 %v, %odd;\n.reg .pred %p;");
-    // Lanes that left a loop wait for the others: the vote after it sees the whole warp.
+    // Lanes that left a loop wait for the others, so the vote after it sees the whole warp.
     let body = "mov.u32 %v, %a0;\n$loop:\nsetp.eq.s32 %p, %v, 0;\n@%p bra $done;\nsub.s32 %v, %v, 1;\n\
                 bra.uni $loop;\n$done:\nvote.sync.ballot.b32 %d0, %p, -1;";
     let mut together = Program::new(body, &[B32], &[B32]).block(32).locals(".reg .b32 %v;\n.reg .pred %p;");
     for lane in 0..32 {
         together = together.row(&[lane * 5 % 32], 0xFFFF_FFFF);
     }
-    // Inside one side of a branch, another branch.
+    // One side of a branch has another branch inside.
     let body = "setp.lt.u32 %p, %a0, 8;\n@%p bra $small;\nsetp.lt.u32 %q, %a0, 100;\n@%q bra $middle;\n\
                 mov.u32 %d0, 3;\nbra.uni $end;\n$middle:\nmov.u32 %d0, 2;\nbra.uni $end;\n$small:\n\
                 mov.u32 %d0, 1;\n$end:\nadd.s32 %d0, %d0, 10;";
@@ -70,7 +70,7 @@ fn branches() -> Vec<Program> {
     ]
 }
 
-/// Threads exchange words through shared memory: right only if the barrier holds all of them.
+/// Threads exchange words through shared memory, which is right only if the barrier holds all of them.
 fn barriers() -> Vec<Program> {
     let threads: u32 = 128;
     let turn = |barrier: &str| {
@@ -86,11 +86,11 @@ fn barriers() -> Vec<Program> {
     };
     let forms = ["bar.sync 0;", "bar.sync 0, 128;", "bar.sync 3;", "barrier.sync 0;", "bar.cta.sync 0;"];
     let mut programs: Vec<Program> = forms.into_iter().map(turn).collect();
-    // Fences order nothing that a barrier does not; they must be accepted.
+    // Fences order nothing here that a barrier does not, but they must be accepted.
     for fence in ["membar.cta;", "membar.gl;", "fence.acq_rel.cta;", "fence.acq_rel.gpu;", "fence.sc.gpu;"] {
         programs.push(turn(&format!("{fence}\nbar.sync 0;")));
     }
-    // Within a warp: neighbours meet at `bar.warp.sync`.
+    // Within a warp, neighbours meet at `bar.warp.sync`.
     let body = "mov.u32 %at, cells;\nmad.lo.s32 %mine, %thread, 4, %at;\nst.shared.u32 [%mine], %a0;\n\
                 bar.warp.sync -1;\nxor.b32 %other, %thread, 31;\nmad.lo.s32 %other, %other, 4, %at;\n\
                 ld.shared.u32 %d0, [%other];";

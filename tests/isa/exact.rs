@@ -1,5 +1,5 @@
-//! What an instruction must give, by exact integer arithmetic: a value is an integer times a power of two (and
-//! "a little more"), rounded once to the wanted format. Nothing here rounds in floating point.
+//! Computes the results of instructions by exact integer arithmetic. A value is an integer times a power of two, with a
+//! flag for "a little more", and is rounded once to the wanted format. Nothing here rounds in floating point.
 
 /// Rounding modes of PTX: to nearest with ties to even, toward zero, down, up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub enum Number {
     Infinity {
         negative: bool,
     },
-    /// Zero included: its sign matters.
+    /// A finite value. Zero is one, because its sign matters.
     Finite(Exact),
 }
 
@@ -72,7 +72,7 @@ impl Exact {
         self.mantissa == 0 && !self.more
     }
 
-    /// Rounded to a format; overflow goes to infinity or to the largest finite value, as the mode says.
+    /// Rounds to a format. Overflow goes to infinity or to the largest finite value, as the mode says.
     pub fn round(self, format: Format, mode: Mode) -> u64 {
         let sign = format.sign(self.negative);
         if self.is_zero() {
@@ -81,7 +81,7 @@ impl Exact {
         let top = self.exponent + 127 - self.mantissa.leading_zeros() as i32;
         let top = top.max(format.min_exponent);
         let (kept, up) = self.split(top - format.mantissa_bits() as i32, mode);
-        // A normal value carries its hidden bit into the exponent field; a carry out of the mantissa does too.
+        // A normal value carries its hidden bit into the exponent field, and so does a carry out of the mantissa.
         let exponent = (top - format.min_exponent) as u64;
         let bits = (exponent << format.mantissa_bits()) + kept as u64 + u64::from(up);
         let infinity = format.infinity();
@@ -94,7 +94,7 @@ impl Exact {
         sign | if bits < infinity || away { bits.min(infinity) } else { infinity - 1 }
     }
 
-    /// Rounded to an integer of `bits` bits; what does not fit goes to the nearest end of the range.
+    /// Rounds to an integer of `bits` bits. A value that does not fit goes to the nearest end of the range.
     pub fn to_integer(self, mode: Mode, bits: u32, signed: bool) -> u64 {
         let (low, high) = match signed {
             true => (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1),
@@ -164,7 +164,7 @@ fn sum(a: Exact, b: Exact, mode: Mode) -> Exact {
         (false, false) => {}
     }
     let (big, small) = if a.exponent < b.exponent { (b, a) } else { (a, b) };
-    // As far up as an i128 takes it: what is left of the small one below that is the tail.
+    // The larger value is shifted up as far as an i128 allows; what remains of the smaller one below that is the tail.
     let shift = (big.exponent - small.exponent).min(big.mantissa.leading_zeros() as i32 - 4);
     let exponent = big.exponent - shift;
     let below = (exponent - small.exponent).min(127);
@@ -218,7 +218,7 @@ pub fn fma_in(format: Format, a: u64, b: u64, c: u64, mode: Mode) -> Option<u64>
     }
 }
 
-/// The same in f32.
+/// The sum of two f32; `None` is NaN.
 pub fn add(a: u64, b: u64, mode: Mode) -> Option<u64> {
     add_in(F32, a, b, mode)
 }
@@ -272,7 +272,7 @@ pub fn sqrt(a: u64, mode: Mode) -> Option<u64> {
     }
 }
 
-/// One format to another; `None` is NaN.
+/// Converts one format to another; `None` is NaN.
 pub fn convert(bits: u64, from: Format, to: Format, mode: Mode) -> Option<u64> {
     match number(bits, from) {
         Number::Nan => None,
@@ -281,7 +281,7 @@ pub fn convert(bits: u64, from: Format, to: Format, mode: Mode) -> Option<u64> {
     }
 }
 
-/// To the nearest integer value in the same format.
+/// Rounds to an integral value in the same format.
 pub fn integral(bits: u64, mode: Mode) -> Option<u64> {
     match number(bits, F32) {
         Number::Nan => None,
@@ -294,7 +294,7 @@ pub fn integral(bits: u64, mode: Mode) -> Option<u64> {
     }
 }
 
-/// To an integer of `bits` bits: saturated, NaN to 0.
+/// Converts to an integer of `bits` bits, which saturates and turns NaN into 0.
 pub fn to_integer(value: u64, mode: Mode, bits: u32, signed: bool) -> u64 {
     match number(value, F32) {
         Number::Nan => 0,

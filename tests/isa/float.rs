@@ -20,7 +20,7 @@ fn subtract(a: u64, b: u64, mode: Mode) -> Option<u64> {
     exact::add(a, b ^ SIGN, mode)
 }
 
-/// `add`, `sub`, `mul`, `fma`: no modifier means to nearest.
+/// `add`, `sub`, `mul` and `fma`; without a modifier they round to nearest.
 fn arithmetic() -> Vec<Program> {
     let mut programs = vec![];
     let modes = [("", Mode::Rn)].into_iter().chain(MODES);
@@ -36,7 +36,7 @@ fn arithmetic() -> Vec<Program> {
             programs.push(program.rows(triples(&floats(300), 20), want));
         }
     }
-    // One rounding: (1 + 2^-23)^2 - (1 + 2^-22) is 2^-46, and 0 after two.
+    // With one rounding, (1 + 2^-23)^2 - (1 + 2^-22) is 2^-46; with two it would be 0.
     let fused = Program::new("fma.rn.f32 %d0, %a0, %a1, %a2;", &[F32; 3], &[F32]);
     programs.push(fused.row(&[0x3F80_0001, 0x3F80_0001, 0xBF80_0002], 0x2880_0000));
     let numbers = Program::new("fma.rn.f32 %d0, %a0, 0f40000000, 0fBF800000;", &[F32], &[F32]);
@@ -59,8 +59,8 @@ fn division() -> Vec<Program> {
     programs
 }
 
-/// `.ftz`: subnormal inputs and results are zeros of their sign. A product that only rounding lifts to the smallest
-/// normal number is left open: the documents do not say whether it counts as subnormal.
+/// With `.ftz`, subnormal inputs and results are zeros of their sign. A product that only rounding lifts to the
+/// smallest normal number is left open, because the documents do not say whether it counts as subnormal.
 fn flushing() -> Vec<Program> {
     let result = |unflushed: Option<u64>, exact_below: Option<u64>| match (unflushed, exact_below) {
         (Some(a), Some(b)) if exact::flush(a) != exact::flush(b) => Expect::Any,
@@ -91,7 +91,7 @@ fn flushing() -> Vec<Program> {
     programs
 }
 
-/// `.sat`: clamped to [0, 1], NaN to +0. The sign of a zero that was negative is left open.
+/// With `.sat`, results are clamped to [0, 1] and NaN becomes +0. The sign of a zero that was negative is left open.
 fn saturating() -> Vec<Program> {
     let clamp = |bits: Option<u64>| match bits {
         None => Expect::Bits(0),
@@ -122,7 +122,7 @@ fn signs() -> Vec<Program> {
         one("abs.f32 %d0, %a0;").rows(singles(&floats(100)), |row| or_nan(row, row[0] & !SIGN)),
         one("abs.ftz.f32 %d0, %a0;")
             .rows(singles(&floats(100)), |row| or_nan(row, exact::flush(row[0]) & !SIGN)),
-        // The sign of the first on the magnitude of the second.
+        // The result has the sign of the first operand and the magnitude of the second.
         Program::new("copysign.f32 %d0, %a0, %a1;", &[F32, F32], &[F32])
             .exact(pairs(&floats(40)), |row| row[0] & SIGN | row[1] & !SIGN),
     ]
@@ -160,7 +160,7 @@ fn extremes() -> Vec<Program> {
         programs.push(program(op.into()).rows(pairs(&floats(60)), plain));
         let flushed = |row: &[u64]| vec![want(exact::flush(row[0]), exact::flush(row[1])).into()];
         programs.push(program(format!("{op}.ftz")).rows(pairs(&floats(60)), flushed));
-        // `.NaN`: one NaN is enough.
+        // With `.NaN`, one NaN operand is enough for a NaN result.
         programs.push(program(format!("{op}.NaN")).rows(pairs(&floats(60)), |row| {
             let result = if nan(row[0]) || nan(row[1]) { None } else { want(row[0], row[1]) };
             vec![result.into()]

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
-/// Each opcode with all its modifiers and the kinds of its operands: `r` a register, `i` a number, `s` a symbol, `{}` a
-/// vector, an address as `[r+i]`; special registers by name. A jump's target is no operand.
+/// Lists each opcode with all its modifiers and the kinds of its operands: `r` for a register, `i` for a number, `s`
+/// for a symbol, `{}` for a vector, `[r+i]` for an address, and special registers by name. The target of a jump is no
+/// operand.
 pub fn forms(text: &str) -> BTreeSet<String> {
     let code: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or("")).collect();
     code.join("\n").split(';').filter_map(form).collect()
 }
 
 fn form(statement: &str) -> Option<String> {
-    // Directives of a line (`.loc`), labels, braces and heads of entries come before the instruction.
+    // Line directives (`.loc`), labels, braces and heads of entries come before the instruction.
     let line = statement.lines().map(strip).rfind(|line| !line.is_empty() && !line.starts_with('.'))?;
     let (opcode, operands) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     if !opcode.starts_with(|c: char| c.is_ascii_lowercase()) {
@@ -24,7 +25,7 @@ fn form(statement: &str) -> Option<String> {
     Some(kinds.join(" "))
 }
 
-/// Operands: what commas outside braces part.
+/// Splits operands at the commas outside braces.
 fn split(operands: &str) -> Vec<&str> {
     let mut depth = 0;
     let parts = operands.split(|c| {

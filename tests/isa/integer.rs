@@ -12,7 +12,7 @@ pub fn programs() -> Vec<Program> {
 
 const WIDTHS: [(Type, u32); 3] = [(B16, 16), (B32, 32), (B64, 64)];
 
-/// The value behind the bits: of 128 bits, so that nothing overflows on the way.
+/// The value that bits stand for, in 128 bits so that nothing overflows on the way.
 fn value(bits: u64, width: u32, is_signed: bool) -> i128 {
     if is_signed { i128::from((bits << (64 - width)) as i64 >> (64 - width)) } else { i128::from(bits) }
 }
@@ -28,13 +28,13 @@ fn arithmetic() -> Vec<Program> {
                 ("sub", |a, b| a - b),
                 ("min", |a, b| a.min(b)),
                 ("max", |a, b| a.max(b)),
-                // Toward zero; the remainder has the sign of the dividend.
+                // Division rounds toward zero, and the remainder has the sign of the dividend.
                 ("div", |a, b| a / b),
                 ("rem", |a, b| a % b),
             ];
             for (op, want) in ops {
                 let divides = matches!(op, "div" | "rem");
-                // By zero, and the one quotient that does not fit, the result is not specified.
+                // For division by zero and the one quotient that does not fit, the result is not specified.
                 let allowed = |row: &Vec<u64>| {
                     let (a, b) = (value(row[0], width, signed), value(row[1], width, signed));
                     !divides || (b != 0 && !(signed && b == -1 && a == -(1 << (width - 1))))
@@ -52,7 +52,7 @@ fn arithmetic() -> Vec<Program> {
             programs.push(program.exact(rows, |row| want(value(row[0], width, true)) as u64 & mask(width)));
         }
     }
-    // Numbers as compilers write them: negative, hexadecimal.
+    // Numbers are written as compilers write them, negative or hexadecimal.
     let add = |body: &str| Program::new(body, &[B32], &[B32]);
     programs.push(add("add.s32 %d0, %a0, -1;").row(&[0], 0xFFFF_FFFF).row(&[7], 6));
     programs.push(add("and.b32 %d0, %a0, 0xFF00;").row(&[0x1234_5678], 0x5600));
@@ -69,7 +69,7 @@ fn products() -> Vec<Program> {
             for (part, shift) in [("lo", 0), ("hi", width)] {
                 let mul = Program::new(format!("mul.{part}.{suffix} %d0, %a0, %a1;"), &[ty, ty], &[ty]);
                 let want = |row: &[u64]| {
-                    // Unsigned 64-bit factors fill all of 128 bits: the wrapped product has the right ones.
+                    // Unsigned 64-bit factors fill all of 128 bits, so the wrapped product has the right bits.
                     let product = number(row[0]).wrapping_mul(number(row[1])) as u128;
                     (product >> shift) as u64 & mask(width)
                 };
@@ -96,7 +96,7 @@ fn products() -> Vec<Program> {
     programs
 }
 
-/// Shifts by the width or more: zeros, or copies of the sign.
+/// Shifts by the width or more give zeros, or copies of the sign.
 fn shifts() -> Vec<Program> {
     let mut programs = vec![];
     for (ty, width) in WIDTHS {
@@ -119,7 +119,7 @@ fn shifts() -> Vec<Program> {
         push(format!("shr.u{width}"), false, false);
         push(format!("shr.s{width}"), true, false);
     }
-    // Funnel shifts: the two words as one, by the amount modulo 32 or at most 32.
+    // Funnel shifts take the two words as one and shift by the amount modulo 32, or by at most 32.
     for (mode, amount) in [("wrap", (|by| by & 31) as fn(u64) -> u64), ("clamp", |by| by.min(32))] {
         let rows: Vec<Vec<u64>> = integers(32, 12)
             .iter()
@@ -138,7 +138,7 @@ fn shifts() -> Vec<Program> {
     programs
 }
 
-/// `bfe`, `bfi`: position and length are bytes; a field may reach past the end.
+/// In `bfe` and `bfi`, position and length are bytes, and a field may reach past the end.
 fn fields() -> Vec<Program> {
     let mut programs = vec![];
     let places = [(0, 0), (0, 8), (4, 12), (31, 1), (31, 5), (20, 32), (32, 4), (0, 32), (40, 3), (255, 255)];
@@ -148,7 +148,7 @@ fn fields() -> Vec<Program> {
         };
         places.iter().flat_map(row).collect()
     };
-    // Bits past the end are zeros (u32) or copies of the sign (s32): of the field's last bit, or of bit 31.
+    // Bits past the end are zeros (u32) or copies of the sign (s32), which is the field's last bit or bit 31.
     let field = |row: &[u64], signed: bool| {
         let (pos, len) = (row[1].min(64) as u32, row[2].min(64) as u32);
         let shifted = (value(row[0], 32, signed) >> pos) as u128;
@@ -162,7 +162,7 @@ fn fields() -> Vec<Program> {
     programs.push(u32s.exact(rows(&[]), |row| field(row, false)));
     let s32s = Program::new("bfe.s32 %d0, %a0, %a1, %a2;", &[B32; 3], &[B32]);
     programs.push(s32s.exact(rows(&[]), |row| field(row, true)));
-    // The second byte.
+    // The field is the second byte.
     let numbers = Program::new("bfi.b32 %d0, %a0, %a1, 8, 8;", &[B32, B32], &[B32]);
     programs.push(
         numbers.row(&[0xFFFF_FFAB, 0x1234_5678], 0x1234_AB78).row(&[0, u64::from(u32::MAX)], 0xFFFF_00FF),
@@ -201,7 +201,8 @@ fn logic() -> Vec<Program> {
             (0..32).map(bit).sum()
         }));
     }
-    // Bytes 0-3 are those of the first, 4-7 of the second; the top bit of a selector copies the byte's sign.
+    // Bytes 0-3 are those of the first operand and 4-7 those of the second; the top bit of a selector copies the byte's
+    // sign.
     let bytes = Program::new("prmt.b32 %d0, %a0, %a1, %a2;", &[B32; 3], &[B32]);
     programs.push(
         bytes
@@ -212,7 +213,7 @@ fn logic() -> Vec<Program> {
             .row(&[0x1122_3344, 0x5566_7788, 0x0123], 0x4433_2211)
             .row(&[0x8000_00FF, 0x0123_4567, 0x888B], 0xFFFF_FFFF)
             .row(&[0x8000_007F, 0x0123_4567, 0x8F8B], 0x0000_00FF)
-            // Only the low 16 bits select.
+            // Only the low 16 bits are used as selectors.
             .row(&[0x1122_3344, 0x5566_7788, 0xFFFF_4444], 0x8888_8888),
     );
     programs.push(

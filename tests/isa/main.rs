@@ -1,6 +1,6 @@
-//! One-instruction programs with expected values, on every device that runs PTX: each instruction form that a
-//! committed kernel uses must be among them. What to expect is computed here, by exact integer arithmetic or in f64
-//! from the documented definition, never by running a device.
+//! Runs one-instruction programs with expected values on every device that runs PTX. They must cover each instruction
+//! form that a committed kernel uses. Expected values are computed here, by exact integer arithmetic or in f64 from the
+//! documented definition, never by running a device.
 
 mod approx;
 mod bf16;
@@ -85,7 +85,7 @@ fn guards_branches_and_barriers() {
     run("control", control::programs());
 }
 
-/// The forms in the bodies of the programs: the lines around them count for nothing.
+/// The forms in the bodies of the programs, without the lines that surround them.
 fn tested() -> BTreeSet<String> {
     let families = [
         float::programs(),

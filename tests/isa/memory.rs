@@ -10,7 +10,7 @@ pub fn programs() -> Vec<Program> {
 /// Bytes that differ everywhere, with the sign bits of all widths set.
 const CELL: u64 = 0xF1E2_D3C4_B5A6_9788;
 
-/// Suffix, register, bits, whether a narrow value is widened by its sign.
+/// Suffix, register type, bits, and whether a narrow value is widened by its sign.
 const SCALARS: [(&str, Type, u32, bool); 13] = [
     ("u8", B16, 8, false),
     ("s8", B16, 8, true),
@@ -48,11 +48,11 @@ fn loads() -> Vec<Program> {
             programs.push(second.row(&[0, CELL], want));
         }
     }
-    // Offsets: ahead, behind, and a register that the offset brings back.
+    // Offsets point ahead and behind, and undo a shifted register.
     programs.push(Program::new("ld.global.u16 %d0, [%in+6];", &[B64], &[B16]).row(&[CELL], 0xF1E2));
     let back = Program::new("add.s64 %x, %in, 4096;\nld.global.u32 %d0, [%x+-4092];", &[B64], &[B32]);
     programs.push(back.locals(".reg .b64 %x;").row(&[CELL], 0xF1E2_D3C4));
-    // A narrow value in a wider register.
+    // A narrow value is loaded into a wider register.
     for (suffix, want) in [("u8", 0x88), ("s8", 0xFFFF_FF88), ("u16", 0x9788), ("s16", 0xFFFF_9788)] {
         let program = Program::new(format!("ld.global.{suffix} %d0, [%in];"), &[B64], &[B32]);
         programs.push(program.row(&[CELL], want));
@@ -105,7 +105,7 @@ fn vectors() -> Vec<Program> {
     let mut programs = vec![];
     for (suffix, register, width) in suffixes {
         for count in [2usize, 4] {
-            // At most 16 bytes.
+            // A vector has at most 16 bytes.
             if width * count as u32 > 128 {
                 continue;
             }
@@ -150,7 +150,7 @@ fn vectors() -> Vec<Program> {
                         "global" => String::new(),
                         _ => format!(".{space} .align 16 .b8 cells[32];\n.reg .b64 %at;"),
                     };
-                    // One thread: all would share the cells.
+                    // Only one thread runs, because all would share the cells.
                     let program = program.locals(&locals).block(1);
                     programs.push(program.rows(vec![row], |_| reversed.clone()));
                 }
@@ -180,7 +180,7 @@ fn spaces() -> Vec<Program> {
                 .push(program.locals(&locals).rows(vec![vec![value]], |row| vec![Expect::Bits(row[0]); 2]));
         }
     }
-    // Dynamic shared memory: each thread its own word of 32.
+    // In dynamic shared memory, each thread has its own word of 32.
     let body = "mov.u32 %at, cells;\nmad.lo.s32 %at, %thread, 4, %at;\nst.shared.u32 [%at], %a0;\n\
                 ld.shared.u32 %d0, [%at];";
     let mut dynamic = Program::new(body, &[B32], &[B32]).block(32).shared(128);
@@ -193,7 +193,7 @@ fn spaces() -> Vec<Program> {
                 cvt.u32.u64 %low, %at;\nst.shared.u32 [%low+4], %a0;\nld.shared.u32 %d0, [cells+4];";
     let low = Program::new(body, &[B32], &[B32]).block(1).row(&[77], 77);
     programs.push(low.locals(".shared .align 8 .b8 cells[8];\n.reg .b64 %at;\n.reg .b32 %low;"));
-    // Constants: as words, floats and bytes.
+    // Constants are read as words, floats and bytes.
     let table = ".const .align 4 .u32 words[3] = {7, 0xFFFFFFFF, 9};\n\
                  .const .align 4 .f32 floats[2] = {0f3F800000, 0fC0000000};\n\
                  .const .align 4 .b8 bytes[8] = {1, 2, 3, 4, 255, 0, 0, 128};";
@@ -203,7 +203,7 @@ fn spaces() -> Vec<Program> {
     programs.push(constant("ld.const.u32 %d0, [bytes+4];", B32).row(&[], 0x8000_00FF));
     let by_register = constant("mov.u64 %at, words;\nld.const.u32 %d0, [%at+8];", B32);
     programs.push(by_register.locals(".reg .b64 %at;").row(&[], 9));
-    // A global address through generic space.
+    // A global address is used through generic space.
     let body = "cvta.to.global.u64 %at, %in;\nld.global.u64 %d0, [%at];\nld.u64 %d1, [%in];";
     let generic = Program::new(body, &[B64], &[B64, B64]).locals(".reg .b64 %at;");
     programs.push(generic.rows(vec![vec![CELL]], |_| vec![Expect::Bits(CELL); 2]));
@@ -221,7 +221,7 @@ fn parameters() -> Vec<Program> {
         scalar("f32", "isa_f32", F32).row(&[], PARAM_F32.to_bits().into()),
         scalar("u16", "isa_u32+2", B16).row(&[], (PARAM_U32 >> 16).into()),
         scalar("u8", "isa_u32+3", B16).row(&[], (PARAM_U32 >> 24).into()),
-        // A pointer is good for what it points to: the first row, here of one thread.
+        // A pointer reaches what it points to: the first row, here of one thread.
         Program::new("ld.param.u64 %at, [isa_in];\nld.global.u64 %d0, [%at];", &[B64], &[B64])
             .locals(".reg .b64 %at;")
             .block(1)
@@ -229,7 +229,8 @@ fn parameters() -> Vec<Program> {
     ]
 }
 
-/// `cp.async`: from global to shared memory, there when waited for; short sources are filled with zeros.
+/// `cp.async` copies from global to shared memory. The data is there once it is waited for, and short sources are
+/// filled with zeros.
 fn copies() -> Vec<Program> {
     let forms = [
         ("cp.async.ca.shared.global [cells], [%in], 4;", 4),
@@ -252,7 +253,7 @@ fn copies() -> Vec<Program> {
     for (form, bytes) in forms {
         for wait in waits {
             for at in ["cells", "%at"] {
-                // Zeros first: what a short copy leaves alone reads as zero too.
+                // Zeros are stored first, so what a short copy leaves alone reads as zero too.
                 let body = format!(
                     "mov.u32 %at, cells;\nmov.b64 %zero, 0;\nst.shared.v2.u64 [cells], {{%zero, %zero}};\n\
                      {}\n{wait}\nld.shared.v2.u64 {{%d0, %d1}}, [cells];",
@@ -272,7 +273,8 @@ fn copies() -> Vec<Program> {
     programs
 }
 
-/// Read, change, write: the old value comes back. Each thread on a cell of its own, then all on one.
+/// Atomics read, change and write, and return the old value. First each thread works on a cell of its own, then all on
+/// one.
 fn atomics() -> Vec<Program> {
     type Update = fn(u64, u64) -> u64;
     let operations: [(&str, Update); 12] = [
@@ -286,7 +288,7 @@ fn atomics() -> Vec<Program> {
         ("or.b32", |old, b| old | b),
         ("xor.b32", |old, b| old ^ b),
         ("exch.b32", |_, b| b),
-        // Counts up to `b`, then from zero; down to zero, then from `b`.
+        // `inc` counts up to `b` and then from zero; `dec` counts down to zero and then from `b`.
         ("inc.u32", |old, b| if old >= b { 0 } else { old + 1 }),
         ("dec.u32", |old, b| if old == 0 || old > b { b } else { old - 1 }),
     ];

@@ -1,4 +1,4 @@
-//! A program around one instruction: inputs in registers `%a0..`, results in `%d0..`, one thread a row.
+//! A program around one instruction, with inputs in registers `%a0..`, results in `%d0..`, and one thread for each row.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -68,14 +68,14 @@ impl Type {
 #[derive(Debug, Clone, Copy)]
 pub enum Expect {
     Bits(u64),
-    /// Any NaN of f32: PTX leaves its payload open.
+    /// Any NaN of f32, because PTX leaves its payload open.
     Nan,
     /// An f32 this close to a value.
     Near {
         value: f64,
         error: f64,
     },
-    /// Left open by the instruction set.
+    /// Any result, because the instruction set leaves it open.
     Any,
 }
 
@@ -103,7 +103,7 @@ pub struct Row {
     pub expected: Vec<Expect>,
 }
 
-/// The instruction (or the few around it), and what it must give for which inputs.
+/// The instruction, or the few around it, and the results that it must give for each row of inputs.
 #[derive(Debug, Clone)]
 pub struct Program {
     pub body: String,
@@ -114,7 +114,7 @@ pub struct Program {
     pub inputs: Vec<Type>,
     pub outputs: Vec<Type>,
     pub rows: Vec<Row>,
-    /// Threads of a block; 0 where rows do not depend on each other.
+    /// Threads of a block, or 0 where rows do not depend on each other.
     pub block: u32,
     /// Bytes of dynamic shared memory.
     pub shared: u32,
@@ -142,20 +142,20 @@ impl Program {
         }
     }
 
-    /// A row with the bits of one result.
+    /// Adds a row with the bits of one result.
     pub fn row(mut self, inputs: &[u64], expected: u64) -> Self {
         self.rows.push(Row { inputs: inputs.to_vec(), expected: vec![Expect::Bits(expected)] });
         self
     }
 
-    /// Rows whose results a function of the inputs gives.
+    /// Adds rows whose results are a function of the inputs.
     pub fn rows(mut self, inputs: Vec<Vec<u64>>, want: impl Fn(&[u64]) -> Vec<Expect>) -> Self {
         let row = |inputs: Vec<u64>| Row { expected: want(&inputs), inputs };
         self.rows.extend(inputs.into_iter().map(row));
         self
     }
 
-    /// Rows with one result of exact bits.
+    /// Adds rows with one result of exact bits.
     pub fn exact(self, inputs: Vec<Vec<u64>>, want: impl Fn(&[u64]) -> u64) -> Self {
         self.rows(inputs, |row| vec![Expect::Bits(want(row))])
     }
@@ -175,7 +175,7 @@ impl Program {
         programs
     }
 
-    /// Whole blocks: the rows of a block are its threads.
+    /// Makes the rows of a block its threads, so that rows come in whole blocks.
     pub fn block(mut self, threads: u32) -> Self {
         self.block = threads;
         self
@@ -247,7 +247,7 @@ impl Program {
         lines.join("\n")
     }
 
-    /// Runs all rows; the number of results compared, or what is wrong.
+    /// Runs all rows and returns the number of results compared, or what is wrong.
     pub fn run(&self, launcher: &dyn Launcher) -> Result<usize, String> {
         let threads = self.threads() as usize;
         assert!(
@@ -290,7 +290,7 @@ fn launch(
     input: &[u8],
     output: &mut [u8],
 ) -> engine::Result<()> {
-    // Launchers know a file by its name, and keep it as long as the program runs.
+    // Launchers identify a file by its name and keep it as long as the program runs.
     static PROGRAMS: AtomicUsize = AtomicUsize::new(0);
     let name = format!("isa/{}.ptx", PROGRAMS.fetch_add(1, Ordering::Relaxed));
     let file = Box::leak(Box::new(PtxFile { name: name.leak(), text: text.leak() }));

@@ -13,7 +13,7 @@ fn token(lane: u32) -> u64 {
     u64::from(lane.wrapping_mul(0x0101_0101) ^ 0xA5A5_0000)
 }
 
-/// A program of one warp: what each lane has, and what it gets.
+/// A program of one warp, with the value that each lane has and the one it must get.
 fn warp(
     body: &str,
     (inputs, outputs): (&[Type], &[Type]),
@@ -26,7 +26,7 @@ fn warp(
     program
 }
 
-/// The lane read, and whether it is in range, as the ISA defines it for the operands `b` and `c`.
+/// The lane that is read, and whether it is in range, as the ISA defines it for the operands `b` and `c`.
 fn source(mode: &str, lane: u32, b: u32, c: u32) -> (u32, bool) {
     let (segment, clamp) = (c >> 8 & 31, c & 31);
     let (low, high) = (lane & segment, lane & segment | clamp & !segment);
@@ -43,7 +43,7 @@ fn source(mode: &str, lane: u32, b: u32, c: u32) -> (u32, bool) {
 fn shuffles() -> Vec<Program> {
     let mut programs = vec![];
     for mode in ["up", "down", "bfly", "idx"] {
-        // The whole warp, and segments of 16, 8 and 4 lanes: `c` holds the segment mask and the clamp.
+        // Segments are the whole warp, or 16, 8 and 4 lanes: `c` holds the segment mask and the clamp.
         for width in [32, 16, 8, 4] {
             let c = (LANES - width) << 8 | if mode == "up" { 0 } else { 31 };
             for b in [0, 1, 2, 3, 4, 7, 8, 16, 31] {
@@ -75,7 +75,7 @@ fn shuffles() -> Vec<Program> {
             |lane| vec![token(source(mode, lane, 5, c).0)],
         ));
     }
-    // A lane of its own choice for each.
+    // Each lane chooses its own source.
     programs.push(warp(
         "shfl.sync.idx.b32 %d0, %a0, %a1, 31, -1;",
         (&[B32, B32], &[B32]),
@@ -104,7 +104,7 @@ fn votes() -> Vec<Program> {
     programs
 }
 
-/// Half a warp under a guard meets alone; the others pass by, and all meet again.
+/// Half a warp under a guard meets alone. The others pass by, and all meet again.
 fn partial() -> Vec<Program> {
     let low = |lane: u32| lane < 16;
     let shuffle = "setp.lt.u32 %p, %thread, 16;\nmov.b32 %d0, 0;\n@!%p bra $after;\n\
@@ -112,7 +112,7 @@ fn partial() -> Vec<Program> {
     let vote = "setp.lt.u32 %p, %thread, 16;\nmov.b32 %d0, 0;\n@%p bra $low;\n\
                 vote.sync.ballot.b32 %d0, %a0, 0xffff0000;\nbra.uni $after;\n$low:\n\
                 vote.sync.ballot.b32 %d0, %a0, 0x0000ffff;\n$after:\nbar.warp.sync 0xffffffff;";
-    // A segment of 16 lanes: 8 to 15 reach past it and keep their own.
+    // In a segment of 16 lanes, lanes 8 to 15 reach past it and keep their own value.
     let got = |lane: u32| if low(lane) { token(if lane < 8 { lane + 8 } else { lane }) } else { 0 };
     let shuffled = warp(shuffle, (&[B32], &[B32]), |lane| vec![token(lane)], |lane| vec![got(lane)]);
     let voted = warp(

@@ -1,5 +1,5 @@
 //! Run folders, a config file and presets as an earlier program wrote and read them (`README.md` beside this file says
-//! how): today's program must still evaluate, resume, report and train them.
+//! how). Today's program must still evaluate, resume, report and train them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use serde_json::Value;
 use testkit::programs::{Scratch, program, succeeds};
 use testkit::root::root;
 
-/// Finished runs, and the backbone to be named for those whose backbone was a file.
+/// Finished runs, each with the backbone that must be named where it was a file.
 const FINISHED: [(&str, Option<&str>); 4] =
     [("svp", None), ("linear", None), ("full", None), ("svp-on-file", Some("full/best.safetensors"))];
 
-/// Runs that were stopped, and the steps that they have in the end.
+/// Interrupted runs, each with its number of steps once it is finished.
 const INTERRUPTED: [(&str, usize); 3] =
     [("svp-interrupted", 2 * 25), ("linear-interrupted", 100 * 25), ("full-interrupted", 5 * 25)];
 
@@ -25,7 +25,7 @@ fn runs() -> PathBuf {
     here().join("runs")
 }
 
-/// A copy of a run, which the program may write to.
+/// Copies a run to a place that the program may write to.
 fn copy(place: &Scratch, run: &str) -> String {
     for entry in fs::read_dir(runs().join(run)).unwrap() {
         let file = entry.unwrap();
@@ -49,7 +49,7 @@ fn report(run: &Path) -> Value {
     serde_json::from_slice(&fs::read(run.join("report.json")).unwrap()).unwrap()
 }
 
-/// What was measured when the run ended, image by image of each class.
+/// Evaluation must give what was measured when the run ended, for each class.
 #[test]
 fn a_finished_run_is_as_good_as_its_report_says() {
     let place = Scratch::new("old-runs-finished");
@@ -78,7 +78,7 @@ fn a_finished_run_is_shown() {
     }
 }
 
-/// Every step is there once, those before the interruption as they were.
+/// Every step must be recorded once, and those before the interruption unchanged.
 #[test]
 fn an_interrupted_run_goes_on() {
     let place = Scratch::new("old-runs-interrupted");
@@ -103,16 +103,17 @@ fn a_config_file_trains() {
     let out = place.at("run");
     succeeds(&start("svp-train", &["--config", "svp.toml", "--out", &out], None));
     let report = report(Path::new(&out));
-    // 800 images in whole batches of 64.
+    // There are 800 images in whole batches of 64.
     assert_eq!((&report["method"], &report["steps"]), (&"svp".into(), &12.into()));
-    // Two blocks of 16 channels: generators of 4 hidden channels and of a group each, scales, and a head of two layers.
+    // The model has two blocks of 16 channels, generators of 4 hidden channels and of one group each, scales, and a
+    // head of two layers.
     assert_eq!(report["trained_parameters"], 1536);
     for file in ["best.safetensors", "last.safetensors", "ema.safetensors"] {
         assert!(Path::new(&out).join(file).exists(), "no {file}");
     }
 }
 
-/// Their settings count what they counted.
+/// The settings of old presets must have the effect that they had.
 #[test]
 fn a_preset_is_known_by_its_name() {
     for (args, trained) in [("--preset vtab/cifar", 120_200), ("--preset hta/cub200 --augment", 127_944)] {

@@ -1,9 +1,9 @@
-//! Faults planted in the shipped kernels: what does the emulator catch, by a fault of its own or because the op's
-//! result is wrong? It must stop every kernel that lost a barrier and every access outside a buffer.
+//! Plants faults in the shipped kernels and counts those that the emulator catches, by a fault of its own or by a wrong
+//! result of the op. It must stop every kernel that lost a barrier and every access outside a buffer.
 //!
-//! A fault is planted only in a line that some case executes, or in a buffer whose end some case reads (NaN there
-//! changes the result), and is caught if one of those cases fails. Of kinds with many places a fixed sample is taken;
-//! `PLANTED=all` plants everything. Guards that escape let more lanes of a warp store one and the same value.
+//! A fault is planted only in a line that some case executes, or in a buffer whose end some case reads, where NaN
+//! changes the result. It is caught if one of those cases fails. Of kinds with many places a fixed sample is taken;
+//! `PLANTED=all` plants everything. Guards that escape only let more lanes of a warp store the same value.
 
 mod mutant;
 mod tap;
@@ -24,10 +24,10 @@ use testkit::compare::compare;
 use testkit::kernels;
 use testkit::problem::{self, Ask, Problem};
 
-/// Cases that execute more instructions of threads are left out: each runs hundreds of times.
+/// Cases that execute more instructions than this are left out, because each runs hundreds of times.
 const LONGEST: u64 = 100_000_000;
 
-/// Planted at most in one entry.
+/// Largest number of faults of a kind that is planted in one entry.
 fn most(kind: Kind) -> usize {
     let everything = std::env::var("PLANTED").as_deref() == Ok("all");
     match kind {
@@ -37,7 +37,7 @@ fn most(kind: Kind) -> usize {
     }
 }
 
-/// A case, what it must give, and what it runs.
+/// A case, the results that it must give, and the kernels that it runs.
 struct Subject<'a> {
     problem: Problem<'a>,
     ask: Ask,
@@ -59,7 +59,7 @@ enum Outcome {
 impl Subject<'_> {
     fn run(&self, plant: Plant) -> Outcome {
         let device = Device::launched_checked(Arc::new(Tap::new(Some(plant))));
-        // A problem panics where an input is not what it was: a cast may have made it so.
+        // A problem panics where its input was changed, which a faulty cast may have done.
         match catch_unwind(AssertUnwindSafe(|| self.problem.run(&device, self.ask))) {
             Ok(Err(fault)) => Outcome::Stopped(reason(&fault)),
             Ok(Ok(got)) if self.right(&got) => Outcome::Missed,
@@ -90,7 +90,7 @@ fn reason(fault: &engine::Error) -> String {
     after.split([',', ':']).next().unwrap_or(after).split(" in ").next().unwrap_or(after).into()
 }
 
-/// The cases that run kernels, each run once unharmed; twice over in one where sums of gradients run others.
+/// The cases that run kernels, each run once unharmed. A case runs two calls where sums of gradients run other kernels.
 fn subjects(ops: &[Box<dyn Op>]) -> Vec<Subject<'_>> {
     let cases = ops.iter().flat_map(|op| op.cases().into_iter().map(move |case| (op, case)));
     let small: Vec<_> = cases.filter(|(_, case)| !case.bench && !case.cpu_only()).collect();
@@ -127,7 +127,7 @@ fn subject(problem: Problem, calls: usize) -> Subject {
 struct Trial<'a> {
     kernel: Name,
     kind: Kind,
-    /// What exactly, for the list of those not caught.
+    /// Description for the list of faults that were not caught.
     what: String,
     plant: Plant,
     subjects: Vec<&'a Subject<'a>>,
@@ -140,12 +140,12 @@ impl Trial<'_> {
     }
 }
 
-/// The subjects of which something holds.
+/// The subjects for which `holds` is true.
 fn those<'a>(subjects: &[&'a Subject<'a>], holds: impl Fn(&Subject) -> bool) -> Vec<&'a Subject<'a>> {
     subjects.iter().filter(|subject| holds(subject)).copied().collect()
 }
 
-/// The first subject that does read what a shorter buffer would lose; perhaps none.
+/// The first subject that reads the part that a shorter buffer would lose, if there is one.
 fn readers<'a>(subjects: &[&'a Subject<'a>], kernel: Name, at: usize, kind: Kind) -> Vec<&'a Subject<'a>> {
     let reads = |s: &&&Subject| {
         s.seen[&kernel].buffers.contains(&at) && s.run(Plant::Poison(kernel, at, kind)) != Outcome::Missed
@@ -179,7 +179,7 @@ fn trials<'a>(file: &'static PtxFile, entry: &'static str, subjects: &[&'a Subje
             kind,
             what: format!("{entry}, argument {at}"),
             plant: Plant::Buffer(kernel, at, kind),
-            // Those that do read what is taken away.
+            // Only subjects that read the part taken away can catch the fault.
             subjects: readers(subjects, kernel, at, kind),
         })
     });
@@ -258,7 +258,7 @@ fn planted_faults_are_caught() {
         assert!(score.planted > 0, "{}: none planted", kind.name());
         assert_eq!(score.stopped, score.planted, "{}: not all were caught", kind.name());
     }
-    // The engine's own casts and sums run beside the ops, not each in some case of one.
+    // The engine's own casts and sums run beside the ops, and not each of them in some case.
     let files = kernels::files().into_iter().filter(|file| !file.ends_with("elementwise/kernel.ptx"));
     let texts = files.map(|file| std::fs::read_to_string(file).expect("a kernel file"));
     let mut untouched: Vec<String> = texts.flat_map(|text| kernels::entries(&text)).collect();

@@ -2,7 +2,7 @@
 
 use engine::Rng;
 
-/// What is changed.
+/// Kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// A barrier of the block is gone.
@@ -11,9 +11,9 @@ pub enum Kind {
     WarpBarrier,
     /// An access to shared or global memory goes to the next element, or vector of elements.
     Shift,
-    /// An access goes far outside of anything.
+    /// An access goes far outside of every buffer.
     Far,
-    /// A guard holds when it should not, and the other way round.
+    /// A guard is inverted.
     Guard,
     /// A store is gone.
     Store,
@@ -45,13 +45,13 @@ impl Kind {
 #[derive(Debug, Clone)]
 pub struct Mutant {
     pub kind: Kind,
-    /// Line of the file, from 1.
+    /// Line of the file, counted from 1.
     pub line: usize,
-    /// What the line becomes.
+    /// The changed line.
     pub becomes: String,
 }
 
-/// The text of a file with nothing of its entries but one; lines keep their numbers.
+/// The text of a file without its entries except one; lines keep their numbers.
 pub fn only(text: &str, entry: &str) -> String {
     let mut kept = true;
     let mut lines = vec![];
@@ -60,7 +60,7 @@ pub fn only(text: &str, entry: &str) -> String {
             kept = rest.trim_start().split('(').next() == Some(entry);
         }
         lines.push(if kept { line } else { "" });
-        // The brace that ends an entry stands alone, unlike inner ones, at the start of a line.
+        // The brace that ends an entry stands alone at the start of a line, unlike inner ones.
         if line == "}" {
             kept = true;
         }
@@ -68,7 +68,7 @@ pub fn only(text: &str, entry: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Every fault that the lines of a text offer, if `reached` says that a line is executed.
+/// Every fault that fits the lines of a text for which `reached` says that they are executed.
 pub fn all(text: &str, reached: impl Fn(usize) -> bool) -> Vec<Mutant> {
     let lines = text.lines().enumerate().map(|(i, line)| (i + 1, line));
     let executed = lines.filter(|(number, _)| reached(*number));
@@ -88,13 +88,13 @@ pub fn apply(text: &str, mutant: &Mutant) -> String {
     changed.collect::<Vec<_>>().join("\n") + "\n"
 }
 
-/// At most so many of each kind.
+/// Keeps at most `most(kind)` faults of each kind.
 pub fn sample(mutants: Vec<Mutant>, most: impl Fn(Kind) -> usize, rng: &mut Rng) -> Vec<Mutant> {
     let of_kind = |kind| mutants.iter().filter(|m| m.kind == kind).cloned().collect();
     Kind::TEXT.into_iter().flat_map(|kind| draw(of_kind(kind), most(kind), rng)).collect()
 }
 
-/// At most `most` of the items.
+/// Draws at most `most` of the items.
 pub fn draw<T>(mut items: Vec<T>, most: usize, rng: &mut Rng) -> Vec<T> {
     while items.len() > most {
         items.swap_remove(rng.next_u32() as usize % items.len());
@@ -121,7 +121,7 @@ fn plant(kind: Kind, line: &str) -> Option<String> {
         },
         Kind::Shift => moved(opcode, code, access_bytes(opcode)?),
         Kind::Far => moved(opcode, code, 1 << 30),
-        // Planted in the arguments.
+        // These faults are planted in the arguments instead.
         Kind::Short | Kind::Half => None,
     }
 }

@@ -13,7 +13,7 @@ use super::mutant::{self, Kind};
 /// A kernel: its file and entry.
 pub type Name = (&'static str, &'static str);
 
-/// What a run did with one kernel.
+/// Facts about one kernel in a run.
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub file: &'static PtxFile,
@@ -21,25 +21,25 @@ pub struct Seen {
     pub lines: BTreeSet<usize>,
     /// Arguments that were buffers the kernel may read.
     pub buffers: BTreeSet<usize>,
-    /// Executed by threads.
+    /// Instructions that its threads executed.
     pub instructions: u64,
 }
 
 /// A fault for one kernel.
 #[derive(Debug, Clone)]
 pub enum Plant {
-    /// Its file is another one.
+    /// The kernel's file is replaced.
     Text(Name, &'static PtxFile),
     /// An argument is a shorter buffer.
     Buffer(Name, usize, Kind),
-    /// No fault: what that buffer would lose holds NaN. It shows whether the kernel reads it.
+    /// There is no fault, but the part that the buffer would lose holds NaN, which shows whether the kernel reads it.
     Poison(Name, usize, Kind),
 }
 
 /// Each entry in a file of its own, so that a device reads no more text than it runs.
 static ALONE: Mutex<BTreeMap<Name, &'static PtxFile>> = Mutex::new(BTreeMap::new());
 
-/// A block that executes more instructions hangs: a swapped guard can make an endless loop.
+/// A block that executes more instructions counts as hanging, because an inverted guard can make an endless loop.
 const MAX_INSTRUCTIONS: u64 = 1 << 22;
 
 /// The emulator, watched.
@@ -74,7 +74,7 @@ impl Tap {
         let lost = region.skip(short(region, kind).bytes);
         let mut held = vec![0; lost.bytes];
         if self.inner.download(lost, &mut held).is_err() {
-            // Nothing wrote there, so nothing reads there.
+            // Nothing wrote there, so nothing reads there either.
             return self.inner.launch(kernel, grid, args);
         }
         self.inner.upload(lost, &vec![0xFF; lost.bytes])?;
@@ -179,7 +179,7 @@ impl Launcher for Tap {
                 return self.poisoned(alone(kernel), grid, &args, *at, *kind);
             }
             Some(Plant::Buffer(name, at, kind)) if *name == this => {
-                // Another argument may be the same buffer, and would still allow what this one does not.
+                // Another argument may be the same buffer and would still allow the accesses that this one forbids.
                 let whole = buffer(args[*at]);
                 for arg in args.iter_mut().filter(|arg| buffer(**arg) == whole) {
                     *arg = shorten(*arg, *kind);

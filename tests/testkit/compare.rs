@@ -2,16 +2,16 @@
 
 use std::fmt::Write;
 
-/// How far a single element may be off, in multiples of the tolerance, relative to its own size and the
-/// root mean square of the tensor: a norm alone would hide one wrong element among many.
+/// How far a single element may be off, in multiples of the tolerance, relative to its own size and the root mean
+/// square of the tensor. A norm alone would hide one wrong element among many.
 const ELEMENT: f64 = 16.0;
 
-/// `|difference| / |want|`, plain where `want` is zero: equal zeros are at distance 0.
+/// Returns `|difference| / |want|`, or the plain difference where `want` is zero, so equal zeros are at distance 0.
 pub fn relative(difference: f64, want: f64) -> f64 {
     if want == 0.0 { difference } else { difference / want }
 }
 
-/// The relative error by norm; else what is wrong, with the five worst positions.
+/// Returns the relative error by norm, or what is wrong, with the five worst positions.
 pub fn compare(
     shape: &[usize],
     got: &[f32],

@@ -4,9 +4,10 @@ use std::sync::OnceLock;
 
 use engine::cuda::{Cuda, Status, status};
 
-/// The first GPU, opened once for all tests of a program; `None`, and why, without one or where it is not [`wanted`].
+/// The first GPU, opened once for all tests of a program. Without one, or where it is not [`wanted`], prints why and
+/// returns `None`.
 ///
-/// Panics with `REQUIRE_CUDA=1` where there is none that can be used.
+/// Panics under `REQUIRE_CUDA=1` where there is none that can be used.
 pub fn launcher() -> Option<Cuda> {
     static FIRST: OnceLock<Option<Cuda>> = OnceLock::new();
     FIRST.get_or_init(open).clone()
@@ -29,7 +30,7 @@ fn open() -> Option<Cuda> {
     None
 }
 
-/// Whether the tests shall run on a device: `DEVICES=cuda` (or `cpu,emulated`) leaves out the others.
+/// Whether the tests should run on a device: `DEVICES=cuda` or `DEVICES=cpu,emulated` leaves out the others.
 pub fn wanted(device: &str) -> bool {
     let wanted = std::env::var("DEVICES").unwrap_or_default();
     wanted.is_empty() || wanted.split(',').any(|name| name == device)

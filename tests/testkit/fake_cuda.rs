@@ -1,4 +1,4 @@
-//! Where a program finds the stand-ins for the CUDA driver and cuBLASLt that crate `fake-cuda` builds.
+//! Provides the stand-ins for the CUDA driver and cuBLASLt, which crate `fake-cuda` builds, in a folder for programs.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -11,9 +11,10 @@ use crate::root::{deps, profile, tmp};
 const NAMES: [&str; 5] =
     ["libcuda.so", "libcuda.so.1", "libcublasLt.so", "libcublasLt.so.12", "libcublasLt.so.13"];
 
-/// A folder to be the `LD_LIBRARY_PATH` of a program.
+/// A folder to use as the `LD_LIBRARY_PATH` of a program.
 ///
-/// Cargo builds the library beside the tests of every package that depends on `fake-cuda`; panics in others.
+/// Cargo builds the library beside the tests of every package that depends on `fake-cuda`; this panics in other
+/// packages.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(make)
@@ -26,7 +27,8 @@ fn make() -> PathBuf {
     let profile = profile.file_name().expect("<profile>/deps").to_string_lossy();
     let folder = tmp().join(format!("fake_cuda_{profile}"));
     fs::create_dir_all(&folder).unwrap();
-    // Other processes may do the same now: each link appears at once, whole. Links, as the two libraries must be one.
+    // Other processes may do the same now, so each link must appear whole at once. They are links because the two
+    // libraries must be one file.
     for name in NAMES.map(|name| folder.join(name)) {
         let new = name.with_extension(format!("new{}", process::id()));
         if fs::read_link(&name).is_ok_and(|target| target == library) {

@@ -1,4 +1,4 @@
-//! A file with numbers of the published code, and comparisons with them.
+//! Reads files with numbers of the published code, and compares with them (`docs/goldens.md`).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub struct Golden {
 }
 
 impl Golden {
-    /// Reads a file; tensors of other types than f32 and i64 are left out. Panics where it is no safetensors file.
+    /// Reads a file; tensors of other types than f32 and i64 are left out. Panics where it is not a safetensors file.
     pub fn open(path: &Path) -> Self {
         let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let file = SafeTensors::deserialize(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -43,7 +43,7 @@ impl Golden {
         golden
     }
 
-    /// What the file holds; `None` for a checkpoint, which is no golden file.
+    /// The kind of the file; `None` for a checkpoint, which is no golden file.
     pub fn kind(&self) -> Option<&str> {
         self.metadata.get("kind").map(String::as_str)
     }
@@ -69,7 +69,7 @@ impl Golden {
         labels.iter().map(|&label| u32::try_from(label).expect("a class")).collect()
     }
 
-    /// `(batch, channel, length)` as this project lays it out: `[batch length channel]`.
+    /// A tensor `(batch, channel, length)` in this project's layout `[batch length channel]`.
     pub fn channels_last(&self, name: &str) -> Tensor {
         let t = self.get(name);
         let [b, c, l] = t.shape()[..] else { panic!("{name}: {:?}", t.shape()) };
@@ -104,7 +104,7 @@ pub fn values(tensor: &Tensor) -> Vec<f32> {
 pub struct Differences(pub Vec<String>);
 
 impl Differences {
-    /// Compares by the norm of the difference over the norm of what is wanted; NaN is a difference.
+    /// Compares by the norm of the difference over the norm of `want`; NaN counts as a difference.
     pub fn compare(&mut self, name: &str, got: &[f32], want: &[f32], tolerance: f64) {
         if got.len() != want.len() {
             self.0.push(format!("{name}: {} values, want {}", got.len(), want.len()));
@@ -113,7 +113,7 @@ impl Differences {
         let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|v| v * v).sum::<f64>().sqrt();
         let wanted = norm(&mut want.iter().map(|&v| f64::from(v)));
         let off = norm(&mut got.iter().zip(want).map(|(g, w)| f64::from(*g) - f64::from(*w)));
-        // Where all published values are zero there is no relative error: the tolerance is absolute.
+        // Where all published values are zero there is no relative error, so the tolerance is absolute.
         let error = if wanted == 0.0 { off } else { off / wanted };
         if !(error <= tolerance) {
             self.0.push(format!("{name}: relative error {error:.2e}, allowed {tolerance:.0e}"));

@@ -1,4 +1,5 @@
-//! Poison and red zones for a device that has neither: what a GPU would hide becomes NaN, or is counted.
+//! Adds poison and red zones to a device that has neither, so that errors which a GPU would hide become NaN or are
+//! counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -7,16 +8,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use engine::Result;
 use engine::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Region};
 
-/// Bytes before and behind a region; regions stay aligned as the device aligns.
+/// Bytes before and behind a region; a multiple of the device's alignment, which regions thus keep.
 const ZONE: usize = 256;
-/// NaN in f32 and in bf16.
+/// Byte that makes NaN in f32 and in bf16.
 const POISON: u8 = 0xFF;
 
-/// A launcher that hands out poisoned memory between red zones and looks at these when it is freed.
+/// A launcher that hands out poisoned memory between red zones and checks these when it is freed.
 #[derive(Debug)]
 pub struct Guarded<L> {
     inner: L,
-    /// What the device handed out, by where the region in it starts.
+    /// Regions that the device handed out, by the start of the inner region.
     live: Mutex<BTreeMap<u64, Region>>,
     hits: AtomicUsize,
     launches: AtomicUsize,
@@ -35,7 +36,7 @@ impl<L: Launcher> Guarded<L> {
         }
     }
 
-    /// Regions freed since the last call around which something was written, or that could not be looked at.
+    /// Number of regions freed since the last call whose red zones were written to or could not be read.
     pub fn take_hits(&self) -> usize {
         self.hits.swap(0, Ordering::Relaxed)
     }
@@ -45,7 +46,7 @@ impl<L: Launcher> Guarded<L> {
         self.launches.load(Ordering::Relaxed)
     }
 
-    /// Their names.
+    /// Names of the kernels launched so far.
     pub fn entries(&self) -> BTreeSet<&'static str> {
         self.entries.lock().unwrap().clone()
     }
@@ -67,7 +68,7 @@ impl<L: Launcher> Launcher for Guarded<L> {
 
     fn alloc(&self, bytes: usize) -> Result<Region> {
         let whole = self.inner.alloc(bytes + 2 * ZONE)?;
-        // A device may hand out more than it was asked for: the second zone starts where the region ends.
+        // A device may hand out more than it was asked for; the second zone starts where the region ends.
         let whole = Region { bytes: bytes + 2 * ZONE, ..whole };
         self.inner.upload(whole, &vec![POISON; whole.bytes])?;
         let region = Region { bytes, ..whole.skip(ZONE) };

@@ -1,4 +1,4 @@
-//! What the tests, benches and tools of the workspace share.
+//! The shared parts of the workspace's tests, benches and tools.
 //!
 //! - One case of one op, run on any device and compared with its reference: [`problem`], [`compare`], on a GPU in
 //!   [`guarded`] memory; the GPU itself ([`cuda`]) and the committed [`kernels`].

@@ -1,4 +1,4 @@
-//! One case of one op: its inputs, what the reference gives for them, and what a device gives.
+//! One case of one op: its inputs, the reference's results for them, and a device's results.
 
 use std::cell::RefCell;
 
@@ -7,7 +7,7 @@ use engine::{DType, Device, Result, Rng, Tensor};
 use half::bf16;
 use ptx::spec::{Case, Input, Op, Values};
 
-/// A case with its random inputs: the same for every device, level and run.
+/// A case with its random inputs, which are the same for every device, instruction set and run.
 pub struct Problem<'a> {
     /// The op.
     pub op: &'a dyn Op,
@@ -20,8 +20,8 @@ pub struct Problem<'a> {
     values: Vec<Vec<f32>>,
 }
 
-/// A small case of an op that every device takes: the smallest with elements for more than a block, of those that
-/// ask for gradients where there are any.
+/// A small case of an op that every device takes: the smallest with more elements than a block, among those that ask
+/// for gradients where there are any.
 pub fn small_case(op: &dyn Op) -> Case {
     const ELEMENTS: usize = 2000;
     let everywhere = op.cases().into_iter().filter(|case| !case.bench && !case.cpu_only());
@@ -36,11 +36,11 @@ pub fn small_case(op: &dyn Op) -> Case {
 /// Which gradients of a call are asked for, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask {
-    /// Only this input is trained, of those that the case asks for.
+    /// Train only this input, of those that the case asks for.
     pub input: Option<usize>,
-    /// A gradient arrives only at this output.
+    /// Send a gradient only to this output.
     pub output: Option<usize>,
-    /// Calls that share the inputs: their gradients add up.
+    /// Number of calls that share the inputs and whose gradients add up.
     pub calls: usize,
 }
 
@@ -49,7 +49,7 @@ impl Ask {
     pub const ALL: Ask = Ask { input: None, output: None, calls: 1 };
 }
 
-/// Outputs with their shapes, and the gradients that the inputs got.
+/// Outputs with their shapes, and the gradients of the inputs.
 pub struct Outcome {
     /// Shape and values of each output of the first call.
     pub outputs: Vec<(Vec<usize>, Vec<f32>)>,
@@ -63,7 +63,7 @@ impl<'a> Problem<'a> {
         Self::in_type(op, case, DType::F32)
     }
 
-    /// The same values, those of typed inputs rounded once to `dtype` for every side.
+    /// A case with the same values, of which those of typed inputs are rounded once to `dtype` for every side.
     pub fn in_type(op: &'a dyn Op, case: Case, dtype: DType) -> Self {
         let inputs = op.inputs(&case);
         let seed = hash(&[op.name(), &case.name]);
@@ -75,7 +75,7 @@ impl<'a> Problem<'a> {
         Problem { op, case, inputs, dtype, values }
     }
 
-    /// How to rerun this case alone.
+    /// Name by which this case alone can be run again.
     pub fn name(&self) -> String {
         format!("{}:{}", self.op.name(), self.case.name)
     }
@@ -101,8 +101,8 @@ impl<'a> Problem<'a> {
         rounded((0..n).map(|_| rng.normal() as f32).collect(), self.dtype)
     }
 
-    /// Largest error by norm. In bf16, up to three roundings to 8 bits follow each other (a value that is recomputed,
-    /// the result, the sum of two calls), each of at most 2^-9 of the value.
+    /// Largest error allowed by norm. In bf16 up to three roundings to 8 bits follow each other (a value that is
+    /// recomputed, the result, the sum of two calls), each of at most 2^-9 of the value.
     pub fn tolerance(&self) -> f64 {
         let exact = self.op.tolerance(&self.case);
         match self.dtype {
@@ -111,7 +111,7 @@ impl<'a> Problem<'a> {
         }
     }
 
-    /// The upstream gradients as the reference takes them: zero where none arrives.
+    /// The upstream gradients in the form that the reference takes, zero where none arrives.
     pub fn exact_upstream(&self, outputs: &Values, ask: Ask) -> Values {
         let arrives = |i| ask.output.is_none_or(|only| only == i);
         let of = |(i, y): (usize, &Vec<f64>)| match arrives(i) {
@@ -151,7 +151,7 @@ impl<'a> Problem<'a> {
         Ok(tape.record("upstream", &joined, end, || Box::new(Upstream(RefCell::new(grads))))?.remove(0))
     }
 
-    /// Forward, and backward where a gradient is asked for.
+    /// Runs forward, and backward where a gradient is asked for.
     pub fn run(&self, device: &Device, ask: Ask) -> Result<Outcome> {
         let tape = Tape::new(device);
         let inputs = self.variables(&tape, self.tensors(device)?, ask);
@@ -174,7 +174,7 @@ impl<'a> Problem<'a> {
     }
 }
 
-/// Hands each output its gradient, whole and unshared.
+/// Sends each output its gradient, whole and unshared.
 struct Upstream(RefCell<Vec<Option<Tensor>>>);
 
 impl Function for Upstream {

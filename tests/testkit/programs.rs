@@ -1,4 +1,4 @@
-//! The programs as a user starts them, and folders, images and a small backbone for them.
+//! Starts the programs as a user does, and makes folders, images and a small backbone for them.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -10,7 +10,7 @@ use crate::root::{profile, tmp};
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    /// Makes the folder `name`; what an earlier run of the test left in it is removed.
+    /// Makes the folder `name` and removes what an earlier run of the test left in it.
     pub fn new(name: &str) -> Self {
         let path = tmp().join(name);
         if path.exists() {
@@ -25,7 +25,7 @@ impl Scratch {
         self.0.join(name).to_str().expect("UTF-8").to_string()
     }
 
-    /// Writes a file, and the folders it lies in; its path.
+    /// Writes a file and the folders it lies in, and returns its path.
     pub fn write(&self, name: &str, bytes: &[u8]) -> String {
         let path = self.0.join(name);
         fs::create_dir_all(path.parent().expect("in the folder")).unwrap();
@@ -33,7 +33,7 @@ impl Scratch {
         self.at(name)
     }
 
-    /// A folder of 32x32 pictures, striped by class: 20 a class to train, 6 to test.
+    /// Makes a folder of 32x32 pictures striped by class: for each class 20 to train and 6 to test.
     pub fn data(&self, name: &str, classes: usize) -> String {
         let mut noise = 1u32;
         for (split, count) in [("train", 20), ("test", 6)] {
@@ -50,7 +50,7 @@ impl Scratch {
         self.at(name)
     }
 
-    /// A run that trained a small Vim for one epoch on `data`; its `best.safetensors` serves as a backbone.
+    /// Makes a run that trains a small Vim for one epoch on `data`; its `best.safetensors` serves as a backbone.
     pub fn small_vim(&self, name: &str, data: &str) -> String {
         let out = self.at(name);
         let size = "--model vim_nano --embed-dim 16 --depth 2";
@@ -61,14 +61,14 @@ impl Scratch {
 
 const FULL: &str = "--method full --epochs 1 --batch-size 8";
 
-/// Arguments written as one line.
+/// Splits arguments that are written as one line.
 pub fn words(line: &str) -> Vec<&str> {
     line.split_whitespace().collect()
 }
 
 /// A program of the root package, which cargo builds before that package's tests.
 ///
-/// Newer cargos name its file to the tests that they run. `env!` would name it too, but in the root package only.
+/// Newer versions of cargo pass its path to the tests that they run. `env!` would too, but only in the root package.
 pub fn program(name: &str) -> Command {
     let named = env::var_os(format!("CARGO_BIN_EXE_{name}")).map(PathBuf::from);
     let file = named.unwrap_or_else(|| profile().join(name));
@@ -86,14 +86,14 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The command ended well; its standard output.
+/// Checks that the command succeeded, and returns its standard output.
 #[track_caller]
 pub fn succeeds(output: &Output) -> String {
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
 }
 
-/// The command failed in one line of error that has all `parts`.
+/// Checks that the command failed with one line of error that has all `parts`.
 #[track_caller]
 pub fn fails(output: &Output, parts: &[&str]) {
     let stderr = text(&output.stderr);

@@ -1,9 +1,9 @@
-//! Where the project's files are.
+//! Finds the project's files.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// The project's folder: `SVP_ROOT` where that is set, for a test program that was built on another machine.
+/// The project's folder, or `SVP_ROOT` where that is set, for a test program that was built on another machine.
 pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let built = || here.ancestors().nth(2).expect("testkit lies in <project>/tests/testkit").to_path_buf();

@@ -1,4 +1,4 @@
-//! Whole runs of training: a small task for them, and what they wrote.
+//! Makes whole runs of training: a small task for them, and readers for what they wrote.
 
 use std::fs;
 use std::path::Path;
@@ -27,12 +27,12 @@ impl Task {
     }
 }
 
-/// Lines that a run has written to its metrics.
+/// Number of lines that a run has written to its metrics.
 pub fn records(run: &str) -> usize {
     fs::read(Path::new(run).join("metrics.jsonl")).map_or(0, |b| b.iter().filter(|&&b| b == b'\n').count())
 }
 
-/// The trained files, which must be the same.
+/// Checks that two runs have the same trained files.
 #[track_caller]
 pub fn same(a: &str, b: &str) {
     for name in ["best.safetensors", "last.safetensors"] {

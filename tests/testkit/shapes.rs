@@ -1,8 +1,8 @@
-//! From counts at small shapes to those of training.
+//! Extrapolates counts at small shapes to the shapes of training.
 //!
-//! A count of a kernel is a sum of products of its sizes: so many for a block, for a token of a block, for a channel.
-//! Such a function is known everywhere from its values at two sizes along each axis. One further shape, away from both,
-//! checks that the function is of that kind. An op's `cases.rs` names the axes and their sizes.
+//! A count of a kernel is a sum of products of its sizes: so much for a block, for a token of a block, for a channel.
+//! Its values at two sizes along each axis determine such a function everywhere. One further shape, away from both,
+//! checks that the count is of that form. An op's `cases.rs` names the axes and their sizes.
 
 use ptx::spec::Axis;
 

@@ -1,4 +1,4 @@
-//! The SVP step of Vim-S on random images, as the loop of training makes it.
+//! The SVP step of Vim-S on random images, made as the training loop makes it.
 
 use engine::{DType, Device, Rng, Tensor};
 use svp::Result;
@@ -58,7 +58,7 @@ impl Step {
     }
 }
 
-/// Waits for a step, which must be a sound one.
+/// Waits for a step, which must be finite.
 pub fn finish(submitted: Submitted) -> Result<()> {
     let health = submitted.wait()?;
     match health.finite {

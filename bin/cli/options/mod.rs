@@ -17,9 +17,9 @@ use super::Compute;
 use super::method_flags::{self, MethodSettings};
 use super::values::{AutoAugment, BatchSize, methods, word};
 
-/// The settings of a run: for each its help, how its flag looks, its name and type, and where it has one its default
-/// (with `=>`: the default in words where it depends on others). From these come the flags with their help, the keys
-/// of files, and a method of the setting's name that gives the value or the default.
+/// Declares the settings of a run. Each has its help, the form of its flag, its name and type, and its default where it
+/// has one; after `=>` stands a default in words that depends on other settings. From these come the flags with their
+/// help, the keys of files, and a method of the setting's name that returns the value or the default.
 macro_rules! options {
     ($(
         $(#[doc = $doc:literal])*
@@ -42,10 +42,10 @@ macro_rules! options {
         }
 
         impl Options {
-            /// Names of the settings beside those of methods.
+            /// Names of the settings that do not belong to a method.
             const NAMES: &[&str] = &[$(stringify!($field)),*];
 
-            /// These settings, and the file's where these say nothing.
+            /// Fills settings that are not given from `file`.
             pub fn over(self, file: Options) -> Options {
                 Options {
                     $($field: self.$field.or(file.$field),)*
@@ -71,7 +71,7 @@ macro_rules! options {
     };
 }
 
-/// Help with the default at its end.
+/// Help text with the default at its end.
 fn help(lines: &[&str], default: Option<String>) -> String {
     let text = lines.concat().trim().to_string();
     default.map_or(text.clone(), |default| format!("{text} [default: {default}]").trim().to_string())
@@ -248,8 +248,7 @@ options! {
 impl Options {
     /// Reads a config file.
     ///
-    /// # Errors
-    /// A file that cannot be read or is no TOML, an unknown key, a value of another type.
+    /// A file that cannot be read or is not TOML, an unknown key, or a value of another type.
     pub fn read(path: &Path) -> Result<Options> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read the config", &e))?;
         let at = |start: usize| {
@@ -276,10 +275,9 @@ impl Options {
         Ok(Options { method_settings: MethodSettings::of_file(&table), ..options })
     }
 
-    /// The settings in a table, as a config file has them.
+    /// Reads the settings from a table with the keys of a config file.
     ///
-    /// # Errors
-    /// An unknown key, a value of another type.
+    /// An unknown key or a value of another type.
     pub fn of_table(table: &Table) -> std::result::Result<Options, String> {
         if let Some((key, _)) = table.iter().find(|(key, value)| !Self::knows(key, value.is_table())) {
             return Err(format!("unknown field `{key}`"));
@@ -289,7 +287,7 @@ impl Options {
         Ok(Options { method_settings: MethodSettings::of_file(table), ..options })
     }
 
-    /// Whether a file may have this key; those with tables are methods.
+    /// Whether a file may have this key. Keys that hold tables must be names of methods.
     fn knows(key: &str, is_table: bool) -> bool {
         match is_table {
             true => METHODS.iter().any(|entry| entry.name == key),
@@ -300,10 +298,9 @@ impl Options {
         }
     }
 
-    /// These settings, and those of the preset that they name.
+    /// Fills settings that are not given from the preset that they name.
     ///
-    /// # Errors
-    /// A preset that there is not, or no data for it.
+    /// An unknown preset, or a preset without data to use it on.
     pub fn with_preset(self) -> Result<Options> {
         let Some(name) = &self.preset else { return Ok(self) };
         let settings = Preset::named(name)?.settings;
@@ -316,27 +313,27 @@ impl Options {
         Ok(self.over(preset))
     }
 
-    /// Where to compute, taken out: it does not change what is trained, and a resumed run may choose it anew.
+    /// Takes out the settings of where to compute. They do not change what is trained, so a resumed run may choose them
+    /// anew.
     pub fn take_compute(&mut self) -> Compute {
         Compute { device: self.device.take(), threads: self.threads.take() }
     }
 
-    /// Settings of a file that belong to another method than the one that is used, a line each.
+    /// Describes, one line each, the settings of a file that belong to a method other than the one in use.
     pub fn unused(&self) -> Vec<String> {
         self.method_settings.unused(&self.method())
     }
 
     /// Fills in the defaults.
     ///
-    /// # Errors
-    /// A method that there is not; a setting that it does not have, or a value that is none of its.
+    /// An unknown method, a setting that it does not have, or a value that the setting does not take.
     pub fn resolve(self) -> Result<TrainConfig> {
         let method = self.method_settings.choose(&self.method())?;
         let builtin = || PathBuf::from(format!("{BUILTIN}orientation"));
         let data = self.data.clone().unwrap_or_else(builtin);
         let drawn = data.to_str().is_some_and(|name| name.starts_with(BUILTIN) && !name.ends_with("shapes"));
         let epochs = self.epochs();
-        // Until the checkpoint is opened its family is taken to be the default one.
+        // The checkpoint is not open yet, so its family is assumed to be the default one.
         let defaults = method.defaults(DEFAULT_FAMILY);
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         Ok(TrainConfig {
@@ -351,7 +348,7 @@ impl Options {
             epochs,
             batch_size: match self.batch_size {
                 Some(BatchSize::Images(n)) => n,
-                // Until it is known.
+                // A placeholder until the size that fits is known.
                 Some(BatchSize::Auto) => 1,
                 None => 32,
             },

@@ -12,7 +12,7 @@ fn every_preset_can_be_trained() {
     }
 }
 
-/// Of before there were changes of images, mixed batches, averages and training on all.
+/// Configs written before there was augmentation, mixing, averaging or training on validation images must still load.
 #[test]
 fn older_configs_can_be_read() {
     let config = Options::default().resolve().unwrap();
@@ -24,7 +24,7 @@ fn older_configs_can_be_read() {
     assert_eq!(table.try_into::<TrainConfig>().unwrap(), config);
 }
 
-/// Flag over file over preset.
+/// A flag wins over the file, and the file over the preset.
 #[test]
 fn who_wins_against_a_preset_is_told() {
     let (preset, data) = (Some("hta/cub200".into()), Some("birds".into()));

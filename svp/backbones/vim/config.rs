@@ -8,24 +8,27 @@ use crate::data::Normalisation;
 use crate::pass::Spec;
 use crate::{Error, Result};
 
-/// Sizes of a Vim backbone. `hustvl/Vim` names in brackets where they differ.
+/// Sizes of a Vim backbone, as in `hustvl/Vim` (`docs/methods.md`, "Sizes of Vim").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VimConfig {
-    /// Input size, pixels a side.
+    /// Side of the input images, in pixels.
     pub img_size: usize,
+    /// Side of a patch, in pixels.
     pub patch_size: usize,
-    /// Pixels between patches; smaller than the patch in the stride-8 models.
+    /// Pixels between patches; fewer than `patch_size` in the stride-8 models.
     pub stride: usize,
-    /// Width of the residual stream.
+    /// Width of the residual stream: channels of a token.
     pub embed_dim: usize,
+    /// Number of blocks.
     pub depth: usize,
+    /// States of each channel of the scan.
     pub d_state: usize,
-    /// Width of the causal convolution.
+    /// Width of the causal convolution, in tokens.
     pub d_conv: usize,
-    /// `d_inner / embed_dim`.
+    /// Ratio `d_inner / embed_dim`.
     pub expand: usize,
-    /// Width of the low-rank step-size projection, `ceil(embed_dim / 16)` in the published models.
+    /// Width of the low-rank step-size projection; `ceil(embed_dim / 16)` in the published models.
     pub dt_rank: usize,
 }
 
@@ -36,7 +39,11 @@ pub const NAME: &str = "vim";
 pub(super) const NAMES: &str = "vim_tiny, vim_small, vim_base, vim_nano, or a size with _stride8";
 
 impl VimConfig {
-    /// A published size (`vim_small`, `vim_tiny_stride8`, ...), or `vim_nano`: 32 px, patch 4, for 2 cores.
+    /// A published size (`vim_small`, `vim_tiny_stride8`, ...), or `vim_nano`, whose images of 32 px in patches of 4
+    /// train on two CPU cores.
+    ///
+    /// # Errors
+    /// A name that is none of these.
     pub fn named(name: &str) -> Result<Self> {
         let (size, stride) = match name.strip_suffix("_stride8") {
             Some(size) => (size, 8),
@@ -52,7 +59,7 @@ impl VimConfig {
         }
     }
 
-    /// Any size, the rest as published.
+    /// A Vim of these sizes, with everything else as published and patches that do not overlap.
     pub fn sized(img_size: usize, patch_size: usize, embed_dim: usize, depth: usize) -> Self {
         VimConfig {
             img_size,
@@ -67,26 +74,27 @@ impl VimConfig {
         }
     }
 
+    /// Channels inside a mixer: `expand * embed_dim`.
     pub fn d_inner(&self) -> usize {
         self.expand * self.embed_dim
     }
 
-    /// Patches a side.
+    /// Patches on a side of the image.
     pub fn grid(&self) -> usize {
         (self.img_size - self.patch_size) / self.stride + 1
     }
 
-    /// Tokens, class token included.
+    /// Number of tokens, the class token included.
     pub fn tokens(&self) -> usize {
         self.grid() * self.grid() + 1
     }
 
-    /// The row of the class token: in the middle.
+    /// Row of the class token, which stands in the middle of the patches.
     pub fn class_row(&self) -> usize {
         self.grid() * self.grid() / 2
     }
 
-    /// The sizes as methods, heads and data need them.
+    /// The sizes in the form that methods, heads and data need.
     pub fn spec(&self) -> Spec {
         Spec {
             family: NAME,
@@ -102,7 +110,10 @@ impl VimConfig {
         }
     }
 
-    /// Refuses sizes that no model can have.
+    /// Checks the sizes.
+    ///
+    /// # Errors
+    /// Sizes that no model can have, or that the kernels do not take.
     pub fn check(&self) -> Result<()> {
         let positive = [self.patch_size, self.stride, self.embed_dim, self.depth, self.d_state, self.expand];
         let wrong = if positive.contains(&0) || self.dt_rank == 0 {
@@ -121,8 +132,9 @@ impl VimConfig {
         Err(Error::input("model", format!("{wrong}: {self:?}"), "check the sizes"))
     }
 
-    /// The sizes that a state dict's shapes tell. What they leave open: a patch grid does not say which image
-    /// size and stride it came from, so `stride` decides, or else 224 px at stride 8 where that fits.
+    /// Infers the sizes from the shapes of a state dict; `None` where they are not those of a Vim. A grid of patches
+    /// does not tell which image size and stride it came from, so `stride` decides, or else 224 px at stride 8 where
+    /// that fits.
     pub fn of_shapes(shapes: &BTreeMap<&str, &[usize]>, stride: Option<usize>) -> Option<Self> {
         let dim = |name: &str, axis: usize| shapes.get(name)?.get(axis).copied();
         let embed_dim = dim("cls_token", 2)?;

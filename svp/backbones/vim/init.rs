@@ -9,7 +9,7 @@ use crate::checkpoint::hash_tensors;
 use crate::params::Params;
 use crate::{Result, streams};
 
-/// A Vim of a named size with initial values; `sizes` replaces some of its sizes.
+/// Makes a Vim of a named size with initial values; `sizes` replaces some of its sizes.
 pub(super) fn from_scratch(name: &str, sizes: &Sizes, seed: u64) -> Result<Loaded> {
     let named = VimConfig::named(name)?;
     let patch_size = sizes.patch_size.unwrap_or(named.patch_size);
@@ -28,7 +28,11 @@ pub(super) fn from_scratch(name: &str, sizes: &Sizes, seed: u64) -> Result<Loade
 
 impl Vim {
     /// Adds the parameters with initial values for training from scratch, as the published program draws them
-    /// (`docs/recipe.md`, "Initial values"), except that `dt_proj_b.bias` is kept like `dt_proj.bias` rather than zeroed.
+    /// (`docs/recipe.md`, "Initial values"), except that `dt_proj_b.bias` is drawn like `dt_proj.bias` instead of being
+    /// set to zero.
+    ///
+    /// # Errors
+    /// Sizes that no model can have.
     pub fn init(config: VimConfig, params: &mut Params, seed: u64) -> Result<Self> {
         let mut stream = streams::BACKBONE_INIT;
         Vim::build(config, params, |name, shape| {
@@ -52,10 +56,10 @@ fn initial_value(config: &VimConfig, name: &str, shape: &[usize], rng: &mut Rng)
         "D" | "D_b" => vec![1.0; n],
         name if name.ends_with("norm.weight") || name == "norm_f.weight" => vec![1.0; n],
         "cls_token" | "pos_embed" => fill(rng, &mut |_, rng| 0.02 * rng.normal()),
-        // LeCun normal.
+        // LeCun's normal distribution.
         "patch_embed.proj.weight" => fill(rng, &mut |_, rng| rng.normal() / fan_in.sqrt()),
         "patch_embed.proj.bias" => vec![0.0; n],
-        // softplus(bias) log-uniform in [0.001, 0.1], as Mamba draws it.
+        // The softplus of the bias is log-uniform in [0.001, 0.1], as in Mamba.
         "dt_proj.bias" | "dt_proj_b.bias" => fill(rng, &mut |_, rng| {
             let dt = rng.range(0.001f64.ln(), 0.1f64.ln()).exp();
             dt + (-(-dt).exp_m1()).ln()
@@ -63,7 +67,7 @@ fn initial_value(config: &VimConfig, name: &str, shape: &[usize], rng: &mut Rng)
         "dt_proj.weight" | "dt_proj_b.weight" => uniform((config.dt_rank as f64).powf(-0.5)),
         "out_proj.weight" => uniform(1.0 / (fan_in * config.depth as f64).sqrt()),
         "conv1d.bias" | "conv1d_b.bias" => uniform(1.0 / (config.d_conv as f64).sqrt()),
-        // PyTorch's default for linear and convolution: uniform in 1 / sqrt(fan in).
+        // PyTorch's default for linear layers and convolutions: uniform within 1 / sqrt(fan in).
         _ => uniform(1.0 / fan_in.sqrt()),
     };
     Tensor::from_vec(values, shape)

@@ -1,4 +1,4 @@
-//! A Vim from a checkpoint.
+//! Loads a Vim from a checkpoint.
 
 use engine::Tensor;
 
@@ -11,7 +11,7 @@ use crate::backbones::pos_embed::{ClassRow, resize_pos_embed};
 use crate::checkpoint::{Checkpoint, hash_tensors};
 use crate::params::Params;
 
-/// Keys beside the backbone that a classification checkpoint may have.
+/// Whether a key of a classification checkpoint is not the backbone's.
 fn is_head(name: &str) -> bool {
     name.starts_with("head.")
         || name.starts_with("head_dist.")
@@ -19,7 +19,7 @@ fn is_head(name: &str) -> bool {
         || name.starts_with("deep_prompt_")
 }
 
-/// Loads the backbone of a checkpoint that was recognised as a Vim; values stay in the mapped file where they can.
+/// Loads the backbone of a checkpoint that was recognised as a Vim. Values stay in the mapped file where they can.
 pub(super) fn load(file: &Checkpoint, options: &LoadOptions) -> Result<Loaded> {
     let path = file.path();
     let stored = VimConfig::of_shapes(&shapes(file), options.stride).expect("recognised as a Vim before");

@@ -1,4 +1,5 @@
-//! The Vim backbone (Zhu et al. 2024; `hustvl/Vim`, bidirectional "v2" mixer, class token in the middle).
+//! The Vim backbone (Zhu et al. 2024; `hustvl/Vim`), with the bidirectional "v2" mixer and the class token in the
+//! middle (`docs/methods.md`, "Vim").
 //!
 //! `config` has the sizes, `weights` the parameters' names and places, `network` the forward pass, `init` the initial
 //! values, `load` reads a checkpoint.

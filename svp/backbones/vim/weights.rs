@@ -1,4 +1,4 @@
-//! The parameters of a Vim: their published names and shapes, and where they are.
+//! The parameters of a Vim: their published names and shapes, and their places in a model.
 
 use autograd::Var;
 use engine::Tensor;
@@ -26,7 +26,7 @@ impl Direction {
         Filter { weight: &params[self.conv_weight], bias: &params[self.conv_bias] }
     }
 
-    /// The direction's scan of `u [b l e]`, with the outputs of x_proj and dt_proj.
+    /// The direction's scan of `u [b l e]`, with the outputs of `x_proj` and `dt_proj`.
     pub fn scanned<'a>(
         &self,
         params: &'a Bound,
@@ -43,11 +43,11 @@ pub(super) struct Block {
     pub norm: ParamId,
     pub in_proj: ParamId,
     pub out_proj: ParamId,
-    /// Forward first.
+    /// The two directions, forward first.
     pub directions: [Direction; 2],
 }
 
-/// All parameters.
+/// All parameters of a Vim.
 pub(super) struct VimParams {
     pub cls: ParamId,
     pub pos: ParamId,
@@ -57,7 +57,7 @@ pub(super) struct VimParams {
     pub blocks: Vec<Block>,
 }
 
-/// Names of a mixer's parameters of one direction, in the order of [`Direction`]'s fields.
+/// Names of the parameters of one direction of a mixer, in the order of [`Direction`]'s fields.
 fn direction_names(layer: usize, backward: bool) -> [String; 7] {
     let names = match backward {
         false => {
@@ -109,8 +109,7 @@ pub(super) fn shapes(config: &VimConfig) -> Vec<(String, Vec<usize>)> {
 impl VimParams {
     /// Adds the parameters to `params`, frozen, values by `value(name, shape)`.
     ///
-    /// # Errors
-    /// Sizes that no model can have, and those of `value`.
+    /// Sizes that no model can have, and errors of `value`.
     pub fn build(
         config: &VimConfig,
         params: &mut Params,

@@ -1,5 +1,5 @@
-//! The form before PyTorch 1.6: five pickles (magic number, protocol version, facts about the machine, the
-//! object, the keys of the storages), then for each key the number of elements (u64) and the elements.
+//! The form before PyTorch 1.6: five pickles (magic number, protocol version, facts about the machine, the object, the
+//! keys of the storages). Then follow, for each key, the number of elements (u64) and the elements.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::checkpoint::entry::{Bytes, Entries};
 use crate::checkpoint::fault::Fault;
 use data::pickle::{Node, Pickle, Value};
 
-/// 0x1950a86a20f9469cfc6c, as `LONG1` writes it.
+/// The number 0x1950a86a20f9469cfc6c, as the opcode `LONG1` writes it.
 const MAGIC: Value = Value::Long(&[0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19]);
 const VERSION: Value = Value::Int(1001);
 
@@ -39,7 +39,7 @@ pub(in crate::checkpoint) fn read(map: &Arc<Mmap>) -> Result<Entries, Fault> {
     })
 }
 
-/// Where each storage lies. The sizes come from the persistent ids, those beside the model included.
+/// Finds where each storage lies. Sizes come from the persistent ids, also of storages that the model does not use.
 fn locate<'a>(
     map: &Arc<Mmap>,
     object: &Pickle<'a>,

@@ -1,4 +1,4 @@
-//! Checkpoints written by `torch.save`: which dict is the model, and what its tensors are.
+//! Checkpoints written by `torch.save`: finds the dict of the model and reads its tensors.
 //!
 //! A tensor is pickled as `torch._utils._rebuild_tensor_v2(storage, offset, shape, strides, ...)`, a storage
 //! as a persistent id `("storage", <type>, key, device, elements)`. The two containers
@@ -12,9 +12,10 @@ use crate::checkpoint::entry::{Bytes, Dtype, Entries, Entry};
 use crate::checkpoint::fault::Fault;
 use data::pickle::{Node, Pickle, Value};
 
-/// Where a checkpoint may keep its weights, in this order; else it is the weights itself.
+/// Keys under which a checkpoint may keep its weights, tried in this order. Without any of them the file itself is the
+/// dict.
 const MODEL_KEYS: [&str; 3] = ["model", "state_dict", "model_state_dict"];
-/// What `DataParallel` puts before every name.
+/// Prefix that `DataParallel` puts before every name.
 const PARALLEL_PREFIX: &str = "module.";
 
 /// A storage as the pickle names it.
@@ -76,7 +77,7 @@ fn model_dict<'a>(pickle: &Pickle<'a>) -> Result<Pairs<'a>, Fault> {
     }
 }
 
-/// The arguments of the call that rebuilds a tensor, also from inside a parameter.
+/// The arguments of the call that rebuilds a tensor, also where a parameter wraps it.
 fn tensor_args<'p, 'a>(pickle: &'p Pickle<'a>, value: Value<'a>) -> Option<&'p [Value<'a>]> {
     let (module, class, object) = pickle.object(value)?;
     let args = pickle.items(object.args)?;

@@ -1,4 +1,4 @@
-//! The zip form (PyTorch 1.6 and later): `NAME/data.pkl` and one member `NAME/data/KEY` a storage.
+//! The zip form of PyTorch 1.6 and later: `NAME/data.pkl` and one member `NAME/data/KEY` for each storage.
 
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
@@ -13,10 +13,10 @@ use crate::checkpoint::entry::{Bytes, Entries};
 use crate::checkpoint::fault::Fault;
 use data::pickle::Pickle;
 
-/// How zip files begin.
+/// The first bytes of a zip file.
 pub(in crate::checkpoint) const MAGIC: &[u8] = b"PK\x03\x04";
 
-/// Compressed members may inflate to this many times the file in all: weights hardly shrink, bombs do.
+/// Compressed members may inflate to this many times the file in all. Weights hardly compress, while zip bombs do.
 const MAX_INFLATION: usize = 16;
 
 pub(in crate::checkpoint) fn read(map: &Arc<Mmap>) -> Result<Entries, Fault> {
@@ -44,7 +44,7 @@ pub(in crate::checkpoint) fn read(map: &Arc<Mmap>) -> Result<Entries, Fault> {
 struct Archive<'m> {
     map: &'m Arc<Mmap>,
     zip: ZipArchive<Cursor<&'m [u8]>>,
-    /// Folder that holds everything, with its slash.
+    /// Folder in the archive that holds everything, with its slash.
     root: String,
     /// Bytes that may still be inflated.
     budget: usize,
@@ -52,7 +52,7 @@ struct Archive<'m> {
 
 impl<'m> Archive<'m> {
     fn open(map: &'m Arc<Mmap>) -> Result<Self, Fault> {
-        // The offset is known: looking for a displaced archive would search the whole file.
+        // The offset is given, because looking for a displaced archive would search the whole file.
         let config = Config { archive_offset: ArchiveOffset::Known(0) };
         let zip = ZipArchive::with_config(config, Cursor::new(&map[..]))
             .map_err(|e| Fault::damaged(format!("is no whole zip archive ({e})")))?;
@@ -70,7 +70,7 @@ impl<'m> Archive<'m> {
         self.zip.index_for_name_raw(format!("{}{name}", self.root).as_bytes()).is_some()
     }
 
-    /// The bytes of a member: in place where it is stored, inflated where it is compressed.
+    /// The bytes of a member, in place where it is stored and inflated where it is compressed.
     fn member(&mut self, name: &str) -> Result<Bytes, Fault> {
         let path = format!("{}{name}", self.root);
         let index = self.zip.index_for_name_raw(path.as_bytes());
@@ -94,7 +94,7 @@ impl<'m> Archive<'m> {
         })?;
         let reader = self.zip.by_index(index).map_err(|e| broken(&e))?;
         let mut bytes = Vec::new();
-        // One byte more than promised tells a member that lies about its size.
+        // Reading one byte more than promised exposes a member that lies about its size.
         reader.take(size as u64 + 1).read_to_end(&mut bytes).map_err(|e| broken(&e))?;
         if bytes.len() != size {
             return Err(broken(&format!("{size} bytes promised, {} found", bytes.len())));

@@ -1,8 +1,8 @@
-//! Training steps: what is sent to the device, what runs there, what comes back.
+//! Training steps: sending inputs to the device, running, and receiving the result.
 //!
-//! Nothing in a step waits for the device. Its inputs are sent to tensors that stay where they are, its loss and
-//! whether all was finite come back later, and the optimizer itself leaves everything as it is once something was
-//! not finite. On a launched device the third step is recorded, and from then on replayed.
+//! Nothing in a step waits for the device. Inputs are sent to tensors that keep their addresses, and the loss comes
+//! back later with a flag that says whether all was finite; once it was not, the optimiser changes nothing. On a
+//! launched device the third step is recorded, and later steps replay it.
 
 use std::collections::HashMap;
 
@@ -21,42 +21,44 @@ use crate::train::feed::FeedBatch;
 use crate::train::optim::{Optimizer, Rates};
 use crate::{Result, streams};
 
-/// Steps made call by call before one is recorded: kernels are loaded and products planned by then.
+/// Steps made call by call before one is recorded. By then kernels are loaded and products planned.
 const WARM_UP: u64 = 2;
 
-/// What a step depends on beside model and batch.
+/// What a step depends on besides model and batch.
 #[derive(Debug, Clone, Copy)]
 pub struct StepSettings {
-    /// Batches hold features, and only the head is computed.
+    /// Batches hold features, so only the head is computed.
     pub features: bool,
-    /// What makes the update.
+    /// The optimiser.
     pub optimizer: OptimizerKind,
-    /// Of SGD.
+    /// Momentum of SGD.
     pub momentum: f64,
-    /// Label smoothing.
+    /// Label smoothing: the share of a target that is spread evenly over all classes.
     pub smoothing: f32,
     /// Rate of stochastic depth at the last block.
     pub drop_path: f64,
+    /// Seed of stochastic depth and prompt dropout.
     pub seed: u64,
+    /// Weight decay of the parameters that decay.
     pub weight_decay: f64,
-    /// Of the moving average of what is trained; 0: there is none.
+    /// Decay of the moving average of the trained parameters; 0 keeps no average.
     pub ema_decay: f64,
     /// Batches whose mean gradient makes a step.
     pub accumulate: usize,
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Health {
-    /// Mean over the step's batches, before the update.
+    /// Mean loss over the step's batches, before the update.
     pub loss: f32,
-    /// Of all gradients together.
+    /// Euclidean norm of all gradients together.
     pub grad_norm: f32,
-    /// Loss and gradients of this step and all before it were finite; otherwise it changed nothing.
+    /// Whether the loss and gradients of this step and of all before it were finite. If not, the step changed nothing.
     pub finite: bool,
 }
 
-/// A step on its way.
+/// A submitted step.
 #[derive(Debug)]
 pub struct Submitted {
     health: Arriving,
@@ -64,7 +66,10 @@ pub struct Submitted {
 }
 
 impl Submitted {
-    /// Waits for the step.
+    /// Waits for the step to finish.
+    ///
+    /// # Errors
+    /// A fault of the device.
     pub fn wait(self) -> Result<Health> {
         let health = self.health.wait()?;
         Ok(Health {
@@ -79,19 +84,22 @@ impl Submitted {
 pub struct Stepper {
     device: Device,
     settings: StepSettings,
+    /// The optimiser with its state.
     pub optimizer: Optimizer,
+    /// The moving average, where one is kept.
     pub average: Option<Average>,
     inputs: Option<Inputs>,
     health: Tensor,
     /// Loss and gradients of the step's earlier batches.
     gathered: Option<Gathered>,
     recorded: HashMap<Part, Recording>,
-    /// Where the trained tensors lay when the first part was recorded.
+    /// Addresses of the trained tensors when the first part was recorded.
     addresses: Vec<u64>,
     steps: u64,
 }
 
-/// Which batch of a step: the first writes gradients, later ones add to them, the last one updates.
+/// The place of a batch in its step. The first batch writes gradients, later ones add to them, and the last one
+/// updates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Part {
     first: bool,
@@ -104,24 +112,24 @@ struct Gathered {
     grads: Gradients,
 }
 
-/// What a step reads, in tensors that keep their addresses.
+/// The inputs of a step, in tensors that keep their addresses.
 struct Inputs {
     /// Images `[b 3 s s]`, or features `[b d]`.
     batch: Tensor,
-    /// `[b k]`
+    /// Targets `[b k]`.
     targets: Tensor,
-    /// Stochastic depth, `[depth b]`.
+    /// Factors of stochastic depth, `[depth b]`.
     drop_path: Option<Tensor>,
     /// Keys of prompt dropout, `[b 2]`.
     dropout: Option<Tensor>,
-    /// Of the optimizer.
+    /// Factors of the optimiser.
     factors: Tensor,
-    /// Gradient of a batch's loss in the step's, `[1]`.
+    /// Gradient of the step's loss with respect to a batch's loss, `[1]`.
     share: Tensor,
 }
 
 impl Stepper {
-    /// Nothing is allocated for batches before the first comes.
+    /// Prepares steps of `model`. Tensors for batches are allocated when the first batch comes.
     pub fn new(model: &Model, settings: StepSettings) -> Self {
         let device = model.device.clone();
         let average = || Average::new(&device, &model.params, settings.ema_decay);
@@ -141,7 +149,10 @@ impl Stepper {
         }
     }
 
-    /// Starts one update by the mean gradient of `batches`, at rate `lr`; `epoch` keys the random numbers.
+    /// Starts one update by the mean gradient of `batches`, at learning rate `lr`. `epoch` keys the random numbers.
+    ///
+    /// # Errors
+    /// A fault of the device, or labels that do not fit the head.
     pub fn submit(
         &mut self,
         model: &mut Model,
@@ -162,13 +173,13 @@ impl Stepper {
         Ok(Submitted { health: self.health.receive()?, batches: batches.len() })
     }
 
-    /// Looks for the first tensor that is not finite by running the batches again, checking each; what it found.
+    /// Runs the batches again with every tensor checked, and describes the first one that is not finite.
     pub fn find_fault(&mut self, model: &Model, batches: &[FeedBatch], epoch: u32) -> String {
         let fault = batches.iter().find_map(|batch| self.check(model, batch, epoch).err());
         fault.map_or("no tensor of it is at fault alone".into(), |e| e.to_string())
     }
 
-    /// Loss and gradients of a batch, every tensor checked on the way.
+    /// Computes loss and gradients of a batch with every tensor checked.
     fn check(&mut self, model: &Model, batch: &FeedBatch, epoch: u32) -> Result<()> {
         self.send(model, batch, epoch, &vec![0.0; self.optimizer.factors()])?;
         let tape = Tape::new(&self.device).checking_finite();
@@ -211,7 +222,8 @@ impl Stepper {
         Ok(())
     }
 
-    /// Runs a part of a step on what was sent: replayed where it was recorded, recorded once it is warm.
+    /// Runs a part of a step on the inputs that were sent: replays it where it is recorded, and records it once the
+    /// stepper is warm.
     fn run(&mut self, model: &mut Model, part: Part) -> Result<()> {
         if let Some(recording) = self.recorded.get(&part) {
             return Ok(recording.run()?);
@@ -227,7 +239,7 @@ impl Stepper {
         Ok(())
     }
 
-    /// Loss, gradients and, at the end of a step, the update.
+    /// Computes loss and gradients and, at the end of a step, makes the update.
     fn work(&mut self, model: &mut Model, part: Part) -> Result<()> {
         let mut gathered = self.gathered.take().filter(|_| !part.first).unwrap_or_default();
         let inputs = self.inputs.as_ref().expect("sent before");
@@ -246,17 +258,17 @@ impl Stepper {
                 average.step(&self.device, params, &self.health)?;
             }
         } else {
-            // Later batches add where they are.
+            // Later batches add to these gradients in place.
             gathered.grads.unshare(&self.device);
         }
-        // Recorded parts of a step meet in these tensors, so they stay.
+        // The recorded parts of a step meet in these tensors, so they must keep their addresses.
         self.gathered = (part != Part { first: true, last: true }).then_some(gathered);
         Ok(())
     }
 }
 
 impl Inputs {
-    /// The loss `[1]` of what was sent.
+    /// The loss `[1]` of the inputs that were sent.
     fn loss(&self, model: &Model, tape: &Tape, settings: StepSettings) -> Result<(Var, Bound)> {
         let (logits, bound) = if settings.features {
             model.classify(tape, self.batch.clone())?
@@ -269,7 +281,7 @@ impl Inputs {
     }
 }
 
-/// Where the trained tensors lie on a launched device.
+/// Addresses of the trained tensors on a launched device.
 fn addresses(model: &Model) -> Vec<u64> {
     if model.device.launcher().is_none() {
         return vec![];

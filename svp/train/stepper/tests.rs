@@ -38,7 +38,7 @@ fn settings(accumulate: usize) -> StepSettings {
     }
 }
 
-/// `size` images that stand at `first..` in their split.
+/// A batch of `size` images at the positions `first..` of their split.
 fn batch(first: usize, size: usize) -> FeedBatch {
     let indices: Vec<u32> = (first..first + size).map(|i| i as u32).collect();
     let image = |&i: &u32| {
@@ -51,7 +51,7 @@ fn batch(first: usize, size: usize) -> FeedBatch {
     FeedBatch { input, labels, indices, own_share: 1.0 }
 }
 
-/// Steps of `accumulate` batches of `size`; their health, and the trained values after them.
+/// Makes `count` steps of `accumulate` batches of `size`; returns their health and the trained values after them.
 fn steps(
     device: &Device,
     full: bool,
@@ -100,7 +100,7 @@ fn accumulated_batches_step_as_one() {
     }
 }
 
-/// Two steps call by call, one recorded, two replayed, each on other images.
+/// Two steps are made call by call, one is recorded and two are replayed, each on other images.
 #[test]
 fn recorded_steps_are_those_of_the_cpu() {
     for (full, accumulate) in [(false, 1), (false, 2), (false, 4), (true, 3)] {
@@ -111,7 +111,7 @@ fn recorded_steps_are_those_of_the_cpu() {
     }
 }
 
-/// A run that is cut makes its first steps call by call again: the same bits as replayed ones.
+/// A resumed run makes its first steps call by call again, so they must have the same bits as replayed ones.
 #[test]
 fn replayed_steps_have_the_bits_of_steps_made_call_by_call() {
     let device = Device::emulated();
@@ -130,7 +130,7 @@ fn replayed_steps_have_the_bits_of_steps_made_call_by_call() {
     assert!(trained(&replayed) == trained(&called));
 }
 
-/// From the first step with something that is not finite on, nothing changes any more.
+/// Once a step is not finite, neither it nor any later step changes anything.
 #[test]
 fn what_is_not_finite_changes_nothing_and_is_named() {
     for device in [Device::cpu(), Device::emulated()] {
@@ -154,7 +154,7 @@ fn what_is_not_finite_changes_nothing_and_is_named() {
     }
 }
 
-/// Half of each label is the partner's: of two images with the same partner, in either order, the loss is the same.
+/// The loss of mixed targets is the mean of the losses of both labels, weighted by their shares.
 #[test]
 fn targets_are_mixed_with_those_at_mirrored_places() {
     for device in [Device::cpu(), Device::emulated()] {
@@ -174,7 +174,7 @@ fn targets_are_mixed_with_those_at_mirrored_places() {
     }
 }
 
-/// Also over accumulated and replayed steps, and not by one that is not finite.
+/// The average also follows accumulated and replayed steps, and ignores a step that is not finite.
 #[test]
 fn the_average_follows_what_is_trained() {
     for (device, accumulate) in [(Device::cpu(), 1), (Device::emulated(), 1), (Device::emulated(), 2)] {
@@ -203,7 +203,7 @@ fn the_average_follows_what_is_trained() {
     }
 }
 
-/// Values of another place, such as those of a file, are trained on from there.
+/// A parameter replaced by a tensor at another address, such as one from a file, must be trained on from there.
 #[test]
 fn a_replaced_parameter_is_noticed() {
     let device = Device::emulated();
