@@ -109,7 +109,7 @@ fn three_steps(device: &Device, precision: Precision) -> Steps {
     Steps { losses, grads: grads_of_first, head }
 }
 
-/// Makes the steps on a device of its own that checks every access, and prints the time.
+/// Makes the steps on a device of its own that checks every access, and prints how much it executed.
 fn emulated_steps(precision: Precision) -> Steps {
     let emulated = Arc::new(Emulated::new());
     let steps = three_steps(&Device::launched_checked(emulated.clone()), precision);

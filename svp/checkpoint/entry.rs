@@ -22,17 +22,17 @@ pub enum Dtype {
     F16,
     /// The upper half of an f32, 2 bytes.
     BF16,
-    /// Signed, 8 bytes.
+    /// Signed integer, 8 bytes.
     I64,
-    /// Signed, 4 bytes.
+    /// Signed integer, 4 bytes.
     I32,
-    /// Signed, 2 bytes.
+    /// Signed integer, 2 bytes.
     I16,
-    /// Signed, 1 byte.
+    /// Signed integer, 1 byte.
     I8,
-    /// Unsigned, 1 byte.
+    /// Unsigned integer, 1 byte.
     U8,
-    /// One byte, 0 or 1.
+    /// Truth value, 1 byte.
     Bool,
 }
 

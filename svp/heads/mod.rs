@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 pub use entry::{Head, HeadEntry, Labels};
 
-/// Declares the modules of the heads and the registry.
+/// Declares the modules of the heads, whose files `cargo fmt` does not follow, and the registry.
 macro_rules! heads {
     ($($name:ident,)*) => {
         $(mod $name;)*

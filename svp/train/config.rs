@@ -170,7 +170,7 @@ pub struct TrainConfig {
     pub select_on_test: bool,
     /// Threads that read and change images, at least 1.
     pub workers: usize,
-    /// Also save the state after every so many steps. With 0 it is saved after each epoch and about once a minute.
+    /// Also save the state after every so many steps. With 0 it is saved only after each epoch and about once a minute.
     pub save_every: u64,
 }
 

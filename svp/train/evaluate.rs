@@ -55,7 +55,7 @@ pub fn softmax(logits: &[f32]) -> Vec<f64> {
 /// counts as a top-5 hit.
 ///
 /// # Errors
-/// Images that cannot be read, and faults of the device.
+/// More than 1 % of broken images, and faults of the device.
 pub fn evaluate(
     model: &Model,
     feed: &Feed,

@@ -55,7 +55,7 @@ impl Feed {
 
     /// Runs the frozen backbone once over the images of `loader`; batches then come from memory.
     ///
-    /// [`Error::Interrupted`] once `stop` returns true, images that cannot be read, and faults of the device.
+    /// [`Error::Interrupted`] once `stop` returns true, more than 1 % of broken images, and faults of the device.
     pub fn features(
         model: &Model,
         loader: &Loader,

@@ -85,7 +85,7 @@ impl Optimizer {
     /// Counts a step and returns the numbers that [`Optimizer::step`] needs on the device.
     ///
     /// # Errors
-    /// A step count that the bias correction cannot use.
+    /// Those of [`ptx::adamw::factors`].
     pub fn next_factors(&mut self, rates: &Rates) -> Result<Vec<f32>> {
         self.steps += 1;
         let &Rates { lr, weight_decay, momentum } = rates;

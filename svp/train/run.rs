@@ -77,10 +77,10 @@ struct Waiting {
 }
 
 impl<'a> Session<'a> {
-    /// Starts a run in the new folder `out`.
+    /// Starts a run in the folder `out`, which is made.
     ///
     /// # Errors
-    /// Those of [`prepare`], and a folder that exists or cannot be written.
+    /// Those of [`prepare`], and a folder that holds a run, is in use or cannot be written.
     pub fn start(config: TrainConfig, out: &Path, around: Surroundings<'a>) -> Result<Self> {
         let prepared = prepare(&config, &around.device)?;
         let run = RunDir::create(out)?;

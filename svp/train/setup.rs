@@ -47,7 +47,7 @@ pub(super) fn open_backbone(path: Option<&Path>) -> Result<Checkpoint> {
 /// Opens the data set of a config, with its validation split held out or joined to the training images.
 ///
 /// # Errors
-/// A data set that cannot be read, or has too few images to split.
+/// A data set that cannot be read, or in which no class has two images to split.
 pub fn dataset(config: &TrainConfig) -> Result<Dataset> {
     let data = match config.data.to_str().and_then(|name| name.strip_prefix(BUILTIN)) {
         Some(task) => Dataset::builtin(task)?,

@@ -1,4 +1,4 @@
-//! What callers describe to cuBLASLt, and the choice of an algorithm.
+//! Descriptions of products that callers give to cuBLASLt, and the choice of an algorithm.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,7 +7,7 @@ use crate::gemm::{Layout, Product, Shape, Type};
 use crate::status::blas::{INVALID_VALUE, NOT_INITIALIZED, NOT_SUPPORTED};
 use crate::status::{Answer, Status};
 
-/// `CUDA_R_32F`, `CUDA_R_16BF`.
+/// Type for the codes `CUDA_R_32F` and `CUDA_R_16BF`.
 fn data_type(dtype: u32) -> Answer<Type> {
     match dtype {
         0 => Ok(Type::F32),
@@ -16,14 +16,14 @@ fn data_type(dtype: u32) -> Answer<Type> {
     }
 }
 
-/// `CUBLAS_COMPUTE_32F`, `CUBLAS_COMPUTE_32F_FAST_TF32`.
+/// Codes of `CUBLAS_COMPUTE_32F` and `CUBLAS_COMPUTE_32F_FAST_TF32`.
 const COMPUTE_F32: u32 = 68;
 const COMPUTE_TF32: u32 = 77;
-/// `CUBLASLT_EPILOGUE_DEFAULT`, `CUBLASLT_EPILOGUE_BIAS`.
+/// Codes of `CUBLASLT_EPILOGUE_DEFAULT` and `CUBLASLT_EPILOGUE_BIAS`.
 const DEFAULT: u32 = 1;
 const BIAS: u32 = 4;
 
-/// How a product is made.
+/// Settings of a product.
 #[derive(Debug, Clone)]
 struct Desc {
     compute: u32,
@@ -32,14 +32,14 @@ struct Desc {
     bias: u64,
 }
 
-/// What an algorithm has to be. Alignments are claims about the addresses of A, B, C and D.
+/// Demands on an algorithm. Alignments are claims about the addresses of A, B, C and D.
 #[derive(Debug, Clone)]
 struct Preference {
     workspace: usize,
     alignment: [u32; 4],
 }
 
-/// An algorithm: in the 64 bytes of the caller, what it was chosen for.
+/// An algorithm: the product it was chosen for, in the 64 bytes of the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Algorithm {
     shape: u64,
@@ -65,7 +65,7 @@ impl Algorithm {
     }
 }
 
-/// Handles of this process.
+/// The handles of this process.
 #[derive(Debug, Default)]
 pub struct Blas {
     libraries: BTreeMap<usize, ()>,
@@ -75,7 +75,7 @@ pub struct Blas {
     handles: usize,
 }
 
-/// Handles of A, B, C and D.
+/// Handles of the layouts of A, B, C and D.
 pub type Layouts = [usize; 4];
 
 impl Blas {
@@ -111,15 +111,15 @@ impl Blas {
         self.descs.remove(&desc).map(drop).ok_or(INVALID_VALUE)
     }
 
-    /// `cublasLtMatmulDescAttributes_t`.
+    /// Sets an attribute of `cublasLtMatmulDescAttributes_t`.
     pub fn set_desc(&mut self, desc: usize, attribute: u32, value: &[u8]) -> Answer {
         let desc = self.descs.get_mut(&desc).ok_or(INVALID_VALUE)?;
         let word = || value.try_into().map(u32::from_le_bytes).map_err(|_| INVALID_VALUE);
         match attribute {
-            // The pointer mode: factors on the host.
+            // The pointer mode must be that of factors on the host.
             2 if word()? == 0 => {}
             3 | 4 => {
-                // `CUBLAS_OP_C` of real numbers is `CUBLAS_OP_T`.
+                // For real numbers `CUBLAS_OP_C` is `CUBLAS_OP_T`.
                 let transposed = *[false, true, true].get(word()? as usize).ok_or(INVALID_VALUE)?;
                 desc.transposed[attribute as usize - 3] = transposed;
             }
@@ -147,7 +147,8 @@ impl Blas {
         self.layouts.remove(&layout).map(drop).ok_or(INVALID_VALUE)
     }
 
-    /// `cublasLtMatrixLayoutAttribute_t`: the order, if it is by columns, and one matrix.
+    /// Sets an attribute of `cublasLtMatrixLayoutAttribute_t`; only the order by columns and a single matrix are
+    /// accepted.
     pub fn set_layout(&mut self, layout: usize, attribute: u32, value: &[u8]) -> Answer {
         self.layouts.get(&layout).ok_or(INVALID_VALUE)?;
         let word = value.try_into().map(u32::from_le_bytes).map_err(|_| INVALID_VALUE)?;
@@ -167,7 +168,7 @@ impl Blas {
         self.preferences.remove(&preference).map(drop).ok_or(INVALID_VALUE)
     }
 
-    /// `cublasLtMatmulPreferenceAttributes_t`.
+    /// Sets an attribute of `cublasLtMatmulPreferenceAttributes_t`.
     pub fn set_preference(&mut self, preference: usize, attribute: u32, value: &[u8]) -> Answer {
         let preference = self.preferences.get_mut(&preference).ok_or(INVALID_VALUE)?;
         let word = || value.try_into().map(u32::from_le_bytes).map_err(|_| INVALID_VALUE);
@@ -176,7 +177,7 @@ impl Blas {
                 let bytes = value.try_into().map(u64::from_le_bytes).map_err(|_| INVALID_VALUE)?;
                 preference.workspace = bytes as usize;
             }
-            // The search and the ways of adding parts: there is one algorithm, which adds in one way.
+            // The search mode and the ways of adding parts are ignored, because the one algorithm adds in one way.
             0 | 3 => drop(word()?),
             5..=8 => preference.alignment[attribute as usize - 5] = word()?,
             _ => return Err(NOT_SUPPORTED),
@@ -184,7 +185,7 @@ impl Blas {
         Ok(())
     }
 
-    /// What is multiplied, if it can be.
+    /// The shape of a product, if its operands fit together.
     pub fn shape(&self, desc: usize, layouts: Layouts) -> Answer<Shape> {
         let desc = self.descs.get(&desc).ok_or(INVALID_VALUE)?;
         let mut found = [None; 4];
@@ -205,7 +206,7 @@ impl Blas {
         Ok(Shape { a, b, d, transposed: desc.transposed, tf32, bias })
     }
 
-    /// The one algorithm that there is, for a product.
+    /// Returns the only algorithm, for a product.
     pub fn choose(&self, shape: &Shape, preference: usize) -> Answer<Algorithm> {
         const WORKSPACE: usize = 1 << 16;
         let preference = self.preferences.get(&preference).ok_or(INVALID_VALUE)?;
@@ -218,7 +219,7 @@ impl Blas {
         Ok(Algorithm { shape: number(shape), alignment: preference.alignment, workspace })
     }
 
-    /// That an algorithm is for this product, its addresses and its workspace; the bias comes from `desc`.
+    /// Checks that an algorithm is for this product, its addresses and its workspace. The bias comes from `desc`.
     pub fn complete(&self, product: &mut Product, desc: usize, algorithm: Option<Algorithm>) -> Answer {
         let shape = &product.shape;
         if shape.bias {
@@ -243,14 +244,14 @@ impl Blas {
     }
 }
 
-/// A number that other products do not have.
+/// A number that identifies the product.
 fn number(shape: &Shape) -> u64 {
     let mut hasher = DefaultHasher::new();
     shape.hash(&mut hasher);
     hasher.finish()
 }
 
-/// Status of cuBLASLt for one of the driver.
+/// Turns a status of the driver into one of cuBLASLt.
 pub fn of_driver(status: Status) -> Status {
     match status {
         Status::INVALID_CONTEXT | Status::NOT_INITIALIZED => NOT_INITIALIZED,

@@ -10,7 +10,7 @@ use crate::status::blas::INVALID_VALUE;
 use crate::status::{Answer, Status};
 use crate::stream::Op;
 
-/// `cublasLtMatmulHeuristicResult_t`.
+/// The layout of `cublasLtMatmulHeuristicResult_t`.
 #[repr(C)]
 pub struct Found {
     algorithm: [u64; 8],
@@ -20,7 +20,7 @@ pub struct Found {
     reserved: [i32; 4],
 }
 
-/// The driver's "invalid argument" is another code here.
+/// Translates the driver's "invalid argument", which has another code here.
 fn blas<T>(answer: Answer<T>) -> Answer<T> {
     answer.map_err(|status| if status == Status::INVALID_VALUE { INVALID_VALUE } else { status })
 }

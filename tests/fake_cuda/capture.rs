@@ -1,4 +1,4 @@
-//! Captures: work that a stream keeps instead of running it, and the graphs that come of it.
+//! Captures: work that a stream keeps instead of running it, and the graphs made from it.
 
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::status::{Answer, Status};
 use crate::stream::Op;
 
-/// What the thread that captures, or all threads, may not do meanwhile.
+/// The threads that may not make potentially unsafe calls during a capture: all, the capturing one, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Global,
@@ -46,7 +46,7 @@ impl Context {
         Ok(())
     }
 
-    /// The graph of what was captured.
+    /// Ends a capture and returns its graph.
     pub fn end_capture(&mut self, stream: usize) -> Answer<usize> {
         let stream = self.stream(stream)?;
         let capture = stream.capture.as_ref().ok_or(Status::ILLEGAL_STATE)?;
@@ -62,7 +62,7 @@ impl Context {
         Ok(graph)
     }
 
-    /// `CUstreamCaptureStatus`.
+    /// The `CUstreamCaptureStatus` of a stream.
     pub fn capture_status(&mut self, stream: usize) -> Answer<u32> {
         Ok(match &self.stream(stream)?.capture {
             None => 0,
@@ -71,14 +71,14 @@ impl Context {
         })
     }
 
-    /// Makes a capture worthless, where the stream has one; returns the reason.
+    /// Makes the capture of a stream invalid, if it has one; returns the reason.
     pub fn spoil(&mut self, stream: usize, why: Status) -> Status {
         let capture = self.streams.get_mut(&stream).and_then(|s| s.capture.as_mut());
         capture.into_iter().for_each(|capture| capture.spoiled = true);
         why
     }
 
-    /// That a stream does not capture; what is asked of it cannot be captured.
+    /// Checks that a stream does not capture, for calls that cannot be captured.
     pub fn not_captured(&mut self, stream: usize) -> Answer {
         match self.stream(stream)?.capture {
             None => Ok(()),
@@ -86,7 +86,7 @@ impl Context {
         }
     }
 
-    /// That no capture forbids this thread what CUDA calls potentially unsafe.
+    /// Checks that no capture forbids this thread what CUDA calls potentially unsafe.
     pub fn unsafe_call(&mut self) -> Answer {
         let here = thread::current().id();
         let mut forbidden = false;

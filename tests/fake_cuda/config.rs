@@ -1,13 +1,13 @@
-//! What the environment asks for.
+//! Settings from the environment.
 
 use std::env;
 
-/// See the table in the crate's documentation.
+/// The settings; the crate's documentation has a table of them.
 #[derive(Debug)]
 pub struct Config {
     pub version: i32,
     pub devices: usize,
-    /// 90 is 9.0.
+    /// Compute capability times ten: 90 is 9.0.
     pub capability: i32,
     pub memory: usize,
     pub fail: Vec<Failure>,
@@ -15,12 +15,12 @@ pub struct Config {
     pub checks: bool,
 }
 
-/// A call that fails.
+/// A call that must fail.
 #[derive(Debug, PartialEq)]
 pub struct Failure {
     pub function: String,
     pub code: u32,
-    /// Counted from 1.
+    /// Number of the call of the function, counted from 1.
     pub call: u64,
 }
 
@@ -48,7 +48,7 @@ impl Config {
         }
     }
 
-    /// How a call fails that was asked to.
+    /// The status with which a call must fail, if the environment asks for that.
     pub fn failure(&self, function: &str, call: u64) -> Option<u32> {
         let base = |name: &str| name.trim_end_matches("_v2").to_string();
         let wanted = |f: &&Failure| f.call == call && base(&f.function) == base(function);

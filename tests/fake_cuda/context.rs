@@ -10,7 +10,7 @@ use crate::pinned::Pinned;
 use crate::status::{Answer, Status};
 use crate::stream::{Event, Fault, Op, Stream};
 
-/// What a handle stands for is found in its map; no number is given twice in a context.
+/// A context. Its maps hold what each handle stands for, and no handle is given twice.
 #[derive(Debug)]
 pub struct Context {
     pub id: usize,
@@ -24,7 +24,7 @@ pub struct Context {
     pub execs: BTreeMap<usize, Arc<[Op]>>,
     /// Newest CUDA that the driver knows.
     pub version: i32,
-    /// For the log.
+    /// Faults that the log has yet to record.
     pub faults: Vec<Fault>,
     broken: Option<Status>,
     handles: usize,
@@ -49,25 +49,25 @@ impl Context {
         }
     }
 
-    /// A number that stands for nothing yet.
+    /// Returns a handle that is not in use.
     pub fn handle(&mut self) -> usize {
         self.handles += 1;
         self.handles << 4
     }
 
-    /// Nothing works from here on. Returns what the first fault broke it with.
+    /// Breaks the context, so that nothing works from here on. Returns the status of the first fault.
     pub fn break_with(&mut self, status: Status, fault: Fault) -> Status {
         self.faults.push(fault);
         self.forget_work();
         *self.broken.get_or_insert(status)
     }
 
-    /// That it is not broken.
+    /// Checks that the context is not broken.
     pub fn whole(&self) -> Answer {
         self.broken.map_or(Ok(()), Err)
     }
 
-    /// What is still there.
+    /// Describes what has not been freed.
     pub fn left(&self) -> String {
         let [allocations, pinned] = [self.memory.live(), self.pinned.live()];
         let [streams, events, modules] = [self.streams.len(), self.events.len(), self.modules.len()];

@@ -10,11 +10,11 @@ use crate::kernel::MOST_SHARED;
 use crate::status::{Answer, Status, describe};
 use crate::stream::Op;
 
-/// What the driver writes into the log of its compiler.
+/// Options of `cuModuleLoadDataEx` with the buffer for the compiler's error log, and with its size.
 const ERROR_LOG: u32 = 5;
 const ERROR_LOG_BYTES: u32 = 6;
 
-/// `CUdevice_attribute`, of an H100.
+/// A `CUdevice_attribute` with its value on an H100.
 fn attribute(attribute: u32, config: &Config) -> Answer<i32> {
     Ok(match attribute {
         1..=3 => 1024,
@@ -259,7 +259,7 @@ exports! {
     cuFuncGetParamInfo(function: usize, index: usize, offset: Out<usize>, bytes: Out<usize>)
         "{function:#x} {index}" => |p| {
         let parameter = p.context()?.function(function)?.parameter(index)?;
-        // The size may be left out.
+        // The pointer to the size may be null.
         offset.set(parameter[0])?;
         if bytes.at() == 0 { Ok(()) } else { bytes.set(parameter[1]) }
     };

@@ -1,4 +1,4 @@
-//! Pointers as they come from C, and the way of a call.
+//! Pointers as they come from C, and what every call goes through.
 
 use std::ffi::{CStr, c_char, c_uint};
 use std::ptr::null;
@@ -6,7 +6,7 @@ use std::ptr::null;
 use crate::process::{Process, process};
 use crate::status::{Answer, Status};
 
-/// Where a result goes. Made only by callers of the exported functions, who vouch that it is null or writable.
+/// The place for a result. It is made only by callers of the exported functions, who vouch that it is null or writable.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct Out<T>(*mut T);
@@ -32,7 +32,8 @@ impl<T> Out<T> {
     }
 }
 
-/// What a call reads. Made only by callers of the exported functions, who vouch that it is null or readable.
+/// Memory that a call reads. It is made only by callers of the exported functions, who vouch that it is null or
+/// readable.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct In<T>(*const T);
@@ -50,7 +51,7 @@ impl<T: Copy> In<T> {
         Ok(unsafe { self.0.add(n).read_unaligned() })
     }
 
-    /// So many elements.
+    /// Reads `count` elements.
     pub fn take(self, count: usize) -> Answer<Vec<T>> {
         if self.0.is_null() {
             return Err(Status::INVALID_VALUE);
@@ -76,7 +77,7 @@ impl<T: Copy> In<T> {
 }
 
 impl In<c_char> {
-    /// A text that ends with a zero byte.
+    /// Reads a text that ends with a zero byte.
     pub fn text(self) -> Answer<String> {
         if self.0.is_null() {
             return Err(Status::INVALID_VALUE);
@@ -105,8 +106,8 @@ pub fn answer(
     code
 }
 
-/// Exports functions that answer with a status. Their arguments are as NVIDIA documents them: handles are numbers
-/// here, enumerations are the integers that they are in C.
+/// Exports functions that answer with a status. Their arguments are as NVIDIA documents them: handles are numbers here,
+/// and enumerations the integers that they are in C.
 macro_rules! exports {
     ($($name:ident($($arg:ident: $type:ty),* $(,)?) $text:literal => $body:expr;)*) => {$(
         /// # Safety

@@ -1,4 +1,4 @@
-//! Matrix products, when they run.
+//! Matrix products, computed when they run.
 
 use engine::gemm::{Mat, gemm};
 use half::bf16;
@@ -35,7 +35,7 @@ impl Type {
     }
 }
 
-/// A column-major matrix as it lies in memory.
+/// Layout of a column-major matrix in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Layout {
     pub dtype: Type,
@@ -50,7 +50,7 @@ impl Layout {
         at + (column * self.ld * self.dtype.bytes()) as u64
     }
 
-    /// Column after column, without what lies between them.
+    /// Reads column after column, without the gaps between them.
     fn read(&self, memory: &Memory, at: u64) -> Result<Vec<f32>, Fault> {
         let mut values = Vec::with_capacity(self.rows * self.columns);
         let mut bytes = vec![0; self.rows * self.dtype.bytes()];
@@ -69,7 +69,7 @@ impl Layout {
     }
 }
 
-/// What is multiplied: `D = alpha op(A) op(B) + beta C (+ bias)`; all that an algorithm is chosen by.
+/// The product `D = alpha op(A) op(B) + beta C (+ bias)`, with all that an algorithm is chosen by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Shape {
     pub a: Layout,
@@ -77,13 +77,13 @@ pub struct Shape {
     /// C has the layout of D.
     pub d: Layout,
     pub transposed: [bool; 2],
-    /// A and B are rounded to TF32.
+    /// Whether A and B are rounded to TF32.
     pub tf32: bool,
     pub bias: bool,
 }
 
 impl Shape {
-    /// Elements that are added for one of D.
+    /// Number of products that are added for one element of D.
     fn depth(&self) -> usize {
         if self.transposed[0] { self.a.rows } else { self.a.columns }
     }
@@ -114,7 +114,8 @@ impl Product {
         self.multiply(memory).map_err(|why| format!("product {}: {why}", self.shape.name()))
     }
 
-    /// A column-major matrix is the transpose of a row-major one: the product of the transposes, the other way round.
+    /// Computes the product. A column-major matrix is the transpose of a row-major one, so this multiplies the
+    /// transposes in the other order.
     fn multiply(&self, memory: &Memory) -> Result<(), Fault> {
         const GARBAGE: u8 = 0xA5;
         let Shape { a, b, d, transposed, tf32, .. } = &self.shape;
@@ -133,7 +134,7 @@ impl Product {
         let a_matrix = matrix(a, &a_values, transposed[0]);
         let b_matrix = matrix(b, &b_values, transposed[1]);
         let before = if self.beta == 0.0 { None } else { Some(d.read(memory, self.c)?) };
-        // One sum with C in it, where C is added as it is.
+        // Where C is added unscaled, one sum includes it.
         let accumulate = before.is_some() && self.alpha == 1.0 && self.beta == 1.0;
         let mut values = match &before {
             Some(before) if accumulate => before.clone(),
@@ -157,7 +158,7 @@ impl Product {
     }
 }
 
-/// 10 bits of mantissa, ties away from zero.
+/// Rounds to 10 bits of mantissa, ties away from zero.
 fn to_tf32(value: f32) -> f32 {
     if value.is_finite() { f32::from_bits((value.to_bits() + 0x1000) & !0x1FFF) } else { value }
 }

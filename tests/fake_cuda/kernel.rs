@@ -11,7 +11,7 @@ use crate::memory::Memory;
 use crate::status::{Answer, Status};
 use crate::stream::{Fault, Op};
 
-/// Bytes of shared memory of a block without asking, and with asking, on an H100.
+/// Bytes of shared memory that a block gets by default, and at most on request, on an H100.
 const SHARED: usize = 48 << 10;
 pub const MOST_SHARED: usize = 227 << 10;
 const MOST_THREADS: u32 = 1024;
@@ -19,7 +19,7 @@ const MOST_THREADS: u32 = 1024;
 #[derive(Debug)]
 pub struct Module {
     text: ptx_emulator::Module,
-    /// Kernels that load 64-bit integers from global memory: those may be addresses.
+    /// Kernels that load 64-bit integers from global memory, which may be addresses.
     follows: HashSet<String>,
     unloaded: AtomicBool,
 }
@@ -28,7 +28,7 @@ pub struct Module {
 pub struct Function {
     module: Arc<Module>,
     kernel: String,
-    /// Bytes of dynamic shared memory that were asked for.
+    /// Limit of dynamic shared memory that was asked for, in bytes.
     most_dynamic: usize,
 }
 
@@ -47,7 +47,7 @@ impl Function {
         &self.kernel
     }
 
-    /// `CUfunction_attribute`.
+    /// The value of a `CUfunction_attribute`.
     pub fn attribute(&self, attribute: u32) -> Answer<i32> {
         let entry = self.entry();
         Ok(match attribute {
@@ -62,7 +62,7 @@ impl Function {
         })
     }
 
-    /// Of the attributes that can be set, the most dynamic shared memory.
+    /// Sets an attribute; of those that can be set, only the limit of dynamic shared memory is supported.
     pub fn set_attribute(&mut self, attribute: u32, value: i32) -> Answer {
         let wanted = usize::try_from(value).map_err(|_| Status::INVALID_VALUE)?;
         if attribute != 8 || wanted + self.entry().shared as usize > MOST_SHARED {
@@ -94,7 +94,7 @@ pub struct Launch {
     module: Arc<Module>,
     kernel: String,
     size: Size,
-    /// The bytes of each in the lowest bits.
+    /// The bytes of each argument, in the lowest bits, with their number.
     args: Vec<(u64, usize)>,
 }
 
@@ -129,8 +129,8 @@ impl Launch {
     }
 }
 
-/// The allocations that the words of one point into. What nothing wrote, or what points to memory that is
-/// gone, is no address of this launch.
+/// The allocations that the words of an allocation point into. A word that nothing wrote, or that points to freed
+/// memory, is not an address of this launch.
 fn addressed(memory: &Memory, (at, bytes): (u64, usize)) -> Vec<(u64, usize)> {
     let word = |at| {
         let mut word = [0; 8];
@@ -140,7 +140,7 @@ fn addressed(memory: &Memory, (at, bytes): (u64, usize)) -> Vec<(u64, usize)> {
     words.filter_map(|address| memory.around(address).ok().flatten()).collect()
 }
 
-/// The newest CUDA that a PTX version needs: 8.4 needs 12.4.
+/// The CUDA version that a PTX version needs; 8.4 needs 12.4.
 fn needed(text: &str) -> Option<i32> {
     let version = text.lines().find_map(|line| line.trim().strip_prefix(".version"))?;
     let (major, minor) = version.trim().split_once('.')?;
@@ -193,7 +193,7 @@ impl Context {
         self.functions.get_mut(&function).ok_or(Status::INVALID_HANDLE)
     }
 
-    /// `argument` reads so many bytes of an argument.
+    /// Prepares a launch; `argument` reads the given number of bytes of an argument.
     pub fn launch(
         &mut self,
         function: usize,

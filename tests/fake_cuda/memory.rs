@@ -1,4 +1,4 @@
-//! Memory of the device: what there is in stream order, and how much of it.
+//! Memory of the device: which allocations exist in stream order, and how much there is.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::status::{Answer, Status};
 use crate::stream::Fault;
 
-/// In stream order: between its making and its freeing an allocation is there.
+/// State in stream order: an allocation exists between its making and its freeing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Coming,
@@ -20,24 +20,24 @@ enum State {
 struct Allocation {
     bytes: usize,
     state: State,
-    /// Made in stream order.
+    /// Whether it was made in stream order.
     pooled: bool,
-    /// A free is on its way.
+    /// Whether a free of it is enqueued.
     leaving: bool,
 }
 
 #[derive(Debug)]
 pub struct Memory {
     pub machine: Machine,
-    /// By address, which none has twice.
+    /// Allocations by their addresses, none of which is used twice.
     allocations: BTreeMap<u64, Allocation>,
     total: usize,
-    /// Bytes of `cuMemAlloc`.
+    /// Bytes allocated by `cuMemAlloc`.
     direct: usize,
-    /// Bytes of the pool that callers hold, as they see it, and as the streams see it.
+    /// Bytes of the pool that callers hold, as the callers see it and as the streams see it.
     held: usize,
     held_by_streams: usize,
-    /// Bytes that the pool has, and how many it keeps when somebody waits.
+    /// Bytes that the pool has reserved, and those it keeps when somebody waits.
     reserved: usize,
     keeps: usize,
 }
@@ -57,7 +57,7 @@ impl Memory {
         }
     }
 
-    /// Memory that is there when its stream comes to it.
+    /// Allocates memory that exists when its stream comes to it.
     pub fn alloc_in_order(&mut self, bytes: usize) -> Answer<u64> {
         let fits = self.held.checked_add(bytes).is_some_and(|held| held <= self.total - self.direct);
         if bytes == 0 || !fits {
@@ -69,7 +69,7 @@ impl Memory {
         Ok(self.insert(bytes, State::Coming, true))
     }
 
-    /// Memory that is there at once.
+    /// Allocates memory that exists at once.
     pub fn alloc(&mut self, bytes: usize) -> Answer<u64> {
         if bytes == 0 || bytes > self.total - self.direct - self.reserved {
             return Err(if bytes == 0 { Status::INVALID_VALUE } else { Status::OUT_OF_MEMORY });
@@ -93,7 +93,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Frees at once, whatever is on its way.
+    /// Frees at once, whatever work is enqueued.
     pub fn free(&mut self, at: u64) -> Answer {
         let allocation = self.allocations.get(&at).filter(|a| !a.leaving).ok_or(Status::INVALID_VALUE)?;
         match allocation.pooled {
@@ -104,16 +104,16 @@ impl Memory {
         Ok(())
     }
 
-    /// The stream that makes it came to it.
+    /// Notes that the stream has reached the allocation.
     pub fn comes(&mut self, at: u64) {
         let allocation = self.allocations.get_mut(&at).expect("made by `alloc_in_order`");
-        // One that was freed by another stream, or at once, stays so.
+        // An allocation that another stream freed, or that was freed at once, stays freed.
         if allocation.state == State::Coming {
             allocation.state = State::There;
         }
     }
 
-    /// The stream that frees it came to it.
+    /// Notes that the stream has reached the free.
     pub fn gone(&mut self, at: u64) {
         let allocation = self.allocations.get_mut(&at).expect("named by `leaves` or `free`");
         allocation.state = State::Freed;
@@ -124,12 +124,12 @@ impl Memory {
         self.machine.free(at);
     }
 
-    /// What a pool keeps at least of memory that nobody holds, when somebody waits for a stream.
+    /// Sets the bytes of unheld memory that the pool keeps when somebody waits for a stream.
     pub fn set_keeps(&mut self, bytes: usize) {
         self.keeps = bytes;
     }
 
-    /// Gives back to the device what the pool has beyond `keep` bytes and nobody holds.
+    /// Gives unheld memory of the pool beyond `keep` bytes back to the device.
     pub fn trim(&mut self, keep: usize) {
         self.reserved = self.reserved.min(self.held_by_streams.max(keep));
     }
@@ -138,12 +138,12 @@ impl Memory {
         self.trim(self.keeps);
     }
 
-    /// Free and all bytes.
+    /// Free bytes and all bytes.
     pub fn info(&self) -> [usize; 2] {
         [self.total - self.direct - self.reserved, self.total]
     }
 
-    /// Allocations that were not freed.
+    /// Number of allocations that were not freed.
     pub fn live(&self) -> usize {
         self.allocations.values().filter(|a| a.state != State::Freed).count()
     }
@@ -153,13 +153,13 @@ impl Memory {
         (at - start < allocation.bytes as u64).then_some((start, allocation))
     }
 
-    /// Whether a range is one of an allocation, freed or not: what the driver sees at a call.
+    /// Whether a range lies in an allocation, freed or not, which is what the driver sees at a call.
     pub fn names(&self, at: u64, bytes: usize) -> Answer {
         let inside = |(start, a): (u64, &Allocation)| bytes as u64 <= a.bytes as u64 - (at - start);
         if self.find(at).is_some_and(inside) { Ok(()) } else { Err(Status::INVALID_VALUE) }
     }
 
-    /// The allocation that an address lies in, with its size, when it is there. None where there is none.
+    /// The allocation that an address lies in, with its size; `None` where there is none.
     pub fn around(&self, at: u64) -> Result<Option<(u64, usize)>, Fault> {
         let Some((start, allocation)) = self.find(at) else { return Ok(None) };
         let what = match allocation.state {
@@ -170,7 +170,7 @@ impl Memory {
         Err(format!("{at:#x} lies in memory that {what} ({} bytes at {start:#x})", allocation.bytes))
     }
 
-    /// That work may use a range now.
+    /// Checks that work may use a range now.
     fn there(&self, at: u64, bytes: usize) -> Result<(), Fault> {
         match self.around(at)? {
             Some((start, size)) if bytes as u64 <= size as u64 - (at - start) => Ok(()),

@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 
 use crate::stream::Fault;
 
-/// What new and freed memory holds.
+/// Byte that new and freed memory is filled with.
 const GARBAGE: u8 = 0xA5;
 
 #[derive(Debug, Default)]
 pub struct Pinned {
-    /// Bytes by address, and whether it was not freed. What was freed is kept, so that its addresses stay unused.
+    /// Sizes by address, and whether the block is live. Freed blocks are kept, so that their addresses stay unused.
     blocks: BTreeMap<usize, (usize, bool)>,
 }
 
 impl Pinned {
-    /// None where the host has not so much.
+    /// Allocates a block; `None` where the host does not have as much memory.
     pub fn alloc(&mut self, bytes: usize) -> Option<usize> {
         let layout = Layout::from_size_align(bytes, 4096).ok().filter(|layout| layout.size() > 0)?;
         // SAFETY: the size is not 0.
@@ -29,7 +29,7 @@ impl Pinned {
         Some(at as usize)
     }
 
-    /// False for an address that is none of a block.
+    /// Frees a block; false for an address that is not that of a block.
     pub fn free(&mut self, at: usize) -> bool {
         let Some((bytes, live @ true)) = self.blocks.get_mut(&at) else { return false };
         // SAFETY: a block of that size; who frees it does not use it any more.

@@ -1,4 +1,4 @@
-//! What the process knows: devices, their contexts, counts of calls, the log.
+//! The state of the process: devices, their contexts, counts of calls, and the log.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -16,12 +16,12 @@ thread_local! {
     static CURRENT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Everything, behind one lock: calls of several threads come one after another.
+/// All state, behind one lock, so that calls of several threads come one after another.
 #[derive(Debug)]
 pub struct Process {
     pub config: Config,
     pub blas: Blas,
-    /// What the line of this call is to begin with in the log.
+    /// Text with which the log line of this call begins.
     pub note: String,
     initialised: bool,
     calls: HashMap<&'static str, u64>,
@@ -96,12 +96,12 @@ impl Process {
         Ok(())
     }
 
-    /// After `cuInit`.
+    /// Checks that `cuInit` was called.
     pub fn initialised(&mut self) -> Answer<&mut Self> {
         if self.initialised { Ok(self) } else { Err(Status::NOT_INITIALIZED) }
     }
 
-    /// That a device exists.
+    /// Checks that a device exists.
     pub fn device(&mut self, ordinal: i32) -> Answer<&mut Self> {
         let there = usize::try_from(ordinal).is_ok_and(|n| n < self.devices.len());
         let process = self.initialised()?;
@@ -120,7 +120,7 @@ impl Process {
         Ok(device.context.as_ref().expect("made above").id)
     }
 
-    /// The last release does what is still to be done, and ends the context.
+    /// Releases the primary context. The last release runs the work that is left and ends the context.
     pub fn release(&mut self, ordinal: i32) -> Answer {
         self.device(ordinal)?;
         let device = &mut self.devices[ordinal as usize];

@@ -1,4 +1,4 @@
-//! What calls answer: codes of `cuda.h` and of `cublas_api.h`.
+//! The statuses of calls: codes of `cuda.h` and of `cublas_api.h`.
 
 use std::ffi::CStr;
 
@@ -10,7 +10,7 @@ pub type Answer<T = ()> = Result<T, Status>;
 
 macro_rules! codes {
     ($($name:ident = $code:literal, $text:literal;)*) => {
-        /// Of the driver. Some can only be asked for (`FAKE_CUDA_FAIL`).
+        /// Statuses of the driver. Some occur only when `FAKE_CUDA_FAIL` asks for them.
         #[allow(dead_code)]
         impl Status { $(pub const $name: Status = Status($code);)* }
 
@@ -70,13 +70,13 @@ codes! {
 }
 
 impl Status {
-    /// Whether the context can do nothing any more.
+    /// Whether the status leaves the context unusable.
     pub fn is_sticky(self) -> bool {
         matches!(self.0, 214 | 220 | 700 | 702 | 710 | 714..=719 | 721 | 999)
     }
 }
 
-/// Of cuBLASLt.
+/// Statuses of cuBLASLt.
 pub mod blas {
     use super::Status;
 

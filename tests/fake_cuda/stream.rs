@@ -1,4 +1,4 @@
-//! Streams and events: work that waits until somebody waits for it.
+//! Streams and events: work that is kept until somebody waits for it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -10,10 +10,10 @@ use crate::gemm::Product;
 use crate::kernel::Launch;
 use crate::status::{Answer, Status};
 
-/// What went wrong when work ran.
+/// Description of what went wrong when work ran.
 pub type Fault = String;
 
-/// A piece of work. Addresses of pinned memory are numbers: they are checked when the work runs.
+/// A piece of work. Addresses of pinned memory are numbers, which are checked when the work runs.
 #[derive(Debug, Clone)]
 pub enum Op {
     Record(Arc<Mark>),
@@ -30,7 +30,7 @@ pub enum Op {
     Graph(Arc<[Op]>),
 }
 
-/// A place in a stream, and when it was passed.
+/// A place in a stream, and when the stream passed it.
 #[derive(Debug)]
 pub struct Mark {
     stream: usize,
@@ -49,7 +49,7 @@ pub struct Event {
     last: Last,
 }
 
-/// Where an event was recorded last.
+/// The place where an event was recorded last.
 #[derive(Debug, Clone)]
 enum Last {
     Nowhere,
@@ -65,7 +65,7 @@ impl Context {
         stream
     }
 
-    /// Does what is in the stream, and ends it.
+    /// Runs the work in the stream and ends it.
     pub fn end_stream(&mut self, stream: usize) -> Answer {
         if self.stream(stream)?.capture.is_some() {
             return Err(self.spoil(stream, Status::STREAM_CAPTURE_UNSUPPORTED));
@@ -153,7 +153,7 @@ impl Context {
         Ok(())
     }
 
-    /// No stream has anything to do any more.
+    /// Drops the work of all streams.
     pub fn forget_work(&mut self) {
         self.streams.values_mut().for_each(|stream| stream.queue.clear());
     }
@@ -181,7 +181,7 @@ impl Context {
         Ok(())
     }
 
-    /// What comes into `stream` next waits for the event.
+    /// Makes later work in `stream` wait for the event.
     pub fn wait_event(&mut self, stream: usize, event: usize) -> Answer {
         let last = self.event(event)?.last.clone();
         let captures = self.stream(stream)?.capture.is_some();
@@ -197,7 +197,7 @@ impl Context {
         }
     }
 
-    /// The mark of an event that may be waited for.
+    /// The mark of an event, if it may be waited for.
     fn mark(&mut self, event: usize) -> Answer<Option<Arc<Mark>>> {
         match self.event(event)?.last.clone() {
             Last::Nowhere => Ok(None),
@@ -214,7 +214,7 @@ impl Context {
         Ok(())
     }
 
-    /// Runs one piece of what the event waits for.
+    /// Runs one piece of the work that the event waits for.
     pub fn query_event(&mut self, event: usize) -> Answer {
         match self.mark(event)? {
             Some(mark) if mark.passed.get().is_none() => {

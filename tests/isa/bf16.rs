@@ -25,7 +25,8 @@ fn value(bits: u64) -> f32 {
     f32::from_bits((bits as u32) << 16)
 }
 
-/// One of two values; of equal ones (zeros of both signs) `equal`; one NaN gives the other operand.
+/// The smaller or larger of two values, as `first` says. Equal values, which may be zeros of both signs, give `equal`,
+/// and one NaN gives the other operand.
 fn extreme(a: u64, b: u64, first: fn(f32, f32) -> bool, equal: u64) -> u64 {
     let (x, y) = (value(a), value(b));
     match (x.is_nan(), y.is_nan()) {

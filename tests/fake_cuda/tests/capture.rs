@@ -5,7 +5,7 @@ use cudarc::driver::sys::*;
 use crate::child_tests;
 use crate::gpu::*;
 
-/// What a stream captured while `work` ran.
+/// The graph of what a stream captured while `work` ran.
 fn graph_of(stream: CUstream, work: impl FnOnce()) -> Result<CUgraph, CUresult> {
     let mut graph = std::ptr::null_mut();
     // SAFETY: a stream, and a place for a handle.

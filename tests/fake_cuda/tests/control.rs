@@ -72,7 +72,7 @@ child_tests! {
         assert!(line("cuStreamSynchronize ").ends_with(" -> 700"), "{log}");
     }
 
-    /// A load of what nothing wrote is let pass.
+    /// Without checks, a load of memory that nothing wrote is allowed.
     fn checks_can_be_turned_off("FAKE_CUDA_CHECKS" = "0") {
         open();
         let (stream, add) = (stream(), kernel(AXPY, "axpy"));

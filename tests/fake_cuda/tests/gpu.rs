@@ -48,7 +48,7 @@ pub fn fails(result: CUresult, want: CUresult) {
     assert_eq!(result, want);
 }
 
-/// A call that writes one value.
+/// Makes a call that writes one value, and returns the value.
 pub fn get<T>(call: impl FnOnce(*mut T) -> CUresult) -> T {
     let mut value = std::mem::MaybeUninit::<T>::uninit();
     ok(call(value.as_mut_ptr()));
@@ -56,7 +56,7 @@ pub fn get<T>(call: impl FnOnce(*mut T) -> CUresult) -> T {
     unsafe { value.assume_init() }
 }
 
-/// The first device's context, current on this thread.
+/// Makes the first device's context current on this thread.
 pub fn open() -> CUcontext {
     // SAFETY: as the driver documents them.
     unsafe {
@@ -78,7 +78,7 @@ pub fn event() -> CUevent {
     get(|at| unsafe { cuEventCreate(at, 0) })
 }
 
-/// Memory for all streams, which holds these values.
+/// Device memory for all streams with these values.
 pub fn device(values: &[f32]) -> u64 {
     // SAFETY: as the driver documents them.
     unsafe {
@@ -90,7 +90,7 @@ pub fn device(values: &[f32]) -> u64 {
     }
 }
 
-/// Pinned memory with these values; other tests of this process do not see it, and it is never freed.
+/// Pinned memory with these values. It belongs to this test alone and is never freed.
 pub fn pinned(values: &[f32]) -> &'static mut [f32] {
     // SAFETY: so many bytes are made, and written before they are seen.
     unsafe {
@@ -100,7 +100,7 @@ pub fn pinned(values: &[f32]) -> &'static mut [f32] {
     }
 }
 
-/// The values in memory, when what is in the stream is done.
+/// The values in memory once the work in the stream is done.
 pub fn download(at: u64, count: usize, stream: CUstream) -> Vec<f32> {
     let mut values = vec![0.0f32; count];
     // SAFETY: the vector has so many bytes.

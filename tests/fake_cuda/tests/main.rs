@@ -1,5 +1,5 @@
-//! The library as programs see it: found by name, called through cudarc. Each test runs in a process of its own, as
-//! what the environment asks for is read once, and as errors stay.
+//! The library as programs see it: found by name and called through cudarc. Each test runs in a process of its own,
+//! because the environment is read once and errors stay.
 
 mod capture;
 mod control;

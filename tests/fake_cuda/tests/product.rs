@@ -25,7 +25,7 @@ fn make<T>(call: impl FnOnce(*mut T) -> cublasStatus_t) -> T {
     unsafe { value.assume_init() }
 }
 
-/// A product and its matrices, column-major with columns further apart than they are long.
+/// A product and its matrices, which are column-major with gaps between the columns.
 #[derive(Clone, Copy)]
 struct Case {
     size: [usize; 3],
@@ -49,7 +49,7 @@ const CASE: Case = Case {
     tf32: false,
 };
 
-/// Rows, columns and distance of columns of A, B and D.
+/// Rows, columns and column distance of A, B and D.
 fn layouts(case: &Case) -> [[usize; 3]; 3] {
     let [m, n, k] = case.size;
     let swap = |r, c, swapped| if swapped { [c, r] } else { [r, c] };
@@ -184,7 +184,7 @@ impl Plan {
     }
 }
 
-/// By plain loops, in f64 from inputs as they are stored.
+/// Checks a product against plain loops, in f64 from inputs as they are stored.
 fn check(case: &Case) {
     let round: fn(f32) -> f32 = match (case.input == CUDA_R_16BF, case.tf32) {
         (true, _) => bf16,

@@ -5,7 +5,7 @@ use crate::child_tests;
 use crate::gpu::*;
 
 child_tests! {
-    /// The mistake that luck hides on a GPU: a stream that does not wait for the other's copy.
+    /// A stream that does not wait for another's copy is a mistake that a GPU may hide by luck.
     fn a_missing_wait_gives_stale_data() {
         open();
         let (copy, compute, there) = (stream(), stream(), event());
