@@ -68,7 +68,7 @@ pub fn gemm(
 }
 
 /// Computes `c[m n] = a[m k] b[k n] + bias[n]`, where every row gets the same bias; `c` and `bias` are f32. Panics like
-/// [`gemm`].
+/// [`gemm()`].
 ///
 /// # Errors
 /// Those of [`Launcher`].
