@@ -42,11 +42,11 @@ pub struct Surroundings<'a> {
 /// A run that is ready to train.
 pub struct Session<'a> {
     feeds: Feeds,
-    state: State<'a>,
+    training: Training<'a>,
 }
 
 /// Everything of a run except its data.
-struct State<'a> {
+struct Training<'a> {
     config: TrainConfig,
     device: Device,
     device_flag: String,
@@ -145,7 +145,7 @@ impl<'a> Session<'a> {
         let log = Log::open(run, total, position.step, show, &notes)?;
         let throughput = Throughput::default();
         let (now, step) = (Instant::now(), position.step);
-        let state = State {
+        let training = Training {
             config,
             device,
             device_flag,
@@ -162,7 +162,7 @@ impl<'a> Session<'a> {
             clock: now,
             throughput,
         };
-        Ok(Session { feeds, state })
+        Ok(Session { feeds, training })
     }
 
     /// Trains to the end, tests the chosen epoch once and writes the report.
@@ -171,15 +171,15 @@ impl<'a> Session<'a> {
     /// [`Error::Interrupted`] after a stop, [`Error::Diverged`] at a step that is not finite, [`Error::Lost`] when the
     /// device is lost, and files that cannot be read or written.
     pub fn run(self) -> Result<Outcome> {
-        let Session { feeds, mut state } = self;
-        while state.position.epoch < state.config.epochs {
-            state.epoch(&feeds).map_err(|e| state.explain(e))?;
+        let Session { feeds, mut training } = self;
+        while training.position.epoch < training.config.epochs {
+            training.epoch(&feeds).map_err(|e| training.explain(e))?;
         }
-        state.finish(&feeds)
+        training.finish(&feeds)
     }
 }
 
-impl State<'_> {
+impl Training<'_> {
     fn epoch(&mut self, feeds: &Feeds) -> Result<()> {
         let begun = Instant::now();
         self.steps(feeds)?;
