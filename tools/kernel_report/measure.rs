@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use autograd::{Tape, Var};
 use engine::{DType, Device, Rng, Tensor};
-use ptx::spec::{Axis, Case, Input, Op};
+use ptx::spec::{Axis, Case, Cost, Input, Op, TRAINING_IMAGES};
 use testkit::problem::{Ask, Problem};
 use testkit::shapes::corners;
 
 use crate::launcher::{Counting, Dry, Launched, Watched};
 use crate::ptxas::MachineCode;
+use crate::sass::weigh::HotLoop;
 use crate::work::Work;
 
 /// Most that a count of the check shape may differ from its extrapolation, where the count matters.
@@ -30,6 +31,8 @@ pub struct Part {
     pub threads: u32,
     pub shared: u32,
     pub work: Work,
+    /// Where the check shape spends its slots.
+    pub loops: Vec<HotLoop>,
 }
 
 /// One pass of an op at the shape of training.
@@ -37,11 +40,15 @@ pub struct Part {
 pub struct Pass {
     pub op: &'static str,
     pub case: Case,
+    /// The shape at which the extrapolation was checked, and main loops were found.
+    pub checked: Case,
     /// The type of the activations.
     pub dtype: DType,
     /// `forward` or `backward`.
     pub name: &'static str,
     pub parts: Vec<Part>,
+    /// What the op says of it.
+    pub cost: Cost,
     /// Bytes that the op must move, from its cost; `None` where the cost counts a product, which the library moves.
     pub fewest: Option<f64>,
     /// The largest difference between the check shape and its extrapolation, and the count that has it.
@@ -61,6 +68,21 @@ impl Pass {
         self.parts.iter().for_each(|part| sum.add(1.0, &part.work));
         sum
     }
+}
+
+/// The axes of an op with other images in a step. Few images are counted as they are.
+pub fn axes_for(axes: Vec<Axis>, images: usize) -> Vec<Axis> {
+    let scaled = |axis: Axis| {
+        if !["b", "rows"].contains(&axis.name) {
+            return axis;
+        }
+        let target = axis.target / TRAINING_IMAGES * images;
+        match target <= axis.high {
+            true => Axis { low: 0, high: target, check: target, target, ..axis },
+            false => Axis { target, ..axis },
+        }
+    };
+    axes.into_iter().map(scaled).collect()
 }
 
 /// The launches of the forward and of the backward pass.
@@ -113,18 +135,20 @@ pub fn measure(
             let launched =
                 wanted[i].iter().find(|launched| launched.entry == entry).expect("summed from here");
             let grid = launched.grid;
+            let ran = check[i].iter().find(|launched| launched.entry == entry);
             parts.push(Part {
                 entry,
                 blocks: grid.blocks.map(u64::from).iter().product(),
                 threads: grid.threads.iter().product(),
                 shared: grid.shared,
                 work,
+                loops: ran.map_or(vec![], |launched| launched.loops.clone()),
             });
         }
         if !parts.is_empty() {
             let fewest = (!op.is_product()).then_some(cost.bytes + kept as f64);
-            let (op, case) = (op.name(), target.clone());
-            passes.push(Pass { op, case, dtype, name, parts, fewest, check: off });
+            let (op, case, checked) = (op.name(), target.clone(), at(&check_sizes));
+            passes.push(Pass { op, case, checked, dtype, name, parts, cost, fewest, check: off });
         }
     }
     Ok(passes)

@@ -9,6 +9,9 @@ use engine::launch::PtxFile;
 
 use crate::sass::{self, Function};
 
+/// What the report says in place of what needs the programs.
+pub const MISSING: &str = "ptxas and nvdisasm are not in target/cuda (.ci/cuda fetches them)\n\n";
+
 /// The architectures that the report covers, those of A100 and H100.
 pub const ARCHITECTURES: [&str; 2] = ["sm_80", "sm_90"];
 
@@ -91,9 +94,10 @@ impl MachineCode {
             return Ok(functions.clone());
         }
         let cubin = std::env::temp_dir().join(format!("kernel_report-{}.cubin", std::process::id()));
-        let text = self.ptxas.assemble(file.text, &cubin).and_then(|()| {
-            output(Command::new(&self.nvdisasm).args(["-gp", "-hex", "-c"]).arg(&cubin))
-        });
+        let text = self
+            .ptxas
+            .assemble(file.text, &cubin)
+            .and_then(|()| output(Command::new(&self.nvdisasm).args(["-gp", "-hex", "-c"]).arg(&cubin)));
         let _ = std::fs::remove_file(&cubin);
         let functions = Arc::new(sass::parse(&text.map_err(|err| format!("{}: {err}", file.name))?));
         known.insert(file.name, functions.clone());

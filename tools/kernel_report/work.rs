@@ -1,11 +1,9 @@
 //! What a kernel does, as numbers that grow with its sizes.
 
-use std::collections::BTreeMap;
-
 use ptx_emulator::{Class, Meter, Space};
 
-use crate::sass::weigh::weigh;
-use crate::sass::{Function, UNITS, Unit};
+use crate::sass::UNITS;
+use crate::sass::weigh::Weighed;
 
 macro_rules! work {
     ($($(#[$doc:meta])* $field:ident),* $(,)?) => {
@@ -112,25 +110,23 @@ impl Work {
     }
 
     /// The same run, with the issue slots of its machine code.
-    pub fn in_machine_code(self, function: &Function, meter: &Meter) -> Self {
-        let mut lines: BTreeMap<u32, f64> = BTreeMap::new();
-        for (line, count) in meter.lines() {
-            *lines.entry(line.line).or_default() += count.warps as f64;
-        }
-        let code = weigh(function, &lines, self.warps);
+    pub fn in_machine_code(self, code: &Weighed) -> Self {
+        let [mufu, fma, imad, integer, compare, shared, shuffle, global, convert, moves, control] =
+            code.kinds(0..code.blocks.len());
+        let stalls = code.sum(|one| f64::from(one.stall));
         Work {
-            mufu: code.of(Unit::Mufu),
-            fma: code.of(Unit::Fma),
-            imad: code.of(Unit::Imad),
-            integer: code.of(Unit::Integer),
-            compare: code.of(Unit::Compare),
-            shared: code.of(Unit::Shared),
-            shuffle: code.of(Unit::Shuffle),
-            global: code.of(Unit::Global),
-            convert: code.of(Unit::Convert),
-            moves: code.of(Unit::Move),
-            control: code.of(Unit::Control),
-            stalls: code.sum(|one| f64::from(one.stall)),
+            mufu,
+            fma,
+            imad,
+            integer,
+            compare,
+            shared,
+            shuffle,
+            global,
+            convert,
+            moves,
+            control,
+            stalls,
             ..self
         }
     }
@@ -142,8 +138,9 @@ impl Work {
 
     /// Issue slots by kind, in the order of `sass::UNITS`.
     pub fn kinds(&self) -> [f64; UNITS.len()] {
-        let Work { mufu, fma, imad, integer, compare, shared, shuffle, global, convert, moves, control, .. } =
-            *self;
+        let Work {
+            mufu, fma, imad, integer, compare, shared, shuffle, global, convert, moves, control, ..
+        } = *self;
         [mufu, fma, imad, integer, compare, shared, shuffle, global, convert, moves, control]
     }
 

@@ -68,8 +68,11 @@ fn ends_block(instruction: &Instruction) -> bool {
 
 /// Whether a branch may fall through: by its guard, or by a predicate among the operands.
 fn conditional(instruction: &Instruction) -> bool {
-    instruction.guarded || instruction.operands.starts_with('P') || instruction.operands.starts_with("!P")
-        || instruction.operands.starts_with('U') || instruction.operands.starts_with("!U")
+    instruction.guarded
+        || instruction.operands.starts_with('P')
+        || instruction.operands.starts_with("!P")
+        || instruction.operands.starts_with('U')
+        || instruction.operands.starts_with("!U")
 }
 
 /// A natural loop: what reaches a backward edge without leaving through the loop's head.

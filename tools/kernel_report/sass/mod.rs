@@ -1,6 +1,8 @@
 //! The machine code that `ptxas` makes of a kernel, as `nvdisasm -gp -c -hex` prints it.
 
 pub mod flow;
+#[cfg(test)]
+mod tests;
 pub mod weigh;
 
 use std::collections::BTreeMap;
@@ -39,13 +41,13 @@ impl Instruction {
             "IMAD" => Unit::Imad,
             "LDS" | "STS" | "ATOMS" => Unit::Shared,
             "SHFL" | "REDUX" => Unit::Shuffle,
-            "LDG" | "STG" | "LD" | "ST" | "LDL" | "STL" | "LDGSTS" | "ATOM" | "ATOMG" | "RED" | "LDGDEPBAR"
-            | "DEPBAR" | "MEMBAR" | "CCTL" | "ERRBAR" => Unit::Global,
+            "LDG" | "STG" | "LD" | "ST" | "LDL" | "STL" | "LDGSTS" | "ATOM" | "ATOMG" | "RED"
+            | "LDGDEPBAR" | "DEPBAR" | "MEMBAR" | "CCTL" | "ERRBAR" => Unit::Global,
             "F2I" | "I2F" | "F2F" | "F2FP" | "I2FP" | "FRND" | "I2I" => Unit::Convert,
             "MOV" | "CS2R" | "S2R" | "S2UR" | "LDC" | "ULDC" | "UMOV" | "R2UR" | "P2R" | "R2P" | "UP2UR"
             | "B2R" => Unit::Move,
-            "BRA" | "BRX" | "BSSY" | "BSYNC" | "BREAK" | "EXIT" | "CALL" | "RET" | "WARPSYNC" | "BAR" | "NOP"
-            | "YIELD" | "NANOSLEEP" | "BPT" | "KILL" => Unit::Control,
+            "BRA" | "BRX" | "BSSY" | "BSYNC" | "BREAK" | "EXIT" | "CALL" | "RET" | "WARPSYNC" | "BAR"
+            | "NOP" | "YIELD" | "NANOSLEEP" | "BPT" | "KILL" => Unit::Control,
             "FMNMX" | "FSEL" | "FSETP" | "FSET" | "FCHK" | "ISETP" | "PLOP3" | "SEL" | "VOTE" | "VIMNMX"
             | "UISETP" | "UPLOP3" | "USEL" | "VOTEU" => Unit::Compare,
             _ => Unit::Integer,
@@ -151,7 +153,12 @@ fn instruction(text: &str) -> Option<Instruction> {
         rest = rest.split_once(' ')?.1.trim();
     }
     let (opcode, operands) = rest.split_once(' ').unwrap_or((rest, ""));
-    Some(Instruction { guarded, opcode: opcode.into(), operands: operands.trim().into(), ..Default::default() })
+    Some(Instruction {
+        guarded,
+        opcode: opcode.into(),
+        operands: operands.trim().into(),
+        ..Default::default()
+    })
 }
 
 /// The number of a line that holds nothing but `/* 0x... */`.

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use super::flow::{Block, blocks};
-use super::{Function, Instruction, Unit};
+use super::flow::{Block, blocks, loops};
+use super::{Function, Instruction, UNITS, Unit};
 
 /// A function whose blocks have counts.
 #[derive(Debug, Clone)]
@@ -30,16 +30,13 @@ pub fn weigh<'a>(function: &'a Function, lines: &BTreeMap<u32, f64>, warps: f64)
     }
     let evidence = |block: &Block, wanted: fn(&Instruction) -> bool| {
         let code = function.code[block.first..block.end].iter().filter(|one| wanted(one));
-        let mut counts: Vec<f64> = code
-            .filter_map(|one| Some(*lines.get(&one.line)? / copies[&(one.line, one.root())]))
-            .collect();
+        let mut counts: Vec<f64> =
+            code.filter_map(|one| Some(*lines.get(&one.line)? / copies[&(one.line, one.root())])).collect();
         counts.sort_by(f64::total_cmp);
         (!counts.is_empty()).then(|| counts[counts.len() / 2])
     };
-    let mut known: Vec<Option<f64>> = blocks
-        .iter()
-        .map(|block| if block.reached { evidence(block, fixed) } else { Some(0.0) })
-        .collect();
+    let mut known: Vec<Option<f64>> =
+        blocks.iter().map(|block| if block.reached { evidence(block, fixed) } else { Some(0.0) }).collect();
     known[0] = Some(warps);
     propagate(&blocks, &mut known);
     while let Some(at) = known.iter().position(Option::is_none) {
@@ -99,13 +96,60 @@ impl Weighed<'_> {
             .sum()
     }
 
-    /// Issue slots.
-    pub fn slots(&self) -> f64 {
-        self.sum(|_| 1.0)
+    /// Issue slots by unit, in the order of `UNITS`, of some blocks.
+    pub fn kinds(&self, blocks: impl Iterator<Item = usize>) -> [f64; UNITS.len()] {
+        let mut kinds = [0.0; UNITS.len()];
+        for at in blocks {
+            for one in &self.function.code[self.blocks[at].first..self.blocks[at].end] {
+                kinds[one.unit() as usize] += self.counts[at];
+            }
+        }
+        kinds
     }
 
-    /// Issue slots of a unit's instructions.
-    pub fn of(&self, unit: Unit) -> f64 {
-        self.sum(|one| f64::from(u8::from(one.unit() == unit)))
+    /// The loops in which warps spend most of their slots.
+    pub fn hot_loops(&self) -> Vec<HotLoop> {
+        let all = loops(&self.blocks);
+        let total: f64 = self.kinds(0..self.blocks.len()).iter().sum();
+        let mut hot = vec![];
+        for one in &all {
+            let inner = |at: &usize| {
+                all.iter().any(|other| {
+                    other.head != one.head && one.body.contains(&other.head) && other.body.contains(at)
+                })
+            };
+            let kinds = self.kinds(one.body.iter().copied().filter(|at| !inner(at)));
+            let (slots, iterations) = (kinds.iter().sum::<f64>(), self.counts[one.head]);
+            if slots >= HOT * total && iterations > 0.0 {
+                let last = self.blocks[*one.body.last().expect("its head at least")].end;
+                hot.push(HotLoop {
+                    // An instruction has 16 bytes.
+                    addresses: [16 * self.blocks[one.head].first, 16 * last],
+                    innermost: one.innermost,
+                    share: slots / total,
+                    iterations,
+                    kinds: kinds.map(|count| count / iterations),
+                });
+            }
+        }
+        hot
     }
+}
+
+/// The least share of a kernel's slots that makes a loop hot.
+const HOT: f64 = 0.03;
+
+/// A natural loop (what reaches a backward branch without passing the head, which dominates the branch) without the
+/// loops in it.
+#[derive(Debug, Clone)]
+pub struct HotLoop {
+    /// Of its head, and the end of its last block.
+    pub addresses: [usize; 2],
+    pub innermost: bool,
+    /// Of all slots of the kernel.
+    pub share: f64,
+    /// Executions of its head by warps.
+    pub iterations: f64,
+    /// Slots of one iteration by unit.
+    pub kinds: [f64; UNITS.len()],
 }
