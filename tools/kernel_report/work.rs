@@ -19,13 +19,15 @@ macro_rules! work {
                 $(self.$field += weight * other.$field;)*
             }
 
-            /// The largest relative difference of a count, and its name. Counts below `floor` do not matter.
+            /// The largest relative difference of a count, and its name. Counts below `floor` do not matter, nor does how
+            /// the launch was cut, which is rounded up.
             pub fn distance(&self, other: &Work, floor: f64) -> (f64, &'static str) {
                 let mut worst = (0.0, "nothing");
                 $(
                     let scale = self.$field.abs().max(other.$field.abs());
                     let error = (self.$field - other.$field).abs() / scale;
-                    if scale > floor && !(error <= worst.0) {
+                    let cut = ["launches", "blocks", "warps"].contains(&stringify!($field));
+                    if scale > floor && !cut && !(error <= worst.0) {
                         worst = (error, stringify!($field));
                     }
                 )*
