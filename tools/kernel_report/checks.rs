@@ -19,11 +19,13 @@ pub const SCAN: &str = "selective_scan";
 const LIMITS: [(&str, f64, f64, f64); 2] = [("forward", 1.15, 1.1, 9.0), ("backward", 1.3, 2.2, 20.0)];
 /// Most by which the slots and passes of an op's cost may differ from those counted.
 const STATED: f64 = 4.0 / 3.0;
+/// Most by which executions of machine code may differ from those of the PTX that it was made of.
+const COUNTED: f64 = 1.02;
 /// Most passes through the banks of shared memory for each that is needed.
 const CONFLICTS: f64 = 1.1;
 
-/// The checks for which there is something to look at.
-pub fn all(passes: &[Pass], usages: Option<&Usages>) -> Vec<Check> {
+/// The checks for which there is something to look at: registers and spills, and issue slots of machine code.
+pub fn all(passes: &[Pass], usages: Option<&Usages>, machine_code: bool) -> Vec<Check> {
     let mut checks = vec![];
     for (name, bytes, mufu, slots) in LIMITS {
         for pass in passes.iter().filter(|pass| pass.op == SCAN && pass.name == name) {
@@ -38,13 +40,18 @@ pub fn all(passes: &[Pass], usages: Option<&Usages>) -> Vec<Check> {
                 work.conflicts(),
                 CONFLICTS,
             ));
-            if usages.is_some() && pass.dtype == DType::Bf16 {
-                let per_step = WARP * work.slots() / steps(&pass.case);
-                checks.push(at_most(title("issue slots of a warp's 32 steps"), per_step, slots));
+            if machine_code && pass.dtype == DType::Bf16 {
+                // The kernel that walks; another sums parts of dB and dC.
+                let most = pass.parts.iter().map(|part| part.work.slots()).fold(0.0, f64::max);
+                let per_step = WARP * most / steps(&pass.case);
+                checks.push(at_most(title("issue slots for 32 updates of a warp"), per_step, slots));
+                let counted = WARP * work.mufu / work.mufu_threads;
+                let title = title("MUFU counted in machine code and in PTX, the larger over the smaller");
+                checks.push(at_most(title, counted.max(1.0 / counted), COUNTED));
             }
         }
     }
-    for pass in passes.iter().filter(|_| usages.is_some()) {
+    for pass in passes.iter().filter(|_| machine_code) {
         let (work, cost) = (pass.work(), &pass.cost);
         let shared = work.wavefronts + work.shuffle;
         let stated =

@@ -51,7 +51,7 @@ fn run() -> Result<bool, String> {
     let code = MachineCode::find(&root);
     let usages = Ptxas::find(&root).map(|ptxas| assemble(&ptxas, &root)).transpose()?;
     let passes = passes(&ops, TRAINING_IMAGES, &[DType::F32, DType::Bf16], code.as_ref())?;
-    let checks = checks::all(&passes, usages.as_ref());
+    let checks = checks::all(&passes, usages.as_ref(), code.is_some());
     let mut report = markdown::report(&passes, usages.as_ref(), &checks);
     if ops.is_empty() {
         report += &steps(&passes, usages.as_ref(), code.as_ref())?;

@@ -93,7 +93,8 @@ fn record(images: usize) -> svp::Result<(Vec<Launched>, Vec<Other>)> {
     let config = VimConfig::named("vim_small")?;
     let mut step = Step::new(&device, config, images, DType::Bf16)?;
     step.submit()?;
-    (launcher.take(), launcher.take_other());
+    launcher.take();
+    launcher.take_other();
     step.submit()?;
     Ok((launcher.take(), launcher.take_other()))
 }
