@@ -133,7 +133,7 @@ impl Op for Cases {
                 bytes: n * (typed * (2.0 + p) + 4.0 * (1.0 + r)),
                 flop: n * (6.0 + 7.0 * p),
                 exp: p * n,
-                slots: p * 60.0 * n / WARP,
+                slots: p * 30.0 * n / WARP,
                 ..Cost::default()
             },
             // It reads the sum, both upstream gradients and the prompts. It writes the gradients of the residual, of h
@@ -142,7 +142,7 @@ impl Op for Cases {
                 bytes: n * (typed * (1.0 + apart + 2.0 * p) + 12.0),
                 flop: n * (10.0 + 14.0 * p),
                 exp: 2.0 * p * n,
-                slots: p * 96.0 * n / WARP,
+                slots: p * 48.0 * n / WARP,
                 ..Cost::default()
             },
         )

@@ -28,8 +28,9 @@ const BLOCKS: f64 = 0.04;
 #[derive(Debug, Clone)]
 pub struct Part {
     pub entry: &'static str,
-    /// Blocks of one launch.
+    /// Blocks of one launch, and bytes of its arguments.
     pub blocks: u64,
+    pub bytes: usize,
     pub threads: u32,
     pub shared: u32,
     pub work: Work,
@@ -144,6 +145,7 @@ pub fn measure(
             parts.push(Part {
                 entry,
                 blocks: grid.blocks.map(u64::from).iter().product(),
+                bytes: launched.bytes,
                 threads: grid.threads.iter().product(),
                 shared: grid.shared,
                 work,

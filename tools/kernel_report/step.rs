@@ -23,8 +23,9 @@ pub const TITLE: &str = "## Predicted step of SVP on Vim-S, bf16, on an H100\n\n
 const NOTES: &str = "\
 Every launch of a step as training makes it, its optimizer among them. A launch takes as long as HBM or its waves of blocks: \
 in a wave, the busiest multiprocessor needs the time of its busiest part for its blocks, and at least that of one warp \
-alone whose memory answers at once (`a warp alone`). Work is that of the op's kernel at this number of images, for each \
-block (`~`: launched with other sizes; `args`: not measured, all that its arguments hold is moved once). Products: the \
+alone whose memory answers at once (`a warp alone`). Work is that of the op's kernel at this number of images \
+(`~`: launched with other sizes, and scaled by the bytes of its arguments; `args`: not measured, all that its arguments \
+hold is moved once). Products: the \
 longer of 600 TFLOP/s (300 in f32) and HBM. Between two launches 1 µs passes. Latency of memory that too few warps hide, and \
 what caches keep, are not in it.\n\n";
 
@@ -66,9 +67,7 @@ pub fn predict(images: usize, passes: &[Pass], usages: &Usages) -> Result<Predic
         rows.entry(key).or_insert_with(row).launches += 1;
     };
     for launch in &launched {
-        add(format!("{} {:?} {:?}", launch.entry, launch.grid, launch.bytes), &|| {
-            kernel_row(launch, &parts, usages)
-        });
+        add(format!("{} {:?}", launch.entry, launch.grid), &|| kernel_row(launch, &parts, usages));
     }
     for other in &others {
         match other {
@@ -102,13 +101,18 @@ fn record(images: usize) -> svp::Result<(Vec<Launched>, Vec<Other>)> {
 fn kernel_row(launch: &Launched, parts: &[&Part], usages: &Usages) -> Row {
     let blocks: u64 = launch.grid.blocks.map(u64::from).iter().product();
     let threads: u32 = launch.grid.threads.iter().product();
-    let apart = |part: &&&Part| ((part.blocks as f64 / blocks as f64).ln().abs() * 1e6) as u64;
-    let same = parts.iter().filter(|part| part.entry == launch.entry && part.threads == threads);
-    let (mark, work) = match same.min_by_key(apart) {
+    let candidates = parts.iter().filter(|part| part.entry == launch.entry && part.threads == threads);
+    // Of launches with another grid, the one whose arguments are the most alike in size.
+    let scale = |part: &Part| launch.bytes as f64 / part.bytes.max(1) as f64;
+    let apart = |part: &Part| if part.blocks == blocks { -1.0 } else { scale(part).ln().abs() };
+    let (mark, work) = match candidates.min_by(|a, b| apart(a).total_cmp(&apart(b))) {
         Some(part) => {
+            let same = part.blocks == blocks;
+            // The blocks of a part are those of all its launches.
+            let share = part.blocks as f64 / part.work.blocks;
             let mut work = Work::default();
-            work.add(blocks as f64 / part.work.blocks, &part.work);
-            (if part.blocks == blocks { "" } else { " ~" }, work)
+            work.add(if same { share } else { share * scale(part) }, &part.work);
+            (if same { "" } else { " ~" }, work)
         }
         None => (" args", Work { read: launch.bytes as f64 / 32.0, ..Work::default() }),
     };
@@ -183,6 +187,14 @@ impl Prediction {
             rate(total),
             1e3 * full,
             rate(full),
+        );
+        let each = |of: fn(&Row) -> f64| sum(&|row| row.launches as f64 * of(row));
+        let (slots, bytes, passes) = (each(|row| row.slots), each(|row| row.bytes), each(|row| row.passes));
+        text += &format!(
+            "{launches:.0} launches: {:.2} G issue slots, {:.1} GB, {:.2} G passes through shared memory.\n\n",
+            slots / 1e9,
+            bytes / 1e9,
+            passes / 1e9
         );
         let mut by: BTreeMap<&str, f64> = BTreeMap::from([("gaps between launches", gaps)]);
         self.rows.iter().for_each(|row| *by.entry(row.by).or_default() += row.all());
