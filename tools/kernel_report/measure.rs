@@ -260,3 +260,14 @@ fn differ(
         )),
     }
 }
+
+#[test]
+fn few_images_are_counted_as_they_are() {
+    let sizes = |images| {
+        let axes = vec![Axis::images([8, 16, 12]), Axis::new("l", [21, 37, 53], 197)];
+        axes_for(axes, images).iter().map(|a| [a.low, a.high, a.check, a.target]).collect::<Vec<_>>()
+    };
+    assert_eq!(sizes(96), [[8, 16, 12, 96], [21, 37, 53, 197]]);
+    assert_eq!(sizes(1), [[0, 1, 1, 1], [21, 37, 53, 197]]);
+    assert_eq!(sizes(17), [[8, 16, 12, 17], [21, 37, 53, 197]]);
+}

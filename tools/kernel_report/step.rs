@@ -112,6 +112,7 @@ fn kernel_row(launch: &Launched, parts: &[&Part], usages: &Usages) -> Row {
             let share = part.blocks as f64 / part.work.blocks;
             let mut work = Work::default();
             work.add(if same { share } else { share * scale(part) }, &part.work);
+            work.warps = (blocks * u64::from(threads.div_ceil(32))) as f64;
             (if same { "" } else { " ~" }, work)
         }
         None => (" args", Work { read: launch.bytes as f64 / 32.0, ..Work::default() }),
@@ -181,7 +182,7 @@ impl Prediction {
         let full = sum(&|row| row.launches as f64 * row.full) + gaps;
         let rate = |seconds: f64| format!("{:.0}", self.images as f64 / seconds);
         let mut text = format!(
-            "### {} images: {:.2} ms, {} images/s\n\n{:.2} ms ({} images/s) if no launch had a tail or left multiprocessors idle.\n\n",
+            "### Batch {}: {:.2} ms, {} images/s\n\n{:.2} ms ({} images/s) if no launch had a tail or left multiprocessors idle.\n\n",
             self.images,
             1e3 * total,
             rate(total),
