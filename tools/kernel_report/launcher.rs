@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
+use engine::Result;
 use engine::emulated::Emulated;
 use engine::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Region};
-use engine::{Error, Result};
 
 use crate::ptxas::MachineCode;
 use crate::sass::weigh::{HotLoop, weigh};
@@ -101,7 +101,7 @@ impl Launcher for Counting {
         let (mut work, mut loops) = (Work::of(meter), vec![]);
         if let Some(code) = &self.code {
             let functions = code.functions(kernel.file);
-            let functions = functions.map_err(|what| Error::Device { device: self.name(), what })?;
+            let functions = functions.map_err(|what| engine::Error::Device { device: self.name(), what })?;
             let mut lines: BTreeMap<u32, f64> = BTreeMap::new();
             for (line, count) in meter.lines() {
                 *lines.entry(line.line).or_default() += count.warps as f64;
