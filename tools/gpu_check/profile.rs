@@ -53,7 +53,7 @@ fn profile(
     let step = environment.packed("gpu_bench").map_err(Status::NotRun)?;
     let mut command = environment.command(ncu);
     command.args(["--csv", "--page", "details", "--clock-control", "none"]);
-    SECTIONS.iter().for_each(|section| drop(command.args(["--section", section])));
+    command.args(SECTIONS.iter().flat_map(|section| ["--section", section]));
     command.args(["--kernel-name-base", "function", "--kernel-name", kernel]);
     // The second launch: the first loads the kernel. What comes later is not waited for.
     command.args(["--launch-skip", "1", "--launch-count", "1", "--kill", "yes"]);

@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::child::{self, Ended};
-use crate::environment::Environment;
 use crate::plan::Call;
 use crate::report::{Found, Status, Table};
 
