@@ -102,7 +102,9 @@ pub fn run(options: &Options, environment: &Environment, files: &Files) -> Resul
         sections.push(section);
         report(environment, &sections).write(files, &environment.work)?;
     }
-    Ok(report(environment, &sections))
+    let report = report(environment, &sections);
+    report.write(files, &environment.work)?;
+    Ok(report)
 }
 
 /// Seconds that are kept for the chosen steps after one.

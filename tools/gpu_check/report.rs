@@ -129,6 +129,8 @@ pub struct Section {
 
 /// Sections whose tables are made from the data of several, when a report is made.
 const DERIVED: [&str; 2] = ["kernels", "step"];
+/// How the note begins that says from where a section is.
+const EARLIER: &str = "From an earlier call";
 
 impl Section {
     fn json(&self) -> Value {
@@ -178,7 +180,10 @@ impl Section {
         let ran = ran.filter(|section| section["status"] != "not run" || !section["data"].is_null());
         let read = |from: &Value| {
             let mut section = Section::read(from).ok_or_else(|| wrong("a section of it cannot be read"))?;
-            section.found.notes.insert(0, format!("From an earlier call: {day}, commit {commit}."));
+            // Of a report that took it over itself, it says already where it is from.
+            if !section.found.notes.first().is_some_and(|note| note.starts_with(EARLIER)) {
+                section.found.notes.insert(0, format!("{EARLIER}: {day}, commit {commit}."));
+            }
             Ok(section)
         };
         ran.map(read).collect()
