@@ -67,6 +67,14 @@ impl Step {
     fn possible(&self, environment: &Environment) -> bool {
         self.name != "reference" || environment.reference().is_ok()
     }
+
+    /// The time that it gets of what is left, when so many seconds are kept for later steps. What comes first gets what it
+    /// is expected to take all the same. A try of the tool may take long: an emulator runs the kernels.
+    fn limit(&self, left: Duration, kept: u64, smoke: bool) -> Duration {
+        let expected = left.min(Duration::from_secs(self.expected));
+        let most = Duration::from_secs(if smoke { 4 * self.most } else { self.most });
+        left.saturating_sub(Duration::from_secs(kept)).max(expected).min(most)
+    }
 }
 
 /// Runs what was chosen and the budget has room for; after each step the report is written.
@@ -84,8 +92,7 @@ pub fn run(options: &Options, environment: &Environment, files: &Files) -> Resul
             continue;
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        let kept = Duration::from_secs(kept(&options.chosen, environment, place));
-        let limit = left.saturating_sub(kept).min(Duration::from_secs(step.most));
+        let limit = step.limit(left, kept(&options.chosen, environment, place), environment.smoke);
         let begun = Instant::now();
         let found = match &environment.gpu {
             _ if !options.chosen.has(place) => Err(Status::NotRun("not asked for".into())),
@@ -178,6 +185,12 @@ mod tests {
         assert_eq!(kept(&Chosen::All, &environment, at("memcheck")), 0);
         let some = Chosen::Only(vec!["products".into(), "step".into(), "racecheck".into()]);
         assert_eq!(kept(&some, &environment, at("products")), least(&["step"]));
+        // A step gets what is not kept, but what it is expected to take in any case, and no more than it may take.
+        let limit = |left, kept| {
+            let step = step("a step", [10, 20, 60], test_steps::products);
+            step.limit(Duration::from_secs(left), kept, false).as_secs()
+        };
+        assert_eq!([limit(100, 65), limit(100, 95), limit(15, 95), limit(500, 0)], [35, 20, 15, 60]);
         // The default budget has room for every step until the reference, as it is expected on a large GPU.
         let all: u64 = STEPS[..=at(KEPT)].iter().map(|step| step.expected).sum();
         assert!(all <= 540 - 10, "{all}");
