@@ -4,6 +4,7 @@
 //! ```text
 //! cargo bench --bench gpu                                   # on a machine with a GPU; elsewhere it says `not run`
 //! cargo bench --bench gpu -- kernels --json FILE --seconds N   # or `step`; as JSON too; ends within about N seconds
+//! ncu ... gpu profile                                       # one step call by call, for a profiler to watch
 //! ```
 //! Times are medians by the device's own events. `--smoke` runs everything once at tiny sizes, to try the code.
 
@@ -27,6 +28,7 @@ use peaks::Peaks;
 struct Arguments {
     kernels: bool,
     step: bool,
+    profile: bool,
     smoke: bool,
     json: Option<String>,
     deadline: Instant,
@@ -105,6 +107,10 @@ fn main() -> ExitCode {
 /// Everything asked for, and whether all of it could be measured.
 fn measure(arguments: &Arguments) -> engine::Result<(Value, bool)> {
     let bench = Bench { cuda: Cuda::open(0)?, smoke: arguments.smoke, deadline: arguments.deadline };
+    if arguments.profile {
+        let done = step::once(&bench);
+        return done.map(|()| (Value::Null, true)).map_err(step::failed);
+    }
     let peaks = Peaks::measure(&bench)?;
     let info = bench.cuda.info();
     println!("{info}\n{peaks}");
@@ -169,6 +175,7 @@ fn arguments() -> Result<Arguments, String> {
     let mut found = Arguments {
         kernels: false,
         step: false,
+        profile: false,
         smoke: false,
         json: None,
         deadline: Instant::now() + Duration::from_secs(3600),
@@ -178,6 +185,7 @@ fn arguments() -> Result<Arguments, String> {
         match argument.as_str() {
             "kernels" => found.kernels = true,
             "step" => found.step = true,
+            "profile" => found.profile = true,
             "--smoke" => found.smoke = true,
             "--json" => found.json = Some(arguments.next().ok_or("--json: name the file")?),
             "--seconds" => {
@@ -188,12 +196,12 @@ fn arguments() -> Result<Arguments, String> {
             "--bench" => {}
             _ => {
                 return Err(format!(
-                    "{argument}? Usage: gpu [kernels] [step] [--json FILE] [--seconds N] [--smoke]"
+                    "{argument}? Usage: gpu [kernels] [step] [profile] [--json FILE] [--seconds N] [--smoke]"
                 ));
             }
         }
     }
-    if !found.kernels && !found.step {
+    if !found.kernels && !found.step && !found.profile {
         (found.kernels, found.step) = (true, true);
     }
     Ok(found)

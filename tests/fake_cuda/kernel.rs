@@ -99,6 +99,10 @@ pub struct Launch {
 }
 
 impl Launch {
+    pub fn name(&self) -> &str {
+        &self.kernel
+    }
+
     pub fn run(&self, memory: &Memory) -> Result<(), Fault> {
         if self.module.unloaded.load(Ordering::Relaxed) {
             return Err(format!("kernel {}: its module was unloaded before it ran", self.kernel));

@@ -22,6 +22,8 @@
 //! A kernel may touch the allocations that its 8-byte parameters point into, whole. Where it loads 64-bit integers from
 //! global memory (tables of addresses), also those that the words of its buffers point into.
 //!
+//! As `libcupti.so.12` it also tells when kernels and products ran, as NVIDIA's profilers learn it.
+//!
 //! Environment, read at the first call:
 //!
 //! | | |
@@ -39,6 +41,7 @@ mod blas_calls;
 mod capture;
 mod config;
 mod context;
+mod cupti;
 mod driver_calls;
 mod ffi;
 mod gemm;

@@ -7,9 +7,15 @@ use std::{fs, process};
 
 use crate::root::{deps, profile, tmp};
 
-/// The names by which programs ask for the two libraries.
-const NAMES: [&str; 5] =
-    ["libcuda.so", "libcuda.so.1", "libcublasLt.so", "libcublasLt.so.12", "libcublasLt.so.13"];
+/// The names by which programs ask for the driver, cuBLASLt and CUPTI.
+const NAMES: [&str; 6] = [
+    "libcuda.so",
+    "libcuda.so.1",
+    "libcublasLt.so",
+    "libcublasLt.so.12",
+    "libcublasLt.so.13",
+    "libcupti.so.12",
+];
 
 /// A folder to use as the `LD_LIBRARY_PATH` of a program.
 ///
@@ -27,7 +33,7 @@ fn make() -> PathBuf {
     let profile = profile.file_name().expect("<profile>/deps").to_string_lossy();
     let folder = tmp().join(format!("fake_cuda_{profile}"));
     fs::create_dir_all(&folder).unwrap();
-    // Other processes may do the same now, so each link must appear whole at once. They are links because the two
+    // Other processes may do the same now, so each link must appear whole at once. They are links because the
     // libraries must be one file.
     for name in NAMES.map(|name| folder.join(name)) {
         let new = name.with_extension(format!("new{}", process::id()));

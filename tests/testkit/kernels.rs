@@ -1,5 +1,6 @@
 //! The committed kernels, as files.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -22,4 +23,10 @@ pub fn entries(text: &str) -> Vec<String> {
         rest.trim_start().split(|c: char| !c.is_alphanumeric() && c != '_').next().map(Into::into)
     };
     text.split(".entry").skip(1).filter_map(name).collect()
+}
+
+/// The names of all committed kernels.
+pub fn names() -> BTreeSet<String> {
+    let text = |path| fs::read_to_string(path).expect("a committed kernel");
+    files().into_iter().flat_map(|path| entries(&text(path))).collect()
 }

@@ -5,11 +5,14 @@
 //! - The programs as a user starts them ([`programs`]), whole [`runs`] of training, and the stand-in for the CUDA
 //!   driver ([`fake_cuda`]).
 //! - Files with numbers of the published code: [`golden`].
+//! - When kernels ran on a GPU: [`activity`].
 //! - The sizes that are timed and counted: [`vim_s`], [`shapes`].
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+#[allow(unsafe_code, reason = "calls a C library")]
+pub mod activity;
 pub mod compare;
 pub mod cuda;
 pub mod fake_cuda;

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use engine::cuda::{Status, status};
 use serde_json::{Value, json};
+use testkit::activity;
 
 use crate::options::Options;
 use crate::{child, pack};
@@ -29,6 +30,8 @@ pub struct Environment {
     /// PyTorch's version, if it sees the GPU; else why not.
     pub torch: Result<String, String>,
     pub sanitizer: Option<PathBuf>,
+    /// Nsight Compute, which reads the counters of kernels.
+    pub ncu: Option<PathBuf>,
     pub smoke: bool,
 }
 
@@ -36,11 +39,11 @@ impl Environment {
     pub fn find(options: &Options) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|err| format!("this program's folder: {err}"))?;
         let folder = program.parent().ok_or("this program has no folder")?;
-        // Without an archive there is nothing to run: each step says so.
-        let home = pack::unpack(folder)?.unwrap_or(folder.into());
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let work = std::env::temp_dir().join(format!("gpu_check-{}", std::process::id()));
         fs::create_dir_all(&work).map_err(|err| format!("{}: {err}", work.display()))?;
+        // Without an archive there is nothing to run: each step says so.
+        let home = pack::unpack(folder, &work.join("unpacked"))?.unwrap_or(folder.into());
         let mut found = Environment {
             variables: vec![("SVP_ROOT", home.clone())],
             home,
@@ -49,6 +52,7 @@ impl Environment {
             facts: vec![("date", date(seconds))],
             torch: Err("not looked for".into()),
             sanitizer: None,
+            ncu: None,
             smoke: options.smoke,
         };
         found.facts.extend(built(&found.home));
@@ -64,7 +68,7 @@ impl Environment {
         let mut answer = self.probed(program);
         let unusable = |answer: &Value| answer["unusable"].as_str().map(String::from);
         if unusable(&answer).is_some_and(|why| why.contains("cuBLASLt not found"))
-            && let Some(folder) = self.cublas_of_python()
+            && let Some(folder) = self.of_python("*/lib/libcublasLt.so.1[23]")
         {
             self.facts.push(("cuBLASLt from", folder.display().to_string()));
             self.variables.push(("SVP_CUBLAS_DIR", folder));
@@ -86,16 +90,38 @@ impl Environment {
         answer.and_then(|text| serde_json::from_str(&text).map_err(|err| err.to_string())).unwrap_or_default()
     }
 
-    /// The folder of a cuBLASLt that came with PyTorch.
-    fn cublas_of_python(&self) -> Option<PathBuf> {
+    /// The folder of a file that came with PyTorch.
+    fn of_python(&self, pattern: &str) -> Option<PathBuf> {
         const SEARCH: &str = "
-import importlib.util, pathlib
+import importlib.util, pathlib, sys
 spec = importlib.util.find_spec('nvidia')
 for folder in spec.submodule_search_locations if spec else []:
-    for file in sorted(pathlib.Path(folder).glob('*/lib/libcublasLt.so.1[23]'), reverse=True):
+    for file in sorted(pathlib.Path(folder).glob(sys.argv[1]), reverse=True):
         print(file.parent)";
-        let found = self.ask(Command::new("python3").args(["-c", SEARCH])).ok()?;
+        let found = self.ask(Command::new("python3").args(["-c", SEARCH, pattern])).ok()?;
         found.lines().next().map(PathBuf::from)
+    }
+
+    /// The device's name, or `none`.
+    pub fn device(&self) -> &str {
+        self.gpu.as_deref().unwrap_or("none")
+    }
+
+    /// The day.
+    pub fn date(&self) -> &str {
+        self.facts.iter().find(|(what, _)| *what == "date").map_or("", |(_, date)| date)
+    }
+
+    /// Why the published kernels cannot be run, where they cannot.
+    pub fn reference(&self) -> Result<(), String> {
+        self.gpu.as_ref().and(self.torch.as_ref()).map_err(String::clone)?;
+        let packed = self.home.join("tools/reference/gpu_compare.py").exists()
+            && fs::read_dir(self.home.join("target/reference")).is_ok();
+        match packed {
+            _ if self.smoke => Err("not for a try of the tool".into()),
+            true => Ok(()),
+            false => Err("packed without the reference".into()),
+        }
     }
 
     fn find_tools(&mut self) {
@@ -108,6 +134,13 @@ for folder in spec.submodule_search_locations if spec else []:
         let cores = std::thread::available_parallelism().map_or(0, |n| n.get());
         self.facts.push(("processor", format!("{cores} threads")));
         self.sanitizer = find_program("compute-sanitizer");
+        self.ncu = find_program("ncu").or_else(|| Some(self.of_python("**/bin/ncu")?.join("ncu")));
+        if std::env::var_os(activity::FOLDER).is_none()
+            && let Some(folder) = self.of_python("*/lib/libcupti.so.1[23]")
+        {
+            self.facts.push(("CUPTI from", folder.display().to_string()));
+            self.variables.push((activity::FOLDER, folder));
+        }
         const TORCH: &str = "import torch; print(torch.__version__ if torch.cuda.is_available() else '')";
         self.torch = match self.ask(Command::new("python3").args(["-c", TORCH])) {
             Ok(version) if version.is_empty() => Err("PyTorch sees no GPU".into()),
@@ -148,6 +181,24 @@ for folder in spec.submodule_search_locations if spec else []:
     }
 }
 
+#[cfg(test)]
+impl Environment {
+    /// A machine with nothing but a GPU.
+    pub fn for_tests() -> Self {
+        Environment {
+            home: "nowhere".into(),
+            work: "nowhere".into(),
+            gpu: Ok("a GPU".into()),
+            variables: vec![],
+            facts: vec![],
+            torch: Err("python3 has no PyTorch".into()),
+            sanitizer: None,
+            ncu: None,
+            smoke: false,
+        }
+    }
+}
+
 /// What was packed: the commit and the state of its files.
 fn built(home: &Path) -> Vec<(&'static str, String)> {
     let packed = fs::read(home.join(pack::FACTS)).ok();
@@ -176,6 +227,9 @@ fn find_program(name: &str) -> Option<PathBuf> {
     let cuda =
         |folder: &PathBuf| folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with("cuda"));
     folders.extend(installed.filter(cuda).map(|folder| folder.join("bin")));
+    // Nsight Compute has folders of its own, by version.
+    let nsight = fs::read_dir("/opt/nvidia/nsight-compute").into_iter().flatten().flatten();
+    folders.extend(nsight.map(|entry| entry.path()));
     folders.into_iter().map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 

@@ -17,8 +17,10 @@ use crate::environment::date;
 const ARCHIVE: &str = "pack.zip";
 /// In the archive: what was packed.
 pub const FACTS: &str = "pack.json";
-/// Most bytes of the folder.
-const LIMIT: u64 = 64 << 20;
+/// Most bytes of the folder. Beside a checkout, which has 22 MiB, it can be sent where 64 MiB are the most.
+const LIMIT: u64 = 40 << 20;
+/// The GPUs for which the published kernels are built here, by compute capability; for others they are built there.
+const ARCH: &str = "90";
 
 /// What cargo builds as tests and benches, and what it is called in the archive.
 const TESTS: [(&str, &str); 5] = [
@@ -33,7 +35,13 @@ const PROGRAMS: [(&str, &str); 3] = [("svp-train", "svp-train"), ("svp-eval", "s
 const SELF: &str = "gpu_check";
 
 /// Files of the project, by folder (with those in it) and ending, that go along under the same path.
-const FILES: [(&str, &str); 2] = [("tests/golden", "safetensors"), ("tools/reference", "py")];
+const FILES: [(&str, &str); 5] = [
+    ("tests/golden", "safetensors"),
+    ("tools/reference", "py"),
+    ("tools/reference", "h"),
+    ("tools/reference", "cpp"),
+    ("tools/reference", "cu"),
+];
 /// Folders in which every folder may have a kernel.
 const LAYERS: [&str; 2] = ["engine", "ptx"];
 
@@ -42,13 +50,12 @@ pub fn pack(folder: &Path, reference: bool) -> Result<(), String> {
     let root = root();
     let folder = root.join(folder);
     fs::create_dir_all(&folder).map_err(|err| at(&folder, err))?;
-    let mut archive = Archive::create(&folder.join(ARCHIVE))?;
-    archive.add(FACTS, facts(&root).to_string().as_bytes(), 0o644)?;
+    let mut programs = vec![];
     for (program, name) in build(&root)? {
         let stripped = folder.join(name);
         strip(&program, &stripped)?;
         if name != SELF {
-            archive.add(name, &read(&stripped)?, 0o755)?;
+            programs.push((name, read(&stripped)?));
             fs::remove_file(&stripped).map_err(|err| at(&stripped, err))?;
         }
     }
@@ -60,29 +67,48 @@ pub fn pack(folder: &Path, reference: bool) -> Result<(), String> {
         let kernels = entries(&root.join(layer))?.into_iter().map(|entry| entry.join("kernel.ptx"));
         carried.extend(kernels.filter(|kernel| kernel.exists()));
     }
+    let mut built = vec![];
     if reference {
         carried.extend(fetch(&root)?);
+        match build_reference(&root) {
+            Ok(libraries) => built = libraries,
+            Err(why) => {
+                println!("left out: the published kernels for sm_{ARCH}, which are then built there: {why}")
+            }
+        }
     }
-    for file in carried {
-        let name =
-            file.strip_prefix(&root).map_err(|_| format!("{} is not in the project", file.display()))?;
-        archive.add(&name.to_string_lossy(), &read(&file)?, 0o644)?;
+    let write = |files: &[&[PathBuf]]| {
+        let mut archive = Archive::create(&folder.join(ARCHIVE))?;
+        archive.add(FACTS, facts(&root).to_string().as_bytes(), 0o644)?;
+        programs.iter().try_for_each(|(name, bytes)| archive.add(name, bytes, 0o755))?;
+        for file in files.iter().copied().flatten() {
+            let name =
+                file.strip_prefix(&root).map_err(|_| format!("{} is not in the project", file.display()))?;
+            archive.add(&name.to_string_lossy(), &read(file)?, 0o644)?;
+        }
+        archive.finish()?;
+        size(&folder)
+    };
+    let mut bytes = write(&[&carried, &built])?;
+    if bytes > LIMIT && !built.is_empty() {
+        println!(
+            "left out: the published kernels for sm_{ARCH}, which are then built there: {bytes} bytes with them"
+        );
+        bytes = write(&[&carried])?;
     }
-    archive.finish()?;
-    tell(&folder)
+    tell(&folder, bytes)
 }
 
 /// Unpacks what lies beside `gpu_check` in a folder; where it is then. `None` where nothing was packed.
-pub fn unpack(folder: &Path) -> Result<Option<PathBuf>, String> {
+pub fn unpack(folder: &Path, to: &Path) -> Result<Option<PathBuf>, String> {
     let path = folder.join(ARCHIVE);
     if !path.exists() {
         return Ok(None);
     }
-    let to = folder.join("unpacked");
     let wrong = |err: zip::result::ZipError| format!("{}: {err}", path.display());
     let file = File::open(&path).map_err(|err| at(&path, err))?;
-    ZipArchive::new(file).and_then(|mut archive| archive.extract(&to)).map_err(wrong)?;
-    Ok(Some(to))
+    ZipArchive::new(file).and_then(|mut archive| archive.extract(to)).map_err(wrong)?;
+    Ok(Some(to.into()))
 }
 
 /// An archive being written.
@@ -180,10 +206,10 @@ fn facts(root: &Path) -> Value {
     })
 }
 
-/// The archives of the published kernels' sources, fetched where they are not there yet.
+/// The archives of the published kernels' sources, fetched with a compiler where they are not there yet.
 fn fetch(root: &Path) -> Result<Vec<PathBuf>, String> {
     let script = root.join("tools/reference/fetch_sources.py");
-    let fetched = Command::new("python3").arg(script).status();
+    let fetched = Command::new("python3").arg(script).arg("--compiler").status();
     match fetched {
         Ok(status) if status.success() => files(&root.join("target/reference"), "gz"),
         Ok(status) => {
@@ -191,6 +217,20 @@ fn fetch(root: &Path) -> Result<Vec<PathBuf>, String> {
         }
         Err(err) => Err(format!("python3: {err}; --no-reference packs without the published kernels")),
     }
+}
+
+/// The published kernels as libraries for [`ARCH`], built where they are not there yet.
+fn build_reference(root: &Path) -> Result<Vec<PathBuf>, String> {
+    let script = root.join("tools/reference/build_kernels.py");
+    let mut command = Command::new("python3");
+    let output = command.arg(script).args(["--arch", ARCH]).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|err| format!("python3: {err}"))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        return Err(format!("build_kernels.py: {}", output.status));
+    }
+    // A line for each: its path, and how large it is.
+    Ok(said.lines().filter_map(|line| Some(format!("{}.so", line.split_once(".so ")?.0).into())).collect())
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, String> {
@@ -216,15 +256,17 @@ fn files_below(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, String> {
     Ok(found)
 }
 
+/// Bytes of the folder's two files.
+fn size(folder: &Path) -> Result<u64, String> {
+    let bytes =
+        |name| folder.join(name).metadata().map(|file| file.len()).map_err(|err| at(&folder.join(name), err));
+    Ok(bytes(SELF)? + bytes(ARCHIVE)?)
+}
+
 /// Says how large the folder is and how to use it; fails if it is too large.
-fn tell(folder: &Path) -> Result<(), String> {
-    let mut all = 0;
-    for file in [SELF, ARCHIVE].map(|name| folder.join(name)) {
-        let size = file.metadata().map_err(|err| at(&file, err))?.len();
-        println!("{:>9.1} KiB  {}", size as f64 / 1024.0, file.display());
-        all += size;
-    }
-    if all > LIMIT {
+fn tell(folder: &Path, bytes: u64) -> Result<(), String> {
+    println!("{:.1} MiB in {}", bytes as f64 / f64::from(1 << 20), folder.display());
+    if bytes > LIMIT {
         return Err(format!("{} is larger than {} MiB", folder.display(), LIMIT >> 20));
     }
     println!("\nOn the machine with the GPU, in a copy of this folder:\n  ./{SELF} --out reports");

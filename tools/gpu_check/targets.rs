@@ -113,9 +113,9 @@ impl Comparison {
                 ratio.unwrap_or("-".into()),
             ]
         };
-        let header = vec!["op", "pass", "type", "ms", "bound, ms", "by", "share", "times the reference"];
+        let header = ["op", "pass", "type", "ms", "bound, ms", "by", "share", "times the reference"];
         let rows: Vec<_> = self.kernels.iter().map(row).collect();
-        (!rows.is_empty()).then_some(Table { header, rows })
+        (!rows.is_empty()).then(|| Table::new(&header, rows))
     }
 
     /// Our steps, and the best of PyTorch's.
@@ -154,7 +154,7 @@ impl Comparison {
             row[4] = gib(&best["peak_reserved_bytes"]);
             rows.push(row);
         }
-        let header = vec![
+        let header = [
             "step",
             "ms",
             "images/s",
@@ -166,7 +166,17 @@ impl Comparison {
             "images/s over PyTorch's best",
             "tensors over its",
         ];
-        (!rows.is_empty()).then_some(Table { header, rows })
+        (!rows.is_empty()).then(|| Table::new(&header, rows))
+    }
+
+    /// The kernels that take most of our step in bf16.
+    pub fn heaviest(&self) -> Option<Table> {
+        let row = |kernel: &Value| {
+            let name = kernel["name"].as_str().unwrap_or("-").to_string();
+            vec![name, number(&kernel["launches"], 0), number(&kernel["ms"], 3)]
+        };
+        let rows: Vec<_> = self.step("bf16")?["by_kernel"].as_array()?.iter().map(row).collect();
+        Some(Table::new(&["kernel of the bf16 step", "launches", "ms of a step"], rows))
     }
 
     /// What is wanted, and whether it is reached. Of a try of the tool nothing is judged.
@@ -204,11 +214,32 @@ impl Comparison {
         );
         let memory = ratio("peak_tensor_bytes", "peak_bytes");
         add("step, bf16: peak memory of tensors over its".into(), Want::AtMost(MEMORY), memory, BOTH);
-        let outside = ours.and_then(|row| row["outside"].as_f64());
         let what = "step, bf16: outside of kernels and products".into();
-        add(what, Want::AtMost(OUTSIDE), outside, "not measured");
+        targets.push(outside(ours, what, smoke));
         targets
     }
+}
+
+/// The share of the step in which no kernel ran. A measurement that cannot be right is no pass.
+fn outside(step: Option<&Value>, what: String, smoke: bool) -> Target {
+    let want = Want::AtMost(OUTSIDE);
+    let text = |key: &str| step.and_then(|step| step[key].as_str());
+    let share = step.and_then(|step| step["outside"].as_f64());
+    let wrong = |why: &str| Status::Failed(format!("the measurement is wrong: {why}"));
+    let status = match share {
+        _ if smoke => Status::NotRun("a try of the tool".into()),
+        None => match (text("outside_not_run"), text("outside_error")) {
+            (Some(why), _) => Status::NotRun(why.into()),
+            (_, Some(why)) => wrong(why),
+            _ if step.is_some_and(|step| step["ms"].is_f64()) => wrong("the step was timed and has no share"),
+            _ => Status::NotRun("not measured".into()),
+        },
+        Some(share) if !(share < 1.0) => wrong("no kernel was traced in the replayed step"),
+        Some(share) if !(share > 0.0) => wrong("the traced kernels took longer than the steps themselves"),
+        Some(share) if want.holds(share) => Status::Passed,
+        Some(_) => Status::Failed("missed".into()),
+    };
+    Target { what, want: want.text(), got: share.map_or("-".into(), |share| want.show(share)), status }
 }
 
 const BOTH: &str = "not measured on both sides";

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::bench_steps::judge;
-use crate::report::{Found, Report, Section, Status, Table};
+use crate::report::{Files, Found, Report, Section, Status, Table};
 use crate::targets::Comparison;
 
 fn scan(pass: &str, dtype: &str, ms: f64, share: f64) -> Value {
@@ -72,7 +72,7 @@ fn targets_are_judged_by_what_was_measured() {
 }
 
 fn section(name: &'static str, status: Status) -> Section {
-    Section { name, seconds: 1.0, found: Found { status, ..Found::default() } }
+    Section { name, seconds: 1.0, expected: 2, found: Found { status, ..Found::default() } }
 }
 
 fn report(sections: Vec<Section>) -> Report {
@@ -95,8 +95,8 @@ fn a_report_has_what_was_found() {
     for line in [
         "# GPU check: NVIDIA H100 80GB HBM3",
         "- date: 2026-11-21",
-        "| step | 1 | FAIL: a \\| bar |",
-        "| memcheck | 1 | not run: not here |",
+        "| step | 1 | 2 | FAIL: a \\| bar |",
+        "| memcheck | 1 | 2 | not run: not here |",
         "| selective_scan: b=96 | forward | f32 | 1.0000 | 0.7000 | exp | 70 % | 3.00 (as Vim calls it: 3.000 ms) |",
         "| simam: b=2 | forward | f32 | lost | - | - | - | - |",
         "| svp-train, bf16 | 106.67 | 900.0 | 1.86 | - | - | - | 4.0 % | 3.00 | 0.40 |",
@@ -123,34 +123,126 @@ fn what_failed_fails_and_what_did_not_run_may() {
     assert!(!holds([Status::Failed("x".into()), Status::Passed], false));
 }
 
+/// An empty folder of its own.
+fn scratch(name: &str) -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("gpu-check-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
 #[test]
 fn reports_are_files_with_the_date_and_the_device() {
-    let folder = std::env::temp_dir().join(format!("gpu-check-report-{}", std::process::id()));
+    let folder = scratch("files");
     let work = folder.join("work");
     std::fs::create_dir_all(&work).unwrap();
     std::fs::write(work.join("b.log"), "second\n").unwrap();
     std::fs::write(work.join("a.log"), "first\n").unwrap();
-    let files = report(vec![]).write(&folder, &work).unwrap();
-    let name = |end: &str| folder.join(format!("2026-11-21-gpu-nvidia-h100-80gb-hbm3.{end}"));
-    assert_eq!(files, ["md", "json", "log"].map(name));
-    assert_eq!(std::fs::read_to_string(&files[2]).unwrap(), "==== a\nfirst\n==== b\nsecond\n");
+    let files = || Files::new(&folder, "2026-11-21", "NVIDIA H100 80GB HBM3", false);
+    let first = files();
+    // Written after every step under the same names.
+    report(vec![]).write(&first, &work).unwrap();
+    report(vec![section("step", Status::Passed)]).write(&first, &work).unwrap();
+    let name = |end: &str| folder.join(format!("2026-11-21-gpu-nvidia-h100-80gb-hbm3{end}"));
+    assert_eq!(first.all(), [".md", ".json", ".log"].map(name));
+    assert_eq!(std::fs::read_to_string(&first.all()[2]).unwrap(), "==== a\nfirst\n==== b\nsecond\n");
+    assert!(std::fs::read_to_string(&first.all()[0]).unwrap().contains("| step | 1 | 2 | PASS |"));
+    // Another call leaves it.
+    assert_eq!(files().all(), ["-2.md", "-2.json", "-2.log"].map(name));
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]
+fn what_an_earlier_report_found_is_taken_over() {
+    let folder = scratch("earlier");
+    let mut goldens = section("goldens", Status::Failed("one differs".into()));
+    goldens
+        .found
+        .tables
+        .push(Table::new(&["result", "file"], vec![vec!["FAIL".into(), "a.safetensors".into()]]));
+    goldens.found.notes.push("12 golden files compared".into());
+    let mut reference = section("reference", Status::NoTime("a part of it".into()));
+    reference.found.data = json!({ "records": [published("forward", "float32", "eager", 96, 3.0, false)] });
+    let late = section("memcheck", Status::out_of_time(std::time::Duration::from_secs(3), 60));
+    let report = report(vec![goldens, reference, late]);
+    let files = Files::new(&folder, "2026-11-21", &report.device, false);
+    report.write(&files, &folder).unwrap();
+    let json = &files.all()[1];
+    let hint = report.left_out(&files).unwrap();
+    assert_eq!(hint, format!("go on with: gpu_check --only reference,memcheck --with {}", json.display()));
+    let markdown = report.markdown();
+    assert!(markdown.contains("Not run for want of time: reference,memcheck."), "{markdown}");
+    assert!(markdown.contains("3 s of the time are left for it, and it takes about 60 s"), "{markdown}");
+
+    let found = Section::read_all(json, &report.device).unwrap();
+    // What has not run is left to the new call; what ran in part is kept.
+    assert_eq!(found.iter().map(|section| section.name).collect::<Vec<_>>(), ["goldens", "reference"]);
+    assert_eq!(found[0].found.status, Status::Failed("one differs".into()));
+    assert_eq!(found[0].found.tables[0].rows, report.sections[0].found.tables[0].rows);
+    assert_eq!(found[0].found.notes[1], "12 golden files compared");
+    assert!(
+        found[0].found.notes[0].starts_with("From an earlier call: 2026-11-21"),
+        "{:?}",
+        found[0].found.notes
+    );
+    assert_eq!(found[1].found.data, report.sections[1].found.data);
+    let wrong = |device: &str| Section::read_all(json, device).err().unwrap();
+    assert!(
+        wrong("NVIDIA A100")
+            .contains("it is of another device, NVIDIA H100 80GB HBM3, and this is NVIDIA A100")
+    );
+    std::fs::write(json, "[1, 2").unwrap();
+    assert!(wrong("NVIDIA A100").ends_with("it is no report of gpu_check"));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_share_outside_of_kernels_that_cannot_be_right_fails() {
+    let target = |step: Value| {
+        let comparison = Comparison::of(&Value::Null, &json!({ "steps": [step] }), &Value::Null);
+        let all = comparison.targets(false);
+        let target = all.into_iter().find(|target| target.what.contains("outside")).unwrap();
+        target.status
+    };
+    let share = |outside: f64| target(step("bf16", 900.0, 2e9, outside));
+    assert_eq!(share(0.02), Status::Passed);
+    assert_eq!(share(0.04), Status::Failed("missed".into()));
+    for wrong in [-0.01, 0.0] {
+        let Status::Failed(why) = share(wrong) else { panic!("{wrong} passes") };
+        assert!(why.contains("took longer than the steps themselves"), "{why}");
+    }
+    let Status::Failed(why) = share(1.0) else { panic!("nothing traced passes") };
+    assert!(why.contains("no kernel was traced"), "{why}");
+    let other = |key: &str, why: Value| target(json!({ "precision": "bf16", "ms": 100.0, key: why }));
+    let absent = "libcupti.so.13 is not on the machine";
+    assert_eq!(other("outside_not_run", absent.into()), Status::NotRun(absent.into()));
+    let Status::Failed(why) = other("outside_error", "CUPTI lost 3 records".into()) else { panic!("passes") };
+    assert_eq!(why, "the measurement is wrong: CUPTI lost 3 records");
+    let Status::Failed(why) = other("outside", Value::Null) else { panic!("a step without a share passes") };
+    assert_eq!(why, "the measurement is wrong: the step was timed and has no share");
+    assert_eq!(target(json!({ "precision": "f32" })), Status::NotRun("not measured".into()));
+}
+
+#[test]
 fn a_comparison_that_measured_nothing_failed() {
-    let found = judge(vec![], Value::Null, vec![json!({ "section": "a", "error": "no nvcc" })]);
+    let found = judge(false, vec![], Value::Null, vec![json!({ "section": "a", "error": "no nvcc" })]);
     assert_eq!(found.status, Status::Failed("nothing was measured".into()));
     assert!(found.notes[1].contains("no nvcc"), "{:?}", found.notes);
     let records = vec![published("forward", "float32", "eager", 96, 1.0, true)];
-    let found = judge(vec!["section d: stopped".into()], Value::Null, records);
+    let found = judge(false, vec!["section d: wrong".into()], Value::Null, records);
     assert_eq!(found.status, Status::Passed);
     assert_eq!(found.notes.len(), 3, "{:?}", found.notes);
+    // Variants that had no time are no pass.
+    let records = || vec![published("forward", "float32", "eager", 96, 1.0, false)];
+    let skipped = [records(), vec![json!({ "section": "d", "skipped": "the budget is used up" })]].concat();
+    for found in [judge(true, vec![], Value::Null, records()), judge(false, vec![], Value::Null, skipped)] {
+        assert_eq!(found.status, Status::NoTime("a part of it: the time was up; see its notes".into()));
+    }
 }
 
 #[test]
 fn a_table_without_rows_is_none() {
     let nothing = Comparison::of(&Value::Null, &Value::Null, &Value::Null);
     assert!(nothing.kernel_table().is_none() && nothing.step_table().is_none());
-    assert_eq!(Table { header: vec!["a", "b"], rows: vec![] }.to_string(), "| a | b |\n| --- | --- |\n");
+    assert_eq!(Table::new(&["a", "b"], vec![]).to_string(), "| a | b |\n| --- | --- |\n");
 }

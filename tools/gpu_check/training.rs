@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use crate::child;
 use crate::environment::Environment;
+use crate::plan::Call;
 use crate::report::{Found, Status, Table};
 
 /// SVP of the demonstration: the built-in backbone, a drawn task.
@@ -24,7 +25,8 @@ const NEAR: f64 = 0.036;
 const KILLED_AFTER: [usize; 2] = [150, 2];
 
 /// Runs it three times.
-pub fn end_to_end(environment: &Environment, limit: Duration) -> Result<Found, Status> {
+pub fn end_to_end(call: &Call) -> Result<Found, Status> {
+    let &Call { environment, limit, .. } = call;
     let deadline = Instant::now() + limit;
     let left = || deadline.saturating_duration_since(Instant::now());
     let settings: Vec<&str> = (if environment.smoke { SMOKE } else { DEMO }).split_whitespace().collect();
@@ -84,6 +86,6 @@ fn compare(environment: &Environment, runs: &[PathBuf; 3], after: usize) -> Foun
         report["images_per_s"].as_f64().map_or("?".into(), |n| format!("{n:.0}")),
         report["wait_share"].as_f64().map_or("?".into(), |share| format!("{:.0} %", 100.0 * share)),
     )];
-    let table = Table { header: vec!["check", "found", "result"], rows };
+    let table = Table::new(&["check", "found", "result"], rows);
     Found { status, notes, tables: vec![table], data: json!({ "report": report, "cpu_top1": CPU_TOP1 }) }
 }

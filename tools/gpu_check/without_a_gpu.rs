@@ -46,7 +46,9 @@ fn everything_is_not_run_and_that_is_told() {
 
 #[test]
 fn a_wrong_command_line_is_told() {
-    let wrong = check(&["--budget", "soon"]);
+    let wrong = check(&["--minutes", "soon"]);
     assert_eq!(wrong.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&wrong.stderr).starts_with("gpu_check: --budget: give whole seconds"));
+    let said = String::from_utf8_lossy(&wrong.stderr);
+    assert!(said.starts_with("gpu_check: --minutes: give a number of minutes"), "{said}");
+    assert!(said.contains("Steps in their order") && said.contains("conformance 60, goldens 20"), "{said}");
 }

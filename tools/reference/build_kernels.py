@@ -1,33 +1,37 @@
-"""Builds the published CUDA kernels from their source packages, for one GPU architecture: about a minute on 16 cores.
+"""Builds the published CUDA kernels from their source packages as plain shared libraries, for one GPU architecture.
 
     python3 tools/reference/build_kernels.py [--arch 90] [--jobs N]
 
 Their own setup.py builds for nine architectures, three types and complex numbers, which takes half an hour. Here a
 copy of the sources is trimmed, by text, to the instantiations that Vim calls:
 
-- inputs float and bf16, weights float; no half, no complex;
+- inputs float and bf16, weights float; no half, no complex, channels not innermost;
 - the BOOL_SWITCH header is replaced: a switch that Vim always takes one way is compiled only that way, and a call
-  that wants the other way is an error that names it.
+  that wants the other way is an error that names it;
+- PyTorch's headers are replaced by kernels/torch_shim.h, and its C++ functions by kernels/*_launch.cpp, which
+  libraries.py calls with addresses. So nothing depends on PyTorch, its version or Python's.
 
-The kernels themselves, and the compiler flags, are the published ones. A result is kept in target/reference/build and
-used again while sources, flags, Python and PyTorch are the same, so it may be built on another machine without a GPU.
+The kernels themselves, and their compiler flags, are the published ones. A library is kept in target/reference/build and
+used again while sources and flags are the same, so it may be built on a machine without a GPU and without PyTorch.
 """
 
 import argparse
+import concurrent.futures
 import hashlib
-import importlib.util
 import os
 import re
 import shutil
+import subprocess
 import sys
 import time
+from pathlib import Path
 
-import torch
+from fetch_sources import COMPILER, TARGET, unpacked
 
-from fetch_sources import SOURCES, TARGET, unpacked
-
+OURS = Path(__file__).resolve().parent / "kernels"
 NVCC_FLAGS = [
     "-O3",
+    "-std=c++17",
     "-U__CUDA_NO_HALF_OPERATORS__",
     "-U__CUDA_NO_HALF_CONVERSIONS__",
     "-U__CUDA_NO_BFLOAT16_OPERATORS__",
@@ -39,17 +43,21 @@ NVCC_FLAGS = [
     "--use_fast_math",
     "-lineinfo",
 ]
+# The host's libraries go into the library, so that it loads where they are older.
+LINK_FLAGS = ["-shared", "-cudart", "static", "-Xlinker", "-s", "-Xcompiler", "-static-libgcc,-static-libstdc++"]
 
-# Per extension: package, folder of its sources, and which way each of its switches goes (None: both).
-EXTENSIONS = {
-    "selective_scan_cuda": (
+# Per library: package and folder of the kernels, our launcher, and which way each switch goes (None: both).
+PUBLISHED = {
+    "selective_scan": (
         "mamba_ssm",
         "csrc/selective_scan",
+        "scan_launch.cpp",
         dict(kIsEvenLen=None, kIsVariableB=True, kIsVariableC=True, kDeltaSoftplus=True, kHasZ=True),
     ),
-    "causal_conv1d_cuda": (
+    "causal_conv1d": (
         "causal_conv1d",
         "csrc",
+        "conv_launch.cpp",
         dict(
             kIsVecLoad=None,
             kChunkSizeL64=None,
@@ -60,6 +68,7 @@ EXTENSIONS = {
         ),
     ),
 }
+LIBRARIES = [*PUBLISHED, "ex2"]
 
 SWITCH_BOTH = """\
 #define SWITCH_{name}(COND, ...) [&] {{ \\
@@ -68,51 +77,43 @@ SWITCH_BOTH = """\
 """
 SWITCH_ONE = """\
 #define SWITCH_{name}(COND, ...) [&] {{ \\
-    TORCH_CHECK({no}(COND), "this build has only {name} = {value}"); \\
+    if ({wrong}(COND)) throw std::runtime_error("this build has only {name} = {value}"); \\
     constexpr bool {name} = {value}; return __VA_ARGS__(); }}()
 """
+WANTED = re.compile(r"template void (selective_scan|causal_conv1d)_(fwd|bwd)_cuda<(float|at::BFloat16), float>\(")
 
 
 def switch_header(switches):
-    text = "#pragma once\n#include <c10/util/Exception.h>\n"
+    text = "#pragma once\n#include <stdexcept>\n"
     for name, value in switches.items():
         if value is None:
             text += SWITCH_BOTH.format(name=name)
         else:
-            text += SWITCH_ONE.format(name=name, value=str(value).lower(), no="" if value else "!")
+            text += SWITCH_ONE.format(name=name, value=str(value).lower(), wrong="!" if value else "")
     return text + "#define BOOL_SWITCH(COND, NAME, ...) SWITCH_##NAME(COND, __VA_ARGS__)\n"
 
 
-def without_branch(text, kind, scalar):
-    """Drops `scalar` from the dispatch macros over `kind` (ITYPE or WTYPE)."""
-    test = rf"if \({kind} == at::ScalarType::{scalar}\) *\{{[^}}]*\}}"
-    text, first = re.subn(rf"{test} else (?=if)", "", text)
-    text, last = re.subn(rf" else {test}", "", text)
-    return text, first + last
-
-
-def trimmed_dispatch(text):
-    for kind, scalar in (("ITYPE", "Half"), ("WTYPE", "Half"), ("WTYPE", "BFloat16"), ("WTYPE", "ComplexFloat")):
-        text, found = without_branch(text, kind, scalar)
-        if not found and scalar != "ComplexFloat":
-            raise ValueError(f"no branch for {scalar} in the dispatch over {kind}: is this another version?")
-    return text
-
-
 def trimmed_instantiations(text):
-    wanted = re.compile(r"template void \w+<(float|at::BFloat16), float>\(")
-    return "\n".join(line for line in text.split("\n") if not line.startswith("template void") or wanted.match(line))
+    return "\n".join(line for line in text.split("\n") if not line.startswith("template void") or WANTED.match(line))
 
 
-def trimmed_sources(package, folder, switches):
+def without_torch(text):
+    """Includes of PyTorch's headers become that of our few names."""
+    return re.sub(r"#include <(?:c10|ATen)/[^>]*>", '#include "torch_shim.h"', text)
+
+
+def sources_of(name):
     """{file name: text}; a .cu that instantiates nothing wanted is left out."""
-    sources = {}
+    if name == "ex2":
+        return {"ex2.cu": (OURS / "ex2.cu").read_text()}
+    package, folder, launcher, switches = PUBLISHED[name]
+    sources = {file: (OURS / file).read_text() for file in ("torch_shim.h", "launch.h", launcher)}
     for path in sorted((unpacked(package) / folder).iterdir()):
-        text = path.read_text()
+        if path.suffix == ".cpp":
+            continue
+        text = without_torch(path.read_text())
         if path.name == "static_switch.h":
             text = switch_header(switches)
-        elif path.suffix == ".cpp":
-            text = trimmed_dispatch(text)
         elif path.suffix == ".cu":
             text = trimmed_instantiations(text)
             if "\ntemplate void" not in text:
@@ -121,67 +122,70 @@ def trimmed_sources(package, folder, switches):
     return sources
 
 
-def default_arch():
-    if torch.cuda.is_available():
-        return "".join(map(str, torch.cuda.get_device_capability()))
-    return "90"
+def find_nvcc():
+    """The compiler that fetch_sources.py --compiler fetched, or that of a CUDA installation."""
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    folders = [COMPILER / "nvidia/cu13/bin", *([Path(home) / "bin"] if home else [])]
+    folders += map(Path, os.environ.get("PATH", "").split(os.pathsep))
+    folders += sorted(Path("/usr/local").glob("cuda*/bin"))
+    for folder in folders:
+        if (folder / "nvcc").is_file():
+            return folder / "nvcc"
+    raise FileNotFoundError("no nvcc: set CUDA_HOME, or run fetch_sources.py --compiler where there is a network")
 
 
-def load_module(name, path):
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def library_of(name, arch):
+    """Where the library of this name is, or will be."""
+    key = hashlib.sha256(repr((sources_of(name), NVCC_FLAGS, LINK_FLAGS, arch)).encode()).hexdigest()
+    return TARGET / "build" / f"{name}-sm_{arch}-{key[:16]}.so"
 
 
-def build(name, arch=None, jobs=None):
-    """The extension module of this name, built if need be."""
-    from torch.utils import cpp_extension
+def run(command):
+    ended = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if ended.returncode:
+        raise RuntimeError(f"{command[0]} ended with code {ended.returncode}: {(ended.stderr or ended.stdout)[-2000:]}")
 
-    arch = arch or default_arch()
-    package, folder, switches = EXTENSIONS[name]
-    sources = trimmed_sources(package, folder, switches)
-    flags = NVCC_FLAGS + [f"-gencode=arch=compute_{arch},code=sm_{arch}"]
-    key = hashlib.sha256(repr((sources, flags, torch.__version__, sys.version_info[:2])).encode()).hexdigest()
-    directory = TARGET / "build" / f"{name}-{key[:16]}"
-    library = directory / f"{name}.so"
-    if library.exists():
-        return load_module(name, library)
-    work = directory.with_suffix(".part")
+
+def build(name, arch, jobs=None):
+    """Compiles the library of this name; its path."""
+    library, nvcc = library_of(name, arch), find_nvcc()
+    work = library.with_suffix(".part")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
+    sources = sources_of(name)
     for file, text in sources.items():
         (work / file).write_text(text)
-    # ninja may be installed beside this Python without being on the PATH.
-    os.environ["PATH"] += os.pathsep + os.path.dirname(sys.executable)
-    os.environ["MAX_JOBS"] = str(jobs or os.cpu_count())
-    module = cpp_extension.load(
-        name=name,
-        sources=[str(work / file) for file in sources if file.endswith((".cpp", ".cu"))],
-        extra_cflags=["-O3"],
-        extra_cuda_cflags=flags,
-        build_directory=str(work),
-    )
-    directory.mkdir(exist_ok=True)
-    (work / library.name).rename(library)
+    flags = [*NVCC_FLAGS, f"-gencode=arch=compute_{arch},code=sm_{arch}", "-Xcompiler", "-fPIC", "-I", work]
+    units = [work / file for file in sources if file.endswith((".cpp", ".cu"))]
+    objects = [unit.with_suffix(unit.suffix + ".o") for unit in units]
+    with concurrent.futures.ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
+        compile = lambda unit, to: run([nvcc, *flags, "-c", unit, "-o", to])
+        list(pool.map(compile, units, objects))
+    partial = work / "library.so"
+    # The packages of PyPI have their libraries in lib, where nvcc looks in lib64.
+    run([nvcc, *LINK_FLAGS, "-L", nvcc.parent.parent / "lib", "-o", partial, *objects])
+    partial.rename(library)
     shutil.rmtree(work)
-    return module
-
-
-def versions():
-    return {package: version for package, version, _ in SOURCES}
+    return library
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--arch", help="compute capability without its dot; of the GPU here, or 90")
+    parser.add_argument("--arch", default="90", help="compute capability without its dot [default: %(default)s]")
     parser.add_argument("--jobs", type=int, help="compilers at a time; as many as cores")
     args = parser.parse_args()
-    for name in EXTENSIONS:
+    for name in LIBRARIES:
         begun = time.perf_counter()
-        module = build(name, args.arch, args.jobs)
-        print(f"{module.__file__}: {time.perf_counter() - begun:.0f} s")
+        library = library_of(name, args.arch)
+        kept = library.exists()
+        if not kept:
+            build(name, args.arch, args.jobs)
+        size = library.stat().st_size / 1024
+        print(f"{library} {size:.0f} KiB, {'kept' if kept else f'{time.perf_counter() - begun:.0f} s'}", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError, RuntimeError) as error:
+        sys.exit(f"build_kernels: {error}")

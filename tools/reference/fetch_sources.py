@@ -1,8 +1,9 @@
 """Fetches the source packages of the published kernels from PyPI into target/reference; what is there is kept.
 
-    python3 tools/reference/fetch_sources.py
+    python3 tools/reference/fetch_sources.py [--compiler]
 
-Under 300 KiB. They are built by build_kernels.py, where the GPU is; nothing of them is part of this repository.
+Under 300 KiB, and with --compiler 110 MiB: nvcc and what it needs, from PyPI. build_kernels.py builds them; nothing of
+them is part of this repository.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ import tarfile
 import tempfile
 import urllib.parse
 import urllib.request
+import zipfile
 from pathlib import Path
 
 TARGET = Path(__file__).resolve().parents[2] / "target" / "reference"
@@ -21,6 +23,15 @@ TARGET = Path(__file__).resolve().parents[2] / "target" / "reference"
 SOURCES = [
     ("mamba_ssm", "2.3.2.post1", "104cc47e9101e5401a675fa2b784f2952b9b037f3b1dd83b5ac544394e95d028"),
     ("causal_conv1d", "1.7.0", "3202758494eaa7b597ce1c282dfa188889506bfcb92cad3c407d26736bfcd32b"),
+]
+# The CUDA compiler in parts, whose wheels are unpacked and not installed.
+COMPILER = TARGET / "cuda"
+COMPILER_PARTS = [
+    "nvidia-cuda-nvcc==13.0.88",
+    "nvidia-nvvm==13.0.88",
+    "nvidia-cuda-crt==13.0.88",
+    "nvidia-cuda-cccl==13.0.85",
+    "nvidia-cuda-runtime==13.0.96",
 ]
 
 
@@ -72,7 +83,29 @@ def fetch(path, package):
         return response.read()
 
 
+def fetch_compiler():
+    done = COMPILER / "packages"
+    if done.exists() and done.read_text() == "\n".join(COMPILER_PARTS):
+        return
+    COMPILER.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    if subprocess.run([*command, "--dest", str(COMPILER), *COMPILER_PARTS]).returncode:
+        raise OSError("pip could not download the compiler")
+    for wheel in COMPILER.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as files:
+            files.extractall(COMPILER)
+        wheel.unlink()
+    # A zip file has no permissions to run.
+    for folder in ("bin", "nvvm/bin"):
+        for program in (COMPILER / "nvidia/cu13" / folder).iterdir():
+            if program.is_file():
+                program.chmod(0o755)
+    done.write_text("\n".join(COMPILER_PARTS))
+
+
 def main():
+    if "--compiler" in sys.argv[1:]:
+        fetch_compiler()
     TARGET.mkdir(parents=True, exist_ok=True)
     for package, version, digest in SOURCES:
         path = archive(package, version)

@@ -17,18 +17,18 @@ import torch.nn.functional as F
 
 import loops
 
-# The extension modules in use; the loops until `use_kernels` is called.
+# The kernels in use; the loops until `use_kernels` is called.
 scan_cuda = loops.SelectiveScanCuda()
 conv_cuda = loops.CausalConv1dCuda()
 
 
 def use_kernels(jobs=None):
-    """Builds the CUDA extensions if need be, and uses them from now on."""
+    """Uses the CUDA libraries from now on, built if need be."""
     global scan_cuda, conv_cuda
-    from build_kernels import build
+    import libraries
 
-    scan_cuda = build("selective_scan_cuda", jobs=jobs)
-    conv_cuda = build("causal_conv1d_cuda", jobs=jobs)
+    scan_cuda = libraries.SelectiveScan(libraries.load("selective_scan", jobs))
+    conv_cuda = libraries.CausalConv1d(libraries.load("causal_conv1d", jobs))
 
 
 def dense(t):
@@ -197,7 +197,7 @@ class MambaInner(torch.autograd.Function):
         return dxz, dconv_weight, dconv_bias, dx_proj, ddt_proj, dA, dD, ddt_bias
 
 
-# Its Python calls the extensions directly, which torch.compile cannot look into.
+# Its Python calls the kernels directly, which torch.compile cannot look into.
 mamba_inner = torch.compiler.disable(MambaInner.apply)
 
 
