@@ -18,6 +18,7 @@ pub mod simd;
 pub mod cuda;
 mod elementwise;
 pub mod emulated;
+pub mod plain_gemm;
 mod pool;
 
 pub mod blas;

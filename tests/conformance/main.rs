@@ -302,6 +302,7 @@ fn every_op_on_every_device() {
         failures.len()
     );
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+    launchers.all().iter().for_each(|launcher| products::plain_products_match_loops(&**launcher));
     launchers.all().into_iter().for_each(tensors_add_and_cast);
     every_kernel_ran(&launchers);
 }

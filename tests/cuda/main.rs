@@ -6,4 +6,5 @@ mod child;
 mod errors;
 mod loading;
 mod order;
+mod products;
 mod values;

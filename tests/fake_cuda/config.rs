@@ -2,6 +2,8 @@
 
 use std::env;
 
+use crate::order::Schedule;
+
 /// The settings; the crate's documentation has a table of them.
 #[derive(Debug)]
 pub struct Config {
@@ -13,6 +15,7 @@ pub struct Config {
     pub fail: Vec<Failure>,
     pub log: Option<String>,
     pub checks: bool,
+    pub schedule: Schedule,
 }
 
 /// A call that must fail.
@@ -34,6 +37,7 @@ impl Config {
                 value.parse::<usize>().unwrap_or_else(|_| panic!("{name}={value}: not a number"))
             })
         };
+        let schedule = text("FAKE_CUDA_SCHEDULE").unwrap_or_else(|| "late".into());
         let fail = text("FAKE_CUDA_FAIL").unwrap_or_default();
         let failure =
             |item| parse(item).unwrap_or_else(|| panic!("FAKE_CUDA_FAIL: {item}: not function:code@call"));
@@ -45,6 +49,8 @@ impl Config {
             fail: fail.split(',').filter(|item| !item.is_empty()).map(failure).collect(),
             log: text("FAKE_CUDA_LOG"),
             checks: number("FAKE_CUDA_CHECKS", 1) != 0,
+            schedule: Schedule::parse(&schedule)
+                .unwrap_or_else(|| panic!("FAKE_CUDA_SCHEDULE={schedule}: not late, early or a number")),
         }
     }
 

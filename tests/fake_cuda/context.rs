@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::kernel::{Function, Module};
 use crate::memory::Memory;
+use crate::order::{Known, Schedule};
 use crate::pinned::Pinned;
 use crate::status::{Answer, Status};
 use crate::stream::{Event, Fault, Op, Stream};
@@ -22,6 +23,9 @@ pub struct Context {
     pub functions: BTreeMap<usize, Function>,
     pub graphs: BTreeMap<usize, Arc<[Op]>>,
     pub execs: BTreeMap<usize, Arc<[Op]>>,
+    /// What the host has waited for.
+    pub host: Known,
+    pub schedule: Schedule,
     /// Newest CUDA that the driver knows.
     pub version: i32,
     /// Faults that the log has yet to record.
@@ -42,6 +46,8 @@ impl Context {
             functions: BTreeMap::new(),
             graphs: BTreeMap::new(),
             execs: BTreeMap::new(),
+            host: Known::default(),
+            schedule: config.schedule,
             version: config.version,
             faults: vec![],
             broken: None,

@@ -151,14 +151,16 @@ exports! {
     cuMemAllocAsync(at: Out<u64>, bytes: usize, stream: usize) "{bytes} stream {stream:#x}" => |p| {
         let context = p.context()?;
         context.not_captured(stream)?;
-        let made = context.memory.alloc_in_order(bytes)?;
+        let (_, known) = context.next(stream)?;
+        let made = context.memory.alloc_in_order(bytes, &known)?;
         context.enqueue(stream, Op::Make(made))?;
         at.set(made)
     };
     cuMemFreeAsync(at: u64, stream: usize) "{at:#x} stream {stream:#x}" => |p| {
         let context = p.context()?;
         context.not_captured(stream)?;
-        context.memory.leaves(at)?;
+        let (place, _) = context.next(stream)?;
+        context.memory.leaves(at, place)?;
         context.enqueue(stream, Op::Free(at))
     };
     cuMemAlloc_v2(at: Out<u64>, bytes: usize) "{bytes}" => |p| {
@@ -193,8 +195,7 @@ exports! {
             return context.enqueue(stream, Op::UploadPinned { to, from: from.at(), bytes });
         }
         context.not_captured(stream)?;
-        let bytes = from.take(bytes)?;
-        context.enqueue(stream, Op::Upload { to, bytes: bytes.into() })
+        context.enqueue(stream, Op::Upload { to, from: from.at(), bytes })
     };
     cuMemcpyDtoHAsync_v2(to: Out<u8>, from: u64, bytes: usize, stream: usize)
         "{from:#x} bytes {bytes} stream {stream:#x}" => |p| {
@@ -207,7 +208,8 @@ exports! {
         context.synchronize(stream)?;
         let mut copy = vec![0; bytes];
         let read = context.memory.read(from, &mut copy);
-        read.map_err(|fault| context.break_with(Status::ILLEGAL_ADDRESS, fault))?;
+        let ordered = read.and_then(|()| context.memory.order(None, &context.host));
+        ordered.map_err(|fault| context.break_with(Status::ILLEGAL_ADDRESS, fault))?;
         copy.into_iter().enumerate().try_for_each(|(n, byte)| to.set_nth(n, byte))
     };
     cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: usize)
