@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use autograd::Tape;
 use engine::cuda::Cuda;
-use engine::emulated::Emulated;
 use engine::{DType, Device, Error, Tensor};
 use ptx::registry;
 use ptx::spec::Op;

@@ -55,7 +55,7 @@ pub enum Schedule {
     Late,
     /// At the call.
     Early,
-    /// Some of it at each call, from streams drawn with these random bits.
+    /// A piece of it at some of the calls, from a stream drawn with these random bits.
     Drawn(u64),
 }
 

@@ -145,7 +145,7 @@ child_tests! {
 
     fn ordinary_memory_must_stay_until_the_copy_ran() {
         open();
-        let (stream, at) = (stream(), device(&vec![0.0; 1 << 20]));
+        let (stream, at) = (stream(), get(|at| cuMemAlloc_v2(at, 4 << 20)));
         // So large that the system takes it back.
         let from = vec![1.0f32; 1 << 20];
         ok(cuMemcpyHtoDAsync_v2(at, from.as_ptr().cast(), 4 << 20, stream));
