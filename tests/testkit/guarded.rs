@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engine::Result;
-use engine::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Region};
+use engine::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Limits, Region};
 
 /// Bytes before and behind a region; a multiple of the device's alignment, which regions thus keep.
 const ZONE: usize = 256;
@@ -64,6 +64,10 @@ impl<L: Launcher> Guarded<L> {
 impl<L: Launcher> Launcher for Guarded<L> {
     fn name(&self) -> &'static str {
         self.inner.name()
+    }
+
+    fn limits(&self) -> Limits {
+        self.inner.limits()
     }
 
     fn alloc(&self, bytes: usize) -> Result<Region> {
