@@ -41,28 +41,25 @@ pub const CARDS: [(&str, Limits); 9] = [
     ("b200", card([10, 0], 148, 228, 2048, 32)),
 ];
 
-/// The figures of a card by its name in [`CARDS`], or of an H100 with other numbers, such as
-/// `sms=58,shared=99,per-sm=100`: multiprocessors, and KiB of shared memory for a block and for a multiprocessor.
+/// The figures of a card by its name in [`CARDS`], an H100 without one, with other numbers where they are given, as in
+/// `rtx4090`, `rtx4090,sms=1` or `sms=58,shared=99,per-sm=100`: multiprocessors, and KiB of shared memory for a block and
+/// for a multiprocessor.
 ///
 /// # Errors
 /// Says in one line what is wrong, and names the cards or the numbers.
 pub fn parse(text: &str) -> Result<Limits, String> {
-    if let Some((_, limits)) = CARDS.iter().find(|(name, _)| *name == text) {
-        return Ok(*limits);
-    }
-    if !text.contains('=') {
-        let names = CARDS.map(|(name, _)| name).join(", ");
-        return Err(format!(
-            "there is no card {text:?}: {names}, or numbers as in sms=58,shared=99,per-sm=100"
-        ));
-    }
     let mut limits = H100;
-    for item in text.split(',') {
+    for (at, item) in text.split(',').enumerate() {
         let number = item.split_once('=').and_then(|(key, value)| Some((key, value.parse::<usize>().ok()?)));
-        match number {
-            Some(("sms", n @ 1..=1024)) => limits.multiprocessors = n,
-            Some(("shared", n @ 1..=1024)) => limits.shared_per_block = n * KIB,
-            Some(("per-sm", n @ 1..=1024)) => limits.shared_per_multiprocessor = n * KIB,
+        match (number, CARDS.iter().find(|(name, _)| *name == item)) {
+            (None, Some((_, card))) if at == 0 => limits = *card,
+            (Some(("sms", n @ 1..=1024)), _) => limits.multiprocessors = n,
+            (Some(("shared", n @ 1..=1024)), _) => limits.shared_per_block = n * KIB,
+            (Some(("per-sm", n @ 1..=1024)), _) => limits.shared_per_multiprocessor = n * KIB,
+            _ if at == 0 && !item.contains('=') => {
+                let names = CARDS.map(|(name, _)| name).join(", ");
+                return Err(format!("there is no card {item:?}, only {names}"));
+            }
             _ => {
                 return Err(format!("{item:?} is not sms=, shared= or per-sm= with a number from 1 to 1024"));
             }
@@ -95,8 +92,9 @@ mod tests {
             }
         );
         assert_eq!(parse("sms=2").unwrap(), Limits { multiprocessors: 2, ..H100 });
+        assert_eq!(parse("l4,sms=2").unwrap(), Limits { multiprocessors: 2, ..l4 });
         for (wrong, part) in [
-            ("rtx9999", "no card \"rtx9999\": rtx3090, rtx4090, "),
+            ("rtx9999", "no card \"rtx9999\", only rtx3090, rtx4090, "),
             ("", "no card \"\""),
             ("sms=0", "\"sms=0\" is not sms="),
             ("sms=58,rtx4090", "\"rtx4090\" is not sms="),

@@ -137,7 +137,11 @@ fn too_large(kernel: Kernel, blocks: &[Block], limits: &Limits) -> Error {
 mod tests {
     use engine::cards::{self, CARDS};
 
+    use std::collections::BTreeSet;
+
+    use super::super::cases::Cases;
     use super::*;
+    use crate::spec::{Case, Op, TRAINING_TOKENS};
 
     /// Channels of Vim-T, Vim-S and Vim-B.
     const WIDTHS: [usize; 3] = [384, 768, 1536];
@@ -204,6 +208,57 @@ mod tests {
         );
         assert_eq!(chosen("rtx4090", 197, true), (6, false, 6, 6), "with prompts it would be 101 KiB");
         assert_eq!(chosen("rtx4090", 17, false), (6, true, 8, 6));
+    }
+
+    /// A way to cut a launch: the kernel, the warps of a block, the sums, and whether backward has prompts to stage.
+    type Choice = (&'static str, usize, bool, bool);
+
+    fn choices(dims: Dims, plans: [Plan; 3]) -> [Choice; 3] {
+        let of =
+            |plan: Plan, prompts| (plan.kernel.entry, plan.block.warps, plan.block.sums_in_shared, prompts);
+        let [forward, backward, trained] = plans;
+        [of(forward, false), of(backward, dims.prompts), of(trained, dims.prompts)]
+    }
+
+    /// The choices of a conformance case, as it launches.
+    fn choices_of(case: &Case, limits: &Limits) -> impl Iterator<Item = Choice> {
+        let [b, l, e, n, r] = ["b", "l", "e", "n", "r"].map(|size| case.get(size));
+        let dims = Dims { b, l, e, n, r, prompts: case.is("prompts") };
+        let plans = TYPES.map(|dtype| {
+            let backward = Plan::backward(dims, dtype, !case.is("frozen"), limits);
+            Some((Plan::forward(dims, dtype, limits).ok()?, backward.ok()?))
+        });
+        plans.into_iter().flatten().flat_map(move |(forward, backward)| {
+            let [forward, backward, _] = choices(dims, [forward, backward, backward]);
+            [forward, backward]
+        })
+    }
+
+    #[test]
+    fn every_choice_of_training_has_a_case() {
+        for (card, limits) in CARDS {
+            let same = |other: &Limits| other.shared_per_multiprocessor == limits.shared_per_multiprocessor;
+            let cases = Cases.card_cases();
+            let ran = cases.iter().flat_map(|(case, cards)| {
+                cards.iter().filter(|card| same(card)).flat_map(|card| choices_of(case, card))
+            });
+            let ran: BTreeSet<Choice> = ran.collect();
+            let mut made = BTreeSet::new();
+            for l in [TRAINING_TOKENS, TRAINING_TOKENS + 100] {
+                for n in [8, 16, 32, 64] {
+                    let plans =
+                        training(l, n, &limits).filter_map(|(dims, _, plans)| Some((dims, plans.ok()?)));
+                    made.extend(plans.flat_map(|(dims, plans)| choices(dims, plans)));
+                }
+            }
+            let missing: Vec<_> = made.difference(&ran).collect();
+            assert!(missing.is_empty(), "{card}: conformance does not run {missing:?}");
+        }
+        let example =
+            |frozen| Case::new(&[("b", 70), ("l", 17), ("e", 96), ("n", 16), ("r", 3), ("frozen", frozen)]);
+        let warps =
+            |frozen| choices_of(&example(frozen), &cards::H100).map(|choice| choice.1).collect::<Vec<_>>();
+        assert_eq!((warps(1), warps(0)), (vec![6, 6, 6, 8], vec![6, 6, 6, 6]), "f32, then bf16");
     }
 
     #[test]
