@@ -36,7 +36,9 @@ fn a_run_on_the_fake_gpu_has_the_bytes_of_the_emulated_one() {
             let calls = fs::read_to_string(&log).unwrap_or_default();
             assert!(output.status.success(), "{name}: {}", text(&output.stderr));
             let driver = |line: &str| line.starts_with("cu") && !line.starts_with("cublas");
-            let failed = calls.lines().find(|line| line.starts_with("fault: ") || driver(line) && !line.ends_with(" -> 0"));
+            let failed = calls
+                .lines()
+                .find(|line| line.starts_with("fault: ") || driver(line) && !line.ends_with(" -> 0"));
             assert!(failed.is_none(), "{name}: {failed:?}: {}", last_lines(&calls));
             out
         };

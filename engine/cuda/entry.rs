@@ -4,7 +4,8 @@
 /// The size in bytes of each parameter of an entry. `None` where the text has no such entry, or a parameter that is not
 /// understood.
 pub(super) fn parameters(text: &str, entry: &str) -> Option<Vec<usize>> {
-    let name = |rest: &str| rest.find(|c: char| !c.is_alphanumeric() && !"_$%".contains(c)).unwrap_or(rest.len());
+    let name =
+        |rest: &str| rest.find(|c: char| !c.is_alphanumeric() && !"_$%".contains(c)).unwrap_or(rest.len());
     let entries = text.split(".entry").skip(1).map(str::trim_start);
     let rest = entries.map(|rest| rest.split_at(name(rest))).find(|(name, _)| *name == entry)?.1;
     let Some(list) = rest.trim_start().strip_prefix('(') else { return Some(vec![]) };

@@ -69,7 +69,10 @@ impl Products {
             Entry::Vacant(entry) => {
                 let (plan, found) = Plan::new(self.blas, self.handle, self.workspace.bytes, &key, g.bias)?;
                 if found != Found::AsAsked && self.said.lock().unwrap().insert((key.kind(), found)) {
-                    eprintln!("cuBLASLt has no algorithm for {key}, leading dimensions {:?}{found}", key.ld());
+                    eprintln!(
+                        "cuBLASLt has no algorithm for {key}, leading dimensions {:?}{found}",
+                        key.ld()
+                    );
                 }
                 Ok(entry.insert(plan).is_some())
             }

@@ -109,7 +109,9 @@ impl Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Found::AsAsked => "",
-            Found::Unaligned => ", that relies on their alignment; products of this kind take one that does not",
+            Found::Unaligned => {
+                ", that relies on their alignment; products of this kind take one that does not"
+            }
             Found::Bare => ", that may have a workspace; products of this kind take one without",
             Found::Nothing => "; a kernel of this program computes products of this kind, more slowly",
         })

@@ -5,7 +5,7 @@ use engine::launch::{Arg, Launcher};
 use engine::{Device, Error, Tensor};
 use std::collections::BTreeMap;
 
-use super::child::{calls, failures, log, in_every_order, on_fake};
+use super::child::{calls, failures, in_every_order, log, on_fake};
 use super::errors::{ONE, SET};
 
 /// The calls that `work` makes.

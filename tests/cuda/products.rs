@@ -132,8 +132,12 @@ fn products_without_an_algorithm() {
             let count = |name: &str| calls.iter().filter(|call| *call == name).count();
             assert_eq!(count("cublasLtMatmulAlgoGetHeuristic"), asked, "{case:?}");
             let is_own = case.size[1] == 70;
-            assert_eq!([count("cublasLtMatmul"), count("cuLaunchKernel")], [1 - usize::from(is_own), is_own.into()]);
-            let [got, want] = [got, computed(&emulated, &case)[1].clone()].map(|bytes| decode(&bytes, case.types.1));
+            assert_eq!(
+                [count("cublasLtMatmul"), count("cuLaunchKernel")],
+                [1 - usize::from(is_own), is_own.into()]
+            );
+            let [got, want] =
+                [got, computed(&emulated, &case)[1].clone()].map(|bytes| decode(&bytes, case.types.1));
             for (got, want) in got.iter().zip(&want) {
                 let tolerance = if case.types.1 == DType::Bf16 { 0.02 } else { 1e-5 };
                 assert!((got - want).abs() <= tolerance * want.abs().max(1.0), "{case:?}: {got} {want}");

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use engine::launch::Limits;
+
 use crate::config::Config;
 use crate::kernel::{Function, Module};
 use crate::memory::Memory;
@@ -28,6 +30,8 @@ pub struct Context {
     pub schedule: Schedule,
     /// Newest CUDA that the driver knows.
     pub version: i32,
+    /// What the card has.
+    pub card: Limits,
     /// Faults that the log has yet to record.
     pub faults: Vec<Fault>,
     broken: Option<Status>,
@@ -49,6 +53,7 @@ impl Context {
             host: Known::default(),
             schedule: config.schedule,
             version: config.version,
+            card: config.card,
             faults: vec![],
             broken: None,
             handles: 0,

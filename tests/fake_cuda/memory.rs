@@ -54,7 +54,11 @@ pub struct Memory {
 
 impl Memory {
     pub fn new(config: &Config) -> Self {
-        let options = Options { checks: config.checks, ..Options::default() };
+        let options = Options {
+            checks: config.checks,
+            max_shared: config.card.shared_per_block as u32,
+            ..Options::default()
+        };
         Memory {
             machine: Machine::with(options),
             allocations: BTreeMap::new(),
@@ -138,7 +142,9 @@ impl Memory {
         let other = [made, written, read].into_iter().find_map(|uses| known.misses(uses));
         let unordered = other.map(|other| {
             let stream = place.stream;
-            format!("stream {stream:#x} frees {bytes} bytes at {at:#x} and does not wait for stream {other:#x}")
+            format!(
+                "stream {stream:#x} frees {bytes} bytes at {at:#x} and does not wait for stream {other:#x}"
+            )
         });
         self.gone(at);
         unordered.map_or(Ok(()), Err)
@@ -159,9 +165,13 @@ impl Memory {
             let Allocation { bytes, made, written, read, .. } =
                 self.allocations.get_mut(&at).expect("was found when it was used");
             let reads = Some(&*read).filter(|_| writes);
-            if let Some(other) = [&*made, written].into_iter().chain(reads).find_map(|uses| known.misses(uses)) {
+            if let Some(other) =
+                [&*made, written].into_iter().chain(reads).find_map(|uses| known.misses(uses))
+            {
                 let who = place.map_or("the host".into(), |place| format!("stream {:#x}", place.stream));
-                return Err(format!("{who} uses {bytes} bytes at {at:#x} and does not wait for stream {other:#x}"));
+                return Err(format!(
+                    "{who} uses {bytes} bytes at {at:#x} and does not wait for stream {other:#x}"
+                ));
             }
             if writes {
                 (*written, *read) = (Known::new(), Known::new());

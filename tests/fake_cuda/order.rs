@@ -98,7 +98,10 @@ mod tests {
 
     #[test]
     fn schedules_have_names_or_numbers() {
-        assert_eq!(["late", "early", "x"].map(Schedule::parse), [Some(Schedule::Late), Some(Schedule::Early), None]);
+        assert_eq!(
+            ["late", "early", "x"].map(Schedule::parse),
+            [Some(Schedule::Late), Some(Schedule::Early), None]
+        );
         let drawn = |seed| {
             let mut schedule = Schedule::parse(seed).unwrap();
             (0..40).map(|_| schedule.draw(3)).collect::<Vec<_>>()

@@ -119,16 +119,17 @@ impl Context {
     /// Runs what the schedule lets run now that work has come into a stream.
     fn advance(&mut self, stream: usize) -> Answer {
         match self.schedule {
-            Schedule::Late => Ok(()),
-            Schedule::Early => self.finish(stream),
-            Schedule::Drawn(_) if self.schedule.draw(2) == 0 => Ok(()),
-            Schedule::Drawn(_) => {
-                let busy = self.streams.iter().filter(|(_, stream)| !stream.queue.is_empty());
-                let busy: Vec<usize> = busy.map(|(&stream, _)| stream).collect();
-                let drawn = self.schedule.draw(busy.len());
-                self.step(busy[drawn])
-            }
+            Schedule::Late => return Ok(()),
+            Schedule::Early => return self.finish(stream),
+            Schedule::Drawn(_) => {}
         }
+        if self.schedule.draw(2) == 0 {
+            return Ok(());
+        }
+        let busy = self.streams.iter().filter(|(_, stream)| !stream.queue.is_empty());
+        let busy: Vec<usize> = busy.map(|(&stream, _)| stream).collect();
+        let drawn = self.schedule.draw(busy.len());
+        self.step(busy[drawn])
     }
 
     pub fn synchronize(&mut self, stream: usize) -> Answer {

@@ -79,7 +79,7 @@ child_tests! {
             let count = (0..32).filter(|&n| ran(n)).count();
             assert!((1..32).contains(&count) && (0..count).all(ran), "{to:?}");
         }
-        streams.map(|stream| ok(cuStreamSynchronize(stream)));
+        streams.iter().for_each(|&stream| ok(cuStreamSynchronize(stream)));
         assert_eq!(to, [7.0; 64]);
     }
 
