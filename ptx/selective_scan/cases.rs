@@ -5,7 +5,8 @@ use engine::cards::{CARDS, H100};
 use engine::launch::Limits;
 use engine::{DType, Result};
 
-use super::call::at;
+use super::call::{Dims, at};
+use super::plan::Plan;
 use super::reference::Scan as Reference;
 use super::{Direction, cpu, launch, selective_scan};
 use crate::scalar::{silu, silu_grad};
@@ -91,6 +92,9 @@ impl Op for Cases {
         for frozen in [0, 1] {
             let sizes = [("b", 70), ("l", 17), ("e", 96), ("n", 16), ("r", RANK), ("frozen", frozen)];
             cases.push((Case::new(&sizes), vec![H100]));
+        }
+        for (case, cards) in &mut cases {
+            cut_apart(case, cards);
         }
         cases
     }
@@ -203,6 +207,30 @@ impl Op for Cases {
     fn training(&self) -> Vec<Axis> {
         vec![Axis::images([0, 12, 13]), Axis::new("l", [21, 37, 53], TRAINING_TOKENS)]
     }
+}
+
+/// Keeps the cards that cut a case's launches in ways of their own; what others launch is the same to the byte. Cards
+/// for which it has no block are left out.
+fn cut_apart(case: &Case, cards: &mut Vec<Limits>) {
+    let mut ways = vec![];
+    cards.retain(|card| {
+        let way = plans(case, card).map(|plans| plans.map(|plan| plan.block));
+        let keep = way.is_some() && !ways.contains(&way);
+        ways.push(way);
+        keep
+    });
+}
+
+/// The plans of a case on a card: forward and backward in f32, and in bf16; `None` where one of them has no block.
+pub(super) fn plans(case: &Case, card: &Limits) -> Option<[Plan; 4]> {
+    let [b, l, e, n, r] = ["b", "l", "e", "n", "r"].map(|size| case.get(size));
+    let dims = Dims { b, l, e, n, r, prompts: case.is("prompts") };
+    let [f32, bf16] = [DType::F32, DType::Bf16].map(|dtype| {
+        let backward = Plan::backward(dims, dtype, !case.is("frozen"), card);
+        Some([Plan::forward(dims, dtype, card).ok()?, backward.ok()?])
+    });
+    let ([forward, backward], [forward_bf16, backward_bf16]) = (f32?, bf16?);
+    Some([forward, backward, forward_bf16, backward_bf16])
 }
 
 /// The inputs as the reference wants them, with prompts added and B and C split off.

@@ -139,7 +139,7 @@ mod tests {
 
     use std::collections::BTreeSet;
 
-    use super::super::cases::Cases;
+    use super::super::cases::{self, Cases};
     use super::*;
     use crate::spec::{Case, Op, TRAINING_TOKENS};
 
@@ -213,36 +213,26 @@ mod tests {
     /// A way to cut a launch: the kernel, the warps of a block, the sums, and whether backward has prompts to stage.
     type Choice = (&'static str, usize, bool, bool);
 
-    fn choices(dims: Dims, plans: [Plan; 3]) -> [Choice; 3] {
-        let of =
-            |plan: Plan, prompts| (plan.kernel.entry, plan.block.warps, plan.block.sums_in_shared, prompts);
-        let [forward, backward, trained] = plans;
-        [of(forward, false), of(backward, dims.prompts), of(trained, dims.prompts)]
+    fn choice(plan: &Plan, prompts: bool) -> Choice {
+        (plan.kernel.entry, plan.block.warps, plan.block.sums_in_shared, prompts)
+    }
+
+    fn choices(dims: Dims, [forward, backward, trained]: [Plan; 3]) -> [Choice; 3] {
+        [choice(&forward, false), choice(&backward, dims.prompts), choice(&trained, dims.prompts)]
     }
 
     /// The choices of a conformance case, as it launches.
-    fn choices_of(case: &Case, limits: &Limits) -> impl Iterator<Item = Choice> {
-        let [b, l, e, n, r] = ["b", "l", "e", "n", "r"].map(|size| case.get(size));
-        let dims = Dims { b, l, e, n, r, prompts: case.is("prompts") };
-        let plans = TYPES.map(|dtype| {
-            let backward = Plan::backward(dims, dtype, !case.is("frozen"), limits);
-            Some((Plan::forward(dims, dtype, limits).ok()?, backward.ok()?))
-        });
-        plans.into_iter().flatten().flat_map(move |(forward, backward)| {
-            let [forward, backward, _] = choices(dims, [forward, backward, backward]);
-            [forward, backward]
-        })
+    fn choices_of(case: &Case, limits: &Limits) -> Vec<Choice> {
+        let plans = cases::plans(case, limits).into_iter().flatten().enumerate();
+        plans.map(|(at, plan)| choice(&plan, at % 2 == 1 && case.is("prompts"))).collect()
     }
 
     #[test]
     fn every_choice_of_training_has_a_case() {
+        let cases = Cases.card_cases();
+        let ran = cases.iter().flat_map(|(case, cards)| cards.iter().flat_map(|card| choices_of(case, card)));
+        let ran: BTreeSet<Choice> = ran.collect();
         for (card, limits) in CARDS {
-            let same = |other: &Limits| other.shared_per_multiprocessor == limits.shared_per_multiprocessor;
-            let cases = Cases.card_cases();
-            let ran = cases.iter().flat_map(|(case, cards)| {
-                cards.iter().filter(|card| same(card)).flat_map(|card| choices_of(case, card))
-            });
-            let ran: BTreeSet<Choice> = ran.collect();
             let mut made = BTreeSet::new();
             for l in [TRAINING_TOKENS, TRAINING_TOKENS + 100] {
                 for n in [8, 16, 32, 64] {
@@ -256,8 +246,9 @@ mod tests {
         }
         let example =
             |frozen| Case::new(&[("b", 70), ("l", 17), ("e", 96), ("n", 16), ("r", 3), ("frozen", frozen)]);
-        let warps =
-            |frozen| choices_of(&example(frozen), &cards::H100).map(|choice| choice.1).collect::<Vec<_>>();
+        let warps = |frozen| {
+            choices_of(&example(frozen), &cards::H100).iter().map(|choice| choice.1).collect::<Vec<_>>()
+        };
         assert_eq!((warps(1), warps(0)), (vec![6, 6, 6, 8], vec![6, 6, 6, 6]), "f32, then bf16");
     }
 
