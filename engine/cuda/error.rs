@@ -8,7 +8,6 @@ use cudarc::driver::sys::CUresult;
 use crate::Error;
 
 pub(super) const OUT_OF_MEMORY: u32 = CUresult::CUDA_ERROR_OUT_OF_MEMORY as u32;
-pub(super) const INVALID_VALUE: u32 = CUresult::CUDA_ERROR_INVALID_VALUE as u32;
 pub(super) const NO_DEVICE: u32 = CUresult::CUDA_ERROR_NO_DEVICE as u32;
 /// Codes of CUDA 13 that the headers of CUDA 12.4 do not have.
 const CONTAINED: u32 = 226;
@@ -63,6 +62,11 @@ pub(super) struct BlasError {
 }
 
 impl BlasError {
+    /// Whether cuBLASLt has nothing for what was asked.
+    pub(super) fn is_not_supported(self) -> bool {
+        self.code == Status::CUBLAS_STATUS_NOT_SUPPORTED as u32
+    }
+
     /// Whether cuBLASLt could not get memory.
     pub(super) fn is_out_of_memory(self) -> bool {
         self.code == Status::CUBLAS_STATUS_ALLOC_FAILED as u32

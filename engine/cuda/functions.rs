@@ -135,7 +135,6 @@ functions! {
         );
         cuModuleUnload(module: cu::CUmodule);
         cuModuleGetFunction(function: *mut cu::CUfunction, module: cu::CUmodule, name: *const c_char);
-        cuFuncGetParamInfo(function: cu::CUfunction, index: usize, offset: *mut usize, bytes: *mut usize);
         cuFuncGetAttribute(
             value: *mut c_int, attribute: cu::CUfunction_attribute, function: cu::CUfunction
         );

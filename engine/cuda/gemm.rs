@@ -1,7 +1,7 @@
 //! Matrix products on cuBLASLt, in the order of the compute stream.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use cudarc::cublaslt::sys as lt;
 use super::context::{Context, Handle};
 use super::functions::BlasLt;
 use super::memory::Memory;
-use super::plan::{Key, Plan};
+use super::plan::{Found, Key, Kind, Plan};
 use super::report::About;
 use crate::Result;
 use crate::launch::{BlasGemm, Region};
@@ -24,7 +24,10 @@ pub(super) struct Products {
     handle: Handle<lt::cublasLtContext>,
     /// One for all products, because they run one after the other in the compute stream.
     workspace: Region,
-    plans: Mutex<HashMap<Key, Plan>>,
+    /// `None` for a product that it has no algorithm for.
+    plans: Mutex<HashMap<Key, Option<Plan>>>,
+    /// The kinds of products that it was said of that they were not computed as they should be.
+    said: Mutex<HashSet<(Kind, Found)>>,
 }
 
 /// The workspace in bytes that NVIDIA advises from compute capability 9 on.
@@ -48,6 +51,7 @@ impl Products {
             handle: Handle::default(),
             workspace: memory.alloc(if major >= 9 { WORKSPACE_9 } else { WORKSPACE_8 })?,
             plans: Mutex::default(),
+            said: Mutex::default(),
         };
         // SAFETY: the call writes a handle.
         unsafe { blas.cublasLtCreate(&mut products.handle.0) }
@@ -55,17 +59,32 @@ impl Products {
         Ok(products)
     }
 
-    /// Computes a product.
+    /// Chooses how a product is computed; false where cuBLASLt has no algorithm for it. The first product of each kind that
+    /// does not get the algorithm it should is told on stderr.
+    pub(super) fn plan(&self, g: &BlasGemm) -> Result<bool> {
+        self.context.enter()?;
+        let key = Key::of(g);
+        match self.plans.lock().unwrap().entry(key) {
+            Entry::Occupied(plan) => Ok(plan.get().is_some()),
+            Entry::Vacant(entry) => {
+                let (plan, found) = Plan::new(self.blas, self.handle, self.workspace.bytes, &key, g.bias)?;
+                if found != Found::AsAsked && self.said.lock().unwrap().insert((key.kind(), found)) {
+                    eprintln!(
+                        "cuBLASLt has no algorithm for {key}, leading dimensions {:?}{found}",
+                        key.ld()
+                    );
+                }
+                Ok(entry.insert(plan).is_some())
+            }
+        }
+    }
+
+    /// Computes a product that has a plan.
     pub(super) fn gemm(&self, g: &BlasGemm) -> Result<()> {
         self.context.enter()?;
         let key = Key::of(g);
-        let mut plans = self.plans.lock().unwrap();
-        let plan = match plans.entry(key) {
-            Entry::Occupied(plan) => plan.into_mut(),
-            Entry::Vacant(entry) => {
-                entry.insert(Plan::new(self.blas, self.handle, self.workspace.bytes, &key, g.bias)?)
-            }
-        };
+        let plans = self.plans.lock().unwrap();
+        let plan = plans.get(&key).and_then(Option::as_ref).expect("`plan` made it");
         // The plan is ours until the lock is released, and the bias is read when the product is launched.
         g.bias.map_or(Ok(()), |bias| plan.set_bias(bias)).about(|| key)?;
         let [a, b, c] = [g.a.region, g.b.region, g.c].map(|region| region.at as *mut c_void);

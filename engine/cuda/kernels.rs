@@ -12,7 +12,8 @@ use cu::CUjit_option::{CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYT
 use cudarc::driver::sys as cu;
 
 use super::context::{Context, Handle};
-use super::error::{INVALID_VALUE, failed};
+use super::entry;
+use super::error::failed;
 use super::report::About;
 use crate::Result;
 use crate::launch::{Arg, Grid, Kernel, PtxFile};
@@ -129,17 +130,8 @@ impl Kernels {
                 .and_then(|()| driver.cuFuncGetAttribute(&mut shared, MAX_SHARED, function.0))
         }
         .about(about)?;
-        let mut parameters = vec![];
-        loop {
-            let [mut offset, mut bytes] = [0; 2];
-            // SAFETY: the call writes two numbers. The first index beyond the last parameter is an invalid value.
-            match unsafe { driver.cuFuncGetParamInfo(function.0, parameters.len(), &mut offset, &mut bytes) }
-            {
-                Ok(()) => parameters.push(bytes),
-                Err(error) if error.code == INVALID_VALUE => break,
-                error => error.about(about)?,
-            }
-        }
+        let parameters = entry::parameters(kernel.file.text, kernel.entry)
+            .ok_or_else(|| failed(format!("{}: its parameters are not understood", about())))?;
         Ok(LoadedKernel { function, parameters, most_shared: AtomicU32::new(shared as u32) })
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use cudarc::driver::sys as cu;
 
 use super::context::{Context, Handle};
-use super::error::{CuError, OUT_OF_MEMORY, failed};
+use super::error::{OUT_OF_MEMORY, failed};
 use super::event::Event;
 use super::report::{About, device_memory, out_of_memory, text};
 use crate::Result;
@@ -37,41 +37,40 @@ impl Memory {
         Ok(Memory { context: context.clone(), pool })
     }
 
-    /// Makes memory for what comes into the compute stream from here on.
+    /// Makes memory for what comes into the compute stream from here on. Where there is too little, waits for what is
+    /// being freed.
     pub(super) fn alloc(&self, bytes: usize) -> Result<Region> {
-        self.alloc_in(self.context.compute, bytes)
+        let stream = self.context.compute;
+        if let Some(region) = self.alloc_in(stream, bytes)? {
+            return Ok(region);
+        }
+        self.trim()?;
+        self.alloc_in(stream, bytes)?.ok_or_else(|| out_of_memory(bytes))
     }
 
-    /// Makes memory for every stream, without the compute stream, which may be recording.
-    pub(super) fn alloc_at_once(&self, bytes: usize) -> Result<Region> {
-        let region = self.alloc_in(self.context.copy, bytes)?;
+    /// Makes memory while the compute stream records. Nothing is freed meanwhile, so there is nothing to wait for.
+    pub(super) fn alloc_while_recording(&self, bytes: usize) -> Result<Region> {
+        let region = self.alloc_in(self.context.copy, bytes)?.ok_or_else(|| out_of_memory(bytes))?;
         self.context.synchronize(self.context.copy, || format!("{bytes} bytes of memory"))?;
         Ok(region)
     }
 
-    fn alloc_in(&self, stream: Handle<cu::CUstream_st>, bytes: usize) -> Result<Region> {
+    /// Makes memory for what comes into a stream; `None` where there is too little.
+    fn alloc_in(&self, stream: Handle<cu::CUstream_st>, bytes: usize) -> Result<Option<Region>> {
         let driver = self.context.enter()?;
-        let allocate = || {
-            let mut at = 0;
-            // SAFETY: the call writes one address.
-            unsafe { driver.cuMemAllocAsync(&mut at, bytes, stream.0) }.map(|()| at)
-        };
-        let full = |error: &CuError| error.code == OUT_OF_MEMORY;
-        let mut at = allocate();
-        if at.as_ref().is_err_and(full) {
-            self.trim(stream)?;
-            at = allocate();
+        let mut at = 0;
+        // SAFETY: the call writes one address.
+        match unsafe { driver.cuMemAllocAsync(&mut at, bytes, stream.0) } {
+            Err(error) if error.code == OUT_OF_MEMORY => Ok(None),
+            made => made.about(|| format!("{bytes} bytes of memory")).map(|()| Some(Region { at, bytes })),
         }
-        if at.as_ref().is_err_and(full) {
-            return Err(out_of_memory(bytes));
-        }
-        Ok(Region { at: at.about(|| format!("{bytes} bytes of memory"))?, bytes })
     }
 
-    /// Gives the memory that is free when the stream has done its work back to the system.
-    fn trim(&self, stream: Handle<cu::CUstream_st>) -> Result<()> {
+    /// Waits for what was launched, and gives free memory back to the system. What one stream has freed is there for another
+    /// only after this.
+    pub(super) fn trim(&self) -> Result<()> {
         let what = || "giving back free memory";
-        self.context.synchronize(stream, what)?;
+        self.context.synchronize(self.context.compute, what)?;
         // SAFETY: it is the pool of the device.
         unsafe { self.context.enter()?.cuMemPoolTrimTo(self.pool.0, 0) }.about(what)
     }
@@ -87,18 +86,8 @@ impl Memory {
 
     /// Free bytes and all bytes of the device when everything that was launched is done.
     pub(super) fn info(&self) -> Option<[usize; 2]> {
-        self.trim(self.context.compute).ok()?;
+        self.trim().ok()?;
         device_memory()
-    }
-
-    /// Copies bytes to the device. They may change when this returns, because the driver has copied bytes that are not
-    /// pinned by then.
-    pub(super) fn upload(&self, to: Region, bytes: &[u8]) -> Result<()> {
-        assert_eq!(to.bytes, bytes.len());
-        let (driver, stream) = (self.context.enter()?, self.context.compute);
-        // SAFETY: `to` is memory of this device of that size.
-        unsafe { driver.cuMemcpyHtoDAsync_v2(to.at, bytes.as_ptr().cast(), bytes.len(), stream.0) }
-            .about(|| format!("upload of {} bytes", bytes.len()))
     }
 
     /// Copies bytes from the device, and waits for them.
@@ -141,7 +130,7 @@ pub(super) struct Pinned {
 }
 
 impl Pinned {
-    fn new(context: &Arc<Context>, bytes: usize) -> Result<Self> {
+    pub(super) fn new(context: &Arc<Context>, bytes: usize) -> Result<Self> {
         let (driver, done) = (context.enter()?, Event::new(context)?);
         let mut at = Handle::default();
         // SAFETY: the call writes one address. At least one byte is asked for, because there is no memory of no size.
@@ -159,12 +148,12 @@ impl Pinned {
         Ok(unsafe { std::slice::from_raw_parts_mut(self.at.0.cast(), self.bytes) })
     }
 
-    /// Starts to copy the bytes to the device.
+    /// Starts to copy the first bytes, as many as the region has, to the device.
     pub(super) fn upload(&self, to: Region, stream: Handle<cu::CUstream_st>) -> Result<()> {
-        assert_eq!(to.bytes, self.bytes);
-        // SAFETY: both memories have that size, and nobody writes these bytes before the transfer is done.
-        unsafe { self.context.enter()?.cuMemcpyHtoDAsync_v2(to.at, self.at.0, self.bytes, stream.0) }
-            .about(|| format!("upload of {} bytes", self.bytes))
+        assert!(to.bytes <= self.bytes);
+        // SAFETY: both memories have that many bytes, and nobody writes these before the transfer is done.
+        unsafe { self.context.enter()?.cuMemcpyHtoDAsync_v2(to.at, self.at.0, to.bytes, stream.0) }
+            .about(|| format!("upload of {} bytes", to.bytes))
     }
 
     /// Starts to copy bytes from the device.

@@ -12,6 +12,7 @@
 
 #[allow(unsafe_code, reason = "calls the driver")]
 mod context;
+mod entry;
 mod error;
 #[allow(unsafe_code, reason = "calls the driver")]
 mod event;
@@ -51,7 +52,8 @@ use record::Deferred;
 use transfer::Transfers;
 
 use crate::Result;
-use crate::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Pending, Region, Replay};
+use crate::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Limits, Pending, Region, Replay};
+use crate::plain_gemm::plain_gemm;
 
 /// The launcher of one GPU. Clones are the same device.
 #[derive(Debug, Clone)]
@@ -81,7 +83,7 @@ impl Cuda {
         let blas = load::blas(driver.cuda)?;
         let context = Context::open(&driver.functions, device)?;
         let transfers = Transfers::new(&context)?;
-        let major = info.compute_capability[0];
+        let major = info.limits.compute_capability[0];
         let products = Products::new(&context, &transfers.memory, &blas.functions, major)?;
         Ok(Cuda(Arc::new(Inner {
             info,
@@ -170,9 +172,13 @@ impl Launcher for Cuda {
         Some(self.0.info.to_string())
     }
 
+    fn limits(&self) -> Limits {
+        self.0.info.limits
+    }
+
     fn alloc(&self, bytes: usize) -> Result<Region> {
         let memory = &self.0.transfers.memory;
-        if self.recording() { memory.alloc_at_once(bytes) } else { memory.alloc(bytes) }
+        if self.recording() { memory.alloc_while_recording(bytes) } else { memory.alloc(bytes) }
     }
 
     fn free(&self, region: Region) {
@@ -197,7 +203,7 @@ impl Launcher for Cuda {
             deferred.uploads.push(pinned);
             return Ok(());
         }
-        self.call(|| "upload", || transfers.memory.upload(to, bytes))
+        self.call(|| "upload", || transfers.upload(to, bytes))
     }
 
     fn download(&self, from: Region, bytes: &mut [u8]) -> Result<()> {
@@ -229,12 +235,17 @@ impl Launcher for Cuda {
     }
 
     fn gemm(&self, gemm: &BlasGemm) -> Result<()> {
+        if !self.0.products.plan(gemm)? {
+            return plain_gemm(self, gemm);
+        }
         self.call(|| Products::name(gemm), || self.0.products.gemm(gemm))?;
         self.settle(|| Products::name(gemm))
     }
 
     fn record(&self) -> Result<()> {
         self.idle("record")?;
+        // The recording's memory is made in another stream, which must find there what this one has freed.
+        self.0.transfers.memory.trim()?;
         record::begin(&self.0.context)?;
         *self.0.recording.lock().unwrap() = Some(Deferred::default());
         Ok(())

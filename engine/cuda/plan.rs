@@ -14,7 +14,7 @@ use lt::cublasLtMatmulDescAttributes_t as DescAttribute;
 use lt::cublasLtMatmulPreferenceAttributes_t as PreferenceAttribute;
 
 use super::context::Handle;
-use super::error::{BlasError, failed};
+use super::error::BlasError;
 use super::functions::BlasLt;
 use super::report::About;
 use crate::Result;
@@ -56,12 +56,65 @@ impl Key {
         }
     }
 
+    /// The leading dimensions of A, B and C.
+    pub(super) fn ld(&self) -> [usize; 3] {
+        self.ld
+    }
+
+    /// What products of different sizes have in common.
+    pub(super) fn kind(&self) -> Kind {
+        let narrow = self.size[..2].contains(&1);
+        Kind { input: self.input, output: self.output, transposed: self.transposed, narrow }
+    }
+
+    /// The alignment of single elements of A, B and C.
+    fn unaligned(&self) -> [u32; 3] {
+        [self.input, self.input, self.output].map(|dtype| dtype.size() as u32)
+    }
+
     /// The rows and columns of A, B and C as they lie in memory.
     fn shapes(&self) -> [[usize; 2]; 3] {
         let [m, n, k] = self.size;
         let swap =
             |[rows, columns]: [usize; 2], swapped| if swapped { [columns, rows] } else { [rows, columns] };
         [swap([m, k], self.transposed[0]), swap([k, n], self.transposed[1]), [m, n]]
+    }
+}
+
+/// Products that cuBLASLt treats alike, for messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Kind {
+    input: DType,
+    output: DType,
+    transposed: [bool; 2],
+    /// C is a single row or column.
+    narrow: bool,
+}
+
+/// What was asked for when an algorithm was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Found {
+    /// The alignment that the matrices have, and the workspace.
+    AsAsked,
+    /// No more alignment than that of an element.
+    Unaligned,
+    /// No workspace either.
+    Bare,
+    /// There is none.
+    Nothing,
+}
+
+/// The end of the message about a product.
+impl Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Found::AsAsked => "",
+            Found::Unaligned => {
+                ", that relies on their alignment; products of this kind take one that does not"
+            }
+            Found::Bare => ", that may have a workspace; products of this kind take one without",
+            Found::Nothing => "; a kernel of this program computes products of this kind, more slowly",
+        })
     }
 }
 
@@ -96,14 +149,15 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Plans a product with up to `workspace` bytes of workspace.
+    /// Plans a product with up to `workspace` bytes of workspace, and says what was found. Where cuBLASLt has no algorithm
+    /// for the product as it is, it is asked for one that demands less.
     pub(super) fn new(
         blas: &'static BlasLt,
         handle: Handle<lt::cublasLtContext>,
         workspace: usize,
         key: &Key,
         bias: Option<Region>,
-    ) -> Result<Self> {
+    ) -> Result<(Option<Self>, Found)> {
         let mut plan = Plan {
             blas,
             desc: Handle::default(),
@@ -112,8 +166,16 @@ impl Plan {
             workspace: 0,
         };
         plan.describe(key, bias).about(|| key)?;
-        plan.choose(handle, workspace, key)?;
-        Ok(plan)
+        for (found, aligned, workspace) in [
+            (Found::AsAsked, key.aligned, workspace),
+            (Found::Unaligned, key.unaligned(), workspace),
+            (Found::Bare, key.unaligned(), 0),
+        ] {
+            if plan.choose(handle, workspace, aligned).about(|| key)? {
+                return Ok((Some(plan), found));
+            }
+        }
+        Ok((None, Found::Nothing))
     }
 
     /// Describes the product and its matrices.
@@ -157,20 +219,22 @@ impl Plan {
         self.set(DescAttribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias.at)
     }
 
-    /// Takes the algorithm that cuBLASLt expects to be the fastest of those that are allowed.
-    fn choose(&mut self, handle: Handle<lt::cublasLtContext>, workspace: usize, key: &Key) -> Result<()> {
+    /// Takes the algorithm that cuBLASLt expects to be the fastest of those that are allowed; false where there is none.
+    fn choose(
+        &mut self,
+        handle: Handle<lt::cublasLtContext>,
+        workspace: usize,
+        [a, b, c]: [u32; 3],
+    ) -> Result<bool, BlasError> {
         use PreferenceAttribute::*;
-        let preference = Preference::new(self.blas).about(|| key)?;
+        let preference = Preference::new(self.blas)?;
         let scheme = lt::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
-        let [a, b, c] = key.aligned;
-        preference
-            .set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace as u64)
-            .and_then(|()| preference.set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, scheme))
-            .and_then(|()| preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, a))
-            .and_then(|()| preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, b))
-            .and_then(|()| preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, c))
-            .and_then(|()| preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, c))
-            .about(|| key)?;
+        preference.set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace as u64)?;
+        preference.set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, scheme)?;
+        preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, a)?;
+        preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, b)?;
+        preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, c)?;
+        preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, c)?;
         let mut best = lt::cublasLtMatmulHeuristicResult_t {
             algo: self.algo,
             workspaceSize: 0,
@@ -181,7 +245,7 @@ impl Plan {
         let mut count: c_int = 0;
         let [a, b, c] = self.layouts.map(|layout| layout.0);
         // SAFETY: all handles were created, and there is room for the one result that is asked for.
-        unsafe {
+        let asked = unsafe {
             let (handle, desc) = (handle.0, self.desc.0);
             self.blas.cublasLtMatmulAlgoGetHeuristic(
                 handle,
@@ -195,15 +259,17 @@ impl Plan {
                 &mut best,
                 &mut count,
             )
+        };
+        match asked {
+            Err(error) if error.is_not_supported() => return Ok(false),
+            asked => asked?,
         }
-        .about(|| key)?;
         if count < 1 || best.state != lt::cublasStatus_t::CUBLAS_STATUS_SUCCESS {
-            let what = format!("cuBLASLt has no algorithm for {key}, leading dimensions {:?}", key.ld);
-            return Err(failed(what));
+            return Ok(false);
         }
         self.algo = best.algo;
         self.workspace = best.workspaceSize;
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -3,9 +3,11 @@
 //! They reach the device in two steps: the copy stream brings them to memory that no kernel knows, then the compute stream
 //! copies them to their destination, between what was launched before and after. So the slow way over the bus waits for no
 //! kernel, and no kernel sees bytes change under it.
+//!
+//! Bytes of the caller go through pinned memory, because the driver may read other memory after the call.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use super::context::Context;
@@ -21,7 +23,7 @@ struct Route {
     pinned: Pinned,
     /// Where they arrive on the device, before they are copied to the destination.
     landing: Region,
-    /// The mark after the bytes have left `landing`.
+    /// The mark after the bytes have left `landing`, or after it was made.
     taken: Event,
 }
 
@@ -34,7 +36,14 @@ pub(super) struct Transfers {
     /// By the address of the destination. A route is made when a destination is first sent to, and given up when the
     /// destination is freed.
     routes: Mutex<HashMap<u64, Route>>,
+    /// Up to [`STAGES`] pieces of pinned memory of [`STAGE`] bytes for uploads, those that were used longest ago first.
+    stages: Mutex<VecDeque<Pinned>>,
 }
+
+/// The bytes of an upload that travel together.
+const STAGE: usize = 1 << 20;
+/// The number of them that may be on their way.
+const STAGES: usize = 8;
 
 impl Transfers {
     pub(super) fn new(context: &Arc<Context>) -> Result<Self> {
@@ -43,7 +52,24 @@ impl Transfers {
             memory: Memory::new(context)?,
             pinned: Arc::new(PinnedPool::new(context)),
             routes: Mutex::default(),
+            stages: Mutex::default(),
         })
+    }
+
+    /// Copies bytes to the device in the order of the compute stream. They may change when this returns.
+    pub(super) fn upload(&self, to: Region, bytes: &[u8]) -> Result<()> {
+        assert_eq!(to.bytes, bytes.len());
+        let compute = self.context.compute;
+        let mut stages = self.stages.lock().unwrap();
+        for (i, part) in bytes.chunks(STAGE).enumerate() {
+            let stage = if stages.len() < STAGES { None } else { stages.pop_front() };
+            let mut stage = stage.map_or_else(|| Pinned::new(&self.context, STAGE), Ok)?;
+            stage.bytes()?[..part.len()].copy_from_slice(part);
+            stage.upload(Region { bytes: part.len(), ..to.skip(i * STAGE) }, compute)?;
+            stage.done.record(compute)?;
+            stages.push_back(stage);
+        }
+        Ok(())
     }
 
     /// Starts to send bytes to a destination.
@@ -68,11 +94,13 @@ impl Transfers {
         }
         match routes.entry(to.at) {
             Entry::Occupied(route) => Ok(route.into_mut()),
-            Entry::Vacant(entry) => Ok(entry.insert(Route {
-                pinned: self.pinned.take(to.bytes)?,
-                taken: Event::new(&self.context)?,
-                landing: self.memory.alloc_at_once(to.bytes)?,
-            })),
+            Entry::Vacant(entry) => {
+                let (pinned, taken) = (self.pinned.take(to.bytes)?, Event::new(&self.context)?);
+                let landing = self.memory.alloc(to.bytes)?;
+                // The memory is there for the copy stream from here on.
+                taken.record(self.context.compute)?;
+                Ok(entry.insert(Route { pinned, landing, taken }))
+            }
         }
     }
 

@@ -1,9 +1,12 @@
 //! Cases of the scan.
 
 use autograd::{Tape, Var};
+use engine::cards::{CARDS, H100};
+use engine::launch::Limits;
 use engine::{DType, Result};
 
-use super::call::at;
+use super::call::{Dims, at};
+use super::plan::Plan;
 use super::reference::Scan as Reference;
 use super::{Direction, cpu, launch, selective_scan};
 use crate::scalar::{silu, silu_grad};
@@ -66,6 +69,38 @@ impl Op for Cases {
             cases.push(Case::new(&[&sizes[..], &switches].concat()));
         }
         cases.push(Case::bench(&[("b", 8), ("l", 197), ("e", 768), ("n", 16), ("r", 24), ("frozen", 1)]));
+        cases
+    }
+
+    /// On one multiprocessor, channels for six warps choose the largest blocks and channels for four the smallest. The
+    /// longer sequence is that of VPT with 100 prompt rows. Cards differ in their shared memory alone.
+    fn card_cases(&self) -> Vec<(Case, Vec<Limits>)> {
+        const T: usize = TRAINING_TOKENS;
+        let mut cards: Vec<Limits> = vec![];
+        for (_, card) in CARDS {
+            let card = Limits { multiprocessors: 1, ..card };
+            if !cards.iter().any(|known| known.shared_per_multiprocessor == card.shared_per_multiprocessor) {
+                cards.push(card);
+            }
+        }
+        let mut cases = vec![];
+        for (n, e) in [(8, [184, 128]), (16, [88, 64]), (32, [40, 32]), (64, [24, 16])] {
+            for e in e {
+                for (l, frozen, prompts) in [(T, 1, 0), (T, 1, 1), (T, 0, 0), (T, 0, 1), (T + 100, 1, 0)] {
+                    let sizes = [("b", 1), ("l", l), ("e", e), ("n", n), ("r", RANK), ("frozen", frozen)];
+                    let case = Case::new(&[&sizes[..], &[("prompts", prompts)]].concat());
+                    cases.push((case, cards.clone()));
+                }
+            }
+        }
+        // A whole H100 is filled as one multiprocessor is.
+        for frozen in [0, 1] {
+            let sizes = [("b", 70), ("l", 17), ("e", 96), ("n", 16), ("r", RANK), ("frozen", frozen)];
+            cases.push((Case::new(&sizes), vec![H100]));
+        }
+        for (case, cards) in &mut cases {
+            cut_apart(case, cards);
+        }
         cases
     }
 
@@ -181,6 +216,30 @@ impl Op for Cases {
     fn training(&self) -> Vec<Axis> {
         vec![Axis::images([0, 12, 13]), Axis::new("l", [21, 37, 53], TRAINING_TOKENS)]
     }
+}
+
+/// Keeps the cards that cut a case's launches in ways of their own; what others launch is the same to the byte. Cards
+/// for which it has no block are left out.
+fn cut_apart(case: &Case, cards: &mut Vec<Limits>) {
+    let mut ways = vec![];
+    cards.retain(|card| {
+        let way = plans(case, card).map(|plans| plans.map(|plan| plan.block));
+        let keep = way.is_some() && !ways.contains(&way);
+        ways.push(way);
+        keep
+    });
+}
+
+/// The plans of a case on a card: forward and backward in f32, and in bf16; `None` where one of them has no block.
+pub(super) fn plans(case: &Case, card: &Limits) -> Option<[Plan; 4]> {
+    let [b, l, e, n, r] = ["b", "l", "e", "n", "r"].map(|size| case.get(size));
+    let dims = Dims { b, l, e, n, r, prompts: case.is("prompts") };
+    let [f32, bf16] = [DType::F32, DType::Bf16].map(|dtype| {
+        let backward = Plan::backward(dims, dtype, !case.is("frozen"), card);
+        Some([Plan::forward(dims, dtype, card).ok()?, backward.ok()?])
+    });
+    let ([forward, backward], [forward_bf16, backward_bf16]) = (f32?, bf16?);
+    Some([forward, backward, forward_bf16, backward_bf16])
 }
 
 /// The inputs as the reference wants them, with prompts added and B and C split off.

@@ -4,7 +4,7 @@ use engine::cuda::Cuda;
 use engine::launch::{Arg, BlasGemm, ColumnMajor, Grid, Kernel, Launcher, PtxFile, Region};
 use engine::{DType, Device, Error, Result, Tensor};
 
-use super::child::on_fake;
+use super::child::{in_every_order, on_fake};
 
 static FILE: PtxFile = PtxFile { name: "test/kernel.ptx", text: include_str!("kernel.ptx") };
 /// The kernel `set(to, value)`, which writes one word.
@@ -222,17 +222,49 @@ fn memory_that_comes_back() {
     });
 }
 
+/// 32 MiB fit beside the workspace of 32 MiB only once: what was freed in one stream must have come back before another
+/// stream makes memory.
+const TIGHT: [(&str, &str); 1] = [("FAKE_CUDA_MEMORY", "100000000")];
+
+#[test]
+fn a_recording_has_the_memory_that_was_freed_before() {
+    in_every_order("errors::a_recording_has_the_memory_that_was_freed_before", &TIGHT, || {
+        let device = Device::cuda(0).unwrap();
+        let step = || Ok::<_, Error>(Tensor::zeros(&device, &[1 << 23]));
+        drop(step().unwrap());
+        let (recording, y) = device.record(step).unwrap();
+        recording.run().unwrap();
+        assert!(y.to_host().unwrap().iter().all(|&value| value == 0.0));
+        assert_eq!(super::child::failures(), [""; 0]);
+    });
+}
+
+#[test]
+fn what_is_sent_has_the_memory_that_was_freed_before() {
+    in_every_order("errors::what_is_sent_has_the_memory_that_was_freed_before", &TIGHT, || {
+        let cuda = Cuda::open(0).unwrap();
+        let [to, freed] = [30_000_000; 2].map(|bytes| cuda.alloc(bytes).unwrap());
+        cuda.zero(freed).unwrap();
+        cuda.free(freed);
+        cuda.send(to, &vec![7; to.bytes]).unwrap();
+        let mut bytes = vec![0; to.bytes];
+        cuda.download(to, &mut bytes).unwrap();
+        assert!(bytes.iter().all(|&byte| byte == 7));
+        assert_eq!(super::child::failures(), [""; 0]);
+    });
+}
+
 #[test]
 fn products_that_fail() {
     let variables =
-        [("FAKE_CUDA_FAIL", "cublasLtMatmulAlgoGetHeuristic:15@1,cublasLtMatmul:3@2,cublasLtMatmul:13@3")];
+        [("FAKE_CUDA_FAIL", "cublasLtMatmulAlgoGetHeuristic:7@1,cublasLtMatmul:3@2,cublasLtMatmul:13@3")];
     on_fake("errors::products_that_fail", &variables, || {
         let cuda = Cuda::open(0).unwrap();
         let at = cuda.alloc(768).unwrap();
         cuda.zero(at).unwrap();
         let gemm = product(at);
         let failed = what(cuda.gemm(&gemm));
-        assert_eq!(failed, "cublasLtMatmulAlgoGetHeuristic: CUBLAS_STATUS_NOT_SUPPORTED, gemm 4 4 4 f32 f32");
+        assert_eq!(failed, "cublasLtMatmulAlgoGetHeuristic: CUBLAS_STATUS_INVALID_VALUE, gemm 4 4 4 f32 f32");
         cuda.gemm(&gemm).unwrap();
         assert!(matches!(cuda.gemm(&gemm).unwrap_err(), Error::Memory { device: "cuda", .. }));
         let failed = what(cuda.gemm(&gemm));

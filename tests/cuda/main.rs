@@ -3,8 +3,10 @@
 //! libraries stay loaded and their environment is read once.
 
 mod activity;
+mod cards;
 mod child;
 mod errors;
 mod loading;
 mod order;
+mod products;
 mod values;

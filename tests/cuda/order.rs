@@ -5,7 +5,7 @@ use engine::launch::{Arg, Launcher};
 use engine::{Device, Error, Tensor};
 use std::collections::BTreeMap;
 
-use super::child::{calls, log, on_fake};
+use super::child::{calls, failures, in_every_order, log, on_fake};
 use super::errors::{ONE, SET};
 
 /// The calls that `work` makes.
@@ -92,7 +92,7 @@ fn a_recorded_step() {
 /// Memory that is dropped while calls are recorded is freed later, and recorded uploads bring the bytes that they had.
 #[test]
 fn recorded_uploads_and_frees() {
-    on_fake("order::recorded_uploads_and_frees", &[], || {
+    in_every_order("order::recorded_uploads_and_frees", &[], || {
         let cuda = Cuda::open(0).unwrap();
         let [to, other] = [16, 16].map(|bytes| cuda.alloc(bytes).unwrap());
         cuda.record().unwrap();
@@ -113,10 +113,51 @@ fn recorded_uploads_and_frees() {
     });
 }
 
+/// What the driver would read late must not be what the caller writes next, also where it comes in several parts.
+#[test]
+fn uploaded_bytes_may_change_at_once() {
+    in_every_order("order::uploaded_bytes_may_change_at_once", &[], || {
+        let cuda = Cuda::open(0).unwrap();
+        for size in [5, 3 << 20, (3 << 20) + 7, 20 << 20] {
+            let at = cuda.alloc(size).unwrap();
+            let mut bytes: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+            let want = bytes.clone();
+            cuda.upload(at, &bytes).unwrap();
+            bytes.fill(255);
+            cuda.download(at, &mut bytes).unwrap();
+            assert!(bytes == want, "{size} bytes");
+            cuda.free(at);
+        }
+        assert_eq!(failures(), [""; 0]);
+    });
+}
+
+/// A call that is made to see whether it fails is an error to NVIDIA's checkers.
+#[test]
+fn no_call_is_made_that_fails() {
+    on_fake("order::no_call_is_made_that_fails", &[], || {
+        let device = Device::cuda(0).unwrap();
+        let mut x = Tensor::from_slice(&device, &[1.0; 5], &[5]);
+        x.send(&[2.0; 5]).unwrap();
+        let (recording, y) = device
+            .record(|| {
+                let mut y = x.to_owned_on(&device);
+                y.add_assign(&device, &x);
+                Ok::<_, Error>(y)
+            })
+            .unwrap();
+        recording.run().unwrap();
+        assert_eq!(y.receive().unwrap().wait().unwrap(), [4.0; 5]);
+        assert_eq!(y.to_host().unwrap(), [4.0; 5]);
+        drop((recording, x, y, device));
+        assert_eq!(failures(), [""; 0]);
+    });
+}
+
 /// A kernel is loaded once, and every handle is given back to the driver.
 #[test]
 fn everything_is_given_back() {
-    on_fake("order::everything_is_given_back", &[], || {
+    in_every_order("order::everything_is_given_back", &[], || {
         let device = Device::cuda(0).unwrap();
         let mut x = Tensor::zeros(&device, &[5]);
         x.send(&[1.0; 5]).unwrap();

@@ -206,8 +206,12 @@ impl Blas {
         Ok(Shape { a, b, d, transposed: desc.transposed, tf32, bias })
     }
 
-    /// Returns the only algorithm, for a product.
-    pub fn choose(&self, shape: &Shape, preference: usize) -> Answer<Algorithm> {
+    /// Returns the only algorithm, for a product; `None` or `NOT_SUPPORTED` where there is none.
+    ///
+    /// Which products the real library has none for is not documented, so a caller must cope with every kind. Here bf16
+    /// operands with an odd distance between columns are refused where their addresses are claimed to be aligned to more
+    /// than an element, a single row or column where there may be a workspace, and both together always.
+    pub fn choose(&self, shape: &Shape, preference: usize) -> Answer<Option<Algorithm>> {
         const WORKSPACE: usize = 1 << 16;
         let preference = self.preferences.get(&preference).ok_or(INVALID_VALUE)?;
         let types = [shape.a, shape.b, shape.d, shape.d].map(|layout| layout.dtype.bytes());
@@ -215,8 +219,16 @@ impl Blas {
         if !preference.alignment.iter().zip(types).all(aligned) {
             return Err(NOT_SUPPORTED);
         }
+        let odd = shape.a.dtype == Type::Bf16 && [shape.a, shape.b].iter().any(|layout| layout.ld % 2 == 1);
+        let narrow = shape.d.rows == 1 || shape.d.columns == 1;
+        if narrow && (odd || preference.workspace > 0) {
+            return Err(NOT_SUPPORTED);
+        }
+        if odd && preference.alignment.iter().zip(types).any(|(&claim, bytes)| claim as usize > bytes) {
+            return Ok(None);
+        }
         let workspace = if preference.workspace >= WORKSPACE { WORKSPACE } else { 0 };
-        Ok(Algorithm { shape: number(shape), alignment: preference.alignment, workspace })
+        Ok(Some(Algorithm { shape: number(shape), alignment: preference.alignment, workspace }))
     }
 
     /// Checks that an algorithm is for this product, its addresses and its workspace. The bias comes from `desc`.

@@ -85,7 +85,7 @@ exports! {
             return Err(INVALID_VALUE);
         }
         let shape = p.blas.shape(desc, [a, b, c, d])?;
-        let chosen = p.blas.choose(&shape, preference)?;
+        let Some(chosen) = p.blas.choose(&shape, preference)? else { return Ok(()) };
         let (algorithm, workspace) = (chosen.words(), chosen.workspace());
         blas(results.set(Found { algorithm, workspace, state: 0, waves: 1.0, reserved: [0; 4] }))?;
         blas(found.set(1))

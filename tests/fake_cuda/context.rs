@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use engine::launch::Limits;
+
 use crate::config::Config;
 use crate::kernel::{Function, Module};
 use crate::memory::Memory;
+use crate::order::{Known, Schedule};
 use crate::pinned::Pinned;
 use crate::status::{Answer, Status};
 use crate::stream::{Event, Fault, Op, Stream};
@@ -22,8 +25,13 @@ pub struct Context {
     pub functions: BTreeMap<usize, Function>,
     pub graphs: BTreeMap<usize, Arc<[Op]>>,
     pub execs: BTreeMap<usize, Arc<[Op]>>,
+    /// What the host has waited for.
+    pub host: Known,
+    pub schedule: Schedule,
     /// Newest CUDA that the driver knows.
     pub version: i32,
+    /// What the card has.
+    pub card: Limits,
     /// Faults that the log has yet to record.
     pub faults: Vec<Fault>,
     broken: Option<Status>,
@@ -42,7 +50,10 @@ impl Context {
             functions: BTreeMap::new(),
             graphs: BTreeMap::new(),
             execs: BTreeMap::new(),
+            host: Known::default(),
+            schedule: config.schedule,
             version: config.version,
+            card: config.card,
             faults: vec![],
             broken: None,
             handles: 0,

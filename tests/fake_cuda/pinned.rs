@@ -1,7 +1,9 @@
-//! Host memory that the device reads and writes when work runs.
+//! Memory of the host that the device reads and writes when work runs.
 
 use std::alloc::{Layout, alloc};
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 use crate::stream::Fault;
 
@@ -77,4 +79,12 @@ impl Pinned {
         unsafe { bytes.as_ptr().copy_to_nonoverlapping(at as *mut u8, bytes.len()) };
         Ok(())
     }
+}
+
+/// Reads memory that is not pinned, whatever it holds by now. The system answers for memory that was unmapped.
+pub fn ordinary(at: usize, bytes: usize) -> Result<Vec<u8>, Fault> {
+    let mut copy = vec![0; bytes];
+    let memory = File::open("/proc/self/mem").and_then(|memory| memory.read_exact_at(&mut copy, at as u64));
+    memory.map_err(|why| format!("{bytes} bytes of ordinary memory at {at:#x} when a copy ran: {why}"))?;
+    Ok(copy)
 }

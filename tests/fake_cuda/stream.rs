@@ -9,19 +9,21 @@ use crate::context::Context;
 use crate::cupti::traced;
 use crate::gemm::Product;
 use crate::kernel::Launch;
+use crate::order::{Known, Place, Schedule};
+use crate::pinned::ordinary;
 use crate::status::{Answer, Status};
 
 /// Description of what went wrong when work ran.
 pub type Fault = String;
 
-/// A piece of work. Addresses of pinned memory are numbers, which are checked when the work runs.
+/// What a piece of work does. Addresses of the host's memory are numbers, which are checked when the work runs.
 #[derive(Debug, Clone)]
 pub enum Op {
     Record(Arc<Mark>),
     Wait(Arc<Mark>),
     Make(u64),
     Free(u64),
-    Upload { to: u64, bytes: Arc<[u8]> },
+    Upload { to: u64, from: usize, bytes: usize },
     UploadPinned { to: u64, from: usize, bytes: usize },
     DownloadPinned { to: usize, from: u64, bytes: usize },
     Copy { to: u64, from: u64, bytes: usize },
@@ -31,16 +33,27 @@ pub enum Op {
     Graph(Arc<[Op]>),
 }
 
-/// A place in a stream, and when the stream passed it.
+/// A place in a stream, what is done when the stream has passed it, and when it did.
 #[derive(Debug)]
 pub struct Mark {
     stream: usize,
+    known: Known,
     passed: OnceLock<Instant>,
+}
+
+/// A piece of work in a stream, and what is done before it.
+#[derive(Debug)]
+struct Work {
+    op: Op,
+    place: Place,
+    known: Known,
 }
 
 #[derive(Debug, Default)]
 pub struct Stream {
-    queue: VecDeque<Op>,
+    queue: VecDeque<Work>,
+    /// What is done before the next piece of work.
+    known: Known,
     pub capture: Option<Capture>,
 }
 
@@ -80,16 +93,44 @@ impl Context {
         self.streams.get_mut(&stream).ok_or(Status::INVALID_HANDLE)
     }
 
+    /// The place of the next piece of work in a stream, and what is done when it is.
+    pub fn next(&mut self, stream: usize) -> Answer<(Place, Known)> {
+        let mut known = self.stream(stream)?.known.clone();
+        let place = Place { stream, number: known.last(stream) + 1 };
+        known.join(&self.host);
+        known.add(place);
+        Ok((place, known))
+    }
+
     /// Puts work into a stream, or into its capture.
     pub fn enqueue(&mut self, stream: usize, op: Op) -> Answer {
-        let stream = self.stream(stream)?;
-        match &mut stream.capture {
-            Some(capture) => capture.keep(op),
-            None => {
-                stream.queue.push_back(op);
-                Ok(())
-            }
+        let (place, known) = self.next(stream)?;
+        let found = self.stream(stream)?;
+        if let Some(capture) = &mut found.capture {
+            return capture.keep(op);
         }
+        found.known = known.clone();
+        if let Op::Wait(mark) = &op {
+            found.known.join(&mark.known);
+        }
+        found.queue.push_back(Work { op, place, known });
+        self.advance(stream)
+    }
+
+    /// Runs what the schedule lets run now that work has come into a stream.
+    fn advance(&mut self, stream: usize) -> Answer {
+        match self.schedule {
+            Schedule::Late => return Ok(()),
+            Schedule::Early => return self.finish(stream),
+            Schedule::Drawn(_) => {}
+        }
+        if self.schedule.draw(2) == 0 {
+            return Ok(());
+        }
+        let busy = self.streams.iter().filter(|(_, stream)| !stream.queue.is_empty());
+        let busy: Vec<usize> = busy.map(|(&stream, _)| stream).collect();
+        let drawn = self.schedule.draw(busy.len());
+        self.step(busy[drawn])
     }
 
     pub fn synchronize(&mut self, stream: usize) -> Answer {
@@ -97,6 +138,7 @@ impl Context {
             return Err(self.spoil(stream, Status::STREAM_CAPTURE_UNSUPPORTED));
         }
         self.finish(stream)?;
+        self.host.join(&self.streams[&stream].known);
         self.memory.waited();
         Ok(())
     }
@@ -116,23 +158,24 @@ impl Context {
 
     /// Runs the first piece of work of a stream, or of the stream that it waits for.
     fn step(&mut self, mut stream: usize) -> Answer {
-        let op = loop {
+        let work = loop {
             let queue = &mut self.streams.get_mut(&stream).expect("ends when its work is done").queue;
-            match queue.front().expect("a mark that was not passed is still in its stream") {
+            match &queue.front().expect("a mark that was not passed is still in its stream").op {
                 Op::Wait(mark) if mark.passed.get().is_none() => stream = mark.stream,
                 _ => break queue.pop_front().expect("the front"),
             }
         };
-        self.run(&op).map_err(|fault| self.break_with(Status::ILLEGAL_ADDRESS, fault))
+        let done = self.run(&work.op, &work).and_then(|()| self.memory.order(Some(work.place), &work.known));
+        done.map_err(|fault| self.break_with(Status::ILLEGAL_ADDRESS, fault))
     }
 
-    fn run(&mut self, op: &Op) -> Result<(), Fault> {
+    fn run(&mut self, op: &Op, work: &Work) -> Result<(), Fault> {
         match op {
             Op::Record(mark) => drop(mark.passed.set(Instant::now())),
             Op::Wait(_) => {}
-            Op::Make(at) => self.memory.comes(*at),
-            Op::Free(at) => self.memory.gone(*at),
-            Op::Upload { to, bytes } => self.memory.write(*to, bytes)?,
+            Op::Make(at) => self.memory.comes(*at, work.place),
+            Op::Free(at) => self.memory.freed(*at, work.place, &work.known)?,
+            Op::Upload { to, from, bytes } => self.memory.write(*to, &ordinary(*from, *bytes)?)?,
             Op::UploadPinned { to, from, bytes } => {
                 self.memory.write(*to, &self.pinned.read(*from, *bytes)?)?;
             }
@@ -149,7 +192,7 @@ impl Context {
             Op::Fill { to, value, bytes } => self.memory.write(*to, &vec![*value; *bytes])?,
             Op::Launch(launch) => traced(launch.name(), || launch.run(&self.memory))?,
             Op::Product(product) => traced("fake_gemm", || product.run(&self.memory))?,
-            Op::Graph(ops) => ops.iter().try_for_each(|op| self.run(op))?,
+            Op::Graph(ops) => ops.iter().try_for_each(|op| self.run(op, work))?,
         }
         Ok(())
     }
@@ -174,7 +217,8 @@ impl Context {
         let last = if self.stream(stream)?.capture.is_some() {
             Last::Capture(stream)
         } else {
-            let mark = Arc::new(Mark { stream, passed: OnceLock::new() });
+            let (_, known) = self.next(stream)?;
+            let mark = Arc::new(Mark { stream, known, passed: OnceLock::new() });
             self.enqueue(stream, Op::Record(mark.clone()))?;
             Last::Stream(mark)
         };
@@ -212,6 +256,7 @@ impl Context {
         while mark.passed.get().is_none() {
             self.step(mark.stream)?;
         }
+        self.host.join(&mark.known);
         Ok(())
     }
 
@@ -222,7 +267,10 @@ impl Context {
                 self.step(mark.stream)?;
                 Err(Status::NOT_READY)
             }
-            _ => Ok(()),
+            mark => {
+                mark.iter().for_each(|mark| self.host.join(&mark.known));
+                Ok(())
+            }
         }
     }
 

@@ -11,6 +11,20 @@ fn free() -> usize {
     get(|at| unsafe { cuMemGetInfo_v2(at, &mut total) })
 }
 
+/// Two streams, and memory that the first has made and the second is using.
+fn used_beside() -> ([CUstream; 2], u64) {
+    open();
+    let ([makes, uses], made) = ([stream(), stream()], event());
+    // SAFETY: as the driver documents them.
+    unsafe {
+        let at = get(|at| cuMemAllocAsync(at, 16, makes));
+        ok(cuEventRecord(made, makes));
+        ok(cuStreamWaitEvent(uses, made, 0));
+        ok(cuMemsetD8Async(at, 0, 16, uses));
+        ([makes, uses], at)
+    }
+}
+
 child_tests! {
     fn there_is_as_much_as_was_asked_for("FAKE_CUDA_MEMORY" = "1000") {
         open();
@@ -69,11 +83,73 @@ child_tests! {
         fails(cuStreamSynchronize(uses), CUDA_ERROR_ILLEGAL_ADDRESS);
     }
 
+    fn a_free_must_wait_for_the_streams_that_use_the_memory() {
+        open();
+        let ([makes, uses], [made, used]) = ([stream(), stream()], [event(), event()]);
+        let use_of = |at| {
+            ok(cuEventRecord(made, makes));
+            ok(cuStreamWaitEvent(uses, made, 0));
+            ok(cuMemsetD8Async(at, 0, 16, uses));
+            ok(cuEventRecord(used, uses));
+        };
+        let at = get(|at| cuMemAllocAsync(at, 16, makes));
+        use_of(at);
+        ok(cuStreamWaitEvent(makes, used, 0));
+        ok(cuMemFreeAsync(at, makes));
+        ok(cuStreamSynchronize(makes));
+        let at = get(|at| cuMemAllocAsync(at, 16, makes));
+        use_of(at);
+        ok(cuStreamSynchronize(uses));
+        ok(cuMemFreeAsync(at, makes));
+        ok(cuStreamSynchronize(makes));
+    }
+
+    fn a_free_that_does_not_wait_is_a_fault() {
+        let ([makes, uses], at) = used_beside();
+        ok(cuMemFreeAsync(at, makes));
+        ok(cuStreamSynchronize(makes));
+        fails(cuStreamSynchronize(uses), CUDA_ERROR_ILLEGAL_ADDRESS);
+    }
+
+    fn a_free_that_does_not_wait_is_a_fault_also_where_the_use_came_first("FAKE_CUDA_SCHEDULE" = "early") {
+        let ([makes, _], at) = used_beside();
+        fails(cuMemFreeAsync(at, makes), CUDA_ERROR_ILLEGAL_ADDRESS);
+    }
+
+    /// What one stream frees is there for another only when the other comes after the free.
+    fn freed_memory_is_for_the_streams_that_wait_for_the_free("FAKE_CUDA_MEMORY" = "1000") {
+        open();
+        let ([frees, other], [freed, back]) = ([stream(), stream()], [event(), event()]);
+        let at = get(|at| cuMemAllocAsync(at, 600, frees));
+        ok(cuMemFreeAsync(at, frees));
+        fails(cuMemAllocAsync(&mut 0, 600, other), CUDA_ERROR_OUT_OF_MEMORY);
+        let at = get(|at| cuMemAllocAsync(at, 600, frees));
+        ok(cuMemFreeAsync(at, frees));
+        ok(cuEventRecord(freed, frees));
+        ok(cuStreamWaitEvent(other, freed, 0));
+        let at = get(|at| cuMemAllocAsync(at, 600, other));
+        ok(cuMemFreeAsync(at, other));
+        ok(cuEventRecord(back, other));
+        fails(cuMemAllocAsync(&mut 0, 600, frees), CUDA_ERROR_OUT_OF_MEMORY);
+        ok(cuEventSynchronize(back));
+        ok(cuMemAllocAsync(&mut 0, 600, frees));
+    }
+
     fn pinned_memory_must_stay_until_the_copy_ran() {
         open();
         let (stream, from, at) = (stream(), pinned(&[0.0; 2]), device(&[0.0; 2]));
         ok(cuMemcpyHtoDAsync_v2(at, from.as_ptr().cast(), 8, stream));
         ok(cuMemFreeHost(from.as_mut_ptr().cast()));
+        fails(cuStreamSynchronize(stream), CUDA_ERROR_ILLEGAL_ADDRESS);
+    }
+
+    fn ordinary_memory_must_stay_until_the_copy_ran() {
+        open();
+        let (stream, at) = (stream(), get(|at| cuMemAlloc_v2(at, 4 << 20)));
+        // So large that the system takes it back.
+        let from = vec![1.0f32; 1 << 20];
+        ok(cuMemcpyHtoDAsync_v2(at, from.as_ptr().cast(), 4 << 20, stream));
+        drop(from);
         fails(cuStreamSynchronize(stream), CUDA_ERROR_ILLEGAL_ADDRESS);
     }
 

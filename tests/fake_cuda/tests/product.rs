@@ -113,10 +113,17 @@ fn plan(case: &Case, bias: u64) -> Plan {
 
 impl Plan {
     fn choose(&self, alignment: u32) -> Result<cublasLtMatmulHeuristicResult_t, cublasStatus_t> {
+        self.choose_with(alignment, 1 << 20)
+    }
+
+    fn choose_with(
+        &self,
+        alignment: u32,
+        workspace: u64,
+    ) -> Result<cublasLtMatmulHeuristicResult_t, cublasStatus_t> {
         // SAFETY: as cuBLASLt documents them.
         unsafe {
             let preference = make(|at| cublasLtMatmulPreferenceCreate(at));
-            let workspace = 1u64 << 20;
             let most = CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
             good(cublasLtMatmulPreferenceSetAttribute(preference, most, (&raw const workspace).cast(), 8));
             for attribute in [
@@ -144,7 +151,7 @@ impl Plan {
                 &mut found,
             );
             good(cublasLtMatmulPreferenceDestroy(preference));
-            assert_eq!(found, i32::from(status == CUBLAS_STATUS_SUCCESS));
+            assert!(found == 0 || status == CUBLAS_STATUS_SUCCESS);
             if found == 1 { Ok(result) } else { Err(status) }
         }
     }
@@ -264,6 +271,25 @@ child_tests! {
         assert_eq!(f16, CUBLAS_STATUS_NOT_SUPPORTED);
         let narrow = cublasLtMatrixLayoutCreate(&mut layout, CUDA_R_32F, 4, 4, 3);
         assert_eq!(narrow, CUBLAS_STATUS_INVALID_VALUE);
+    }
+
+    /// A caller must ask again, and be able to do without.
+    fn some_products_have_no_algorithm() {
+        open();
+        // Nothing was found, and the call says that all is well.
+        let none = Some(CUBLAS_STATUS_SUCCESS);
+        let refused = Some(CUBLAS_STATUS_NOT_SUPPORTED);
+        let bf16 = Case { input: CUDA_R_16BF, output: CUDA_R_16BF, ..CASE };
+        for (size, [aligned, unaligned, bare]) in [
+            ([5, 7, 9], [None, None, None]),
+            ([4, 7, 9], [none, None, None]),
+            ([1, 7, 9], [refused, refused, None]),
+            ([1, 7, 8], [refused; 3]),
+        ] {
+            let plan = plan(&Case { size, ..bf16 }, 0);
+            let got = [(256, 1 << 20), (2, 1 << 20), (2, 0)].map(|(a, w)| plan.choose_with(a, w).err());
+            assert_eq!(got, [aligned, unaligned, bare], "{size:?}");
+        }
     }
 
     fn an_algorithm_is_for_what_it_was_chosen_for() {
