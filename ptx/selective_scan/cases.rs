@@ -73,7 +73,8 @@ impl Op for Cases {
     }
 
     /// On one multiprocessor, channels for six warps choose the largest blocks and channels for four the smallest. The
-    /// longer sequence is that of VPT with 100 prompt rows. Cards differ in their shared memory alone.
+    /// longer sequence is that of VPT with 100 prompt rows. Cards differ in their shared memory
+    /// alone, and those that launch a case alike are one.
     fn card_cases(&self) -> Vec<(Case, Vec<Limits>)> {
         const T: usize = TRAINING_TOKENS;
         let mut cards: Vec<Limits> = vec![];
