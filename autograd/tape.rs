@@ -44,6 +44,12 @@ impl Var {
         self.value
     }
 
+    /// Takes the value out for a call that writes its output over it. The variable then stands for its gradient alone.
+    pub fn take(&mut self) -> Tensor {
+        self.recipe = None;
+        std::mem::replace(&mut self.value, Tensor::from_vec(vec![], &[0]))
+    }
+
     /// The shape of the value.
     pub fn shape(&self) -> &[usize] {
         self.value.shape()

@@ -21,6 +21,7 @@ pub mod linear;
 pub mod patch_embed;
 pub mod prompt_add_norm;
 pub mod prompt_rows;
+pub mod scale_shift;
 pub mod selective_scan;
 pub mod sgd;
 pub mod simam;

@@ -1,7 +1,9 @@
 //! Full fine-tuning: trains every tensor of the backbone, and the head.
 
 use super::entry::{Defaults, Entry};
+use crate::Result;
 use crate::backbones::vim;
+use crate::params::Params;
 use crate::pass::Method;
 
 /// The method's entry in the registry.
@@ -25,5 +27,10 @@ struct Full;
 impl Method for Full {
     fn trains(&self, _tensor: &str) -> bool {
         true
+    }
+
+    /// The trained tensors are the backbone's own.
+    fn merge(&self, _params: &mut Params) -> Result<()> {
+        Ok(())
     }
 }
