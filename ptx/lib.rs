@@ -16,6 +16,7 @@ pub mod adamw;
 pub mod causal_conv1d;
 pub mod cross_entropy;
 pub mod ema;
+pub mod frame;
 pub mod grad_norm;
 pub mod linear;
 pub mod patch_embed;

@@ -4,7 +4,9 @@ use autograd::{Tape, Var};
 use engine::{DType, Result};
 
 use super::reference;
-use crate::spec::{Asked, Axis, Case, Cost, Draw, Input, Op, TRAINING_IMAGES, TRAINING_TOKENS, Values, sum_tolerance};
+use crate::spec::{
+    Asked, Axis, Case, Cost, Draw, Input, Op, TRAINING_IMAGES, TRAINING_TOKENS, Values, sum_tolerance,
+};
 
 pub(crate) struct Cases;
 
@@ -63,7 +65,11 @@ impl Op for Cases {
 
     fn cost(&self, case: &Case, dtype: DType) -> (Cost, Cost) {
         let n = (case.get("rows") * case.get("d")) as f64;
-        let of = |tensors: f64, flop: f64| Cost { bytes: tensors * dtype.size() as f64 * n, flop: flop * n, exp: 0.0 };
+        let of = |tensors: f64, flop: f64| Cost {
+            bytes: tensors * dtype.size() as f64 * n,
+            flop: flop * n,
+            exp: 0.0,
+        };
         // Backward reads dy for each of its results: for dx, with x for the scale's, and for the shift's.
         let sums = if case.is("frozen") { 0.0 } else { 2.0 + f64::from(case.is("shift")) };
         (of(2.0, 2.0), of(2.0 + sums, 1.0 + sums))
