@@ -163,6 +163,14 @@ pub trait Method: Send + Sync {
         false
     }
 
+    /// Replaces the normalised images `[b 3 s s]` before they enter the stem.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    fn pixels(&self, _pass: &mut Pass, images: Var) -> Result<Var> {
+        Ok(images)
+    }
+
     /// Replaces the stem's tokens before they enter the first block.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ pub static ENTRY: Entry = Entry {
     backbones: &[vim::NAME],
     settings: &[],
     defaults: |_, _| Defaults::adamw(5e-3, 1e-4),
+    head: |_| None,
     keeps_features: false,
     whole_backbone: false,
     views: &[("trained", true)],

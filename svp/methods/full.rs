@@ -16,6 +16,7 @@ pub static ENTRY: Entry = Entry {
     backbones: &[vim::NAME],
     settings: &[],
     defaults: |_, _| Defaults::adamw(1e-3, 0.05),
+    head: |_| None,
     keeps_features: false,
     whole_backbone: true,
     views: &[("trained", false)],

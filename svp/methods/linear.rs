@@ -16,6 +16,7 @@ pub static ENTRY: Entry = Entry {
     backbones: &[vim::NAME],
     settings: &[],
     defaults: |_, _| Defaults::adamw(2e-2, 1e-4),
+    head: |_| None,
     keeps_features: true,
     whole_backbone: false,
     views: &[("frozen", false)],

@@ -36,6 +36,7 @@ methods! {
     bitfit,
     lora,
     ssf,
+    vp,
 }
 
 /// A method with its settings.

@@ -32,6 +32,7 @@ pub static ENTRY: Entry = Entry {
         "Shifts beside the scales; without them the result can be merged into a plain checkpoint",
     )],
     defaults: |_, _| Defaults::adamw(5e-3, 1e-4),
+    head: |_| None,
     keeps_features: false,
     whole_backbone: false,
     views: &[("frozen", false), ("scaled", true)],

@@ -60,7 +60,7 @@ fn every_method_can_be_built() {
         let chosen = Chosen::named(entry.name).unwrap();
         let mut params = Params::default();
         let vim = Vim::init(VimConfig::sized(16, 4, 16, 2), &mut params, 5).unwrap();
-        let parts = Parts { method: chosen.clone(), head: Default::default(), classes: 3, simam: false };
+        let parts = Parts::new(chosen.clone(), 3);
         let model = Model::new(&Device::cpu(), Box::new(vim), params, parts, 5).unwrap();
         let counts = count_parameters(&model.params);
         let part = |name: &str| counts.iter().find(|count| count.module == name);
@@ -92,7 +92,7 @@ fn merged_models_compute_the_same() {
         }
         let mut params = Params::default();
         let vim = Vim::init(VimConfig::sized(16, 4, 16, 2), &mut params, 5).unwrap();
-        let parts = Parts { method: chosen, head: Default::default(), classes: 3, simam: false };
+        let parts = Parts::new(chosen, 3);
         let mut model = Model::new(&Device::cpu(), Box::new(vim), params, parts, 5).unwrap();
         let mut rng = engine::Rng::keyed(3, 0, 0, 0);
         for id in model.params.trained() {
