@@ -148,7 +148,16 @@ pub struct Cost {
     pub flop: f64,
     /// Exponentials.
     pub exp: f64,
+    /// Issue slots of warps on a launched device, as the op's machine code takes them; `kernel_report` counts them and
+    /// fails where they differ by more than a third. Those of the scan are the most that it lets pass. 0 where a GPU
+    /// needs at least twice as long for the bytes.
+    pub slots: f64,
+    /// Passes of 128 bytes through shared memory, shuffles among them, in the same way.
+    pub shared: f64,
 }
+
+/// Threads of a warp, which share an issue slot.
+pub const WARP: f64 = 32.0;
 
 /// Images of a Vim-S training step in the published recipe.
 pub const TRAINING_IMAGES: usize = 96;

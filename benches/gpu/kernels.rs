@@ -45,6 +45,8 @@ pub struct Times {
     bytes_ms: f64,
     exp_ms: f64,
     flop_ms: f64,
+    slots_ms: f64,
+    shared_ms: f64,
     bound_ms: f64,
     bound_by: &'static str,
     /// Bound over time.
@@ -54,7 +56,7 @@ pub struct Times {
 /// Every pass of every case. What fails gets a row that says so.
 pub fn run(bench: &Bench, peaks: &Peaks) -> Vec<Row> {
     println!(
-        "{:<88} {:<4} {:<8} {:>9} {:>9} {:<5} {:>5}",
+        "{:<88} {:<4} {:<8} {:>9} {:>9} {:<6} {:>4}",
         "op:case", "type", "pass", "ms", "bound ms", "by", "share"
     );
     let mut rows = vec![];
@@ -215,9 +217,15 @@ impl Timed {
     fn beside(&self, cost: &Cost, peaks: &Peaks, call: &Call) -> Times {
         let ms = |at: usize| 1e3 * self.times[at] / self.sets as f64;
         let flop = if call.op.is_product() { cost.flop / peaks.flop(call.dtype) } else { 0.0 };
-        let parts = [("bytes", cost.bytes / peaks.bytes), ("exp", cost.exp / peaks.exp), ("FLOP", flop)];
+        let parts = [
+            ("bytes", cost.bytes / peaks.bytes),
+            ("exp", cost.exp / peaks.exp),
+            ("FLOP", flop),
+            ("slots", cost.slots / peaks.slots()),
+            ("shared", cost.shared / peaks.shared()),
+        ];
         let (bound_by, bound) = parts.into_iter().fold(parts[0], |a, b| if b.1 > a.1 { b } else { a });
-        let [bytes_ms, exp_ms, flop_ms] = parts.map(|(_, seconds)| 1e3 * seconds);
+        let [bytes_ms, exp_ms, flop_ms, slots_ms, shared_ms] = parts.map(|(_, seconds)| 1e3 * seconds);
         let (median, runs) = (ms(self.times.len() / 2), self.times.len());
         Times {
             ms: median,
@@ -229,6 +237,8 @@ impl Timed {
             bytes_ms,
             exp_ms,
             flop_ms,
+            slots_ms,
+            shared_ms,
             bound_ms: 1e3 * bound,
             bound_by,
             share: 1e3 * bound / median,
@@ -239,6 +249,6 @@ impl Timed {
 impl std::fmt::Display for Times {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let share = 100.0 * self.share;
-        write!(f, "{:>9.4} {:>9.4} {:<5} {share:>4.0}%", self.ms, self.bound_ms, self.bound_by)
+        write!(f, "{:>9.4} {:>9.4} {:<6} {share:>3.0}%", self.ms, self.bound_ms, self.bound_by)
     }
 }

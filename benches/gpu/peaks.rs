@@ -36,6 +36,16 @@ impl Peaks {
         })
     }
 
+    /// Issue slots of warps. A multiprocessor has 4 a cycle, and 16 exponentials.
+    pub fn slots(&self) -> f64 {
+        self.exp * 4.0 / 16.0
+    }
+
+    /// Passes through shared memory, of which a multiprocessor makes one a cycle.
+    pub fn shared(&self) -> f64 {
+        self.exp / 16.0
+    }
+
     pub fn flop(&self, dtype: DType) -> f64 {
         match dtype {
             DType::F32 => self.flop_f32,

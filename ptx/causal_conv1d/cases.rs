@@ -6,7 +6,7 @@ use engine::{DType, Result};
 use super::call::at;
 use super::reference::Conv;
 use super::{Filter, causal_conv1d};
-use crate::spec::{Asked, Axis, Case, Cost, Draw, Input, Op, Values, sum_tolerance};
+use crate::spec::{Asked, Axis, Case, Cost, Draw, Input, Op, Values, WARP, sum_tolerance};
 
 pub(crate) struct Cases;
 
@@ -99,8 +99,20 @@ impl Op for Cases {
         let n = (case.get("b") * case.get("l") * case.get("e")) as f64;
         let taps = case.get("k") as f64;
         (
-            Cost { bytes: 3.0 * typed * n, flop: 2.0 * n * (2.0 * taps + 4.0), exp: 2.0 * n },
-            Cost { bytes: 4.0 * typed * n, flop: 2.0 * n * (4.0 * taps + 8.0), exp: 2.0 * n },
+            Cost {
+                bytes: 3.0 * typed * n,
+                flop: 2.0 * n * (2.0 * taps + 4.0),
+                exp: 2.0 * n,
+                slots: 2.0 * n * (2.0 * taps + 5.5) / WARP,
+                ..Cost::default()
+            },
+            Cost {
+                bytes: 4.0 * typed * n,
+                flop: 2.0 * n * (4.0 * taps + 8.0),
+                exp: 2.0 * n,
+                slots: 2.0 * n * (4.0 * taps + 19.0) / WARP,
+                ..Cost::default()
+            },
         )
     }
 

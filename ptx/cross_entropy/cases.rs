@@ -55,8 +55,8 @@ impl Op for Cases {
         let n = (case.get("b") * case.get("k")) as f64;
         (
             // Targets are f32.
-            Cost { bytes: (typed + 4.0) * n, flop: 4.0 * n, exp: n },
-            Cost { bytes: (2.0 * typed + 4.0) * n, flop: 4.0 * n, exp: 2.0 * n },
+            Cost { bytes: (typed + 4.0) * n, flop: 4.0 * n, exp: n, ..Cost::default() },
+            Cost { bytes: (2.0 * typed + 4.0) * n, flop: 4.0 * n, exp: 2.0 * n, ..Cost::default() },
         )
     }
 

@@ -119,10 +119,13 @@ impl Op for Cases {
 
     fn cost(&self, case: &Case, dtype: DType) -> (Cost, Cost) {
         let (r, k, n) = (case.get("rows") as f64, case.get("k") as f64, case.get("n") as f64);
-        let one =
-            Cost { bytes: dtype.size() as f64 * (r * k + n * k + r * n), flop: 2.0 * r * k * n, exp: 0.0 };
+        let one = Cost {
+            bytes: dtype.size() as f64 * (r * k + n * k + r * n),
+            flop: 2.0 * r * k * n,
+            ..Cost::default()
+        };
         let products = if case.is("frozen") { 1.0 } else { 2.0 };
-        (one, Cost { bytes: products * one.bytes, flop: products * one.flop, exp: 0.0 })
+        (one, Cost { bytes: products * one.bytes, flop: products * one.flop, ..Cost::default() })
     }
 
     fn kept(&self, _: &Case, asked: &Asked) -> Vec<usize> {

@@ -112,7 +112,10 @@ impl Op for Cases {
         let parameters = s.d * s.k() + s.tokens() * s.d;
         let bytes = (dtype.size() * (images + tokens * s.d) + 4 * parameters) as f64;
         let products = f64::from(u8::from(case.is("images")) + u8::from(case.is("trained")));
-        (Cost { bytes, flop: product, exp: 0.0 }, Cost { bytes, flop: products * product, exp: 0.0 })
+        (
+            Cost { bytes, flop: product, ..Cost::default() },
+            Cost { bytes, flop: products * product, ..Cost::default() },
+        )
     }
 
     fn kept(&self, _: &Case, asked: &Asked) -> Vec<usize> {

@@ -5,7 +5,7 @@ use engine::{DType, Result, Tensor};
 
 use super::reference::AddNorm;
 use super::{Keep, Prompt, Settings, prompt_add_norm};
-use crate::spec::{Asked, Axis, Case, Cost, Input, Op, Values, sum_tolerance};
+use crate::spec::{Asked, Axis, Case, Cost, Input, Op, Values, WARP, sum_tolerance};
 
 pub(crate) struct Cases;
 
@@ -129,13 +129,21 @@ impl Op for Cases {
         let apart = f64::from(u8::from(dtype != DType::F32));
         let (r, p) = (case.get("residual") as f64, case.get("prompts") as f64);
         (
-            Cost { bytes: n * (typed * (2.0 + p) + 4.0 * (1.0 + r)), flop: n * (6.0 + 7.0 * p), exp: p * n },
+            Cost {
+                bytes: n * (typed * (2.0 + p) + 4.0 * (1.0 + r)),
+                flop: n * (6.0 + 7.0 * p),
+                exp: p * n,
+                slots: p * 30.0 * n / WARP,
+                ..Cost::default()
+            },
             // It reads the sum, both upstream gradients and the prompts. It writes the gradients of the residual, of h
             // where that has another type, and of the prompts.
             Cost {
                 bytes: n * (typed * (1.0 + apart + 2.0 * p) + 12.0),
                 flop: n * (10.0 + 14.0 * p),
                 exp: 2.0 * p * n,
+                slots: p * 48.0 * n / WARP,
+                ..Cost::default()
             },
         )
     }

@@ -128,8 +128,8 @@ impl Op for Cases {
         let rest = length(case) as f64 - n;
         let bytes = |rows: f64| typed * b * d * rows + 4.0 * prompts * d;
         (
-            Cost { bytes: bytes(rest + rest + n), flop: b * prompts * d, exp: 0.0 },
-            Cost { bytes: bytes(rest + l + prompts), flop: 2.0 * b * prompts * d, exp: 0.0 },
+            Cost { bytes: bytes(rest + rest + n), flop: b * prompts * d, ..Cost::default() },
+            Cost { bytes: bytes(rest + l + prompts), flop: 2.0 * b * prompts * d, ..Cost::default() },
         )
     }
 

@@ -7,9 +7,14 @@ use super::call::at;
 use super::reference::Scan as Reference;
 use super::{Direction, cpu, launch, selective_scan};
 use crate::scalar::{silu, silu_grad};
-use crate::spec::{Asked, Axis, Case, Cost, Draw, Input, Op, TRAINING_TOKENS, Values, sum_tolerance};
+use crate::spec::{Asked, Axis, Case, Cost, Draw, Input, Op, TRAINING_TOKENS, Values, WARP, sum_tolerance};
 
 pub(crate) struct Cases;
+
+/// Of forward and backward, by update of a state: the most issue slots that `kernel_report` lets pass, and as many
+/// passes through shared memory as take no longer.
+const SLOTS: [f64; 2] = [9.0, 20.0];
+const SHARED: [f64; 2] = [SLOTS[0] / 4.0, SLOTS[1] / 4.0];
 
 /// Columns of x_dbl before B and C.
 const RANK: usize = 3;
@@ -148,12 +153,16 @@ impl Op for Cases {
                 bytes: typed * (6.0 * tokens + prompts + bc),
                 flop: 6.0 * steps,
                 exp: steps + 3.0 * tokens,
+                slots: SLOTS[0] * steps / WARP,
+                shared: SHARED[0] * steps / WARP,
             },
             // These and dout; the gradients of u, delta and all of xz.
             Cost {
                 bytes: typed * (12.0 * tokens + prompts + 2.0 * bc),
                 flop: 22.0 * steps,
                 exp: steps + 8.0 * tokens,
+                slots: SLOTS[1] * steps / WARP,
+                shared: SHARED[1] * steps / WARP,
             },
         )
     }

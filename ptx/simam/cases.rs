@@ -4,7 +4,7 @@ use autograd::{Tape, Var};
 use engine::{DType, Result};
 
 use super::reference;
-use crate::spec::{Asked, Axis, Case, Cost, Draw, Input, Op, Values};
+use crate::spec::{Asked, Axis, Case, Cost, Draw, Input, Op, Values, WARP};
 
 pub(crate) struct Cases;
 
@@ -59,8 +59,20 @@ impl Op for Cases {
         let typed = dtype.size() as f64;
         let n = (case.get("b") * case.get("c") * pixels(case)) as f64;
         (
-            Cost { bytes: 2.0 * typed * n, flop: 10.0 * n, exp: n },
-            Cost { bytes: 3.0 * typed * n, flop: 27.0 * n, exp: 2.0 * n },
+            Cost {
+                bytes: 2.0 * typed * n,
+                flop: 10.0 * n,
+                exp: n,
+                slots: 20.0 * n / WARP,
+                ..Cost::default()
+            },
+            Cost {
+                bytes: 3.0 * typed * n,
+                flop: 27.0 * n,
+                exp: 2.0 * n,
+                slots: 47.0 * n / WARP,
+                ..Cost::default()
+            },
         )
     }
 

@@ -87,7 +87,7 @@ impl Op for Cases {
     fn cost(&self, case: &Case, dtype: DType) -> (Cost, Cost) {
         let typed = dtype.size() as f64;
         let [b, l, d, count] = ["b", "l", "d", "count"].map(|name| case.get(name) as f64);
-        let rows = |read, written| Cost { bytes: typed * b * d * (read + written), flop: 0.0, exp: 0.0 };
+        let rows = |read, written| Cost { bytes: typed * b * d * (read + written), ..Cost::default() };
         if case.is("join") {
             (rows(l - count, l), rows(l - count, l - count))
         } else {

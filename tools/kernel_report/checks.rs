@@ -1,5 +1,8 @@
 //! What the report must show of the scan.
 
+use engine::DType;
+use ptx::spec::{Case, WARP};
+
 use crate::Usages;
 use crate::measure::Pass;
 
@@ -10,28 +13,59 @@ pub struct Check {
     pub holds: bool,
 }
 
-const SCAN: &str = "selective_scan";
-/// Of each pass, at most: bytes moved for each that must be moved, and special functions for each step.
-const LIMITS: [(&str, f64, f64); 2] = [("forward", 1.15, 1.1), ("backward", 1.3, 2.2)];
+pub const SCAN: &str = "selective_scan";
+/// Of each pass, at most: bytes moved for each that must be moved; special functions and, in bf16, issue slots for each
+/// step.
+const LIMITS: [(&str, f64, f64, f64); 2] = [("forward", 1.15, 1.1, 9.0), ("backward", 1.3, 2.2, 20.0)];
+/// Most by which the slots and passes of an op's cost may differ from those counted.
+const STATED: f64 = 4.0 / 3.0;
+/// Most by which executions of machine code may differ from those of the PTX that it was made of.
+const COUNTED: f64 = 1.02;
 /// Most passes through the banks of shared memory for each that is needed.
 const CONFLICTS: f64 = 1.1;
 
-/// The checks for which there is something to look at.
-pub fn all(passes: &[Pass], usages: Option<&Usages>) -> Vec<Check> {
+/// The checks for which there is something to look at: registers and spills, and issue slots of machine code.
+pub fn all(passes: &[Pass], usages: Option<&Usages>, machine_code: bool) -> Vec<Check> {
     let mut checks = vec![];
-    for (name, bytes, mufu) in LIMITS {
+    for (name, bytes, mufu, slots) in LIMITS {
         for pass in passes.iter().filter(|pass| pass.op == SCAN && pass.name == name) {
             let work = pass.work();
             let title = |what: &str| format!("scan {name}, {}: {what}", pass.dtype());
             let fewest = pass.fewest.expect("the scan is no product");
             checks.push(at_most(title("bytes moved over the fewest possible"), work.bytes() / fewest, bytes));
-            let per_step = work.mufu_threads / steps(pass);
+            let per_step = work.mufu_threads / steps(&pass.case);
             checks.push(at_most(title("MUFU a token, channel, state and direction"), per_step, mufu));
             checks.push(at_most(
                 title("passes through shared memory over the fewest"),
                 work.conflicts(),
                 CONFLICTS,
             ));
+            if machine_code && pass.dtype == DType::Bf16 {
+                // The kernel that walks; another sums parts of dB and dC.
+                let most = pass.parts.iter().map(|part| part.work.slots()).fold(0.0, f64::max);
+                let per_step = WARP * most / steps(&pass.case);
+                checks.push(at_most(title("issue slots for 32 updates of a warp"), per_step, slots));
+                let counted = WARP * work.mufu / work.mufu_threads;
+                let title = title("MUFU counted in machine code and in PTX, the larger over the smaller");
+                checks.push(at_most(title, counted.max(1.0 / counted), COUNTED));
+            }
+        }
+    }
+    for pass in passes.iter().filter(|_| machine_code) {
+        let (work, cost) = (pass.work(), &pass.cost);
+        let shared = work.wavefronts + work.shuffle;
+        let stated =
+            [("issue slots", cost.slots, work.slots()), ("passes of shared memory", cost.shared, shared)];
+        for (what, stated, counted) in stated {
+            // The slots of the scan have limits of their own.
+            if stated > 0.0 && (pass.op != SCAN || what != "issue slots") {
+                // The scan may need less than its cost says.
+                let less = if pass.op == SCAN { 0.0 } else { stated / counted };
+                let apart = less.max(counted / stated);
+                let what =
+                    format!("{} {}, {}: {what} and those of its cost", pass.op, pass.name, pass.dtype());
+                checks.push(at_most(what, apart, STATED));
+            }
         }
     }
     if let Some(usages) = usages {
@@ -48,10 +82,10 @@ pub fn all(passes: &[Pass], usages: Option<&Usages>) -> Vec<Check> {
 }
 
 fn at_most(what: String, value: f64, limit: f64) -> Check {
-    Check { what, value: format!("{value:.3}"), limit: format!("{limit}"), holds: value <= limit }
+    Check { what, value: format!("{value:.3}"), limit: format!("{limit:.4}"), holds: value <= limit }
 }
 
 /// Steps of the recurrence in a pass: one for each token, channel, state and direction.
-pub fn steps(pass: &Pass) -> f64 {
-    ["b", "l", "e", "n"].iter().map(|size| pass.case.get(size) as f64).product::<f64>() * 2.0
+pub fn steps(case: &Case) -> f64 {
+    ["b", "l", "e", "n"].iter().map(|size| case.get(size) as f64).product::<f64>() * 2.0
 }

@@ -1,12 +1,15 @@
 //! Two launchers: one runs kernels and notes what each did, the other only notes what would be launched.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use engine::Result;
 use engine::emulated::Emulated;
 use engine::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Region};
 
+use crate::ptxas::MachineCode;
+use crate::sass::weigh::{HotLoop, weigh};
 use crate::work::Work;
 
 /// One launch.
@@ -15,6 +18,20 @@ pub struct Launched {
     pub entry: &'static str,
     pub grid: Grid,
     pub work: Work,
+    /// Bytes of its arguments, those that are read and written twice.
+    pub bytes: usize,
+    /// Where it spent its slots; nothing if it did not run.
+    pub loops: Vec<HotLoop>,
+}
+
+/// Bytes that a launch moves if it reads and writes all that it is given.
+fn argument_bytes(args: &[Arg]) -> usize {
+    let of = |arg: &Arg| match arg {
+        Arg::In(region) | Arg::Out(region) | Arg::ReachedIn(region) => region.bytes,
+        Arg::InOut(region) | Arg::ReachedInOut(region) => 2 * region.bytes,
+        Arg::None | Arg::U32(_) | Arg::F32(_) => 0,
+    };
+    args.iter().map(of).sum()
 }
 
 /// A launcher whose launches can be looked at.
@@ -27,12 +44,15 @@ pub trait Watched: Launcher {
 #[derive(Debug)]
 pub struct Counting {
     inner: Emulated,
+    /// Counts issue slots in machine code, or else in PTX.
+    code: Option<Arc<MachineCode>>,
     launched: Mutex<Vec<Launched>>,
 }
 
 impl Counting {
-    pub fn new() -> Self {
+    pub fn new(code: Option<Arc<MachineCode>>) -> Self {
         Counting {
+            code,
             inner: Emulated::with(ptx_emulator::Options { checks: false, ..Default::default() }),
             launched: Mutex::default(),
         }
@@ -77,8 +97,20 @@ impl Launcher for Counting {
     fn launch(&self, kernel: Kernel, grid: Grid, args: &[Arg]) -> Result<()> {
         self.inner.launch(kernel, grid, args)?;
         let totals = self.inner.take_totals();
-        let work = Work::of(&totals[kernel.entry]);
-        let launched = Launched { entry: kernel.entry, grid, work };
+        let meter = &totals[kernel.entry];
+        let (mut work, mut loops) = (Work::of(meter), vec![]);
+        if let Some(code) = &self.code {
+            let functions = code.functions(kernel.file);
+            let functions = functions.map_err(|what| engine::Error::Device { device: self.name(), what })?;
+            let mut lines: BTreeMap<u32, f64> = BTreeMap::new();
+            for (line, count) in meter.lines() {
+                *lines.entry(line.line).or_default() += count.warps as f64;
+            }
+            let weighed = weigh(&functions[kernel.entry], &lines, work.warps);
+            (work, loops) = (work.in_machine_code(&weighed), weighed.hot_loops());
+        }
+        let bytes = argument_bytes(args);
+        let launched = Launched { entry: kernel.entry, grid, work, bytes, loops };
         self.launched.lock().unwrap().push(launched);
         Ok(())
     }
@@ -94,6 +126,29 @@ impl Launcher for Counting {
 pub struct Dry {
     next: AtomicU64,
     launched: Mutex<Vec<Launched>>,
+    other: Mutex<Vec<Other>>,
+}
+
+/// What runs on a device beside kernels.
+#[derive(Debug, Clone, Copy)]
+pub enum Other {
+    /// A copy of so many bytes.
+    Copy(usize),
+    /// Bytes set to zero.
+    Zero(usize),
+    Product(BlasGemm),
+}
+
+impl Dry {
+    /// The copies and products since the last call.
+    pub fn take_other(&self) -> Vec<Other> {
+        std::mem::take(&mut self.other.lock().unwrap())
+    }
+
+    fn note(&self, other: Other) -> Result<()> {
+        self.other.lock().unwrap().push(other);
+        Ok(())
+    }
 }
 
 impl Watched for Dry {
@@ -123,23 +178,24 @@ impl Launcher for Dry {
         Ok(())
     }
 
-    fn copy(&self, _: Region, _: Region) -> Result<()> {
-        Ok(())
+    fn copy(&self, to: Region, _: Region) -> Result<()> {
+        self.note(Other::Copy(to.bytes))
     }
 
-    fn zero(&self, _: Region) -> Result<()> {
-        Ok(())
+    fn zero(&self, region: Region) -> Result<()> {
+        self.note(Other::Zero(region.bytes))
     }
 
-    fn launch(&self, kernel: Kernel, grid: Grid, _: &[Arg]) -> Result<()> {
+    fn launch(&self, kernel: Kernel, grid: Grid, args: &[Arg]) -> Result<()> {
         let work =
             Work { launches: 1.0, blocks: grid.blocks.map(f64::from).iter().product(), ..Work::default() };
-        let launched = Launched { entry: kernel.entry, grid, work };
+        let bytes = argument_bytes(args);
+        let launched = Launched { entry: kernel.entry, grid, work, bytes, loops: vec![] };
         self.launched.lock().unwrap().push(launched);
         Ok(())
     }
 
-    fn gemm(&self, _: &BlasGemm) -> Result<()> {
-        Ok(())
+    fn gemm(&self, gemm: &BlasGemm) -> Result<()> {
+        self.note(Other::Product(*gemm))
     }
 }

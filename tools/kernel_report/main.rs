@@ -1,11 +1,12 @@
-//! Reports what the committed kernels cost, without a GPU: registers, shared memory and spills from `ptxas`; work and
-//! memory traffic at the shapes of Vim-S training from the emulator's counts; the least time that an H100 needs; and the
-//! memory of a step.
+//! Reports what the committed kernels cost, without a GPU: registers, shared memory and spills from `ptxas`; issue slots
+//! from its machine code; work and memory traffic at the shapes of Vim-S training from the emulator's counts; the least
+//! time that an H100 needs; the predicted time of a step; and its memory.
 //!
 //! ```text
 //! kernel_report [--out FILE] [OP...]      writes Markdown to the terminal and to FILE, about all ops or only these
 //! ```
-//! It fails if a check of the scan does not hold. Without `ptxas`, which `.ci/cuda` fetches, that part says `skipped`.
+//! It fails if a check does not hold. Without `ptxas` and `nvdisasm`, which `.ci/cuda` fetches, what needs them says
+//! `skipped`, and issue slots are those of PTX.
 
 mod checks;
 mod h100;
@@ -14,16 +15,20 @@ mod markdown;
 mod measure;
 mod memory;
 mod ptxas;
+mod sass;
+mod step;
 mod work;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use engine::DType;
 use measure::Pass;
 use ptx::registry;
-use ptxas::{ARCHITECTURES, Ptxas, Usage};
+use ptx::spec::TRAINING_IMAGES;
+use ptxas::{ARCHITECTURES, MachineCode, Ptxas, Usage};
 
 /// What each entry needs on each architecture.
 pub type Usages = BTreeMap<(String, &'static str), Usage>;
@@ -43,11 +48,18 @@ fn main() -> ExitCode {
 fn run() -> Result<bool, String> {
     let (out, ops) = arguments()?;
     let root = root();
+    let code = MachineCode::find(&root);
     let usages = Ptxas::find(&root).map(|ptxas| assemble(&ptxas, &root)).transpose()?;
-    let passes = passes(&ops)?;
-    let checks = checks::all(&passes, usages.as_ref());
-    let memory = if ops.is_empty() { memory::measure()? } else { vec![] };
-    let report = markdown::report(&passes, usages.as_ref(), &checks, &memory);
+    let passes = passes(&ops, TRAINING_IMAGES, &[DType::F32, DType::Bf16], code.as_ref())?;
+    let checks = checks::all(&passes, usages.as_ref(), code.is_some());
+    let mut report = markdown::report(&passes, usages.as_ref(), &checks);
+    if ops.is_empty() {
+        report += &steps(&passes, usages.as_ref(), code.as_ref())?;
+        report += &markdown::memory_table(&memory::measure()?);
+    }
+    if let Some(usages) = &usages {
+        report += &markdown::usage_table(usages);
+    }
     println!("{report}");
     if let Some(out) = out {
         std::fs::write(&out, &report).map_err(|err| format!("{}: {err}", out.display()))?;
@@ -69,22 +81,48 @@ fn arguments() -> Result<(Option<PathBuf>, Vec<String>), String> {
     Ok((out, ops))
 }
 
-/// Both passes of the ops' bench cases.
-fn passes(ops: &[String]) -> Result<Vec<Pass>, String> {
+/// Both passes of the ops' bench cases at a number of images, for activations of these types.
+fn passes(
+    ops: &[String],
+    images: usize,
+    types: &[DType],
+    code: Option<&Arc<MachineCode>>,
+) -> Result<Vec<Pass>, String> {
     let mut passes = vec![];
     for op in registry::all() {
         if !ops.is_empty() && !ops.iter().any(|wanted| wanted == op.name()) {
             continue;
         }
-        let axes = op.training();
+        let axes = measure::axes_for(op.training(), images);
         for case in op.cases().iter().filter(|case| case.bench) {
             let typed = op.inputs(case).iter().any(|input| input.typed);
-            for &dtype in if typed { &[DType::F32, DType::Bf16][..] } else { &[DType::F32] } {
-                passes.extend(measure::measure(&*op, case, &axes, dtype)?);
+            for &dtype in if typed { types } else { &[DType::F32] } {
+                passes.extend(measure::measure(&*op, case, &axes, dtype, code)?);
             }
         }
     }
     Ok(passes)
+}
+
+/// The predicted steps at each number of images.
+fn steps(
+    passes: &[Pass],
+    usages: Option<&Usages>,
+    code: Option<&Arc<MachineCode>>,
+) -> Result<String, String> {
+    let (Some(usages), Some(_)) = (usages, code) else {
+        return Ok(format!("{}skipped: {}", step::TITLE, ptxas::MISSING));
+    };
+    let mut predictions = vec![step::predict(TRAINING_IMAGES, passes, usages)?];
+    for images in step::FEW {
+        // What a step runs; its loss is small, and in f32.
+        let used =
+            ["causal_conv1d", "patch_embed", "prompt_add_norm", "linear", "selective_scan", "token_rows"];
+        let mut few = self::passes(&used.map(String::from), images, &[DType::Bf16], code)?;
+        few.extend(passes.iter().filter(|pass| !used.contains(&pass.op)).cloned());
+        predictions.push(step::predict(images, &few, usages)?);
+    }
+    Ok(step::table(&predictions))
 }
 
 /// Registers, shared memory and spills of every committed kernel.
