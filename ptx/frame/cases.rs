@@ -82,8 +82,8 @@ impl Op for Cases {
         let (pixels, framed) = ((c * s * s) as f64, (c * (s * s - (s - 2 * w) * (s - 2 * w))) as f64);
         let frames = frames(case) as f64 * framed;
         (
-            Cost { bytes: 2.0 * typed * b * pixels + 4.0 * frames, flop: b * framed, exp: 0.0 },
-            Cost { bytes: typed * b * framed + 4.0 * frames, flop: b * framed, exp: 0.0 },
+            Cost { bytes: 2.0 * typed * b * pixels + 4.0 * frames, flop: b * framed, ..Cost::default() },
+            Cost { bytes: typed * b * framed + 4.0 * frames, flop: b * framed, ..Cost::default() },
         )
     }
 

@@ -68,7 +68,7 @@ impl Op for Cases {
         let of = |tensors: f64, flop: f64| Cost {
             bytes: tensors * dtype.size() as f64 * n,
             flop: flop * n,
-            exp: 0.0,
+            ..Cost::default()
         };
         // Backward reads dy for each of its results: for dx, with x for the scale's, and for the shift's.
         let sums = if case.is("frozen") { 0.0 } else { 2.0 + f64::from(case.is("shift")) };
