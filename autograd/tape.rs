@@ -44,6 +44,12 @@ impl Var {
         self.value
     }
 
+    /// Takes the value out for a call that writes its output over it. The variable then stands for its gradient alone.
+    pub fn take(&mut self) -> Tensor {
+        self.recipe = None;
+        std::mem::replace(&mut self.value, Tensor::from_vec(vec![], &[0]))
+    }
+
     /// The shape of the value.
     pub fn shape(&self) -> &[usize] {
         self.value.shape()
@@ -165,6 +171,16 @@ impl Tape {
         Ok(self.record("cast", &[x], vec![y], || Box::new(Cast(was)))?.remove(0))
     }
 
+    /// Records the same values under another shape; the gradient gets the shape back. Panics when the number of elements
+    /// differs.
+    ///
+    /// # Errors
+    /// Those of [`Tape::record`].
+    pub fn reshape(&self, x: &Var, shape: &[usize]) -> Result<Var> {
+        let y = x.value.clone().reshape(shape);
+        Ok(self.record("reshape", &[x], vec![y], || Box::new(Reshape(x.shape().to_vec())))?.remove(0))
+    }
+
     /// Lets the outputs of one call be made again in the backward pass instead of kept: functions that save them save the
     /// recipe.
     pub fn recomputed(&self, vars: Vec<Var>, recipe: impl FnOnce() -> Arc<Recipe>) -> Vec<Var> {
@@ -217,6 +233,16 @@ impl Function for Cast {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
         let dy = grads.remove(0).expect("the only output");
         sinks.give(0, dy.cast(self.0)?);
+        Ok(())
+    }
+}
+
+/// The function of [`Tape::reshape`], with the shape of its input.
+struct Reshape(Vec<usize>);
+
+impl Function for Reshape {
+    fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
+        sinks.give(0, grads.remove(0).expect("the only output").reshape(&self.0));
         Ok(())
     }
 }

@@ -6,23 +6,33 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use engine::Tensor;
+use engine::{Device, Tensor};
 use svp::backbones::pos_embed::ClassRow;
 use svp::backbones::{LoadOptions, load};
-use svp::checkpoint::{Checkpoint, Dtype, Precision, save_safetensors_as};
+use svp::checkpoint::{Checkpoint, Dtype, Metadata, Precision, save_safetensors_as};
+use svp::model::Model;
+use svp::params::{BACKBONE, HEAD};
 use svp::report::table::{bytes, count};
+use svp::train::{TrainedModel, load_trained};
 use svp::{Error, Result};
 
-/// Writes the floating-point tensors of a checkpoint as .safetensors, under their own names.
+/// Writes the floating-point tensors of a checkpoint as .safetensors, under their own names. With --merge, writes a
+/// trained run as a plain checkpoint: the backbone with what the method trained folded into it, and the head.
 #[derive(Parser)]
 #[command(version, max_term_width = 110)]
 struct Cli {
-    /// Checkpoint to read, .pth or .safetensors
+    /// Checkpoint to read, .pth or .safetensors; with --merge, the folder of a run
     #[arg(value_name = "IN")]
     input: PathBuf,
     /// File to write
     #[arg(value_name = "OUT.safetensors")]
     output: PathBuf,
+    /// Fold what the run's method trained into the backbone, where the method allows it
+    #[arg(long)]
+    merge: bool,
+    /// The backbone that the run was trained on, if the file was moved since
+    #[arg(long, value_name = "FILE", requires = "merge")]
+    backbone: Option<PathBuf>,
     /// Write half precision (float16) instead of float32
     #[arg(long)]
     half: bool,
@@ -37,6 +47,18 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     check_output(&cli.output, cli.force)?;
+    let precision = if cli.half { Precision::F16 } else { Precision::F32 };
+    let left_out = match cli.merge {
+        true => merge(&cli, precision)?,
+        false => convert(&cli, precision)?,
+    };
+    svp_cli::print(&left_out)?;
+    svp_cli::print(&summary(&cli.output)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the checkpoint, and returns a line for each tensor that is left out.
+fn convert(cli: &Cli, precision: Precision) -> Result<String> {
     let file = Checkpoint::open(&cli.input)?;
     let mut tensors: Vec<(String, Tensor)> = vec![];
     let mut left_out = vec![];
@@ -54,12 +76,25 @@ fn run(cli: Cli) -> Result<ExitCode> {
             "give the checkpoint of a model",
         ));
     }
-    let precision = if cli.half { Precision::F16 } else { Precision::F32 };
     let borrowed: Vec<_> = tensors.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
     save_safetensors_as(&cli.output, &borrowed, file.metadata(), precision)?;
-    svp_cli::print(&left_out.concat())?;
-    svp_cli::print(&summary(&cli.output)?)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(left_out.concat())
+}
+
+/// Writes the run as a plain checkpoint. What the method added is in the backbone then, so nothing is left out.
+fn merge(cli: &Cli, precision: Precision) -> Result<String> {
+    let TrainedModel { model, trained, .. } = load_trained(&cli.input, cli.backbone.as_deref(), &Device::cpu())?;
+    let Model { mut params, method, simam, .. } = model;
+    if simam {
+        let what = "its images are reweighted by SimAM, which a plain checkpoint cannot say";
+        return Err(Error::path(&cli.input, what, "leave out --merge, or train without --simam"));
+    }
+    method.merge(&mut params)?;
+    let kept = params.iter().filter(|param| [BACKBONE, HEAD].contains(&param.part));
+    let tensors: Vec<_> = kept.map(|param| (param.name.clone(), &param.value)).collect();
+    let metadata = Metadata::from([("classes".to_string(), trained.classes.join("\n"))]);
+    save_safetensors_as(&cli.output, &tensors, &metadata, precision)?;
+    Ok(String::new())
 }
 
 fn check_output(output: &Path, force: bool) -> Result<()> {

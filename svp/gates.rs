@@ -132,7 +132,7 @@ mod tests {
         let vim = Vim::init(VimConfig::sized(SIDE, 4, 16, depth), &mut params, 5).unwrap();
         let method = Chosen::named("svp").unwrap();
         let method = method.with_flag("hidden", "8").unwrap().with_flag("group-size", "1").unwrap();
-        let parts = Parts { method, head: Default::default(), classes: 3, simam: false };
+        let parts = Parts::new(method, 3);
         Model::new(&Device::cpu(), Box::new(vim), params, parts, 5).unwrap()
     }
 

@@ -3,9 +3,9 @@
 use autograd::{Tape, Var};
 use engine::{DType, Device, Tensor};
 
-use crate::Result;
+use crate::{Error, Result};
 use crate::backbones::Backbone;
-use crate::heads::{Head, HeadKind};
+use crate::heads::{Head, HeadKind, Place};
 use crate::methods::linear::Frozen;
 use crate::methods::{Chosen, Site};
 use crate::params::{Bound, Params};
@@ -42,6 +42,28 @@ pub struct Parts {
     pub classes: usize,
     /// Whether the input images are reweighted by SimAM.
     pub simam: bool,
+    /// The head with which the backbone was trained, where its checkpoint has one: weight `[k d]` and bias `[k]`.
+    pub source_head: Option<[Tensor; 2]>,
+}
+
+impl Parts {
+    /// A method with the default head, without SimAM.
+    pub fn new(method: Chosen, classes: usize) -> Self {
+        Parts { method, head: HeadKind::default(), classes, simam: false, source_head: None }
+    }
+
+    /// The head that the method's settings bring, or else the one that is asked for.
+    ///
+    /// Two different ones.
+    fn head(&self) -> Result<HeadKind> {
+        let Some(brought) = (self.method.entry.head)(&self.method.settings) else { return Ok(self.head) };
+        let brought = HeadKind::named(brought)?;
+        if self.head == HeadKind::default() || self.head == brought {
+            return Ok(brought);
+        }
+        let what = format!("these settings of --method {} bring the head {brought:?}", self.method.entry.name);
+        Err(Error::input("--head", what, "leave it out"))
+    }
 }
 
 /// The result of a forward pass in training.
@@ -65,11 +87,14 @@ impl Model {
         parts: Parts,
         seed: u64,
     ) -> Result<Self> {
-        let Parts { method: chosen, head, classes, simam } = parts;
+        let head = parts.head()?;
+        let Parts { method: chosen, classes, simam, source_head, .. } = parts;
         let spec = backbone.spec();
         let method = chosen.build(&mut Site { device, spec, params: &mut params, seed })?;
         params.train_backbone(|tensor| method.trains(tensor));
-        let head = (head.0.build)(head.0, device, spec, classes, &mut params, seed);
+        let mut place =
+            Place { device, spec, classes, params: &mut params, source: source_head.as_ref(), seed };
+        let head = (head.0.build)(head.0, &mut place)?;
         params.replace_all(|_, value, _| value.to_device(device))?;
         let device = device.clone();
         Ok(Model { device, params, backbone, method, chosen, head, simam, precision: DType::F32 })
@@ -98,7 +123,7 @@ impl Model {
 
     /// Number of classes that the head tells apart.
     pub fn classes(&self) -> usize {
-        self.head.classes(&self.params)
+        self.head.classes()
     }
 
     /// Computes tokens and logits of normalised images `[b 3 s s]`.
@@ -116,6 +141,7 @@ impl Model {
     fn tokens(&self, tape: &Tape, params: &Bound, images: Tensor, noise: Noise) -> Result<Tokens> {
         let images = self.input(tape, images)?;
         let mut pass = Pass { tape, params, noise, watch: None };
+        let images = self.method.pixels(&mut pass, images)?;
         self.backbone.forward(&mut pass, &images, &*self.method)
     }
 
@@ -140,6 +166,7 @@ impl Model {
         let bound = self.params.bind(&tape);
         let mut pass = Pass { tape: &tape, params: &bound, noise: Noise::default(), watch: Some(watch) };
         let method: &dyn Method = if adapted { &*self.method } else { &Frozen };
+        let images = method.pixels(&mut pass, images)?;
         self.backbone.forward(&mut pass, &images, method)?;
         Ok(())
     }

@@ -11,7 +11,7 @@ pub const BACKBONE: &str = "backbone";
 pub const HEAD: &str = "head";
 
 /// Position of a parameter in its [`Params`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ParamId(usize);
 
 /// A parameter by its state-dict name.

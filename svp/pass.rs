@@ -163,6 +163,14 @@ pub trait Method: Send + Sync {
         false
     }
 
+    /// Replaces the normalised images `[b 3 s s]` before they enter the stem.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    fn pixels(&self, _pass: &mut Pass, images: Var) -> Result<Var> {
+        Ok(images)
+    }
+
     /// Replaces the stem's tokens before they enter the first block.
     ///
     /// # Errors
@@ -194,6 +202,28 @@ pub trait Method: Send + Sync {
         _class_row: Option<usize>,
     ) -> Result<Option<[Var; 2]>> {
         Ok(None)
+    }
+
+    /// Replaces the output `y [b l n]` of a product or a norm of the backbone, whose input was `x [b l k]`. `weight` is the
+    /// weight of that product or norm.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    fn site(&self, _pass: &mut Pass, _weight: ParamId, _x: &Var, y: Var) -> Result<Var> {
+        Ok(y)
+    }
+
+    /// Folds what the method has trained into the backbone's own tensors in `params`, so that the backbone alone computes
+    /// what it computed with the method.
+    ///
+    /// # Errors
+    /// Changes that the backbone's tensors cannot hold, with the reason; a method that does not override this says so.
+    fn merge(&self, _params: &mut Params) -> Result<()> {
+        Err(Error::input(
+            "--merge",
+            "what this method adds depends on the image, so no tensor of the backbone can hold it",
+            "leave out --merge",
+        ))
     }
 
     /// The method's own section in the page of a trained run.

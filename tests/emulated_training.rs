@@ -18,7 +18,6 @@ use ptx_emulator::Meter;
 use safetensors::SafeTensors;
 use svp::backbones::drop_path;
 use svp::backbones::vim::{Vim, VimConfig};
-use svp::heads::HeadKind;
 use svp::methods::{Chosen, METHODS, OptimizerKind};
 use svp::model::{Forward, Model, Parts};
 use svp::params::Params;
@@ -63,7 +62,7 @@ fn model(device: &Device, precision: Precision) -> Model {
     let vim = Vim::init(VimConfig::sized(32, 4, 48, DEPTH), &mut params, 5).unwrap();
     let svp = Chosen::named("svp").and_then(|svp| svp.with_flag("hidden", "16"));
     let method = svp.and_then(|svp| svp.with_flag("group-size", "2")).unwrap();
-    let parts = Parts { method, head: HeadKind::default(), classes: CLASSES, simam: false };
+    let parts = Parts::new(method, CLASSES);
     Model::new(device, Box::new(vim), params, parts, 5).unwrap().in_precision(precision.dtype()).unwrap()
 }
 

@@ -24,6 +24,11 @@ pub fn forward(d: Dims, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32
     );
 }
 
+/// Adds `x w^T` to `y [rows n]`.
+pub fn add(d: Dims, x: &[f32], w: &[f32], y: &mut [f32]) {
+    gemm(d.rows, d.n, d.k, Mat::rows(x, d.width), Mat::transposed(w, d.k), y, d.n, true);
+}
+
 /// Writes the window's columns of `dx [rows width]`, or adds to them.
 pub fn grad_x(d: Dims, dy: &[f32], w: &[f32], dx: &mut [f32], accumulate: bool) {
     gemm(d.rows, d.k, d.n, Mat::rows(dy, d.n), Mat::rows(w, d.k), &mut dx[d.first..], d.width, accumulate);

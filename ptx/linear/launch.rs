@@ -35,6 +35,13 @@ pub fn forward(
     }
 }
 
+/// Adds `x w^T` to `y [rows n]`.
+pub fn add(launcher: &dyn Launcher, d: Dims, x: &Tensor, w: &Tensor, y: &mut Tensor) -> Result<()> {
+    let w = w.cast(x.dtype())?;
+    let (x, w) = (RowMajor::rows(x, 0, d.width), RowMajor::transposed(&w, 0, d.k));
+    gemm(launcher, [d.rows, d.n, d.k], x, w, RowMajor::result(y, 0, d.n), true)
+}
+
 /// Adds the bias to a bf16 result.
 fn add_bias(launcher: &dyn Launcher, d: Dims, bias: &Tensor, y: &mut Tensor) -> Result<()> {
     let elements = y.numel();

@@ -3,6 +3,8 @@
 //! The input may be a window of columns, so that a part of one projection feeds the next without a copy. Backward:
 //! `dx = dy w`, `dw = dy^T x`, `dbias = sum_r dy`. x is kept only for a trained weight, and w only where x wants a
 //! gradient. On a launched device y and dx have the type of x; the bias and the gradients of w and bias are f32.
+//!
+//! [`added`] is the product added to what is there, `y[r n] = y0[r n] + x[r k] w[n k]^T`, with `dy0 = dy`.
 
 mod call;
 pub(crate) mod cases;
@@ -11,6 +13,7 @@ mod launch;
 pub mod reference;
 
 use autograd::{Function, Recipe, Saved, Sinks, Tape, Var};
+use engine::shape::check_shape;
 use engine::{DType, Device, Result, Tensor};
 
 use crate::launch::typed;
@@ -22,6 +25,7 @@ mod at {
     pub const X: usize = 0;
     pub const W: usize = 1;
     pub const BIAS: usize = 2;
+    pub const BASE: usize = 3;
 }
 
 /// `[.. n]`: `x [.. width]` over its columns `first..first + k`, times `w [n k]` transposed, plus `bias [n]`.
@@ -32,6 +36,32 @@ pub fn window(tape: &Tape, x: &Var, first: usize, w: &Var, bias: Option<&Var>) -
     let dims = check(x, first, w, bias)?;
     let y = forward(tape.device(), dims, x.value(), w.value(), bias.map(Var::value))?;
     let none = Var::constant(Tensor::from_vec(vec![], &[0]));
+    record(tape, dims, [x, w, bias.unwrap_or(&none), &none], y)
+}
+
+/// `y [.. n]` plus `x [.. k]` times `w [n k]` transposed, as a low-rank update adds to a frozen product. The sum takes the
+/// memory of y unless somebody else holds it.
+///
+/// # Errors
+/// A shape that differs, or what the device fails with.
+pub fn added(tape: &Tape, mut y: Var, x: &Var, w: &Var) -> Result<Var> {
+    let dims = check(x, 0, w, None)?;
+    let mut shape = x.shape().to_vec();
+    *shape.last_mut().expect("checked: x has a last axis") = dims.n;
+    check_shape(OP, "y", "[.. n]", &shape, y.shape())?;
+    let (device, mut sum) = (tape.device(), y.take());
+    sum.make_unique(device);
+    match device.launcher() {
+        None => cpu::add(dims, x.value().as_slice(), w.value().as_slice(), sum.as_mut_slice()),
+        Some(launcher) => launch::add(launcher, dims, x.value(), w.value(), &mut sum)?,
+    }
+    let none = Var::constant(Tensor::from_vec(vec![], &[0]));
+    record(tape, dims, [x, w, &none, &y], sum)
+}
+
+/// Records a call with x, w, bias and the variable that was added to.
+fn record(tape: &Tape, dims: Dims, inputs: [&Var; 4], y: Tensor) -> Result<Var> {
+    let [x, w, ..] = inputs;
     let function = || -> Box<dyn Function> {
         Box::new(Linear {
             dims,
@@ -41,7 +71,7 @@ pub fn window(tape: &Tape, x: &Var, first: usize, w: &Var, bias: Option<&Var>) -
             w: x.wants_grad().then(|| w.save()),
         })
     };
-    Ok(tape.record(OP, &[x, w, bias.unwrap_or(&none)], vec![y], function)?.remove(0))
+    Ok(tape.record(OP, &inputs, vec![y], function)?.remove(0))
 }
 
 /// [`window`] over all columns: `x [.. k]` times `w [n k]` transposed, plus `bias [n]`.
@@ -115,6 +145,9 @@ impl Function for Linear {
                 Some(_) => rows::sum(&device, Rows::of(&dy, d.n), sink.tensor.region_mut(), sink.accumulate)?,
             }
             sinks.put(at::BIAS, sink);
+        }
+        if sinks.wants(at::BASE) {
+            sinks.give(at::BASE, dy);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use autograd::Var;
+use engine::Tensor;
 
 use super::pos_embed::ClassRow;
 use crate::Result;
@@ -90,6 +91,8 @@ pub struct Loaded {
     pub backbone: Box<dyn Backbone>,
     /// Its parameters, all frozen.
     pub params: Params,
+    /// The head with which it was trained, where the checkpoint has one of one map: weight `[k d]` and bias `[k]`.
+    pub head: Option<[Tensor; 2]>,
     /// Hash of the weights as they are in the file, the same for every file format.
     pub hash: String,
     /// Facts for the log, one line each.

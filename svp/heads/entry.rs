@@ -34,7 +34,7 @@ impl Labels {
 /// The part of a model that answers the task.
 pub trait Head: Send + Sync {
     /// Number of classes that it tells apart.
-    fn classes(&self, params: &Params) -> usize;
+    fn classes(&self) -> usize;
 
     /// The features that it reads from the tokens, in f32; `[b d]` for a classifier. They do not depend on the head's
     /// weights, so they can be kept.
@@ -69,8 +69,24 @@ pub trait Head: Send + Sync {
 /// Parameters by name, with their shapes.
 pub type NamedShapes = Vec<(String, Vec<usize>)>;
 
-/// Adds a head to the parameters of a backbone, for a number of classes, with initial values drawn from a seed.
-pub type Build = fn(&HeadEntry, &Device, &Spec, usize, &mut Params, u64) -> Box<dyn Head>;
+/// The place where a head is built: the backbone whose tokens it reads, and the parameters it adds to.
+pub struct Place<'a> {
+    /// Device that holds the values.
+    pub device: &'a Device,
+    /// Sizes of the backbone.
+    pub spec: &'a Spec,
+    /// Number of classes of the task.
+    pub classes: usize,
+    /// Parameters of the model so far.
+    pub params: &'a mut Params,
+    /// The head with which the backbone was trained, where its checkpoint has one: weight `[k d]` and bias `[k]`.
+    pub source: Option<&'a [Tensor; 2]>,
+    /// Seed of initial values.
+    pub seed: u64,
+}
+
+/// Adds a head's parameters with initial values, or refuses the place.
+pub type Build = fn(&HeadEntry, &mut Place) -> Result<Box<dyn Head>>;
 
 /// A head, as the registry holds it.
 pub struct HeadEntry {
@@ -80,6 +96,6 @@ pub struct HeadEntry {
     pub about: &'static str,
     /// Names and shapes of its parameters, for the backbone's width and the number of classes.
     pub shapes: fn(usize, usize) -> NamedShapes,
-    /// Adds its trained parameters with initial values, for a number of classes and a seed.
+    /// Adds its parameters with initial values.
     pub build: Build,
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Error, Result};
 
-pub use entry::{Head, HeadEntry, Labels};
+pub use entry::{Head, HeadEntry, Labels, Place};
 
 /// Declares the modules of the heads, whose files `cargo fmt` does not follow, and the registry.
 macro_rules! heads {
@@ -24,6 +24,7 @@ macro_rules! heads {
 heads! {
     linear,
     two_layer,
+    first_k,
 }
 
 /// A head of the registry, compared and written by its name.

@@ -4,7 +4,9 @@
 //! block, of the two causal convolutions and the two step-size projections. Its norms and other products have none.
 
 use super::entry::{Defaults, Entry};
+use crate::Result;
 use crate::backbones::vim;
+use crate::params::Params;
 use crate::pass::Method;
 
 /// The method's entry in the registry.
@@ -17,6 +19,7 @@ pub static ENTRY: Entry = Entry {
     backbones: &[vim::NAME],
     settings: &[],
     defaults: |_, _| Defaults::adamw(5e-3, 1e-4),
+    head: |_| None,
     keeps_features: false,
     whole_backbone: false,
     views: &[("trained", true)],
@@ -28,5 +31,10 @@ struct BitFit;
 impl Method for BitFit {
     fn trains(&self, tensor: &str) -> bool {
         tensor.contains("bias")
+    }
+
+    /// The trained tensors are the backbone's own.
+    fn merge(&self, _params: &mut Params) -> Result<()> {
+        Ok(())
     }
 }

@@ -27,6 +27,8 @@ pub struct Entry {
     pub settings: &'static [Setting],
     /// Rates and optimiser for a family of backbones, where none are given.
     pub defaults: fn(&str, &Settings) -> Defaults,
+    /// Name of the head that these settings bring with them, in place of the one that is asked for.
+    pub head: fn(&Settings) -> Option<&'static str>,
     /// Whether the head reads the frozen backbone's features, which can then be computed once and kept.
     pub keeps_features: bool,
     /// Whether every tensor of the backbone is trained. Such a backbone may begin with initial values, and the trained

@@ -1,7 +1,9 @@
 //! Full fine-tuning: trains every tensor of the backbone, and the head.
 
 use super::entry::{Defaults, Entry};
+use crate::Result;
 use crate::backbones::vim;
+use crate::params::Params;
 use crate::pass::Method;
 
 /// The method's entry in the registry.
@@ -14,6 +16,7 @@ pub static ENTRY: Entry = Entry {
     backbones: &[vim::NAME],
     settings: &[],
     defaults: |_, _| Defaults::adamw(1e-3, 0.05),
+    head: |_| None,
     keeps_features: false,
     whole_backbone: true,
     views: &[("trained", false)],
@@ -25,5 +28,10 @@ struct Full;
 impl Method for Full {
     fn trains(&self, _tensor: &str) -> bool {
         true
+    }
+
+    /// The trained tensors are the backbone's own.
+    fn merge(&self, _params: &mut Params) -> Result<()> {
+        Ok(())
     }
 }

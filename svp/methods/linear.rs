@@ -1,7 +1,9 @@
 //! Linear probing: trains the head alone, on features of the frozen backbone that are computed once.
 
 use super::entry::{Defaults, Entry};
+use crate::Result;
 use crate::backbones::vim;
+use crate::params::Params;
 use crate::pass::Method;
 
 /// The method's entry in the registry.
@@ -14,6 +16,7 @@ pub static ENTRY: Entry = Entry {
     backbones: &[vim::NAME],
     settings: &[],
     defaults: |_, _| Defaults::adamw(2e-2, 1e-4),
+    head: |_| None,
     keeps_features: true,
     whole_backbone: false,
     views: &[("frozen", false)],
@@ -23,4 +26,9 @@ pub static ENTRY: Entry = Entry {
 /// The method that leaves the backbone unchanged.
 pub struct Frozen;
 
-impl Method for Frozen {}
+impl Method for Frozen {
+    /// The backbone stays what it was.
+    fn merge(&self, _params: &mut Params) -> Result<()> {
+        Ok(())
+    }
+}

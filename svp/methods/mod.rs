@@ -15,7 +15,7 @@ use crate::pass::{Method, Spec};
 use crate::{Error, Result};
 
 pub use entry::{Defaults, Entry, OptimizerKind, Site};
-pub use settings::{Kind, Setting, Settings, Value};
+pub use settings::{Kind, Setting, Settings, Value, Words};
 
 /// Declares the modules of the methods and the registry. `cargo fmt` does not follow modules that a macro declares, so
 /// their files are formatted with `rustfmt`.
@@ -34,6 +34,9 @@ methods! {
     full,
     vpt,
     bitfit,
+    lora,
+    ssf,
+    vp,
 }
 
 /// A method with its settings.

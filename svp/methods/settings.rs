@@ -34,6 +34,8 @@ pub enum Kind {
     Number(f64, f64),
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// One or more of these words, joined by commas; at most 32 words.
+    Words(&'static [&'static str]),
 }
 
 /// A value of a setting.
@@ -48,6 +50,49 @@ pub enum Value {
     Number(f64),
     /// Value of a [`Kind::Choice`].
     Choice(&'static str),
+    /// Value of a [`Kind::Words`].
+    Words(Words),
+}
+
+/// Some of the words of a setting. Files have them as one text, joined by commas in the order of the declaration.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Words {
+    of: &'static [&'static str],
+    /// Bit i is for word i.
+    chosen: u32,
+}
+
+impl Words {
+    /// The first word alone.
+    pub const fn first(of: &'static [&'static str]) -> Self {
+        Words { of, chosen: 1 }
+    }
+
+    /// Finds the words of a text; `None` where one is unknown or none is given.
+    fn read(of: &'static [&'static str], text: &str) -> Option<Self> {
+        let mut chosen = 0;
+        for word in text.split(',') {
+            chosen |= 1 << of.iter().position(|known| *known == word.trim())?;
+        }
+        Some(Words { of, chosen })
+    }
+
+    /// The chosen words, in the order of the declaration.
+    pub fn iter(self) -> impl Iterator<Item = &'static str> {
+        (0..self.of.len()).filter(move |i| self.chosen >> i & 1 == 1).map(move |i| self.of[i])
+    }
+}
+
+impl std::fmt::Display for Words {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(&self.iter().collect::<Vec<_>>().join(","))
+    }
+}
+
+impl Serialize for Words {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
 }
 
 impl Setting {
@@ -73,6 +118,7 @@ impl Setting {
             (Kind::Choice(words), Toml::String(word)) => {
                 words.iter().find(|known| *known == word).map(|word| Value::Choice(word))
             }
+            (Kind::Words(words), Toml::String(text)) => Words::read(words, text).map(Value::Words),
             _ => None,
         };
         found.ok_or_else(|| {
@@ -87,7 +133,7 @@ impl Setting {
     pub fn parse(&self, text: &str) -> Result<Value> {
         let word = || Toml::String(text.into());
         let value = match self.kind {
-            Kind::Choice(_) => word(),
+            Kind::Choice(_) | Kind::Words(_) => word(),
             Kind::Flag => text.parse().map_or_else(|_| word(), Toml::Boolean),
             Kind::Count(..) => text.parse().map_or_else(|_| word(), Toml::Integer),
             Kind::Number(..) => text.parse().map_or_else(|_| word(), Toml::Float),
@@ -105,6 +151,7 @@ impl Kind {
             Kind::Count(least, most) => format!("a whole number from {least} to {most}"),
             Kind::Number(least, most) => format!("a number from {least} to {most}"),
             Kind::Choice(words) => words.join(", "),
+            Kind::Words(words) => format!("one or more of {}, joined by commas", words.join(", ")),
         }
     }
 }
@@ -116,6 +163,7 @@ impl std::fmt::Display for Value {
             Value::Count(n) => n.fmt(f),
             Value::Number(x) => x.fmt(f),
             Value::Choice(word) => f.write_str(word),
+            Value::Words(words) => words.fmt(f),
         }
     }
 }
@@ -201,6 +249,17 @@ impl Settings {
         }
     }
 
+    /// The value of a [`Kind::Words`].
+    ///
+    /// # Panics
+    /// As [`Settings::get`], and for a setting of another kind.
+    pub fn words(&self, name: &str) -> Words {
+        match self.get(name) {
+            Value::Words(words) => words,
+            other => unreachable!("{name} is {other:?}, not a list of words"),
+        }
+    }
+
     /// All settings by their names on the command line.
     pub fn all(&self) -> toml::Table {
         self.declared.iter().zip(self.values.iter().copied()).map(toml_entry).collect()
@@ -237,7 +296,9 @@ impl Serialize for Settings {
 mod tests {
     use super::*;
 
-    static DECLARED: [Setting; 4] = [
+    const SITES: &[&str] = &["in", "out", "x"];
+
+    static DECLARED: [Setting; 5] = [
         Setting::new("tokens", Kind::Count(1, 500), Value::Count(10), "Prompts"),
         Setting::new("deep", Kind::Flag, Value::Flag(true), "In every layer"),
         Setting::new("position", Kind::Choice(&["pre", "post"]), Value::Choice("pre"), "Where they stand"),
@@ -245,6 +306,7 @@ mod tests {
             later: true,
             ..Setting::new("drop-out", Kind::Number(0.0, 0.9), Value::Number(0.0), "Share dropped")
         },
+        Setting::new("sites", Kind::Words(SITES), Value::Words(Words::first(SITES)), "Products"),
     ];
 
     #[test]
@@ -255,6 +317,9 @@ mod tests {
         assert_eq!(read(2, "post").unwrap(), Value::Choice("post"));
         assert_eq!(read(3, "0.25").unwrap(), Value::Number(0.25));
         assert_eq!(DECLARED[3].read(&Toml::Integer(0)).unwrap(), Value::Number(0.0));
+        let Value::Words(words) = read(4, "x, in").unwrap() else { panic!("words") };
+        assert_eq!(words.iter().collect::<Vec<_>>(), ["in", "x"]);
+        assert_eq!(DECLARED[4].read(&Toml::String(words.to_string())).unwrap(), Value::Words(words));
         for (i, text, parts) in [
             (0, "0", "--tokens: 0 is not a value of it; use a whole number from 1 to 500"),
             (0, "many", "use a whole number"),
@@ -262,6 +327,8 @@ mod tests {
             (2, "Pre", "use pre, post"),
             (3, "NaN", "use a number from 0 to 0.9"),
             (3, "-1", "--drop-out: -1"),
+            (4, "in,y", "use one or more of in, out, x, joined by commas"),
+            (4, "", "use one or more"),
         ] {
             let error = read(i, text).unwrap_err().to_string();
             assert!(error.contains(parts), "{error}");
@@ -274,9 +341,12 @@ mod tests {
         let mut settings = Settings::defaults(&DECLARED);
         settings.set("tokens", Value::Count(3));
         let json = |settings: &Settings| serde_json::to_string(settings).unwrap();
-        assert_eq!(json(&settings), r#"{"tokens":3,"deep":true,"position":"pre"}"#);
+        assert_eq!(json(&settings), r#"{"tokens":3,"deep":true,"position":"pre","sites":"in"}"#);
         settings.set("drop-out", Value::Number(0.5));
-        assert_eq!(json(&settings), r#"{"tokens":3,"deep":true,"position":"pre","drop_out":0.5}"#);
-        assert_eq!(settings.table().to_string().lines().count(), 4);
+        assert_eq!(
+            json(&settings),
+            r#"{"tokens":3,"deep":true,"position":"pre","drop_out":0.5,"sites":"in"}"#
+        );
+        assert_eq!(settings.table().to_string().lines().count(), 5);
     }
 }

@@ -64,6 +64,7 @@ pub static ENTRY: Entry = Entry {
         },
     ],
     defaults,
+    head: |_| None,
     keeps_features: false,
     whole_backbone: false,
     views: &[("frozen", false), ("prompted", true)],

@@ -60,7 +60,7 @@ fn every_method_can_be_built() {
         let chosen = Chosen::named(entry.name).unwrap();
         let mut params = Params::default();
         let vim = Vim::init(VimConfig::sized(16, 4, 16, 2), &mut params, 5).unwrap();
-        let parts = Parts { method: chosen.clone(), head: Default::default(), classes: 3, simam: false };
+        let parts = Parts::new(chosen.clone(), 3);
         let model = Model::new(&Device::cpu(), Box::new(vim), params, parts, 5).unwrap();
         let counts = count_parameters(&model.params);
         let part = |name: &str| counts.iter().find(|count| count.module == name);
@@ -75,6 +75,47 @@ fn every_method_can_be_built() {
         let text = toml::to_string(&chosen).unwrap();
         assert_eq!(toml::from_str::<Chosen>(&text).unwrap(), chosen);
     }
+}
+
+/// Where a method can be folded into the backbone, the backbone alone must then have the same logits; else the refusal must
+/// say what it refuses. All trained values are moved first, since most methods start as the frozen model.
+#[test]
+fn merged_models_compute_the_same() {
+    let mut merged = vec![];
+    for (name, settings) in METHODS.iter().map(|entry| (entry.name, vec![])).chain([
+        ("ssf", vec![("shift", "false")]),
+        ("lora", vec![("targets", "in_proj,x_proj,out_proj"), ("alpha", "3"), ("rank", "2")]),
+    ]) {
+        let mut chosen = Chosen::named(name).unwrap();
+        for (setting, text) in &settings {
+            chosen = chosen.with_flag(setting, text).unwrap();
+        }
+        let mut params = Params::default();
+        let vim = Vim::init(VimConfig::sized(16, 4, 16, 2), &mut params, 5).unwrap();
+        let parts = Parts::new(chosen, 3);
+        let mut model = Model::new(&Device::cpu(), Box::new(vim), params, parts, 5).unwrap();
+        let mut rng = engine::Rng::keyed(3, 0, 0, 0);
+        for id in model.params.trained() {
+            let (shape, values) =
+                (model.params.get(id).shape().to_vec(), model.params.get(id).to_host().unwrap());
+            let moved = values.iter().map(|value| value + 0.1 * rng.normal() as f32).collect();
+            model.params.set(id, engine::Tensor::from_vec(moved, &shape));
+        }
+        let images = (0..2 * 3 * 16 * 16).map(|_| rng.normal() as f32).collect();
+        let images = engine::Tensor::from_vec(images, &[2, 3, 16, 16]);
+        let want = model.logits(images.clone()).unwrap().to_host().unwrap();
+        match model.method.merge(&mut model.params) {
+            Err(error) => assert!(error.to_string().contains("--merge"), "{name}: {error}"),
+            Ok(()) => {
+                model.method = Box::new(linear::Frozen);
+                let got = model.logits(images).unwrap().to_host().unwrap();
+                let far = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(far <= 2e-5, "{name} {settings:?}: {far:e}");
+                merged.push(name);
+            }
+        }
+    }
+    assert_eq!(merged, ["linear", "full", "bitfit", "lora", "ssf", "lora"]);
 }
 
 #[test]

@@ -58,6 +58,7 @@ pub static ENTRY: Entry = Entry {
         ),
     ],
     defaults: |_, _| Defaults::adamw(5e-3, 1e-4),
+    head: |_| None,
     keeps_features: false,
     whole_backbone: false,
     views: &[("frozen", false), ("prompted", true)],

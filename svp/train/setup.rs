@@ -108,6 +108,7 @@ pub fn model(
         head: config.head,
         classes: classes.len(),
         simam: config.simam,
+        source_head: loaded.head,
     };
     let model = Model::new(device, loaded.backbone, loaded.params, parts, config.seed)?;
     device.allow_tf32(config.precision == Precision::Tf32);

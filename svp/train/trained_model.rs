@@ -48,7 +48,7 @@ pub fn load_trained(run: &Path, backbone: Option<&Path>, device: &Device) -> Res
         allow_mismatch: config.as_ref().is_some_and(|config| config.allow_mismatch),
         seed: config.as_ref().map_or(0, |config| config.seed),
     };
-    let Loaded { backbone, params, .. } = if trained.method.entry.whole_backbone {
+    let Loaded { backbone, params, head, .. } = if trained.method.entry.whole_backbone {
         load(&Checkpoint::open(&path)?, options)?
     } else {
         let used = backbone.map(PathBuf::from).or_else(|| config.as_ref()?.backbone.clone());
@@ -59,6 +59,7 @@ pub fn load_trained(run: &Path, backbone: Option<&Path>, device: &Device) -> Res
         head: trained.head,
         classes: trained.classes.len(),
         simam: trained.simam,
+        source_head: head,
     };
     let mut model = Model::new(device, backbone, params, parts, 0)?;
     file.restore(device, &mut model.params)?;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use svp::backbones::vim::{self, Vim, VimConfig};
 use svp::backbones::{Backbone, Shapes};
 use svp::gates::{TokenGates, scan_gates};
-use svp::heads::{HeadKind, Labels};
+use svp::heads::Labels;
 use svp::methods::{Chosen, OptimizerKind};
 use svp::model::{Forward, Model, Parts};
 use svp::params::Params;
@@ -264,8 +264,11 @@ fn model(device: &Device, training: &MethodTraining) -> Option<Model> {
     let method = chosen(training)?;
     let mut params = Params::default();
     let backbone = backbone(training, &mut params)?;
-    let parts =
-        Parts { method, head: HeadKind::default(), classes: training.size("num_classes"), simam: false };
+    let classes = training.size("num_classes");
+    // A head of another size than the task's is the one with which the backbone was trained.
+    let head = ["head.weight", "head.bias"].map(|name| training.params()[name].clone());
+    let source_head = (head[1].numel() != classes).then_some(head);
+    let parts = Parts { source_head, ..Parts::new(method, classes) };
     let mut model = Model::new(device, backbone, params, parts, 0).unwrap();
     let names: Vec<String> = model.params.iter().map(|param| param.name.clone()).collect();
     let stored = training.params();

@@ -46,10 +46,9 @@ fn classifier(golden: &Golden, device: &Device) -> Model {
     };
     let head = if golden.setting("dataset") == "None" { "linear" } else { "two-layer" };
     let parts = Parts {
-        method: method.unwrap(),
         head: HeadKind::named(head).unwrap(),
-        classes: golden.size("num_classes"),
         simam: flag(golden, "simam"),
+        ..Parts::new(method.unwrap(), golden.size("num_classes"))
     };
     let mut classifier = Model::new(device, Box::new(vim.unwrap()), params, parts, 0).unwrap();
     for id in classifier.params.trained() {

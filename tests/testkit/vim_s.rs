@@ -26,7 +26,7 @@ impl Step {
         let mut params = Params::default();
         let vim = Vim::init(config, &mut params, 0)?;
         let (method, head) = (Chosen::named("svp")?, HeadKind::default());
-        let parts = Parts { method, head, classes: CLASSES, simam: false };
+        let parts = Parts { head, ..Parts::new(method, CLASSES) };
         let model = Model::new(device, Box::new(vim), params, parts, 0)?.in_precision(dtype)?;
         let settings = StepSettings {
             features: false,

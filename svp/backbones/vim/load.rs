@@ -19,6 +19,16 @@ fn is_head(name: &str) -> bool {
         || name.starts_with("deep_prompt_")
 }
 
+/// The checkpoint's head, where it is one map of the features.
+fn own_head(file: &Checkpoint, width: usize) -> Result<Option<[Tensor; 2]>> {
+    let shape = |name: &str| file.entries().get(name).map(|entry| entry.shape().to_vec());
+    let (Some(weight), Some(bias)) = (shape("head.weight"), shape("head.bias")) else { return Ok(None) };
+    if bias.len() != 1 || weight != [bias[0], width] {
+        return Ok(None);
+    }
+    Ok(Some([file.tensor("head.weight")?, file.tensor("head.bias")?]))
+}
+
 /// Loads the backbone of a checkpoint that was recognised as a Vim. Values stay in the mapped file where they can.
 pub(super) fn load(file: &Checkpoint, options: &LoadOptions) -> Result<Loaded> {
     let path = file.path();
@@ -63,5 +73,5 @@ pub(super) fn load(file: &Checkpoint, options: &LoadOptions) -> Result<Loaded> {
         resize_pos_embed(&value, (grid, grid), options.class_row)
     })?;
     let hash = hash_tensors(originals.iter().map(|(name, value)| (name.as_str(), value)));
-    Ok(Loaded { backbone: Box::new(vim), params, hash, notes })
+    Ok(Loaded { backbone: Box::new(vim), params, head: own_head(file, config.embed_dim)?, hash, notes })
 }

@@ -50,9 +50,11 @@ impl Vim {
     ) -> Result<Var> {
         let (tape, params, block) = (pass.tape, pass.params, &self.params.blocks[layer]);
         let xz = linear(tape, x, &params[block.in_proj], None)?;
+        let xz = method.site(pass, block.in_proj, x, xz)?;
         let u = causal_conv1d(tape, &xz, block.directions.each_ref().map(|d| d.filter(params)))?;
-        let project = |direction: &Direction, u: &Var| -> Result<[Var; 2]> {
+        let mut project = |direction: &Direction, u: &Var| -> Result<[Var; 2]> {
             let x_dbl = linear(tape, u, &params[direction.x_proj], None)?;
+            let x_dbl = method.site(pass, direction.x_proj, u, x_dbl)?;
             let delta = recomputed_window(tape, &x_dbl, 0, &params[direction.dt_weight])?;
             Ok([x_dbl, delta])
         };
@@ -65,7 +67,8 @@ impl Vim {
             watch(Scanned { layer, directions, prompts: prompts.as_ref(), class_row, prompt_rows })?;
         }
         let out = selective_scan(tape, &xz, directions, prompts.as_ref().map(<[Var; 2]>::each_ref))?;
-        Ok(linear(tape, &out, &params[block.out_proj], None)?)
+        let h = linear(tape, &out, &params[block.out_proj], None)?;
+        method.site(pass, block.out_proj, &out, h)
     }
 }
 
@@ -104,14 +107,16 @@ impl Backbone for Vim {
             let settings = Settings { skip: entering.class_row, keep };
             let (h, residual) = (&entering.h, entering.residual.as_ref());
             let [r, x] = prompt_add_norm(tape, h, residual, &prompts, &params[block.norm], settings)?;
+            let x = method.site(pass, block.norm, &r, x)?;
             let h = self.mixer(pass, method, i, &x, &entering)?;
             tokens = Tokens { h, residual: Some(r), ..entering };
         }
         tape.scope("norm_f");
         let settings = Settings { skip: None, keep: noise.keep(depth - 1) };
         let residual = tokens.residual.as_ref();
-        let [_, hidden] =
+        let [r, hidden] =
             prompt_add_norm(tape, &tokens.h, residual, &[], &params[self.params.norm_f], settings)?;
+        let hidden = method.site(pass, self.params.norm_f, &r, hidden)?;
         Ok(Tokens { h: hidden, residual: None, ..tokens })
     }
 }

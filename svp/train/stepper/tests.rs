@@ -20,7 +20,7 @@ fn model(device: &Device, full: bool) -> Model {
             svp.with_flag("group-size", "1").unwrap()
         }
     };
-    let parts = Parts { method, head: Default::default(), classes: CLASSES, simam: false };
+    let parts = Parts::new(method, CLASSES);
     Model::new(device, Box::new(vim), params, parts, 5).unwrap()
 }
 
