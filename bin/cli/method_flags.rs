@@ -134,6 +134,7 @@ fn flag(name: &'static str) -> Arg {
         Kind::Count(..) => arg.value_name("N"),
         Kind::Number(..) => arg.value_name("NUMBER"),
         Kind::Choice(_) => arg.value_name("WORD"),
+        Kind::Words(_) => arg.value_name("WORDS"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The least time that an H100 (SXM) needs for the work of a kernel: that of each of its parts alone, at its full rate.
 
 use engine::DType;
+use engine::cards::H100;
 
 use crate::work::Work;
 
@@ -62,11 +63,7 @@ pub fn product(flop: f64, bytes: f64, dtype: DType) -> (&'static str, f64) {
 
 /// Blocks that a multiprocessor has at once.
 pub fn resident(threads: u32, registers: u32, shared: u32) -> u32 {
-    // A warp gets registers in steps of 256. A block takes 1 KiB of shared memory for the system.
-    let warps = threads.div_ceil(32);
-    let by_registers = 65_536 / ((registers * 32).next_multiple_of(256) * warps).max(1);
-    let by_shared = 233_472 / (shared + 1024);
-    by_registers.min(by_shared).min(64 / warps).clamp(1, 32)
+    H100.resident(threads as usize, registers as usize, shared as usize).max(1) as u32
 }
 
 /// How often the device fills up with blocks.
