@@ -83,7 +83,8 @@ fn convert(cli: &Cli, precision: Precision) -> Result<String> {
 
 /// Writes the run as a plain checkpoint. What the method added is in the backbone then, so nothing is left out.
 fn merge(cli: &Cli, precision: Precision) -> Result<String> {
-    let TrainedModel { model, trained, .. } = load_trained(&cli.input, cli.backbone.as_deref(), &Device::cpu())?;
+    let TrainedModel { model, trained, .. } =
+        load_trained(&cli.input, cli.backbone.as_deref(), &Device::cpu())?;
     let Model { mut params, method, simam, .. } = model;
     if simam {
         let what = "its images are reweighted by SimAM, which a plain checkpoint cannot say";

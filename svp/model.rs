@@ -3,13 +3,13 @@
 use autograd::{Tape, Var};
 use engine::{DType, Device, Tensor};
 
-use crate::{Error, Result};
 use crate::backbones::Backbone;
 use crate::heads::{Head, HeadKind, Place};
 use crate::methods::linear::Frozen;
 use crate::methods::{Chosen, Site};
 use crate::params::{Bound, Params};
 use crate::pass::{Method, Noise, Pass, Spec, Tokens, Watch};
+use crate::{Error, Result};
 
 /// A backbone that a method adapts, with a head.
 pub struct Model {
@@ -61,7 +61,8 @@ impl Parts {
         if self.head == HeadKind::default() || self.head == brought {
             return Ok(brought);
         }
-        let what = format!("these settings of --method {} bring the head {brought:?}", self.method.entry.name);
+        let what =
+            format!("these settings of --method {} bring the head {brought:?}", self.method.entry.name);
         Err(Error::input("--head", what, "leave it out"))
     }
 }

@@ -23,7 +23,13 @@ pub(super) fn from_scratch(name: &str, sizes: &Sizes, seed: u64) -> Result<Loade
     let mut params = Params::default();
     let vim = Vim::init(VimConfig { stride, ..sized }, &mut params, seed)?;
     let hash = hash_tensors(params.iter().map(|p| (p.name.as_str(), &p.value)));
-    Ok(Loaded { backbone: Box::new(vim), params, head: None, hash, notes: vec!["backbone with initial values".into()] })
+    Ok(Loaded {
+        backbone: Box::new(vim),
+        params,
+        head: None,
+        hash,
+        notes: vec!["backbone with initial values".into()],
+    })
 }
 
 impl Vim {
