@@ -33,7 +33,7 @@
 #include "forward.cuh"
 
 // Most threads of a block, so that two blocks share a multiprocessor.
-constexpr int forward_threads(int n) { return n == 8 ? 256 : 384; }
+constexpr int forward_threads(int n) { return 192; }
 constexpr int backward_threads(int n) { return n == 64 ? 128 : n == 32 ? 192 : 256; }
 constexpr int trained_threads(int n) { return n >= 32 ? 128 : 192; }
 
@@ -47,43 +47,32 @@ __device__ __forceinline__ void forward(Direction<T> forth, Direction<T> back, P
     w.dir = number >= w.warps;
     w.warp = w.dir ? number - w.warps : number;
     w.channel = (blockIdx.x * w.warps + w.warp) * Walk::CHANNELS;
-    w.tiles = chunks * (CHUNK / TILE);
-    w.first = chunks * CHUNK - 1;
+    w.tiles = 2 * ((l + 2 * TILE - 1) / (2 * TILE));
+    w.first = w.tiles * TILE - 1;
     w.l = l, w.e = e, w.width = r + Walk::COLUMNS;
     w.row = blockIdx.y * l, w.end = computed((w.row + l) * e);
     w.in = w.dir ? back : forth;
     w.xz = xz, w.prompts = prompts, w.out = out, w.y = y;
-    const size_t kept = (static_cast<size_t>(w.dir) * gridDim.y + blockIdx.y) * chunks * e * N;
-    w.states = states ? states + kept + kept_at(w.at, w.channel) : nullptr;
+    w.states = states ? states + (static_cast<size_t>(w.dir) * gridDim.y + blockIdx.y) * chunks * e * N : nullptr;
 
-    const u32 own = 4 * TILE * Walk::COLUMNS, one = (4 * TILE + 2) * Walk::CHANNELS;
+    const u32 own = 4 * TILE * Walk::COLUMNS, after = own + 2 * w.warps * TILE * Walk::ROW;
     w.bc = w.dir * TILE * Walk::COLUMNS;
-    w.tokens = own + number * one;
-    w.params = w.tokens + 4 * TILE * Walk::CHANNELS + w.run();
-    w.sums = own + 2 * w.warps * one + w.warp * 2 * Walk::CHANNELS + w.at.channel();
-    w.even = computed(w.tokens + 2 * w.at.channel());
-    w.odd = computed(w.tokens + 2 * ((w.at.channel() ^ Walk::ODD) + Walk::CHANNELS));
-    w.finish = computed((w.at.token(0) ? w.odd : w.even) + Walk::FINISH);
+    w.tokens = own + number * TILE * Walk::ROW;
     w.sums_in_shared = sums_in_shared != 0;
+    w.sums = after + (sums_in_shared ? w.warp * ((l + TILE - 1) / TILE) : number) * TILE * Walk::CHANNELS;
 
-    decay_rates(w.at, w.in.a_log, w.channel, e, w.rate);
-    float bias[Walk::RUN] = {}, skip[Walk::RUN] = {};
+    w.decay_rates();
+#pragma unroll
+    for (int i = 0; i < Walk::RUN; i++) w.bias[i] = w.skip[i] = 0.0f;
     if (w.channel + w.run() < e) {
-        load<Walk::RUN>(w.in.bias + w.channel + w.run(), bias);
-        load<Walk::RUN>(w.in.d + w.channel + w.run(), skip);
-    }
-    if (w.at.lane < 4) {
-        store<Walk::RUN>(words(w.params), bias);
-        store<Walk::RUN>(words(w.params + Walk::CHANNELS), skip);
+        load<Walk::RUN>(w.in.bias + w.channel + w.run(), w.bias);
+        load<Walk::RUN>(w.in.d + w.channel + w.run(), w.skip);
     }
 #pragma unroll
     for (int k = 0; k < PAIR; k++) {
 #pragma unroll
-        for (int j = 0; j < STATES; j++) w.state[k][j] = 0.0f;
+        for (int j = 0; j < Walk::STATES; j++) w.state[k][j] = 0.0f;
     }
-#pragma unroll
-    for (int i = 0; i < Walk::FETCH; i++) w.next_bc[i] = T{};
-    __syncwarp();
     w.walk_all();
 }
 

@@ -62,17 +62,22 @@ pub(super) fn check(dims: Dims, values: &[Tensor]) -> Result<()> {
     Ok(())
 }
 
-/// Channels of a warp.
+/// Channels of a warp in the backward walk.
 fn warp_channels(n: usize) -> usize {
     256 / n
 }
 
+/// Channels of a warp in the forward walk, `Owner::CHANNELS` of forward.cuh.
+fn forward_channels(n: usize) -> usize {
+    512 / n.max(16)
+}
+
 /// Warps of a block, which share B and C: the first of the falling `sizes` that gives the busiest multiprocessor at
 /// most a third more warps than the best size does. Large blocks read B and C least often, and up to a third more warps
-/// still hide each other's latency. `rows` blocks take the same channels.
-fn warps(sizes: &[usize], dims: Dims, rows: usize) -> usize {
+/// still hide each other's latency. `rows` blocks take the same channels, of which a warp has `channels`.
+fn warps(sizes: &[usize], dims: Dims, channels: usize, rows: usize) -> usize {
     let busiest = |&warps: &usize| {
-        let blocks = rows * dims.e.div_ceil(warps * warp_channels(dims.n));
+        let blocks = rows * dims.e.div_ceil(warps * channels);
         warps * blocks.div_ceil(MULTIPROCESSORS)
     };
     let best = sizes.iter().map(busiest).min().expect("a size");
@@ -97,13 +102,15 @@ pub(super) fn forward(
     kept: Option<&mut Kept<Tensor>>,
 ) -> Result<()> {
     let Dims { b, l, e, n, r, .. } = dims;
-    let (warps, channels) = (warps(if n == 8 { &[4] } else { &[6, 4] }, dims, b), warp_channels(n));
-    // Words of shared memory: B and C of two tiles in both directions; a tile's tokens and the parameters of 2 x
-    // `warps` warps; and y of one direction, where it fits.
-    let words = 4 * TILE * 2 * n + 2 * warps * (4 * TILE + 2) * channels;
-    let sums = l.next_multiple_of(CHUNK) * warps * channels;
+    let channels = forward_channels(n);
+    let warps = warps(&[3, 2, 1], dims, channels, b);
+    // Words of shared memory: B and C of two tiles in both directions; a tile's tokens for each of 2 x `warps` warps;
+    // and y of one direction, of all tokens where they fit, else of a tile for each warp.
+    let pad = [8, 4, 0][usize::from(n > 16) + usize::from(n > 32)];
+    let words = 4 * TILE * 2 * n + 2 * warps * TILE * (2 * channels + pad);
+    let sums = warps * channels * l.next_multiple_of(TILE);
     let sums_in_shared = 4 * (words + sums) <= HALF_SHARED;
-    let shared = 4 * if sums_in_shared { words + sums } else { words };
+    let shared = 4 * (words + if sums_in_shared { sums } else { 2 * warps * channels * TILE });
 
     let mut args = inputs(dims, values);
     // Where y does not fit, the direction that comes to a token first leaves it in `out`.
@@ -213,7 +220,7 @@ impl Backward {
         };
         let candidates: Vec<usize> =
             [8, 6, 4].into_iter().filter(|&w| w == 4 || w <= largest && shared(w) <= HALF_SHARED).collect();
-        let warps = warps(&candidates, dims, 2 * b);
+        let warps = warps(&candidates, dims, warp_channels(n), 2 * b);
         let kernel = match trained {
             true => entry_of!("selective_scan_backward_trained", n, dtype),
             false => entry_of!("selective_scan_backward", n, dtype),

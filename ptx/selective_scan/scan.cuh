@@ -87,6 +87,19 @@ struct Raw {
         }
     }
 
+    // The same from an address that need not be a multiple of more than one element's size.
+    __device__ __forceinline__ void gather(const T* at) {
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            if constexpr (sizeof(T) == 4) {
+                word[i] = reinterpret_cast<const u32*>(at)[i];
+            } else {
+                const u32 one = reinterpret_cast<const unsigned short*>(at)[i];
+                word[i / 2] = i % 2 ? word[i / 2] | one << 16 : one;
+            }
+        }
+    }
+
     __device__ __forceinline__ float operator[](int i) const {
         if constexpr (sizeof(T) == 4) {
             return __uint_as_float(word[i]);
