@@ -24,6 +24,33 @@ struct Owner {
     __device__ __forceinline__ u32 channel() const { return PAIR * pair + flip; }
 };
 
+// softplus as accurate as T needs: delta comes in T. In bf16 it is off by 2^-9 of its size, and the polynomial for
+// log(1 + t) by 9e-6 of its own.
+template <typename T>
+__device__ __forceinline__ float softplus_of(float x) {
+    if constexpr (sizeof(T) == 4) {
+        float t;
+        return softplus(x, t);
+    } else {
+        const float t = exp2_approx(-LOG2_E * fabsf(x));
+        float p = -0.023869152f;
+        p = fmaf(p, t, 0.101222286f);
+        p = fmaf(p, t, -0.210048691f);
+        p = fmaf(p, t, 0.32520668f);
+        p = fmaf(p, t, -0.499361365f);
+        p = fmaf(p, t, 0.999991598f);
+        return fmaf(p, t, fmaxf(x, 0.0f));
+    }
+}
+
+// Keeps an address in registers: the compiler does not choose between two arguments again at each use.
+template <typename T>
+__device__ __forceinline__ T* computed(T* at) {
+    size_t global = __cvta_generic_to_global(at);
+    asm volatile("" : "+l"(global));
+    return static_cast<T*>(__cvta_global_to_generic(global));
+}
+
 // One warp's channels of one image in one direction. Offsets into tensors have 31 bits; the launch checks that they
 // fit.
 template <typename T, int N>
@@ -33,67 +60,48 @@ struct Forward {
         STATES = At::STATES,
         CHANNELS = At::CHANNELS,
         RUN = At::RUN,
+        VECTOR = RUN < 4 ? RUN : 4,     // channels of y that a lane reads at once
         COLUMNS = 2 * N,                // of B and C
         FOUR = 4,                       // their values that a lane reads at once
-        FETCH = N <= 16 ? 2 : N / 8,    // and how often for a tile, in a block of one or (where n > 16) two warps
+        FETCHES = TILE * COLUMNS / (WARP * FOUR),  // and how often a warp would, for a tile
         PAD = N <= 16 ? 8 : N == 32 ? 4 : 0,
         ROW = 2 * CHANNELS + PAD,       // words of a token's (delta, delta u)
+        POLYNOMIALS = 1,                // of a token's exponentials, those on the multiply-add pipes
     };
     At at;
     Direction<T> in;
     Prompts<T> prompts;
     const T* xz;
     T *out, *y;
-    float* states;                  // of this direction and image
-    u32 l, e, width;                // of x_dbl
+    float* states;                  // of this lane, before the chunk of the present tile
+    int next_states, far_plane;     // from there to those of the next tile, and to those of the second channel
+    u32 l, e, r;
     u32 dir, warp, warps, channel;  // the warp's first channel
-    u32 tiles, first;               // token of step 0
-    u32 row, end;                   // the image's first row, and where its u ends
+    u32 tiles, row;                 // the image's first row
     bool sums_in_shared;
-    // Offsets into shared memory: of this direction's B and C of two tiles; of this warp's (delta, delta u); and of y.
-    // A tile's y is where both directions find it, [tiles TILE CHANNELS], or where there is no room for that it is the
-    // warp's own. The rows of a tile are in the order of the walk that wrote them.
-    u32 bc, tokens, sums;
+    u32 keeps, prompted;            // whether this lane keeps states, and whether there are prompts
+    // Offsets into shared memory: of this direction's B and C of the present tile, which take turns with those of the
+    // next one; of this warp's (delta, delta u); and of y of the present tile, which lies where the other direction
+    // finds it too, [tiles TILE CHANNELS], or where there is no room for that is the warp's own. The rows of a tile are
+    // in the order of the walk that wrote them.
+    u32 bc, tokens, sums, next_sums;
+    // Offsets of what this thread loads next, in u and in x_dbl, and where the image ends in both; a thread without
+    // channels has an end of 0.
+    u32 from, from_bc, end, end_bc;
+    u32 next_from, next_from_bc;    // what is added to them for each tile
+    u32 far_bc;                     // from the first four of B and C to the next ones of the same tile
     // What `stage` needs, loaded one tile early, and what `finish` needs.
     Raw<T, RUN> next_u, next_delta, next_prompt, z;
-    Raw<T, FOUR> next_bc[FETCH];
+    Raw<T, FOUR> next_bc[FETCHES];
     float bias[RUN], skip[RUN];
     float rate[PAIR][STATES], state[PAIR][STATES];
-
-    // Writes A log2(e) of this lane's channels and states to `rate`, or zeros beyond the last channel.
-    __device__ __forceinline__ void decay_rates() {
-#pragma unroll
-        for (int k = 0; k < PAIR; k++) {
-            const u32 c = channel + (at.channel() ^ k);
-            float a_log[STATES] = {};
-            if (c < e) load<STATES>(in.a_log + static_cast<size_t>(c) * N + at.part * STATES, a_log);
-#pragma unroll
-            for (int j = 0; j < STATES; j++) rate[k][j] = c < e ? -LOG2_E * expf(a_log[j]) : 0.0f;
-        }
-    }
-
-    // The token of a step of the walk. The reverse walk starts at the end of the last tile, which may lie beyond the
-    // last token. So both walks have the same tiles, and as their number is even never the same one at the same time.
-    __device__ __forceinline__ u32 token(u32 step) const { return dir ? first - step : step; }
-
-    // The number of the tile in memory.
-    __device__ __forceinline__ u32 tile_of(u32 tile) const { return dir ? tiles - 1 - tile : tile; }
-
-    // True in the half of the walk where the other direction has been before.
-    __device__ __forceinline__ bool second(u32 tile) const { return tile >= tiles / 2; }
-
-    // True where the tile has tokens.
-    __device__ __forceinline__ bool some(u32 tile) const { return tile_of(tile) * TILE < l; }
 
     // The token and the first channel that this thread stages and finishes.
     __device__ __forceinline__ u32 staged_token() const { return at.lane / 4; }
     __device__ __forceinline__ u32 run() const { return at.lane % 4 * RUN; }
 
-    __device__ __forceinline__ u32 staged_at(u32 tile) const {
-        return (row + token(tile * TILE + staged_token())) * e + channel + run();
-    }
-
-    __device__ __forceinline__ bool exists(u32 place) const { return place < end && channel + run() < e; }
+    // Towards the last token, or the first.
+    __device__ __forceinline__ u32 along(u32 distance) const { return dir ? 0 - distance : distance; }
 
     // The place of a pair of channels in a token's row, by which no two lanes of an access use one bank.
     static __device__ __forceinline__ u32 order(u32 pair) { return pair ^ pair >> 3; }
@@ -101,119 +109,146 @@ struct Forward {
     // The same for a channel of y.
     static __device__ __forceinline__ u32 order(u32 step, u32 channel) { return channel ^ step % 2 * 4; }
 
-    __device__ __forceinline__ u32 bc_of(u32 tile) const { return bc + tile % 2 * (2 * TILE * COLUMNS); }
+    // Prepares the walk of an image by the warp `number`. Both directions have the same tiles, whose number is even: so
+    // they are never at the same one at the same time. The reverse walk starts at the end of the last tile, which may
+    // lie beyond the last token.
+    __device__ __forceinline__ void begin(u32 number) {
+        tiles = 2 * ((l + 2 * TILE - 1) / (2 * TILE));
+        const u32 first = dir ? tiles * TILE - 1 : 0, width = r + COLUMNS;
+        from = (row + first + along(staged_token())) * e + channel + run();
+        end = channel + run() < e ? (row + l) * e : 0;
+        const u32 four = (warp * WARP + at.lane) * FOUR;
+        from_bc = (row + first + along(four / COLUMNS)) * width + r + four % COLUMNS;
+        end_bc = computed((row + l) * width);
+        next_from = computed(along(TILE * e)), next_from_bc = computed(along(TILE * width));
+        far_bc = computed(along(warps * (WARP * FOUR / COLUMNS) * width));
+        prompted = computed(prompts.given());
+        next_sums = sums_in_shared ? along(TILE * CHANNELS) : 0;
 
-    __device__ __forceinline__ u32 sums_of(u32 tile) const {
-        return sums + (sums_in_shared ? tile_of(tile) * (TILE * CHANNELS) : 0);
+        const u32 after = 4 * TILE * COLUMNS;
+        bc = dir * TILE * COLUMNS;
+        tokens = computed(after + number * TILE * ROW);
+        sums = after + 2 * warps * TILE * ROW;
+        if (sums_in_shared) sums += (warp * ((l + TILE - 1) / TILE) + (dir ? tiles - 1 : 0)) * (TILE * CHANNELS);
+        else sums += number * TILE * CHANNELS;
+
+#pragma unroll
+        for (int k = 0; k < PAIR; k++) {
+            const u32 c = channel + (at.channel() ^ k);
+            float a_log[STATES];
+#pragma unroll
+            for (int j = 0; j < STATES; j++) a_log[j] = -128.0f, state[k][j] = 0.0f;
+            if (c < e) load<STATES>(in.a_log + static_cast<size_t>(c) * N + at.part * STATES, a_log);
+#pragma unroll
+            for (int j = 0; j < STATES; j++) rate[k][j] = -LOG2_E * expf(a_log[j]);
+        }
+#pragma unroll
+        for (int i = 0; i < RUN; i++) bias[i] = skip[i] = 0.0f;
+        if (end != 0) {
+            load<RUN>(in.bias + channel + run(), bias);
+            load<RUN>(in.d + channel + run(), skip);
+        }
     }
 
-    __device__ __forceinline__ void fetch(u32 tile) {
-        const u32 from = staged_at(tile);
-        if (exists(from)) {
+    // Loads what the next tile needs.
+    __device__ __forceinline__ void fetch() {
+        if (from < end) {
             next_u.load(in.u + from);
             next_delta.load(in.delta + from);
-            if (prompts.given()) next_prompt.load(prompts.of(dir) + from);
+            if (prompted) next_prompt.load(prompts.of(dir) + from);
         }
-        const bool aligned = (width - COLUMNS) % FOUR == 0;
+        from += next_from;
 #pragma unroll
-        for (int k = 0; k < FETCH; k++) {
-            const u32 task = k * warps + warp, i = (task * WARP + at.lane) * FOUR;
-            const u32 t = token(tile * TILE + i / COLUMNS);
-            if (task < TILE * COLUMNS / (WARP * FOUR) && t < l) {
-                const T* from = in.x_dbl + ((row + t) * width + width - COLUMNS + i % COLUMNS);
-                if (aligned) next_bc[k].load(from);
-                else next_bc[k].gather(from);
-            }
+        for (int k = 0; k < FETCHES; k++) {
+            if (k * warps + warp >= FETCHES) break;
+            const u32 at = from_bc + k * far_bc;
+            if (at >= end_bc) continue;
+            if (r % FOUR == 0) next_bc[k].load(in.x_dbl + at);
+            else next_bc[k].gather(in.x_dbl + at);
         }
+        from_bc += next_from_bc;
     }
 
     // Turns what was fetched into what the walk reads. Tokens before the first that exists have u = 0 and leave the
     // states at zero. After the last one nothing is read or written any more.
-    __device__ __forceinline__ void stage(u32 tile) {
+    __device__ __forceinline__ void stage(bool second) {
 #pragma unroll
-        for (int k = 0; k < FETCH; k++) {
-            const u32 task = k * warps + warp;
-            if (task < TILE * COLUMNS / (WARP * FOUR)) {
-                float* to = words(bc_of(tile) + (task * WARP + at.lane) * FOUR);
-                store_four(to, next_bc[k][0], next_bc[k][1], next_bc[k][2], next_bc[k][3]);
-            }
+        for (int k = 0; k < FETCHES; k++) {
+            if (k * warps + warp >= FETCHES) break;
+            float* to = words(bc + ((k * warps + warp) * WARP + at.lane) * FOUR);
+            store_four(to, next_bc[k][0], next_bc[k][1], next_bc[k][2], next_bc[k][3]);
         }
         float y[RUN] = {};
-        if (second(tile)) {
-            if (sums_in_shared) {
-                load_sums(sums_of(tile), TILE - 1 - staged_token(), y);
-                __syncwarp();
-            } else {
-                const u32 from = staged_at(tile);
-                if (exists(from)) load<RUN>(out + from, y);
-            }
+        if (second && sums_in_shared) {
+            load_sums(TILE - 1 - staged_token(), y);
+            __syncwarp();
+        } else if (second) {
+            const u32 at = from - next_from;
+            if (at < end) load<RUN>(out + at, y);
         }
-        if (prompts.given()) stage_channels<true>(y);
-        else stage_channels<false>(y);
-        store_sums(sums_of(tile), staged_token(), y);
-    }
-
-    template <bool PROMPTS>
-    __device__ __forceinline__ void stage_channels(float (&y)[RUN]) {
-        const u32 to = tokens + staged_token() * ROW;
+        if (prompted) {
 #pragma unroll
-        for (int i = 0; i < RUN; i += 2) {
-            float2 of[2];
+            for (int i = 0; i < RUN; i += 2) stage_pair<true>(i, y[i], y[i + 1]);
+        } else {
 #pragma unroll
-            for (int k = 0; k < 2; k++) {
-                float t, u = next_u[i + k];
-                if (PROMPTS) u += next_prompt[i + k];
-                const float delta = softplus(next_delta[i + k] + bias[i + k], t);
-                of[k] = make_float2(delta, delta * u);
-                y[i + k] = fmaf(skip[i + k], u, y[i + k]);
-            }
-            store_four(words(to + 4 * order((run() + i) / 2)), of[0].x, of[0].y, of[1].x, of[1].y);
+            for (int i = 0; i < RUN; i += 2) stage_pair<false>(i, y[i], y[i + 1]);
         }
-    }
-
-    __device__ __forceinline__ void load_sums(u32 from, u32 step, float (&y)[RUN]) const {
-        enum { VECTOR = RUN < 4 ? RUN : 4 };
-#pragma unroll
-        for (int i = 0; i < RUN; i += VECTOR) {
-            float part[VECTOR];
-            load<VECTOR>(words(from + step * CHANNELS + order(step, run() + i)), part);
-#pragma unroll
-            for (int k = 0; k < VECTOR; k++) y[i + k] = part[k];
-        }
-    }
-
-    __device__ __forceinline__ void store_sums(u32 to, u32 step, const float (&y)[RUN]) const {
-        enum { VECTOR = RUN < 4 ? RUN : 4 };
 #pragma unroll
         for (int i = 0; i < RUN; i += VECTOR) {
             float part[VECTOR];
 #pragma unroll
             for (int k = 0; k < VECTOR; k++) part[k] = y[i + k];
-            store<VECTOR>(words(to + step * CHANNELS + order(step, run() + i)), part);
+            store<VECTOR>(sums_at(staged_token(), i), part);
         }
     }
 
-    // Walks the tokens of a tile, all offsets in which are constants, and adds what the states give to y.
-    __device__ __forceinline__ void walk(u32 tile) {
-        const float* bc = words(bc_of(tile) + at.part * STATES);
+    // Stages two channels, and adds their D u to y.
+    template <bool PROMPTS>
+    __device__ __forceinline__ void stage_pair(int i, float& y0, float& y1) const {
+        float u0 = next_u[i], u1 = next_u[i + 1];
+        if (PROMPTS) u0 += next_prompt[i], u1 += next_prompt[i + 1];
+        const float d0 = softplus_of<T>(next_delta[i] + bias[i]);
+        const float d1 = softplus_of<T>(next_delta[i + 1] + bias[i + 1]);
+        store_four(words(tokens + staged_token() * ROW + 4 * order((run() + i) / 2)), d0, d0 * u0, d1, d1 * u1);
+        y0 = fmaf(skip[i], u0, y0), y1 = fmaf(skip[i + 1], u1, y1);
+    }
+
+    // The place of y of the channels from `i` on in this thread's run.
+    __device__ __forceinline__ float* sums_at(u32 step, int i) const {
+        return words(sums + step * CHANNELS + order(step, run() + i));
+    }
+
+    __device__ __forceinline__ void load_sums(u32 step, float (&y)[RUN]) const {
+#pragma unroll
+        for (int i = 0; i < RUN; i += VECTOR) {
+            float part[VECTOR];
+            load<VECTOR>(sums_at(step, i), part);
+#pragma unroll
+            for (int k = 0; k < VECTOR; k++) y[i + k] = part[k];
+        }
+    }
+
+    // Walks the tokens of a tile, in which all offsets are constants, and adds what the states give to y.
+    __device__ __forceinline__ void walk() {
+        const float* bc = words(this->bc + at.part * STATES);
         const u32 pair = tokens + 4 * order(at.pair);
         const float *own = words(pair + 2 * at.flip), *other = words(pair + 2 * (at.flip ^ 1));
         float* sum[2];
 #pragma unroll
-        for (int odd = 0; odd < 2; odd++) sum[odd] = words(sums_of(tile) + order(odd, at.channel()));
+        for (int odd = 0; odd < 2; odd++) sum[odd] = words(sums + order(odd, at.channel()));
         float y[TILE];
 #pragma unroll
         for (int i = 0; i < TILE; i++) y[i] = sum[i % 2][i * CHANNELS];
 #pragma unroll
-        for (int i = 0; i < TILE; i++) y[i] = step(bc + i * COLUMNS, own + i * ROW, other + i * ROW, i, y[i]);
+        for (int i = 0; i < TILE; i++) y[i] = step(bc + i * COLUMNS, own + i * ROW, other + i * ROW, y[i]);
         if (At::GROUP == 2 || at.part < 2) {
 #pragma unroll
             for (int i = 0; i < TILE; i++) sum[i % 2][i * CHANNELS] = y[i];
         }
     }
 
-    // Takes the states of this lane through one token. The result is y, summed over the group, of register 0's channel.
-    __device__ __forceinline__ float step(const float* bc, const float* own, const float* other, int i, float before) {
+    // Takes the states of this lane through one token. The result is y of register 0's channel with what it was before.
+    __device__ __forceinline__ float step(const float* bc, const float* own, const float* other, float before) {
         float b[STATES], c[STATES], y[PAIR];
         load<STATES>(bc, b);
         load<STATES>(bc + N, c);
@@ -223,7 +258,7 @@ struct Forward {
 #pragma unroll
             for (int j = 0; j < STATES; j++) {
                 const float x = d.x * rate[k][j];
-                const float decay = polynomial(i, k, j) ? exp2_polynomial(x) : exp2_approx(x);
+                const float decay = k == 0 && j < POLYNOMIALS ? exp2_polynomial(x) : exp2_approx(x);
                 state[k][j] = fmaf(decay, state[k][j], d.y * b[j]);
                 const bool starts = j == 0 && (k == 1 || At::GROUP > 2);
                 y[k] = starts ? state[k][j] * c[j] : fmaf(state[k][j], c[j], j ? y[k] : before);
@@ -235,16 +270,12 @@ struct Forward {
         return At::GROUP > 2 ? sum + before : sum;
     }
 
-    // The exponentials that the multiply-add pipes compute.
-    static __device__ __forceinline__ constexpr bool polynomial(int i, int k, int j) { return false; }
-
     // The direction that comes to a token first leaves its y. The second, which has added its own, halves and gates.
-    __device__ __forceinline__ void finish(u32 tile) const {
-        const u32 to = staged_at(tile);
+    __device__ __forceinline__ void finish(bool second, u32 to) const {
         float y[RUN];
-        load_sums(sums_of(tile), staged_token(), y);
-        if (!exists(to)) return;
-        if (second(tile)) {
+        load_sums(staged_token(), y);
+        if (to >= end) return;
+        if (second) {
             if (this->y) store<RUN>(this->y + to, y);
 #pragma unroll
             for (int i = 0; i < RUN; i++) {
@@ -255,43 +286,45 @@ struct Forward {
         store<RUN>(out + to, y);
     }
 
-    // Writes the states in the order of backward, whose lanes have quarters of them: [PAIR e/2 n], in which a channel's
-    // odd quarters are where its neighbour's even ones are.
-    __device__ __forceinline__ void keep_states(u32 tile) const {
-        const u32 chunk = token(tile * TILE) / CHUNK, pair = channel / PAIR + at.pair;
-        if (chunk * CHUNK >= l || pair * PAIR >= e) return;
-        float* to = states + static_cast<size_t>(chunk) * (e * N) + pair * N + at.part * STATES;
+    // Writes the states in the order of backward, whose lanes have four of them: [PAIR e/2 n], where a channel's second
+    // four of eight have changed places with its neighbour's.
+    __device__ __forceinline__ void keep_states() const {
+        // The planes of register 0's first four states and of register 1's.
+        float *near = states, *far = states + far_plane;
 #pragma unroll
         for (int k = 0; k < PAIR; k++) {
 #pragma unroll
             for (int j = 0; j < STATES; j += 4) {
                 const float four[4] = {state[k][j], state[k][j + 1], state[k][j + 2], state[k][j + 3]};
-                const u32 plane = STATES == 4 ? k : (k ^ at.flip ^ j / 4);
-                store<4>(to + plane * (e / PAIR * N) + j, four);
+                store<4>(((k + j / 4) % 2 ? far : near) + j, four);
             }
         }
     }
 
     __device__ __forceinline__ void walk_all() {
-        const bool busy = channel < e;
-        if (some(0)) fetch(0);
+        static_assert(CHUNK == TILE || CHUNK == 2 * TILE, "a chunk starts where a pair of tiles does");
+        // The only tile that may have no tokens.
+        const u32 missing = tiles * TILE - l < TILE ? tiles : dir ? 0 : tiles - 1;
+        fetch();
 #pragma unroll 1
         for (u32 tile = 0; tile < tiles; tile++) {
+            const bool second = tile >= tiles / 2;
             if (tile == tiles / 2) __syncthreads();
-            if (some(tile)) stage(tile);
+            if (tile != missing) stage(second);
             __syncthreads();
-            if (tile + 1 < tiles && some(tile + 1)) fetch(tile + 1);
-            if (!busy) continue;
-            if (states && tile % (CHUNK / TILE) == 0) keep_states(tile);
-            if (!some(tile)) continue;
-            if (second(tile)) {
-                const u32 from = staged_at(tile);
-                if (exists(from)) z.load(xz + (2 * from - (channel + run()) + e));
+            const u32 present = from - next_from;
+            if (tile + 1 < tiles) fetch();
+            if (tile % (CHUNK / TILE) == 0 && (CHUNK > TILE || tile != missing) && keeps) keep_states();
+            states += next_states;
+            if (tile != missing) {
+                if (second && present < end) z.load(xz + (2 * present - (channel + run()) + e));
+                walk();
+                __syncwarp();
+                if (second || !sums_in_shared) finish(second, present);
+                __syncwarp();
             }
-            walk(tile);
-            __syncwarp();
-            if (second(tile) || !sums_in_shared) finish(tile);
-            __syncwarp();
+            bc ^= 2 * TILE * COLUMNS;
+            sums += next_sums;
         }
     }
 };

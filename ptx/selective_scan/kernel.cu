@@ -47,32 +47,20 @@ __device__ __forceinline__ void forward(Direction<T> forth, Direction<T> back, P
     w.dir = number >= w.warps;
     w.warp = w.dir ? number - w.warps : number;
     w.channel = (blockIdx.x * w.warps + w.warp) * Walk::CHANNELS;
-    w.tiles = 2 * ((l + 2 * TILE - 1) / (2 * TILE));
-    w.first = w.tiles * TILE - 1;
-    w.l = l, w.e = e, w.width = r + Walk::COLUMNS;
-    w.row = blockIdx.y * l, w.end = computed((w.row + l) * e);
+    w.l = l, w.e = e, w.r = r, w.row = blockIdx.y * l;
     w.in = w.dir ? back : forth;
+    w.in.u = computed(w.in.u), w.in.delta = computed(w.in.delta), w.in.x_dbl = computed(w.in.x_dbl);
     w.xz = xz, w.prompts = prompts, w.out = out, w.y = y;
-    w.states = states ? states + (static_cast<size_t>(w.dir) * gridDim.y + blockIdx.y) * chunks * e * N : nullptr;
-
-    const u32 own = 4 * TILE * Walk::COLUMNS, after = own + 2 * w.warps * TILE * Walk::ROW;
-    w.bc = w.dir * TILE * Walk::COLUMNS;
-    w.tokens = own + number * TILE * Walk::ROW;
     w.sums_in_shared = sums_in_shared != 0;
-    w.sums = after + (sums_in_shared ? w.warp * ((l + TILE - 1) / TILE) : number) * TILE * Walk::CHANNELS;
-
-    w.decay_rates();
-#pragma unroll
-    for (int i = 0; i < Walk::RUN; i++) w.bias[i] = w.skip[i] = 0.0f;
-    if (w.channel + w.run() < e) {
-        load<Walk::RUN>(w.in.bias + w.channel + w.run(), w.bias);
-        load<Walk::RUN>(w.in.d + w.channel + w.run(), w.skip);
-    }
-#pragma unroll
-    for (int k = 0; k < PAIR; k++) {
-#pragma unroll
-        for (int j = 0; j < Walk::STATES; j++) w.state[k][j] = 0.0f;
-    }
+    // Where backward looks for the states of this lane, in the chunk of its first tile.
+    const u32 pair = w.channel / PAIR + w.at.pair, plane = e / PAIR * N;
+    const size_t chunk = (static_cast<size_t>(w.dir) * gridDim.y + blockIdx.y) * chunks + (w.dir ? chunks - 1 : 0);
+    const bool second = Walk::STATES == 8 && w.at.flip;
+    w.keeps = computed(states && pair * PAIR < e);
+    w.states = states + (chunk * (e * N) + (second ? plane : 0) + pair * N + w.at.part * Walk::STATES);
+    w.far_plane = second ? 0 - plane : plane;
+    w.next_states = computed(w.along(e * N * TILE / CHUNK));
+    w.begin(number);
     w.walk_all();
 }
 
