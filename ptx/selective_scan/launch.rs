@@ -1,24 +1,18 @@
-//! The scan on a launched device: its limits, the size of blocks, the arguments.
+//! The scan on a launched device: its limits and the arguments of its launches.
 
 use autograd::Sinks;
-use engine::launch::{Arg, Grid, Kernel, Launcher, PtxFile};
+use engine::launch::{Arg, Grid, Launcher, PtxFile};
 use engine::{DType, Error, Result, Tensor};
 
 use super::call::{Dims, Kept, OP, at};
+use super::plan::Plan;
 use crate::launch::{check_type, entry, grid, ptx_file, run, size, sizes};
 use crate::rows::launch::{Rows, sum};
 
-static FILE: PtxFile = ptx_file!("selective_scan");
+pub(super) static FILE: PtxFile = ptx_file!("selective_scan");
 
 /// Tokens between two kept states, as in scan.cuh.
 pub(super) const CHUNK: usize = 16;
-/// Tokens between two barriers of the forward walk, as in forward.cuh.
-const TILE: usize = 8;
-const WARP: usize = 32;
-/// Multiprocessors that a launch is cut for, those of an H100. Another number changes the time, not the result.
-const MULTIPROCESSORS: usize = 132;
-/// Shared memory of a block, so that two blocks share a multiprocessor of an H100.
-const HALF_SHARED: usize = 113 << 10;
 /// Longest sequence.
 const MAX_LENGTH: usize = 16_384;
 
@@ -26,13 +20,14 @@ const MAX_LENGTH: usize = 16_384;
 macro_rules! entry_of {
     ($name:literal, $n:expr, $dtype:expr) => {
         match $n {
-            8 => entry!(FILE, concat!($name, "_n8"), $dtype),
-            16 => entry!(FILE, concat!($name, "_n16"), $dtype),
-            32 => entry!(FILE, concat!($name, "_n32"), $dtype),
-            _ => entry!(FILE, concat!($name, "_n64"), $dtype),
+            8 => crate::launch::entry!(super::launch::FILE, concat!($name, "_n8"), $dtype),
+            16 => crate::launch::entry!(super::launch::FILE, concat!($name, "_n16"), $dtype),
+            32 => crate::launch::entry!(super::launch::FILE, concat!($name, "_n32"), $dtype),
+            _ => crate::launch::entry!(super::launch::FILE, concat!($name, "_n64"), $dtype),
         }
     };
 }
+pub(super) use entry_of;
 
 /// Refuses sizes and types that the kernels do not take, with [`Error::Unsupported`].
 pub(super) fn check(dims: Dims, values: &[Tensor]) -> Result<()> {
@@ -62,28 +57,6 @@ pub(super) fn check(dims: Dims, values: &[Tensor]) -> Result<()> {
     Ok(())
 }
 
-/// Channels of a warp in the backward walk.
-fn warp_channels(n: usize) -> usize {
-    256 / n
-}
-
-/// Channels of a warp in the forward walk, `Owner::CHANNELS` of forward.cuh.
-fn forward_channels(n: usize) -> usize {
-    512 / n.max(16)
-}
-
-/// Warps of a block, which share B and C: the first of the falling `sizes` that gives the busiest multiprocessor at
-/// most a third more warps than the best size does. Large blocks read B and C least often, and up to a third more warps
-/// still hide each other's latency. `rows` blocks take the same channels, of which a warp has `channels`.
-fn warps(sizes: &[usize], dims: Dims, channels: usize, rows: usize) -> usize {
-    let busiest = |&warps: &usize| {
-        let blocks = rows * dims.e.div_ceil(warps * channels);
-        warps * blocks.div_ceil(MULTIPROCESSORS)
-    };
-    let best = sizes.iter().map(busiest).min().expect("a size");
-    *sizes.iter().find(|size| 3 * busiest(size) <= 4 * best).expect("the best at least")
-}
-
 /// `values` in recorded order, which is the kernels'.
 fn inputs(dims: Dims, values: &[Tensor]) -> Vec<Arg> {
     let mut args: Vec<Arg> = values.iter().map(Tensor::arg).collect();
@@ -101,29 +74,21 @@ pub(super) fn forward(
     out: &mut Tensor,
     kept: Option<&mut Kept<Tensor>>,
 ) -> Result<()> {
-    let Dims { b, l, e, n, r, .. } = dims;
-    let channels = forward_channels(n);
-    let warps = warps(&[3, 2, 1], dims, channels, b);
-    // Words of shared memory: B and C of two tiles in both directions; a tile's tokens for each of 2 x `warps` warps;
-    // and y of one direction, of all tokens where they fit, else of a tile for each warp.
-    let pad = [8, 4, 0][usize::from(n > 16) + usize::from(n > 32)];
-    let words = 4 * TILE * 2 * n + 2 * warps * TILE * (2 * channels + pad);
-    let sums = warps * channels * l.next_multiple_of(TILE);
-    let sums_in_shared = 4 * (words + sums) <= HALF_SHARED;
-    let shared = 4 * (words + if sums_in_shared { sums } else { 2 * warps * channels * TILE });
+    let Dims { b, l, e, r, .. } = dims;
+    let Plan { kernel, blocks, block } = Plan::forward(dims, values[at::XZ].dtype(), &launcher.limits())?;
 
     let mut args = inputs(dims, values);
     // Where y does not fit, the direction that comes to a token first leaves it in `out`.
-    args.push(if sums_in_shared { out.arg_mut() } else { Arg::InOut(out.region_mut()) });
+    args.push(if block.sums_in_shared { out.arg_mut() } else { Arg::InOut(out.region_mut()) });
     match kept {
         Some(kept) => args.extend([kept.y.arg_mut(), kept.states.arg_mut()]),
         None => args.extend([Arg::None, Arg::None]),
     }
-    args.push(Arg::U32(sums_in_shared.into()));
+    args.push(Arg::U32(block.sums_in_shared.into()));
     args.extend(sizes(OP, [l, e, r])?);
-    let blocks = [e.div_ceil(warps * channels), b, usize::from(l > 0)];
-    let grid = Grid { shared: shared as u32, ..grid(OP, blocks, 2 * warps * WARP)? };
-    run(launcher, entry_of!("selective_scan_forward", n, values[at::XZ].dtype()), grid, &args)
+    let blocks = [blocks, b, usize::from(l > 0)];
+    let grid = Grid { shared: block.shared as u32, ..grid(OP, blocks, block.threads)? };
+    run(launcher, kernel, grid, &args)
 }
 
 /// Positions of the parameters whose gradients the `trained` kernels compute.
@@ -143,7 +108,7 @@ pub(super) fn backward(
     let (dtype, device) = (values[at::XZ].dtype(), sinks.device().clone());
     let empty = |shape: &[usize]| Tensor::empty_typed(&device, dtype, shape);
     let trained = [at::a_log, at::d].iter().any(|at| sinks.wants(at(0)) || sinks.wants(at(1)));
-    let plan = Backward::new(dims, dtype, trained);
+    let plan = Plan::backward(dims, dtype, trained, &launcher.limits())?;
 
     let mut dxz = empty(&[b, l, 2 * e]);
     let mut du = [empty(&[b, l, e]), empty(&[b, l, e])];
@@ -161,7 +126,7 @@ pub(super) fn backward(
     args.extend(parameters.iter_mut().map(Tensor::arg_mut));
     args.extend(sizes(OP, [l, e, r])?);
     let blocks = [plan.blocks, if l > 0 { b } else { 0 }, 2];
-    let grid = Grid { shared: plan.shared as u32, ..grid(OP, blocks, plan.warps * WARP)? };
+    let grid = Grid { shared: plan.block.shared as u32, ..grid(OP, blocks, plan.block.threads)? };
     run(launcher, plan.kernel, grid, &args)?;
 
     for (at, partial) in PARAMETERS.iter().zip(&parameters) {
@@ -190,43 +155,6 @@ pub(super) fn backward(
         sinks.give(at::x_dbl(dir), dx_dbl);
     }
     Ok(())
-}
-
-/// How a backward launch is cut.
-struct Backward {
-    kernel: Kernel,
-    warps: usize,
-    /// Blocks of channels.
-    blocks: usize,
-    /// Bytes of shared memory of a block.
-    shared: usize,
-}
-
-impl Backward {
-    fn new(dims: Dims, dtype: DType, trained: bool) -> Self {
-        let Dims { b, e, n, prompts, .. } = dims;
-        // The words of a warp, as in backward.cuh: a chunk's tokens, states within the chunk, parts of dB and dC, and
-        // the bias. Beside them are the inputs of the next chunk in their own type.
-        let row = (4 * warp_channels(n)).max(2 * n);
-        let parts = 4 * (4 * WARP + if n < 32 { n } else { 0 });
-        let words = CHUNK * row + 3 * 8 * WARP + parts + warp_channels(n).next_multiple_of(32);
-        let staged = (5 + usize::from(prompts)) * CHUNK * warp_channels(n) * dtype.size();
-        let bc = 4 * CHUNK * 2 * n;
-        let shared = |warps: usize| bc + warps * (4 * words + staged);
-        let largest = match (trained, n) {
-            (_, 64) | (true, 32) => 4,
-            (true, _) | (_, 32) => 6,
-            (false, _) => 8,
-        };
-        let candidates: Vec<usize> =
-            [8, 6, 4].into_iter().filter(|&w| w == 4 || w <= largest && shared(w) <= HALF_SHARED).collect();
-        let warps = warps(&candidates, dims, warp_channels(n), 2 * b);
-        let kernel = match trained {
-            true => entry_of!("selective_scan_backward_trained", n, dtype),
-            false => entry_of!("selective_scan_backward", n, dtype),
-        };
-        Backward { kernel, warps, blocks: e.div_ceil(warps * warp_channels(n)), shared: shared(warps) }
-    }
 }
 
 /// Writes dB and dC, summed over the blocks of channels, as the last columns of dx_dbl.
