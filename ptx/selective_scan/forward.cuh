@@ -4,13 +4,13 @@
 
 enum { TILE = 8 };  // tokens between two barriers
 
-// Which channels and states a lane of the forward walk has: two channels and, but for the smallest n, eight states of
-// each, so that B and C are read once for 16 states. The lanes of a group share a pair of channels. Odd lanes have
-// their channels swapped, so that the first stage of a sum over the group is "keep register 0, send register 1".
-template <int N>
+// Which channels and states a lane of the forward walk has: two channels, and OF states of each. The lanes of a group
+// share a pair of channels. Odd lanes have their channels swapped, so that the first stage of a sum over the group is
+// "keep register 0, send register 1".
+template <int N, int OF>
 struct Owner {
     enum {
-        STATES = N == 8 ? 4 : 8,
+        STATES = OF,
         GROUP = N / STATES,              // lanes that share a pair of channels
         CHANNELS = PAIR * WARP / GROUP,  // of a warp
         RUN = CHANNELS * TILE / WARP,    // channels of one token that a lane stages and finishes
@@ -53,9 +53,9 @@ __device__ __forceinline__ T* computed(T* at) {
 
 // One warp's channels of one image in one direction. Offsets into tensors have 31 bits; the launch checks that they
 // fit.
-template <typename T, int N>
+template <typename T, int N, int OF>
 struct Forward {
-    typedef Owner<N> At;
+    typedef Owner<N, OF> At;
     enum {
         STATES = At::STATES,
         CHANNELS = At::CHANNELS,
@@ -64,9 +64,9 @@ struct Forward {
         COLUMNS = 2 * N,                // of B and C
         FOUR = 4,                       // their values that a lane reads at once
         FETCHES = TILE * COLUMNS / (WARP * FOUR),  // and how often a warp would, for a tile
-        PAD = N <= 16 ? 8 : N == 32 ? 4 : 0,
+        PAD = CHANNELS == 32 ? 8 : CHANNELS == 16 ? 4 : 0,
         ROW = 2 * CHANNELS + PAD,       // words of a token's (delta, delta u)
-        POLYNOMIALS = 1,                // of a token's exponentials, those on the multiply-add pipes
+        POLYNOMIALS = STATES == 8,      // of a token's exponentials, those on the multiply-add pipes
     };
     At at;
     Direction<T> in;
@@ -238,16 +238,19 @@ struct Forward {
         for (int odd = 0; odd < 2; odd++) sum[odd] = words(sums + order(odd, at.channel()));
         float y[TILE];
 #pragma unroll
-        for (int i = 0; i < TILE; i++) y[i] = sum[i % 2][i * CHANNELS];
+        for (int i = 0; i < TILE; i++) y[i] = At::GROUP == 2 ? sum[i % 2][i * CHANNELS] : 0.0f;
 #pragma unroll
         for (int i = 0; i < TILE; i++) y[i] = step(bc + i * COLUMNS, own + i * ROW, other + i * ROW, y[i]);
-        if (At::GROUP == 2 || at.part < 2) {
+        if (At::GROUP > 2 && at.part >= 2) return;
 #pragma unroll
-            for (int i = 0; i < TILE; i++) sum[i % 2][i * CHANNELS] = y[i];
+        for (int i = 0; i < TILE; i++) {
+            float* to = sum[i % 2] + i * CHANNELS;
+            *to = At::GROUP == 2 ? y[i] : *to + y[i];
         }
     }
 
-    // Takes the states of this lane through one token. The result is y of register 0's channel with what it was before.
+    // Takes the states of this lane through one token. The result is y of register 0's channel, added to `before` where
+    // all lanes of a group have a channel of their own.
     __device__ __forceinline__ float step(const float* bc, const float* own, const float* other, float before) {
         float b[STATES], c[STATES], y[PAIR];
         load<STATES>(bc, b);
@@ -267,7 +270,7 @@ struct Forward {
         float sum = y[0] + __shfl_xor_sync(0xFFFFFFFFu, y[1], 1);
 #pragma unroll
         for (int far = 2; far < At::GROUP; far *= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, far);
-        return At::GROUP > 2 ? sum + before : sum;
+        return sum;
     }
 
     // The direction that comes to a token first leaves its y. The second, which has added its own, halves and gates.
@@ -286,17 +289,22 @@ struct Forward {
         store<RUN>(out + to, y);
     }
 
-    // Writes the states in the order of backward, whose lanes have four of them: [PAIR e/2 n], where a channel's second
-    // four of eight have changed places with its neighbour's.
+    // Whether backward has a channel's states from `first` on in the second plane: its lanes have four states, and what
+    // is kept is [PAIR e/2 n], where in odd fours a channel has changed places with its neighbour.
+    __device__ __forceinline__ bool second_plane(u32 first) const { return (at.flip ^ first / 4) % 2; }
+
     __device__ __forceinline__ void keep_states() const {
+        enum { FOUR = STATES < 4 ? STATES : 4 };
         // The planes of register 0's first four states and of register 1's.
         float *near = states, *far = states + far_plane;
 #pragma unroll
         for (int k = 0; k < PAIR; k++) {
 #pragma unroll
-            for (int j = 0; j < STATES; j += 4) {
-                const float four[4] = {state[k][j], state[k][j + 1], state[k][j + 2], state[k][j + 3]};
-                store<4>(((k + j / 4) % 2 ? far : near) + j, four);
+            for (int j = 0; j < STATES; j += FOUR) {
+                float some[FOUR];
+#pragma unroll
+                for (int i = 0; i < FOUR; i++) some[i] = state[k][j + i];
+                store<FOUR>(((k + j / 4) % 2 ? far : near) + j, some);
             }
         }
     }

@@ -2,20 +2,24 @@
 // pass. The formulas and axes are in mod.rs. There are entries for each state n (8, 16, 32, 64) and for each type T
 // (f32, bf16) of xz, u, delta, x_dbl, prompts, out, y and their gradients; parameters, states and sums are f32.
 //
-// scan.cuh says who owns what: a warp has 256 / n channels of one image in one direction, and a lane two channels x
-// four states, which it carries in registers through all tokens. No thread waits for another's part of the sequence.
+// A lane has some states of two channels of one image in one direction, which it carries in registers through all
+// tokens: scan.cuh says which for backward, forward.cuh for forward. No thread waits for another's part of the sequence.
 //
 // Forward (forward.cuh). A block has `warps` warps for the walk forth and as many for the walk back over the same
 // channels; they go towards each other in tiles of 8 tokens. The grid has blocks of channels along x and images along
-// y. B and C of a tile are read once per block, into shared memory, and delta, u and z of the next tile are on their
-// way while a tile is walked. The walk that comes to a token first leaves its y, in shared memory where l fits, else in
-// `out`; the second adds its own, keeps y for backward and gates. Every 16 tokens the states are kept for backward.
-// Bound at Vim-S in bf16: instructions issued. For each token, channel and state sm_90 issues about 12.5, of which 5
-// are the recurrence itself; a multiprocessor issues 4 a cycle, so that is 3.1 cycles for a warp. MUFU takes 1.08 at 16
-// a cycle, 2.2 cycles. HBM moves 24.5 bytes for a token and channel, 1.8 cycles. An exponential on the multiply-add
-// pipes takes 10 instructions instead of 2, so the best balance leaves MUFU as many as it can take: all but 4 of the 64
-// of a lane and tile, which with the 4 of softplus and the 2 x 2 of the gate (in half of the tiles) stay below 1.1 a
-// step. The logarithm of softplus is a polynomial in any case, since lg2.approx is not accurate near 1.
+// y. For a tile each lane loads a run of channels of one token, 16 bytes at n = 16 in bf16, one tile early, and leaves
+// (delta, delta u) and D u in shared memory, where B and C come once for all warps of a direction. The walk adds what
+// the states give to D u, in place. The direction that comes to a token first leaves that there, where l fits, else in
+// `out`; the second starts from it, and then each lane finishes a run: keeps y for backward, gates. Every 16 tokens the
+// states are kept for backward.
+// Bound at Vim-S in bf16: special functions and instructions alike. For each token, channel and state sm_90 issues about
+// 8.6, of which 5 are the recurrence itself, 0.75 its loads, sums over lanes and y, 1.5 the staging and finishing of
+// tokens, and 0.5 the polynomial. A multiprocessor issues 4 a cycle: 2.15 cycles for a warp. MUFU takes 1.08 at 16 a
+// cycle, 2.16 cycles: one for the decay, and for each token and channel one of softplus and, in one direction, the two
+// of the gate. The exponential of one of the 16 states of a lane is a polynomial of 9 instructions on the multiply-add
+// pipes: without it MUFU would need 2.28 cycles, with two the instructions 2.3. Shared memory has 1.7 passes, shuffles
+// included, and HBM moves 23.5 bytes for a token and channel, 1.8 cycles. The logarithm of softplus is a polynomial in
+// any case, since lg2.approx is not accurate near 1.
 //
 // Backward (backward.cuh). A block has `warps` warps of one direction; the grid has channels along x, images along y
 // and directions along z. It takes chunks of 16 tokens, from the last one on. The inputs of the next chunk are copied
@@ -28,19 +32,21 @@
 // multiprocessor for a warp. MUFU takes 2.05, 4.1 cycles; HBM moves 45 bytes for a token and channel, 3.3 cycles. Of
 // the instructions 3 + 4 compute states again, and 7 are the gradients.
 //
-// Two blocks share a multiprocessor: 24 warps forward (80 registers), 16 backward (128), 12 with parameters (168).
+// Two blocks share a multiprocessor: 16 warps backward (128 registers), 12 with parameters (168). Forward has 12 (168),
+// in two to six blocks. Three for each scheduler are enough: a lane has 16 independent states and the walk is unrolled
+// over a tile, so that a warp alone waits for less than half of the time.
 #include "backward.cuh"
 #include "forward.cuh"
 
 // Most threads of a block, so that two blocks share a multiprocessor.
-constexpr int forward_threads(int n) { return 192; }
+enum { FORWARD_THREADS = 192 };
 constexpr int backward_threads(int n) { return n == 64 ? 128 : n == 32 ? 192 : 256; }
 constexpr int trained_threads(int n) { return n >= 32 ? 128 : 192; }
 
-template <typename T, int N>
+template <typename T, int N, int STATES>
 __device__ __forceinline__ void forward(Direction<T> forth, Direction<T> back, Prompts<T> prompts, const T* xz,
                                         T* out, T* y, float* states, u32 sums_in_shared, u32 l, u32 e, u32 r) {
-    typedef Forward<T, N> Walk;
+    typedef Forward<T, N, STATES> Walk;
     Walk w;
     const u32 number = warp_number(), chunks = (l + CHUNK - 1) / CHUNK;
     w.warps = blockDim.x / (2 * WARP);
@@ -55,9 +61,9 @@ __device__ __forceinline__ void forward(Direction<T> forth, Direction<T> back, P
     // Where backward looks for the states of this lane, in the chunk of its first tile.
     const u32 pair = w.channel / PAIR + w.at.pair, plane = e / PAIR * N;
     const size_t chunk = (static_cast<size_t>(w.dir) * gridDim.y + blockIdx.y) * chunks + (w.dir ? chunks - 1 : 0);
-    const bool second = Walk::STATES == 8 && w.at.flip;
+    const bool second = w.second_plane(w.at.part * STATES);
     w.keeps = computed(states && pair * PAIR < e);
-    w.states = states + (chunk * (e * N) + (second ? plane : 0) + pair * N + w.at.part * Walk::STATES);
+    w.states = states + (chunk * (e * N) + (second ? plane : 0) + pair * N + w.at.part * STATES);
     w.far_plane = second ? 0 - plane : plane;
     w.next_states = computed(w.along(e * N * TILE / CHUNK));
     w.begin(number);
@@ -140,11 +146,14 @@ __device__ __forceinline__ void sum_bc(const float* __restrict__ dbc, T* dx_dbl,
 #define GRADIENTS(T)                                                                                                 \
     const T *y, const float *states, const T *dout, T *dxz, T *du_f, T *du_b, T *ddelta_f, T *ddelta_b, float *dbc
 
+#define FORWARD(T, N, STATES, name)                                                                                  \
+    extern "C" __global__ void __launch_bounds__(FORWARD_THREADS, 2) name(INPUTS(T), T* out, T* y, float* states,    \
+                                                                          u32 sums_in_shared, u32 l, u32 e, u32 r) { \
+        forward<T, N, STATES>(DIRECTIONS, xz, out, y, states, sums_in_shared, l, e, r);                              \
+    }
+
 #define ENTRIES(T, N, suffix)                                                                                        \
-    extern "C" __global__ void __launch_bounds__(forward_threads(N), 2) selective_scan_forward_n##N##_##suffix(      \
-        INPUTS(T), T* out, T* y, float* states, u32 sums_in_shared, u32 l, u32 e, u32 r) {                           \
-        forward<T, N>(DIRECTIONS, xz, out, y, states, sums_in_shared, l, e, r);                                      \
-    }                                                                                                                \
+    FORWARD(T, N, (N == 8 ? 4 : 8), selective_scan_forward_n##N##_##suffix)                                          \
     extern "C" __global__ void __launch_bounds__(backward_threads(N), 2) selective_scan_backward_n##N##_##suffix(    \
         INPUTS(T), GRADIENTS(T), u32 l, u32 e, u32 r) {                                                              \
         backward<T, N, false>(DIRECTIONS, xz, y, states, dout, dxz, du_f, du_b, ddelta_f, ddelta_b, dbc,             \
@@ -161,6 +170,7 @@ __device__ __forceinline__ void sum_bc(const float* __restrict__ dbc, T* dx_dbl,
     ENTRIES(T, 16, suffix)                                                                                           \
     ENTRIES(T, 32, suffix)                                                                                           \
     ENTRIES(T, 64, suffix)                                                                                           \
+    FORWARD(T, 16, 2, selective_scan_forward_narrow_n16_##suffix)                                                    \
     extern "C" __global__ void __launch_bounds__(256) selective_scan_sum_bc_##suffix(                                \
         const float* dbc, T* dx_dbl_f, T* dx_dbl_b, u32 blocks, u32 rows, u32 columns, u32 r) {                      \
         sum_bc(dbc, blockIdx.y ? dx_dbl_b : dx_dbl_f, blocks, rows, columns, r);                                     \

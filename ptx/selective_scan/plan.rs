@@ -6,6 +6,7 @@ use engine::{DType, Error, Result};
 
 use super::call::{Dims, OP};
 use super::launch::{CHUNK, entry_of};
+use crate::launch::entry;
 
 /// Tokens between two barriers of the forward walk, as in forward.cuh.
 const TILE: usize = 8;
@@ -16,10 +17,11 @@ fn warp_channels(n: usize) -> usize {
     256 / n
 }
 
-/// Channels of a warp in the forward walk, `Owner::CHANNELS` in forward.cuh.
+/// Channels of a warp in the forward walk, `Owner::CHANNELS` in forward.cuh, and of one of its narrow variant.
 fn forward_channels(n: usize) -> usize {
     512 / n.max(16)
 }
+const NARROW_CHANNELS: usize = 8;
 
 /// How a launch is cut.
 #[derive(Debug, Clone, Copy)]
@@ -52,12 +54,15 @@ impl Plan {
     /// # Errors
     /// [`Error::Unsupported`] where no block fits on the card.
     pub(super) fn forward(dims: Dims, dtype: DType, limits: &Limits) -> Result<Plan> {
-        let Dims { b, l, n, .. } = dims;
-        let channels = forward_channels(n);
+        let Dims { b, l, e, n, .. } = dims;
+        // Where few images would leave multiprocessors idle, the states of a channel go to more lanes.
+        let wide = forward_channels(n);
+        let narrow = n == 16 && b * e.div_ceil(wide) <= limits.multiprocessors;
+        let channels = if narrow { NARROW_CHANNELS } else { wide };
         let block = |warps: usize, sums_in_shared: bool| {
             // Words of shared memory: B and C of two tiles in both directions; a tile's tokens for each of 2 x `warps`
             // warps, with what keeps them in banks of their own; and y, of all tokens or of a tile for each warp.
-            let row = 2 * channels + [8, 4, 0][usize::from(n > 16) + usize::from(n > 32)];
+            let row = 2 * channels + if channels > 8 { channels / 4 } else { 0 };
             let words = 4 * TILE * 2 * n + 2 * warps * TILE * row;
             let y = warps * channels * if sums_in_shared { l.next_multiple_of(TILE) } else { 2 * TILE };
             let (threads, shared) = (2 * warps * WARP, 4 * (words + y));
@@ -66,10 +71,13 @@ impl Plan {
         // y lies in shared memory where that leaves room for 8 warps on a multiprocessor: each has 16 independent
         // states, so 8 hide their latency.
         let roomy = |block: &Block| fit(block, limits) * block.warps >= 4;
-        let blocks = [true, false].map(|sums| [3, 2, 1].map(|warps| block(warps, sums)));
-        let [with_sums, without] = blocks;
+        let [with_sums, without] = [true, false].map(|sums| [3, 2, 1].map(|warps| block(warps, sums)));
         let blocks: Vec<Block> = with_sums.into_iter().filter(roomy).chain(without).collect();
-        Self::choose(entry_of!("selective_scan_forward", n, dtype), &blocks, dims, b, limits)
+        let kernel = match narrow {
+            true => entry!(super::launch::FILE, "selective_scan_forward_narrow_n16", dtype),
+            false => entry_of!("selective_scan_forward", n, dtype),
+        };
+        Self::choose(kernel, &blocks, dims, b, limits)
     }
 
     /// The backward pass, with the gradients of A_log, D and delta_bias where they are `trained`.
@@ -265,17 +273,17 @@ mod tests {
             |frozen| Case::new(&[("b", 70), ("l", 17), ("e", 96), ("n", 16), ("r", 3), ("frozen", frozen)]);
         let warps =
             |frozen| choices_of(&example(frozen), &cards::H100).map(|choice| choice.1).collect::<Vec<_>>();
-        assert_eq!((warps(1), warps(0)), (vec![6, 6, 6, 8], vec![6, 6, 6, 6]), "f32, then bf16");
+        assert_eq!((warps(1), warps(0)), (vec![1, 6, 1, 8], vec![1, 6, 1, 6]), "f32, then bf16");
     }
 
     #[test]
     fn a_card_that_is_too_small_is_told() {
-        let limits = cards::parse("shared=8,per-sm=9").unwrap();
+        let limits = cards::parse("shared=4,per-sm=5").unwrap();
         let error = Plan::forward(dims(1, 197, 768, 16), DType::Bf16, &limits).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "selective_scan: a block of selective_scan_forward_n16_bf16 needs 11 KiB of shared memory, and this \
-             device has 8 KiB for a block"
+            "selective_scan: a block of selective_scan_forward_narrow_n16_bf16 needs 6 KiB of shared memory, \
+             and this device has 4 KiB for a block"
         );
     }
 }
