@@ -4,8 +4,8 @@
 
 enum { TILE = 8 };  // tokens between two barriers
 
-// Which channels and states a lane of the forward walk has: two channels, and OF states of each. The lanes of a group
-// share a pair of channels. Odd lanes have their channels swapped, so that the first stage of a sum over the group is
+// Which channels and states a lane of the forward walk has: two channels, and OF states of each. Eight give 16 updates
+// for each reading of B and C; fewer put a channel on more lanes. The lanes of a group share a pair of channels. Odd lanes have their channels swapped, so that the first stage of a sum over the group is
 // "keep register 0, send register 1".
 template <int N, int OF>
 struct Owner {
@@ -64,8 +64,8 @@ struct Forward {
         COLUMNS = 2 * N,                // of B and C
         FOUR = 4,                       // their values that a lane reads at once
         FETCHES = TILE * COLUMNS / (WARP * FOUR),  // and how often a warp would, for a tile
-        PAD = CHANNELS == 32 ? 8 : CHANNELS == 16 ? 4 : 0,
-        ROW = 2 * CHANNELS + PAD,       // words of a token's (delta, delta u)
+        // Words of a token's (delta, delta u), with what keeps the tokens that are staged at once in banks of their own.
+        ROW = 2 * CHANNELS + (CHANNELS > 8 ? CHANNELS / 4 : 0),
         POLYNOMIALS = STATES == 8,      // of a token's exponentials, those on the multiply-add pipes
     };
     At at;
@@ -294,17 +294,17 @@ struct Forward {
     __device__ __forceinline__ bool second_plane(u32 first) const { return (at.flip ^ first / 4) % 2; }
 
     __device__ __forceinline__ void keep_states() const {
-        enum { FOUR = STATES < 4 ? STATES : 4 };
+        enum { SOME = STATES < 4 ? STATES : 4 };
         // The planes of register 0's first four states and of register 1's.
         float *near = states, *far = states + far_plane;
 #pragma unroll
         for (int k = 0; k < PAIR; k++) {
 #pragma unroll
-            for (int j = 0; j < STATES; j += FOUR) {
-                float some[FOUR];
+            for (int j = 0; j < STATES; j += SOME) {
+                float some[SOME];
 #pragma unroll
-                for (int i = 0; i < FOUR; i++) some[i] = state[k][j + i];
-                store<FOUR>(((k + j / 4) % 2 ? far : near) + j, some);
+                for (int i = 0; i < SOME; i++) some[i] = state[k][j + i];
+                store<SOME>(((k + j / 4) % 2 ? far : near) + j, some);
             }
         }
     }
