@@ -13,13 +13,13 @@
 // `out`; the second starts from it, and then each lane finishes a run: keeps y for backward, gates. Every 16 tokens the
 // states are kept for backward.
 // Bound at Vim-S in bf16: special functions and instructions alike. For each token, channel and state sm_90 issues about
-// 8.6, of which 5 are the recurrence itself, 0.75 its loads, sums over lanes and y, 1.5 the staging and finishing of
-// tokens, and 0.5 the polynomial. A multiprocessor issues 4 a cycle: 2.15 cycles for a warp. MUFU takes 1.08 at 16 a
+// 8.6: 5 are the recurrence itself, 0.75 its loads, sums over lanes and y, 1.3 the staging and finishing of tokens, 0.5
+// the polynomial, and 1 all else. A multiprocessor issues 4 a cycle: 2.15 cycles for a warp. MUFU takes 1.08 at 16 a
 // cycle, 2.16 cycles: one for the decay, and for each token and channel one of softplus and, in one direction, the two
-// of the gate. The exponential of one of the 16 states of a lane is a polynomial of 9 instructions on the multiply-add
-// pipes: without it MUFU would need 2.28 cycles, with two the instructions 2.3. Shared memory has 1.7 passes, shuffles
-// included, and HBM moves 23.5 bytes for a token and channel, 1.8 cycles. The logarithm of softplus is a polynomial in
-// any case, since lg2.approx is not accurate near 1.
+// of the gate. The exponential of one of the 16 states of a lane takes 10 instructions on the multiply-add pipes instead
+// of 2: without that MUFU would need 2.3 cycles, with two of them the instructions would. Shared memory has 1.7 passes,
+// shuffles included. HBM moves 23.5 bytes for a token and channel, 1.8 cycles. The logarithm of softplus is a polynomial
+// in any case, since lg2.approx is not accurate near 1.
 //
 // Backward (backward.cuh). A block has `warps` warps of one direction; the grid has channels along x, images along y
 // and directions along z. It takes chunks of 16 tokens, from the last one on. The inputs of the next chunk are copied
@@ -33,8 +33,9 @@
 // the instructions 3 + 4 compute states again, and 7 are the gradients.
 //
 // Two blocks share a multiprocessor: 16 warps backward (128 registers), 12 with parameters (168). Forward has 12 (168),
-// in two to six blocks. Three for each scheduler are enough: a lane has 16 independent states and the walk is unrolled
-// over a tile, so that a warp alone waits for less than half of the time.
+// in two to six blocks: three for each scheduler, which should hide their latency, since a lane has 16 independent states
+// and the walk is unrolled over a tile; no GPU has measured it yet. Where blocks of one pair of warps would leave
+// multiprocessors idle, a narrow variant puts a channel on four times as many lanes.
 #include "backward.cuh"
 #include "forward.cuh"
 

@@ -157,20 +157,6 @@ __device__ __forceinline__ float softplus(float x, float& t) {
     return fmaxf(x, 0.0f) + log1p_unit(t);
 }
 
-// 2^x for x <= 0 on the multiply-add pipes, with a relative error of 8e-8 before rounding; it is at least 2^-125.
-__device__ __forceinline__ float exp2_polynomial(float x) {
-    x = fmaxf(x, -125.0f);
-    const float shifted = x + 12582912.0f;  // 1.5 * 2^23, which leaves the nearest integer in the low bits
-    const float f = x - (shifted - 12582912.0f);
-    float p = 0.0013276472f;
-    p = fmaf(p, f, 0.0096755413f);
-    p = fmaf(p, f, 0.055507133f);
-    p = fmaf(p, f, 0.2402212f);
-    p = fmaf(p, f, 0.69314697f);
-    p = fmaf(p, f, 1.0000001f);
-    return __uint_as_float(__float_as_uint(p) + (__float_as_uint(shifted) << 23));
-}
-
 // Keeps x in a register: the compiler does not compute it again at each use.
 __device__ __forceinline__ u32 computed(u32 x) {
     asm volatile("" : "+r"(x));
