@@ -5,8 +5,9 @@
 enum { TILE = 8 };  // tokens between two barriers
 
 // Which channels and states a lane of the forward walk has: two channels, and OF states of each. Eight give 16 updates
-// for each reading of B and C; fewer put a channel on more lanes. The lanes of a group share a pair of channels. Odd lanes have their channels swapped, so that the first stage of a sum over the group is
-// "keep register 0, send register 1".
+// for each reading of B and C; fewer put a channel on more lanes. The lanes of a group share a pair of channels. Odd
+// lanes have their channels swapped, so that the first stage of a sum over the group is "keep register 0, send register
+// 1".
 template <int N, int OF>
 struct Owner {
     enum {
@@ -79,7 +80,7 @@ struct Forward {
         COLUMNS = 2 * N,                // of B and C
         FOUR = 4,                       // their values that a lane reads at once
         FETCHES = TILE * COLUMNS / (WARP * FOUR),  // and how often a warp would, for a tile
-        // Words of a token's (delta, delta u), with what keeps the tokens that are staged at once in banks of their own.
+        // Words of a token's (delta, delta u), with what keeps tokens that are staged at once in banks of their own.
         ROW = 2 * CHANNELS + (CHANNELS > 8 ? CHANNELS / 4 : 0),
         POLYNOMIALS = STATES == 8,      // of a token's exponentials, those on the multiply-add pipes
     };

@@ -3,7 +3,8 @@
 // (f32, bf16) of xz, u, delta, x_dbl, prompts, out, y and their gradients; parameters, states and sums are f32.
 //
 // A lane has some states of two channels of one image in one direction, which it carries in registers through all
-// tokens: scan.cuh says which for backward, forward.cuh for forward. No thread waits for another's part of the sequence.
+// tokens: scan.cuh says which for backward, forward.cuh for forward. No thread waits for another's part of the
+// sequence.
 //
 // Forward (forward.cuh). A block has `warps` warps for the walk forth and as many for the walk back over the same
 // channels; they go towards each other in tiles of 8 tokens. The grid has blocks of channels along x and images along
