@@ -15,11 +15,27 @@ struct Owner {
         GROUP = N / STATES,              // lanes that share a pair of channels
         CHANNELS = PAIR * WARP / GROUP,  // of a warp
         RUN = CHANNELS * TILE / WARP,    // channels of one token that a lane stages and finishes
+        SOME = STATES < 4 ? STATES : 4,  // states that lie side by side; the next ones are those of the next lane
     };
     u32 lane, part, pair, flip;
 
     __device__ __forceinline__ Owner()
         : lane(threadIdx.x % WARP), part(lane % GROUP), pair(lane / GROUP), flip(part % 2) {}
+
+    // The first of this lane's states, and the distance of its state j from there.
+    __device__ __forceinline__ u32 state() const { return part * SOME; }
+    static __device__ __forceinline__ constexpr int beyond(int j) { return j / SOME * (SOME * GROUP) + j % SOME; }
+
+    // Loads what each of this lane's states has.
+    __device__ __forceinline__ static void load_states(const float* from, float (&x)[STATES]) {
+#pragma unroll
+        for (int j = 0; j < STATES; j += SOME) {
+            float some[SOME];
+            load<SOME>(from + beyond(j), some);
+#pragma unroll
+            for (int i = 0; i < SOME; i++) x[j + i] = some[i];
+        }
+    }
 
     // The channel of register 0, within the warp. That of register 1 is its neighbour, `^ 1`.
     __device__ __forceinline__ u32 channel() const { return PAIR * pair + flip; }
@@ -155,7 +171,7 @@ struct Forward {
             float a_log[STATES];
 #pragma unroll
             for (int j = 0; j < STATES; j++) a_log[j] = -128.0f, state[k][j] = 0.0f;
-            if (c < e) load<STATES>(in.a_log + static_cast<size_t>(c) * N + at.part * STATES, a_log);
+            if (c < e) At::load_states(in.a_log + static_cast<size_t>(c) * N + at.state(), a_log);
 #pragma unroll
             for (int j = 0; j < STATES; j++) rate[k][j] = -LOG2_E * expf(a_log[j]);
         }
@@ -248,7 +264,7 @@ struct Forward {
 
     // Walks the tokens of a tile, in which all offsets are constants, and adds what the states give to y.
     __device__ __forceinline__ void walk() {
-        const float* bc = words(this->bc + at.part * STATES);
+        const float* bc = words(this->bc + at.state());
         const u32 pair = tokens + 4 * order(at.pair);
         const float *own = words(pair + 2 * at.flip), *other = words(pair + 2 * (at.flip ^ 1));
         float* sum[2];
@@ -271,8 +287,8 @@ struct Forward {
     // all lanes of a group have a channel of their own.
     __device__ __forceinline__ float step(const float* bc, const float* own, const float* other, float before) {
         float b[STATES], c[STATES], y[PAIR];
-        load<STATES>(bc, b);
-        load<STATES>(bc + N, c);
+        At::load_states(bc, b);
+        At::load_states(bc + N, c);
 #pragma unroll
         for (int k = 0; k < PAIR; k++) {
             const float2 d = *reinterpret_cast<const float2*>(k ? other : own);
@@ -307,14 +323,12 @@ struct Forward {
         store<RUN>(out + to, y);
     }
 
-    // Whether backward has a channel's states from `first` on in the second plane: its lanes have four states, and what
-    // is kept is [PAIR e/2 n], where in odd fours a channel has changed places with its neighbour.
-    __device__ __forceinline__ bool second_plane(u32 first) const { return (at.flip ^ first / 4) % 2; }
+    // Whether backward has register 0's states in the second plane: its lanes have four states, and what is kept is [PAIR
+    // e/2 n], where in odd fours a channel has changed places with its neighbour.
+    __device__ __forceinline__ bool second_plane() const { return (at.flip ^ at.state() / 4) % 2; }
 
     __device__ __forceinline__ void keep_states() const {
-        enum { SOME = STATES < 4 ? STATES : 4 };
-        // The planes of register 0's first four states and of register 1's.
-        float *near = states, *far = states + far_plane;
+        enum { SOME = At::SOME };
 #pragma unroll
         for (int k = 0; k < PAIR; k++) {
 #pragma unroll
@@ -322,7 +336,7 @@ struct Forward {
                 float some[SOME];
 #pragma unroll
                 for (int i = 0; i < SOME; i++) some[i] = state[k][j + i];
-                store<SOME>(((k + j / 4) % 2 ? far : near) + j, some);
+                store<SOME>((k ? states + far_plane : states) + At::beyond(j), some);
             }
         }
     }

@@ -63,9 +63,9 @@ __device__ __forceinline__ void forward(Direction<T> forth, Direction<T> back, P
     // Where backward looks for the states of this lane, in the chunk of its first tile.
     const u32 pair = w.channel / PAIR + w.at.pair, plane = e / PAIR * N;
     const size_t chunk = (static_cast<size_t>(w.dir) * gridDim.y + blockIdx.y) * chunks + (w.dir ? chunks - 1 : 0);
-    const bool second = w.second_plane(w.at.part * STATES);
+    const bool second = w.second_plane();
     w.keeps = computed(states && pair * PAIR < e);
-    w.states = states + (chunk * (e * N) + (second ? plane : 0) + pair * N + w.at.part * STATES);
+    w.states = states + (chunk * (e * N) + (second ? plane : 0) + pair * N + w.at.state());
     w.far_plane = second ? 0 - plane : plane;
     w.next_states = computed(w.along(e * N * TILE / CHUNK));
     w.begin(number);
