@@ -14,12 +14,12 @@
 // `out`; the second starts from it, and then each lane finishes a run: keeps y for backward, gates. Every 16 tokens the
 // states are kept for backward.
 // Bound at Vim-S in bf16: special functions and instructions alike. For each token, channel and state sm_90 issues about
-// 8.6: 5 are the recurrence itself, 0.75 its loads, sums over lanes and y, 1.3 the staging and finishing of tokens, 0.5
-// the polynomial, and 1 all else. A multiprocessor issues 4 a cycle: 2.15 cycles for a warp. MUFU takes 1.08 at 16 a
+// 8.7: 5 are the recurrence itself, 0.75 its loads, sums over lanes and y, 1.3 the staging and finishing of tokens, 0.5
+// the polynomial, and 1.1 all else. A multiprocessor issues 4 a cycle: 2.17 cycles for a warp. MUFU takes 1.08 at 16 a
 // cycle, 2.16 cycles: one for the decay, and for each token and channel one of softplus and, in one direction, the two
 // of the gate. The exponential of one of the 16 states of a lane takes 10 instructions on the multiply-add pipes instead
 // of 2: without that MUFU would need 2.3 cycles, with two of them the instructions would. Shared memory has 1.7 passes,
-// shuffles included. HBM moves 23.5 bytes for a token and channel, 1.8 cycles. The logarithm of softplus is a polynomial
+// shuffles included. HBM moves 25.6 bytes for a token and channel, 1.9 cycles. The logarithm of softplus is a polynomial
 // in any case, since lg2.approx is not accurate near 1.
 //
 // Backward (backward.cuh). A block has `warps` warps of one direction; the grid has channels along x, images along y
