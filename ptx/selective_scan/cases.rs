@@ -72,9 +72,10 @@ impl Op for Cases {
         cases
     }
 
-    /// On one multiprocessor, channels for six warps choose the largest blocks and channels for four the smallest. The
-    /// longer sequence is that of VPT with 100 prompt rows. Cards differ in their shared memory
-    /// alone, and those that launch a case alike are one.
+    /// On one multiprocessor, backward chooses the largest blocks for the first number of channels and the smallest for
+    /// the second; forward chooses blocks of three, two and one pairs of warps, and with n = 16 the same again for the
+    /// last three numbers in its narrow variant. The longer sequence is that of VPT with 100 prompt rows. Cards differ in
+    /// their shared memory alone, and those that launch a case alike are one.
     fn card_cases(&self) -> Vec<(Case, Vec<Limits>)> {
         const T: usize = TRAINING_TOKENS;
         let mut cards: Vec<Limits> = vec![];
@@ -85,9 +86,13 @@ impl Op for Cases {
             }
         }
         let mut cases = vec![];
-        for (n, e) in [(8, [184, 128]), (16, [88, 64]), (32, [40, 32]), (64, [24, 16])] {
-            for e in e {
-                for (l, frozen, prompts) in [(T, 1, 0), (T, 1, 1), (T, 0, 0), (T, 0, 1), (T + 100, 1, 0)] {
+        let channels: [(usize, &[usize]); 4] =
+            [(8, &[184, 128, 24]), (16, &[88, 64, 24, 16, 8]), (32, &[40, 32, 16]), (64, &[24, 16, 8])];
+        for (n, e) in channels {
+            for (i, &e) in e.iter().enumerate() {
+                let all = [(T, 1, 0), (T + 100, 1, 0), (T, 1, 1), (T, 0, 0), (T, 0, 1)];
+                let runs = if i < 2 { &all[..] } else { &all[..2] };
+                for &(l, frozen, prompts) in runs {
                     let sizes = [("b", 1), ("l", l), ("e", e), ("n", n), ("r", RANK), ("frozen", frozen)];
                     let case = Case::new(&[&sizes[..], &[("prompts", prompts)]].concat());
                     cases.push((case, cards.clone()));

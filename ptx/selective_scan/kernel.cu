@@ -2,20 +2,25 @@
 // pass. The formulas and axes are in mod.rs. There are entries for each state n (8, 16, 32, 64) and for each type T
 // (f32, bf16) of xz, u, delta, x_dbl, prompts, out, y and their gradients; parameters, states and sums are f32.
 //
-// scan.cuh says who owns what: a warp has 256 / n channels of one image in one direction, and a lane two channels x
-// four states, which it carries in registers through all tokens. No thread waits for another's part of the sequence.
+// A lane has some states of two channels of one image in one direction, which it carries in registers through all
+// tokens: scan.cuh says which for backward, forward.cuh for forward. No thread waits for another's part of the
+// sequence.
 //
 // Forward (forward.cuh). A block has `warps` warps for the walk forth and as many for the walk back over the same
 // channels; they go towards each other in tiles of 8 tokens. The grid has blocks of channels along x and images along
-// y. B and C of a tile are read once per block, into shared memory, and delta, u and z of the next tile are on their
-// way while a tile is walked. The walk that comes to a token first leaves its y, in shared memory where l fits, else in
-// `out`; the second adds its own, keeps y for backward and gates. Every 16 tokens the states are kept for backward.
-// Bound at Vim-S in bf16: instructions issued. For each token, channel and state sm_90 issues about 12.5, of which 5
-// are the recurrence itself; a multiprocessor issues 4 a cycle, so that is 3.1 cycles for a warp. MUFU takes 1.08 at 16
-// a cycle, 2.2 cycles. HBM moves 24.5 bytes for a token and channel, 1.8 cycles. An exponential on the multiply-add
-// pipes takes 10 instructions instead of 2, so the best balance leaves MUFU as many as it can take: all but 4 of the 64
-// of a lane and tile, which with the 4 of softplus and the 2 x 2 of the gate (in half of the tiles) stay below 1.1 a
-// step. The logarithm of softplus is a polynomial in any case, since lg2.approx is not accurate near 1.
+// y. For a tile each lane loads a run of channels of one token, 16 bytes at n = 16 in bf16, one tile early, and leaves
+// (delta, delta u) and D u in shared memory, where B and C come once for all warps of a direction. The walk adds what
+// the states give to D u, in place. The direction that comes to a token first leaves that there, where l fits, else in
+// `out`; the second starts from it, and then each lane finishes a run: keeps y for backward, gates. Every 16 tokens the
+// states are kept for backward.
+// Bound at Vim-S in bf16: special functions and instructions alike. For each token, channel and state sm_90 issues about
+// 8.7: 5 are the recurrence itself, 0.75 its loads, sums over lanes and y, 1.3 the staging and finishing of tokens, 0.5
+// the polynomial, and 1.1 all else. A multiprocessor issues 4 a cycle: 2.17 cycles for a warp. MUFU takes 1.08 at 16 a
+// cycle, 2.16 cycles: one for the decay, and for each token and channel one of softplus and, in one direction, the two
+// of the gate. The exponential of one of the 16 states of a lane takes 10 instructions on the multiply-add pipes instead
+// of 2: without that MUFU would need 2.3 cycles, with two of them the instructions would. Shared memory has 1.7 passes,
+// shuffles included. HBM moves 25.6 bytes for a token and channel, 1.9 cycles. The logarithm of softplus is a polynomial
+// in any case, since lg2.approx is not accurate near 1.
 //
 // Backward (backward.cuh). A block has `warps` warps of one direction; the grid has channels along x, images along y
 // and directions along z. It takes chunks of 16 tokens, from the last one on. The inputs of the next chunk are copied
@@ -28,62 +33,42 @@
 // multiprocessor for a warp. MUFU takes 2.05, 4.1 cycles; HBM moves 45 bytes for a token and channel, 3.3 cycles. Of
 // the instructions 3 + 4 compute states again, and 7 are the gradients.
 //
-// Two blocks share a multiprocessor: 24 warps forward (80 registers), 16 backward (128), 12 with parameters (168).
+// Two blocks share a multiprocessor: 16 warps backward (128 registers), 12 with parameters (168). Forward has 12 (168),
+// in two to six blocks: three for each scheduler, which should hide their latency, since a lane has 16 independent states
+// and the walk is unrolled over a tile; no GPU has measured it yet. Where blocks of one pair of warps would leave
+// multiprocessors idle, a narrow variant puts a channel on four times as many lanes.
 #include "backward.cuh"
 #include "forward.cuh"
 
 // Most threads of a block, so that two blocks share a multiprocessor.
-constexpr int forward_threads(int n) { return n == 8 ? 256 : 384; }
+enum { FORWARD_THREADS = 192 };
 constexpr int backward_threads(int n) { return n == 64 ? 128 : n == 32 ? 192 : 256; }
 constexpr int trained_threads(int n) { return n >= 32 ? 128 : 192; }
 
-template <typename T, int N>
+template <typename T, int N, int STATES>
 __device__ __forceinline__ void forward(Direction<T> forth, Direction<T> back, Prompts<T> prompts, const T* xz,
                                         T* out, T* y, float* states, u32 sums_in_shared, u32 l, u32 e, u32 r) {
-    typedef Forward<T, N> Walk;
+    typedef Forward<T, N, STATES> Walk;
     Walk w;
     const u32 number = warp_number(), chunks = (l + CHUNK - 1) / CHUNK;
     w.warps = blockDim.x / (2 * WARP);
     w.dir = number >= w.warps;
     w.warp = w.dir ? number - w.warps : number;
     w.channel = (blockIdx.x * w.warps + w.warp) * Walk::CHANNELS;
-    w.tiles = chunks * (CHUNK / TILE);
-    w.first = chunks * CHUNK - 1;
-    w.l = l, w.e = e, w.width = r + Walk::COLUMNS;
-    w.row = blockIdx.y * l, w.end = computed((w.row + l) * e);
+    w.l = l, w.e = e, w.r = r, w.row = blockIdx.y * l;
     w.in = w.dir ? back : forth;
+    w.in.u = computed(w.in.u), w.in.delta = computed(w.in.delta), w.in.x_dbl = computed(w.in.x_dbl);
     w.xz = xz, w.prompts = prompts, w.out = out, w.y = y;
-    const size_t kept = (static_cast<size_t>(w.dir) * gridDim.y + blockIdx.y) * chunks * e * N;
-    w.states = states ? states + kept + kept_at(w.at, w.channel) : nullptr;
-
-    const u32 own = 4 * TILE * Walk::COLUMNS, one = (4 * TILE + 2) * Walk::CHANNELS;
-    w.bc = w.dir * TILE * Walk::COLUMNS;
-    w.tokens = own + number * one;
-    w.params = w.tokens + 4 * TILE * Walk::CHANNELS + w.run();
-    w.sums = own + 2 * w.warps * one + w.warp * 2 * Walk::CHANNELS + w.at.channel();
-    w.even = computed(w.tokens + 2 * w.at.channel());
-    w.odd = computed(w.tokens + 2 * ((w.at.channel() ^ Walk::ODD) + Walk::CHANNELS));
-    w.finish = computed((w.at.token(0) ? w.odd : w.even) + Walk::FINISH);
     w.sums_in_shared = sums_in_shared != 0;
-
-    decay_rates(w.at, w.in.a_log, w.channel, e, w.rate);
-    float bias[Walk::RUN] = {}, skip[Walk::RUN] = {};
-    if (w.channel + w.run() < e) {
-        load<Walk::RUN>(w.in.bias + w.channel + w.run(), bias);
-        load<Walk::RUN>(w.in.d + w.channel + w.run(), skip);
-    }
-    if (w.at.lane < 4) {
-        store<Walk::RUN>(words(w.params), bias);
-        store<Walk::RUN>(words(w.params + Walk::CHANNELS), skip);
-    }
-#pragma unroll
-    for (int k = 0; k < PAIR; k++) {
-#pragma unroll
-        for (int j = 0; j < STATES; j++) w.state[k][j] = 0.0f;
-    }
-#pragma unroll
-    for (int i = 0; i < Walk::FETCH; i++) w.next_bc[i] = T{};
-    __syncwarp();
+    // Where backward looks for the states of this lane, in the chunk of its first tile.
+    const u32 pair = w.channel / PAIR + w.at.pair, plane = e / PAIR * N;
+    const size_t chunk = (static_cast<size_t>(w.dir) * gridDim.y + blockIdx.y) * chunks + (w.dir ? chunks - 1 : 0);
+    const bool second = w.second_plane();
+    w.keeps = computed(states && pair * PAIR < e);
+    w.states = states + (chunk * (e * N) + (second ? plane : 0) + pair * N + w.at.state());
+    w.far_plane = second ? 0 - plane : plane;
+    w.next_states = computed(w.along(e * N * TILE / CHUNK));
+    w.begin(number);
     w.walk_all();
 }
 
@@ -163,11 +148,14 @@ __device__ __forceinline__ void sum_bc(const float* __restrict__ dbc, T* dx_dbl,
 #define GRADIENTS(T)                                                                                                 \
     const T *y, const float *states, const T *dout, T *dxz, T *du_f, T *du_b, T *ddelta_f, T *ddelta_b, float *dbc
 
+#define FORWARD(T, N, STATES, name)                                                                                  \
+    extern "C" __global__ void __launch_bounds__(FORWARD_THREADS, 2) name(INPUTS(T), T* out, T* y, float* states,    \
+                                                                          u32 sums_in_shared, u32 l, u32 e, u32 r) { \
+        forward<T, N, STATES>(DIRECTIONS, xz, out, y, states, sums_in_shared, l, e, r);                              \
+    }
+
 #define ENTRIES(T, N, suffix)                                                                                        \
-    extern "C" __global__ void __launch_bounds__(forward_threads(N), 2) selective_scan_forward_n##N##_##suffix(      \
-        INPUTS(T), T* out, T* y, float* states, u32 sums_in_shared, u32 l, u32 e, u32 r) {                           \
-        forward<T, N>(DIRECTIONS, xz, out, y, states, sums_in_shared, l, e, r);                                      \
-    }                                                                                                                \
+    FORWARD(T, N, (N == 8 ? 4 : 8), selective_scan_forward_n##N##_##suffix)                                          \
     extern "C" __global__ void __launch_bounds__(backward_threads(N), 2) selective_scan_backward_n##N##_##suffix(    \
         INPUTS(T), GRADIENTS(T), u32 l, u32 e, u32 r) {                                                              \
         backward<T, N, false>(DIRECTIONS, xz, y, states, dout, dxz, du_f, du_b, ddelta_f, ddelta_b, dbc,             \
@@ -184,6 +172,7 @@ __device__ __forceinline__ void sum_bc(const float* __restrict__ dbc, T* dx_dbl,
     ENTRIES(T, 16, suffix)                                                                                           \
     ENTRIES(T, 32, suffix)                                                                                           \
     ENTRIES(T, 64, suffix)                                                                                           \
+    FORWARD(T, 16, 2, selective_scan_forward_narrow_n16_##suffix)                                                    \
     extern "C" __global__ void __launch_bounds__(256) selective_scan_sum_bc_##suffix(                                \
         const float* dbc, T* dx_dbl_f, T* dx_dbl_b, u32 blocks, u32 rows, u32 columns, u32 r) {                      \
         sum_bc(dbc, blockIdx.y ? dx_dbl_b : dx_dbl_f, blocks, rows, columns, r);                                     \

@@ -6,15 +6,22 @@ use engine::{DType, Error, Result};
 
 use super::call::{Dims, OP};
 use super::launch::{CHUNK, entry_of};
+use crate::launch::entry;
 
 /// Tokens between two barriers of the forward walk, as in forward.cuh.
 const TILE: usize = 8;
 pub(super) const WARP: usize = 32;
 
-/// Channels of a warp.
+/// Channels of a warp in the backward walk.
 fn warp_channels(n: usize) -> usize {
     256 / n
 }
+
+/// Channels of a warp in the forward walk, `Owner::CHANNELS` in forward.cuh, and of one of its narrow variant.
+fn forward_channels(n: usize) -> usize {
+    512 / n.max(16)
+}
+const NARROW_CHANNELS: usize = 8;
 
 /// How a launch is cut.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +38,8 @@ pub(super) struct Plan {
 pub(super) struct Block {
     /// Warps of one direction, which share B and C.
     pub warps: usize,
+    /// Channels of these warps.
+    pub channels: usize,
     /// All threads.
     pub threads: usize,
     /// Bytes of shared memory.
@@ -45,25 +54,30 @@ impl Plan {
     /// # Errors
     /// [`Error::Unsupported`] where no block fits on the card.
     pub(super) fn forward(dims: Dims, dtype: DType, limits: &Limits) -> Result<Plan> {
-        let Dims { b, l, n, .. } = dims;
-        let channels = warp_channels(n);
-        let block = |warps: usize| {
-            // Words of shared memory: B and C of two tiles in both directions; a tile's tokens and the parameters of
-            // 2 x `warps` warps; and y of one direction, where two such blocks fit on a multiprocessor.
-            let words = 4 * TILE * 2 * n + 2 * warps * (4 * TILE + 2) * channels;
-            let sums = l.next_multiple_of(CHUNK) * warps * channels;
-            let of = |words, sums_in_shared| Block {
-                warps,
-                threads: 2 * warps * WARP,
-                shared: 4 * words,
-                sums_in_shared,
-            };
-            let with_sums = of(words + sums, true);
-            if fit(&with_sums, limits) >= 2 { with_sums } else { of(words, false) }
+        let Dims { b, l, e, n, .. } = dims;
+        // Where few images would leave multiprocessors idle, the states of a channel go to more lanes.
+        let wide = forward_channels(n);
+        let narrow = n == 16 && b * e.div_ceil(wide) <= limits.multiprocessors;
+        let channels = if narrow { NARROW_CHANNELS } else { wide };
+        let block = |warps: usize, sums_in_shared: bool| {
+            // Words of shared memory: B and C of two tiles in both directions; a tile's tokens for each of 2 x `warps`
+            // warps, with what keeps them in banks of their own; and y, of all tokens or of a tile for each warp.
+            let row = 2 * channels + if channels > 8 { channels / 4 } else { 0 };
+            let words = 4 * TILE * 2 * n + 2 * warps * TILE * row;
+            let y = warps * channels * if sums_in_shared { l.next_multiple_of(TILE) } else { 2 * TILE };
+            let (threads, shared) = (2 * warps * WARP, 4 * (words + y));
+            Block { warps, channels: warps * channels, threads, shared, sums_in_shared }
         };
-        let sizes: &[usize] = if n == 8 { &[4] } else { &[6, 4] };
-        let blocks: Vec<Block> = sizes.iter().map(|&warps| block(warps)).collect();
-        Self::choose(entry_of!("selective_scan_forward", n, dtype), &blocks, dims, b, limits)
+        // y lies in shared memory where that leaves room for 8 warps on a multiprocessor: each has 16 independent
+        // states, so 8 hide their latency.
+        let roomy = |block: &Block| fit(block, limits) * block.warps >= 4;
+        let [with_sums, without] = [true, false].map(|sums| [3, 2, 1].map(|warps| block(warps, sums)));
+        let blocks: Vec<Block> = with_sums.into_iter().filter(roomy).chain(without).collect();
+        let kernel = match narrow {
+            true => entry!(super::launch::FILE, "selective_scan_forward_narrow_n16", dtype),
+            false => entry_of!("selective_scan_forward", n, dtype),
+        };
+        Self::choose(kernel, &blocks, dims, b, limits)
     }
 
     /// The backward pass, with the gradients of A_log, D and delta_bias where they are `trained`.
@@ -81,6 +95,7 @@ impl Plan {
         let bc = 4 * CHUNK * 2 * n;
         let block = |warps: usize| Block {
             warps,
+            channels: warps * warp_channels(n),
             threads: warps * WARP,
             shared: bc + warps * (4 * words + staged),
             sums_in_shared: false,
@@ -103,7 +118,7 @@ impl Plan {
     /// the busiest multiprocessor at most a third more warps than the best does: large blocks read B and C least often,
     /// and up to a third more warps still hide each other's latency.
     fn choose(kernel: Kernel, blocks: &[Block], dims: Dims, rows: usize, limits: &Limits) -> Result<Plan> {
-        let row = |block: &Block| dims.e.div_ceil(block.warps * warp_channels(dims.n));
+        let row = |block: &Block| dims.e.div_ceil(block.channels);
         let busiest = |block: &Block| block.warps * (rows * row(block)).div_ceil(limits.multiprocessors);
         let fitting = |together: usize| -> Vec<Block> {
             blocks.iter().filter(|block| fit(block, limits) >= together).copied().collect()
@@ -198,16 +213,16 @@ mod tests {
             let warps = |trained| Plan::backward(dims, DType::Bf16, trained, &limits).unwrap().block.warps;
             (forward.warps, forward.sums_in_shared, warps(false), warps(true))
         };
-        assert_eq!(chosen("h100", 197, false), (6, true, 8, 6));
-        assert_eq!(chosen("h100", 401, false), (6, false, 8, 6), "y is too long for shared memory");
-        assert_eq!(chosen("a100", 197, false), (6, false, 6, 6));
+        assert_eq!(chosen("h100", 197, false), (3, true, 8, 6));
+        assert_eq!(chosen("h100", 401, false), (3, false, 8, 6), "y is too long for shared memory");
+        assert_eq!(chosen("a100", 197, false), (2, true, 6, 6));
         assert_eq!(
             chosen("rtx4090", 197, false),
-            (6, false, 8, 6),
+            (3, false, 8, 6),
             "one block of 97 KiB is all there is room for"
         );
-        assert_eq!(chosen("rtx4090", 197, true), (6, false, 6, 6), "with prompts it would be 101 KiB");
-        assert_eq!(chosen("rtx4090", 17, false), (6, true, 8, 6));
+        assert_eq!(chosen("rtx4090", 197, true), (3, false, 6, 6), "with prompts it would be 101 KiB");
+        assert_eq!(chosen("rtx4090", 17, false), (3, true, 8, 6));
     }
 
     /// A way to cut a launch: the kernel, the warps of a block, the sums, and whether backward has prompts to stage.
@@ -249,17 +264,17 @@ mod tests {
         let warps = |frozen| {
             choices_of(&example(frozen), &cards::H100).iter().map(|choice| choice.1).collect::<Vec<_>>()
         };
-        assert_eq!((warps(1), warps(0)), (vec![6, 6, 6, 8], vec![6, 6, 6, 6]), "f32, then bf16");
+        assert_eq!((warps(1), warps(0)), (vec![1, 6, 1, 8], vec![1, 6, 1, 6]), "f32, then bf16");
     }
 
     #[test]
     fn a_card_that_is_too_small_is_told() {
-        let limits = cards::parse("shared=16,per-sm=17").unwrap();
+        let limits = cards::parse("shared=4,per-sm=5").unwrap();
         let error = Plan::forward(dims(1, 197, 768, 16), DType::Bf16, &limits).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "selective_scan: a block of selective_scan_forward_n16_bf16 needs 21 KiB of shared memory, and this \
-             device has 16 KiB for a block"
+            "selective_scan: a block of selective_scan_forward_narrow_n16_bf16 needs 6 KiB of shared memory, \
+             and this device has 4 KiB for a block"
         );
     }
 }

@@ -87,6 +87,19 @@ struct Raw {
         }
     }
 
+    // The same from an address that need not be a multiple of more than one element's size.
+    __device__ __forceinline__ void gather(const T* at) {
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            if constexpr (sizeof(T) == 4) {
+                word[i] = reinterpret_cast<const u32*>(at)[i];
+            } else {
+                const u32 one = reinterpret_cast<const unsigned short*>(at)[i];
+                word[i / 2] = i % 2 ? word[i / 2] | one << 16 : one;
+            }
+        }
+    }
+
     __device__ __forceinline__ float operator[](int i) const {
         if constexpr (sizeof(T) == 4) {
             return __uint_as_float(word[i]);
@@ -142,20 +155,6 @@ __device__ __forceinline__ float log1p_unit(float t) {
 __device__ __forceinline__ float softplus(float x, float& t) {
     t = exp2_approx(-LOG2_E * fabsf(x));
     return fmaxf(x, 0.0f) + log1p_unit(t);
-}
-
-// 2^x for x <= 0 on the multiply-add pipes, with a relative error of 8e-8 before rounding; it is at least 2^-125.
-__device__ __forceinline__ float exp2_polynomial(float x) {
-    x = fmaxf(x, -125.0f);
-    const float shifted = x + 12582912.0f;  // 1.5 * 2^23, which leaves the nearest integer in the low bits
-    const float f = x - (shifted - 12582912.0f);
-    float p = 0.0013276472f;
-    p = fmaf(p, f, 0.0096755413f);
-    p = fmaf(p, f, 0.055507133f);
-    p = fmaf(p, f, 0.2402212f);
-    p = fmaf(p, f, 0.69314697f);
-    p = fmaf(p, f, 1.0000001f);
-    return __uint_as_float(__float_as_uint(p) + (__float_as_uint(shifted) << 23));
 }
 
 // Keeps x in a register: the compiler does not compute it again at each use.
