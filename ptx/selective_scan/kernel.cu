@@ -34,8 +34,7 @@
 
 // Most threads of a block, so that two blocks share a multiprocessor.
 constexpr int forward_threads(int n) { return n == 8 ? 256 : 384; }
-constexpr int backward_threads(int n) { return n == 64 ? 128 : n == 32 ? 192 : 256; }
-constexpr int trained_threads(int n) { return n >= 32 ? 128 : 192; }
+constexpr int backward_threads() { return 128; }
 
 template <typename T, int N>
 __device__ __forceinline__ void forward(Direction<T> forth, Direction<T> back, Prompts<T> prompts, const T* xz,
@@ -102,36 +101,66 @@ __device__ __forceinline__ void backward(Direction<T> forth, Direction<T> back, 
     w.channel = first + w.warp * Walk::CHANNELS;
     w.chunks = (l + CHUNK - 1) / CHUNK;
     w.l = l, w.e = e, w.width = r + Walk::COLUMNS;
-    w.row = blockIdx.y * l, w.end = computed((w.row + l) * e);
+    w.row = blockIdx.y * l, w.flip = w.dir ? CHUNK - 1 : 0;
     w.in = w.dir ? back : forth;
     w.xz = xz, w.prompts = prompts, w.y = y, w.dout = dout;
-    w.dxz = dxz, w.du = w.dir ? du_b : du_f, w.ddelta = w.dir ? ddelta_b : ddelta_f;
+    w.dxz = dxz, w.du = computed(w.dir ? du_b : du_f), w.ddelta = computed(w.dir ? ddelta_b : ddelta_f);
     const size_t image = static_cast<size_t>(w.dir) * gridDim.y + blockIdx.y;
-    w.states = states + image * w.chunks * e * N + kept_at(w.at, w.channel);
-    w.dbc = dbc + (static_cast<size_t>(blockIdx.x) * 2 + w.dir) * gridDim.y * l * Walk::COLUMNS;
+    const u32 lane = w.at.lane, part = w.at.part, group = w.at.group;
+    const float* kept = states + image * w.chunks * e * N + min(w.channel + FOUR * group, e - FOUR) / PAIR * N;
+    w.states_even = computed(kept + FOUR * part + part % 2 * (e / PAIR * N));
+    w.states_odd = computed(kept + FOUR * part + (1 - part % 2) * (e / PAIR * N));
+    w.bc = w.in.x_dbl + static_cast<size_t>(w.row) * w.width + r;
+    w.dbc = dbc + ((static_cast<size_t>(blockIdx.x) * 2 + w.dir) * gridDim.y + blockIdx.y) * l * Walk::COLUMNS;
 
-    const u32 lane = w.at.lane, share = lane * Walk::SHARE;
-    w.tokens = Walk::FIRST_TOKEN + w.warp * Walk::WARP_WORDS;
-    w.staged = Walk::FIRST_TOKEN + w.warps * Walk::WARP_WORDS + w.warp * inputs * Walk::STAGED;
-    w.own = computed(w.tokens + 4 * w.at.channel());
-    w.kept = computed(w.tokens + CHUNK * Walk::ROW + lane * STATES);
-    const u32 parts = w.tokens + CHUNK * Walk::ROW + Walk::KEPT;
-    w.sum_from = parts + share / N * Walk::SUMS + share % N;
-    w.sum_to = w.tokens + share / Walk::COLUMNS * Walk::ROW + share % Walk::COLUMNS;
+    enum { WORD = Walk::WORD, VECTOR = FOUR * WORD };
+    w.base = byte_of(shared);
+    w.first = w.base + Walk::WARPS_AT + w.warp * Walk::WARP_BYTES;
+    const u32 inputs_at = w.base + Walk::WARPS_AT + w.warps * Walk::WARP_BYTES;
+    w.staged = computed(inputs_at + w.warp * inputs * Walk::INPUT + lane * Walk::RUN * static_cast<u32>(sizeof(T)));
+    w.staged_bc = inputs_at + w.warps * inputs * Walk::INPUT;
+    w.bias = computed(w.first + Walk::BIAS_AT + w.run() * WORD);
+    w.to_stage = computed(w.first + w.staged_step() * Walk::ROW + w.run() * WORD);
+    w.own = computed(w.first + group * VECTOR);
+    w.own_bc = computed(w.base + part * VECTOR);
+    w.kept = computed(w.first + Walk::KEPT_AT + lane * VECTOR);
+    w.parts = computed(w.first + Walk::PARTS_AT + part * Walk::PART_ROW + group * VECTOR);
+    const u32 c = lane % 8 * Walk::SWEPT, parts_bc = w.first + Walk::PARTS_BC_AT;
+    w.swept = computed(w.first + Walk::PARTS_AT + lane / 8 * 2 * Walk::PART_SUM + c * WORD);
+    w.swept_of = computed(w.first + lane / 8 * Walk::ROW + c * WORD);
+    w.skip = computed(w.first + Walk::SKIP_AT + c * WORD);
+    const u32 own_part = parts_bc + group * Walk::ROW_BC + part * VECTOR, swapped = Walk::odd(group) * N * WORD;
+    w.part_b = computed(own_part + swapped);
+    const u32 share = lane * Walk::SHARE, column = share % Walk::COLUMNS;
+    w.sum_even = computed(parts_bc + share / Walk::COLUMNS * Walk::PART_BC + column * WORD);
+    w.sum_to = computed(w.first + share / Walk::COLUMNS * Walk::ROW + column * WORD);
 
-    decay_rates(w.at, w.in.a_log, w.channel, e, w.rate);
-    float bias[Walk::RUN] = {};
-    if (w.channel + w.run() < e) load<Walk::RUN>(w.in.bias + w.channel + w.run(), bias);
-    if (w.staged_step() == 0) store<Walk::RUN>(words(w.bias_at()), bias);
+    const u32 end = (w.row + l) * e;
+    w.stage_place = computed((w.row + (w.staged_step() ^ w.flip % Walk::PASS)) * e + w.channel + w.run());
+    w.stage_end = computed(w.channel + w.run() < e ? end : 0);
+    w.place = computed((w.row + (lane / 8 ^ w.flip % SUB)) * e + w.channel + c);
+    w.place_end = computed(w.channel + c < e ? end : 0);
+
+#pragma unroll
+    for (int k = 0; k < FOUR; k++) {
+        const u32 c = w.channel + FOUR * group + k;
+        float a_log[FOUR] = {};
+        if (c < e) load<FOUR>(w.in.a_log + static_cast<size_t>(c) * N + FOUR * part, a_log);
+#pragma unroll
+        for (int j = 0; j < FOUR; j++) {
+            w.rate[k][j] = c < e ? -LOG2_E * expf(a_log[j]) : 0.0f;
+            w.state[k][j] = w.carry[k][j] = w.da[k][j] = 0.0f;
+        }
+    }
+    for (u32 c = lane; c < Walk::CHANNELS; c += WARP) {
+        const bool is = w.channel + c < e;
+        at_byte(w.first + Walk::BIAS_AT)[c] = is ? w.in.bias[w.channel + c] : 0.0f;
+        at_byte(w.first + Walk::SKIP_AT)[c] = is ? w.in.d[w.channel + c] : 0.0f;
+    }
 #pragma unroll
     for (int i = 0; i < Walk::RUN; i++) w.dd[i] = 0.0f;
-    w.skip = w.channel + w.at.channel() < e ? w.in.d[w.channel + w.at.channel()] : 0.0f;
 #pragma unroll
-    for (int k = 0; k < PAIR; k++) {
-#pragma unroll
-        for (int j = 0; j < STATES; j++) w.state[k][j] = w.carry[k][j] = w.da[k][j] = 0.0f;
-    }
-    w.dbias = 0.0f;
+    for (int i = 0; i < Walk::SWEPT; i++) w.dbias[i] = 0.0f;
     w.walk_all();
     if (TRAINED && w.channel < e) w.store_parameters(da_log, dd, dbias);
 }
@@ -168,12 +197,12 @@ __device__ __forceinline__ void sum_bc(const float* __restrict__ dbc, T* dx_dbl,
         INPUTS(T), T* out, T* y, float* states, u32 sums_in_shared, u32 l, u32 e, u32 r) {                           \
         forward<T, N>(DIRECTIONS, xz, out, y, states, sums_in_shared, l, e, r);                                      \
     }                                                                                                                \
-    extern "C" __global__ void __launch_bounds__(backward_threads(N), 2) selective_scan_backward_n##N##_##suffix(    \
+    extern "C" __global__ void __launch_bounds__(backward_threads(), 2) selective_scan_backward_n##N##_##suffix(    \
         INPUTS(T), GRADIENTS(T), u32 l, u32 e, u32 r) {                                                              \
         backward<T, N, false>(DIRECTIONS, xz, y, states, dout, dxz, du_f, du_b, ddelta_f, ddelta_b, dbc,             \
                               nullptr, nullptr, nullptr, l, e, r);                                                   \
     }                                                                                                                \
-    extern "C" __global__ void __launch_bounds__(trained_threads(N), 2) selective_scan_backward_trained_n##N##_##suffix(\
+    extern "C" __global__ void __launch_bounds__(backward_threads(), 2) selective_scan_backward_trained_n##N##_##suffix(\
         INPUTS(T), GRADIENTS(T), float* da_log, float* dd, float* dbias, u32 l, u32 e, u32 r) {                      \
         backward<T, N, true>(DIRECTIONS, xz, y, states, dout, dxz, du_f, du_b, ddelta_f, ddelta_b, dbc,              \
                              da_log, dd, dbias, l, e, r);                                                            \

@@ -62,6 +62,11 @@ pub(super) fn check(dims: Dims, values: &[Tensor]) -> Result<()> {
     Ok(())
 }
 
+/// Channels of a warp of the backward pass.
+fn backward_channels(n: usize) -> usize {
+    512 / n
+}
+
 /// Channels of a warp.
 fn warp_channels(n: usize) -> usize {
     256 / n
@@ -69,10 +74,10 @@ fn warp_channels(n: usize) -> usize {
 
 /// Warps of a block, which share B and C: the first of the falling `sizes` that gives the busiest multiprocessor at
 /// most a third more warps than the best size does. Large blocks read B and C least often, and up to a third more warps
-/// still hide each other's latency. `rows` blocks take the same channels.
-fn warps(sizes: &[usize], dims: Dims, rows: usize) -> usize {
+/// still hide each other's latency. A warp has `channels`; `rows` blocks take the same channels.
+fn warps(sizes: &[usize], dims: Dims, channels: usize, rows: usize) -> usize {
     let busiest = |&warps: &usize| {
-        let blocks = rows * dims.e.div_ceil(warps * warp_channels(dims.n));
+        let blocks = rows * dims.e.div_ceil(warps * channels);
         warps * blocks.div_ceil(MULTIPROCESSORS)
     };
     let best = sizes.iter().map(busiest).min().expect("a size");
@@ -97,7 +102,8 @@ pub(super) fn forward(
     kept: Option<&mut Kept<Tensor>>,
 ) -> Result<()> {
     let Dims { b, l, e, n, r, .. } = dims;
-    let (warps, channels) = (warps(if n == 8 { &[4] } else { &[6, 4] }, dims, b), warp_channels(n));
+    let channels = warp_channels(n);
+    let warps = warps(if n == 8 { &[4] } else { &[6, 4] }, dims, channels, b);
     // Words of shared memory: B and C of two tiles in both directions; a tile's tokens and the parameters of 2 x
     // `warps` warps; and y of one direction, where it fits.
     let words = 4 * TILE * 2 * n + 2 * warps * (4 * TILE + 2) * channels;
@@ -198,27 +204,29 @@ struct Backward {
 impl Backward {
     fn new(dims: Dims, dtype: DType, trained: bool) -> Self {
         let Dims { b, e, n, prompts, .. } = dims;
-        // The words of a warp, as in backward.cuh: a chunk's tokens, states within the chunk, parts of dB and dC, and
-        // the bias. Beside them are the inputs of the next chunk in their own type.
-        let row = (4 * warp_channels(n)).max(2 * n);
-        let parts = 4 * (4 * WARP + if n < 32 { n } else { 0 });
-        let words = CHUNK * row + 3 * 8 * WARP + parts + warp_channels(n).next_multiple_of(32);
-        let staged = (5 + usize::from(prompts)) * CHUNK * warp_channels(n) * dtype.size();
-        let bc = 4 * CHUNK * 2 * n;
-        let shared = |warps: usize| bc + warps * (4 * words + staged);
-        let largest = match (trained, n) {
-            (_, 64) | (true, 32) => 4,
-            (true, _) | (_, 32) => 6,
-            (false, _) => 8,
+        // The words of a warp, as in backward.cuh: a chunk's tokens, states within the chunk, parts of sums over states,
+        // parts of dB and dC, and two parameters. Beside them are the next chunk's inputs in their own type.
+        let channels = backward_channels(n);
+        let row = (4 * channels).max(2 * n) + 4;
+        let kept = if trained { 3 } else { 2 } * WARP * 16;
+        let padding = match n {
+            8 => 16,
+            16 => 8,
+            _ => 4,
         };
+        let parts = 8 * (n / 4) * (channels + padding);
+        let words = CHUNK * row + kept + parts + 4 * channels * n / 2 + 2 * channels;
+        let staged = (5 + usize::from(prompts)) * CHUNK * channels * dtype.size();
+        let bc = CHUNK * 2 * n * (4 + dtype.size());
+        let shared = |warps: usize| bc + warps * (4 * words + staged);
         let candidates: Vec<usize> =
-            [8, 6, 4].into_iter().filter(|&w| w == 4 || w <= largest && shared(w) <= HALF_SHARED).collect();
-        let warps = warps(&candidates, dims, 2 * b);
+            [4, 3, 2, 1].into_iter().filter(|&w| w == 1 || shared(w) <= HALF_SHARED).collect();
+        let warps = warps(&candidates, dims, channels, 2 * b);
         let kernel = match trained {
             true => entry_of!("selective_scan_backward_trained", n, dtype),
             false => entry_of!("selective_scan_backward", n, dtype),
         };
-        Backward { kernel, warps, blocks: e.div_ceil(warps * warp_channels(n)), shared: shared(warps) }
+        Backward { kernel, warps, blocks: e.div_ceil(warps * channels), shared: shared(warps) }
     }
 }
 

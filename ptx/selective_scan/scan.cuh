@@ -124,8 +124,8 @@ struct Prompts {
     __device__ __forceinline__ const T* of(u32 dir) const { return dir ? b : f; }
 };
 
-// log(1 + t) for t in [0, 1], with a relative error of 3e-8 before rounding.
-__device__ __forceinline__ float log1p_unit(float t) {
+// log(1 + t) / t for t in [0, 1], with a relative error of 3e-8 before rounding.
+__device__ __forceinline__ float log1p_ratio(float t) {
     float p = 0.005232697f;
     p = fmaf(p, t, -0.029505253f);
     p = fmaf(p, t, 0.07822598f);
@@ -134,9 +134,10 @@ __device__ __forceinline__ float log1p_unit(float t) {
     p = fmaf(p, t, -0.24842983f);
     p = fmaf(p, t, 0.33319097f);
     p = fmaf(p, t, -0.49999493f);
-    p = fmaf(p, t, 0.99999997f);
-    return p * t;
+    return fmaf(p, t, 0.99999997f);
 }
+
+__device__ __forceinline__ float log1p_unit(float t) { return log1p_ratio(t) * t; }
 
 // softplus(x) = log(1 + e^x), with t = e^-|x|. Above 17 it is x itself in f32; the published kernels take x above 20.
 __device__ __forceinline__ float softplus(float x, float& t) {
