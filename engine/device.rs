@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::cuda::Cuda;
 use crate::emulated::Emulated;
-use crate::launch::Launcher;
+use crate::launch::{Launcher, Limits};
 use crate::pool::{CpuPool, LaunchedPool, Recording};
 use crate::{Error, Result};
 
@@ -29,9 +29,14 @@ impl Device {
         Device::Cpu(Arc::new(CpuPool::new(true)))
     }
 
-    /// Makes a device that runs kernels on the CPU and checks what they do.
+    /// Makes a device that runs kernels on the CPU as an H100 would, and checks what they do.
     pub fn emulated() -> Self {
         Self::launched(Arc::new(Emulated::new()))
+    }
+
+    /// Makes a [`Device::emulated`] that plays another card.
+    pub fn emulated_card(limits: Limits) -> Self {
+        Self::launched(Arc::new(Emulated::card(limits)))
     }
 
     /// Opens the NVIDIA GPU of this number, counted as the driver counts.

@@ -75,6 +75,44 @@ pub struct Grid {
     pub shared: u32,
 }
 
+/// What a card has for the blocks of a launch. Sizes are in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The major and the minor number; an H100 has 9 and 0.
+    pub compute_capability: [u32; 2],
+    /// The number of multiprocessors.
+    pub multiprocessors: usize,
+    /// The most shared memory that a block may ask for, static and dynamic.
+    pub shared_per_block: usize,
+    /// The shared memory that the blocks of a multiprocessor have together.
+    pub shared_per_multiprocessor: usize,
+    /// What the system takes of it for each block, beside what the block asks for.
+    pub shared_reserved: usize,
+    /// Registers of 32 bits.
+    pub registers_per_multiprocessor: usize,
+    /// The most threads that a multiprocessor has at once.
+    pub threads_per_multiprocessor: usize,
+    /// The most blocks that a multiprocessor has at once.
+    pub blocks_per_multiprocessor: usize,
+}
+
+impl Limits {
+    /// The number of blocks that a multiprocessor has at once, when each has `threads` threads of `registers` registers
+    /// and `shared` bytes of shared memory; 0 where not even one fits.
+    pub fn resident(&self, threads: usize, registers: usize, shared: usize) -> usize {
+        if shared > self.shared_per_block {
+            return 0;
+        }
+        // A warp of 32 threads gets registers in steps of 256.
+        let warps = threads.div_ceil(32);
+        let by_registers =
+            self.registers_per_multiprocessor / ((32 * registers).next_multiple_of(256) * warps).max(1);
+        let by_shared = self.shared_per_multiprocessor / (shared + self.shared_reserved).max(1);
+        let by_threads = self.threads_per_multiprocessor / (32 * warps).max(1);
+        by_registers.min(by_shared).min(by_threads).min(self.blocks_per_multiprocessor)
+    }
+}
+
 /// The element type of a tensor or of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DType {
@@ -146,6 +184,9 @@ pub trait Launcher: Debug + Send + Sync {
     fn info(&self) -> Option<String> {
         None
     }
+
+    /// What the device has for the blocks of a launch. An emulator has what the card has that it plays.
+    fn limits(&self) -> Limits;
 
     /// Makes memory of unspecified content, aligned to 256 bytes. Between [`Launcher::record`] and
     /// [`Launcher::recorded`] too, it is made at once.
@@ -233,4 +274,22 @@ pub trait Replay: Debug + Send {
     /// # Errors
     /// Those of [`Launcher`].
     fn run(&self) -> Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cards::{self, H100};
+
+    #[test]
+    fn blocks_share_a_multiprocessor_as_far_as_each_resource_goes() {
+        assert_eq!(H100.resident(384, 80, 113 << 10), 2, "shared memory and registers");
+        assert_eq!(H100.resident(384, 80, (113 << 10) + 1), 1, "1 KiB of a block is reserved");
+        assert_eq!(H100.resident(384, 80, (227 << 10) + 1), 0);
+        assert_eq!(H100.resident(256, 128, 0), 2, "registers");
+        assert_eq!(H100.resident(32, 16, 0), 32, "blocks");
+        let rtx4090 = cards::parse("rtx4090").unwrap();
+        assert_eq!(rtx4090.resident(256, 32, 49 << 10), 2);
+        assert_eq!(rtx4090.resident(1024, 32, 0), 1, "1536 threads");
+        assert_eq!(rtx4090.resident(256, 32, 100 << 10), 0);
+    }
 }

@@ -12,6 +12,8 @@ pub mod shape;
 #[allow(unsafe_code, reason = "the gemm crate takes pointers")]
 pub mod gemm;
 pub mod launch;
+
+pub mod cards;
 #[allow(unsafe_code, reason = "instruction sets that are found at run time")]
 pub mod simd;
 

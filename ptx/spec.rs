@@ -1,6 +1,7 @@
 //! What an op tells tests and benches about itself.
 
 use autograd::{Tape, Var};
+use engine::launch::Limits;
 use engine::{DType, Result, Rng};
 
 /// One setting of one op: named sizes and switches. It knows no device.
@@ -197,6 +198,13 @@ pub trait Op: Sync {
 
     /// All cases, one of them at least for the benches.
     fn cases(&self) -> Vec<Case>;
+
+    /// Cases for the ways in which training's launches are cut, each with the cards that cut its launches so. They may
+    /// have fewer multiprocessors than any that is sold, so that few blocks fill them. None where a launch does not
+    /// depend on the card.
+    fn card_cases(&self) -> Vec<(Case, Vec<Limits>)> {
+        vec![]
+    }
 
     /// The inputs of a case, in the order that the other functions take them in.
     fn inputs(&self, case: &Case) -> Vec<Input>;

@@ -116,6 +116,8 @@ fn settings_that_cannot_work_are_named() {
     fails(&train_on_data(&out, &["--batch-size", "500"]), &["batch", "500", "48"]);
     fails(&train_on_data(&out, &["--device", "gpu"]), &["--device", "gpu", "auto, cpu, cuda"]);
     fails(&train_on_data(&out, &["--device", "cuda:x"]), &["--device", "cuda:x", "cuda:NUMBER"]);
+    fails(&train_on_data(&out, &["--device", "emulated:gtx"]), &["--device", "\"gtx\"", "rtx4090, ", "b200"]);
+    fails(&train_on_data(&out, &["--device", "emulated:sms=x"]), &["--device", "\"sms=x\"", "shared=99"]);
     fails(
         &train_on_data(&out, &["--batch-size", "8", "--accumulate", "7"]),
         &["--accumulate", "48", "at most 6"],
@@ -319,6 +321,9 @@ fn the_emulated_device_trains_measures_and_predicts() {
     assert_eq!(loss("emulated"), report["test"]["loss"], "in bf16 again");
     let off = (loss("cpu").as_f64().unwrap() - report["test"]["loss"].as_f64().unwrap()).abs();
     assert!(off > 0.0 && off <= 1e-2, "f32 and bf16 are {off} apart");
+    for card in ["emulated:h100", "emulated:rtx4090", "emulated:sms=58,shared=99,per-sm=100"] {
+        assert_eq!(loss(card), report["test"]["loss"], "{card}: a small model is cut the same on every card");
+    }
 
     let images = format!("{}/test", TRAINED.data);
     let probabilities = |device| -> Vec<f64> {

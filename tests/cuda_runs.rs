@@ -93,6 +93,23 @@ fn memory_that_is_too_small_is_told_with_what_fits() {
     assert!(refused.contains("out of memory") && refused.contains("--device cpu"), "{refused}");
 }
 
+/// A launch that the device refuses is told as what it is, whichever batch it was.
+#[test]
+fn a_launch_that_does_not_fit_is_not_out_of_memory() {
+    let task = Task::new("cuda-launch", 3);
+    let failing = [("FAKE_CUDA_FAIL", "cuLaunchKernel:701@40")];
+    let out = task.place.at("auto");
+    let refused = error(&train_on(&task, &out, "--device cuda --epochs 1 --batch-size auto", &failing), 1);
+    for part in [
+        "--batch-size auto: memory is not what a step of 2 images is short of: cuda device: cuLaunchKernel: ",
+        "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES",
+        "kernel ",
+    ] {
+        assert!(refused.contains(part), "no {part:?}: {refused}");
+    }
+    assert!(!refused.contains("out of memory"), "{refused}");
+}
+
 /// Bytes of device memory: enough for cuBLASLt's workspace, the model and some of the images.
 const MEMORY: &str = "42000000";
 

@@ -112,7 +112,7 @@ fn chains() -> PtxFile {
 fn exponentials(bench: &Bench, device: &Device) -> Result<f64> {
     let (blocks, rounds) = match bench.smoke {
         true => (1, 2),
-        false => (64 * bench.cuda.info().multiprocessors as u32, 256),
+        false => (64 * bench.cuda.info().limits.multiprocessors as u32, 256),
     };
     let kernel = Kernel { file: Box::leak(Box::new(chains())), entry: "exponentials" };
     let grid = Grid { blocks: [blocks, 1, 1], threads: [THREADS, 1, 1], shared: 0 };

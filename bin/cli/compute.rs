@@ -1,8 +1,8 @@
 //! The device and the threads of a command.
 
 use clap::Args;
-use engine::Device;
 use engine::cuda::{self, Status};
+use engine::{Device, cards};
 use svp::{Error, Result};
 
 use crate::output::tell;
@@ -12,8 +12,9 @@ const AUTO: &str = "auto";
 /// The flags for where a command computes, and with how many threads.
 #[derive(Args)]
 pub struct Compute {
-    /// Device: cuda, cuda:NUMBER, cpu, emulated (runs and checks the GPU's kernels on the CPU, slowly), or auto, which
-    /// takes the GPU if there is one that can be used and the CPU otherwise [default: auto]
+    /// Device: cuda, cuda:NUMBER, cpu, emulated (runs and checks the GPU's kernels on the CPU, slowly), emulated:CARD
+    /// (the same as rtx4090, l4, a100 and others would run them), or auto, which takes the GPU if there is one that can be
+    /// used and the CPU otherwise [default: auto]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
     /// Number of threads that compute [default: the number of cores]
@@ -48,6 +49,12 @@ impl Compute {
 
 /// Opens the device that `--device` names.
 fn open(name: &str) -> Result<Device> {
+    if let Some(card) = name.strip_prefix("emulated:") {
+        let hint = "name a card, give numbers as in emulated:sms=58,shared=99,per-sm=100 (multiprocessors; KiB of \
+                    shared memory a block and a multiprocessor), or use emulated alone, which is an h100";
+        let limits = cards::parse(card).map_err(|what| Error::input("--device", what, hint))?;
+        return Ok(Device::emulated_card(limits));
+    }
     let number = |number: &str| number.parse().ok();
     match (name, name.strip_prefix("cuda:").map_or(Some(0), number)) {
         (AUTO, _) => Ok(best()),
@@ -57,7 +64,7 @@ fn open(name: &str) -> Result<Device> {
         (name, Some(number)) if name.starts_with("cuda:") => gpu(number),
         _ => {
             let what = format!("there is no device {name:?}");
-            Err(Error::input("--device", what, "use auto, cpu, cuda, cuda:NUMBER or emulated"))
+            Err(Error::input("--device", what, "use auto, cpu, cuda, cuda:NUMBER, emulated or emulated:CARD"))
         }
     }
 }

@@ -3,15 +3,13 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt::{self, Display};
 
-use cu::CUdevice_attribute::{
-    CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
-    CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
-};
+use cu::CUdevice_attribute::*;
 use cudarc::driver::sys as cu;
 
 use super::error::failed;
 use super::load::{self, LoadedDriver, Missing, cuda_version};
 use super::report::About;
+use crate::launch::Limits;
 use crate::{Error, Result};
 
 /// The committed PTX files are for `compute_80` and newer.
@@ -22,10 +20,8 @@ const OLDEST_CAPABILITY: [u32; 2] = [8, 0];
 pub struct DeviceInfo {
     /// The name that the driver gives it.
     pub name: String,
-    /// The major and the minor number; an H100 has 9 and 0.
-    pub compute_capability: [u32; 2],
-    /// The number of multiprocessors.
-    pub multiprocessors: usize,
+    /// Its compute capability, and what it has for the blocks of a launch.
+    pub limits: Limits,
     /// The size of its memory in bytes.
     pub memory: usize,
     /// The newest CUDA version that the driver knows; 12080 is 12.8.
@@ -36,13 +32,13 @@ pub struct DeviceInfo {
 
 impl Display for DeviceInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [major, minor] = self.compute_capability;
+        let [major, minor] = self.limits.compute_capability;
         let blas = self.cublaslt_version;
         write!(f, "{}, compute capability {major}.{minor}, ", self.name)?;
         write!(
             f,
             "{} multiprocessors, {:.1} GiB, ",
-            self.multiprocessors,
+            self.limits.multiprocessors,
             self.memory as f64 / (1u64 << 30) as f64
         )?;
         write!(f, "driver for CUDA {}, ", cuda_version(self.driver_version))?;
@@ -82,8 +78,8 @@ pub(super) fn device(ordinal: usize) -> Result<(cu::CUdevice, DeviceInfo)> {
         return Err(failed(format!("no GPU {ordinal}: there are {count}, counted from 0")));
     }
     let (device, info) = describe(driver, ordinal)?;
-    let [major, minor] = info.compute_capability;
-    if info.compute_capability < OLDEST_CAPABILITY {
+    let [major, minor] = info.limits.compute_capability;
+    if info.limits.compute_capability < OLDEST_CAPABILITY {
         return Err(failed(format!(
             "{} has compute capability {major}.{minor}; the kernels need 8.0 (sm_80) or newer",
             info.name
@@ -113,15 +109,24 @@ fn describe(driver: &LoadedDriver, ordinal: usize) -> Result<(cu::CUdevice, Devi
         let mut value: c_int = 0;
         // SAFETY: the call writes one integer.
         unsafe { functions.cuDeviceGetAttribute(&mut value, attribute, device) }.about(about)?;
-        Ok::<_, Error>(value as u32)
+        Ok::<_, Error>(value as usize)
     };
+    let capability = [
+        attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)? as u32,
+        attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)? as u32,
+    ];
     let info = DeviceInfo {
         name,
-        compute_capability: [
-            attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-            attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-        ],
-        multiprocessors: attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as usize,
+        limits: Limits {
+            compute_capability: capability,
+            multiprocessors: attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+            shared_per_block: attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+            shared_per_multiprocessor: attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR)?,
+            shared_reserved: attribute(CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK)?,
+            registers_per_multiprocessor: attribute(CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR)?,
+            threads_per_multiprocessor: attribute(CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR)?,
+            blocks_per_multiprocessor: attribute(CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR)?,
+        },
         memory,
         driver_version: driver.cuda,
         cublaslt_version: load::blas(driver.cuda)?.version,
@@ -137,8 +142,7 @@ mod tests {
     fn a_device_is_a_line() {
         let info = DeviceInfo {
             name: "NVIDIA H100 80GB HBM3".into(),
-            compute_capability: [9, 0],
-            multiprocessors: 132,
+            limits: crate::cards::H100,
             memory: 85_017_624_576,
             driver_version: 12_080,
             cublaslt_version: 120_804,

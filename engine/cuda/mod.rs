@@ -51,7 +51,7 @@ use record::Deferred;
 use transfer::Transfers;
 
 use crate::Result;
-use crate::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Pending, Region, Replay};
+use crate::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Limits, Pending, Region, Replay};
 
 /// The launcher of one GPU. Clones are the same device.
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ impl Cuda {
         let blas = load::blas(driver.cuda)?;
         let context = Context::open(&driver.functions, device)?;
         let transfers = Transfers::new(&context)?;
-        let major = info.compute_capability[0];
+        let major = info.limits.compute_capability[0];
         let products = Products::new(&context, &transfers.memory, &blas.functions, major)?;
         Ok(Cuda(Arc::new(Inner {
             info,
@@ -168,6 +168,10 @@ impl Launcher for Cuda {
 
     fn info(&self) -> Option<String> {
         Some(self.0.info.to_string())
+    }
+
+    fn limits(&self) -> Limits {
+        self.0.info.limits
     }
 
     fn alloc(&self, bytes: usize) -> Result<Region> {

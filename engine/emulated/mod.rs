@@ -10,20 +10,23 @@ use std::sync::{Arc, Mutex};
 use half::bf16;
 use ptx_emulator::{Access, Launch, Machine, Meter, Module, Options};
 
+use crate::cards::H100;
 use crate::gemm::{Mat, gemm};
-use crate::launch::{Arg, BlasGemm, ColumnMajor, DType, Grid, Kernel, Launcher, Region, Replay};
+use crate::launch::{Arg, BlasGemm, ColumnMajor, DType, Grid, Kernel, Launcher, Limits, Region, Replay};
 use crate::{Error, Result};
 
 #[cfg(test)]
 mod tests;
 
 /// The launcher of the emulated device. Clones are the same device.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 pub struct Emulated(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     machine: Machine,
+    /// The figures of the card that it plays.
+    limits: Limits,
     /// Parsed files by name.
     modules: Mutex<HashMap<String, Arc<Module>>>,
     /// What ran since the last call of [`Emulated::take_totals`], by entry.
@@ -41,15 +44,38 @@ enum Call {
     Gemm(BlasGemm),
 }
 
+impl Default for Emulated {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Emulated {
-    /// Makes a machine with every check on.
+    /// Makes an H100 with every check on.
     pub fn new() -> Self {
-        Self::default()
+        Self::card(H100)
     }
 
-    /// Makes a machine with other options, such as without checks.
+    /// Makes an H100 with other options, such as without checks.
     pub fn with(options: Options) -> Self {
-        Emulated(Arc::new(Inner { machine: Machine::with(options), ..Inner::default() }))
+        Self::card_with(H100, options)
+    }
+
+    /// Makes a machine that plays a card: launches are cut as for it, and one that asks for more shared memory than a
+    /// block of it may have is refused.
+    pub fn card(limits: Limits) -> Self {
+        Self::card_with(limits, Options::default())
+    }
+
+    fn card_with(limits: Limits, options: Options) -> Self {
+        let options = Options { max_shared: limits.shared_per_block as u32, ..options };
+        Emulated(Arc::new(Inner {
+            machine: Machine::with(options),
+            limits,
+            modules: Mutex::default(),
+            totals: Mutex::default(),
+            recording: Mutex::default(),
+        }))
     }
 
     /// Runs this text in place of the committed file of that name. Tests plant faults with it.
@@ -243,6 +269,10 @@ fn argument(arg: Arg) -> ptx_emulator::Arg {
 impl Launcher for Emulated {
     fn name(&self) -> &'static str {
         "emulated"
+    }
+
+    fn limits(&self) -> Limits {
+        self.0.limits
     }
 
     fn alloc(&self, bytes: usize) -> Result<Region> {

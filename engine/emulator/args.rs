@@ -70,16 +70,15 @@ impl Arg {
 
 /// The most bytes of static shared memory that a kernel may have.
 const MOST_STATIC_SHARED: u32 = 48 << 10;
-/// The most bytes of static and dynamic shared memory together, as on an H100.
-const MOST_SHARED: u32 = 227 << 10;
 /// The most threads of a block, in all and along each axis.
 const MOST_THREADS: u64 = 1024;
 const MOST_THREADS_ALONG: [u32; 3] = [1024, 1024, 64];
 /// The most blocks of a grid along each axis.
 const MOST_BLOCKS_ALONG: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
 
-/// Checks a launch against the limits of a GPU and of the kernel. The error says which one it breaks.
-pub(crate) fn check_limits(entry: &Entry, launch: Launch) -> Result<(), String> {
+/// Checks a launch against the limits of the kernel and of a GPU whose blocks may have `most_shared` bytes of shared
+/// memory. The error says which one it breaks.
+pub(crate) fn check_limits(entry: &Entry, launch: Launch, most_shared: u32) -> Result<(), String> {
     let Launch { grid, block, shared } = launch;
     let product = |n: [u32; 3]| n.iter().map(|&n| u64::from(n)).product::<u64>();
     let threads = product(block);
@@ -106,9 +105,9 @@ pub(crate) fn check_limits(entry: &Entry, launch: Launch) -> Result<(), String> 
             entry.shared
         ));
     }
-    if u64::from(entry.shared) + u64::from(shared) > u64::from(MOST_SHARED) {
+    if u64::from(entry.shared) + u64::from(shared) > u64::from(most_shared) {
         return Err(format!(
-            "{} static and {shared} dynamic bytes of shared memory, where at most {MOST_SHARED} are possible",
+            "{} static and {shared} dynamic bytes of shared memory, where at most {most_shared} are possible",
             entry.shared
         ));
     }

@@ -30,7 +30,8 @@ impl Machine {
         let Some((entry, program)) = module.program(kernel) else {
             return Err(fault(FaultKind::Arguments, format!("{} has no kernel of this name", module.file())));
         };
-        check_limits(entry, launch).map_err(|detail| fault(FaultKind::Limits, detail))?;
+        check_limits(entry, launch, self.options.max_shared)
+            .map_err(|detail| fault(FaultKind::Limits, detail))?;
         let params = pack(entry, args).map_err(|detail| fault(FaultKind::Arguments, detail))?;
         let views =
             self.views(module, program, args).map_err(|detail| fault(FaultKind::Arguments, detail))?;

@@ -136,11 +136,13 @@ pub struct Options {
     pub seed: u64,
     /// The instructions that the warps of a block may execute before it counts as an endless loop.
     pub max_instructions: u64,
+    /// The bytes of static and dynamic shared memory that a block may have together; 227 KiB on an H100.
+    pub max_shared: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { checks: true, threads: 0, seed: 0, max_instructions: 1 << 32 }
+        Self { checks: true, threads: 0, seed: 0, max_instructions: 1 << 32, max_shared: 227 << 10 }
     }
 }
 

@@ -28,6 +28,10 @@ pub struct Entry {
     pub max_threads: Option<[u32; 3]>,
     /// True for `.reqntid`: a block must have exactly that size.
     pub exact_threads: bool,
+    /// Blocks that a multiprocessor must have room for, by `.minnctapersm`. The emulator has no registers to run out of.
+    pub min_blocks: Option<u64>,
+    /// The most registers of a thread, by `.maxnreg`.
+    pub max_registers: Option<u64>,
     /// Bytes of static shared memory, as a driver counts them.
     pub shared: u32,
     /// The line of `.entry` in the PTX file.
@@ -55,6 +59,8 @@ impl Module {
                 params,
                 max_threads: function.max_threads,
                 exact_threads: function.exact_threads,
+                min_blocks: function.min_blocks,
+                max_registers: function.max_registers,
                 shared: program.static_shared,
                 line: function.line,
             });

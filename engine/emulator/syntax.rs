@@ -25,6 +25,10 @@ pub(crate) struct Function<'t> {
     pub max_threads: Option<[u32; 3]>,
     /// It is that of `.reqntid`.
     pub exact_threads: bool,
+    /// The number of `.minnctapersm`.
+    pub min_blocks: Option<u64>,
+    /// The number of `.maxnreg`.
+    pub max_registers: Option<u64>,
     pub body: Vec<Statement<'t>>,
     pub line: u32,
 }

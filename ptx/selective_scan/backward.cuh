@@ -6,7 +6,7 @@ enum {
     FOUR = 4,                // channels, and states of each, of a lane: what one access of shared memory moves
     SUB = 4,                 // tokens whose gradients are summed at once
     SUBS = CHUNK / SUB,
-    MOST_WARPS = 4,          // of a block
+    MOST_WARPS = 8,          // of a block
 };
 
 // Which channels and states a lane has: four of each, so that B and C are read once for 16 states, and a lane's parts of
@@ -136,16 +136,19 @@ struct Backward {
     float* dbc;   // [l 2n] of this block of channels, this direction and this image
     u32 l, e, width, dir, warp, warps, busy, channel, chunks, row;  // busy is the number of warps with channels
     u32 flip;    // of the number of a step, for the number of its token
+    u32 last_subs, last_first_sub;  // of the last chunk: the number after its last sub, and of its first
     // Addresses in shared memory. The block has B and C, then what its warps have, then their inputs on their way and
     // those of B and C. A warp has its tokens, as planes of delta, delta u, dy and slope / delta, and later the sums of
     // dB and dC; states within the chunk; its lanes' parts of sums; and bias and D.
     u32 base, first;  // of the block, and of this warp
+    u32 four;         // of a chunk's B and C, the first value that this thread takes
     // The same for this lane: of its inputs on their way; of what it stages of bias and tokens; of its channels in the
     // first token; of its states in B; of its states in the chunk; of its parts, those of dB and those of dC; of what it
     // sums, of the token and D that belong to it; and of its sums of dB and dC, and where they go.
     u32 staged, staged_bc, bias, to_stage, own, own_bc, kept, parts, part_b, swept, swept_of, skip, sum_even, sum_to;
-    // Of what it stages and what it finishes: the place in the first chunk, and where places end that exist.
-    u32 stage_place, stage_end, place, place_end;
+    // Of what it stages the place in the first chunk, and where places end that exist; and where they end of what it
+    // finishes, whose first are at `du` and `ddelta`.
+    u32 stage_place, stage_end, places;
     float rate[FOUR][FOUR], state[FOUR][FOUR], carry[FOUR][FOUR];
     // Only where asked for: dA, dD of the run that this thread stages, and d delta_bias of what it finishes.
     float da[FOUR][FOUR], dd[RUN], dbias[SWEPT];
@@ -194,29 +197,30 @@ struct Backward {
 
     // Copies B and C, four values at a time where a row allows. A thread later reads what it copied itself.
     __device__ __forceinline__ void fetch_bc(u32 chunk) const {
-        const bool aligned = width % FOUR == 0;
+        u32 to = staged_bc;
 #pragma unroll 1
-        for (u32 i = threadIdx.x * FOUR; i < CHUNK * COLUMNS; i += blockDim.x * FOUR) {
+        for (u32 i = four; i < CHUNK * COLUMNS; i += blockDim.x * FOUR, to += blockDim.x * FOUR * (u32)sizeof(T)) {
             const u32 place = bc_place(chunk, i);
             const bool is = place < l * COLUMNS;
             const T* from = bc + (place / COLUMNS * width + place % COLUMNS);
-            T* to = reinterpret_cast<T*>(at_byte(staged_bc)) + i;
-            if (aligned) {
-                copy_later<FOUR * sizeof(T)>(to, from, is);
+            T* of = reinterpret_cast<T*>(at_byte(to));
+            if (width % FOUR == 0) {
+                copy_later<FOUR * sizeof(T)>(of, from, is);
             } else {
 #pragma unroll 1
-                for (int k = 0; k < FOUR; k++) copy_later<sizeof(T)>(to + k, from + k, is);
+                for (int k = 0; k < FOUR; k++) copy_later<sizeof(T)>(of + k, from + k, is);
             }
         }
     }
 
     __device__ __forceinline__ void stage_bc() const {
         wait_for_copies();
+        u32 from = staged_bc;
 #pragma unroll 1
-        for (u32 i = threadIdx.x * FOUR; i < CHUNK * COLUMNS; i += blockDim.x * FOUR) {
+        for (u32 i = four; i < CHUNK * COLUMNS; i += blockDim.x * FOUR, from += blockDim.x * FOUR * (u32)sizeof(T)) {
             float of[FOUR];
-            load<FOUR>(reinterpret_cast<const T*>(at_byte(staged_bc)) + i, of);
-            store<FOUR>(at_byte(base) + i, of);
+            load<FOUR>(reinterpret_cast<const T*>(at_byte(from)), of);
+            store<FOUR>(at_byte(base + i * WORD), of);
         }
     }
 
@@ -305,8 +309,7 @@ struct Backward {
 
     // The states before a chunk are kept in memory, in [PAIR e/2 n], and there a channel's odd fours are where its
     // neighbour's even ones are. Lanes beyond the last channel have others' states, and gradients of zero.
-    __device__ __forceinline__ void load_states(u32 chunk) {
-        const u32 at = chunk * (e * N);
+    __device__ __forceinline__ void load_states(u32 at) {
 #pragma unroll
         for (int k = 0; k < FOUR; k++) load<FOUR>((k % 2 ? states_odd : states_even) + at + k / 2 * N, state[k]);
     }
@@ -385,7 +388,7 @@ struct Backward {
     }
 
     // Finishes the gradients of u and delta of a sub, SWEPT channels of one token in each lane.
-    __device__ __forceinline__ void finish(u32 sub, u32 to) {
+    __device__ __forceinline__ void finish(u32 sub, u32 to, bool is) {
         float b[SWEPT], a[SWEPT], delta[SWEPT], delta_u[SWEPT], dy[SWEPT], ratio[SWEPT], skip[SWEPT];
         sum_parts(0, b);
         sum_parts(1, a);
@@ -401,7 +404,7 @@ struct Backward {
             b[i] = fmaf(delta[i], b[i], skip[i] * dy[i]);
             if (TRAINED) dbias[i] += a[i];
         }
-        if (to < place_end) {
+        if (is) {
             store<SWEPT>(du + to, b);
             store<SWEPT>(ddelta + to, a);
         }
@@ -426,10 +429,10 @@ struct Backward {
     // Writes a chunk's dB and dC, summed over the block's warps.
     __device__ __forceinline__ void sum_warps(u32 chunk) const {
 #pragma unroll 1
-        for (u32 i = threadIdx.x * FOUR; i < CHUNK * COLUMNS; i += blockDim.x * FOUR) {
+        for (u32 i = four; i < CHUNK * COLUMNS; i += blockDim.x * FOUR) {
             const u32 place = bc_place(chunk, i);
             if (place >= l * COLUMNS) continue;
-            const float* from = at_byte(base + WARPS_AT + i / COLUMNS * ROW) + i % COLUMNS;
+            const float* from = at_byte(base + WARPS_AT + i * WORD + i / COLUMNS * (ROW - ROW_BC));
             float sum[FOUR];
             load<FOUR>(from, sum);
 #pragma unroll
@@ -445,30 +448,30 @@ struct Backward {
     }
 
     // Takes the subs of a chunk that have tokens, and loads the states before the next chunk: the subs are the first ones, or the last ones where tokens are reversed.
-    __device__ __forceinline__ void walk(u32 chunk, u32 next, u32 subs, u32 first_sub) {
+    __device__ __forceinline__ void walk(u32 chunk, u32 here, u32 there, u32 subs, u32 first_sub) {
 #pragma unroll 1
         for (u32 sub = first_sub; sub + 1 < subs; sub++) {
             advance<SUB>(sub * SUB, [](int, int, int, float, float) {});
             if (sub < SUBS_KEPT) keep(sub);
         }
         const u32 forth = dir ? 0 - SUB * e : SUB * e;
-        u32 to = place + (chunk * CHUNK + (dir ? SUBS - subs : subs - 1) * SUB) * e;
+        u32 to = (chunk * CHUNK + (dir ? SUBS - subs : subs - 1) * SUB) * e;
 #pragma unroll 1
         for (u32 sub = subs - 1;; sub--) {
             if constexpr (HELD < SUB) {
                 advance<SUB - HELD>(sub * SUB, [](int, int, int, float, float) {});
                 walk_back(sub, SUB - HELD);
                 if (sub > first_sub) load_kept(sub - 1);
-                else load_states(chunk);
+                else load_states(here);
             }
             walk_back(sub, 0);
             // The next states come from shared memory, but those before a chunk from afar.
             const bool far = sub <= first_sub + 1;
-            if (far) load_states(sub == first_sub ? next : chunk);
+            if (far) load_states(here), here = there;
             else forget_states();
             float sum[SHARE];
             __syncwarp();
-            finish(sub, to);
+            finish(sub, to, to < places);
             sum_bc(sum);
             __syncwarp();
             store<SHARE>(at_byte(sum_to + sub * (SUB * ROW)), sum);
@@ -481,7 +484,7 @@ struct Backward {
     __device__ __forceinline__ void walk_all() {
         const bool some = channel < e;
         u32 chunk = dir ? 0 : chunks - 1;
-        if (some) fetch(chunk), load_states(chunk);
+        if (some) fetch(chunk), load_states(chunk * (e * N));
         fetch_bc(chunk);
 #pragma unroll 1
         for (u32 left = chunks; left > 0; left--) {
@@ -490,13 +493,13 @@ struct Backward {
             __syncthreads();
             if (left > 1) fetch_bc(next);
             if (some) {
-                const u32 count = min((l - chunk * CHUNK + SUB - 1) / SUB, SUBS);
-                const u32 subs = dir ? SUBS : count, first_sub = dir ? SUBS - count : 0;
+                const bool last = chunk + 1 == chunks;
+                const u32 subs = last ? last_subs : SUBS, first_sub = last ? last_first_sub : 0;
                 if (prompts.given()) stage<true>(chunk, subs, first_sub);
                 else stage<false>(chunk, subs, first_sub);
                 __syncwarp();
                 if (left > 1) fetch(next);
-                walk(chunk, left > 1 ? next : chunk, subs, first_sub);
+                walk(chunk, chunk * (e * N), (left > 1 ? next : chunk) * (e * N), subs, first_sub);
             }
             __syncthreads();
             sum_warps(chunk);

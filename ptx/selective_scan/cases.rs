@@ -1,6 +1,8 @@
 //! Cases of the scan.
 
 use autograd::{Tape, Var};
+use engine::cards::{CARDS, H100};
+use engine::launch::Limits;
 use engine::{DType, Result};
 
 use super::call::at;
@@ -61,6 +63,36 @@ impl Op for Cases {
             cases.push(Case::new(&[&sizes[..], &switches].concat()));
         }
         cases.push(Case::bench(&[("b", 8), ("l", 197), ("e", 768), ("n", 16), ("r", 24), ("frozen", 1)]));
+        cases
+    }
+
+    /// On one multiprocessor, channels for six, three, two and one warp of backward choose each size of its blocks. The
+    /// longer sequence is that of VPT with 100 prompt rows. Cards differ in their shared memory alone.
+    fn card_cases(&self) -> Vec<(Case, Vec<Limits>)> {
+        const T: usize = TRAINING_TOKENS;
+        let mut cards: Vec<Limits> = vec![];
+        for (_, card) in CARDS {
+            let card = Limits { multiprocessors: 1, ..card };
+            if !cards.iter().any(|known| known.shared_per_multiprocessor == card.shared_per_multiprocessor) {
+                cards.push(card);
+            }
+        }
+        let mut cases = vec![];
+        for n in [8, 16, 32, 64] {
+            let warp = 512 / n;
+            for e in [5 * warp + 8, 3 * warp, warp + 8, 8] {
+                for (l, frozen, prompts) in [(T, 1, 0), (T, 1, 1), (T, 0, 0), (T, 0, 1), (T + 100, 1, 0)] {
+                    let sizes = [("b", 1), ("l", l), ("e", e), ("n", n), ("r", RANK), ("frozen", frozen)];
+                    let case = Case::new(&[&sizes[..], &[("prompts", prompts)]].concat());
+                    cases.push((case, cards.clone()));
+                }
+            }
+        }
+        // A whole H100 is filled as one multiprocessor is.
+        for frozen in [0, 1] {
+            let sizes = [("b", 70), ("l", 17), ("e", 96), ("n", 16), ("r", RANK), ("frozen", frozen)];
+            cases.push((Case::new(&sizes), vec![H100]));
+        }
         cases
     }
 

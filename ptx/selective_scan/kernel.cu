@@ -34,7 +34,7 @@
 
 // Most threads of a block, so that two blocks share a multiprocessor.
 constexpr int forward_threads(int n) { return n == 8 ? 256 : 384; }
-constexpr int backward_threads() { return 128; }
+constexpr int backward_threads() { return MOST_WARPS * WARP; }
 
 template <typename T, int N>
 __device__ __forceinline__ void forward(Direction<T> forth, Direction<T> back, Prompts<T> prompts, const T* xz,
@@ -104,23 +104,27 @@ __device__ __forceinline__ void backward(Direction<T> forth, Direction<T> back, 
     w.row = blockIdx.y * l, w.flip = w.dir ? CHUNK - 1 : 0;
     w.in = w.dir ? back : forth;
     w.xz = xz, w.prompts = prompts, w.y = y, w.dout = dout;
-    w.dxz = dxz, w.du = computed(w.dir ? du_b : du_f), w.ddelta = computed(w.dir ? ddelta_b : ddelta_f);
+    w.dxz = dxz;
     const size_t image = static_cast<size_t>(w.dir) * gridDim.y + blockIdx.y;
     const u32 lane = w.at.lane, part = w.at.part, group = w.at.group;
-    const float* kept = states + image * w.chunks * e * N + min(w.channel + FOUR * group, e - FOUR) / PAIR * N;
+    const u32 mine = min(w.channel + FOUR * group, e - FOUR);  // the first channel, or one that exists
+    const float* kept = states + image * w.chunks * e * N + mine / PAIR * N;
     w.states_even = computed(kept + FOUR * part + part % 2 * (e / PAIR * N));
     w.states_odd = computed(kept + FOUR * part + (1 - part % 2) * (e / PAIR * N));
     w.bc = w.in.x_dbl + static_cast<size_t>(w.row) * w.width + r;
-    w.dbc = dbc + ((static_cast<size_t>(blockIdx.x) * 2 + w.dir) * gridDim.y + blockIdx.y) * l * Walk::COLUMNS;
+    w.dbc = computed(dbc + ((static_cast<size_t>(blockIdx.x) * 2 + w.dir) * gridDim.y + blockIdx.y) * l * Walk::COLUMNS);
 
     enum { WORD = Walk::WORD, VECTOR = FOUR * WORD };
     w.base = byte_of(shared);
     w.first = w.base + Walk::WARPS_AT + w.warp * Walk::WARP_BYTES;
     const u32 inputs_at = w.base + Walk::WARPS_AT + w.warps * Walk::WARP_BYTES;
-    w.staged = computed(inputs_at + w.warp * inputs * Walk::INPUT + lane * Walk::RUN * static_cast<u32>(sizeof(T)));
-    w.staged_bc = inputs_at + w.warps * inputs * Walk::INPUT;
-    w.bias = computed(w.first + Walk::BIAS_AT + w.run() * WORD);
-    w.to_stage = computed(w.first + w.staged_step() * Walk::ROW + w.run() * WORD);
+    w.staged = inputs_at + w.warp * inputs * Walk::INPUT + lane * Walk::RUN * static_cast<u32>(sizeof(T));
+    w.four = threadIdx.x * FOUR;
+    w.staged_bc = computed(inputs_at + w.warps * inputs * Walk::INPUT + w.four * static_cast<u32>(sizeof(T)));
+    const u32 last_subs = (l - (w.chunks - 1) * CHUNK + SUB - 1) / SUB;
+    w.last_subs = w.dir ? SUBS : last_subs, w.last_first_sub = w.dir ? SUBS - last_subs : 0;
+    w.bias = w.first + Walk::BIAS_AT + w.run() * WORD;
+    w.to_stage = w.first + w.staged_step() * Walk::ROW + w.run() * WORD;
     w.own = computed(w.first + group * VECTOR);
     w.own_bc = computed(w.base + part * VECTOR);
     w.kept = computed(w.first + Walk::KEPT_AT + lane * VECTOR);
@@ -138,17 +142,17 @@ __device__ __forceinline__ void backward(Direction<T> forth, Direction<T> back, 
     const u32 end = (w.row + l) * e;
     w.stage_place = computed((w.row + (w.staged_step() ^ w.flip % Walk::PASS)) * e + w.channel + w.run());
     w.stage_end = computed(w.channel + w.run() < e ? end : 0);
-    w.place = computed((w.row + (lane / 8 ^ w.flip % SUB)) * e + w.channel + c);
-    w.place_end = computed(w.channel + c < e ? end : 0);
+    const u32 place = (w.row + (lane / 8 ^ w.flip % SUB)) * e + w.channel + c;
+    w.places = computed(w.channel + c < e ? end - place : 0);
+    w.du = computed((w.dir ? du_b : du_f) + place), w.ddelta = computed((w.dir ? ddelta_b : ddelta_f) + place);
 
 #pragma unroll
     for (int k = 0; k < FOUR; k++) {
-        const u32 c = w.channel + FOUR * group + k;
-        float a_log[FOUR] = {};
-        if (c < e) load<FOUR>(w.in.a_log + static_cast<size_t>(c) * N + FOUR * part, a_log);
+        float a_log[FOUR];
+        load<FOUR>(w.in.a_log + static_cast<size_t>(mine + k) * N + FOUR * part, a_log);
 #pragma unroll
         for (int j = 0; j < FOUR; j++) {
-            w.rate[k][j] = c < e ? -LOG2_E * expf(a_log[j]) : 0.0f;
+            w.rate[k][j] = -LOG2_E * expf(a_log[j]);
             w.state[k][j] = w.carry[k][j] = w.da[k][j] = 0.0f;
         }
     }
@@ -166,21 +170,35 @@ __device__ __forceinline__ void backward(Direction<T> forth, Direction<T> back, 
 }
 
 // Writes dB and dC [blocks 2 rows 2n], summed over the blocks of channels, as the last columns of dx_dbl [rows r+2n],
-// with zeros before them. A thread takes one element; directions are along y of the grid.
+// with zeros before them. A thread takes four columns; directions are along y of the grid.
 template <typename T>
 __device__ __forceinline__ void sum_bc(const float* __restrict__ dbc, T* dx_dbl, u32 blocks, u32 rows, u32 columns,
                                        u32 r) {
-    const u32 width = r + columns, at = blockIdx.x * blockDim.x + threadIdx.x;
-    const u32 row = at / width, column = at % width;
+    const u32 zeros = (r + FOUR - 1) / FOUR, fours = zeros + columns / FOUR;
+    const u32 at = blockIdx.x * blockDim.x + threadIdx.x, row = at / fours, four = at % fours;
     if (row >= rows) return;
-    float sum = 0.0f;
-    if (column >= r) {
+    float sum[FOUR] = {};
+    if (four >= zeros) {
         const u32 one = rows * columns;
-        const float* from = dbc + blockIdx.y * one + row * columns + (column - r);
-#pragma unroll 4
-        for (u32 block = 0; block < blocks; block++) sum += from[static_cast<size_t>(block) * 2 * one];
+        const float* from = dbc + blockIdx.y * one + row * columns + (four - zeros) * FOUR;
+#pragma unroll 2
+        for (u32 block = 0; block < blocks; block++, from += 2 * one) {
+            float part[FOUR];
+            load<FOUR>(from, part);
+#pragma unroll
+            for (int k = 0; k < FOUR; k++) sum[k] += part[k];
+        }
     }
-    put(dx_dbl + at, sum);
+    const u32 column = four < zeros ? four * FOUR : r + (four - zeros) * FOUR;
+    T* to = dx_dbl + (row * (r + columns) + column);
+    if (r % FOUR == 0) {
+        store<FOUR>(to, sum);
+    } else {
+#pragma unroll
+        for (int k = 0; k < FOUR; k++) {
+            if (four >= zeros || column + k < r) put(to + k, sum[k]);
+        }
+    }
 }
 
 #define INPUTS(T)                                                                                                    \
@@ -197,12 +215,12 @@ __device__ __forceinline__ void sum_bc(const float* __restrict__ dbc, T* dx_dbl,
         INPUTS(T), T* out, T* y, float* states, u32 sums_in_shared, u32 l, u32 e, u32 r) {                           \
         forward<T, N>(DIRECTIONS, xz, out, y, states, sums_in_shared, l, e, r);                                      \
     }                                                                                                                \
-    extern "C" __global__ void __launch_bounds__(backward_threads(), 2) selective_scan_backward_n##N##_##suffix(    \
+    extern "C" __global__ void __launch_bounds__(backward_threads(), 1) selective_scan_backward_n##N##_##suffix(    \
         INPUTS(T), GRADIENTS(T), u32 l, u32 e, u32 r) {                                                              \
         backward<T, N, false>(DIRECTIONS, xz, y, states, dout, dxz, du_f, du_b, ddelta_f, ddelta_b, dbc,             \
                               nullptr, nullptr, nullptr, l, e, r);                                                   \
     }                                                                                                                \
-    extern "C" __global__ void __launch_bounds__(backward_threads(), 2) selective_scan_backward_trained_n##N##_##suffix(\
+    extern "C" __global__ void __launch_bounds__(backward_threads(), 1) selective_scan_backward_trained_n##N##_##suffix(\
         INPUTS(T), GRADIENTS(T), float* da_log, float* dd, float* dbias, u32 l, u32 e, u32 r) {                      \
         backward<T, N, true>(DIRECTIONS, xz, y, states, dout, dxz, du_f, du_b, ddelta_f, ddelta_b, dbc,              \
                              da_log, dd, dbias, l, e, r);                                                            \

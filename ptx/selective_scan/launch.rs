@@ -1,24 +1,18 @@
-//! The scan on a launched device: its limits, the size of blocks, the arguments.
+//! The scan on a launched device: its limits and the arguments of its launches.
 
 use autograd::Sinks;
-use engine::launch::{Arg, Grid, Kernel, Launcher, PtxFile};
+use engine::launch::{Arg, Grid, Launcher, PtxFile};
 use engine::{DType, Error, Result, Tensor};
 
 use super::call::{Dims, Kept, OP, at};
+use super::plan::Plan;
 use crate::launch::{check_type, entry, grid, ptx_file, run, size, sizes};
 use crate::rows::launch::{Rows, sum};
 
-static FILE: PtxFile = ptx_file!("selective_scan");
+pub(super) static FILE: PtxFile = ptx_file!("selective_scan");
 
 /// Tokens between two kept states, as in scan.cuh.
 pub(super) const CHUNK: usize = 16;
-/// Tokens between two barriers of the forward walk, as in forward.cuh.
-const TILE: usize = 8;
-const WARP: usize = 32;
-/// Multiprocessors that a launch is cut for, those of an H100. Another number changes the time, not the result.
-const MULTIPROCESSORS: usize = 132;
-/// Shared memory of a block, so that two blocks share a multiprocessor of an H100.
-const HALF_SHARED: usize = 113 << 10;
 /// Longest sequence.
 const MAX_LENGTH: usize = 16_384;
 
@@ -26,13 +20,14 @@ const MAX_LENGTH: usize = 16_384;
 macro_rules! entry_of {
     ($name:literal, $n:expr, $dtype:expr) => {
         match $n {
-            8 => entry!(FILE, concat!($name, "_n8"), $dtype),
-            16 => entry!(FILE, concat!($name, "_n16"), $dtype),
-            32 => entry!(FILE, concat!($name, "_n32"), $dtype),
-            _ => entry!(FILE, concat!($name, "_n64"), $dtype),
+            8 => crate::launch::entry!(super::launch::FILE, concat!($name, "_n8"), $dtype),
+            16 => crate::launch::entry!(super::launch::FILE, concat!($name, "_n16"), $dtype),
+            32 => crate::launch::entry!(super::launch::FILE, concat!($name, "_n32"), $dtype),
+            _ => crate::launch::entry!(super::launch::FILE, concat!($name, "_n64"), $dtype),
         }
     };
 }
+pub(super) use entry_of;
 
 /// Refuses sizes and types that the kernels do not take, with [`Error::Unsupported`].
 pub(super) fn check(dims: Dims, values: &[Tensor]) -> Result<()> {
@@ -62,28 +57,6 @@ pub(super) fn check(dims: Dims, values: &[Tensor]) -> Result<()> {
     Ok(())
 }
 
-/// Channels of a warp of the backward pass.
-fn backward_channels(n: usize) -> usize {
-    512 / n
-}
-
-/// Channels of a warp.
-fn warp_channels(n: usize) -> usize {
-    256 / n
-}
-
-/// Warps of a block, which share B and C: the first of the falling `sizes` that gives the busiest multiprocessor at
-/// most a third more warps than the best size does. Large blocks read B and C least often, and up to a third more warps
-/// still hide each other's latency. A warp has `channels`; `rows` blocks take the same channels.
-fn warps(sizes: &[usize], dims: Dims, channels: usize, rows: usize) -> usize {
-    let busiest = |&warps: &usize| {
-        let blocks = rows * dims.e.div_ceil(warps * channels);
-        warps * blocks.div_ceil(MULTIPROCESSORS)
-    };
-    let best = sizes.iter().map(busiest).min().expect("a size");
-    *sizes.iter().find(|size| 3 * busiest(size) <= 4 * best).expect("the best at least")
-}
-
 /// `values` in recorded order, which is the kernels'.
 fn inputs(dims: Dims, values: &[Tensor]) -> Vec<Arg> {
     let mut args: Vec<Arg> = values.iter().map(Tensor::arg).collect();
@@ -101,28 +74,21 @@ pub(super) fn forward(
     out: &mut Tensor,
     kept: Option<&mut Kept<Tensor>>,
 ) -> Result<()> {
-    let Dims { b, l, e, n, r, .. } = dims;
-    let channels = warp_channels(n);
-    let warps = warps(if n == 8 { &[4] } else { &[6, 4] }, dims, channels, b);
-    // Words of shared memory: B and C of two tiles in both directions; a tile's tokens and the parameters of 2 x
-    // `warps` warps; and y of one direction, where it fits.
-    let words = 4 * TILE * 2 * n + 2 * warps * (4 * TILE + 2) * channels;
-    let sums = l.next_multiple_of(CHUNK) * warps * channels;
-    let sums_in_shared = 4 * (words + sums) <= HALF_SHARED;
-    let shared = 4 * if sums_in_shared { words + sums } else { words };
+    let Dims { b, l, e, r, .. } = dims;
+    let Plan { kernel, blocks, block } = Plan::forward(dims, values[at::XZ].dtype(), &launcher.limits())?;
 
     let mut args = inputs(dims, values);
     // Where y does not fit, the direction that comes to a token first leaves it in `out`.
-    args.push(if sums_in_shared { out.arg_mut() } else { Arg::InOut(out.region_mut()) });
+    args.push(if block.sums_in_shared { out.arg_mut() } else { Arg::InOut(out.region_mut()) });
     match kept {
         Some(kept) => args.extend([kept.y.arg_mut(), kept.states.arg_mut()]),
         None => args.extend([Arg::None, Arg::None]),
     }
-    args.push(Arg::U32(sums_in_shared.into()));
+    args.push(Arg::U32(block.sums_in_shared.into()));
     args.extend(sizes(OP, [l, e, r])?);
-    let blocks = [e.div_ceil(warps * channels), b, usize::from(l > 0)];
-    let grid = Grid { shared: shared as u32, ..grid(OP, blocks, 2 * warps * WARP)? };
-    run(launcher, entry_of!("selective_scan_forward", n, values[at::XZ].dtype()), grid, &args)
+    let blocks = [blocks, b, usize::from(l > 0)];
+    let grid = Grid { shared: block.shared as u32, ..grid(OP, blocks, block.threads)? };
+    run(launcher, kernel, grid, &args)
 }
 
 /// Positions of the parameters whose gradients the `trained` kernels compute.
@@ -142,7 +108,7 @@ pub(super) fn backward(
     let (dtype, device) = (values[at::XZ].dtype(), sinks.device().clone());
     let empty = |shape: &[usize]| Tensor::empty_typed(&device, dtype, shape);
     let trained = [at::a_log, at::d].iter().any(|at| sinks.wants(at(0)) || sinks.wants(at(1)));
-    let plan = Backward::new(dims, dtype, trained);
+    let plan = Plan::backward(dims, dtype, trained, &launcher.limits())?;
 
     let mut dxz = empty(&[b, l, 2 * e]);
     let mut du = [empty(&[b, l, e]), empty(&[b, l, e])];
@@ -160,7 +126,7 @@ pub(super) fn backward(
     args.extend(parameters.iter_mut().map(Tensor::arg_mut));
     args.extend(sizes(OP, [l, e, r])?);
     let blocks = [plan.blocks, if l > 0 { b } else { 0 }, 2];
-    let grid = Grid { shared: plan.shared as u32, ..grid(OP, blocks, plan.warps * WARP)? };
+    let grid = Grid { shared: plan.block.shared as u32, ..grid(OP, blocks, plan.block.threads)? };
     run(launcher, plan.kernel, grid, &args)?;
 
     for (at, partial) in PARAMETERS.iter().zip(&parameters) {
@@ -191,45 +157,6 @@ pub(super) fn backward(
     Ok(())
 }
 
-/// How a backward launch is cut.
-struct Backward {
-    kernel: Kernel,
-    warps: usize,
-    /// Blocks of channels.
-    blocks: usize,
-    /// Bytes of shared memory of a block.
-    shared: usize,
-}
-
-impl Backward {
-    fn new(dims: Dims, dtype: DType, trained: bool) -> Self {
-        let Dims { b, e, n, prompts, .. } = dims;
-        // The words of a warp, as in backward.cuh: a chunk's tokens, states within the chunk, parts of sums over states,
-        // parts of dB and dC, and two parameters. Beside them are the next chunk's inputs in their own type.
-        let channels = backward_channels(n);
-        let row = (4 * channels).max(2 * n) + 4;
-        let kept = if trained { 3 } else { 2 } * WARP * 16;
-        let padding = match n {
-            8 => 16,
-            16 => 8,
-            _ => 4,
-        };
-        let parts = 8 * (n / 4) * (channels + padding);
-        let words = CHUNK * row + kept + parts + 4 * channels * n / 2 + 2 * channels;
-        let staged = (5 + usize::from(prompts)) * CHUNK * channels * dtype.size();
-        let bc = CHUNK * 2 * n * (4 + dtype.size());
-        let shared = |warps: usize| bc + warps * (4 * words + staged);
-        let candidates: Vec<usize> =
-            [4, 3, 2, 1].into_iter().filter(|&w| w == 1 || shared(w) <= HALF_SHARED).collect();
-        let warps = warps(&candidates, dims, channels, 2 * b);
-        let kernel = match trained {
-            true => entry_of!("selective_scan_backward_trained", n, dtype),
-            false => entry_of!("selective_scan_backward", n, dtype),
-        };
-        Backward { kernel, warps, blocks: e.div_ceil(warps * channels), shared: shared(warps) }
-    }
-}
-
 /// Writes dB and dC, summed over the blocks of channels, as the last columns of dx_dbl.
 fn sum_bc(launcher: &dyn Launcher, dims: Dims, dbc: &Tensor, mut dx_dbl: [Tensor; 2]) -> Result<[Tensor; 2]> {
     const THREADS: usize = 256;
@@ -238,7 +165,7 @@ fn sum_bc(launcher: &dyn Launcher, dims: Dims, dbc: &Tensor, mut dx_dbl: [Tensor
     let kernel = entry!(FILE, "selective_scan_sum_bc", dx_dbl[0].dtype());
     args.extend(dx_dbl.iter_mut().map(Tensor::arg_mut));
     args.extend(sizes(OP, [dbc.shape()[0], rows, columns, dims.r])?);
-    let blocks = (rows * (dims.r + columns)).div_ceil(THREADS);
+    let blocks = (rows * (dims.r.div_ceil(4) + columns / 4)).div_ceil(THREADS);
     run(launcher, kernel, grid(OP, [blocks, 2, 1], THREADS)?, &args)?;
     Ok(dx_dbl)
 }

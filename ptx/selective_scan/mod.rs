@@ -23,6 +23,7 @@ pub(crate) mod cases;
 mod cpu;
 mod cpu_backward;
 mod launch;
+mod plan;
 pub mod reference;
 
 use autograd::{Function, Saved, Sinks, Tape, Var};

@@ -40,7 +40,8 @@ pub fn fitting_batch_size(config: &TrainConfig, device: &Device) -> Result<usize
         (Err(e), _) | (_, Err(e)) if out_of_memory(&e) => {
             return loaded.trial(1).map(|_| 1).map_err(|e| nothing_fits(e, device));
         }
-        (Err(e), _) | (_, Err(e)) => return Err(e),
+        (Err(e), _) => return Err(refused(e, SMALL[0])),
+        (_, Err(e)) => return Err(refused(e, SMALL[1])),
     };
     // Allocations are rounded up to size classes, so two equal measurements must not make the line flat.
     let each = ((high - low) / (SMALL[1] - SMALL[0]) as f64).max(high / (2 * SMALL[1]) as f64);
@@ -51,7 +52,7 @@ pub fn fitting_batch_size(config: &TrainConfig, device: &Device) -> Result<usize
         match loaded.confirm(batch) {
             Ok(()) => return Ok(batch),
             Err(e) if out_of_memory(&e) && batch > 1 => batch = rounded(batch * 7 / 8).min(batch - 1),
-            Err(e) => return Err(nothing_fits(e, device)),
+            Err(e) => return Err(refused(nothing_fits(e, device), batch)),
         }
     }
 }
@@ -85,6 +86,21 @@ fn nothing_fits(error: Error, device: &Device) -> Error {
     }
     let what = format!("not even 1 fits into the memory of the {} device: {error}", device.name());
     Error::input("--batch-size auto", what, "use --precision bf16, a smaller model, or --device cpu")
+}
+
+/// A step of `batch` images that the device refuses for another reason than memory, such as a launch that is too large
+/// for it: a smaller batch is no answer, so none is looked for.
+fn refused(error: Error, batch: usize) -> Error {
+    match error {
+        Error::Engine(error @ (engine::Error::Device { .. } | engine::Error::Unsupported { .. })) => {
+            Error::input(
+                "--batch-size auto",
+                format!("memory is not what a step of {batch} images is short of: {error}"),
+                "--device cpu computes without a GPU",
+            )
+        }
+        other => other,
+    }
 }
 
 /// Rounds down to a multiple of 8, which matrix products run fastest on; smaller batches are kept.

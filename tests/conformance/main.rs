@@ -5,6 +5,7 @@
 //! `CASE=op:sizes`, as failures print it, runs one case, and `CASE=op` one op; `;` joins several. `CASE=small` runs one
 //! small case of each op. `DEVICES=cpu,cuda` limits the devices. `REQUIRE_CUDA=1` fails without a GPU.
 
+mod cards;
 mod memory;
 mod products;
 
@@ -103,17 +104,19 @@ fn targets(launchers: &Launchers) -> Vec<Target> {
 
 /// The cases of `op` that `CASE` selects, or all without it.
 fn selected(op: &dyn Op) -> Vec<Case> {
-    let wanted = std::env::var("CASE").unwrap_or_default();
-    if wanted == "small" {
+    if std::env::var("CASE").as_deref() == Ok("small") {
         return vec![small_case(op)];
     }
-    let chosen = |case: &Case| {
-        wanted.split(';').any(|wanted| {
-            let (op_name, case_name) = wanted.split_once(':').unwrap_or((wanted, ""));
-            (op_name.is_empty() || op_name == op.name()) && (case_name.is_empty() || case_name == case.name)
-        })
-    };
-    op.cases().into_iter().filter(chosen).collect()
+    op.cases().into_iter().filter(|case| chosen(op, case)).collect()
+}
+
+/// Whether `CASE` names this case.
+fn chosen(op: &dyn Op, case: &Case) -> bool {
+    let wanted = std::env::var("CASE").unwrap_or_default();
+    wanted.split(';').any(|wanted| {
+        let (op_name, case_name) = wanted.split_once(':').unwrap_or((wanted, ""));
+        (op_name.is_empty() || op_name == op.name()) && (case_name.is_empty() || case_name == case.name)
+    })
 }
 
 fn everything_selected() -> bool {

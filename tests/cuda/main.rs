@@ -2,6 +2,7 @@
 //! the order of calls, and agreement with the emulated device. Each test runs in a process of its own, because
 //! libraries stay loaded and their environment is read once.
 
+mod cards;
 mod child;
 mod errors;
 mod loading;

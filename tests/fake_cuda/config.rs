@@ -2,13 +2,16 @@
 
 use std::env;
 
+use engine::cards;
+use engine::launch::Limits;
+
 /// The settings; the crate's documentation has a table of them.
 #[derive(Debug)]
 pub struct Config {
     pub version: i32,
     pub devices: usize,
-    /// Compute capability times ten: 90 is 9.0.
-    pub capability: i32,
+    /// What the card has that each device plays.
+    pub card: Limits,
     pub memory: usize,
     pub fail: Vec<Failure>,
     pub log: Option<String>,
@@ -37,10 +40,17 @@ impl Config {
         let fail = text("FAKE_CUDA_FAIL").unwrap_or_default();
         let failure =
             |item| parse(item).unwrap_or_else(|| panic!("FAKE_CUDA_FAIL: {item}: not function:code@call"));
+        let mut card = text("FAKE_CUDA_CARD").map_or(cards::H100, |card| {
+            cards::parse(&card).unwrap_or_else(|why| panic!("FAKE_CUDA_CARD={card}: {why}"))
+        });
+        if text("FAKE_CUDA_CAPABILITY").is_some() {
+            let capability = number("FAKE_CUDA_CAPABILITY", 0) as u32;
+            card.compute_capability = [capability / 10, capability % 10];
+        }
         Config {
+            card,
             version: number("FAKE_CUDA_VERSION", 12_080) as i32,
             devices: number("FAKE_CUDA_DEVICES", 1),
-            capability: number("FAKE_CUDA_CAPABILITY", 90) as i32,
             memory: number("FAKE_CUDA_MEMORY", 8 << 30),
             fail: fail.split(',').filter(|item| !item.is_empty()).map(failure).collect(),
             log: text("FAKE_CUDA_LOG"),

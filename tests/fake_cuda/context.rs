@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use engine::launch::Limits;
+
 use crate::config::Config;
 use crate::kernel::{Function, Module};
 use crate::memory::Memory;
@@ -24,6 +26,8 @@ pub struct Context {
     pub execs: BTreeMap<usize, Arc<[Op]>>,
     /// Newest CUDA that the driver knows.
     pub version: i32,
+    /// What the card has.
+    pub card: Limits,
     /// Faults that the log has yet to record.
     pub faults: Vec<Fault>,
     broken: Option<Status>,
@@ -43,6 +47,7 @@ impl Context {
             graphs: BTreeMap::new(),
             execs: BTreeMap::new(),
             version: config.version,
+            card: config.card,
             faults: vec![],
             broken: None,
             handles: 0,

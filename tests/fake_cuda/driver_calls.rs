@@ -6,7 +6,6 @@ use ptx_emulator::Launch;
 
 use crate::config::Config;
 use crate::ffi::{In, Out, exports, text_of};
-use crate::kernel::MOST_SHARED;
 use crate::status::{Answer, Status, describe};
 use crate::stream::Op;
 
@@ -14,8 +13,10 @@ use crate::stream::Op;
 const ERROR_LOG: u32 = 5;
 const ERROR_LOG_BYTES: u32 = 6;
 
-/// A `CUdevice_attribute` with its value on an H100.
+/// A `CUdevice_attribute` with its value on the card. Clocks, caches and buses are those of an H100.
 fn attribute(attribute: u32, config: &Config) -> Answer<i32> {
+    let card = &config.card;
+    let [major, minor] = card.compute_capability;
     Ok(match attribute {
         1..=3 => 1024,
         4 => 64,
@@ -23,19 +24,21 @@ fn attribute(attribute: u32, config: &Config) -> Answer<i32> {
         6 | 7 => 65_535,
         8 => 48 << 10,
         10 => 32,
-        12 | 82 => 65_536,
+        12 | 82 => card.registers_per_multiprocessor as i32,
         13 => 1_980_000,
-        16 => 132,
+        16 => card.multiprocessors as i32,
         36 => 2_619_000,
         37 => 5120,
         38 => 50 << 20,
-        39 => 2048,
+        39 => card.threads_per_multiprocessor as i32,
         40 => 3,
         41 | 115 => 1,
-        75 => config.capability / 10,
-        76 => config.capability % 10,
-        81 => 228 << 10,
-        97 => MOST_SHARED as i32,
+        75 => major as i32,
+        76 => minor as i32,
+        81 => card.shared_per_multiprocessor as i32,
+        97 => card.shared_per_block as i32,
+        106 => card.blocks_per_multiprocessor as i32,
+        111 => card.shared_reserved as i32,
         _ => return Err(Status::INVALID_VALUE),
     })
 }

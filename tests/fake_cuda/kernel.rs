@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use engine::launch::Limits;
 use ptx_emulator::{Access, Arg, Entry, Launch as Size};
 
 use crate::context::Context;
@@ -11,10 +12,11 @@ use crate::memory::Memory;
 use crate::status::{Answer, Status};
 use crate::stream::{Fault, Op};
 
-/// Bytes of shared memory that a block gets by default, and at most on request, on an H100.
+/// Bytes of shared memory that a block gets where none are asked for.
 const SHARED: usize = 48 << 10;
-pub const MOST_SHARED: usize = 227 << 10;
 const MOST_THREADS: u32 = 1024;
+/// The most registers that a thread can have.
+const MOST_REGISTERS: usize = 255;
 
 #[derive(Debug)]
 pub struct Module {
@@ -30,6 +32,7 @@ pub struct Function {
     kernel: String,
     /// Limit of dynamic shared memory that was asked for, in bytes.
     most_dynamic: usize,
+    card: Limits,
 }
 
 impl Function {
@@ -54,7 +57,7 @@ impl Function {
             0 => self.most_threads() as i32,
             1 => entry.shared as i32,
             2 | 3 | 7 => 0,
-            4 => 32,
+            4 => registers(entry, &self.card) as i32,
             5 => 80,
             6 => 90,
             8 => self.most_dynamic as i32,
@@ -65,7 +68,7 @@ impl Function {
     /// Sets an attribute; of those that can be set, only the limit of dynamic shared memory is supported.
     pub fn set_attribute(&mut self, attribute: u32, value: i32) -> Answer {
         let wanted = usize::try_from(value).map_err(|_| Status::INVALID_VALUE)?;
-        if attribute != 8 || wanted + self.entry().shared as usize > MOST_SHARED {
+        if attribute != 8 || wanted + self.entry().shared as usize > self.card.shared_per_block {
             return Err(Status::INVALID_VALUE);
         }
         self.most_dynamic = wanted;
@@ -84,8 +87,28 @@ impl Function {
             || over(size.block, [1024, 1024, 64])
             || threads > self.most_threads()
             || size.shared as usize > self.most_dynamic;
-        if wrong { Err(Status::INVALID_VALUE) } else { Ok(()) }
+        if wrong {
+            return Err(Status::INVALID_VALUE);
+        }
+        // A warp gets registers in steps of 256.
+        let warp = (32 * registers(self.entry(), &self.card)).next_multiple_of(256);
+        let fits = threads.div_ceil(32) as usize * warp <= self.card.registers_per_multiprocessor;
+        if fits { Ok(()) } else { Err(Status::LAUNCH_OUT_OF_RESOURCES) }
     }
+}
+
+/// The most registers of a thread that the driver's compiler may use within the bounds of the PTX: those of `.maxnreg`, or
+/// as many as leave room for the blocks of `.minnctapersm` with the threads of `.maxntid`. Without bounds it may use all
+/// that there are, and launches must not count on fewer.
+fn registers(entry: &Entry, card: &Limits) -> usize {
+    if let Some(registers) = entry.max_registers {
+        return registers as usize;
+    }
+    let Some(threads) = entry.max_threads else { return MOST_REGISTERS };
+    let warps =
+        threads.iter().product::<u32>().div_ceil(32) as usize * entry.min_blocks.unwrap_or(1) as usize;
+    // Registers of a warp in steps of 256, so those of a thread in steps of 8.
+    (card.registers_per_multiprocessor / (256 * warps.max(1)) * 8).min(MOST_REGISTERS)
 }
 
 /// A launch with its arguments.
@@ -183,9 +206,10 @@ impl Context {
     pub fn find(&mut self, module: usize, name: &str) -> Answer<usize> {
         let module = self.modules.get(&module).ok_or(Status::INVALID_HANDLE)?.clone();
         let shared = module.text.entry(name).ok_or(Status::NOT_FOUND)?.shared as usize;
+        let card = self.card;
         let handle = self.handle();
         let most_dynamic = SHARED.saturating_sub(shared);
-        self.functions.insert(handle, Function { module, kernel: name.into(), most_dynamic });
+        self.functions.insert(handle, Function { module, kernel: name.into(), most_dynamic, card });
         Ok(handle)
     }
 

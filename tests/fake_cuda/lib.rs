@@ -16,6 +16,9 @@
 //!   ordinary memory (the driver would keep the pointer), memory made or freed in stream order, an event from outside, or
 //!   (not so in CUDA) another stream that waits for an event of the capture.
 //! - A context must be current on the calling thread, handles must be alive, and there is no default stream.
+//! - A block has the card's shared memory (`engine::cards`), and its threads share the card's registers. There is no
+//!   compiler that says how many registers a kernel has, so a thread counts with as many as `.maxntid`, `.minnctapersm`
+//!   and `.maxnreg` allow, and without them with 255: a kernel that bounds nothing can have 256 threads.
 //! - An algorithm of cuBLASLt is for the product it was asked for: other sizes, types or leading dimensions, less
 //!   workspace or less alignment than was claimed is an error. Products scribble over their workspace.
 //!
@@ -28,7 +31,8 @@
 //! |---|---|
 //! | `FAKE_CUDA_VERSION` | newest CUDA that the driver knows; 12080 |
 //! | `FAKE_CUDA_DEVICES` | number of devices; 1 |
-//! | `FAKE_CUDA_CAPABILITY` | ten times the compute capability; 90 |
+//! | `FAKE_CUDA_CARD` | the card that each plays, as in `--device emulated:CARD`; `h100` |
+//! | `FAKE_CUDA_CAPABILITY` | ten times the compute capability, where it is not the card's |
 //! | `FAKE_CUDA_MEMORY` | bytes of each; 8 GiB |
 //! | `FAKE_CUDA_FAIL` | `cuLaunchKernel:700@37,cublasLtMatmul:13@2`: the 37th call of one function fails with 700, ... |
 //! | `FAKE_CUDA_LOG` | a file that gets a line for every call, and the text of every fault |

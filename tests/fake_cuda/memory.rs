@@ -44,7 +44,11 @@ pub struct Memory {
 
 impl Memory {
     pub fn new(config: &Config) -> Self {
-        let options = Options { checks: config.checks, ..Options::default() };
+        let options = Options {
+            checks: config.checks,
+            max_shared: config.card.shared_per_block as u32,
+            ..Options::default()
+        };
         Memory {
             machine: Machine::with(options),
             allocations: BTreeMap::new(),

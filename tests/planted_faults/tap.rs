@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use engine::emulated::Emulated;
-use engine::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, PtxFile, Region};
+use engine::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Limits, PtxFile, Region};
 
 use ptx_emulator::Options;
 
@@ -137,6 +137,10 @@ fn shorten(arg: Arg, kind: Kind) -> Arg {
 impl Launcher for Tap {
     fn name(&self) -> &'static str {
         self.inner.name()
+    }
+
+    fn limits(&self) -> Limits {
+        self.inner.limits()
     }
 
     fn alloc(&self, bytes: usize) -> engine::Result<Region> {

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engine::Result;
-use engine::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Region};
+use engine::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Limits, Region};
 
 /// Bytes before and behind a region; a multiple of the device's alignment, which regions thus keep.
 const ZONE: usize = 256;
@@ -17,6 +17,8 @@ const POISON: u8 = 0xFF;
 #[derive(Debug)]
 pub struct Guarded<L> {
     inner: L,
+    /// The figures that it tells instead of the device's.
+    limits: Option<Limits>,
     /// Regions that the device handed out, by the start of the inner region.
     live: Mutex<BTreeMap<u64, Region>>,
     hits: AtomicUsize,
@@ -29,11 +31,17 @@ impl<L: Launcher> Guarded<L> {
     pub fn new(inner: L) -> Self {
         Guarded {
             inner,
+            limits: None,
             live: Mutex::default(),
             hits: AtomicUsize::new(0),
             launches: AtomicUsize::new(0),
             entries: Mutex::default(),
         }
+    }
+
+    /// Guards a device for which launches are cut as for another card.
+    pub fn cut_for(inner: L, limits: Limits) -> Self {
+        Guarded { limits: Some(limits), ..Self::new(inner) }
     }
 
     /// Number of regions freed since the last call whose red zones were written to or could not be read.
@@ -64,6 +72,10 @@ impl<L: Launcher> Guarded<L> {
 impl<L: Launcher> Launcher for Guarded<L> {
     fn name(&self) -> &'static str {
         self.inner.name()
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits.unwrap_or_else(|| self.inner.limits())
     }
 
     fn alloc(&self, bytes: usize) -> Result<Region> {

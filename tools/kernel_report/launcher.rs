@@ -4,8 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use engine::Result;
+use engine::cards::H100;
 use engine::emulated::Emulated;
-use engine::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Region};
+use engine::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Limits, Region};
 
 use crate::work::Work;
 
@@ -48,6 +49,10 @@ impl Watched for Counting {
 impl Launcher for Counting {
     fn name(&self) -> &'static str {
         self.inner.name()
+    }
+
+    fn limits(&self) -> Limits {
+        self.inner.limits()
     }
 
     fn alloc(&self, bytes: usize) -> Result<Region> {
@@ -105,6 +110,10 @@ impl Watched for Dry {
 impl Launcher for Dry {
     fn name(&self) -> &'static str {
         "dry"
+    }
+
+    fn limits(&self) -> Limits {
+        H100
     }
 
     fn alloc(&self, bytes: usize) -> Result<Region> {

@@ -236,8 +236,8 @@ options! {
     /// Save every N steps, beside every epoch and about once a minute
     #[arg(value_name = "N", help_heading = "Training")]
     save_every: u64 = 0,
-    /// cuda (or cuda:NUMBER), cpu, emulated (the GPU's kernels run and checked on the CPU, slowly), or
-    /// auto: cuda where it can be used, else cpu
+    /// cuda (or cuda:NUMBER), cpu, emulated (the GPU's kernels run and checked on the CPU, slowly; with a
+    /// card as emulated:rtx4090), or auto: cuda where it can be used, else cpu
     #[arg(value_name = "DEVICE", help_heading = "Computing")]
     device: String => "auto".into(),
     /// Threads that compute

@@ -90,6 +90,8 @@ impl<'t> Parser<'_, 't> {
             returns: Vec::new(),
             max_threads: None,
             exact_threads: false,
+            min_blocks: None,
+            max_registers: None,
             body: Vec::new(),
             line: self.line(),
         };
@@ -111,7 +113,15 @@ impl<'t> Parser<'_, 't> {
                     function.max_threads = Some(self.triple()?);
                     function.exact_threads = true;
                 }
-                Some(".minnctapersm" | ".maxnctapersm" | ".maxnreg") => {
+                Some(".minnctapersm") => {
+                    self.at += 1;
+                    function.min_blocks = Some(self.int()?);
+                }
+                Some(".maxnreg") => {
+                    self.at += 1;
+                    function.max_registers = Some(self.int()?);
+                }
+                Some(".maxnctapersm") => {
                     self.at += 1;
                     self.int()?;
                 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::size_class::size_class;
-use crate::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Pending, Region, Replay};
+use crate::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Limits, Pending, Region, Replay};
 use crate::{Error, Result};
 
 #[cfg(test)]
@@ -206,6 +206,10 @@ impl Launcher for LaunchedPool {
 
     fn info(&self) -> Option<String> {
         self.launcher.info()
+    }
+
+    fn limits(&self) -> Limits {
+        self.launcher.limits()
     }
 
     fn alloc(&self, bytes: usize) -> Result<Region> {

@@ -18,6 +18,10 @@ impl Launcher for Memory {
         "test"
     }
 
+    fn limits(&self) -> Limits {
+        crate::cards::H100
+    }
+
     fn alloc(&self, bytes: usize) -> Result<Region> {
         let mut blocks = self.blocks.lock().unwrap();
         if blocks.values().map(Vec::len).sum::<usize>() + bytes > self.limit {

@@ -31,6 +31,29 @@ child_tests! {
         assert_eq!(cudarc::cublaslt::sys::cublasLtGetVersion(), 130_100);
     }
 
+    fn a_device_plays_a_card("FAKE_CUDA_CARD" = "rtx4090", "FAKE_CUDA_CAPABILITY" = "120") {
+        open();
+        use CUdevice_attribute::*;
+        for (attribute, want) in [
+            (CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 12),
+            (CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, 0),
+            (CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 128),
+            (CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 99 << 10),
+            (CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR, 100 << 10),
+            (CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK, 1 << 10),
+            (CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR, 65_536),
+            (CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR, 1536),
+            (CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR, 24),
+        ] {
+            assert_eq!(get(|at| cuDeviceGetAttribute(at, attribute, 0)), want, "{attribute:?}");
+        }
+        let add = kernel(AXPY, "axpy");
+        let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        fails(cuFuncSetAttribute(add, most, (99 << 10) + 1), CUDA_ERROR_INVALID_VALUE);
+        ok(cuFuncSetAttribute(add, most, 99 << 10));
+        ok(axpy(add, device(&[1.0]), device(&[1.0]), 1.0, 1, 99 << 10, stream()));
+    }
+
     fn there_may_be_no_device("FAKE_CUDA_DEVICES" = "0") {
         fails(cuInit(0), CUDA_ERROR_NO_DEVICE);
         let text = CStr::from_ptr(get(|at| cuGetErrorName(CUDA_ERROR_NO_DEVICE, at)));

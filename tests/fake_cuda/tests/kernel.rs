@@ -91,6 +91,31 @@ child_tests! {
         assert_eq!(download(y, 1, stream), [3.0]);
     }
 
+    /// The bounds of a kernel say how many registers it may have, and so how many threads.
+    fn registers_are_shared_by_the_threads() {
+        open();
+        let registers = |function| get(|at| cuFuncGetAttribute(at, CU_FUNC_ATTRIBUTE_NUM_REGS, function));
+        let bounded = |bounds: &str| kernel(&THROUGH.replace(".param .u64 table)\n", &format!(".param .u64 table)\n{bounds}\n")), "through");
+        for (bounds, threads, most) in [
+            ("", 255, 256),
+            (".maxnreg 64", 64, 1024),
+            (".maxnreg 128", 128, 512),
+            (".maxntid 384, 1, 1\n.minnctapersm 2", 80, 384),
+            (".maxntid 1024, 1, 1", 64, 1024),
+        ] {
+            let through = bounded(bounds);
+            assert_eq!(registers(through), threads, "{bounds}");
+            let to = device(&[0.0; 2]);
+            let words = [0, 0, to as u32, (to >> 32) as u32].map(f32::from_bits);
+            ok(launch(through, [1; 3], [most, 1, 1], device(&words)));
+            if most < 1024 {
+                let more = launch(through, [1; 3], [most + 1, 1, 1], device(&words));
+                let bound = bounds.contains(".maxntid");
+                fails(more, if bound { CUDA_ERROR_INVALID_VALUE } else { CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES });
+            }
+        }
+    }
+
     fn a_fault_stays() {
         open();
         let (stream, add) = (stream(), kernel(AXPY, "axpy"));
