@@ -52,7 +52,7 @@ __device__ __forceinline__ u32 byte_of(const void* at) { return static_cast<u32>
 
 // An address in global memory, kept in registers: the compiler does not compute it again at each use.
 template <typename T>
-__device__ __forceinline__ T* computed(T* at) {
+__device__ __forceinline__ T* pinned(T* at) {
     size_t place = __cvta_generic_to_global(at);
     asm volatile("" : "+l"(place));
     return static_cast<T*>(__cvta_global_to_generic(place));
@@ -79,8 +79,8 @@ template <typename T>
 __device__ __forceinline__ float softplus_ratio(float x, float& ratio) {
     const float t = exp2_approx(-LOG2_E * fabsf(x)), p = log1p_over<T>(t);
     const float delta = fmaf(p, t, fmaxf(x, 0.0f));
-    // The derivative is 1 / (1 + t), or t / (1 + t) below zero, where delta is p t.
-    const float divisor = x < 0.0f ? p : delta;
+    // The derivative is 1 / (1 + t), or t / (1 + t) below zero, where delta is p t. There p is the larger, else delta.
+    const float divisor = fmaxf(p, delta);
     ratio = reciprocal(fmaf(divisor, t, divisor));
     return delta;
 }
@@ -113,8 +113,9 @@ struct Backward {
         // The lanes' parts of two sums over states, [SUB 2 GROUP CHANNELS], whose rows are padded too.
         PART_ROW = PLANE + (N == 8 ? 64 : N == 16 ? 32 : 16),
         PART_SUM = GROUP * PART_ROW,
-        // The lanes' parts of dB and dC, [SUB GROUPS 2 N].
-        PART_BC = GROUPS * ROW_BC,
+        // The lanes' parts of dB and dC, [SUB 2 GROUPS N]. Those of dC are in other banks.
+        PART_C = (GROUPS + (N <= 16)) * N * WORD,
+        PART_BC = 2 * PART_C,
         SHARE = SUB * COLUMNS / WARP,                       // sums of dB and dC that a lane computes
         SWEPT = CHANNELS / 8,                               // channels whose gradients it finishes
         // Where things are in a warp's bytes, and where the first warp's begin, after B and C.
@@ -136,7 +137,6 @@ struct Backward {
     float* dbc;   // [l 2n] of this block of channels, this direction and this image
     u32 l, e, width, dir, warp, warps, busy, channel, chunks, row;  // busy is the number of warps with channels
     u32 flip;    // of the number of a step, for the number of its token
-    u32 last_subs, last_first_sub;  // of the last chunk: the number after its last sub, and of its first
     // Addresses in shared memory. The block has B and C, then what its warps have, then their inputs on their way and
     // those of B and C. A warp has its tokens, as planes of delta, delta u, dy and slope / delta, and later the sums of
     // dB and dC; states within the chunk; its lanes' parts of sums; and bias and D.
@@ -145,7 +145,7 @@ struct Backward {
     // The same for this lane: of its inputs on their way; of what it stages of bias and tokens; of its channels in the
     // first token; of its states in B; of its states in the chunk; of its parts, those of dB and those of dC; of what it
     // sums, of the token and D that belong to it; and of its sums of dB and dC, and where they go.
-    u32 staged, staged_bc, bias, to_stage, own, own_bc, kept, parts, part_b, swept, swept_of, skip, sum_even, sum_to;
+    u32 staged, staged_bc, bias, to_stage, own, own_bc, kept, parts, part_b, swept, swept_of, skip, sum_from, sum_to;
     // Of what it stages the place in the first chunk, and where places end that exist; and where they end of what it
     // finishes, whose first are at `du` and `ddelta`.
     u32 stage_place, stage_end, places;
@@ -226,9 +226,11 @@ struct Backward {
 
     // Turns the inputs of a chunk into what the walk reads. The first direction writes dz.
     template <bool PROMPTS>
-    __device__ __forceinline__ void stage(u32 chunk, u32 subs, u32 first_sub) {
+    __device__ __forceinline__ void stage(u32 chunk) {
+        // Passes without tokens are left out. They are the last ones, or the first ones where tokens are reversed.
+        const u32 passes = min((l - chunk * CHUNK + PASS - 1) / PASS, PASSES), first_pass = dir ? PASSES - passes : 0;
 #pragma unroll 1
-        for (u32 pass = first_sub * SUB / PASS; pass < (subs * SUB + PASS - 1) / PASS; pass++) {
+        for (u32 pass = first_pass; pass < first_pass + passes; pass++) {
             const T* from = staged_input(0, 0) + pass * (WARP * RUN);
             enum { NEXT = PASSES * WARP * RUN };
             Raw<T, RUN> raw;
@@ -335,15 +337,18 @@ struct Backward {
         for (int k = 0; k < FOUR; k++) store<FOUR>(to + k * (STATES / WORD), state[k]);
     }
 
-    // Walks the gradients back through HELD tokens, from the last to the first, and leaves this lane's parts of sums.
-    __device__ __forceinline__ void walk_back(u32 sub, int first) {
-        float decay[HELD][FOUR][FOUR], before[HELD][FOUR][FOUR];
+    // Walks the gradients back through COUNT tokens of a sub, from the last to the first, and leaves this lane's parts of
+    // sums.
+    template <int COUNT>
+    __device__ __forceinline__ void walk_back(u32 sub, u32 first) {
+        float decay[COUNT][FOUR][FOUR], before[COUNT][FOUR][FOUR];
         const u32 step = sub * SUB + first;
-        advance<HELD>(step, [&](int i, int k, int j, float d, float s) { decay[i][k][j] = d, before[i][k][j] = s; });
-        if (!TRAINED) __syncwarp();
+        advance<COUNT>(step, [&](int i, int k, int j, float d, float s) { decay[i][k][j] = d, before[i][k][j] = s; });
+        // So that the assembler does not begin the gradients before, for which it would compute some states again.
+        if (COUNT == SUB) __syncwarp();
         const float *of = at_byte(own + step * ROW), *bc = at_byte(own_bc + step * ROW_BC);
 #pragma unroll
-        for (int i = HELD - 1; i >= 0; i--) {
+        for (int i = COUNT - 1; i >= 0; i--) {
             float b[FOUR], c[FOUR], db[FOUR], dc[FOUR], delta_u[FOUR], dy[FOUR], delta[FOUR];
             float through_b[FOUR], through_a[FOUR];
             load<FOUR>(bc + i * COLUMNS, b);
@@ -355,7 +360,7 @@ struct Backward {
             for (int k = 0; k < FOUR; k++) {
 #pragma unroll
                 for (int j = 0; j < FOUR; j++) {
-                    const float after = i + 1 < HELD ? before[i + 1][k][j] : state[k][j];
+                    const float after = i + 1 < COUNT ? before[i + 1][k][j] : state[k][j];
                     const float grad = fmaf(dy[k], c[j], carry[k][j]);
                     dc[j] = k ? fmaf(dy[k], after, dc[j]) : dy[k] * after;
                     db[j] = k ? fmaf(grad, delta_u[k], db[j]) : grad * delta_u[k];
@@ -366,11 +371,12 @@ struct Backward {
                     if (TRAINED) da[k][j] = fmaf(decayed, delta[k], da[k][j]);
                 }
             }
-            const int t = first + i;
-            store<FOUR>(at_byte(part_b) + t * (PART_BC / WORD), db);
-            store<FOUR>(at_byte(part_b ^ N * WORD) + t * (PART_BC / WORD), dc);
-            store<FOUR>(at_byte(parts) + 2 * t * (PART_SUM / WORD), through_b);
-            store<FOUR>(at_byte(parts) + (2 * t + 1) * (PART_SUM / WORD), through_a);
+            float* to_bc = at_byte(part_b + first * PART_BC) + i * (PART_BC / WORD);
+            store<FOUR>(to_bc, db);
+            store<FOUR>(to_bc + PART_C / WORD, dc);
+            float* to = at_byte(parts + first * (2 * PART_SUM)) + i * (2 * PART_SUM / WORD);
+            store<FOUR>(to, through_b);
+            store<FOUR>(to + PART_SUM / WORD, through_a);
         }
     }
 
@@ -388,7 +394,8 @@ struct Backward {
     }
 
     // Finishes the gradients of u and delta of a sub, SWEPT channels of one token in each lane.
-    __device__ __forceinline__ void finish(u32 sub, u32 to, bool is) {
+    __device__ __forceinline__ void finish(u32 sub, u32 to) {
+        if (to >= places) return;
         float b[SWEPT], a[SWEPT], delta[SWEPT], delta_u[SWEPT], dy[SWEPT], ratio[SWEPT], skip[SWEPT];
         sum_parts(0, b);
         sum_parts(1, a);
@@ -404,10 +411,8 @@ struct Backward {
             b[i] = fmaf(delta[i], b[i], skip[i] * dy[i]);
             if (TRAINED) dbias[i] += a[i];
         }
-        if (is) {
-            store<SWEPT>(du + to, b);
-            store<SWEPT>(ddelta + to, a);
-        }
+        store<SWEPT>(du + to, b);
+        store<SWEPT>(ddelta + to, a);
     }
 
     // Sums the lanes' parts of dB and dC of a sub.
@@ -415,15 +420,10 @@ struct Backward {
 #pragma unroll
         for (int g = 0; g < GROUPS; g++) {
             float part[SHARE];
-            load<SHARE>(at_byte(sum_even ^ odd(g) * N * WORD) + g * COLUMNS, part);
+            load<SHARE>(at_byte(sum_from) + g * N, part);
 #pragma unroll
             for (int i = 0; i < SHARE; i++) sum[i] = g ? sum[i] + part[i] : part[i];
         }
-    }
-
-    // Groups that have their parts of dB and dC in each other's place, so that lanes of two groups use other banks.
-    static __device__ __forceinline__ constexpr u32 odd(u32 group) {
-        return N == 16 ? group % 2 : N == 8 ? group / 2 % 2 : 0;
     }
 
     // Writes a chunk's dB and dC, summed over the block's warps.
@@ -447,37 +447,80 @@ struct Backward {
         }
     }
 
-    // Takes the subs of a chunk that have tokens, and loads the states before the next chunk: the subs are the first ones, or the last ones where tokens are reversed.
-    __device__ __forceinline__ void walk(u32 chunk, u32 here, u32 there, u32 subs, u32 first_sub) {
+    // Loads the states before a sub: within a chunk they are in shared memory, but those before it far away.
+    __device__ __forceinline__ void load_before(u32 sub, bool first, u32 here) {
+        if (first) load_states(here);
+        else load_kept(sub - 1);
+    }
+
+    // Goes back through a sub whose first states are in registers.
+    __device__ __forceinline__ void back(u32 sub, bool first, u32 here) {
+        if constexpr (HELD < SUB) {
+            advance<SUB - HELD>(sub * SUB, [](int, int, int, float, float) {});
+            walk_back<HELD>(sub, SUB - HELD);
+            load_before(sub, first, here);
+        }
+        walk_back<HELD>(sub, 0);
+    }
+
+    // The same where only the tokens from `from` to `end` exist, one at a time.
+    __device__ __forceinline__ void back_part(u32 sub, bool first, u32 here, u32 from, u32 end) {
 #pragma unroll 1
-        for (u32 sub = first_sub; sub + 1 < subs; sub++) {
+        for (u32 last = end; last > from; last--) {
+            if (last < end) load_before(sub, first, here);
+#pragma unroll 1
+            for (u32 i = from; i + 1 < last; i++) advance<1>(sub * SUB + i, [](int, int, int, float, float) {});
+            walk_back<1>(sub, last - 1);
+        }
+    }
+
+    // Sums what a sub has left. The next states are loaded meanwhile where they are far, at `next`.
+    __device__ __forceinline__ void sum_up(u32 sub, bool far, u32 next, u32 to, bool has_token) {
+        if (far) load_states(next);
+        else forget_states();
+        float sum[SHARE];
+        __syncwarp();
+        finish(sub, to);
+        if (has_token) sum_bc(sum);
+        __syncwarp();
+        if (has_token) store<SHARE>(at_byte(sum_to + sub * (SUB * ROW)), sum);
+        if (!far) load_kept(sub - 2);
+    }
+
+    // Takes the subs of a chunk that have tokens: they are the first ones, or the last ones where tokens are reversed.
+    // `here` and `there` are the places of the states before this chunk and before the next one to take, which it loads.
+    __device__ __forceinline__ void walk(u32 chunk, u32 here, u32 there) {
+        const u32 forth = dir ? 0 - SUB * e : SUB * e, count = min(l - chunk * CHUNK, CHUNK);
+        // Nearly all chunks are full, and cost a thirtieth less where nothing is computed of their subs' numbers.
+        if (N == 16 && !TRAINED && count == CHUNK) {
+#pragma unroll
+            for (u32 sub = 0; sub + 1 < SUBS; sub++) {
+                advance<SUB>(sub * SUB, [](int, int, int, float, float) {});
+                if (sub < SUBS_KEPT) keep(sub);
+            }
+            u32 to = (chunk * CHUNK + (dir ? 0 : CHUNK - SUB)) * e;
+#pragma unroll
+            for (u32 sub = SUBS; sub-- > 0; to -= forth) {
+                back(sub, sub == 0, here);
+                sum_up(sub, sub < 2, sub ? here : there, to, true);
+            }
+            return;
+        }
+        const u32 from = dir ? CHUNK - count : 0, end = from + count, subs = (end + SUB - 1) / SUB;
+#pragma unroll 1
+        for (u32 sub = from / SUB; sub + 1 < subs; sub++) {
             advance<SUB>(sub * SUB, [](int, int, int, float, float) {});
             if (sub < SUBS_KEPT) keep(sub);
         }
-        const u32 forth = dir ? 0 - SUB * e : SUB * e;
         u32 to = (chunk * CHUNK + (dir ? SUBS - subs : subs - 1) * SUB) * e;
 #pragma unroll 1
-        for (u32 sub = subs - 1;; sub--) {
-            if constexpr (HELD < SUB) {
-                advance<SUB - HELD>(sub * SUB, [](int, int, int, float, float) {});
-                walk_back(sub, SUB - HELD);
-                if (sub > first_sub) load_kept(sub - 1);
-                else load_states(here);
-            }
-            walk_back(sub, 0);
-            // The next states come from shared memory, but those before a chunk from afar.
-            const bool far = sub <= first_sub + 1;
-            if (far) load_states(here), here = there;
-            else forget_states();
-            float sum[SHARE];
-            __syncwarp();
-            finish(sub, to, to < places);
-            sum_bc(sum);
-            __syncwarp();
-            store<SHARE>(at_byte(sum_to + sub * (SUB * ROW)), sum);
-            if (sub == first_sub) break;
-            to -= forth;
-            if (!far) load_kept(sub - 2);
+        for (u32 sub = subs; sub-- > from / SUB; to -= forth) {
+            const bool first = sub == from / SUB;
+            const u32 start = first ? from % SUB : 0, stop = min(end - sub * SUB, SUB);
+            if (stop - start == SUB) back(sub, first, here);
+            else back_part(sub, first, here, start, stop);
+            const u32 token = at.lane / (WARP / SUB);
+            sum_up(sub, sub <= from / SUB + 1, first ? there : here, to, start <= token && token < stop);
         }
     }
 
@@ -493,13 +536,11 @@ struct Backward {
             __syncthreads();
             if (left > 1) fetch_bc(next);
             if (some) {
-                const bool last = chunk + 1 == chunks;
-                const u32 subs = last ? last_subs : SUBS, first_sub = last ? last_first_sub : 0;
-                if (prompts.given()) stage<true>(chunk, subs, first_sub);
-                else stage<false>(chunk, subs, first_sub);
+                if (prompts.given()) stage<true>(chunk);
+                else stage<false>(chunk);
                 __syncwarp();
                 if (left > 1) fetch(next);
-                walk(chunk, chunk * (e * N), (left > 1 ? next : chunk) * (e * N), subs, first_sub);
+                walk(chunk, chunk * (e * N), (left > 1 ? next : chunk) * (e * N));
             }
             __syncthreads();
             sum_warps(chunk);

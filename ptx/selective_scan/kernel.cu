@@ -17,22 +17,28 @@
 // of a lane and tile, which with the 4 of softplus and the 2 x 2 of the gate (in half of the tiles) stay below 1.1 a
 // step. The logarithm of softplus is a polynomial in any case, since lg2.approx is not accurate near 1.
 //
-// Backward (backward.cuh). A block has `warps` warps of one direction; the grid has channels along x, images along y
-// and directions along z. It takes chunks of 16 tokens, from the last one on. The inputs of the next chunk are copied
-// asynchronously. A walk from the kept state leaves its state every 4 tokens; then for 4 tokens at a time, from the
-// last, states and decays are computed again in registers and the gradients walk back through them. For dB and dC,
-// lanes leave their parts in shared memory and sum each other's, in 13 instructions for a lane and token where shuffles
-// take 28; then the warps of a block are summed, and then, in `sum_bc`, the blocks of channels, always in the same
-// order. Gradients of A_log, D and delta_bias have entries of their own.
-// Bound at Vim-S in bf16: instructions issued, about 28.5 for each token, channel and state, 7.1 cycles of a
-// multiprocessor for a warp. MUFU takes 2.05, 4.1 cycles; HBM moves 45 bytes for a token and channel, 3.3 cycles. Of
-// the instructions 3 + 4 compute states again, and 7 are the gradients.
+// Backward (backward.cuh). A lane has four channels x four states. A block has `warps` warps of one direction; the grid
+// has channels along x, images along y and directions along z. It takes chunks of 16 tokens, from the last one on. The
+// inputs of the next chunk are copied asynchronously, and turned into delta, delta u, dy and slope / delta at its start.
+// A walk from the kept state leaves its state every 4 tokens; then for 4 tokens at a time, from the last, states and
+// decays are computed again in registers and the gradients walk back through them. Sums over states and sums over
+// channels are left in shared memory as each lane's part, and summed there by other lanes, which take four neighbours at
+// once: of the gradients of delta and u, which they finish and store, and of dB and dC. Those are summed over the warps
+// of a block, and then, in `sum_bc`, over the blocks of channels, always in the same order. Gradients of A_log, D and
+// delta_bias have entries of their own, which hold the states and decays of 2 tokens.
+// Bound at Vim-S in bf16 (l = 197): instructions issued, about SLOTS for each token, channel and state (28.5 with two
+// channels a lane), CYCLES cycles of a multiprocessor for a warp. Of them 1.76 x 4 compute states, twice but for the last 4
+// tokens of a chunk, and 7.1 are the gradients; loads of tokens and B and C take 0.8, sums over lanes 1.2, what finishes
+// du and d delta 0.6, staging 2.1, and the rest loops, barriers, B and C and the start. MUFU takes 2.1, 4.2 cycles.
+// HBM moves 44 bytes for a token and channel, 3.2 cycles. Shared memory has 5.5 passes where every access of 16 bytes by
+// 32 lanes counts as four; two fifths of these are loads in which lanes share addresses.
 //
-// Two blocks share a multiprocessor: 24 warps forward (80 registers), 16 backward (128), 12 with parameters (168).
+// Two blocks of forward share a multiprocessor: 24 warps (80 registers). Backward has eight warps there (255 registers),
+// each with 16 independent states, in one block or several.
 #include "backward.cuh"
 #include "forward.cuh"
 
-// Most threads of a block, so that two blocks share a multiprocessor.
+// Most threads of a block: of forward so that two blocks share a multiprocessor.
 constexpr int forward_threads(int n) { return n == 8 ? 256 : 384; }
 constexpr int backward_threads() { return MOST_WARPS * WARP; }
 
@@ -109,10 +115,10 @@ __device__ __forceinline__ void backward(Direction<T> forth, Direction<T> back, 
     const u32 lane = w.at.lane, part = w.at.part, group = w.at.group;
     const u32 mine = min(w.channel + FOUR * group, e - FOUR);  // the first channel, or one that exists
     const float* kept = states + image * w.chunks * e * N + mine / PAIR * N;
-    w.states_even = computed(kept + FOUR * part + part % 2 * (e / PAIR * N));
-    w.states_odd = computed(kept + FOUR * part + (1 - part % 2) * (e / PAIR * N));
+    w.states_even = pinned(kept + FOUR * part + part % 2 * (e / PAIR * N));
+    w.states_odd = pinned(kept + FOUR * part + (1 - part % 2) * (e / PAIR * N));
     w.bc = w.in.x_dbl + static_cast<size_t>(w.row) * w.width + r;
-    w.dbc = computed(dbc + ((static_cast<size_t>(blockIdx.x) * 2 + w.dir) * gridDim.y + blockIdx.y) * l * Walk::COLUMNS);
+    w.dbc = pinned(dbc + ((static_cast<size_t>(blockIdx.x) * 2 + w.dir) * gridDim.y + blockIdx.y) * l * Walk::COLUMNS);
 
     enum { WORD = Walk::WORD, VECTOR = FOUR * WORD };
     w.base = byte_of(shared);
@@ -121,8 +127,6 @@ __device__ __forceinline__ void backward(Direction<T> forth, Direction<T> back, 
     w.staged = inputs_at + w.warp * inputs * Walk::INPUT + lane * Walk::RUN * static_cast<u32>(sizeof(T));
     w.four = threadIdx.x * FOUR;
     w.staged_bc = computed(inputs_at + w.warps * inputs * Walk::INPUT + w.four * static_cast<u32>(sizeof(T)));
-    const u32 last_subs = (l - (w.chunks - 1) * CHUNK + SUB - 1) / SUB;
-    w.last_subs = w.dir ? SUBS : last_subs, w.last_first_sub = w.dir ? SUBS - last_subs : 0;
     w.bias = w.first + Walk::BIAS_AT + w.run() * WORD;
     w.to_stage = w.first + w.staged_step() * Walk::ROW + w.run() * WORD;
     w.own = computed(w.first + group * VECTOR);
@@ -133,10 +137,9 @@ __device__ __forceinline__ void backward(Direction<T> forth, Direction<T> back, 
     w.swept = computed(w.first + Walk::PARTS_AT + lane / 8 * 2 * Walk::PART_SUM + c * WORD);
     w.swept_of = computed(w.first + lane / 8 * Walk::ROW + c * WORD);
     w.skip = computed(w.first + Walk::SKIP_AT + c * WORD);
-    const u32 own_part = parts_bc + group * Walk::ROW_BC + part * VECTOR, swapped = Walk::odd(group) * N * WORD;
-    w.part_b = computed(own_part + swapped);
+    w.part_b = computed(parts_bc + (group * N + part * FOUR) * WORD);
     const u32 share = lane * Walk::SHARE, column = share % Walk::COLUMNS;
-    w.sum_even = computed(parts_bc + share / Walk::COLUMNS * Walk::PART_BC + column * WORD);
+    w.sum_from = computed(parts_bc + share / N * Walk::PART_C + share % N * WORD);
     w.sum_to = computed(w.first + share / Walk::COLUMNS * Walk::ROW + column * WORD);
 
     const u32 end = (w.row + l) * e;
@@ -144,7 +147,7 @@ __device__ __forceinline__ void backward(Direction<T> forth, Direction<T> back, 
     w.stage_end = computed(w.channel + w.run() < e ? end : 0);
     const u32 place = (w.row + (lane / 8 ^ w.flip % SUB)) * e + w.channel + c;
     w.places = computed(w.channel + c < e ? end - place : 0);
-    w.du = computed((w.dir ? du_b : du_f) + place), w.ddelta = computed((w.dir ? ddelta_b : ddelta_f) + place);
+    w.du = pinned((w.dir ? du_b : du_f) + place), w.ddelta = pinned((w.dir ? ddelta_b : ddelta_f) + place);
 
 #pragma unroll
     for (int k = 0; k < FOUR; k++) {

@@ -94,7 +94,8 @@ impl Plan {
             16 => 8,
             _ => 4,
         };
-        let parts = 4 * 2 * (n / 4) * (channels + padding) + 1024;
+        let groups = channels / 4;
+        let parts = 4 * 2 * (n / 4) * (channels + padding) + 4 * 2 * (groups + usize::from(n <= 16)) * n;
         let words = CHUNK * row + kept + parts + 2 * channels;
         let staged = (5 + usize::from(prompts)) * CHUNK * channels * dtype.size();
         let bc = CHUNK * 2 * n * (4 + dtype.size());
