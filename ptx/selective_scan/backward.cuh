@@ -345,7 +345,7 @@ struct Backward {
         const u32 step = sub * SUB + first;
         advance<COUNT>(step, [&](int i, int k, int j, float d, float s) { decay[i][k][j] = d, before[i][k][j] = s; });
         // So that the assembler does not begin the gradients before, for which it would compute some states again.
-        if (COUNT == SUB) __syncwarp();
+        if (COUNT == SUB && N == 16) __syncwarp();
         const float *of = at_byte(own + step * ROW), *bc = at_byte(own_bc + step * ROW_BC);
 #pragma unroll
         for (int i = COUNT - 1; i >= 0; i--) {
