@@ -146,7 +146,7 @@ __device__ __forceinline__ void backward(Direction<T> forth, Direction<T> back, 
     w.stage_place = computed((w.row + (w.staged_step() ^ w.flip % Walk::PASS)) * e + w.channel + w.run());
     w.stage_end = computed(w.channel + w.run() < e ? end : 0);
     const u32 place = (w.row + (lane / 8 ^ w.flip % SUB)) * e + w.channel + c;
-    w.places = computed(w.channel + c < e ? end - place : 0);
+    w.places = computed(w.channel + c < e && place < end ? end - place : 0);
     w.du = pinned((w.dir ? du_b : du_f) + place), w.ddelta = pinned((w.dir ? ddelta_b : ddelta_f) + place);
 
 #pragma unroll

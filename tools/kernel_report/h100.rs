@@ -10,7 +10,7 @@ const CLOCK: f64 = 1.7e9;
 /// Operations of each kind that a multiprocessor completes in a cycle.
 const MUFU: f64 = 16.0;
 const FMA: f64 = 128.0;
-const INTEGER: f64 = 64.0;
+const ALU: f64 = 64.0;
 const CONVERT: f64 = 64.0;
 /// Instructions of warps that a multiprocessor issues in a cycle.
 const ISSUE: f64 = 4.0;
@@ -23,10 +23,10 @@ pub fn parts(work: &Work) -> [(&'static str, f64); 7] {
     [
         ("HBM", work.bytes() / HBM),
         ("MUFU", 32.0 * work.mufu / (MUFU * cycles)),
-        ("FMA", 32.0 * work.float / (FMA * cycles)),
-        ("integer", 32.0 * work.integer / (INTEGER * cycles)),
+        ("FMA", 32.0 * (work.fma + work.imad) / (FMA * cycles)),
+        ("ALU", 32.0 * (work.integer + work.compare) / (ALU * cycles)),
         ("conversions", 32.0 * work.convert / (CONVERT * cycles)),
-        ("issue", work.issued() / (ISSUE * cycles)),
+        ("issue", work.slots() / (ISSUE * cycles)),
         ("shared", (work.wavefronts + work.shuffle) / (SHARED * cycles)),
     ]
 }

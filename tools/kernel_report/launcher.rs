@@ -1,13 +1,13 @@
 //! Two launchers: one runs kernels and notes what each did, the other only notes what would be launched.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
-use engine::Result;
-use engine::cards::H100;
+use engine::{Error, Result};
 use engine::emulated::Emulated;
 use engine::launch::{Arg, BlasGemm, Grid, Kernel, Launcher, Limits, Region};
 
+use crate::ptxas::MachineCode;
 use crate::work::Work;
 
 /// One launch.
@@ -28,12 +28,15 @@ pub trait Watched: Launcher {
 #[derive(Debug)]
 pub struct Counting {
     inner: Emulated,
+    /// Counts issue slots in machine code, or else in PTX.
+    code: Option<Arc<MachineCode>>,
     launched: Mutex<Vec<Launched>>,
 }
 
 impl Counting {
-    pub fn new() -> Self {
+    pub fn new(code: Option<Arc<MachineCode>>) -> Self {
         Counting {
+            code,
             inner: Emulated::with(ptx_emulator::Options { checks: false, ..Default::default() }),
             launched: Mutex::default(),
         }
@@ -82,7 +85,12 @@ impl Launcher for Counting {
     fn launch(&self, kernel: Kernel, grid: Grid, args: &[Arg]) -> Result<()> {
         self.inner.launch(kernel, grid, args)?;
         let totals = self.inner.take_totals();
-        let work = Work::of(&totals[kernel.entry]);
+        let meter = &totals[kernel.entry];
+        let mut work = Work::of(meter);
+        if let Some(code) = &self.code {
+            let functions = code.functions(kernel.file).map_err(|what| Error::Device { device: "emulated", what })?;
+            work = work.in_machine_code(&functions[kernel.entry], meter);
+        }
         let launched = Launched { entry: kernel.entry, grid, work };
         self.launched.lock().unwrap().push(launched);
         Ok(())
@@ -113,7 +121,7 @@ impl Launcher for Dry {
     }
 
     fn limits(&self) -> Limits {
-        H100
+        engine::cards::H100
     }
 
     fn alloc(&self, bytes: usize) -> Result<Region> {

@@ -14,16 +14,19 @@ mod markdown;
 mod measure;
 mod memory;
 mod ptxas;
+mod sass;
+mod slots;
 mod work;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use engine::DType;
 use measure::Pass;
 use ptx::registry;
-use ptxas::{ARCHITECTURES, Ptxas, Usage};
+use ptxas::{ARCHITECTURES, MachineCode, Ptxas, Usage};
 
 /// What each entry needs on each architecture.
 pub type Usages = BTreeMap<(String, &'static str), Usage>;
@@ -43,8 +46,13 @@ fn main() -> ExitCode {
 fn run() -> Result<bool, String> {
     let (out, ops) = arguments()?;
     let root = root();
+    let code = MachineCode::find(&root);
+    if std::env::var_os("SLOTS").is_some() {
+        println!("{}", slots::report(&ops, code.as_ref())?);
+        return Ok(true);
+    }
     let usages = Ptxas::find(&root).map(|ptxas| assemble(&ptxas, &root)).transpose()?;
-    let passes = passes(&ops)?;
+    let passes = passes(&ops, code.as_ref())?;
     let checks = checks::all(&passes, usages.as_ref());
     let memory = if ops.is_empty() { memory::measure()? } else { vec![] };
     let report = markdown::report(&passes, usages.as_ref(), &checks, &memory);
@@ -70,7 +78,7 @@ fn arguments() -> Result<(Option<PathBuf>, Vec<String>), String> {
 }
 
 /// Both passes of the ops' bench cases.
-fn passes(ops: &[String]) -> Result<Vec<Pass>, String> {
+fn passes(ops: &[String], code: Option<&Arc<MachineCode>>) -> Result<Vec<Pass>, String> {
     let mut passes = vec![];
     for op in registry::all() {
         if !ops.is_empty() && !ops.iter().any(|wanted| wanted == op.name()) {
@@ -80,7 +88,7 @@ fn passes(ops: &[String]) -> Result<Vec<Pass>, String> {
         for case in op.cases().iter().filter(|case| case.bench) {
             let typed = op.inputs(case).iter().any(|input| input.typed);
             for &dtype in if typed { &[DType::F32, DType::Bf16][..] } else { &[DType::F32] } {
-                passes.extend(measure::measure(&*op, case, &axes, dtype)?);
+                passes.extend(measure::measure(&*op, case, &axes, dtype, code)?);
             }
         }
     }

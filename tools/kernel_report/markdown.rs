@@ -127,7 +127,7 @@ fn kernels_table(passes: &[Pass], usages: Option<&Usages>) -> String {
     header(&mut text, &head);
     for part in passes.iter().flat_map(|pass| &pass.parts) {
         let Part { entry, blocks, threads, work, .. } = part;
-        let percent = |count: f64| format!("{:.0}", 100.0 * count / (work.issued() + work.moves));
+        let percent = |count: f64| format!("{:.0}", 100.0 * count / work.slots());
         let usage = usages.and_then(|usages| usages.get(&(entry.to_string(), "sm_90")));
         line(
             &mut text,
@@ -138,8 +138,8 @@ fn kernels_table(passes: &[Pass], usages: Option<&Usages>) -> String {
                 &megabytes(work.bytes()),
                 &format!("{:.1}", work.threads / 1e6),
                 &percent(work.mufu),
-                &percent(work.float),
-                &percent(work.integer),
+                &percent(work.fma),
+                &percent(work.integer + work.imad + work.compare),
                 &format!("{:.2}", work.conflicts()),
                 &percent(work.partial),
             ],

@@ -10,6 +10,7 @@ use testkit::problem::{Ask, Problem};
 use testkit::shapes::corners;
 
 use crate::launcher::{Counting, Dry, Launched, Watched};
+use crate::ptxas::MachineCode;
 use crate::work::Work;
 
 /// Most that a count of the check shape may differ from its extrapolation, where the count matters.
@@ -69,13 +70,19 @@ type Passes = [Vec<Launched>; 2];
 type Ran = (Passes, usize);
 
 /// Both passes of a bench case. A pass without launches is left out.
-pub fn measure(op: &dyn Op, case: &Case, axes: &[Axis], dtype: DType) -> Result<Vec<Pass>, String> {
+pub fn measure(
+    op: &dyn Op,
+    case: &Case,
+    axes: &[Axis],
+    dtype: DType,
+    code: Option<&Arc<MachineCode>>,
+) -> Result<Vec<Pass>, String> {
     let at = |sizes: &[usize]| {
         axes.iter().zip(sizes).fold(case.clone(), |case, (axis, &size)| case.with(axis.name, size))
     };
     let counted = |sizes: &[usize]| match sizes.contains(&0) {
         true => Ok(Ran::default()),
-        false => run(op, &at(sizes), dtype, &Counting::new, drawn),
+        false => run(op, &at(sizes), dtype, &|| Counting::new(code.cloned()), drawn),
     };
     let small: Vec<Ran> =
         corners(axes, |_| 0).iter().map(|(sizes, _)| counted(sizes)).collect::<Result<_, _>>()?;

@@ -3,6 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use engine::launch::PtxFile;
+
+use crate::sass::{self, Function};
 
 /// The architectures that the report covers, those of A100 and H100.
 pub const ARCHITECTURES: [&str; 2] = ["sm_80", "sm_90"];
@@ -19,6 +24,7 @@ pub struct Usage {
     pub stack: u32,
 }
 
+#[derive(Debug)]
 pub struct Ptxas(PathBuf);
 
 impl Ptxas {
@@ -29,6 +35,17 @@ impl Ptxas {
             None => root.join("target/cuda/nvidia/cuda_nvcc/bin"),
         };
         Some(Ptxas(folder.join("ptxas"))).filter(|ptxas| ptxas.0.is_file())
+    }
+
+    /// The machine code of a PTX text for the H100.
+    fn assemble(&self, text: &str, cubin: &Path) -> Result<(), String> {
+        let file = cubin.with_extension("ptx");
+        std::fs::write(&file, text).map_err(|err| format!("{}: {err}", file.display()))?;
+        let mut command = Command::new(&self.0);
+        command.args(["-lineinfo", "-arch", "sm_90", "-o"]).arg(cubin).arg(&file);
+        let ran = output(&mut command);
+        let _ = std::fs::remove_file(&file);
+        ran.map(|_| ())
     }
 
     /// The entries of a PTX text, by name.
@@ -45,6 +62,52 @@ impl Ptxas {
             true => Ok(parse(&said)),
             false => Err(format!("ptxas for {architecture}: {}", said.trim())),
         }
+    }
+}
+
+/// `ptxas` and `nvdisasm`, and what they made of files so far.
+#[derive(Debug)]
+pub struct MachineCode {
+    ptxas: Ptxas,
+    nvdisasm: PathBuf,
+    known: Mutex<BTreeMap<&'static str, Arc<Functions>>>,
+}
+
+/// The kernels of a file by name.
+pub type Functions = BTreeMap<String, Function>;
+
+impl MachineCode {
+    /// Both programs where `.ci/cuda` puts them; `None` if one is not there.
+    pub fn find(root: &Path) -> Option<Arc<Self>> {
+        let nvdisasm = root.join("target/cuda/nvidia/cu13/bin/nvdisasm");
+        let ptxas = Ptxas::find(root)?;
+        nvdisasm.is_file().then(|| Arc::new(MachineCode { ptxas, nvdisasm, known: Mutex::default() }))
+    }
+
+    /// The machine code of a committed file.
+    pub fn functions(&self, file: &'static PtxFile) -> Result<Arc<Functions>, String> {
+        let mut known = self.known.lock().unwrap();
+        if let Some(functions) = known.get(file.name) {
+            return Ok(functions.clone());
+        }
+        let cubin = std::env::temp_dir().join(format!("kernel_report-{}.cubin", std::process::id()));
+        let text = self.ptxas.assemble(file.text, &cubin).and_then(|()| {
+            output(Command::new(&self.nvdisasm).args(["-gp", "-hex", "-c"]).arg(&cubin))
+        });
+        let _ = std::fs::remove_file(&cubin);
+        let functions = Arc::new(sass::parse(&text.map_err(|err| format!("{}: {err}", file.name))?));
+        known.insert(file.name, functions.clone());
+        Ok(functions)
+    }
+}
+
+/// What a command writes.
+fn output(command: &mut Command) -> Result<String, String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(|err| format!("{program}: {err}"))?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim())),
     }
 }
 

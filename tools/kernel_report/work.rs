@@ -1,6 +1,11 @@
 //! What a kernel does, as numbers that grow with its sizes.
 
+use std::collections::BTreeMap;
+
 use ptx_emulator::{Class, Meter, Space};
+
+use crate::sass::weigh::weigh;
+use crate::sass::{Function, UNITS, Unit};
 
 macro_rules! work {
     ($($(#[$doc:meta])* $field:ident),* $(,)?) => {
@@ -35,20 +40,26 @@ macro_rules! work {
 work! {
     launches,
     blocks,
+    /// Warps that were started.
+    warps,
     /// Instructions of threads.
     threads,
-    /// Special functions, of warps and of threads.
+    /// Issue slots of special functions, and these functions by thread.
     mufu,
     mufu_threads,
-    /// f32 arithmetic and comparisons.
-    float,
+    /// Issue slots of the other kinds of instructions, as `sass::Unit` sorts them.
+    fma,
+    imad,
     integer,
-    convert,
+    compare,
+    shared,
     shuffle,
-    /// Loads, stores and all else but moves.
-    other,
-    /// Register moves, most of which the assembler removes.
+    global,
+    convert,
     moves,
+    control,
+    /// Cycles for which a warp waits after its own instructions, of all warps, without what memory takes.
+    stalls,
     /// Instructions that only a part of a warp executed.
     partial,
     barriers,
@@ -66,26 +77,31 @@ const DIVISION: f64 = 9.0;
 const INTEGER_DIVISION: f64 = 20.0;
 
 impl Work {
+    /// What a run did; its issue slots are those of PTX instructions that the assembler does not surely remove.
     pub fn of(meter: &Meter) -> Self {
         let sum = |classes: &[Class]| -> f64 { classes.iter().map(|&c| meter.class(c).warps as f64).sum() };
         let divisions = sum(&[Class::FloatDivide]);
         let sectors = |class| meter.traffic(Space::Global, class).sectors as f64;
         let shared = [Class::Load, Class::Store, Class::Atomic].map(|c| meter.traffic(Space::Shared, c));
-        let float = [Class::Fma, Class::FloatAdd, Class::FloatMul, Class::Float, Class::Bf16];
-        let other = [Class::Load, Class::Store, Class::Atomic, Class::Copy, Class::Vote, Class::Barrier];
         Work {
             launches: meter.launches as f64,
             blocks: meter.blocks as f64,
+            warps: meter.warps as f64,
             threads: meter.instructions().threads as f64,
             mufu: sum(&[Class::Mufu]) + divisions,
             mufu_threads: (meter.class(Class::Mufu).threads + meter.class(Class::FloatDivide).threads) as f64,
-            float: sum(&float) + (DIVISION - 1.0) * divisions,
-            integer: sum(&[Class::Integer, Class::IntegerMul])
-                + INTEGER_DIVISION * sum(&[Class::IntegerDivide]),
-            convert: sum(&[Class::Convert]),
+            fma: sum(&[Class::Fma, Class::FloatAdd, Class::FloatMul, Class::Bf16, Class::Double])
+                + (DIVISION - 1.0) * divisions,
+            imad: sum(&[Class::IntegerMul]),
+            integer: sum(&[Class::Integer]) + INTEGER_DIVISION * sum(&[Class::IntegerDivide]),
+            compare: sum(&[Class::Float, Class::Vote]),
+            shared: 0.0,
             shuffle: sum(&[Class::Shuffle]),
-            other: sum(&other) + sum(&[Class::Control, Class::Fence, Class::Other, Class::Double]),
-            moves: sum(&[Class::Move]),
+            global: sum(&[Class::Load, Class::Store, Class::Atomic, Class::Copy, Class::Fence]),
+            convert: sum(&[Class::Convert]),
+            moves: 0.0,
+            control: sum(&[Class::Control, Class::Barrier, Class::Other]),
+            stalls: 0.0,
             partial: meter.instructions().partial as f64,
             barriers: meter.barriers as f64,
             read: sectors(Class::Load),
@@ -95,14 +111,45 @@ impl Work {
         }
     }
 
+    /// The same run, with the issue slots of its machine code.
+    pub fn in_machine_code(self, function: &Function, meter: &Meter) -> Self {
+        let mut lines: BTreeMap<u32, f64> = BTreeMap::new();
+        for (line, count) in meter.lines() {
+            *lines.entry(line.line).or_default() += count.warps as f64;
+        }
+        let code = weigh(function, &lines, self.warps);
+        Work {
+            mufu: code.of(Unit::Mufu),
+            fma: code.of(Unit::Fma),
+            imad: code.of(Unit::Imad),
+            integer: code.of(Unit::Integer),
+            compare: code.of(Unit::Compare),
+            shared: code.of(Unit::Shared),
+            shuffle: code.of(Unit::Shuffle),
+            global: code.of(Unit::Global),
+            convert: code.of(Unit::Convert),
+            moves: code.of(Unit::Move),
+            control: code.of(Unit::Control),
+            stalls: code.sum(|one| f64::from(one.stall)),
+            ..self
+        }
+    }
+
     /// Bytes of global memory that requests touch, as if no cache kept any.
     pub fn bytes(&self) -> f64 {
         32.0 * (self.read + self.written)
     }
 
-    /// Instructions that take an issue slot.
-    pub fn issued(&self) -> f64 {
-        self.mufu + self.float + self.integer + self.convert + self.shuffle + self.other
+    /// Issue slots by kind, in the order of `sass::UNITS`.
+    pub fn kinds(&self) -> [f64; UNITS.len()] {
+        let Work { mufu, fma, imad, integer, compare, shared, shuffle, global, convert, moves, control, .. } =
+            *self;
+        [mufu, fma, imad, integer, compare, shared, shuffle, global, convert, moves, control]
+    }
+
+    /// Issue slots.
+    pub fn slots(&self) -> f64 {
+        self.kinds().iter().sum()
     }
 
     /// Passes through shared memory for each that is needed, or 1 where there are none.
