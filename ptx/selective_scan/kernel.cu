@@ -2,8 +2,8 @@
 // pass. The formulas and axes are in mod.rs. There are entries for each state n (8, 16, 32, 64) and for each type T
 // (f32, bf16) of xz, u, delta, x_dbl, prompts, out, y and their gradients; parameters, states and sums are f32.
 //
-// scan.cuh says who owns what: a warp has 256 / n channels of one image in one direction, and a lane two channels x
-// four states, which it carries in registers through all tokens. No thread waits for another's part of the sequence.
+// A lane carries some states of some channels of one image in one direction in registers through all tokens: scan.cuh
+// says which in forward, backward.cuh in backward. No thread waits for another's part of the sequence.
 //
 // Forward (forward.cuh). A block has `warps` warps for the walk forth and as many for the walk back over the same
 // channels; they go towards each other in tiles of 8 tokens. The grid has blocks of channels along x and images along
@@ -26,8 +26,8 @@
 // once: of the gradients of delta and u, which they finish and store, and of dB and dC. Those are summed over the warps
 // of a block, and then, in `sum_bc`, over the blocks of channels, always in the same order. Gradients of A_log, D and
 // delta_bias have entries of their own, which hold the states and decays of 2 tokens.
-// Bound at Vim-S in bf16 (l = 197): instructions issued, about SLOTS for each token, channel and state (28.5 with two
-// channels a lane), CYCLES cycles of a multiprocessor for a warp. Of them 1.76 x 4 compute states, twice but for the last 4
+// Bound at Vim-S in bf16 (l = 197): instructions issued, about 19.9 for each token, channel and state, counted by hand in
+// the SASS of sm_90, 5 cycles of a multiprocessor for a warp. Of them 1.76 x 4 compute states, twice but for the last 4
 // tokens of a chunk, and 7.1 are the gradients; loads of tokens and B and C take 0.8, sums over lanes 1.2, what finishes
 // du and d delta 0.6, staging 2.1, and the rest loops, barriers, B and C and the start. MUFU takes 2.1, 4.2 cycles.
 // HBM moves 44 bytes for a token and channel, 3.2 cycles. Shared memory has 5.5 passes where every access of 16 bytes by

@@ -112,8 +112,11 @@ impl Plan {
             |block: &Block| block.warps * limits.resident(block.threads, BACKWARD_REGISTERS, block.shared);
         let blocks: Vec<Block> = [8, 4, 2, 1].map(block).into();
         let most = blocks.iter().map(resident).max().unwrap_or(0);
-        let fitting: Vec<Block> =
-            blocks.iter().filter(|block| resident(block) > 0 && 4 * resident(block) >= 3 * most).copied().collect();
+        let fitting: Vec<Block> = blocks
+            .iter()
+            .filter(|block| resident(block) > 0 && 4 * resident(block) >= 3 * most)
+            .copied()
+            .collect();
         let kernel = match trained {
             true => entry_of!("selective_scan_backward_trained", n, dtype),
             false => entry_of!("selective_scan_backward", n, dtype),
@@ -141,7 +144,8 @@ impl Plan {
         let row = |block: &Block| dims.e.div_ceil(block.channels);
         let busiest = |block: &Block| block.warps * (rows * row(block)).div_ceil(limits.multiprocessors);
         let best = blocks.iter().map(busiest).min().expect("one fits");
-        let block = blocks.into_iter().find(|block| 3 * busiest(block) <= 4 * best).expect("the best at least");
+        let block =
+            blocks.into_iter().find(|block| 3 * busiest(block) <= 4 * best).expect("the best at least");
         Plan { kernel, blocks: row(&block), block }
     }
 }
