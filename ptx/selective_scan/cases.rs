@@ -72,10 +72,9 @@ impl Op for Cases {
         cases
     }
 
-    /// On one multiprocessor, backward chooses the largest blocks for the first number of channels and the smallest for
-    /// the second; forward chooses blocks of three, two and one pairs of warps, and with n = 16 the same again for the
-    /// last three numbers in its narrow variant. The longer sequence is that of VPT with 100 prompt rows. Cards differ in
-    /// their shared memory alone, and those that launch a case alike are one.
+    /// On one multiprocessor, forward chooses blocks of three, two and one pairs of warps, and with n = 16 the same again in
+    /// its narrow variant, and backward each size of its blocks. The longer sequence is that of VPT with 100 prompt rows.
+    /// Cards differ in their shared memory alone, and those that launch a case alike are one.
     fn card_cases(&self) -> Vec<(Case, Vec<Limits>)> {
         const T: usize = TRAINING_TOKENS;
         let mut cards: Vec<Limits> = vec![];
@@ -86,12 +85,14 @@ impl Op for Cases {
             }
         }
         let mut cases = vec![];
-        let channels: [(usize, &[usize]); 4] =
-            [(8, &[184, 128, 24]), (16, &[88, 64, 24, 16, 8]), (32, &[40, 32, 16]), (64, &[24, 16, 8])];
-        for (n, e) in channels {
-            for (i, &e) in e.iter().enumerate() {
+        let forward: [(usize, &[usize]); 4] =
+            [(8, &[184, 128, 24, 16]), (16, &[88, 64, 24, 16]), (32, &[40, 32, 16]), (64, &[])];
+        for (n, forward) in forward {
+            let warp = 512 / n;
+            let backward = [5 * warp + 8, 3 * warp, warp + 8, 8];
+            for e in backward.iter().chain(forward).copied() {
                 let all = [(T, 1, 0), (T + 100, 1, 0), (T, 1, 1), (T, 0, 0), (T, 0, 1)];
-                let runs = if i < 2 { &all[..] } else { &all[..2] };
+                let runs = if backward.contains(&e) { &all[..] } else { &all[..2] };
                 for &(l, frozen, prompts) in runs {
                     let sizes = [("b", 1), ("l", l), ("e", e), ("n", n), ("r", RANK), ("frozen", frozen)];
                     let case = Case::new(&[&sizes[..], &[("prompts", prompts)]].concat());
@@ -217,10 +218,10 @@ impl Op for Cases {
         [vec![states, y], asked.bytes_of_all()].concat()
     }
 
-    /// From 12 images on blocks are as large as they get. The small numbers of tokens leave the same remainder in
+    /// With 14 images blocks are as large as they get. The small numbers of tokens leave the same remainder in
     /// chunks of 16 as that of training.
     fn training(&self) -> Vec<Axis> {
-        vec![Axis::images([0, 12, 13]), Axis::new("l", [21, 37, 53], TRAINING_TOKENS)]
+        vec![Axis::images([0, 14, 15]), Axis::new("l", [21, 37, 53], TRAINING_TOKENS)]
     }
 }
 

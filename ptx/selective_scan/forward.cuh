@@ -75,14 +75,6 @@ __device__ __forceinline__ float exp2_polynomial(float d, float rate, float most
     return __uint_as_float(__float_as_uint(p) + (__float_as_uint(shifted) << 23));
 }
 
-// Keeps an address in registers: the compiler does not choose between two arguments again at each use.
-template <typename T>
-__device__ __forceinline__ T* computed(T* at) {
-    size_t global = __cvta_generic_to_global(at);
-    asm volatile("" : "+l"(global));
-    return static_cast<T*>(__cvta_global_to_generic(global));
-}
-
 // One warp's channels of one image in one direction. Offsets into tensors have 31 bits; the launch checks that they
 // fit.
 template <typename T, int N, int OF>
@@ -98,7 +90,8 @@ struct Forward {
         FETCHES = TILE * COLUMNS / (WARP * FOUR),  // and how often a warp would, for a tile
         // Words of a token's (delta, delta u), with what keeps tokens that are staged at once in banks of their own.
         ROW = 2 * CHANNELS + (CHANNELS > 8 ? CHANNELS / 4 : 0),
-        POLYNOMIALS = STATES == 8,      // of a token's exponentials, those on the multiply-add pipes
+        // One of a lane's 16 exponentials is computed on the multiply-add pipes: of so many tokens one.
+        POLYNOMIAL_EVERY = STATES >= 4 ? 8 / STATES : TILE + 1,
     };
     At at;
     Direction<T> in;
@@ -274,7 +267,10 @@ struct Forward {
 #pragma unroll
         for (int i = 0; i < TILE; i++) y[i] = At::GROUP == 2 ? sum[i % 2][i * CHANNELS] : 0.0f;
 #pragma unroll
-        for (int i = 0; i < TILE; i++) y[i] = step(bc + i * COLUMNS, own + i * ROW, other + i * ROW, y[i]);
+        for (int i = 0; i < TILE; i++) {
+            const bool polynomial = i % POLYNOMIAL_EVERY == 0 && STATES >= 4;
+            y[i] = step(bc + i * COLUMNS, own + i * ROW, other + i * ROW, y[i], polynomial);
+        }
         if (At::GROUP > 2 && at.part >= 2) return;
 #pragma unroll
         for (int i = 0; i < TILE; i++) {
@@ -285,7 +281,8 @@ struct Forward {
 
     // Takes the states of this lane through one token. The result is y of register 0's channel, added to `before` where
     // all lanes of a group have a channel of their own.
-    __device__ __forceinline__ float step(const float* bc, const float* own, const float* other, float before) {
+    __device__ __forceinline__ float step(const float* bc, const float* own, const float* other, float before,
+                                          bool polynomial) {
         float b[STATES], c[STATES], y[PAIR];
         At::load_states(bc, b);
         At::load_states(bc + N, c);
@@ -294,7 +291,7 @@ struct Forward {
             const float2 d = *reinterpret_cast<const float2*>(k ? other : own);
 #pragma unroll
             for (int j = 0; j < STATES; j++) {
-                const float decay = k == 0 && j < POLYNOMIALS ? exp2_polynomial(d.x, rate[k][j], most)
+                const float decay = polynomial && k == 0 && j == 0 ? exp2_polynomial(d.x, rate[k][j], most)
                                                               : exp2_approx(d.x * rate[k][j]);
                 state[k][j] = fmaf(decay, state[k][j], d.y * b[j]);
                 const bool starts = j == 0 && (k == 1 || At::GROUP > 2);
@@ -323,8 +320,8 @@ struct Forward {
         store<RUN>(out + to, y);
     }
 
-    // Whether backward has register 0's states in the second plane: its lanes have four states, and what is kept is [PAIR
-    // e/2 n], where in odd fours a channel has changed places with its neighbour.
+    // Whether backward has register 0's states in the second plane: its lanes have four states, and what is kept is
+    // [PAIR e/2 n], where in odd fours a channel has changed places with its neighbour.
     __device__ __forceinline__ bool second_plane() const { return (at.flip ^ at.state() / 4) % 2; }
 
     __device__ __forceinline__ void keep_states() const {

@@ -165,7 +165,7 @@ fn sum_bc(launcher: &dyn Launcher, dims: Dims, dbc: &Tensor, mut dx_dbl: [Tensor
     let kernel = entry!(FILE, "selective_scan_sum_bc", dx_dbl[0].dtype());
     args.extend(dx_dbl.iter_mut().map(Tensor::arg_mut));
     args.extend(sizes(OP, [dbc.shape()[0], rows, columns, dims.r])?);
-    let blocks = (rows * (dims.r + columns)).div_ceil(THREADS);
+    let blocks = (rows * (dims.r.div_ceil(4) + columns / 4)).div_ceil(THREADS);
     run(launcher, kernel, grid(OP, [blocks, 2, 1], THREADS)?, &args)?;
     Ok(dx_dbl)
 }

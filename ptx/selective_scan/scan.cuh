@@ -1,12 +1,5 @@
-// What forward and backward share: which thread owns what, and the arithmetic of one token.
-//
-// For every state size n a thread owns PAIR channels x STATES states, in registers: a group of n / 4 lanes holds the
-// states of two channels, and a warp has 256 / n channels. So for each token a lane reads 4 words of delta and delta u,
-// 4 of B and 4 of C from shared memory for its 8 states, where a lane with one channel would read 2 + 4 + 4 for 4
-// states. A word takes as much of shared memory's time as half an exponential takes of the special function units'.
-//
-// Odd lanes of a group have their two channels swapped. Then the first stage of every sum over a group is "keep
-// register 0, send register 1" in all lanes, without selects.
+// What forward and backward share: inputs, shared memory, and the arithmetic of one token. Which lane has which
+// channels and states is said in forward.cuh and backward.cuh.
 #pragma once
 #include "../common/math.cuh"
 #include "../common/reduce.cuh"
@@ -20,47 +13,8 @@ extern __shared__ float4 shared[];
 // A place in the block's shared memory, counted in words.
 __device__ __forceinline__ float* words(u32 at) { return reinterpret_cast<float*>(shared) + at; }
 
-// The states and the channels of a thread, and the tokens between two kept states.
-enum { STATES = 4, PAIR = 2, CHUNK = 16 };
-
-template <int N>
-struct Lane {
-    enum {
-        GROUP = N / STATES,               // lanes that share a pair of channels
-        CHANNELS = PAIR * WARP / GROUP,   // of a warp
-        RUN = CHANNELS / 4,               // channels that a lane reads when the warp reads 8 tokens
-        OWN = GROUP == 2 ? 2 : 1,         // of two tokens, those whose sums a lane has after `fold`
-    };
-    u32 lane, part, pair, flip;
-
-    __device__ __forceinline__ Lane()
-        : lane(threadIdx.x % WARP), part(lane % GROUP), pair(lane / GROUP), flip(part % 2) {}
-
-    // The channel of register 0, within the warp. That of register 1 is its neighbour, `^ 1`.
-    __device__ __forceinline__ u32 channel() const { return PAIR * pair + flip; }
-
-    // The one of two folded tokens to which sum `i` of this lane belongs.
-    __device__ __forceinline__ u32 token(u32 i) const { return GROUP == 2 ? i : part / 2 % 2; }
-
-    // True for the lanes that finish what `fold` gives. Groups of more than 4 lanes have every sum several times.
-    __device__ __forceinline__ bool finishes() const { return part < 4; }
-
-    // Sums v[token][register] over the group. Sum i of a lane is that of `token(i)`, channel().
-    __device__ __forceinline__ void fold(const float (&v)[2][PAIR], float (&own)[OWN]) const {
-        float kept[2];
-#pragma unroll
-        for (int t = 0; t < 2; t++) kept[t] = v[t][0] + __shfl_xor_sync(0xFFFFFFFFu, v[t][1], 1);
-        if constexpr (GROUP == 2) {
-            own[0] = kept[0], own[OWN - 1] = kept[1];
-        } else {
-            const bool second = part & 2;
-            const float sent = second ? kept[0] : kept[1];
-            own[0] = (second ? kept[1] : kept[0]) + __shfl_xor_sync(0xFFFFFFFFu, sent, 2);
-#pragma unroll
-            for (int step = 4; step < GROUP; step *= 2) own[0] += __shfl_xor_sync(0xFFFFFFFFu, own[0], step);
-        }
-    }
-};
+// The planes of kept states, [PAIR e/2 n] for a token, and the tokens between two kept states.
+enum { PAIR = 2, CHUNK = 16 };
 
 // N elements as they lie in memory, so that a load can be in flight in few registers.
 template <typename T, int N>
@@ -137,8 +91,8 @@ struct Prompts {
     __device__ __forceinline__ const T* of(u32 dir) const { return dir ? b : f; }
 };
 
-// log(1 + t) for t in [0, 1], with a relative error of 3e-8 before rounding.
-__device__ __forceinline__ float log1p_unit(float t) {
+// log(1 + t) / t for t in [0, 1], with a relative error of 3e-8 before rounding.
+__device__ __forceinline__ float log1p_ratio(float t) {
     float p = 0.005232697f;
     p = fmaf(p, t, -0.029505253f);
     p = fmaf(p, t, 0.07822598f);
@@ -147,9 +101,10 @@ __device__ __forceinline__ float log1p_unit(float t) {
     p = fmaf(p, t, -0.24842983f);
     p = fmaf(p, t, 0.33319097f);
     p = fmaf(p, t, -0.49999493f);
-    p = fmaf(p, t, 0.99999997f);
-    return p * t;
+    return fmaf(p, t, 0.99999997f);
 }
+
+__device__ __forceinline__ float log1p_unit(float t) { return log1p_ratio(t) * t; }
 
 // softplus(x) = log(1 + e^x), with t = e^-|x|. Above 17 it is x itself in f32; the published kernels take x above 20.
 __device__ __forceinline__ float softplus(float x, float& t) {
@@ -163,33 +118,13 @@ __device__ __forceinline__ u32 computed(u32 x) {
     return x;
 }
 
+// Keeps an address in registers: the compiler does not choose between two arguments again at each use.
+template <typename T>
+__device__ __forceinline__ T* computed(T* at) {
+    size_t global = __cvta_generic_to_global(at);
+    asm volatile("" : "+l"(global));
+    return static_cast<T*>(__cvta_global_to_generic(global));
+}
+
 // The number of this warp in its block, in a uniform register.
 __device__ __forceinline__ u32 warp_number() { return __shfl_sync(0xFFFFFFFFu, threadIdx.x / WARP, 0); }
-
-// Writes A log2(e) of this lane's channels and states to `rate`, or zeros beyond the last channel.
-template <int N>
-__device__ __forceinline__ void decay_rates(const Lane<N>& at, const float* a_log, u32 channel, u32 e,
-                                            float (&rate)[PAIR][STATES]) {
-    const u32 first = channel + PAIR * at.pair;
-#pragma unroll
-    for (int k = 0; k < PAIR; k++) {
-#pragma unroll
-        for (int j = 0; j < STATES; j++) rate[k][j] = 0.0f;
-        if (first < e) {
-            load<STATES>(a_log + static_cast<size_t>(first + k) * N + at.part * STATES, rate[k]);
-        }
-    }
-#pragma unroll
-    for (int j = 0; j < STATES; j++) {
-        const float even = first < e ? -LOG2_E * expf(rate[0][j]) : 0.0f;
-        const float odd = first < e ? -LOG2_E * expf(rate[1][j]) : 0.0f;
-        rate[0][j] = at.flip ? odd : even;
-        rate[1][j] = at.flip ? even : odd;
-    }
-}
-
-// The place of this lane's states in what is kept, [2 b chunks PAIR e/2 n]. Each of PAIR registers has 16 bytes.
-template <int N>
-__device__ __forceinline__ u32 kept_at(const Lane<N>& at, u32 channel) {
-    return (channel / PAIR + at.pair) * N + at.part * STATES;
-}
