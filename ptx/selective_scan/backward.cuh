@@ -88,8 +88,8 @@ struct Backward {
         COLUMNS = 2 * N,
         WORD = 4,                                           // bytes
         HELD = TRAINED ? 2 : SUB,                           // tokens whose states and decays are in registers at once
-        // Inputs come in runs of channels of one token, one for each lane and pass.
-        RUN = N == 64 ? 4 : 8,
+        // Inputs come in runs of channels of one token, 16 bytes at most, one for each lane and pass.
+        RUN = N == 64 || sizeof(T) == 4 ? 4 : 8,
         RUNS = CHANNELS / RUN,
         PASS = WARP / RUNS,                                 // tokens of a pass
         PASSES = CHUNK / PASS,
@@ -124,7 +124,7 @@ struct Backward {
     Prompts<T> prompts;
     const T *xz, *y, *dout;
     T *dxz, *du, *ddelta;
-    const float *states_even, *states_odd;  // before the first chunk, of this lane's even and odd channels
+    const float* states;  // before the first chunk, of this lane's first channel
     const T* bc;  // the image's B and C, [l 2n] in rows of `width`
     float* dbc;   // [l 2n] of this block of channels, this direction and this image
     u32 l, e, width, dir, warp, warps, busy, channel, chunks, row;  // busy is the number of warps with channels
@@ -301,11 +301,11 @@ struct Backward {
         }
     }
 
-    // The states before a chunk are kept in memory, in [PAIR e/2 n], and there a channel's odd fours are where its
-    // neighbour's even ones are. Lanes beyond the last channel have others' states, and gradients of zero.
+    // The states before a chunk are kept in memory. Lanes beyond the last channel have others' states, and gradients of
+    // zero.
     __device__ __forceinline__ void load_states(u32 at) {
 #pragma unroll
-        for (int k = 0; k < FOUR; k++) load<FOUR>((k % 2 ? states_odd : states_even) + at + k / 2 * N, state[k]);
+        for (int k = 0; k < FOUR; k++) load<FOUR>(states + at + k * N, state[k]);
     }
 
     __device__ __forceinline__ void forget_states() {

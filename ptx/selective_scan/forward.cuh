@@ -99,7 +99,7 @@ struct Forward {
     const T* xz;
     T *out, *y;
     float* states;                  // of this lane, before the chunk of the present tile
-    int next_states, far_plane;     // from there to those of the next tile, and to those of the second channel
+    int next_states;                // from there to those of the next tile
     u32 l, e, r;
     u32 dir, warp, warps, channel;  // the warp's first channel
     u32 tiles, row;                 // the image's first row
@@ -320,10 +320,7 @@ struct Forward {
         store<RUN>(out + to, y);
     }
 
-    // Whether backward has register 0's states in the second plane: its lanes have four states, and what is kept is
-    // [PAIR e/2 n], where in odd fours a channel has changed places with its neighbour.
-    __device__ __forceinline__ bool second_plane() const { return (at.flip ^ at.state() / 4) % 2; }
-
+    // Leaves the states of the lower channel and then those of the upper one. Odd lanes have them swapped.
     __device__ __forceinline__ void keep_states() const {
         enum { SOME = At::SOME };
 #pragma unroll
@@ -332,8 +329,8 @@ struct Forward {
             for (int j = 0; j < STATES; j += SOME) {
                 float some[SOME];
 #pragma unroll
-                for (int i = 0; i < SOME; i++) some[i] = state[k][j + i];
-                store<SOME>((k ? states + far_plane : states) + At::beyond(j), some);
+                for (int i = 0; i < SOME; i++) some[i] = at.flip ? state[1 - k][j + i] : state[k][j + i];
+                store<SOME>(states + k * N + At::beyond(j), some);
             }
         }
     }

@@ -34,7 +34,7 @@
 // in the SASS of sm_90, 5 cycles of a multiprocessor for a warp. Of them 1.76 x 4 compute states, twice but for the
 // last 4 tokens of a chunk, and 7.1 are the gradients; loads of tokens and B and C take 0.8, sums over lanes 1.2, what
 // finishes du and d delta 0.6, staging 2.1, and the rest loops, barriers, B and C and the start. MUFU takes 2.1, 4.2
-// cycles. HBM moves 44 bytes for a token and channel, 3.2 cycles. Shared memory has 5.5 passes where every access of 16
+// cycles. HBM moves 51 bytes for a token and channel, 3.7 cycles. Shared memory has 5.5 passes where every access of 16
 // bytes by 32 lanes counts as four; two fifths of these are loads in which lanes share addresses.
 //
 // Backward has eight warps a multiprocessor (255 registers), each with 16 independent states, in one block or several.
@@ -67,13 +67,11 @@ __device__ __forceinline__ void forward(Direction<T> forth, Direction<T> back, P
     w.in.u = computed(w.in.u), w.in.delta = computed(w.in.delta), w.in.x_dbl = computed(w.in.x_dbl);
     w.xz = xz, w.prompts = prompts, w.out = out, w.y = y;
     w.sums_in_shared = sums_in_shared != 0;
-    // Where backward looks for the states of this lane, in the chunk of its first tile.
-    const u32 pair = w.channel / PAIR + w.at.pair, plane = e / PAIR * N;
+    // Where backward looks for the states of this lane's channels, [e n], in the chunk of its first tile.
+    const u32 first = w.channel + PAIR * w.at.pair;
     const size_t chunk = (static_cast<size_t>(w.dir) * gridDim.y + blockIdx.y) * chunks + (w.dir ? chunks - 1 : 0);
-    const bool second = w.second_plane();
-    w.keeps = computed(states && pair * PAIR < e);
-    w.states = states + (chunk * (e * N) + (second ? plane : 0) + pair * N + w.at.state());
-    w.far_plane = second ? 0 - plane : plane;
+    w.keeps = computed(states && first < e);
+    w.states = states + (chunk * (e * N) + first * N + w.at.state());
     w.next_states = computed(w.along(e * N * TILE / CHUNK));
     w.begin(number);
     w.walk_all();
@@ -101,9 +99,7 @@ __device__ __forceinline__ void backward(Direction<T> forth, Direction<T> back, 
     const size_t image = static_cast<size_t>(w.dir) * gridDim.y + blockIdx.y;
     const u32 lane = w.at.lane, part = w.at.part, group = w.at.group;
     const u32 mine = min(w.channel + FOUR * group, e - FOUR);  // the first channel, or one that exists
-    const float* kept = states + image * w.chunks * e * N + mine / PAIR * N;
-    w.states_even = computed(kept + FOUR * part + part % 2 * (e / PAIR * N));
-    w.states_odd = computed(kept + FOUR * part + (1 - part % 2) * (e / PAIR * N));
+    w.states = computed(states + image * w.chunks * e * N + mine * N + FOUR * part);
     w.bc = w.in.x_dbl + static_cast<size_t>(w.row) * w.width + r;
     const size_t block = (static_cast<size_t>(blockIdx.x) * 2 + w.dir) * gridDim.y + blockIdx.y;
     w.dbc = computed(dbc + block * l * Walk::COLUMNS);

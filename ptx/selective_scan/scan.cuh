@@ -13,7 +13,7 @@ extern __shared__ float4 shared[];
 // A place in the block's shared memory, counted in words.
 __device__ __forceinline__ float* words(u32 at) { return reinterpret_cast<float*>(shared) + at; }
 
-// The planes of kept states, [PAIR e/2 n] for a token, and the tokens between two kept states.
+// The channels of a lane in forward, and the tokens between two kept states.
 enum { PAIR = 2, CHUNK = 16 };
 
 // N elements as they lie in memory, so that a load can be in flight in few registers.
