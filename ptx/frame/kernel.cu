@@ -52,7 +52,11 @@ __device__ __forceinline__ void forward(const T* x, const Side* sides, const flo
     }
     float value;
     get(x + place, value);
-    if (side < 4) value += sides[4 * frame_of(numbers, image, d.frames) + side].at[at];
+    if (side < 4) {
+        // The address comes from memory; it is one of global memory.
+        const float* from = sides[4 * frame_of(numbers, image, d.frames) + side].at;
+        value += static_cast<const float*>(__cvta_global_to_generic(__cvta_generic_to_global(from)))[at];
+    }
     put(y + place, value);
 }
 

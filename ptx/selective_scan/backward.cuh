@@ -88,7 +88,7 @@ struct Backward {
         COLUMNS = 2 * N,
         WORD = 4,                                           // bytes
         HELD = TRAINED ? 2 : SUB,                           // tokens whose states and decays are in registers at once
-        // Inputs come in runs of channels of one token, one for each lane and pass, which has the tokens of a sub or more.
+        // Inputs come in runs of channels of one token, one for each lane and pass. A pass has at least a sub's tokens.
         RUN = N == 64 || (N > 8 && sizeof(T) == 4) ? 4 : 8,
         RUNS = CHANNELS / RUN,
         PASS = WARP / RUNS,                                 // tokens of a pass

@@ -24,7 +24,12 @@ pub static ENTRY: Entry = Entry {
     source: "VP, 2022",
     backbones: &[vim::NAME],
     settings: &[
-        Setting::new("pad", Kind::Count(1, 4096), Value::Count(30), "Width of the frame in pixels"),
+        Setting::new(
+            "pad",
+            Kind::Count(0, 4096),
+            Value::Count(0),
+            "Width of the frame in pixels; 0 stands for 30 at 224 px, and as much of other sizes",
+        ),
         Setting::new(
             "mapping",
             Kind::Choice(&[HEAD, FIRST_K]),
@@ -42,6 +47,10 @@ pub static ENTRY: Entry = Entry {
 
 const HEAD: &str = "head";
 const FIRST_K: &str = "first_k";
+
+/// The published width of the frame, and the side of its images.
+const PUBLISHED_PAD: usize = 30;
+const PUBLISHED_SIZE: usize = 224;
 
 /// Name of the part of a model that the method adds.
 const FRAME: &str = "frame";
@@ -67,7 +76,11 @@ struct Vp {
 
 /// Adds a frame of standard normal values, as published.
 fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
-    let (w, s) = (settings.count("pad"), site.spec.img_size);
+    let s = site.spec.img_size;
+    let w = match settings.count("pad") {
+        0 => (PUBLISHED_PAD * s).div_ceil(PUBLISHED_SIZE),
+        w => w,
+    };
     if 2 * w >= s {
         let what = format!("a frame of {w} pixels covers images of {s} pixels");
         return Err(Error::input("--pad", what, format!("use at most {}", (s - 1) / 2)));

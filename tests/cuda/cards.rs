@@ -39,7 +39,7 @@ fn a_launch_is_cut_for_the_card() {
         let wrong = Limits { multiprocessors: 1, ..H100 };
         let refused = scan(Arc::new(Guarded::cut_for(cuda.clone(), wrong))).unwrap_err().to_string();
         for part in
-            ["kernel selective_scan_forward_n16_bf16 ", "a block can have 101376 bytes on this device"]
+            ["kernel selective_scan_backward_n16_bf16 ", "a block can have 101376 bytes on this device"]
         {
             assert!(refused.contains(part), "{refused}");
         }

@@ -376,7 +376,10 @@ mod tests {
             losses: of.tensor("trajectory.losses").as_slice().to_vec(),
             finals: values("trajectory.final."),
             gates: Some(values("gates.")),
-            others: BTreeMap::new(),
+            others: values("output.")
+                .into_iter()
+                .filter(|(name, _)| !OUTPUTS.contains(&name.as_str()))
+                .collect(),
         }
     }
 
