@@ -207,6 +207,8 @@ fn spaces() -> Vec<Program> {
     let body = "cvta.to.global.u64 %at, %in;\nld.global.u64 %d0, [%at];\nld.u64 %d1, [%in];";
     let generic = Program::new(body, &[B64], &[B64, B64]).locals(".reg .b64 %at;");
     programs.push(generic.rows(vec![vec![CELL]], |_| vec![Expect::Bits(CELL); 2]));
+    let float = Program::new("cvta.global.u64 %at, %in;\nld.f32 %d0, [%at];", &[B64], &[F32]);
+    programs.push(float.locals(".reg .b64 %at;").row(&[CELL], CELL & 0xFFFF_FFFF));
     programs
 }
 
