@@ -139,8 +139,10 @@ impl Launcher for Tap {
         self.inner.name()
     }
 
+    /// One multiprocessor, for which launches are cut into the largest blocks: barriers matter where there are several
+    /// warps.
     fn limits(&self) -> Limits {
-        self.inner.limits()
+        Limits { multiprocessors: 1, ..self.inner.limits() }
     }
 
     fn alloc(&self, bytes: usize) -> engine::Result<Region> {

@@ -73,13 +73,38 @@ impl Nvrtc {
         if compiled.is_err() || !log.trim().is_empty() {
             return Err(format!("{name} does not compile without complaint:\n{log}"));
         }
-        relative(&string(&ptx.map_err(|err| format!("{name}: {err}"))?), source)
+        let ptx = string(&ptx.map_err(|err| format!("{name}: {err}"))?);
+        relative(&without_calls(&ptx), source)
     }
 }
 
 fn string(text: &[c_char]) -> String {
     let bytes: Vec<u8> = text.iter().map(|&c| c as u8).collect();
     CStr::from_bytes_until_nul(&bytes).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Leaves file and line of each `.loc` that has instructions of its own. Columns, and the calls that were inlined there,
+/// take half of a large kernel's text, and nothing here reads them.
+fn without_calls(ptx: &str) -> String {
+    let mut text = String::with_capacity(ptx.len());
+    let (mut written, mut here) = ("", "");
+    // The section that holds the names of the calls is the last part.
+    for line in ptx.lines().take_while(|line| line.trim() != ".section\t.debug_str") {
+        if line.trim_start().starts_with(".loc") {
+            let place = line.split(',').next().unwrap_or(line);
+            here = place.rsplit_once(' ').map_or(place, |(place, _column)| place);
+            continue;
+        }
+        if here != written {
+            text.extend([here, " 0\n"]);
+            written = here;
+        }
+        text.extend([line, "\n"]);
+        if line == "}" {
+            (written, here) = ("", "");
+        }
+    }
+    text
 }
 
 /// NVRTC puts the current folder before every name in a `.file` line.
@@ -92,4 +117,12 @@ fn relative(ptx: &str, source: &Source) -> Result<String, String> {
         text = text.replace(&found, &format!("\"{}\"", name.display()));
     }
     Ok(text)
+}
+
+#[test]
+fn files_and_lines_stay() {
+    let before = "{\n\t.loc\t1 7 3\n\t.loc\t2 9 5, function_name $L0, inlined_at 1 7 3\nadd;\n\t.loc\t2 9 8\nmul;\n}\n\
+                  {\n\t.loc\t2 9 5\nret;\n}\n\t.file\t1 \"a.cu\"\n\t.section\t.debug_str\n\t{\n\t}\n";
+    let after = "{\n\t.loc\t2 9 0\nadd;\nmul;\n}\n{\n\t.loc\t2 9 0\nret;\n}\n\t.file\t1 \"a.cu\"\n";
+    assert_eq!(without_calls(before), after);
 }
