@@ -9,6 +9,7 @@
 
 pub mod backbones;
 pub mod checkpoint;
+pub mod cluster;
 pub mod gates;
 pub mod heads;
 pub mod methods;
