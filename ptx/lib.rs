@@ -19,6 +19,7 @@ pub mod ema;
 pub mod frame;
 pub mod grad_norm;
 pub mod linear;
+pub mod nearest;
 pub mod patch_embed;
 pub mod prompt_add_norm;
 pub mod prompt_rows;

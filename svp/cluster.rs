@@ -43,23 +43,30 @@ impl Tree {
         self.points - self.merges.iter().filter(|merge| merge.1 < threshold).count()
     }
 
-    /// The number of clusters, in a range, that stands out the most: the merge that would leave one fewer is farther above
-    /// the last merge that was made than for any other number. The fewest of several that stand out alike; 1 for a single
-    /// point. Equal points are never apart, so there are at most as many clusters as different points. The threshold
-    /// halfway between the two merges comes with it, or infinity for 1.
+    /// The number of clusters, in a range from 2 on, that stands out the most: the merge that would leave one fewer is
+    /// farther above the last merge that was made than for any other number. The fewest of several that stand out alike.
+    /// Equal points are never apart, so there are at most as many clusters as different points. The threshold halfway
+    /// between the two merges comes with it; a single cluster needs none but one above 0.
     pub fn standing_out(&self, range: RangeInclusive<usize>) -> (usize, f64) {
-        let different = self.clusters_at(f64::MIN_POSITIVE);
+        let different = self.different();
+        if different < 2 {
+            return (different, 1.0);
+        }
         // Height of the merge that leaves so many clusters, and 0 where none is needed.
         let leaving = |clusters: usize| match self.points - clusters {
             0 => 0.0,
             merges => self.merges[merges - 1].1,
         };
-        let next = |clusters: usize| if clusters > 1 { leaving(clusters - 1) } else { f64::INFINITY };
-        let (least, most) = ((*range.start()).clamp(1, different), (*range.end()).clamp(1, different));
-        let gap = |clusters: &usize| next(*clusters) - leaving(*clusters);
+        let gap = |clusters: &usize| leaving(*clusters - 1) - leaving(*clusters);
+        let (least, most) = ((*range.start()).clamp(2, different), (*range.end()).clamp(2, different));
         // `max_by` takes the last of equals, so the fewest come last.
         let found = (least..=most).rev().max_by(|a, b| gap(a).total_cmp(&gap(b))).unwrap_or(different);
-        (found, (leaving(found) + next(found)) / 2.0)
+        (found, (leaving(found) + leaving(found - 1)) / 2.0)
+    }
+
+    /// The number of different points.
+    pub fn different(&self) -> usize {
+        self.clusters_at(f64::MIN_POSITIVE)
     }
 
     /// The cluster of each point when the first merges have left so many. Clusters are numbered in the order in which
@@ -129,8 +136,9 @@ mod tests {
         for (clusters, threshold) in [tree.standing_out(2..=4), tree.standing_out(10..=40)] {
             assert_eq!(tree.clusters_at(threshold), clusters);
         }
-        assert_eq!(Tree::average(&[3.0; 7], 1).standing_out(10..=40), (1, f64::INFINITY));
-        assert_eq!(Tree::average(&[3.0], 1).standing_out(10..=40).0, 1);
+        let alike = Tree::average(&[3.0; 7], 1);
+        assert_eq!((alike.standing_out(10..=40), alike.clusters_at(1.0)), ((1, 1.0), 1));
+        assert_eq!(Tree::average(&[3.0], 1).standing_out(10..=40), (1, 1.0));
         assert_eq!(Tree::average(&[3.0], 1).cut(1), [0]);
     }
 }

@@ -2,6 +2,7 @@
 
 use autograd::{Tape, Var};
 use engine::{DType, Device, Tensor};
+use ptx::nearest::nearest;
 
 use crate::backbones::Backbone;
 use crate::heads::{Head, HeadKind, Place};
@@ -132,18 +133,63 @@ impl Model {
     /// # Errors
     /// Images of another size, and faults of the device.
     pub fn forward(&self, tape: &Tape, images: Tensor, noise: Noise) -> Result<Forward> {
+        self.forward_assigned(tape, images, noise, None)
+    }
+
+    /// The same with an `assignment [b]` that [`Model::assignment`] has computed of these images; without one it is computed
+    /// where the method needs it.
+    ///
+    /// # Errors
+    /// Those of [`Model::forward`].
+    pub fn forward_assigned(
+        &self,
+        tape: &Tape,
+        images: Tensor,
+        noise: Noise,
+        assignment: Option<Tensor>,
+    ) -> Result<Forward> {
         let bound = self.params.bind(tape);
-        let tokens = self.tokens(tape, &bound, images, noise)?;
+        let tokens = self.tokens(tape, &bound, images, noise, assignment)?;
         let features = self.head.features(tape, &tokens)?;
         let logits = self.head.logits(tape, &bound, &features)?;
         Ok(Forward { tokens, logits, bound })
     }
 
-    fn tokens(&self, tape: &Tape, params: &Bound, images: Tensor, noise: Noise) -> Result<Tokens> {
+    fn tokens(
+        &self,
+        tape: &Tape,
+        params: &Bound,
+        images: Tensor,
+        noise: Noise,
+        assignment: Option<Tensor>,
+    ) -> Result<Tokens> {
         let images = self.input(tape, images)?;
-        let mut pass = Pass { tape, params, noise, watch: None };
+        let assignment =
+            assignment.map_or_else(|| self.assigned(&*self.method, &images), |known| Ok(Some(known)))?;
+        let mut pass = Pass { tape, params, noise, watch: None, assignment };
         let images = self.method.pixels(&mut pass, images)?;
         self.backbone.forward(&mut pass, &images, &*self.method)
+    }
+
+    /// The number `[b]` of the prototype that each image `[b 3 s s]` is nearest to; `None` where the method has none. No
+    /// gradients are recorded.
+    ///
+    /// # Errors
+    /// Those of [`Model::forward`].
+    pub fn assignment(&self, images: Tensor) -> Result<Option<Tensor>> {
+        let images = self.input(&Tape::inference(&self.device), images)?;
+        self.assigned(&*self.method, &images)
+    }
+
+    /// The assignment of the backbone's input.
+    fn assigned(&self, method: &dyn Method, images: &Var) -> Result<Option<Tensor>> {
+        let Some(prototypes) = method.prototypes() else { return Ok(None) };
+        let tape = Tape::inference(&self.device);
+        let params = self.params.bind(&tape);
+        let (noise, watch, assignment) = (Noise::default(), None, None);
+        let mut pass = Pass { tape: &tape, params: &params, noise, watch, assignment };
+        let features = self.backbone.forward(&mut pass, images, &Frozen)?.class_features(&tape)?;
+        Ok(Some(nearest(&self.device, features.value(), self.params.get(prototypes))?))
     }
 
     /// The backbone's input for normalised images.
@@ -175,7 +221,8 @@ impl Model {
         let images = self.input(&tape, images)?;
         let bound = self.params.bind(&tape);
         let watch = watch.map(|watch| watch as &mut Watch);
-        let mut pass = Pass { tape: &tape, params: &bound, noise: Noise::default(), watch };
+        let (noise, assignment) = (Noise::default(), self.assigned(method, &images)?);
+        let mut pass = Pass { tape: &tape, params: &bound, noise, watch, assignment };
         let images = method.pixels(&mut pass, images)?;
         self.backbone.forward(&mut pass, &images, method)?;
         Ok(())
@@ -198,7 +245,7 @@ impl Model {
     /// Those of [`Model::forward`].
     pub fn features(&self, images: Tensor) -> Result<Tensor> {
         let tape = Tape::inference(&self.device);
-        let tokens = self.tokens(&tape, &self.params.bind(&tape), images, Noise::default())?;
+        let tokens = self.tokens(&tape, &self.params.bind(&tape), images, Noise::default(), None)?;
         Ok(self.head.features(&tape, &tokens)?.into_value())
     }
 

@@ -128,6 +128,8 @@ pub struct Pass<'a> {
     pub noise: Noise<'a>,
     /// Watcher of the scans.
     pub watch: Option<&'a mut Watch<'a>>,
+    /// Number `[b]` of the prototype that each image is nearest to, where the method has prototypes.
+    pub assignment: Option<Tensor>,
 }
 
 /// A prompt that a method generated, which a block adds together with its residual before normalising: `scale
@@ -161,6 +163,12 @@ pub trait Method: Send + Sync {
     /// Whether training drops parts of the prompts at random, which needs [`Noise::dropout`].
     fn drops(&self) -> bool {
         false
+    }
+
+    /// Prototypes `[m d]` by which images are told apart: each gets the number of the one nearest to the class row that the
+    /// frozen backbone computes of it, in [`Pass::assignment`].
+    fn prototypes(&self) -> Option<ParamId> {
+        None
     }
 
     /// Replaces the normalised images `[b 3 s s]` before they enter the stem.

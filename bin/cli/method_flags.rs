@@ -135,6 +135,7 @@ fn flag(name: &'static str) -> Arg {
         Kind::Number(..) => arg.value_name("NUMBER"),
         Kind::Choice(_) => arg.value_name("WORD"),
         Kind::Words(_) => arg.value_name("WORDS"),
+        Kind::Auto(_) => arg.value_name("auto|NUMBER"),
     }
 }
 

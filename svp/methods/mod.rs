@@ -15,7 +15,7 @@ use crate::pass::{Method, Spec};
 use crate::{Error, Result};
 
 pub use entry::{Defaults, Entry, OptimizerKind, Site};
-pub use settings::{Kind, Setting, Settings, Value, Words};
+pub use settings::{AUTO, Kind, Setting, Settings, Value, Words};
 
 /// Declares the modules of the methods and the registry. `cargo fmt` does not follow modules that a macro declares, so
 /// their files are formatted with `rustfmt`.
@@ -37,6 +37,7 @@ methods! {
     lora,
     ssf,
     vp,
+    dam_vp,
 }
 
 /// A method with its settings.

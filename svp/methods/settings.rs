@@ -36,7 +36,12 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// One or more of these words, joined by commas; at most 32 words.
     Words(&'static [&'static str]),
+    /// The word [`AUTO`], or a value of this kind.
+    Auto(&'static Kind),
 }
+
+/// The word of a [`Kind::Auto`] that leaves the value to be found; it is then a [`Value::Choice`].
+pub const AUTO: &str = "auto";
 
 /// A value of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -105,7 +110,24 @@ impl Setting {
     ///
     /// A value of another type or out of range.
     pub fn read(&self, value: &Toml) -> Result<Value> {
-        let found = match (self.kind, value) {
+        self.kind.read(value).ok_or_else(|| {
+            let what = format!("{value} is not a value of it");
+            Error::input(format!("--{}", self.name), what, format!("use {}", self.kind.range()))
+        })
+    }
+
+    /// Reads a value from the command line.
+    ///
+    /// Those of [`Setting::read`].
+    pub fn parse(&self, text: &str) -> Result<Value> {
+        self.read(&self.kind.parse(text))
+    }
+}
+
+impl Kind {
+    /// The value of this kind that a file gives, if it is one.
+    fn read(self, value: &Toml) -> Option<Value> {
+        match (self, value) {
             (Kind::Flag, Toml::Boolean(on)) => Some(Value::Flag(*on)),
             (Kind::Count(least, most), Toml::Integer(n)) => {
                 let n = usize::try_from(*n).ok();
@@ -119,30 +141,24 @@ impl Setting {
                 words.iter().find(|known| *known == word).map(|word| Value::Choice(word))
             }
             (Kind::Words(words), Toml::String(text)) => Words::read(words, text).map(Value::Words),
+            (Kind::Auto(_), Toml::String(word)) if word == AUTO => Some(Value::Choice(AUTO)),
+            (Kind::Auto(kind), value) => kind.read(value),
             _ => None,
-        };
-        found.ok_or_else(|| {
-            let what = format!("{value} is not a value of it");
-            Error::input(format!("--{}", self.name), what, format!("use {}", self.kind.range()))
-        })
+        }
     }
 
-    /// Reads a value from the command line.
-    ///
-    /// Those of [`Setting::read`].
-    pub fn parse(&self, text: &str) -> Result<Value> {
+    /// What a text of the command line would be in a file; a word where it is nothing of this kind.
+    fn parse(self, text: &str) -> Toml {
         let word = || Toml::String(text.into());
-        let value = match self.kind {
+        match self {
             Kind::Choice(_) | Kind::Words(_) => word(),
             Kind::Flag => text.parse().map_or_else(|_| word(), Toml::Boolean),
             Kind::Count(..) => text.parse().map_or_else(|_| word(), Toml::Integer),
             Kind::Number(..) => text.parse().map_or_else(|_| word(), Toml::Float),
-        };
-        self.read(&value)
+            Kind::Auto(kind) => kind.parse(text),
+        }
     }
-}
 
-impl Kind {
     /// Describes the values for help and errors, such as `true or false` or `paper, official`.
     pub fn range(self) -> String {
         match self {
@@ -152,6 +168,7 @@ impl Kind {
             Kind::Number(least, most) => format!("a number from {least} to {most}"),
             Kind::Choice(words) => words.join(", "),
             Kind::Words(words) => format!("one or more of {}, joined by commas", words.join(", ")),
+            Kind::Auto(kind) => format!("{AUTO}, or {}", kind.range()),
         }
     }
 }
@@ -298,7 +315,7 @@ mod tests {
 
     const SITES: &[&str] = &["in", "out", "x"];
 
-    static DECLARED: [Setting; 5] = [
+    static DECLARED: [Setting; 6] = [
         Setting::new("tokens", Kind::Count(1, 500), Value::Count(10), "Prompts"),
         Setting::new("deep", Kind::Flag, Value::Flag(true), "In every layer"),
         Setting::new("position", Kind::Choice(&["pre", "post"]), Value::Choice("pre"), "Where they stand"),
@@ -307,7 +324,10 @@ mod tests {
             ..Setting::new("drop-out", Kind::Number(0.0, 0.9), Value::Number(0.0), "Share dropped")
         },
         Setting::new("sites", Kind::Words(SITES), Value::Words(Words::first(SITES)), "Products"),
+        Setting { later: true, ..Setting::new("depth", AUTO_DEPTH, Value::Choice(AUTO), "Found") },
     ];
+
+    const AUTO_DEPTH: Kind = Kind::Auto(&Kind::Number(0.0, 9.0));
 
     #[test]
     fn values_are_read_from_flags_and_files() {
@@ -317,6 +337,8 @@ mod tests {
         assert_eq!(read(2, "post").unwrap(), Value::Choice("post"));
         assert_eq!(read(3, "0.25").unwrap(), Value::Number(0.25));
         assert_eq!(DECLARED[3].read(&Toml::Integer(0)).unwrap(), Value::Number(0.0));
+        assert_eq!(read(5, "auto").unwrap(), Value::Choice(AUTO));
+        assert_eq!(read(5, "2.5").unwrap(), Value::Number(2.5));
         let Value::Words(words) = read(4, "x, in").unwrap() else { panic!("words") };
         assert_eq!(words.iter().collect::<Vec<_>>(), ["in", "x"]);
         assert_eq!(DECLARED[4].read(&Toml::String(words.to_string())).unwrap(), Value::Words(words));
@@ -329,6 +351,8 @@ mod tests {
             (3, "-1", "--drop-out: -1"),
             (4, "in,y", "use one or more of in, out, x, joined by commas"),
             (4, "", "use one or more"),
+            (5, "Auto", "--depth: \"Auto\" is not a value of it; use auto, or a number from 0 to 9"),
+            (5, "10", "use auto, or"),
         ] {
             let error = read(i, text).unwrap_err().to_string();
             assert!(error.contains(parts), "{error}");

@@ -12,7 +12,7 @@ use super::entry::{Defaults, Entry, OptimizerKind, Site};
 use super::settings::{Kind, Setting, Settings, Value};
 use crate::backbones::vim;
 use crate::params::ParamId;
-use crate::pass::{Method, Pass};
+use crate::pass::{Method, Pass, Spec};
 use crate::{Error, Result, streams};
 
 /// The method's entry in the registry.
@@ -24,12 +24,7 @@ pub static ENTRY: Entry = Entry {
     source: "VP, 2022",
     backbones: &[vim::NAME],
     settings: &[
-        Setting::new(
-            "pad",
-            Kind::Count(0, 4096),
-            Value::Count(0),
-            "Width of the frame in pixels; 0 stands for 30 at 224 px, and as much of other sizes",
-        ),
+        PAD,
         Setting::new(
             "mapping",
             Kind::Choice(&[HEAD, FIRST_K]),
@@ -45,6 +40,14 @@ pub static ENTRY: Entry = Entry {
     survey: None,
     build,
 };
+
+/// The width of the frame.
+pub(super) const PAD: Setting = Setting::new(
+    "pad",
+    Kind::Count(0, 4096),
+    Value::Count(0),
+    "Width of the frame in pixels; 0 stands for 30 at 224 px, and as much of other sizes",
+);
 
 const HEAD: &str = "head";
 const FIRST_K: &str = "first_k";
@@ -70,36 +73,51 @@ fn defaults(_family: &str, settings: &Settings) -> Defaults {
     }
 }
 
-struct Vp {
-    /// Up, down, left, right.
-    sides: [ParamId; 4],
+/// The sides of a frame: up, down, left, right.
+pub(super) type Sides = [ParamId; 4];
+
+/// The frame of all images.
+struct Vp(Sides);
+
+fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
+    let w = width(settings, site.spec)?;
+    Ok(Box::new(Vp(add_frame(site, w, "", 0))))
 }
 
-/// Adds a frame of standard normal values, as published.
-fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
-    let s = site.spec.img_size;
+/// The width of a frame by the setting [`PAD`].
+///
+/// # Errors
+/// A frame that covers the whole image.
+pub(super) fn width(settings: &Settings, spec: &Spec) -> Result<usize> {
+    let s = spec.img_size;
     let w = match settings.count("pad") {
         0 => (PUBLISHED_PAD * s).div_ceil(PUBLISHED_SIZE),
         w => w,
     };
-    if 2 * w >= s {
-        let what = format!("a frame of {w} pixels covers images of {s} pixels");
-        return Err(Error::input("--pad", what, format!("use at most {}", (s - 1) / 2)));
+    if 2 * w < s {
+        return Ok(w);
     }
+    let what = format!("a frame of {w} pixels covers images of {s} pixels");
+    Err(Error::input("--pad", what, format!("use at most {}", (s - 1) / 2)))
+}
+
+/// Adds the sides of frame `number`, `w` pixels wide, of standard normal values as published. Their names begin with
+/// `prefix`.
+pub(super) fn add_frame(site: &mut Site, w: usize, prefix: &str, number: usize) -> Sides {
+    let s = site.spec.img_size;
     let (row, column) = ([1, 3, w, s], [1, 3, s - 2 * w, w]);
     let sides = [("up", row), ("down", row), ("left", column), ("right", column)];
-    let sides = std::array::from_fn(|i| {
-        let ((name, shape), stream) = (sides[i], streams::METHOD_INIT + 1 + i as u32);
+    std::array::from_fn(|i| {
+        let ((name, shape), stream) = (sides[i], streams::METHOD_INIT + (1 + 4 * number + i) as u32);
         let mut rng = Rng::keyed(site.seed, 0, 0, stream);
         let values = (0..shape.iter().product()).map(|_| rng.normal() as f32).collect();
-        site.params.add(FRAME, format!("pad_{name}"), Tensor::from_vec(values, &shape), true)
-    });
-    Ok(Box::new(Vp { sides }))
+        site.params.add(FRAME, format!("{prefix}pad_{name}"), Tensor::from_vec(values, &shape), true)
+    })
 }
 
 impl Method for Vp {
     fn pixels(&self, pass: &mut Pass, images: Var) -> Result<Var> {
-        let sides = self.sides.map(|side| &pass.params[side]);
+        let sides = self.0.map(|side| &pass.params[side]);
         Ok(frame(pass.tape, &images, &[sides], None)?)
     }
 }

@@ -1,7 +1,7 @@
 //! Accuracy of a classifier on a split.
 
 use autograd::Tape;
-use engine::Arriving;
+use engine::{Arriving, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::feed::{Feed, FeedBatch};
@@ -9,6 +9,7 @@ use super::input::Input;
 use crate::Result;
 use crate::heads::Labels;
 use crate::model::Model;
+use crate::pass::Noise;
 use crate::score::{Measure, Score};
 
 /// The result of an evaluation. Accuracies are shares in 0..=1.
@@ -89,12 +90,17 @@ pub(crate) fn each_image(
         if stop() {
             return Ok(false);
         }
-        let FeedBatch { input: batch, labels, indices, .. } = batch?;
+        let FeedBatch { input: batch, labels, indices, assignment, .. } = batch?;
         let batch = input.send(&model.device, batch)?;
+        let tape = Tape::inference(&model.device);
         let logits = match feed {
-            Feed::Images(_) => model.logits(batch)?,
-            Feed::Features(_) => model.classify(&Tape::inference(&model.device), batch)?.0.into_value(),
+            Feed::Images(_) => {
+                let known = assignment.map(|known| Tensor::from_slice(&model.device, &known, &[known.len()]));
+                model.forward_assigned(&tape, batch, Noise::default(), known)?.logits
+            }
+            Feed::Features(_) => model.classify(&tape, batch)?.0,
         };
+        let logits = logits.into_value();
         if let Some(before) = waiting.replace((logits.receive()?, labels, indices)) {
             show(before)?;
         }

@@ -1,5 +1,6 @@
 //! The input of training steps: images from files, or features that were computed once.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use engine::{Rng, Tensor};
@@ -19,6 +20,8 @@ pub struct FeedBatch {
     pub labels: Labels,
     /// Position of each sample in its split.
     pub indices: Vec<u32>,
+    /// What [`Model::assignment`] computed of each image, where it is kept.
+    pub assignment: Option<Vec<f32>>,
     /// Share of a sample's own label in its target. The rest goes to the label of the sample at the mirrored place in
     /// the batch.
     pub own_share: f32,
@@ -27,9 +30,16 @@ pub struct FeedBatch {
 /// A split that is handed out in batches.
 pub enum Feed {
     /// Images, read and transformed for each epoch.
-    Images(Loader),
+    Images(Images),
     /// Features of a frozen backbone, kept in memory.
     Features(Features),
+}
+
+/// Images of a split, and what is kept of each.
+pub struct Images {
+    loader: Loader,
+    /// What [`Model::assignment`] computed, by the position in the split; empty where nothing is kept.
+    assigned: HashMap<u32, f32>,
 }
 
 /// Features `[n d]` of a split: one row for each image.
@@ -50,7 +60,24 @@ impl Feed {
     /// # Errors
     /// Options that the loader refuses.
     pub fn images(samples: &Arc<Vec<Sample>>, transform: Transform, options: LoaderOptions) -> Result<Self> {
-        Ok(Feed::Images(Loader::new(samples.clone(), transform, options)?))
+        let loader = Loader::new(samples.clone(), transform, options)?;
+        Ok(Feed::Images(Images { loader, assigned: HashMap::new() }))
+    }
+
+    /// Lets a feed keep the assignment of every image, where the model's method has one: the frozen backbone runs once over
+    /// the images of `loader`, which must be as those of the feed in every epoch.
+    ///
+    /// Those of [`Feed::features`].
+    pub fn assigned(self, model: &Model, loader: &Loader, stop: &dyn Fn() -> bool) -> Result<Self> {
+        let Feed::Images(Images { loader: own, mut assigned }) = self else { return Ok(self) };
+        if model.method.prototypes().is_some() {
+            each_batch(model, loader, stop, &mut |images, batch| {
+                let numbers = model.assignment(images)?.expect("the method has prototypes");
+                assigned.extend(batch.indices.iter().zip(&*numbers.values()?));
+                Ok(())
+            })?;
+        }
+        Ok(Feed::Images(Images { loader: own, assigned }))
     }
 
     /// Runs the frozen backbone once over the images of `loader`; batches then come from memory.
@@ -71,17 +98,11 @@ impl Feed {
             seed: options.seed,
             shuffle: options.shuffle,
         };
-        let mut input = Input::default();
-        for batch in loader.epoch(0, 0) {
-            if stop() {
-                return Err(Error::Interrupted { step: 0, hint: "run it again".into() });
-            }
-            let batch = batch?;
-            let images = image_tensor(batch.images, model.spec().img_size);
-            let images = input.send(&model.device, images)?;
+        each_batch(model, loader, stop, &mut |images, batch| {
             features.values.extend_from_slice(&model.features(images)?.values()?);
-            features.labels.extend(batch.labels);
-        }
+            features.labels.extend(&batch.labels);
+            Ok(())
+        })?;
         features.broken = broken(loader);
         Ok(Feed::Features(features))
     }
@@ -89,7 +110,7 @@ impl Feed {
     /// The reasons why images could not be read so far, one for each image.
     pub fn broken(&self) -> Vec<String> {
         match self {
-            Feed::Images(loader) => broken(loader),
+            Feed::Images(images) => broken(&images.loader),
             Feed::Features(features) => features.broken.clone(),
         }
     }
@@ -97,7 +118,7 @@ impl Feed {
     /// Number of batches in an epoch.
     pub fn batches(&self) -> usize {
         match self {
-            Feed::Images(loader) => loader.batches(),
+            Feed::Images(images) => images.loader.batches(),
             Feed::Features(f) if f.shuffle => (f.labels.len() / f.batch).max(1),
             Feed::Features(f) => f.labels.len().div_ceil(f.batch),
         }
@@ -111,17 +132,40 @@ impl Feed {
         img_size: usize,
     ) -> Box<dyn Iterator<Item = Result<FeedBatch>> + 'a> {
         match self {
-            Feed::Images(loader) => Box::new(loader.epoch(epoch, start).map(move |batch| {
-                let Batch { images, labels, indices, own_share, .. } = batch?;
-                let labels = Labels::Classes(labels);
-                Ok(FeedBatch { input: image_tensor(images, img_size), labels, indices, own_share })
-            })),
+            Feed::Images(Images { loader, assigned }) => {
+                Box::new(loader.epoch(epoch, start).map(move |batch| {
+                    let Batch { images, labels, indices, own_share, .. } = batch?;
+                    let labels = Labels::Classes(labels);
+                    let assignment = indices.iter().map(|index| assigned.get(index).copied()).collect();
+                    let input = image_tensor(images, img_size);
+                    Ok(FeedBatch { input, labels, indices, assignment, own_share })
+                }))
+            }
             Feed::Features(features) => {
                 let order = features.order(epoch);
                 Box::new((start..self.batches()).map(move |number| Ok(features.batch(&order, number))))
             }
         }
     }
+}
+
+/// Passes the images of a loader, in its order, to `each` on the model's device, with their batch.
+fn each_batch(
+    model: &Model,
+    loader: &Loader,
+    stop: &dyn Fn() -> bool,
+    each: &mut dyn FnMut(Tensor, &Batch) -> Result<()>,
+) -> Result<()> {
+    let mut input = Input::default();
+    for batch in loader.epoch(0, 0) {
+        if stop() {
+            return Err(Error::Interrupted { step: 0, hint: "run it again".into() });
+        }
+        let mut batch = batch?;
+        let images = image_tensor(std::mem::take(&mut batch.images), model.spec().img_size);
+        each(input.send(&model.device, images)?, &batch)?;
+    }
+    Ok(())
 }
 
 fn image_tensor(values: Vec<f32>, size: usize) -> Tensor {
@@ -148,6 +192,6 @@ impl Features {
         let values: Vec<f32> = indices.iter().flat_map(row).copied().collect();
         let labels = Labels::Classes(indices.iter().map(|&i| self.labels[i as usize]).collect());
         let input = Tensor::from_vec(values, &[indices.len(), self.dim]);
-        FeedBatch { input, labels, indices, own_share: 1.0 }
+        FeedBatch { input, labels, indices, assignment: None, own_share: 1.0 }
     }
 }

@@ -151,7 +151,7 @@ impl Loaded {
         let indices: Vec<u32> = (0..batch as u32).collect();
         let labels = Labels::Classes(vec![0; batch]);
         let mut stepper = Stepper::new(&self.model, self.config.step_settings());
-        let batches = [FeedBatch { input: input.clone(), labels, indices, own_share: 1.0 }];
+        let batches = [FeedBatch { input: input.clone(), labels, indices, assignment: None, own_share: 1.0 }];
         for _ in 0..STEPS {
             stepper.submit(&mut self.model, &batches, 0, 0.0)?.wait()?;
         }

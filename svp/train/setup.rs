@@ -148,10 +148,17 @@ pub fn feeds(config: &TrainConfig, model: &Model, data: &Dataset, stop: &dyn Fn(
     let (val, test) = if config.select_on_test { (test, None) } else { (val, test) };
     let in_order = LoaderOptions::eval(config.batch_size, config.workers);
     if !config.keeps_features() {
-        let eval = |samples: Option<_>| {
-            samples.map(|samples| Feed::images(&samples, transform, in_order)).transpose()
+        let eval = |samples: &Arc<_>| Feed::images(samples, transform, in_order);
+        // What the frozen backbone makes of an image that never changes is computed once.
+        let assigned = |feed: Feed, samples: &Arc<Vec<_>>| {
+            feed.assigned(model, &Loader::new(samples.clone(), transform, in_order)?, stop)
         };
-        return Ok(Feeds { train, val: eval(val)?, test: eval(test)? });
+        let changed = config.augmentation().is_some() || config.mix().is_some();
+        return Ok(Feeds {
+            train: if changed { train } else { assigned(train, &Arc::new(data.train.clone()))? },
+            val: val.map(|samples| assigned(eval(&samples)?, &samples)).transpose()?,
+            test: test.map(|samples| eval(&samples)).transpose()?,
+        });
     }
     let shuffled = LoaderOptions::train(config.batch_size, config.workers, config.seed);
     let features =

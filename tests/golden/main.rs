@@ -4,6 +4,7 @@
 //! Tolerances are relative by norm, in float32, and are those that the numbers were published with (`docs/goldens.md`,
 //! "Kinds and tolerances").
 
+mod clusters;
 mod method_training;
 mod ops;
 mod training;
@@ -51,8 +52,9 @@ fn compare(device: &Device, path: &Path, golden: Golden) -> Verdict {
         Some("selective_scan") => ops::selective_scan(device, &golden),
         Some("causal_conv1d") => ops::causal_conv1d(device, &golden),
         Some("add_rms_norm") => ops::add_rms_norm(device, &golden),
-        // This is computed on the host for every device.
+        // These are computed on the host for every device.
         Some("pos_embed_interpolation") => ops::pos_embed_interpolation(&golden),
+        Some("agglomerative") => clusters::agglomerative(&golden),
         Some("vim_training") => training::vim_training(device, &golden),
         Some("method_training") => {
             let training = MethodTraining::new(golden);

@@ -12,6 +12,7 @@ use svp::backbones::vim::{self, Vim, VimConfig};
 use svp::backbones::{Backbone, Shapes};
 use svp::gates::{TokenGates, scan_gates};
 use svp::heads::Labels;
+use svp::methods::linear::Frozen;
 use svp::methods::{Chosen, OptimizerKind};
 use svp::model::{Forward, Model, Parts};
 use svp::params::Params;
@@ -146,8 +147,11 @@ impl MethodTraining {
         let others = outputs.others.iter().map(|(name, got)| (name.as_str(), got));
         for (name, got) in own.chain(others) {
             let name = format!("output.{name}");
-            match self.golden.tensors.get(&name) {
-                Some(want) => found.compare(&name, got, want.as_slice(), OUTPUT),
+            let numbers =
+                || self.golden.integers.get(&name).map(|all| all.iter().map(|&n| n as f32).collect());
+            let want = self.golden.tensors.get(&name).map(|want| want.as_slice().to_vec()).or_else(numbers);
+            match want {
+                Some(want) => found.compare(&name, got, &want, OUTPUT),
                 None => found.0.push(format!("{name} is not in the file")),
             }
         }
@@ -219,7 +223,8 @@ pub fn run_method(device: &Device, training: &MethodTraining) -> Option<Outputs>
     let targets = model.head.targets(&labels, classes, training.label_smoothing, 1.0).unwrap();
     let targets = Tensor::from_slice(device, &targets, &[labels.images(), classes]);
     let mut health = healthy(device);
-    let mut outputs = Outputs { gates: gates(&model, training), ..Outputs::default() };
+    let (gates, others) = (gates(&model, training), assigned(&mut model, training));
+    let mut outputs = Outputs { gates, others, ..Outputs::default() };
     for step in 0..training.tensor("trajectory.losses").numel() {
         let tape = Tape::new(device).checking_finite();
         let forward = model.forward(&tape, training.images().clone(), Noise::default()).unwrap();
@@ -273,7 +278,10 @@ fn model(device: &Device, training: &MethodTraining) -> Option<Model> {
     let names: Vec<String> = model.params.iter().map(|param| param.name.clone()).collect();
     let stored = training.params();
     for name in &names {
-        let value = stored.get(name.as_str()).unwrap_or_else(|| panic!("param.{name} is not in the file"));
+        // What is found before training, and not trained, is an input of the file.
+        let found = training.golden.tensors.get(&format!("input.{name}"));
+        let value = stored.get(name.as_str()).copied().or(found);
+        let value = value.unwrap_or_else(|| panic!("neither param.{name} nor input.{name} is in the file"));
         model.params.set(model.params.id(name).unwrap(), value.to_owned_on(device));
     }
     let unknown: Vec<_> = stored.keys().filter(|name| !names.iter().any(|known| known == **name)).collect();
@@ -317,6 +325,25 @@ fn check_rows(training: &MethodTraining, tokens: &Tokens) {
     if let Some(rows) = training.settings.get("prompt_rows") {
         assert_eq!(serde_json::json!(tokens.prompt_rows), *rows, "rows of the prompts");
     }
+}
+
+/// What the images of the file are told apart by, where the method has prototypes: their features in the frozen
+/// backbone, distances to the prototypes, and the nearest one.
+fn assigned(model: &mut Model, training: &MethodTraining) -> BTreeMap<String, Vec<f32>> {
+    let Some(prototypes) = model.method.prototypes() else { return BTreeMap::new() };
+    let assignment = values(&model.assignment(training.images().clone()).unwrap().unwrap());
+    let own = std::mem::replace(&mut model.method, Box::new(Frozen));
+    let features = model.features(training.images().clone()).unwrap();
+    model.method = own;
+    let (d, prototypes) = (features.shape()[1], values(model.params.get(prototypes)));
+    let features = values(&features);
+    let distance = |x: &[f32], p: &[f32]| {
+        x.iter().zip(p).map(|(&x, &p)| (f64::from(x) - f64::from(p)).powi(2)).sum::<f64>().sqrt() as f32
+    };
+    let of = |x| prototypes.chunks_exact(d).map(move |p| distance(x, p));
+    let distances = features.chunks_exact(d).flat_map(of).collect();
+    let named = [("clean_features", features.clone()), ("distances", distances), ("assignment", assignment)];
+    named.map(|(name, values)| (name.into(), values)).into()
 }
 
 /// The gates of every scan, where the file has them: means over channels and states.

@@ -14,10 +14,12 @@ pub struct Golden {
     pub tensors: HashMap<String, Tensor>,
     /// The i64 tensors, flat.
     pub integers: HashMap<String, Vec<i64>>,
+    /// The f64 tensors, flat.
+    pub doubles: HashMap<String, Vec<f64>>,
 }
 
 impl Golden {
-    /// Reads a file; tensors of other types than f32 and i64 are left out. Panics where it is not a safetensors file.
+    /// Reads a file; tensors of other types than f32, f64 and i64 are left out. Panics where it is not a safetensors file.
     pub fn open(path: &Path) -> Self {
         let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let file = SafeTensors::deserialize(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -26,6 +28,7 @@ impl Golden {
             metadata: header.metadata().clone().unwrap_or_default(),
             tensors: HashMap::new(),
             integers: HashMap::new(),
+            doubles: HashMap::new(),
         };
         for (name, view) in file.tensors() {
             match view.dtype() {
@@ -36,6 +39,10 @@ impl Golden {
                 Dtype::I64 => {
                     let values = view.data().as_chunks().0.iter().map(|&b| i64::from_le_bytes(b));
                     golden.integers.insert(name, values.collect());
+                }
+                Dtype::F64 => {
+                    let values = view.data().as_chunks().0.iter().map(|&b| f64::from_le_bytes(b));
+                    golden.doubles.insert(name, values.collect());
                 }
                 _ => {}
             }

@@ -48,7 +48,7 @@ impl Step {
         Ok(Step {
             stepper: Stepper::new(&model, settings),
             model,
-            batch: [FeedBatch { input, labels, indices, own_share: 1.0 }],
+            batch: [FeedBatch { input, labels, indices, assignment: None, own_share: 1.0 }],
         })
     }
 

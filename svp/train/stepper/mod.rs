@@ -122,6 +122,8 @@ struct Inputs {
     drop_path: Option<Tensor>,
     /// Keys of prompt dropout, `[b 2]`.
     dropout: Option<Tensor>,
+    /// Numbers of the prototypes that the images are nearest to, `[b]`, where the batch knows them.
+    assignment: Option<Tensor>,
     /// Factors of the optimiser.
     factors: Tensor,
     /// Gradient of the step's loss with respect to a batch's loss, `[1]`.
@@ -197,7 +199,11 @@ impl Stepper {
     fn send(&mut self, model: &Model, batch: &FeedBatch, epoch: u32, factors: &[f32]) -> Result<()> {
         let StepSettings { features, smoothing, drop_path: rate, seed, accumulate, .. } = self.settings;
         let (b, classes, depth) = (batch.labels.images(), model.classes(), model.spec().depth);
-        if self.inputs.as_ref().is_none_or(|inputs| inputs.batch.shape() != batch.input.shape()) {
+        let fits = |inputs: &Inputs| {
+            inputs.batch.shape() == batch.input.shape()
+                && inputs.assignment.is_some() == batch.assignment.is_some()
+        };
+        if !self.inputs.as_ref().is_some_and(fits) {
             self.recorded.clear();
             let empty = |shape: &[usize]| Tensor::empty(&self.device, shape);
             self.inputs = Some(Inputs {
@@ -205,6 +211,7 @@ impl Stepper {
                 targets: empty(&[b, classes]),
                 drop_path: (!features && rate > 0.0).then(|| empty(&[depth, b])),
                 dropout: (!features && model.method.drops()).then(|| empty(&[b, 2])),
+                assignment: batch.assignment.is_some().then(|| empty(&[b])),
                 factors: empty(&[self.optimizer.factors()]),
                 share: Tensor::from_slice(&self.device, &[1.0 / accumulate as f32], &[1]),
             });
@@ -215,6 +222,9 @@ impl Stepper {
         inputs.factors.send(factors)?;
         if let Some(factors) = &mut inputs.drop_path {
             factors.send(&drop_path::factors(rate, depth, seed, epoch, &batch.indices)?)?;
+        }
+        if let (Some(numbers), Some(known)) = (&mut inputs.assignment, &batch.assignment) {
+            numbers.send(known)?;
         }
         if let Some(keys) = &mut inputs.dropout {
             keys.send(&dropout_keys(seed, epoch, &batch.indices, streams::PROMPT_DROPOUT))?;
@@ -274,7 +284,8 @@ impl Inputs {
             model.classify(tape, self.batch.clone())?
         } else {
             let noise = Noise { drop_path: self.drop_path.as_ref(), dropout: self.dropout.as_ref() };
-            let forward = model.forward(tape, self.batch.clone(), noise)?;
+            let assignment = self.assignment.clone();
+            let forward = model.forward_assigned(tape, self.batch.clone(), noise, assignment)?;
             (forward.logits, forward.bound)
         };
         Ok((model.head.loss(tape, &logits, &self.targets)?, bound))

@@ -48,7 +48,7 @@ fn batch(first: usize, size: usize) -> FeedBatch {
     let images = indices.iter().flat_map(image).collect();
     let labels = Labels::Classes(indices.iter().map(|i| i % CLASSES as u32).collect());
     let input = Tensor::from_vec(images, &[size, 3, SIDE, SIDE]);
-    FeedBatch { input, labels, indices, own_share: 1.0 }
+    FeedBatch { input, labels, indices, assignment: None, own_share: 1.0 }
 }
 
 /// Makes `count` steps of `accumulate` batches of `size`; returns their health and the trained values after them.

@@ -1,0 +1,152 @@
+//! Diversity-aware visual prompting (DAM-VP, Huang et al., CVPR 2023): a trained frame of pixels for each cluster of
+//! images.
+//!
+//! Before training, some images are clustered by their features in the frozen backbone (see [`crate::cluster`]). An image
+//! then gets the frame of the cluster whose mean feature, its prototype, is nearest to the image's own feature. The
+//! features are those of the image without a frame, so each image goes through the backbone twice; no gradient passes
+//! through the choice (`docs/methods.md`, "DAM-VP").
+
+use autograd::Var;
+use engine::{Rng, Tensor};
+use ptx::frame::frame;
+
+use super::entry::{Defaults, Entry, Site};
+use super::settings::{AUTO, Kind, Setting, Settings, Value};
+use super::vp::{PAD, Sides, add_frame, width};
+use crate::backbones::vim;
+use crate::cluster::{Tree, means};
+use crate::data::streams::ORDER;
+use crate::params::ParamId;
+use crate::pass::{Method, Pass};
+use crate::survey::{Found, Survey, Surveyor};
+use crate::{Error, Result};
+
+/// The method's entry in the registry.
+pub static ENTRY: Entry = Entry {
+    name: "dam-vp",
+    title: "DAM-VP",
+    about: "A frame of pixels for each cluster of images, on a frozen backbone",
+    trains: "a frame of pixels for each cluster of images, and the head",
+    source: "DAM-VP, CVPR 2023",
+    backbones: &[vim::NAME],
+    settings: &[
+        PAD,
+        Setting {
+            published: Some(PROTOTYPES),
+            ..Setting::new(
+                FRAMES,
+                Kind::Auto(&Kind::Count(1, MOST)),
+                Value::Choice(AUTO),
+                "Number of frames; auto leaves it to the threshold",
+            )
+        },
+        Setting::new(
+            THRESHOLD,
+            Kind::Auto(&Kind::Number(0.0, 1e6)),
+            Value::Choice(AUTO),
+            "Mean distance below which clusters are merged, without --frames; auto leaves 10 to 40 clusters",
+        ),
+        Setting::new(
+            CLUSTERED,
+            Kind::Count(1, 5000),
+            Value::Count(1000),
+            "Training images that are clustered, at most as many as there are",
+        ),
+    ],
+    // As for a single frame; the published rates, one for each data set, are for another optimiser and other backbones.
+    defaults: |_, _| Defaults::adamw(5e-3, 1e-4),
+    head: |_| None,
+    keeps_features: false,
+    whole_backbone: false,
+    views: &[("frozen", false), ("framed", true)],
+    survey: Some(Surveyor { fills: &[FRAMES, THRESHOLD], look }),
+    build,
+};
+
+const FRAMES: &str = "frames";
+const THRESHOLD: &str = "threshold";
+const CLUSTERED: &str = "clustered-images";
+/// Name of the prototypes, and of the part of a model that they are.
+const PROTOTYPES: &str = "prototypes";
+
+/// The most frames: more than any publication has, and few enough for every device.
+const MOST: usize = 1000;
+
+/// Clusters images of the training set, the first of a shuffled epoch.
+fn look(settings: &Settings, survey: &Survey) -> Result<Found> {
+    let mut order: Vec<u32> = (0..survey.images() as u32).collect();
+    Rng::keyed(survey.seed, 0, 0, ORDER).shuffle(&mut order);
+    let some: Vec<usize> = order.iter().take(settings.count(CLUSTERED)).map(|&i| i as usize).collect();
+    let mut features = vec![];
+    survey.each_batch(&some, &mut |images| {
+        features.extend_from_slice(&survey.model.features(images)?.values()?);
+        Ok(())
+    })?;
+    if features.iter().any(|value| !value.is_finite()) {
+        let what = "the backbone's features of the training images are not finite";
+        return Err(Error::input("--method dam-vp", what, "check the checkpoint"));
+    }
+    let d = survey.model.spec().width;
+    let tree = Tree::average(&features, d);
+    let (frames, threshold) = number(settings, &tree)?;
+    let prototypes = Tensor::from_vec(means(&features, d, &tree.cut(frames)), &[frames, d]);
+    let above = threshold.map_or(String::new(), |threshold| format!(" at the threshold {threshold:.4}"));
+    let mut found = vec![(FRAMES, Value::Count(frames))];
+    found.extend(threshold.map(|threshold| (THRESHOLD, Value::Number(threshold))));
+    Ok(Found {
+        settings: found,
+        values: vec![(PROTOTYPES.into(), prototypes)],
+        notes: vec![format!("{} training images make {frames} clusters{above}", some.len())],
+    })
+}
+
+/// The number of clusters, and the threshold that makes them where it was not the number that was given.
+fn number(settings: &Settings, tree: &Tree) -> Result<(usize, Option<f64>)> {
+    let different = tree.different();
+    match (settings.get(FRAMES), settings.get(THRESHOLD)) {
+        (Value::Count(frames), _) if frames > different => {
+            let what = format!("{frames} clusters of images of which {different} are different");
+            Err(Error::input("--frames", what, format!("use at most {different}")))
+        }
+        (Value::Count(frames), _) => Ok((frames, None)),
+        (_, Value::Number(threshold)) => match tree.clusters_at(threshold) {
+            frames if frames > MOST => {
+                let what = format!("{threshold} leaves {frames} clusters, more than {MOST}");
+                Err(Error::input("--threshold", what, "use a larger one, or auto"))
+            }
+            frames => Ok((frames, Some(threshold))),
+        },
+        _ => {
+            let (frames, threshold) = tree.standing_out(10..=40);
+            Ok((frames, Some(threshold)))
+        }
+    }
+}
+
+struct DamVp {
+    frames: Vec<Sides>,
+    prototypes: ParamId,
+}
+
+/// Adds the frames, and prototypes whose values the survey or a trained file gives.
+fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
+    let w = width(settings, site.spec)?;
+    // Before a survey has found the number, one frame stands for them.
+    let frames = if let Value::Count(frames) = settings.get(FRAMES) { frames } else { 1 };
+    let prototypes = Tensor::zeros(site.device, &[frames, site.spec.width]);
+    let prototypes = site.params.add_found(PROTOTYPES, PROTOTYPES, prototypes);
+    let frame = |m| add_frame(site, w, &format!("prompter.{m}."), m);
+    Ok(Box::new(DamVp { frames: (0..frames).map(frame).collect(), prototypes }))
+}
+
+impl Method for DamVp {
+    fn prototypes(&self) -> Option<ParamId> {
+        Some(self.prototypes)
+    }
+
+    fn pixels(&self, pass: &mut Pass, images: Var) -> Result<Var> {
+        let params = pass.params;
+        let frames: Vec<_> = self.frames.iter().map(|sides| sides.map(|side| &params[side])).collect();
+        Ok(frame(pass.tape, &images, &frames, pass.assignment.as_ref())?)
+    }
+}
