@@ -38,6 +38,7 @@ methods! {
     ssf,
     vp,
     dam_vp,
+    spt,
 }
 
 /// A method with its settings.

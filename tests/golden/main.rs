@@ -7,6 +7,7 @@
 mod clusters;
 mod method_training;
 mod ops;
+mod self_prompts;
 mod training;
 
 use std::collections::BTreeMap;
@@ -55,6 +56,7 @@ fn compare(device: &Device, path: &Path, golden: Golden) -> Verdict {
         // These are computed on the host for every device.
         Some("pos_embed_interpolation") => ops::pos_embed_interpolation(&golden),
         Some("agglomerative") => clusters::agglomerative(&golden),
+        Some("spt_init") => self_prompts::spt_init(device, &golden),
         Some("vim_training") => training::vim_training(device, &golden),
         Some("method_training") => {
             let training = MethodTraining::new(golden);

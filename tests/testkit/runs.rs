@@ -44,7 +44,7 @@ pub fn same(a: &str, b: &str) {
 /// `--method METHOD` and the flags that make it small: those of them that its entry in the registry declares.
 pub fn small(method: &str) -> Vec<&str> {
     let chosen = Chosen::named(method).unwrap_or_else(|e| panic!("{e}"));
-    let flags = [["--hidden", "8"], ["--group-size", "1"], ["--tokens", "3"]];
+    let flags = [["--hidden", "8"], ["--group-size", "1"], ["--tokens", "3"], ["--frames", "3"]];
     let declared = flags.into_iter().filter(|[flag, _]| chosen.setting(&flag[2..]).is_some());
     [["--method", method]].into_iter().chain(declared).flatten().collect()
 }
