@@ -97,6 +97,11 @@ impl Params {
         &self.all[id.0].name
     }
 
+    /// The part of the model that a parameter belongs to.
+    pub fn part(&self, id: ParamId) -> &'static str {
+        self.all[id.0].part
+    }
+
     /// Replaces every value by `value(name, value, trained)`, which must keep the shape.
     ///
     /// # Errors

@@ -61,8 +61,10 @@ fn relative(got: &[f32], want: &[f32]) -> f64 {
 fn model(device: &Device, method: &str, precision: Precision) -> Model {
     let mut params = Params::default();
     let vim = Vim::init(VimConfig::sized(32, 4, 48, DEPTH), &mut params, 5).unwrap();
-    let flags = small(method)[2..].chunks(2);
-    let chosen = flags.fold(Chosen::named(method), |chosen, flag| chosen?.with_flag(&flag[0][2..], flag[1]));
+    let flags = small(method);
+    let chosen = flags[2..]
+        .chunks(2)
+        .fold(Chosen::named(method), |chosen, flag| chosen?.with_flag(&flag[0][2..], flag[1]));
     let mut rng = Rng::keyed(11, 0, 0, 0);
     let mut drawn = |shape: &[usize]| {
         let values = (0..shape.iter().product()).map(|_| rng.range(-0.1, 0.1) as f32);

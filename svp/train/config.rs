@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use engine::{DType, Device};
 use serde::{Deserialize, Serialize};
 
+use super::optim::HeadRates;
 use super::schedule::Schedule;
 use super::stepper::StepSettings;
 use crate::backbones::LoadOptions;
@@ -127,6 +128,12 @@ pub struct TrainConfig {
     pub min_lr: f64,
     /// Weight decay of the parameters that decay (see [`OptimizerKind::decays`]).
     pub weight_decay: f64,
+    /// Learning rate of the head over that of all else.
+    #[serde(default = "all", skip_serializing_if = "is_one")]
+    pub head_lr_scale: f64,
+    /// Weight decay of the head's parameters, in place of `weight_decay`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_weight_decay: Option<f64>,
     /// Label smoothing: the share of a target that is spread evenly over all classes.
     pub smoothing: f32,
     /// Rate of stochastic depth at the last block; it grows linearly from 0 at the first.
@@ -191,6 +198,10 @@ fn all() -> f64 {
     1.0
 }
 
+fn is_one(x: &f64) -> bool {
+    *x == 1.0
+}
+
 fn half() -> f64 {
     0.5
 }
@@ -206,9 +217,17 @@ impl TrainConfig {
             drop_path: self.drop_path,
             seed: self.seed,
             weight_decay: self.weight_decay,
+            head: self.head_rates(),
             ema_decay: self.ema_decay,
             accumulate: self.accumulate,
         }
+    }
+
+    /// Rates of the head, where they differ from those of all else.
+    fn head_rates(&self) -> Option<HeadRates> {
+        let weight_decay = self.head_weight_decay.unwrap_or(self.weight_decay);
+        let apart = self.head_lr_scale != 1.0 || weight_decay != self.weight_decay;
+        apart.then_some(HeadRates { lr_scale: self.head_lr_scale, weight_decay })
     }
 
     /// Steps of an epoch of so many batches: full groups of `accumulate` batches, and at least 1.
@@ -294,6 +313,8 @@ impl TrainConfig {
         for (flag, value) in [
             ("lr", self.lr),
             ("weight-decay", self.weight_decay),
+            ("head-lr-scale", self.head_lr_scale),
+            ("head-weight-decay", self.head_weight_decay.unwrap_or(0.0)),
             ("warmup-lr", self.warmup_lr),
             ("min-lr", self.min_lr),
         ] {

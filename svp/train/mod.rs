@@ -31,7 +31,7 @@ pub(crate) use evaluate::{Count, each_image};
 pub use evaluate::{Evaluation, evaluate, ranking, softmax};
 pub use feed::{Feed, FeedBatch};
 pub use fit::{explain_memory, fitting_batch_size};
-pub use optim::{Optimizer, Rates};
+pub use optim::{HeadRates, Optimizer, Rates};
 pub use outcome::Outcome;
 pub use prepare::{Prepared, prepare};
 pub use preset::{Override, Preset};

@@ -7,7 +7,7 @@ use ptx::{adamw, sgd};
 
 use crate::Result;
 use crate::methods::OptimizerKind;
-use crate::params::{Bound, ParamId, Params};
+use crate::params::{Bound, HEAD, ParamId, Params};
 
 /// Rates of one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,6 +18,15 @@ pub struct Rates {
     pub weight_decay: f64,
     /// Momentum of SGD.
     pub momentum: f64,
+}
+
+/// How the rates of the head differ from those of all else that is trained.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HeadRates {
+    /// The head's learning rate over that of the rest.
+    pub lr_scale: f64,
+    /// Weight decay of the parameters of the head that decay.
+    pub weight_decay: f64,
 }
 
 impl OptimizerKind {
@@ -51,6 +60,8 @@ impl OptimizerKind {
 struct Moments {
     id: ParamId,
     decay: bool,
+    /// Whether it belongs to the head.
+    head: bool,
     /// First and second moment for AdamW and Adam, the momentum buffer for SGD.
     values: Vec<Tensor>,
 }
@@ -76,7 +87,8 @@ impl Optimizer {
             let value = params.get(id);
             let zeros = |_: &&str| Tensor::zeros(device, value.shape());
             let values = kind.kept().iter().map(zeros).collect();
-            Moments { id, decay: decays(params.name(id), value), values }
+            let (decay, head) = (decays(params.name(id), value), params.part(id) == HEAD);
+            Moments { id, decay, head, values }
         };
         let moments = params.trained().into_iter().map(moments).collect();
         Optimizer { kind, moments, steps: 0 }
@@ -88,6 +100,14 @@ impl Optimizer {
     /// Those of [`ptx::adamw::factors`].
     pub fn next_factors(&mut self, rates: &Rates) -> Result<Vec<f32>> {
         self.steps += 1;
+        self.factors_of(rates)
+    }
+
+    /// The same numbers at other rates, for the step that was counted last.
+    ///
+    /// # Errors
+    /// Those of [`ptx::adamw::factors`].
+    pub fn factors_of(&self, rates: &Rates) -> Result<Vec<f32>> {
         let &Rates { lr, weight_decay, momentum } = rates;
         Ok(match self.kind {
             OptimizerKind::Adamw | OptimizerKind::Adam => {
@@ -124,29 +144,53 @@ impl Optimizer {
         factors: &Tensor,
         health: &mut Tensor,
     ) -> Result<()> {
+        self.step_apart(device, params, bound, loss, grads, [factors, factors], health)
+    }
+
+    /// [`Optimizer::step`] with factors for all but the head, and for the head.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn step_apart(
+        &mut self,
+        device: &Device,
+        params: &mut Params,
+        bound: Bound,
+        loss: &Tensor,
+        grads: &Gradients,
+        factors: [&Tensor; 2],
+        health: &mut Tensor,
+    ) -> Result<()> {
         let of: Vec<_> = self.moments.iter().map(|moments| grads.get(&bound[moments.id])).collect();
         drop(bound);
         let all: Vec<&Tensor> = of.iter().flatten().copied().collect();
         grad_norm(device, loss, &all, health)?;
         let trained = self.moments.iter_mut().zip(params.trained_mut()).zip(of);
         let trained = trained.filter_map(|((moments, param), grad)| Some((moments, param, grad?)));
-        match self.kind {
-            OptimizerKind::Adamw | OptimizerKind::Adam => {
-                let mut slots = vec![];
-                for (Moments { decay, values, .. }, param, grad) in trained {
-                    let [m, v] = values.as_mut_slice() else { unreachable!("two moments") };
-                    slots.push(adamw::Slot { param, grad, m, v, decay: *decay });
+        // One launch where the factors are the same.
+        let apart = !std::ptr::eq(factors[0], factors[1]);
+        let mut groups = [vec![], vec![]];
+        trained.for_each(|slot| groups[usize::from(apart && slot.0.head)].push(slot));
+        for (group, factors) in groups.into_iter().zip(factors).filter(|(group, _)| !group.is_empty()) {
+            match self.kind {
+                OptimizerKind::Adamw | OptimizerKind::Adam => {
+                    let mut slots = vec![];
+                    for (Moments { decay, values, .. }, param, grad) in group {
+                        let [m, v] = values.as_mut_slice() else { unreachable!("two moments") };
+                        slots.push(adamw::Slot { param, grad, m, v, decay: *decay });
+                    }
+                    adamw::step(device, &mut slots, factors, health)?;
                 }
-                Ok(adamw::step(device, &mut slots, factors, health)?)
-            }
-            OptimizerKind::Sgd => {
-                let mut slots = vec![];
-                for (Moments { decay, values, .. }, param, grad) in trained {
-                    slots.push(sgd::Slot { param, grad, buffer: &mut values[0], decay: *decay });
+                OptimizerKind::Sgd => {
+                    let mut slots = vec![];
+                    for (Moments { decay, values, .. }, param, grad) in group {
+                        slots.push(sgd::Slot { param, grad, buffer: &mut values[0], decay: *decay });
+                    }
+                    sgd::step(device, &mut slots, factors, health)?;
                 }
-                Ok(sgd::step(device, &mut slots, factors, health)?)
             }
         }
+        Ok(())
     }
 
     /// The tensors kept, named by kind and parameter: `adamw.m.NAME`.

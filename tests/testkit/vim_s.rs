@@ -36,6 +36,7 @@ impl Step {
             drop_path: 0.0,
             seed: 0,
             weight_decay: 1e-4,
+            head: None,
             ema_decay: 0.0,
             accumulate: 1,
         };

@@ -213,6 +213,12 @@ options! {
     /// Weight decay, of the parameters that the optimizer decays
     #[arg(value_name = "RATE", help_heading = "Training")]
     weight_decay: f64 => by_method(|d| format!("{:e}", d.weight_decay)),
+    /// The head's learning rate over that of all else
+    #[arg(value_name = "FACTOR", help_heading = "Training")]
+    head_lr_scale: f64 = 1.0,
+    /// Weight decay of the head
+    #[arg(value_name = "RATE", help_heading = "Training")]
+    head_weight_decay: f64 => "that of all else".into(),
     /// Label smoothing
     #[arg(value_name = "SHARE", help_heading = "Training")]
     smoothing: f32 = 0.1,
@@ -361,6 +367,8 @@ impl Options {
             warmup_lr: self.warmup_lr(),
             min_lr: self.min_lr(),
             weight_decay: self.weight_decay.unwrap_or(defaults.weight_decay),
+            head_lr_scale: self.head_lr_scale(),
+            head_weight_decay: self.head_weight_decay,
             smoothing: self.smoothing(),
             drop_path: self.drop_path(),
             ema_decay: self.ema_decay(),

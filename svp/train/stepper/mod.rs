@@ -18,7 +18,7 @@ use crate::params::Bound;
 use crate::pass::Noise;
 use crate::train::average::Average;
 use crate::train::feed::FeedBatch;
-use crate::train::optim::{Optimizer, Rates};
+use crate::train::optim::{HeadRates, Optimizer, Rates};
 use crate::{Result, streams};
 
 /// Steps made call by call before one is recorded. By then kernels are loaded and products planned.
@@ -41,6 +41,8 @@ pub struct StepSettings {
     pub seed: u64,
     /// Weight decay of the parameters that decay.
     pub weight_decay: f64,
+    /// Rates of the head, where they differ.
+    pub head: Option<HeadRates>,
     /// Decay of the moving average of the trained parameters; 0 keeps no average.
     pub ema_decay: f64,
     /// Batches whose mean gradient makes a step.
@@ -126,6 +128,8 @@ struct Inputs {
     assignment: Option<Tensor>,
     /// Factors of the optimiser.
     factors: Tensor,
+    /// Those of the head, where they differ.
+    head_factors: Option<Tensor>,
     /// Gradient of the step's loss with respect to a batch's loss, `[1]`.
     share: Tensor,
 }
@@ -162,8 +166,11 @@ impl Stepper {
         epoch: u32,
         lr: f64,
     ) -> Result<Submitted> {
-        let StepSettings { weight_decay, momentum, .. } = self.settings;
-        let factors = self.optimizer.next_factors(&Rates { lr, weight_decay, momentum })?;
+        let StepSettings { weight_decay, momentum, head, .. } = self.settings;
+        let mut factors = vec![self.optimizer.next_factors(&Rates { lr, weight_decay, momentum })?];
+        if let Some(HeadRates { lr_scale, weight_decay }) = head {
+            factors.push(self.optimizer.factors_of(&Rates { lr: lr * lr_scale, weight_decay, momentum })?);
+        }
         self.steps += 1;
         if self.addresses != addresses(model) {
             self.recorded.clear();
@@ -183,7 +190,7 @@ impl Stepper {
 
     /// Computes loss and gradients of a batch with every tensor checked.
     fn check(&mut self, model: &Model, batch: &FeedBatch, epoch: u32) -> Result<()> {
-        self.send(model, batch, epoch, &vec![0.0; self.optimizer.factors()])?;
+        self.send(model, batch, epoch, &[vec![0.0; self.optimizer.factors()]])?;
         let tape = Tape::new(&self.device).checking_finite();
         let inputs = self.inputs.as_ref().expect("just sent");
         let (loss, bound) = inputs.loss(model, &tape, self.settings)?;
@@ -196,8 +203,8 @@ impl Stepper {
     }
 
     /// Sends a batch to the tensors that a step reads.
-    fn send(&mut self, model: &Model, batch: &FeedBatch, epoch: u32, factors: &[f32]) -> Result<()> {
-        let StepSettings { features, smoothing, drop_path: rate, seed, accumulate, .. } = self.settings;
+    fn send(&mut self, model: &Model, batch: &FeedBatch, epoch: u32, factors: &[Vec<f32>]) -> Result<()> {
+        let StepSettings { features, smoothing, drop_path: rate, seed, accumulate, head, .. } = self.settings;
         let (b, classes, depth) = (batch.labels.images(), model.classes(), model.spec().depth);
         let fits = |inputs: &Inputs| {
             inputs.batch.shape() == batch.input.shape()
@@ -213,13 +220,17 @@ impl Stepper {
                 dropout: (!features && model.method.drops()).then(|| empty(&[b, 2])),
                 assignment: batch.assignment.is_some().then(|| empty(&[b])),
                 factors: empty(&[self.optimizer.factors()]),
+                head_factors: head.map(|_| empty(&[self.optimizer.factors()])),
                 share: Tensor::from_slice(&self.device, &[1.0 / accumulate as f32], &[1]),
             });
         }
         let inputs = self.inputs.as_mut().expect("just made");
         inputs.batch.send(batch.input.as_slice())?;
         inputs.targets.send(&model.head.targets(&batch.labels, classes, smoothing, batch.own_share)?)?;
-        inputs.factors.send(factors)?;
+        inputs.factors.send(&factors[0])?;
+        if let (Some(to), Some(factors)) = (&mut inputs.head_factors, factors.get(1)) {
+            to.send(factors)?;
+        }
         if let Some(factors) = &mut inputs.drop_path {
             factors.send(&drop_path::factors(rate, depth, seed, epoch, &batch.indices)?)?;
         }
@@ -262,8 +273,9 @@ impl Stepper {
         }
         if part.last {
             let (sum, params) = (gathered.loss.as_ref().expect("just set"), &mut model.params);
-            let (grads, factors) = (&gathered.grads, &inputs.factors);
-            self.optimizer.step(&self.device, params, bound, sum, grads, factors, &mut self.health)?;
+            let head = inputs.head_factors.as_ref().unwrap_or(&inputs.factors);
+            let (grads, factors) = (&gathered.grads, [&inputs.factors, head]);
+            self.optimizer.step_apart(&self.device, params, bound, sum, grads, factors, &mut self.health)?;
             if let Some(average) = &mut self.average {
                 average.step(&self.device, params, &self.health)?;
             }

@@ -4,6 +4,7 @@ use super::*;
 use crate::backbones::vim::{Vim, VimConfig};
 use crate::heads::Labels;
 use crate::methods::Chosen;
+use crate::methods::linear::Frozen;
 use crate::model::Parts;
 use crate::params::Params;
 
@@ -33,6 +34,7 @@ fn settings(accumulate: usize) -> StepSettings {
         drop_path: 0.3,
         seed: 2,
         weight_decay: 1e-4,
+        head: None,
         ema_decay: 0.9,
         accumulate,
     }
@@ -219,4 +221,67 @@ fn a_replaced_parameter_is_noticed() {
     let before = model.params.get(id).to_host().unwrap();
     stepper.submit(&mut model, &[batch(4, 2)], 0, 1e-2).unwrap();
     assert_ne!(model.params.get(id).to_host().unwrap(), before);
+}
+
+/// The head has rates of its own, on any device and in recorded steps; at the same rates nothing changes.
+#[test]
+fn the_head_can_have_its_own_rates() {
+    for (device, optimizer) in
+        [Device::cpu(), Device::emulated()].into_iter().zip([OptimizerKind::Sgd, OptimizerKind::Adamw])
+    {
+        let run = |head: Option<HeadRates>| {
+            let mut model = model(&device, false);
+            let settings = StepSettings { head, optimizer, weight_decay: 0.1, ..settings(1) };
+            let mut stepper = Stepper::new(&model, settings);
+            for i in 0..4 {
+                stepper.submit(&mut model, &[batch(2 * i, 2)], 0, 1e-2).unwrap().wait().unwrap();
+            }
+            let value = |name: &str| model.params.get(model.params.id(name).unwrap()).to_host().unwrap();
+            let head = ["head.weight", "head.bias"].map(value);
+            (head, trained(&model))
+        };
+        let rates = |lr_scale, weight_decay| Some(HeadRates { lr_scale, weight_decay });
+        let (head, all) = run(None);
+        assert!(run(rates(1.0, 0.1)) == (head.clone(), all.clone()));
+        let begun = model(&device, false);
+        let begun = ["head.weight", "head.bias"]
+            .map(|name| begun.params.get(begun.params.id(name).unwrap()).to_host().unwrap());
+        let (still, rest) = run(rates(0.0, 0.1));
+        assert!(still == begun && head != begun && rest != all);
+        let ([weight, bias], _) = run(rates(1.0, 0.0));
+        assert!(weight != head[0] && bias != head[1], "the weight is not decayed, which moves the bias too");
+    }
+}
+
+/// A batch whose assignment is known must step as one whose assignment the step computes.
+#[test]
+fn known_assignments_are_those_of_the_step() {
+    for device in [Device::cpu(), Device::emulated()] {
+        let run = |known: bool| {
+            let mut params = Params::default();
+            let vim = Vim::init(VimConfig::sized(SIDE, 4, 16, 2), &mut params, 5).unwrap();
+            let method = Chosen::named("dam-vp").unwrap().with_flag("frames", "2").unwrap();
+            let mut model =
+                Model::new(&device, Box::new(vim), params, Parts::new(method, CLASSES), 5).unwrap();
+            // The features of two images are prototypes.
+            let own = std::mem::replace(&mut model.method, Box::new(Frozen));
+            let prototypes = model.features(batch(0, 2).input).unwrap();
+            model.method = own;
+            model.params.set(model.params.id("prototypes").unwrap(), prototypes);
+            let (mut stepper, mut seen) = (Stepper::new(&model, settings(1)), vec![]);
+            let health: Vec<_> = (0..5)
+                .map(|i| {
+                    let mut batch = batch(2 * i, 2);
+                    let numbers = model.assignment(batch.input.clone()).unwrap().unwrap();
+                    seen.extend(numbers.to_host().unwrap());
+                    batch.assignment = known.then(|| numbers.to_host().unwrap());
+                    stepper.submit(&mut model, &[batch], 0, 1e-2).unwrap().wait().unwrap()
+                })
+                .collect();
+            assert!(seen[..2] == [0.0, 1.0] && health.iter().all(|health| health.finite));
+            assert_eq!(stepper.recorded.is_empty(), device.launcher().is_none());
+            (health, trained(&model))
+        };
+        assert!(run(true) == run(false));
+    }
 }
