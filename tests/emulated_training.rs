@@ -137,7 +137,7 @@ fn emulated_steps(method: &str, precision: Precision) -> Steps {
         sum.instructions().threads,
         sum.checks
     );
-    assert!(sum.launches > 100, "kernels did not run");
+    assert!(sum.launches > 50, "kernels did not run");
     steps
 }
 
@@ -160,7 +160,7 @@ fn cuda_steps(launcher: &Cuda, method: &str, precision: Precision) -> Steps {
         guarded.launches(),
         guarded.entries().len()
     );
-    assert!(guarded.launches() > 100, "kernels did not run");
+    assert!(guarded.launches() > 50, "kernels did not run");
     steps
 }
 
@@ -190,7 +190,7 @@ fn compare_method(method: &str, steps: impl Fn(&str, Precision) -> Steps) {
     // In bf16 a block rounds about eight tensors on the way forward and ten on the way back, independently, so the
     // features are off by about sqrt(8 depth) roundings and a gradient by sqrt(18 depth). A feature is of size one, so
     // a logit is off by that times the norm of its row of the head. The loss is off by that times the norm of softmax -
-    // target, which is below sqrt(2). Three of these standard deviations are allowed; a fifth of that was measured.
+    // target, which is below sqrt(2). Three of these standard deviations are allowed; at most 35 % of that were measured.
     let half = steps(method, Precision::Bf16);
     let (loss, (grad, name)) = differences(&half, &cpu);
     let features = (8.0 * DEPTH as f64).sqrt() * BF16;
