@@ -10,7 +10,7 @@ use testkit::programs::{succeeds, text, train, words};
 use testkit::runs::{Task, records, same, small};
 
 /// Kinds of runs: a method, or one with other settings ([`of_kind`]).
-const KINDS: [&str; 6] = ["svp", "full", "linear", "recipe", "vpt-sgd", "bitfit-adam"];
+const KINDS: [&str; 7] = ["svp", "full", "linear", "recipe", "vpt-sgd", "bitfit-adam", "dam-vp-kept"];
 /// Every random change of images and batches there is, and a moving average.
 const RECIPE: &str =
     "--augment --auto-augment rand-m9-mstd0.5-inc1 --reprob 0.25 --mixup 0.8 --cutmix 1 --ema-decay 0.9";
@@ -43,6 +43,10 @@ fn of_kind(kind: &str) -> (&str, &str) {
         "on-val" => ("svp", "--train-on-val"),
         "vpt-sgd" => ("vpt", "--position middle --prompt-dropout 0.2 --optimizer sgd"),
         "bitfit-adam" => ("bitfit", "--optimizer adam"),
+        // Images that do not change keep the frame that they get before the first step.
+        "dam-vp-kept" => {
+            ("dam-vp", "--augment false --optimizer sgd --head-lr-scale 2 --head-weight-decay 0")
+        }
         method => (method, ""),
     }
 }
@@ -153,6 +157,17 @@ fn vpt_killed_and_resumed() {
 #[test]
 fn bitfit_killed_and_resumed() {
     killed_and_resumed("bitfit-adam");
+}
+
+/// With frames that are found anew for each changed image.
+#[test]
+fn dam_vp_killed_and_resumed() {
+    killed_and_resumed("dam-vp");
+}
+
+#[test]
+fn dam_vp_with_kept_frames_killed_and_resumed() {
+    killed_and_resumed("dam-vp-kept");
 }
 
 #[test]

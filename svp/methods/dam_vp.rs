@@ -150,3 +150,94 @@ impl Method for DamVp {
         Ok(frame(pass.tape, &images, &frames, pass.assignment.as_ref())?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use engine::Device;
+
+    use super::*;
+    use crate::backbones::vim::{Vim, VimConfig};
+    use crate::data::{Dataset, Transform};
+    use crate::methods::{Chosen, linear};
+    use crate::model::{Model, Parts};
+    use crate::params::Params;
+
+    fn vim(chosen: Chosen) -> Model {
+        let mut params = Params::default();
+        let vim = Vim::init(VimConfig::sized(32, 8, 16, 2), &mut params, 5).unwrap();
+        Model::new(&Device::cpu(), Box::new(vim), params, Parts::new(chosen, 3), 5).unwrap()
+    }
+
+    fn chosen(flags: &[(&str, &str)]) -> Chosen {
+        let with = |chosen: Chosen, flag: &(&str, &str)| chosen.with_flag(flag.0, flag.1).unwrap();
+        flags.iter().fold(Chosen::named(ENTRY.name).unwrap(), with)
+    }
+
+    /// Surveys the first drawn pictures of a task, which are all different.
+    fn surveyed(images: usize, chosen: &Chosen) -> Result<Found> {
+        let model = vim(Chosen::named(linear::ENTRY.name).unwrap());
+        let transform = Transform::eval(32, model.spec().normalisation);
+        let samples = &Dataset::builtin("orientation").unwrap().train[..images];
+        let survey =
+            Survey { model: &model, seed: 3, samples, transform, batch: 8, workers: 2, stop: &|| false };
+        look(&chosen.settings, &survey)
+    }
+
+    #[test]
+    fn a_survey_finds_the_frames() {
+        let auto = surveyed(60, &chosen(&[])).unwrap();
+        let [(FRAMES, Value::Count(frames)), (THRESHOLD, Value::Number(threshold))] = auto.settings[..]
+        else {
+            panic!("{:?}", auto.settings)
+        };
+        assert!((10..=40).contains(&frames) && threshold > 0.0);
+        assert_eq!(auto.values[0].1.shape(), [frames, 16]);
+        // The threshold that was found, given, finds the same, and so does the number of frames.
+        for flag in [("threshold", threshold.to_string()), ("frames", frames.to_string())] {
+            let same = surveyed(60, &chosen(&[(flag.0, &flag.1)])).unwrap();
+            assert_eq!(same.settings[0], (FRAMES, Value::Count(frames)), "{flag:?}");
+            assert_eq!(same.values[0].1.as_slice(), auto.values[0].1.as_slice());
+        }
+        let few = surveyed(4, &chosen(&[])).unwrap();
+        assert_eq!(few.settings[0].1, Value::Count(4), "as many as there are images");
+        let some = surveyed(60, &chosen(&[("clustered-images", "5")])).unwrap();
+        assert!(some.notes[0].starts_with("5 training images make 5 clusters"), "{:?}", some.notes);
+    }
+
+    #[test]
+    fn what_cannot_be_clustered_is_named() {
+        let error = |flag| surveyed(4, &chosen(&[flag])).err().unwrap().to_string();
+        let frames = error(("frames", "5"));
+        assert_eq!(frames, "--frames: 5 clusters of images of which 4 are different; use at most 4");
+        for (flag, text, part) in [
+            ("frames", "0", "use auto, or a whole number from 1 to 1000"),
+            ("threshold", "-1", "use auto, or a number from 0"),
+        ] {
+            let error = Chosen::named(ENTRY.name).unwrap().with_flag(flag, text).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    /// An image whose feature is a prototype gets that prototype's frame, and only that one is added to it.
+    #[test]
+    fn images_get_the_frame_of_their_cluster() {
+        let mut model = vim(chosen(&[("frames", "3"), ("pad", "2")]));
+        let mut rng = Rng::keyed(1, 0, 0, 0);
+        let images =
+            Tensor::from_vec((0..3 * 3 * 32 * 32).map(|_| rng.normal() as f32).collect(), &[3, 3, 32, 32]);
+        let frozen = vim(Chosen::named(linear::ENTRY.name).unwrap());
+        let features = frozen.features(images.clone()).unwrap();
+        // The prototypes are the features of images 2, 0, 1.
+        let rows: Vec<f32> =
+            [2, 0, 1].iter().flat_map(|i| &features.as_slice()[i * 16..][..16]).copied().collect();
+        let prototypes = model.params.id(PROTOTYPES).unwrap();
+        model.params.set(prototypes, Tensor::from_vec(rows, &[3, 16]));
+        assert_eq!(model.assignment(images.clone()).unwrap().unwrap().as_slice(), [1.0, 2.0, 0.0]);
+        let before = model.logits(images.clone()).unwrap().to_host().unwrap();
+        let up = model.params.id("prompter.2.pad_up").unwrap();
+        model.params.set(up, Tensor::zeros(&Device::cpu(), &[1, 3, 2, 32]));
+        let after = model.logits(images).unwrap().to_host().unwrap();
+        let moved: Vec<bool> = before.chunks(3).zip(after.chunks(3)).map(|(a, b)| a != b).collect();
+        assert_eq!(moved, [false, true, false], "frame 2 is that of image 1");
+    }
+}
