@@ -58,7 +58,7 @@ impl Op for Cases {
     fn cost(&self, case: &Case, _: DType) -> (Cost, Cost) {
         let [b, m, d] = ["b", "m", "d"].map(|name| case.get(name) as f64);
         let (pairs, values) = (b * m, b * m * d);
-        let slots = pairs * (6.0 * d / WARP + 30.0);
+        let slots = pairs * (8.5 * d / WARP + 34.0);
         let bytes = 4.0 * (b * d + m * d + b);
         (Cost { bytes, flop: 3.0 * values, slots, ..Cost::default() }, Cost::default())
     }

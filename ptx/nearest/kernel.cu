@@ -19,10 +19,11 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP)
     float least = 0.0f;
     u32 choice = m;
     for (u32 j = warp; j < m; j += WARPS) {
-        const float* at = p + static_cast<size_t>(j) * d;
+        const float *from = x + lane, *at = p + static_cast<size_t>(j) * d + lane;
         float sum = 0.0f;
-        for (u32 i = lane; i < d; i += WARP) {
-            const float apart = x[i] - at[i];
+#pragma unroll 4
+        for (u32 left = (d + WARP - 1 - lane) / WARP; left > 0; left--, from += WARP, at += WARP) {
+            const float apart = *from - *at;
             sum = fmaf(apart, apart, sum);
         }
         sum = warp_sum(sum);
