@@ -1,9 +1,8 @@
 //! Backbones, methods, heads, the training loop, checkpoints, reports and sweeps.
 //!
 //! From the bottom up: [`params`] and [`score`]; [`checkpoint`] and [`report`]; [`pass`], the types that a backbone and
-//! a method exchange; [`backbones`], [`methods`] (with [`kmeans`] and [`cluster`]) and [`heads`]; [`model`], which joins one of each; [`survey`], what a
-//! method looks at before it begins; [`gates`];
-//! [`train`]; [`run_page`] and [`sweep`].
+//! a method exchange; [`backbones`], [`methods`] (with [`kmeans`] and [`cluster`]) and [`heads`]; [`model`], which joins
+//! one of each; [`survey`], what a method looks at before it begins; [`gates`]; [`train`]; [`run_page`] and [`sweep`].
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
