@@ -1,7 +1,8 @@
 //! Backbones, methods, heads, the training loop, checkpoints, reports and sweeps.
 //!
 //! From the bottom up: [`params`] and [`score`]; [`checkpoint`] and [`report`]; [`pass`], the types that a backbone and
-//! a method exchange; [`backbones`], [`methods`] and [`heads`]; [`model`], which joins one of each; [`gates`];
+//! a method exchange; [`backbones`], [`methods`] and [`heads`]; [`model`], which joins one of each; [`survey`], what a
+//! method looks at before it begins; [`gates`];
 //! [`train`]; [`run_page`] and [`sweep`].
 
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ pub mod report;
 pub mod run_page;
 pub mod score;
 pub mod streams;
+pub mod survey;
 pub mod sweep;
 pub mod toml_text;
 pub mod train;

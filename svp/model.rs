@@ -162,11 +162,20 @@ impl Model {
     /// # Errors
     /// Those of [`Model::forward`] and of `watch`.
     pub fn observe(&self, images: Tensor, adapted: bool, watch: &mut Watch) -> Result<()> {
+        self.walk(images, if adapted { &*self.method } else { &Frozen }, Some(watch))
+    }
+
+    /// Runs images `[b 3 s s]` through the backbone with the hooks of `method` in place of the model's own, so that these
+    /// see the tokens. No gradients are recorded.
+    ///
+    /// # Errors
+    /// Those of [`Model::forward`], of the hooks and of `watch`.
+    pub fn walk(&self, images: Tensor, method: &dyn Method, watch: Option<&mut Watch>) -> Result<()> {
         let tape = Tape::inference(&self.device);
         let images = self.input(&tape, images)?;
         let bound = self.params.bind(&tape);
-        let mut pass = Pass { tape: &tape, params: &bound, noise: Noise::default(), watch: Some(watch) };
-        let method: &dyn Method = if adapted { &*self.method } else { &Frozen };
+        let watch = watch.map(|watch| watch as &mut Watch);
+        let mut pass = Pass { tape: &tape, params: &bound, noise: Noise::default(), watch };
         let images = method.pixels(&mut pass, images)?;
         self.backbone.forward(&mut pass, &images, method)?;
         Ok(())

@@ -25,6 +25,8 @@ pub struct Param {
     pub value: Tensor,
     /// Whether training changes it.
     pub trained: bool,
+    /// Whether trained files hold it: what training changes, and what was found before training.
+    pub saved: bool,
 }
 
 /// All parameters of a model, in a fixed order.
@@ -46,10 +48,23 @@ impl Params {
         value: Tensor,
         trained: bool,
     ) -> ParamId {
-        let name = name.into();
+        self.push(Param { name: name.into(), part, value, trained, saved: trained })
+    }
+
+    /// Adds a parameter that training does not change, with a value that is found in the training images: trained files
+    /// hold it, because nothing else does.
+    ///
+    /// # Panics
+    /// Where a parameter of this name is there already.
+    pub fn add_found(&mut self, part: &'static str, name: impl Into<String>, value: Tensor) -> ParamId {
+        self.push(Param { name: name.into(), part, value, trained: false, saved: true })
+    }
+
+    fn push(&mut self, param: Param) -> ParamId {
         let id = self.all.len();
-        assert!(self.by_name.insert(name.clone(), id).is_none(), "parameter {name} twice");
-        self.all.push(Param { name, part, value, trained });
+        let before = self.by_name.insert(param.name.clone(), id);
+        assert!(before.is_none(), "parameter {} twice", param.name);
+        self.all.push(param);
         ParamId(id)
     }
 
@@ -99,12 +114,20 @@ impl Params {
     /// Marks the backbone's parameters that `trains` accepts by name as trained, and its others as frozen.
     pub fn train_backbone(&mut self, trains: impl Fn(&str) -> bool) {
         let backbone = self.all.iter_mut().filter(|p| p.part == BACKBONE);
-        backbone.for_each(|p| p.trained = trains(&p.name));
+        backbone.for_each(|p| {
+            p.trained = trains(&p.name);
+            p.saved = p.trained;
+        });
     }
 
     /// The trained parameters, in order.
     pub fn trained(&self) -> Vec<ParamId> {
         (0..self.all.len()).filter(|&i| self.all[i].trained).map(ParamId).collect()
+    }
+
+    /// The parameters that trained files hold, in order.
+    pub fn saved(&self) -> Vec<ParamId> {
+        (0..self.all.len()).filter(|&i| self.all[i].saved).map(ParamId).collect()
     }
 
     /// Every parameter, in order.

@@ -80,7 +80,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     } else {
         let config = sized(options, &around.device)?;
         if cli.dry_run {
-            let found = dry_run(&config, &around.device);
+            let found = dry_run(&config, &around.device, around.stop);
             let found = found.map_err(|e| explain_memory(e, &config, &around.device))?;
             svp_cli::show(&found, cli.json, show::dry_run)?;
             return Ok(ExitCode::SUCCESS);

@@ -330,15 +330,15 @@ struct Backward {
     }
 
     // Walks the gradients back through COUNT tokens of a sub, from the last to the first, and leaves this lane's parts
-    // of sums.
+    // of sums. It waits first where other lanes may still be `reading` such parts.
     template <int COUNT>
-    __device__ __forceinline__ void walk_back(u32 sub, u32 first) {
+    __device__ __forceinline__ void walk_back(u32 sub, u32 first, bool reading = false) {
         float decay[COUNT][FOUR][FOUR], before[COUNT][FOUR][FOUR];
         const u32 step = sub * SUB + first;
         advance<COUNT>(step, [&](int i, int k, int j, float d, float s) { decay[i][k][j] = d, before[i][k][j] = s; });
-        // So that the assembler does not begin the gradients before, for which it would compute some states again. No
-        // data needs this barrier, and the mark in its text tells so to the test that takes barriers out.
-        if (COUNT == SUB && N == 16) asm volatile("bar.warp.sync -1; // orders no data");
+        // Here and not before advancing, so that the assembler does not begin the gradients before, for which it would
+        // compute some states again.
+        if (reading) __syncwarp();
         const float *of = at_byte(own + step * ROW), *bc = at_byte(own_bc + step * ROW_BC);
 #pragma unroll
         for (int i = COUNT - 1; i >= 0; i--) {
@@ -447,13 +447,13 @@ struct Backward {
     }
 
     // Goes back through a sub whose first states are in registers.
-    __device__ __forceinline__ void back(u32 sub, bool first, u32 here) {
+    __device__ __forceinline__ void back(u32 sub, bool first, u32 here, bool reading = false) {
         if constexpr (HELD < SUB) {
             advance<SUB - HELD>(sub * SUB, [](int, int, int, float, float) {});
-            walk_back<HELD>(sub, SUB - HELD);
+            walk_back<HELD>(sub, SUB - HELD, reading);
             load_before(sub, first, here);
         }
-        walk_back<HELD>(sub, 0);
+        walk_back<HELD>(sub, 0, reading && HELD == SUB);
     }
 
     // The same where only the tokens from `from` to `end` exist, one at a time.
@@ -467,15 +467,17 @@ struct Backward {
         }
     }
 
-    // Sums what a sub has left. The next states are loaded meanwhile where they are far, at `next`.
-    __device__ __forceinline__ void sum_up(u32 sub, bool far, u32 next, u32 to, bool has_token) {
+    // Sums what a sub has left. The next states are loaded meanwhile where they are far, at `next`. It waits until
+    // all lanes have read, unless the next sub does.
+    __device__ __forceinline__ void sum_up(u32 sub, bool far, u32 next, u32 to, bool has_token, bool waits = true) {
         if (far) load_states(next);
         else forget_states();
         float sum[SHARE];
         __syncwarp();
         finish(sub, to);
         if (has_token) sum_bc(sum);
-        __syncwarp();
+        // With 16 states a lane stores only over what it has read itself.
+        if (waits) __syncwarp();
         if (has_token) store<SHARE>(at_byte(sum_to + sub * (SUB * ROW)), sum);
         if (!far) load_kept(sub - 2);
     }
@@ -495,8 +497,8 @@ struct Backward {
             u32 to = (chunk * CHUNK + (dir ? 0 : CHUNK - SUB)) * e;
 #pragma unroll
             for (u32 sub = SUBS; sub-- > 0; to -= forth) {
-                back(sub, sub == 0, here);
-                sum_up(sub, sub < 2, sub ? here : there, to, true);
+                back(sub, sub == 0, here, sub + 1 < SUBS);
+                sum_up(sub, sub < 2, sub ? here : there, to, true, false);
             }
             return;
         }

@@ -354,8 +354,8 @@ struct Forward {
                 if (second && present < end) z.load(xz + (2 * present - (channel + run()) + e));
                 walk();
                 __syncwarp();
+                // This thread finishes what it stages next.
                 if (second || !sums_in_shared) finish(second, present);
-                __syncwarp();
             }
             bc ^= 2 * TILE * COLUMNS;
             sums += next_sums;

@@ -23,6 +23,7 @@ pub static ENTRY: Entry = Entry {
     keeps_features: false,
     whole_backbone: false,
     views: &[("trained", true)],
+    survey: None,
     build: |_, _| Ok(Box::new(BitFit)),
 };
 

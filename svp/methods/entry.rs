@@ -8,6 +8,7 @@ use crate::Result;
 use crate::backbones::pos_embed::ClassRow;
 use crate::params::Params;
 use crate::pass::{Method, Spec};
+use crate::survey::Surveyor;
 
 /// Everything that is particular to a method, in one place. The command line, files, tables, pages and tests read it.
 pub struct Entry {
@@ -36,7 +37,9 @@ pub struct Entry {
     pub whole_backbone: bool,
     /// Views that `svp-gates` draws of each image: a name, and whether the method adapts the backbone in that view.
     pub views: &'static [(&'static str, bool)],
-    /// Adds the method's trained parameters with initial values.
+    /// The look at the training images with which the method begins; `None` where it needs none.
+    pub survey: Option<Surveyor>,
+    /// Adds the method's parameters with initial values.
     pub build: fn(&Settings, &mut Site) -> Result<Box<dyn Method>>,
 }
 

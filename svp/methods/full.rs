@@ -20,6 +20,7 @@ pub static ENTRY: Entry = Entry {
     keeps_features: false,
     whole_backbone: true,
     views: &[("trained", false)],
+    survey: None,
     build: |_, _| Ok(Box::new(Full)),
 };
 

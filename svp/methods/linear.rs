@@ -20,6 +20,7 @@ pub static ENTRY: Entry = Entry {
     keeps_features: true,
     whole_backbone: false,
     views: &[("frozen", false)],
+    survey: None,
     build: |_, _| Ok(Box::new(Frozen)),
 };
 

@@ -45,6 +45,7 @@ pub static ENTRY: Entry = Entry {
     keeps_features: false,
     whole_backbone: false,
     views: &[("frozen", false), ("updated", true)],
+    survey: None,
     build,
 };
 

@@ -36,6 +36,7 @@ pub static ENTRY: Entry = Entry {
     keeps_features: false,
     whole_backbone: false,
     views: &[("frozen", false), ("scaled", true)],
+    survey: None,
     build,
 };
 

@@ -68,6 +68,7 @@ pub static ENTRY: Entry = Entry {
     keeps_features: false,
     whole_backbone: false,
     views: &[("frozen", false), ("prompted", true)],
+    survey: None,
     build,
 };
 

@@ -42,6 +42,7 @@ pub static ENTRY: Entry = Entry {
     keeps_features: false,
     whole_backbone: false,
     views: &[("frozen", false), ("framed", true)],
+    survey: None,
     build,
 };
 

@@ -37,9 +37,9 @@ pub struct DryRun {
 
 /// Loads the checkpoint and the data, and makes the first training step in memory.
 ///
-/// Those of a run up to and including its first step; [`Error::Diverged`] where that step is not finite.
-pub fn dry_run(config: &TrainConfig, device: &Device) -> Result<DryRun> {
-    let mut prepared = prepare(config, device)?;
+/// [`Error::Interrupted`] once `stop` returns true during a survey; those of a run up to and including its first step; [`Error::Diverged`] where that step is not finite.
+pub fn dry_run(config: &TrainConfig, device: &Device, stop: &dyn Fn() -> bool) -> Result<DryRun> {
+    let mut prepared = prepare(config, device, None, stop)?;
     let (model, data) = (&mut prepared.model, &prepared.data);
     let size = model.spec().img_size;
     let train = setup::train_images(config, model.spec(), data)?;

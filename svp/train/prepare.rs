@@ -6,8 +6,11 @@ use super::config::TrainConfig;
 use super::setup;
 use super::trained::Trained;
 use crate::Result;
+use crate::backbones::Loaded;
 use crate::data::Dataset;
-use crate::model::Model;
+use crate::methods::{Chosen, Settings, linear};
+use crate::model::{Model, Parts};
+use crate::survey::{Found, Survey, Surveyor};
 
 /// Model and data of a config.
 pub struct Prepared {
@@ -21,10 +24,16 @@ pub struct Prepared {
     pub notes: Vec<String>,
 }
 
-/// Loads the backbone and opens the data.
+/// Loads the backbone and opens the data. A run that begins makes the method's survey; one that goes on has `settings`,
+/// those of its trained file.
 ///
-/// Settings that cannot work or do not fit the backbone, the data or the device; files that cannot be read.
-pub fn prepare(config: &TrainConfig, device: &Device) -> Result<Prepared> {
+/// [`Error::Interrupted`](crate::Error::Interrupted) once `stop` returns true during a survey; settings that cannot work or do not fit the backbone, the data or the device; files that cannot be read.
+pub fn prepare(
+    config: &TrainConfig,
+    device: &Device,
+    settings: Option<&Settings>,
+    stop: &dyn Fn() -> bool,
+) -> Result<Prepared> {
     config.check()?;
     config.precision.check(device)?;
     let mut loaded = setup::backbone(config)?;
@@ -32,6 +41,48 @@ pub fn prepare(config: &TrainConfig, device: &Device) -> Result<Prepared> {
     setup::check_data(config, &data)?;
     let mut notes = std::mem::take(&mut loaded.notes);
     notes.extend(data.notes.iter().cloned());
-    let (model, trained) = setup::model(config, device, loaded, &data.classes)?;
+    let mut found = Found::default();
+    let mut config = config.clone();
+    if let Some(surveyor) = &config.method.entry.survey {
+        match settings {
+            Some(settings) => surveyor.fills.iter().for_each(|name| {
+                config.method.settings.set(name, settings.get(name));
+            }),
+            None => (loaded, found) = look(surveyor, &config, device, loaded, &data, stop)?,
+        }
+    }
+    found.settings.into_iter().for_each(|(name, value)| config.method.settings.set(name, value));
+    let (mut model, trained) = setup::model(&config, device, loaded, &data.classes)?;
+    for (name, value) in found.values {
+        let id = model.params.id(&name).expect("a parameter of the method");
+        model.params.set(id, value.to_device(device)?);
+    }
+    notes.extend(found.notes);
     Ok(Prepared { model, trained, data, notes })
+}
+
+/// Makes a survey with the backbone, which is given back as it was.
+fn look(
+    surveyor: &Surveyor,
+    config: &TrainConfig,
+    device: &Device,
+    loaded: Loaded,
+    data: &Dataset,
+    stop: &dyn Fn() -> bool,
+) -> Result<(Loaded, Found)> {
+    let Loaded { backbone, params, head, hash, notes } = loaded;
+    let parts = Parts { simam: config.simam, ..Parts::new(Chosen::named(linear::ENTRY.name)?, 1) };
+    let model = Model::new(device, backbone, params.clone(), parts, config.seed)?;
+    let model = model.in_precision(config.precision.dtype())?;
+    let survey = Survey {
+        model: &model,
+        seed: config.seed,
+        samples: &data.train,
+        transform: setup::train_transform(config, model.spec()),
+        batch: config.batch_size,
+        workers: config.workers,
+        stop,
+    };
+    let found = (surveyor.look)(&config.method.settings, &survey)?;
+    Ok((Loaded { backbone: model.backbone, params, head, hash, notes }, found))
 }

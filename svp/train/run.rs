@@ -82,7 +82,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Those of [`prepare`], and a folder that holds a run, is in use or cannot be written.
     pub fn start(config: TrainConfig, out: &Path, around: Surroundings<'a>) -> Result<Self> {
-        let prepared = prepare(&config, &around.device)?;
+        let prepared = prepare(&config, &around.device, None, around.stop)?;
         let run = RunDir::create(out)?;
         let classes = prepared.data.classes.join("\n") + "\n";
         write_atomically(&run.classes(), |file| std::io::Write::write_all(file, classes.as_bytes()))?;
@@ -99,9 +99,12 @@ impl<'a> Session<'a> {
         let run = RunDir::resume(folder)?;
         let was = read_config(&run.config())?;
         let config = moved.apply(&was);
-        let prepared = prepare(&config, &around.device)?;
         let last = run.last();
         let saved = if last.exists() { Some(TrainedFile::open(&last)?) } else { None };
+        let method = saved.as_ref().map(|saved| &saved.trained.method);
+        let settings = method.filter(|method| method.entry.name == config.method.entry.name);
+        let settings = settings.map(|method| &method.settings);
+        let prepared = prepare(&config, &around.device, settings, around.stop)?;
         if saved.as_ref().is_some_and(|saved| saved.trained != prepared.trained) {
             let what = "backbone, data or settings are not those the run began with";
             return Err(Error::path(&last, what, "put them back, or start a new run"));

@@ -85,9 +85,14 @@ pub fn eval_transform(spec: &Spec) -> Transform {
     Transform::eval(spec.img_size as u32, spec.normalisation)
 }
 
-/// The training images of a run in batches. Where features are kept, the images are not augmented.
+/// The transform of training images. Where features are kept, the images are not augmented.
+pub(super) fn train_transform(config: &TrainConfig, spec: &Spec) -> Transform {
+    Transform { augment: config.augmentation(), ..eval_transform(spec) }
+}
+
+/// The training images of a run in batches.
 pub(super) fn train_images(config: &TrainConfig, spec: &Spec, data: &Dataset) -> Result<Feed> {
-    let transform = Transform { augment: config.augmentation(), ..eval_transform(spec) };
+    let transform = train_transform(config, spec);
     let options = LoaderOptions {
         mix: config.mix(),
         ..LoaderOptions::train(config.batch_size, config.workers, config.seed)

@@ -60,13 +60,13 @@ fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("plain data")
 }
 
-fn trained_tensors(params: &Params) -> Vec<(String, &Tensor)> {
-    params.iter().filter(|p| p.trained).map(|p| (p.name.clone(), &p.value)).collect()
+fn saved_tensors(params: &Params) -> Vec<(String, &Tensor)> {
+    params.iter().filter(|p| p.saved).map(|p| (p.name.clone(), &p.value)).collect()
 }
 
 /// Writes the trained tensors; the file is written whole or not at all.
 pub(super) fn save_best(path: &Path, params: &Params, trained: &Trained, position: &Position) -> Result<()> {
-    save_safetensors(path, &trained_tensors(params), &description(trained, position))
+    save_safetensors(path, &saved_tensors(params), &description(trained, position))
 }
 
 /// Writes the averages in place of the trained tensors, as a trained file like any other.
@@ -77,7 +77,9 @@ pub(super) fn save_average(
     trained: &Trained,
     position: &Position,
 ) -> Result<()> {
-    let tensors: Vec<_> = average.state(params).map(|(name, value)| (name.to_string(), value)).collect();
+    let mut tensors = saved_tensors(params);
+    let mut averages: BTreeMap<&str, &Tensor> = average.state(params).collect();
+    tensors.iter_mut().for_each(|(name, value)| *value = averages.remove(&**name).unwrap_or(value));
     save_safetensors(path, &tensors, &description(trained, position))
 }
 
@@ -98,7 +100,7 @@ pub(super) struct Saveable<'a> {
 
 /// Writes the trained tensors, the optimiser's and the averages; the file is written whole or not at all.
 pub(super) fn save_last(path: &Path, state: Saveable) -> Result<()> {
-    let mut tensors = trained_tensors(state.params);
+    let mut tensors = saved_tensors(state.params);
     tensors.extend(state.optimizer.state(state.params));
     for (name, value) in state.average.into_iter().flat_map(|average| average.state(state.params)) {
         tensors.push((format!("{AVERAGE}{name}"), value));
@@ -136,12 +138,12 @@ impl TrainedFile {
         Ok(TrainedFile { file, trained, position })
     }
 
-    /// Puts the trained tensors into `params`, on `device`.
+    /// Puts the saved tensors into `params`, on `device`.
     ///
     /// # Errors
-    /// A trained parameter that the file lacks or holds in another shape.
+    /// A saved parameter that the file lacks or holds in another shape.
     pub fn restore(&self, device: &Device, params: &mut Params) -> Result<()> {
-        for id in params.trained() {
+        for id in params.saved() {
             let shape = params.get(id).shape().to_vec();
             let value = self.tensor(params.name(id), &shape)?;
             params.set(id, value.to_device(device)?);

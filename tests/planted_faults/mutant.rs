@@ -113,8 +113,7 @@ fn plant(kind: Kind, line: &str) -> Option<String> {
     let gone = |is: bool| is.then(String::new);
     match kind {
         Kind::Barrier => gone(opcode.starts_with("bar.sync") || opcode.starts_with("barrier.sync")),
-        // A kernel marks the barriers that only keep the assembler from moving instructions.
-        Kind::WarpBarrier => gone(opcode.starts_with("bar.warp.sync") && !line.contains("// orders no data")),
+        Kind::WarpBarrier => gone(opcode.starts_with("bar.warp.sync")),
         Kind::Store => gone(opcode.starts_with("st.")),
         Kind::Guard => match guard.strip_prefix("@!") {
             Some(predicate) => Some(format!("@{predicate} {rest}")),
@@ -175,7 +174,6 @@ fn faults_go_where_they_should() {
     assert_eq!(becomes(Kind::Barrier, "\tbar.sync \t0;").unwrap(), "");
     assert_eq!(becomes(Kind::Barrier, "bar.warp.sync -1;"), None);
     assert_eq!(becomes(Kind::WarpBarrier, "bar.warp.sync -1;").unwrap(), "");
-    assert_eq!(becomes(Kind::WarpBarrier, "bar.warp.sync -1; // orders no data"), None);
     let file = ".version 8.4\n.visible .entry a(\n.param .u64 p\n)\n{\nret;\n\n}\n.visible .entry b()\n{\nexit;\n}\n";
     assert_eq!(only(file, "b"), ".version 8.4\n\n\n\n\n\n\n\n.visible .entry b()\n{\nexit;\n}\n");
 }
