@@ -364,11 +364,14 @@ mod tests {
             sum(&Tape::inference(&device), &b, &b);
         };
         let ((), notes) = noted::noted(step);
-        let wants = |note: &Noted| (note.inputs.iter().map(|input| input.1).collect::<Vec<_>>(), note.backward);
+        let wants =
+            |note: &Noted| (note.inputs.iter().map(|input| input.1).collect::<Vec<_>>(), note.backward);
         let forward = [[false, false], [true, false], [true, false]].map(|wants| (wants.to_vec(), false));
         let last = [(vec![true, false], true), (vec![false, false], false)];
         assert_eq!(notes.iter().map(wants).collect::<Vec<_>>(), [&forward[..], &last].concat());
-        assert!(notes.iter().all(|note| note.op == "sum" && note.outputs == [[1]] && note.inputs[1].0 == [1]));
+        assert!(
+            notes.iter().all(|note| note.op == "sum" && note.outputs == [[1]] && note.inputs[1].0 == [1])
+        );
         step();
         assert_eq!(noted::noted(|| ()).1, [], "nothing is noted when nobody asks");
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use engine::Tensor;
+use engine::{Device, Tensor};
 use serde::Serialize;
 use svp::checkpoint::write_atomically;
 use svp::data::decode;
@@ -91,16 +91,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         return Err(Error::input("IMAGE", what, format!("give at most {MOST_IMAGES}")));
     }
     let device = cli.using.compute.start()?;
-    let load = |run: &PathBuf| {
-        let loaded = load_trained(run, cli.using.backbone.as_deref(), &device)?;
-        if !loaded.model.backbone.has_gates() {
-            let what =
-                format!("its {} backbone has no scans, so there are no gates", loaded.model.spec().family);
-            return Err(Error::path(run, what, "give a run on a Vim"));
-        }
-        Ok((run.as_path(), loaded))
-    };
-    let loaded = cli.runs.iter().map(load).collect::<Result<Vec<_>>>()?;
+    let loaded = cli.runs.iter().map(|run| Ok((run.as_path(), load(run, &cli.using, &device)?)));
+    let loaded = loaded.collect::<Result<Vec<_>>>()?;
     check_together(&loaded)?;
     let panels = panels(&loaded);
     let (mut rows, mut lines) = (vec![], String::new());
@@ -116,6 +108,16 @@ fn run(cli: Cli) -> Result<ExitCode> {
     write_atomically(&cli.out, |file| file.write_all(&png))?;
     svp_cli::print(&if cli.using.json { lines } else { format!("{}\n", cli.out.display()) })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Loads a run, which must have gates.
+fn load(run: &Path, using: &Using, device: &Device) -> Result<TrainedModel> {
+    let loaded = load_trained(run, using.backbone.as_deref(), device)?;
+    if !loaded.model.backbone.has_gates() {
+        let what = format!("its {} backbone has no scans, so there are no gates", loaded.model.spec().family);
+        return Err(Error::path(run, what, "give a run on a Vim"));
+    }
+    Ok(loaded)
 }
 
 /// A model in the picture.

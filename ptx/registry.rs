@@ -77,7 +77,8 @@ mod tests {
                 let name = format!("{}:{}", op.name(), case.name);
                 assert_eq!((forward.len(), call.op), (1, op.name()), "{name}");
                 assert_eq!(flop(&forward), Ok(cost.0.flop), "{name}");
-                let output = outputs.iter().find(|output| output.wants_grad()).expect("a case has a gradient");
+                let output =
+                    outputs.iter().find(|output| output.wants_grad()).expect("a case has a gradient");
                 let seed = Tensor::zeros(&device, output.shape());
                 let (walked, backward) = noted(|| tape.backward(output, seed));
                 walked.unwrap();

@@ -155,7 +155,10 @@ fn runs_are_drawn_side_by_side() {
     let best = format!("{}/best.safetensors", TRAINED.full);
     let usual = ["--data", &TRAINED.data, "--backbone", &best, "--out", &larger, "--batch-size", "8"];
     succeeds(&train(&[&usual, &words("--method vpt --tokens 2 --epochs 1 --img-size 48")[..]].concat()));
-    fails(&gates(&["--run", svp, "--run", &larger, "--out", &out, &image]), &["larger", "48 px", "side by side"]);
+    fails(
+        &gates(&["--run", svp, "--run", &larger, "--out", &out, &image]),
+        &["larger", "48 px", "side by side"],
+    );
     fails(&gates(&["--run", svp, "--run", &place.at("no-run"), "--out", &out, &image]), &["no-run"]);
     assert!(!Path::new(&out).exists());
 }

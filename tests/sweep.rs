@@ -106,9 +106,16 @@ fn a_sweep_makes_its_table_once() {
     let table = succeeds(&made);
     assert!(text(&made.stderr).starts_with("10 runs to make"), "{}", text(&made.stderr));
     assert_eq!(table, fs::read_to_string(Path::new(&out).join("results.md")).unwrap());
-    for part in
-        ["# Stripes", "| stripes | ", "(99.5, ", "(-, -)", " ± ", "**mean**", "lr=0.", "what was published (a paper)"]
-    {
+    for part in [
+        "# Stripes",
+        "| stripes | ",
+        "(99.5, ",
+        "(-, -)",
+        " ± ",
+        "**mean**",
+        "lr=0.",
+        "what was published (a paper)",
+    ] {
         assert!(table.contains(part), "`{part}` is not in:\n{table}");
     }
     assert_eq!(results(&out).len(), 1 + 10);

@@ -77,7 +77,9 @@ pub fn presets() -> String {
         table.row([name, method, lr, decay, batch, epochs, whose.into(), title]);
     }
     let methods: String = of_methods.iter().map(of_method).collect();
-    format!("{table}\nPresets of methods; hta/cub200+vpt has both, and the settings of the method win.\n{methods}")
+    format!(
+        "{table}\nPresets of methods; hta/cub200+vpt has both, and the settings of the method win.\n{methods}"
+    )
 }
 
 /// The preset of a method: where its settings were published, and whose they are.

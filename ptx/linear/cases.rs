@@ -131,7 +131,9 @@ impl Op for Cases {
 
     fn noted(&self, call: &Noted) -> Option<Case> {
         let [(_, x), (weight, w), ..] = &call.inputs[..] else { return None };
-        let (&[n, k], rows) = (&weight[..], call.outputs[0].iter().rev().skip(1).product()) else { return None };
+        let (&[n, k], rows) = (&weight[..], call.outputs[0].iter().rev().skip(1).product()) else {
+            return None;
+        };
         let switches = [("frozen", usize::from(!w)), ("constant", usize::from(!x))];
         Some(Case::new(&[&[("rows", rows), ("k", k), ("n", n)], &switches[..]].concat()))
     }

@@ -134,7 +134,9 @@ impl Op for Cases {
     }
 
     fn noted(&self, call: &Noted) -> Option<Case> {
-        let (&[b, l, d], &[_, length, _]) = (&call.inputs[0].0[..], &call.outputs[0][..]) else { return None };
+        let (&[b, l, d], &[_, length, _]) = (&call.inputs[0].0[..], &call.outputs[0][..]) else {
+            return None;
+        };
         let n = call.inputs.get(1).map_or(0, |(prompts, _)| prompts[1]);
         let kind = match (length > l, call.inputs.len()) {
             (true, _) => "insert",

@@ -81,9 +81,11 @@ mod tests {
         for name in names() {
             let text = TABLES.iter().find(|table| table.0 == name).unwrap().1;
             let fields: usize = text.lines().skip(1).map(|line| line.split('\t').count()).sum();
-            let printed = text.lines().skip(1).flat_map(|line| line.split('\t')).filter(|field| *field != "-");
+            let printed =
+                text.lines().skip(1).flat_map(|line| line.split('\t')).filter(|field| *field != "-");
             let rows = rows(name).unwrap();
-            let read = rows.iter().map(|row| usize::from(row.column.is_some()) + row.about.len() + row.values.len());
+            let read =
+                rows.iter().map(|row| usize::from(row.column.is_some()) + row.about.len() + row.values.len());
             assert_eq!(read.sum::<usize>(), printed.count(), "{name}");
             assert_eq!(fields % rows.len(), 0, "{name}: a field is missing");
             sizes.push((rows.len(), rows[0].values.len()));

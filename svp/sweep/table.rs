@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::plan::{Cell, Plan, Run};
 use super::results::{Accuracy, Results, RunStatus};
-use crate::report::table::{count, duration};
+use crate::report::table::{count, csv_line, duration};
 use crate::train::Outcome;
 
 /// An accuracy of the table: of a task, of a group or the mean, with one method.
@@ -68,7 +68,8 @@ fn summary(plan: &Plan, results: &Results) -> Vec<Row> {
 }
 
 /// Header of [`csv`].
-const CSV: &str = "name,of,method,chosen,seeds,mean,deviation,published,difference,trained_parameters,without_head,run";
+const CSV: &str =
+    "name,of,method,chosen,seeds,mean,deviation,published,difference,trained_parameters,without_head,run";
 
 /// The results as CSV: a line for every task, every group and the mean, with every method. Accuracies are in percent.
 /// The last lines are published rows that the sweep does not run, with `published only` in the last column.
@@ -78,7 +79,7 @@ pub fn csv(plan: &Plan, results: &Results) -> String {
     for row in summary(plan, results) {
         let seeds = row.seeds.iter().flatten().count();
         let count = |n: Option<usize>| n.map_or(String::new(), |n| n.to_string());
-        text += &line([
+        text += &csv_line([
             row.name,
             row.of.into(),
             row.method,
@@ -104,7 +105,7 @@ pub fn csv(plan: &Plan, results: &Results) -> String {
             let mut fields = [(); 12].map(|()| String::new());
             (fields[0], fields[1], fields[2]) = (name.into(), of.into(), row.title());
             (fields[7], fields[11]) = (number(Some(*published)), "published only".into());
-            text += &line(fields);
+            text += &csv_line(fields);
         }
     }
     text
@@ -154,7 +155,7 @@ pub fn runs_csv(plan: &Plan, results: &Results) -> String {
 fn run_line(plan: &Plan, cell: &Cell, label: &str, run: &Run, outcome: &Outcome, reported: bool) -> String {
     let percent = |share: Option<f64>| share.map_or(String::new(), |share| format!("{:.3}", 100.0 * share));
     let test = outcome.test.as_ref();
-    line([
+    csv_line([
         plan.tasks[cell.task].name.clone(),
         plan.columns[cell.column].clone(),
         label.into(),
@@ -171,15 +172,6 @@ fn run_line(plan: &Plan, cell: &Cell, label: &str, run: &Run, outcome: &Outcome,
         format!("{:.1}", outcome.seconds),
         run.name(),
     ])
-}
-
-/// A line of a CSV file.
-fn line<const N: usize>(fields: [String; N]) -> String {
-    let quoted = |field: &String| match field.contains([',', '"']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
-        false => field.clone(),
-    };
-    fields.each_ref().map(quoted).join(",") + "\n"
 }
 
 /// The number of trained parameters without those of the head, as papers count them.
@@ -260,7 +252,13 @@ fn difference(ours: Option<Accuracy>, published: Option<f64>) -> Option<f64> {
 }
 
 /// A result with the published number and the difference to it, `-` for those that are missing.
-fn with_published(plan: &Plan, column: usize, row: &str, ours: Option<Accuracy>, text: Option<String>) -> String {
+fn with_published(
+    plan: &Plan,
+    column: usize,
+    row: &str,
+    ours: Option<Accuracy>,
+    text: Option<String>,
+) -> String {
     let text = text.unwrap_or_else(|| "-".into());
     if plan.sweep.published.is_none() {
         return text;
@@ -285,8 +283,10 @@ fn not_run(plan: &Plan) -> String {
     let rules = row("---", vec!["---".into(); header.len()]);
     let mut text = "\n".to_string() + &row("published only, not run here, %", header) + &rules;
     for published in &plan.not_run {
-        let told = about.iter().map(|key| published.about.get(key).map_or("-".into(), |text| text.to_string()));
-        let numbers = names().map(|name| published.values.get(name).map_or("-".into(), |x| format!("{x:.1}")));
+        let told =
+            about.iter().map(|key| published.about.get(key).map_or("-".into(), |text| text.to_string()));
+        let numbers =
+            names().map(|name| published.values.get(name).map_or("-".into(), |x| format!("{x:.1}")));
         text += &row(&published.title(), told.chain(numbers).collect());
     }
     text

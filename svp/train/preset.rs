@@ -68,7 +68,8 @@ pub struct Override {
 impl Preset {
     /// All presets: those of data sets in the order of the paper's tables, then those of methods.
     pub fn all() -> Vec<Preset> {
-        let of_methods = OF_METHODS.iter().filter(|(name, _)| METHODS.iter().any(|entry| entry.name == *name));
+        let of_methods =
+            OF_METHODS.iter().filter(|(name, _)| METHODS.iter().any(|entry| entry.name == *name));
         let of_methods = of_methods.map(|(name, text)| of_method(name, text));
         COLLECTIONS.iter().flat_map(Collection::presets).chain(of_methods).collect()
     }
@@ -100,7 +101,11 @@ impl Preset {
     fn with(mut self, later: Preset) -> Result<Preset> {
         if let (Some(one), Some(other)) = (self.dataset, later.dataset) {
             let what = format!("{} and {} are two data sets", one.name, other.name);
-            return Err(Error::input("--preset", what, "name one data set and one method, as in hta/dtd+vpt"));
+            return Err(Error::input(
+                "--preset",
+                what,
+                "name one data set and one method, as in hta/dtd+vpt",
+            ));
         }
         self.ours.retain(|setting| !later.settings.contains_key(setting));
         self.ours.extend(later.ours);

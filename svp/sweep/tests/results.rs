@@ -162,7 +162,10 @@ fn the_table_has_all_numbers() {
         assert!(table.lines().any(|found| found == line), "`{line}` is not in:\n{table}");
     }
     let empty = markdown(&plan, &none(&plan));
-    assert!(empty.contains("| birds | - (-, -) | - (90.0, -) |") && empty.contains("Not finished: 10 runs"), "{empty}");
+    assert!(
+        empty.contains("| birds | - (-, -) | - (90.0, -) |") && empty.contains("Not finished: 10 runs"),
+        "{empty}"
+    );
 }
 
 #[test]
