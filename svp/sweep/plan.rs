@@ -175,13 +175,18 @@ impl Plan {
     /// Adds the numbers of the table that the sweep names, then those that it gives itself.
     fn add_published(&mut self, Published { table, values, .. }: Published) -> Result<()> {
         let wrong = |what: String, hint: String| Err(Error::input("published", what, hint));
-        for row in table.iter().flat_map(|table| published::rows(table)).flatten() {
+        for mut row in table.iter().flat_map(|table| published::rows(table)).flatten() {
+            let is_task = |name: &str| self.tasks.iter().any(|task| task.name == name);
+            // A mean over other tasks than these says nothing about them.
+            if !row.values.keys().all(|name| is_task(name) || self.rows().any(|known| known == *name)) {
+                row.values.retain(|name, _| is_task(name));
+            }
             match row.column.filter(|column| self.columns.iter().any(|known| known == column)) {
                 Some(column) => {
                     let values = row.values.into_iter().map(|(row, value)| (row.to_string(), value));
                     self.published.insert(column.into(), values.collect());
                 }
-                None if self.rows().any(|name| row.values.contains_key(name)) => self.not_run.push(row),
+                None if !row.values.is_empty() => self.not_run.push(row),
                 None => {}
             }
         }
