@@ -95,13 +95,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
     }
     let all = METHODS.iter().map(|entry| entry.name.to_string());
     let names = if cli.methods.is_empty() { all.collect() } else { cli.methods.clone() };
-    let mut asked = names.into_iter().map(|name| ask(&cli, name)).collect::<Result<Vec<_>>>()?;
+    let asked = names.into_iter().map(|name| ask(&cli, name)).collect::<Result<Vec<_>>>()?;
     let device = cli.compute.start()?;
     svp_cli::stop_on_signals()?;
     let spec = *backbone(&asked[0].config)?.backbone.spec();
-    if cli.methods.is_empty() {
-        asked.retain(|asked| asked.config.method.check(&spec).is_ok());
-    }
     let repeats = Repeats { rounds: cli.rounds, times: cli.times };
     let methods = measure(&asked, cli.classes, &device, repeats, &svp_cli::tell, &svp_cli::stopped)?;
     let report = Report {
@@ -142,7 +139,7 @@ fn ask(cli: &Cli, name: String) -> Result<Asked> {
         ..Options::default()
     };
     let config = TrainConfig { method, ..options.resolve()? };
-    Ok(Asked { name, config })
+    Ok(Asked { name, config, needed: !cli.methods.is_empty() })
 }
 
 /// The device in a few words.

@@ -26,6 +26,8 @@ pub struct Asked {
     pub name: String,
     /// Its settings, the backbone and the batch.
     pub config: TrainConfig,
+    /// Whether it is an error, and not left out, where it does not fit the backbone.
+    pub needed: bool,
 }
 
 /// How often things are timed.
@@ -64,12 +66,13 @@ pub struct Cost {
     pub evaluation_memory_mb: f64,
 }
 
-/// Measures every method. Each has memory of its own, and in each round every method has a turn, so that what else the
-/// device does slows all alike. `tell` gets a line before each turn and the facts that a method's survey noted.
+/// Measures every method. All are counted first, so that one that cannot be built is found before the clock runs. Then, in
+/// each round, every method has a turn, so that what else the device does slows all alike. Each has memory of its own.
+/// `tell` gets a line before each turn, the facts that a method's survey noted, and which methods are left out.
 ///
 /// # Errors
-/// [`Error::Interrupted`] once `stop` returns true; a backbone that cannot be loaded, a method that does not run on it,
-/// and faults of the device.
+/// [`Error::Interrupted`] once `stop` returns true; a backbone that cannot be loaded, a method that is needed and does
+/// not fit it, and faults of the device.
 pub fn measure(
     asked: &[Asked],
     classes: usize,
@@ -78,34 +81,44 @@ pub fn measure(
     tell: &dyn Fn(&str),
     stop: &dyn Fn() -> bool,
 ) -> Result<Vec<Cost>> {
-    let check = || match stop() {
-        true => Err(Error::Interrupted { step: 0, hint: "run it again".into() }),
-        false => Ok(()),
+    let trial = |Asked { name, config, .. }: &Asked| {
+        check(stop)?;
+        Trial::new(config, classes, &device.with_own_memory(), stop).map_err(|e| e.within(name))
     };
-    let mut found: Vec<(Count, [Vec<f64>; 2])> = vec![];
-    for round in 0..repeats.rounds {
-        for (i, Asked { name, config }) in asked.iter().enumerate() {
-            check()?;
-            tell(&format!("round {} of {}: {name}", round + 1, repeats.rounds));
-            let within = |e: Error| e.within(name);
-            let (mut trial, notes) =
-                Trial::new(config, classes, &device.with_own_memory(), stop).map_err(within)?;
-            check()?;
-            if round == 0 {
+    let mut counted = vec![];
+    for asked in asked {
+        let name = &asked.name;
+        match trial(asked) {
+            Err(e @ Error::Input { .. }) if !asked.needed => tell(&format!("left out: {e}")),
+            Err(e) => return Err(e),
+            Ok((mut trial, notes)) => {
                 notes.iter().for_each(|note| tell(&format!("{name}: {note}")));
-                found.push((trial.count().map_err(within)?, [vec![], vec![]]));
+                counted.push((asked, trial.count().map_err(|e| e.within(name))?, [vec![], vec![]]));
             }
-            trial.warm_up().map_err(within)?;
-            for _ in 0..repeats.times {
-                check()?;
-                found[i].1[0].push(trial.evaluation_seconds().map_err(within)?);
-            }
-            check()?;
-            found[i].1[1].push(trial.step_seconds(repeats.times).map_err(within)?);
         }
     }
-    let costs = asked.iter().zip(found);
-    Ok(costs.map(|(asked, (count, seconds))| cost(asked, &count, seconds)).collect())
+    for round in 1..=repeats.rounds {
+        for (asked, _, [evaluations, steps]) in &mut counted {
+            tell(&format!("round {round} of {}: {}", repeats.rounds, asked.name));
+            let (mut trial, _) = trial(asked)?;
+            trial.warm_up()?;
+            for _ in 0..repeats.times {
+                check(stop)?;
+                evaluations.push(trial.evaluation_seconds()?);
+            }
+            check(stop)?;
+            steps.push(trial.step_seconds(repeats.times)?);
+        }
+    }
+    Ok(counted.into_iter().map(|(asked, count, seconds)| cost(asked, &count, seconds)).collect())
+}
+
+/// Ends a measurement that a signal asked to stop.
+fn check(stop: &dyn Fn() -> bool) -> Result<()> {
+    match stop() {
+        true => Err(Error::Interrupted { step: 0, hint: "run it again".into() }),
+        false => Ok(()),
+    }
 }
 
 fn cost(asked: &Asked, count: &Count, [evaluations, steps]: [Vec<f64>; 2]) -> Cost {

@@ -184,7 +184,7 @@ fn asked(name: &str) -> Asked {
         save-every = 0
         "#
     );
-    Asked { name: name.into(), config: toml::from_str(&text).unwrap() }
+    Asked { name: name.into(), config: toml::from_str(&text).unwrap(), needed: true }
 }
 
 #[test]
