@@ -1,7 +1,7 @@
 //! Backbones, methods, heads, the training loop, checkpoints, reports and sweeps.
 //!
 //! From the bottom up: [`params`] and [`score`]; [`checkpoint`] and [`report`]; [`pass`], the types that a backbone and
-//! a method exchange; [`backbones`], [`methods`] and [`heads`]; [`model`], which joins one of each; [`survey`], what a
+//! a method exchange; [`backbones`], [`methods`] (with [`kmeans`]) and [`heads`]; [`model`], which joins one of each; [`survey`], what a
 //! method looks at before it begins; [`gates`];
 //! [`train`]; [`run_page`], [`sweep`] and [`cost`].
 
@@ -13,6 +13,7 @@ pub mod checkpoint;
 pub mod cost;
 pub mod gates;
 pub mod heads;
+pub mod kmeans;
 pub mod methods;
 pub mod model;
 pub mod params;

@@ -15,6 +15,8 @@ pub const METHOD_INIT: u32 = 0x5E1E_0000;
 pub const FEATURE_ORDER: u32 = 0xFEA7_0000;
 /// Stochastic depth; the number of the block is added.
 pub const DROP_PATH: u32 = 0xD809_0000;
+/// What a method draws in its survey; the number of a layer may be added.
+pub const SURVEY: u32 = 0x50B7_0000;
 /// The keys of prompt dropout, one a sample.
 pub const PROMPT_DROPOUT: u32 = 0x9120_0000;
 /// Order, augmentation and mixing of images, drawn tasks and held-out splits (`svp/data`).
@@ -28,8 +30,16 @@ mod tests {
     /// Each of ours has 65,536 numbers to itself, more than a model has parameters or blocks.
     #[test]
     fn no_two_streams_meet() {
-        let ours =
-            [BACKBONE_INIT, HEAD_INIT, METHOD_INIT, FEATURE_ORDER, DROP_PATH, PROMPT_DROPOUT, DATA.start];
+        let ours = [
+            BACKBONE_INIT,
+            HEAD_INIT,
+            METHOD_INIT,
+            FEATURE_ORDER,
+            DROP_PATH,
+            SURVEY,
+            PROMPT_DROPOUT,
+            DATA.start,
+        ];
         for (i, a) in ours.iter().enumerate() {
             assert_eq!(a & 0xFFFF, 0, "{a:#x}");
             assert!(ours[..i].iter().all(|b| a >> 16 != b >> 16), "{a:#x}");

@@ -37,6 +37,7 @@ methods! {
     lora,
     ssf,
     vp,
+    spt,
 }
 
 /// A method with its settings.

@@ -27,36 +27,7 @@ pub static ENTRY: Entry = Entry {
     trains: "prompt rows before the first block or before every block, and the head",
     source: "VPT, ECCV 2022",
     backbones: &[vim::NAME],
-    settings: &[
-        Setting {
-            published: Some("n"),
-            ..Setting::new("tokens", Kind::Count(1, 10_000), Value::Count(10), "Prompt rows of a block")
-        },
-        Setting::new(
-            "deep",
-            Kind::Flag,
-            Value::Flag(true),
-            "Other prompts before every block, not only the first",
-        ),
-        Setting::new(
-            "position",
-            Kind::Choice(&["pre", "post", "both", "uniform", "middle"]),
-            Value::Choice("pre"),
-            "Where the prompts stand: pre, post, both (ends), uniform, or middle (around the class token)",
-        ),
-        Setting::new(
-            "inject",
-            Kind::Choice(&["replace", "add"]),
-            Value::Choice("replace"),
-            "Deep prompts replace what their rows have become, or are added to it",
-        ),
-        Setting::new(
-            "prompt-dropout",
-            Kind::Number(0.0, 0.99),
-            Value::Number(0.0),
-            "Share of the prompts' values that a training step leaves out",
-        ),
-    ],
+    settings: &[tokens(10), DEEP, POSITION, INJECT, PROMPT_DROPOUT],
     defaults: |_, _| Defaults::adamw(5e-3, 1e-4),
     head: |_| None,
     keeps_features: false,
@@ -65,6 +36,43 @@ pub static ENTRY: Entry = Entry {
     survey: None,
     build,
 };
+
+/// The settings of methods whose prompts are rows; the number of rows has a default of its own.
+pub(super) const fn tokens(default: usize) -> Setting {
+    let help = "Prompt rows of a block";
+    Setting {
+        published: Some("n"),
+        ..Setting::new("tokens", Kind::Count(1, 10_000), Value::Count(default), help)
+    }
+}
+pub(super) const DEEP: Setting = Setting::new(
+    "deep",
+    Kind::Flag,
+    Value::Flag(true),
+    "Other prompts before every block, not only the first",
+);
+pub(super) const POSITION: Setting = Setting::new(
+    "position",
+    Kind::Choice(&["pre", "post", "both", "uniform", "middle"]),
+    Value::Choice("pre"),
+    "Where the prompts stand: pre, post, both (ends), uniform, or middle (around the class token)",
+);
+pub(super) const INJECT: Setting = Setting::new(
+    "inject",
+    Kind::Choice(&["replace", "add"]),
+    Value::Choice("replace"),
+    "Deep prompts replace what their rows have become, or are added to it",
+);
+pub(super) const PROMPT_DROPOUT: Setting = Setting::new(
+    "prompt-dropout",
+    Kind::Number(0.0, 0.99),
+    Value::Number(0.0),
+    "Share of the prompts' values that a training step leaves out",
+);
+
+/// Names of the prompts' parameters: `[1 n d]` of the first block, and `[depth-1 n d]` of the later ones.
+pub(super) const SHALLOW_PROMPTS: &str = "prompt_embeddings";
+pub(super) const DEEP_PROMPTS: &str = "deep_prompt_embeddings";
 
 /// Name of the part of a model that the method adds.
 const PROMPTS: &str = "prompts";
@@ -84,7 +92,7 @@ struct Vpt {
 }
 
 /// Adds the prompts, uniform within `sqrt(6 / (3 patch^2 + d))`, as published.
-fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
+pub(super) fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
     let (spec, n) = (site.spec, settings.count("tokens"));
     let mut stream = streams::METHOD_INIT;
     let mut add = |name: &str, layers: usize| {
@@ -94,9 +102,9 @@ fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
         let values = (0..layers * n * spec.width).map(|_| rng.range(-bound, bound) as f32).collect();
         site.params.add(PROMPTS, name, Tensor::from_vec(values, &[layers, n, spec.width]), true)
     };
-    let shallow = add("prompt_embeddings", 1);
+    let shallow = add(SHALLOW_PROMPTS, 1);
     let deep = settings.flag("deep") && spec.depth > 1;
-    let deep = deep.then(|| add("deep_prompt_embeddings", spec.depth - 1));
+    let deep = deep.then(|| add(DEEP_PROMPTS, spec.depth - 1));
     let before = insert_before(settings.choice("position"), n, spec);
     Ok(Box::new(Vpt {
         shallow,

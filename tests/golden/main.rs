@@ -6,6 +6,7 @@
 
 mod method_training;
 mod ops;
+mod self_prompts;
 mod training;
 
 use std::collections::BTreeMap;
@@ -53,6 +54,7 @@ fn compare(device: &Device, path: &Path, golden: Golden) -> Verdict {
         Some("add_rms_norm") => ops::add_rms_norm(device, &golden),
         // This is computed on the host for every device.
         Some("pos_embed_interpolation") => ops::pos_embed_interpolation(&golden),
+        Some("spt_init") => self_prompts::spt_init(device, &golden),
         Some("vim_training") => training::vim_training(device, &golden),
         Some("method_training") => {
             let training = MethodTraining::new(golden);
