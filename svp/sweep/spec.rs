@@ -29,8 +29,9 @@ shipped!("table1" "table2" "table3" "table4" "figure4" "figure5" "small");
 
 /// What to run: every task with every method, every value of `vary`, and every seed.
 ///
-/// Settings have the names of the long flags of `svp-train`. Later ones win: the preset, `settings`, the task's, the
-/// method's, `vary`, `choose`, `retrain`, `overrides`, and the seed.
+/// Settings have the names of the long flags of `svp-train`. Later ones win: the presets of the task and of the method,
+/// which are used together, `settings`, the task's, the method's, `vary`, `choose`, `retrain`, `overrides`, and the
+/// seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Sweep {
