@@ -61,8 +61,10 @@ fn relative(got: &[f32], want: &[f32]) -> f64 {
 fn model(device: &Device, method: &str, precision: Precision) -> Model {
     let mut params = Params::default();
     let vim = Vim::init(VimConfig::sized(32, 4, 48, DEPTH), &mut params, 5).unwrap();
-    let flags = small(method)[2..].chunks(2);
-    let chosen = flags.fold(Chosen::named(method), |chosen, flag| chosen?.with_flag(&flag[0][2..], flag[1]));
+    let flags = small(method);
+    let chosen = flags[2..]
+        .chunks(2)
+        .fold(Chosen::named(method), |chosen, flag| chosen?.with_flag(&flag[0][2..], flag[1]));
     let mut rng = Rng::keyed(11, 0, 0, 0);
     let mut drawn = |shape: &[usize]| {
         let values = (0..shape.iter().product()).map(|_| rng.range(-0.1, 0.1) as f32);
@@ -128,7 +130,7 @@ fn emulated_steps(method: &str, precision: Precision) -> Steps {
         sum.instructions().threads,
         sum.checks
     );
-    assert!(sum.launches > 100, "kernels did not run");
+    assert!(sum.launches > 50, "kernels did not run");
     steps
 }
 
@@ -151,7 +153,7 @@ fn cuda_steps(launcher: &Cuda, method: &str, precision: Precision) -> Steps {
         guarded.launches(),
         guarded.entries().len()
     );
-    assert!(guarded.launches() > 100, "kernels did not run");
+    assert!(guarded.launches() > 50, "kernels did not run");
     steps
 }
 
@@ -181,7 +183,7 @@ fn compare_method(method: &str, steps: impl Fn(&str, Precision) -> Steps) {
     // In bf16 a block rounds about eight tensors on the way forward and ten on the way back, independently, so the
     // features are off by about sqrt(8 depth) roundings and a gradient by sqrt(18 depth). A feature is of size one, so
     // a logit is off by that times the norm of its row of the head. The loss is off by that times the norm of softmax -
-    // target, which is below sqrt(2). Three of these standard deviations are allowed; a fifth of that was measured.
+    // target, which is below sqrt(2). Three of these standard deviations are allowed; at most 35 % of that were measured.
     let half = steps(method, Precision::Bf16);
     let (loss, (grad, name)) = differences(&half, &cpu);
     let features = (8.0 * DEPTH as f64).sqrt() * BF16;
