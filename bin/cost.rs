@@ -154,7 +154,7 @@ fn shown(report: &Report) -> String {
     let Report { device, threads, backbone, precision, batch_size, classes, rounds, methods } = report;
     format!(
         "{backbone}, batch {batch_size}, {classes} classes, {precision:?}, on {device}, {threads} threads\n\n{}\n\
-         Medians over {rounds} rounds. GFLOP are those of one image; latency is the evaluation of a batch of {batch_size}.\n",
+         Medians; turns of each method: {rounds}. GFLOP are those of one image; latency is the evaluation of a batch of {batch_size}.\n",
         text(methods, *batch_size)
     )
 }
