@@ -19,9 +19,9 @@ use svp_cli::{Compute, Options};
 ///
 /// FLOP are additions and multiplications, counted by what each op of a forward pass, and of the backward pass of a
 /// step, is called with; a product of m x k and k x n counts 2 m k n. Papers that count multiply-adds print about half.
-/// GFLOP and GFLOP to train are those of one image. Latency is the time of the evaluation of a batch; memory is the most
-/// that tensors and weights take in a training step. Images are random, and the methods take turns on the clock. Steps of
-/// linear see features that were computed before.
+/// GFLOP and GFLOP to train are those of one image. Latency is the time of the evaluation of a batch; memory is the
+/// most that tensors and weights take in a training step. Images are random, and the methods take turns on the clock.
+/// Steps of linear see features that were computed before.
 #[derive(Parser)]
 #[command(version, max_term_width = 110)]
 struct Cli {
@@ -154,7 +154,8 @@ fn shown(report: &Report) -> String {
     let Report { device, threads, backbone, precision, batch_size, classes, rounds, methods } = report;
     format!(
         "{backbone}, batch {batch_size}, {classes} classes, {precision:?}, on {device}, {threads} threads\n\n{}\n\
-         Medians; turns of each method: {rounds}. GFLOP are those of one image; latency is the evaluation of a batch of {batch_size}.\n",
+         Medians; turns of each method: {rounds}. GFLOP are those of one image; latency is the evaluation of a \
+         batch of {batch_size}.\n",
         text(methods, *batch_size)
     )
 }

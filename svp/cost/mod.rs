@@ -66,8 +66,8 @@ pub struct Cost {
     pub evaluation_memory_mb: f64,
 }
 
-/// Measures every method. All are counted first, so that one that cannot be built is found before the clock runs. Then, in
-/// each round, every method has a turn, so that what else the device does slows all alike. Each has memory of its own.
+/// Measures every method. All are counted first, so that one that cannot be built is found before the clock runs. Then,
+/// in each round, every method has a turn, so that what else the device does slows all alike. Each has memory of its own.
 /// `tell` gets a line before each turn, the facts that a method's survey noted, and which methods are left out.
 ///
 /// # Errors

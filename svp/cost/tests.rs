@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::backbones::vim::{Vim, VimConfig};
-use crate::methods::{Chosen, METHODS, OptimizerKind};
+use crate::methods::{Chosen, METHODS};
 use crate::model::{Model, Parts};
 use crate::params::Params;
 use crate::train::StepSettings;
@@ -31,17 +31,7 @@ fn model(config: VimConfig, method: Chosen, classes: usize) -> Model {
 
 fn trial(name: &str, settings: &[(&str, &str)]) -> Trial {
     let method = method(name, settings);
-    let step = StepSettings {
-        features: method.entry.keeps_features,
-        optimizer: OptimizerKind::Adamw,
-        momentum: 0.0,
-        smoothing: 0.1,
-        drop_path: 0.0,
-        seed: 0,
-        weight_decay: 0.0,
-        ema_decay: 0.0,
-        accumulate: 1,
-    };
+    let step = StepSettings { drop_path: 0.0, ..asked(name).config.step_settings() };
     Trial::of(model(tiny(), method, 3), step, BATCH).unwrap()
 }
 
@@ -204,7 +194,8 @@ fn costs_are_written_as_a_table_and_as_csv() {
         evaluation_memory_mb: 300.0,
     };
     let csv = csv(std::slice::from_ref(&cost));
-    let line = "\"lora:targets=in_proj,x_proj\",0.368640,368640,330140,8.456700,20.000000,1234.560,2000.000,4.000,1500.250,300.000";
+    let line = "\"lora:targets=in_proj,x_proj\",0.368640,368640,330140,8.456700,20.000000,1234.560,2000.000,4.000,\
+                1500.250,300.000";
     assert_eq!(csv.lines().nth(1), Some(line));
     assert_eq!(csv.lines().next().unwrap().split(',').count(), 11);
     let table = text(&[cost], 8);

@@ -149,7 +149,7 @@ impl Trial {
         let trained = |head: bool| -> usize {
             parts.iter().filter(|part| head || part.module != HEAD).map(|part| part.trained).sum()
         };
-        // Weights that are not in the device's memory are those of a mapped file, or were made before there was a device.
+        // Weights that the device does not count lie in a mapped file, or were made before there was a device.
         let values = self.model.params.iter().map(|param| &param.value).filter(|value| !value.is_counted());
         let weights: usize = values.map(|value| value.numel() * value.dtype().size()).sum();
         let (evaluated, evaluation) = noted(|| self.evaluate());
@@ -187,8 +187,8 @@ impl Trial {
         Ok(begun.elapsed().as_secs_f64())
     }
 
-    /// Seconds of a step among `steps` in a row, made as training makes them: each is started before the loss of the last
-    /// one is read.
+    /// Seconds of a step among `steps` in a row, made as training makes them: each is started before the loss of the
+    /// last one is read.
     ///
     /// # Errors
     /// Those of a step.
