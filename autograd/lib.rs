@@ -28,10 +28,12 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod noted;
 mod saved;
 mod sinks;
 mod tape;
 
+pub use noted::{Noted, noted};
 pub use saved::{Recipe, Saved};
 pub use sinks::{Sink, Sinks};
 pub use tape::{Function, Gradients, Tape, Var};

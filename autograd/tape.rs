@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use engine::{DType, Device, Error, Result, Tensor};
 
+use crate::noted::{self, Noted};
 use crate::saved::{Recipe, Saved};
 use crate::sinks::{Arrived, Sinks};
 
@@ -76,6 +77,8 @@ struct Call {
     inputs: Vec<Option<usize>>,
     /// The variable of each output.
     outputs: Vec<usize>,
+    /// What is noted when its backward pass runs.
+    note: Option<Noted>,
 }
 
 #[derive(Default)]
@@ -148,12 +151,13 @@ impl Tape {
                 output.check_finite(&format!("{} {op}", recorded.scope))?;
             }
         }
+        let note = noted::forward(op, inputs, &outputs);
         if !self.enabled || inputs.iter().all(|v| v.id.is_none()) {
             return Ok(outputs.into_iter().map(Var::constant).collect());
         }
         let ids: Vec<usize> = outputs.iter().map(|_| recorded.new_var()).collect();
         let inputs = inputs.iter().map(|v| v.id).collect();
-        recorded.calls.push(Call { function: function(), inputs, outputs: ids.clone() });
+        recorded.calls.push(Call { function: function(), inputs, outputs: ids.clone(), note });
         let var = |(value, id)| Var { value, id: Some(id), recipe: None };
         Ok(outputs.into_iter().zip(ids).map(var).collect())
     }
@@ -218,6 +222,7 @@ impl Tape {
         for call in recorded.calls.into_iter().rev() {
             let outputs: Vec<_> = call.outputs.iter().map(|&id| arrived.take_whole(id)).collect();
             if outputs.iter().any(Option::is_some) {
+                noted::backward(call.note);
                 let mut sinks = Sinks::new(&mut arrived, &call.inputs, &self.device);
                 call.function.backward(outputs, &mut sinks)?;
             }
@@ -344,6 +349,31 @@ mod tests {
         let tape = Tape::inference(&Device::cpu());
         let a = tape.leaf(one(1.0));
         assert!(!sum(&tape, &a, &a).wants_grad());
+    }
+
+    #[test]
+    fn calls_are_noted_while_somebody_asks() {
+        let device = Device::cpu();
+        let step = || {
+            let tape = Tape::new(&device);
+            let (a, b) = (tape.leaf(one(1.0)), Var::constant(one(2.0)));
+            let unused = sum(&tape, &b, &b);
+            let y = sum(&tape, &a, &unused);
+            sum(&tape, &a, &b);
+            tape.backward(&y, one(1.0)).unwrap();
+            sum(&Tape::inference(&device), &b, &b);
+        };
+        let ((), notes) = noted::noted(step);
+        let wants =
+            |note: &Noted| (note.inputs.iter().map(|input| input.1).collect::<Vec<_>>(), note.backward);
+        let forward = [[false, false], [true, false], [true, false]].map(|wants| (wants.to_vec(), false));
+        let last = [(vec![true, false], true), (vec![false, false], false)];
+        assert_eq!(notes.iter().map(wants).collect::<Vec<_>>(), [&forward[..], &last].concat());
+        assert!(
+            notes.iter().all(|note| note.op == "sum" && note.outputs == [[1]] && note.inputs[1].0 == [1])
+        );
+        step();
+        assert_eq!(noted::noted(|| ()).1, [], "nothing is noted when nobody asks");
     }
 
     #[test]

@@ -108,7 +108,7 @@ fn main() {
         Err(_) => println!("  reference     not run: set REFERENCE_PYTHON to a Python with PyTorch"),
         Ok(python) => {
             drop(step);
-            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/reference/svp_step.py");
+            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/reference/vim_step.py");
             let output = match Command::new(&python).arg(script).arg("--json").output() {
                 Ok(output) if output.status.success() => output,
                 Ok(output) => {

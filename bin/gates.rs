@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use engine::Tensor;
+use engine::{Device, Tensor};
 use serde::Serialize;
 use svp::checkpoint::write_atomically;
 use svp::data::decode;
 use svp::gates::{Gate, Gates};
 use svp::report::chart::heat_map::{Group, Line, Row, heat_maps};
-use svp::train::TrainedModel;
+use svp::train::{TrainedModel, load_trained};
 use svp::{Error, Result};
 use svp_cli::{Preparation, Using, json_line};
 
@@ -22,18 +22,20 @@ const SHARES: [f64; 4] = [0.25, 0.5, 0.75, 1.0];
 /// Most images in one picture.
 const MOST_IMAGES: usize = 50;
 
-/// Draws the update and forget gates of the scans over images, for the frozen backbone and with the prompts.
+/// Draws the update and forget gates of the scans over images, for the frozen backbone and with the method.
 ///
 /// The update gate of a token is what it writes into the state, |delta u B|. Its forget gate is what it leaves of the
 /// state before it, exp(delta A). Both are means over channels, states and layers. They are shown after 25, 50, 75 and
 /// 100 % of the sequence, which the forward scan walks from the first patch and the backward scan from the last; a
-/// patch shows the mean over the scans that have passed it. The class token is left out.
+/// patch shows the mean over the scans that have passed it. The class token and rows of prompts are left out.
+///
+/// Several --run on one backbone are drawn side by side, with one scale of colours for each gate.
 #[derive(Parser)]
 #[command(version, max_term_width = 110)]
 struct Cli {
-    /// Folder of the run whose model is shown, or its best.safetensors
-    #[arg(long, value_name = "RUN")]
-    run: PathBuf,
+    /// Folder of a run whose model is shown, or its best.safetensors; again for each further run
+    #[arg(long = "run", value_name = "RUN", required = true)]
+    runs: Vec<PathBuf>,
     /// Picture to write
     #[arg(long, value_name = "FILE.png")]
     out: PathBuf,
@@ -55,7 +57,10 @@ struct Report {
 
 #[derive(Serialize)]
 struct OfModel {
-    model: &'static str,
+    model: String,
+    /// Folder of the run, where several are drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<String>,
     update: Gate,
     forget: Gate,
     walked: Vec<Walked>,
@@ -85,21 +90,14 @@ fn run(cli: Cli) -> Result<ExitCode> {
         let what = format!("{} images are too many for one picture", cli.images.len());
         return Err(Error::input("IMAGE", what, format!("give at most {MOST_IMAGES}")));
     }
-    let loaded = cli.using.load(&cli.run)?;
-    if !loaded.model.backbone.has_gates() {
-        let what = format!("its {} backbone has no scans, so there are no gates", loaded.model.spec().family);
-        return Err(Error::path(&cli.run, what, "give a run on a Vim"));
-    }
-    let models = loaded.trained.method.entry.views;
-    if models.len() == 1 {
-        svp_cli::tell(&format!(
-            "this run has no prompts: only the gates of its {} backbone are drawn",
-            models[0].0
-        ));
-    }
+    let device = cli.using.compute.start()?;
+    let loaded = cli.runs.iter().map(|run| Ok((run.as_path(), load(run, &cli.using, &device)?)));
+    let loaded = loaded.collect::<Result<Vec<_>>>()?;
+    check_together(&loaded)?;
+    let panels = panels(&loaded);
     let (mut rows, mut lines) = (vec![], String::new());
     for path in &cli.images {
-        let (row, report) = examine(&loaded, path, models)?;
+        let (row, report) = examine(&panels, path)?;
         rows.push(row);
         lines += &json_line(&report);
     }
@@ -112,25 +110,106 @@ fn run(cli: Cli) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Loads a run, which must have gates.
+fn load(run: &Path, using: &Using, device: &Device) -> Result<TrainedModel> {
+    let loaded = load_trained(run, using.backbone.as_deref(), device)?;
+    if !loaded.model.backbone.has_gates() {
+        let what = format!("its {} backbone has no scans, so there are no gates", loaded.model.spec().family);
+        return Err(Error::path(run, what, "give a run on a Vim"));
+    }
+    Ok(loaded)
+}
+
+/// A model in the picture.
+struct Panel<'a> {
+    name: String,
+    /// The run that it is from, where several are drawn.
+    run: Option<&'a Path>,
+    loaded: &'a TrainedModel,
+    /// Whether the method adapts the backbone.
+    adapted: bool,
+}
+
+/// Refuses runs whose maps do not show the same: those on another backbone, or with other patches.
+fn check_together(runs: &[(&Path, TrainedModel)]) -> Result<()> {
+    let [(first, one), others @ ..] = runs else { return Ok(()) };
+    let tell = |run: &Path, what: &str| {
+        let (first, run) = (first.display(), run.display());
+        svp_cli::tell(&format!("{run} and {first} differ in {what}; the frozen backbone is drawn once"));
+    };
+    for (run, other) in others {
+        let (own, other) = (&one.trained, &other.trained);
+        let refuse = |what: String| {
+            let what = format!("{what} than {}, so they cannot be drawn side by side", first.display());
+            Err(Error::path(run, what, "draw it by itself"))
+        };
+        if (&own.family, &own.backbone_hash) != (&other.family, &other.backbone_hash) {
+            return refuse("was trained on another backbone".into());
+        }
+        if (own.img_size, own.stride) != (other.img_size, other.stride) {
+            let (size, stride) = (other.img_size, other.stride);
+            return refuse(format!("has other patches ({size} px, {stride} apart)"));
+        }
+        if own.simam != other.simam {
+            tell(run, "--simam");
+        }
+        if own.class_row != other.class_row {
+            tell(run, "--class-row");
+        }
+    }
+    Ok(())
+}
+
+/// The views of one run; of several the frozen backbone, where one of them has it, and then what each trained.
+fn panels<'a>(runs: &'a [(&'a Path, TrainedModel)]) -> Vec<Panel<'a>> {
+    const FROZEN: &str = "frozen";
+    let views = |loaded: &TrainedModel| loaded.trained.method.entry.views;
+    if let [(_, loaded)] = runs {
+        if let [(name, _)] = views(loaded) {
+            let what = format!("this run has no prompts: only the gates of its {name} backbone are drawn");
+            svp_cli::tell(&what);
+        }
+        let panel = |&(name, adapted): &(&str, bool)| Panel { name: name.into(), run: None, loaded, adapted };
+        return views(loaded).iter().map(panel).collect();
+    }
+    let frozen = runs.iter().find(|(_, loaded)| views(loaded)[0].0 == FROZEN);
+    let frozen = frozen.map(|(_, loaded)| Panel { name: FROZEN.into(), run: None, loaded, adapted: false });
+    let method = |loaded: &TrainedModel| loaded.trained.method.entry.name;
+    let trained = runs.iter().filter_map(|(run, loaded)| {
+        let &(view, adapted) = views(loaded).last().expect("a test wants one of every method");
+        if view == FROZEN {
+            svp_cli::tell(&format!("{}: its gates are those of the frozen backbone", run.display()));
+            return None;
+        }
+        let alone = runs.iter().filter(|(_, other)| method(other) == method(loaded)).count() == 1;
+        let folder = run.file_name().unwrap_or(run.as_os_str()).to_string_lossy();
+        let name = if alone { method(loaded).to_string() } else { folder.into_owned() };
+        Some(Panel { name, run: Some(run), loaded, adapted })
+    });
+    frozen.into_iter().chain(trained).collect()
+}
+
 /// An image's row in the picture, and its numbers.
-fn examine(loaded: &TrainedModel, path: &Path, models: &[(&'static str, bool)]) -> Result<(Row, Report)> {
-    let (side, grid) = (loaded.model.spec().img_size, loaded.model.spec().grid);
-    let (preparation, image) = (Preparation::of(loaded), decode::read(path)?);
+fn examine(panels: &[Panel], path: &Path) -> Result<(Row, Report)> {
+    let any = panels[0].loaded;
+    let (side, grid) = (any.model.spec().img_size, any.model.spec().grid);
+    let (preparation, image) = (Preparation::of(any), decode::read(path)?);
     let (values, picture) = (preparation.values(&image), preparation.picture(&image));
 
     let (mut lines, mut reports) = (vec![], vec![]);
-    for &(model, prompted) in models {
+    for &Panel { ref name, run, loaded, adapted } in panels {
         let input = Tensor::from_vec(values.clone(), &[1, 3, side, side]);
-        let Gates { update, forget } = Gates::of(&loaded.model, input, prompted)?;
+        let Gates { update, forget } = Gates::of(&loaded.model, input, adapted)?;
         let maps = [&update, &forget].map(|gate| SHARES.map(|share| gate.walked(share)).to_vec());
-        lines.push(Line { name: model.into(), maps: maps.to_vec() });
+        lines.push(Line { name: name.clone(), maps: maps.to_vec() });
         let mean = |gate: &Gate, share| {
             let passed: Vec<f64> = gate.walked(share).into_iter().flatten().collect();
             passed.iter().sum::<f64>() / passed.len().max(1) as f64
         };
         let walked =
             SHARES.map(|share| Walked { share, update: mean(&update, share), forget: mean(&forget, share) });
-        reports.push(OfModel { model, walked: walked.into(), update, forget });
+        let run = run.map(|run| run.display().to_string());
+        reports.push(OfModel { model: name.clone(), run, walked: walked.into(), update, forget });
     }
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     let report = Report { image: path.display().to_string(), grid, models: reports };

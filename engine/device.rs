@@ -58,6 +58,14 @@ impl Device {
         Device::Launched(Arc::new(LaunchedPool::new(launcher, false)))
     }
 
+    /// The same device with an empty pool of its own, whose [`Device::memory`] counts what lies in it alone.
+    pub fn with_own_memory(&self) -> Self {
+        match self {
+            Device::Cpu(_) => Self::cpu(),
+            Device::Launched(pool) => Self::launched(pool.inner()),
+        }
+    }
+
     /// What runs this device's kernels; `None` on the CPU.
     pub fn launcher(&self) -> Option<&dyn Launcher> {
         match self {

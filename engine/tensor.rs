@@ -333,6 +333,11 @@ impl Tensor {
         out
     }
 
+    /// True when the values lie in memory that [`Device::memory`] counts.
+    pub fn is_counted(&self) -> bool {
+        matches!(&*self.storage, Storage::Owned(_) | Storage::Launched(..))
+    }
+
     /// True when the values lie in a mapped file.
     pub fn is_mapped(&self) -> bool {
         matches!(&*self.storage, Storage::Mapped { .. })

@@ -13,11 +13,32 @@
 
 use std::fmt::Write;
 
+use autograd::Noted;
+use engine::DType;
+
 use crate::spec::Op;
 
 /// All ops, by name.
 pub fn all() -> Vec<Box<dyn Op>> {
     include!(concat!(env!("OUT_DIR"), "/ops.rs"))
+}
+
+/// Additions and multiplications of calls and backward passes that tapes noted, by the ops' cost functions.
+///
+/// # Errors
+/// The name of an op that does not say what its calls cost.
+pub fn flop(calls: &[Noted]) -> Result<f64, &'static str> {
+    let ops = all();
+    let of = |call: &Noted| {
+        // The tape's own calls move values and compute nothing.
+        if ["cast", "reshape"].contains(&call.op) {
+            return Ok(0.0);
+        }
+        let op = ops.iter().find(|op| op.name() == call.op).ok_or(call.op)?;
+        let (forward, backward) = op.cost(&op.noted(call).ok_or(call.op)?, DType::F32);
+        Ok(if call.backward { backward.flop } else { forward.flop })
+    };
+    calls.iter().map(of).sum()
 }
 
 /// The table of ops in Markdown: name, formula, number of conformance cases.
@@ -32,7 +53,41 @@ pub fn table() -> String {
 
 #[cfg(test)]
 mod tests {
+    use autograd::{Tape, Var, noted};
+    use engine::{Device, Rng, Tensor};
+
     use super::*;
+
+    /// What a call costs is found by its shapes alone, for every case of every op.
+    #[test]
+    fn noted_calls_cost_what_their_cases_cost() {
+        let device = Device::cpu();
+        for op in all() {
+            for case in op.cases().into_iter().filter(|case| !case.bench) {
+                let tape = Tape::new(&device);
+                let input = |input: crate::spec::Input| {
+                    let value = Tensor::from_vec(input.values(&mut Rng::keyed(1, 0, 0, 0)), &input.shape);
+                    if input.grad { tape.leaf(value) } else { Var::constant(value) }
+                };
+                let inputs: Vec<Var> = op.inputs(&case).into_iter().map(input).collect();
+                let (outputs, forward) = noted(|| op.forward(&case, &tape, &inputs).unwrap());
+                // The optimizers record nothing.
+                let Some(call) = forward.first() else { continue };
+                let cost = op.cost(&case, DType::F32);
+                let name = format!("{}:{}", op.name(), case.name);
+                assert_eq!((forward.len(), call.op), (1, op.name()), "{name}");
+                assert_eq!(flop(&forward), Ok(cost.0.flop), "{name}");
+                let output =
+                    outputs.iter().find(|output| output.wants_grad()).expect("a case has a gradient");
+                let seed = Tensor::zeros(&device, output.shape());
+                let (walked, backward) = noted(|| tape.backward(output, seed));
+                walked.unwrap();
+                assert_eq!(flop(&backward), Ok(cost.1.flop), "{name}, backward");
+            }
+        }
+        let unknown = Noted { op: "none", inputs: vec![], outputs: vec![], backward: false };
+        assert_eq!(flop(&[unknown]), Err("none"));
+    }
 
     #[test]
     fn ops_are_named_as_their_folders() {

@@ -1,6 +1,6 @@
 //! What an op tells tests and benches about itself.
 
-use autograd::{Tape, Var};
+use autograd::{Noted, Tape, Var};
 use engine::launch::Limits;
 use engine::{DType, Result, Rng};
 
@@ -233,6 +233,12 @@ pub trait Op: Sync {
 
     /// Work of one forward call and of one backward call, with activations of a type.
     fn cost(&self, case: &Case, dtype: DType) -> (Cost, Cost);
+
+    /// The case whose [`Op::cost`] has the FLOP of a call that a tape noted. `None`, which a test refuses, where the op
+    /// records no calls.
+    fn noted(&self, _call: &Noted) -> Option<Case> {
+        None
+    }
 
     /// Bytes of each tensor that a forward call keeps for its backward pass, inputs and outputs among them, when
     /// gradients are asked for as `asked` says.

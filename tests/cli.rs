@@ -244,7 +244,7 @@ fn a_dry_run_counts_and_writes_nothing() {
         assert_eq!(backbone["trained"] == backbone["all"], whole, "{method}");
         assert_eq!(trained("backbone") == 0, frozen, "{method}");
         assert_eq!(trained("inner prompts") > 0, method == "svp");
-        assert_eq!(trained("prompts") > 0, method == "vpt");
+        assert_eq!(trained("prompts") > 0, ["vpt", "spt"].contains(&method));
     }
     assert!(!Path::new(&out).exists());
 }
@@ -259,6 +259,17 @@ fn a_preset_is_used_and_what_replaces_it_is_told() {
         assert!(listed.contains(part), "`{part}` is not in: {listed}");
     }
     fails(&train(&["--preset", "hta/cub200", "--out", &out]), &["--data", "hta/cub200"]);
+    for entry in METHODS {
+        let name = format!("\n{}: ", entry.name);
+        assert!(listed.contains(&name), "`{name}` is not in: {listed}");
+    }
+    let dry = train_on_data(&out, &["--preset", "vpt", "--batch-size", "8", "--dry-run"]);
+    assert!(succeeds(&dry).contains("VPT on "), "{}", text(&dry.stdout));
+    for part in ["preset: vpt, but batch-size 8 (preset: 64)", "not published, but this project's:", "tokens"]
+    {
+        assert!(text(&dry.stderr).contains(part), "`{part}` is not in: {}", text(&dry.stderr));
+    }
+    fails(&train_on_data(&out, &["--preset", "vpt+hta"]), &["--preset", "\"hta\"", "--preset list"]);
     fails(&train_on_data(&out, &["--preset", "hta/cub"]), &["--preset", "hta/cub", "--preset list"]);
     let usage = train_on_data(&out, &["--auto-augment", "rand-m30"]);
     assert_eq!(usage.status.code(), Some(2));

@@ -14,6 +14,7 @@ struct Trained {
     full: String,
     svp: String,
     linear: String,
+    vpt: String,
 }
 
 static TRAINED: LazyLock<Trained> = LazyLock::new(|| {
@@ -30,7 +31,8 @@ static TRAINED: LazyLock<Trained> = LazyLock::new(|| {
     };
     let svp = run("svp", "--epochs 3 --lr 0.5 --warmup-epochs 0 --hidden 8 --group-size 1");
     let linear = run("linear", "--method linear --epochs 1");
-    Trained { data, full, svp, linear }
+    let vpt = run("vpt", "--method vpt --tokens 3 --epochs 2 --lr 0.5");
+    Trained { data, full, svp, linear, vpt }
 });
 
 fn gates(args: &[&str]) -> Output {
@@ -108,6 +110,57 @@ fn runs_without_prompts_show_their_backbone() {
         assert_eq!((models.len(), &models[0]["model"]), (1, &model.into()));
         assert!(text(&output.stderr).contains("no prompts"), "{}", text(&output.stderr));
     }
+}
+
+/// As in the paper's Figure 6: the frozen backbone once, then a panel for each method, wherever its class row stands.
+#[test]
+fn runs_are_drawn_side_by_side() {
+    let place = Scratch::new("gates-together");
+    let Trained { svp, vpt, linear, .. } = &*TRAINED;
+    let drawn = |runs: &[&String], image: &str| {
+        let out = place.at("gates.png");
+        let runs = runs.iter().flat_map(|run| ["--run", run.as_str()]);
+        let args: Vec<&str> = runs.chain(["--out", &out, "--json", image]).collect();
+        let output = gates(&args);
+        let report: Value = serde_json::from_str(&succeeds(&output)).unwrap();
+        let models = report["models"].as_array().unwrap().clone();
+        let picture = image::open(&out).unwrap();
+        (models, text(&output.stderr), (picture.width(), picture.height()))
+    };
+    let image = image(1);
+    let (both, said, size) = drawn(&[vpt, svp], &image);
+    let names: Vec<_> = both.iter().map(|model| model["model"].as_str().unwrap()).collect();
+    assert_eq!((names, said.as_str()), (vec!["frozen", "vpt", "svp"], ""));
+    assert_eq!((&both[0]["run"], &both[1]["run"]), (&Value::Null, &vpt.as_str().into()));
+    let (alone_vpt, _, small) = drawn(&[vpt], &image);
+    let (alone_svp, ..) = drawn(&[svp], &image);
+    assert_eq!((small.0, small.1 < size.1), (size.0, true), "a panel more");
+    for gate in ["update", "forget", "walked"] {
+        assert_eq!(both[0][gate], alone_svp[0][gate], "frozen");
+        assert_eq!(both[1][gate], alone_vpt[1][gate], "vpt");
+        assert_eq!(both[2][gate], alone_svp[1][gate], "svp");
+    }
+    assert_eq!(numbers(&both[1]["update"]["forward"]).len(), 64, "rows of prompts are left out");
+
+    // The run's folder names the panel where two runs have one method; the probe has no panel of its own.
+    let (same, said, _) = drawn(&[svp, linear, svp], &image);
+    let names: Vec<_> = same.iter().map(|model| model["model"].as_str().unwrap()).collect();
+    assert_eq!(names, ["frozen", "svp", "svp"]);
+    assert!(said.contains("linear: its gates are those of the frozen backbone"), "{said}");
+
+    let out = place.at("none.png");
+    let refused = gates(&["--run", svp, "--run", &TRAINED.full, "--out", &out, &image]);
+    fails(&refused, &["full", "another backbone than", "side by side"]);
+    let larger = place.at("larger");
+    let best = format!("{}/best.safetensors", TRAINED.full);
+    let usual = ["--data", &TRAINED.data, "--backbone", &best, "--out", &larger, "--batch-size", "8"];
+    succeeds(&train(&[&usual, &words("--method vpt --tokens 2 --epochs 1 --img-size 48")[..]].concat()));
+    fails(
+        &gates(&["--run", svp, "--run", &larger, "--out", &out, &image]),
+        &["larger", "48 px", "side by side"],
+    );
+    fails(&gates(&["--run", svp, "--run", &place.at("no-run"), "--out", &out, &image]), &["no-run"]);
+    assert!(!Path::new(&out).exists());
 }
 
 #[test]

@@ -32,3 +32,19 @@ fn the_table_of_methods_is_current() {
     let found = found.map(|(table, _)| table.trim_start());
     assert!(found == Some(&want), "README.md must have, between its marks:\n\n{want}");
 }
+
+#[test]
+fn the_manual_names_the_preset_of_every_method() {
+    let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/manual.md")).unwrap();
+    let section =
+        manual.split_once("\n## Presets\n").and_then(|(_, rest)| rest.split_once("\n## ")).unwrap().0;
+    let named: Vec<&str> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once(" | "))
+        .flat_map(|(names, _)| names.split(", "))
+        .map(|name| name.trim_matches('`'))
+        .collect();
+    for entry in svp::methods::METHODS {
+        assert!(named.contains(&entry.name), "docs/manual.md has no line for the preset {}", entry.name);
+    }
+}

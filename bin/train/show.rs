@@ -6,7 +6,9 @@ use svp::methods::{METHODS, setting_names};
 use svp::model::ParameterCount;
 use svp::report::Table;
 use svp::report::table::{bytes, count, duration, percent};
+use svp::toml_text::shown;
 use svp::train::{DryRun, Outcome, Override, Preset};
+use toml::Value;
 
 /// A table of finished runs, and how their epochs were chosen.
 pub fn outcomes(outcomes: &[Outcome]) -> String {
@@ -56,31 +58,62 @@ pub fn outcomes(outcomes: &[Outcome]) -> String {
     format!("{table}\n{chosen}")
 }
 
-/// A table of the presets with the settings in which they differ.
+/// A table of the presets of data sets with the settings in which they differ, then the presets of methods with all of
+/// their settings, and whose these are.
 pub fn presets() -> String {
     let mut table = Table::new(["preset", "method", "lr", "decay", "batch", "epochs", "settings", "data"]);
-    for Preset { name, dataset, published, settings, .. } in Preset::all() {
+    let (of_data, of_methods): (Vec<_>, Vec<_>) =
+        Preset::all().into_iter().partition(|preset| preset.dataset.is_some());
+    for preset in of_data {
+        let whose = if preset.published() { "published" } else { "ours" };
+        let Preset { name, dataset, settings, .. } = preset;
         let setting = |key: &str| settings.get(key).map_or(String::new(), |value| value.to_string());
-        let whose = if published { "published" } else { "ours" };
         let [lr, decay] = ["lr", "weight-decay"].map(setting);
         let [batch, epochs] = ["batch-size", "epochs"].map(setting);
         let of_method = setting_names().into_iter().filter(|name| settings.contains_key(*name));
         let of_method: String = of_method.map(|name| format!(" {name} {}", settings[name])).collect();
         let method = setting("method").trim_matches('"').to_string() + &of_method;
-        table.row([name, method, lr, decay, batch, epochs, whose.into(), dataset.title.into()]);
+        let title = dataset.map_or(String::new(), |dataset| dataset.title.into());
+        table.row([name, method, lr, decay, batch, epochs, whose.into(), title]);
     }
-    table.to_string()
+    let methods: String = of_methods.iter().map(of_method).collect();
+    format!(
+        "{table}\nPresets of methods; hta/cub200+vpt has both, and the settings of the method win.\n{methods}"
+    )
 }
 
-/// The preset of a run, and the settings that differ from it.
+/// The preset of a method: where its settings were published, and whose they are.
+fn of_method(preset: &Preset) -> String {
+    let listed = |of: &mut dyn Iterator<Item = (&String, &Value)>| {
+        of.map(|(key, value)| format!("{key} {}", shown(value))).collect::<Vec<_>>().join(", ")
+    };
+    let Preset { name, source, ours, grid, settings, .. } = preset;
+    let (own, published): (Vec<_>, Vec<_>) =
+        settings.iter().filter(|(key, _)| *key != "method").partition(|(key, _)| ours.contains(key));
+    let source = source.as_deref().unwrap_or_default();
+    let mut text = format!("{name}: {source}\n  published  {}\n", listed(&mut published.into_iter()));
+    text += &format!("  ours       {}\n", listed(&mut own.into_iter()));
+    if !grid.is_empty() {
+        text += &format!("  published to choose from  {}\n", listed(&mut grid.iter()));
+    }
+    text
+}
+
+/// The preset of a run, the settings that differ from it, and those of a method's preset that are not published.
 pub fn preset(name: &str, overrides: &[Override]) -> String {
+    let ours = match Preset::named(name) {
+        Ok(preset) if preset.source.is_some() && !preset.ours.is_empty() => {
+            format!("\nnot published, but this project's: {}", preset.ours.join(", "))
+        }
+        _ => String::new(),
+    };
     let changed: Vec<String> = overrides
         .iter()
         .map(|Override { setting, preset, used }| format!("{setting} {used} (preset: {preset})"))
         .collect();
     match changed.is_empty() {
-        true => format!("preset: {name}"),
-        false => format!("preset: {name}, but {}", changed.join(", ")),
+        true => format!("preset: {name}{ours}"),
+        false => format!("preset: {name}, but {}{ours}", changed.join(", ")),
     }
 }
 

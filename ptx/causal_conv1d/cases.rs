@@ -1,6 +1,6 @@
 //! Cases of the convolution.
 
-use autograd::{Tape, Var};
+use autograd::{Noted, Tape, Var};
 use engine::{DType, Result};
 
 use super::call::at;
@@ -114,6 +114,13 @@ impl Op for Cases {
                 ..Cost::default()
             },
         )
+    }
+
+    fn noted(&self, call: &Noted) -> Option<Case> {
+        let (&[b, l, _], &[e, _, k]) = (&call.inputs[at::XZ].0[..], &call.inputs[at::weight(0)].0[..]) else {
+            return None;
+        };
+        Some(Case::new(&[("b", b), ("l", l), ("e", e), ("k", k)]))
     }
 
     fn kept(&self, _: &Case, asked: &Asked) -> Vec<usize> {

@@ -1,6 +1,6 @@
 //! Cases of cross-entropy.
 
-use autograd::{Tape, Var};
+use autograd::{Noted, Tape, Var};
 use engine::{DType, Result};
 
 use super::reference;
@@ -58,6 +58,11 @@ impl Op for Cases {
             Cost { bytes: (typed + 4.0) * n, flop: 4.0 * n, exp: n, ..Cost::default() },
             Cost { bytes: (2.0 * typed + 4.0) * n, flop: 4.0 * n, exp: 2.0 * n, ..Cost::default() },
         )
+    }
+
+    fn noted(&self, call: &Noted) -> Option<Case> {
+        let &[b, k] = &call.inputs[0].0[..] else { return None };
+        Some(Case::new(&[("b", b), ("k", k)]))
     }
 
     fn kept(&self, _: &Case, asked: &Asked) -> Vec<usize> {

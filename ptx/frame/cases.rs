@@ -1,6 +1,6 @@
 //! Cases of the frame.
 
-use autograd::{Tape, Var};
+use autograd::{Noted, Tape, Var};
 use engine::{DType, Result, Tensor};
 
 use super::reference;
@@ -85,6 +85,12 @@ impl Op for Cases {
             Cost { bytes: 2.0 * typed * b * pixels + 4.0 * frames, flop: b * framed, ..Cost::default() },
             Cost { bytes: typed * b * framed + 4.0 * frames, flop: b * framed, ..Cost::default() },
         )
+    }
+
+    fn noted(&self, call: &Noted) -> Option<Case> {
+        let &[b, c, s, _] = &call.inputs[0].0[..] else { return None };
+        let (w, frames) = (call.inputs[1].0[2], (call.inputs.len() - 1) / 4);
+        Some(Case::new(&[("b", b), ("c", c), ("s", s), ("w", w), ("frames", frames)]))
     }
 
     /// The numbers of the frames.

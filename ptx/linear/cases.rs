@@ -1,6 +1,6 @@
 //! Cases of the linear op.
 
-use autograd::{Tape, Var};
+use autograd::{Noted, Tape, Var};
 use engine::{DType, Result};
 
 use super::reference;
@@ -124,8 +124,18 @@ impl Op for Cases {
             flop: 2.0 * r * k * n,
             ..Cost::default()
         };
-        let products = if case.is("frozen") { 1.0 } else { 2.0 };
+        // Those of the gradients that are asked for.
+        let products = f64::from(u8::from(!case.is("constant")) + u8::from(!case.is("frozen")));
         (one, Cost { bytes: products * one.bytes, flop: products * one.flop, ..Cost::default() })
+    }
+
+    fn noted(&self, call: &Noted) -> Option<Case> {
+        let [(_, x), (weight, w), ..] = &call.inputs[..] else { return None };
+        let (&[n, k], rows) = (&weight[..], call.outputs[0].iter().rev().skip(1).product()) else {
+            return None;
+        };
+        let switches = [("frozen", usize::from(!w)), ("constant", usize::from(!x))];
+        Some(Case::new(&[&[("rows", rows), ("k", k), ("n", n)], &switches[..]].concat()))
     }
 
     fn kept(&self, _: &Case, asked: &Asked) -> Vec<usize> {

@@ -1,6 +1,6 @@
 //! Cases of patch embedding.
 
-use autograd::{Tape, Var};
+use autograd::{Noted, Tape, Var};
 use engine::{DType, Result};
 
 use super::Weights;
@@ -116,6 +116,17 @@ impl Op for Cases {
             Cost { bytes, flop: product, ..Cost::default() },
             Cost { bytes, flop: products * product, ..Cost::default() },
         )
+    }
+
+    fn noted(&self, call: &Noted) -> Option<Case> {
+        let [(images, to_images), (weight, trained), ..] = &call.inputs[..] else { return None };
+        let (&[b, c, size, _], &[d, _, patch, _]) = (&images[..], &weight[..]) else { return None };
+        // Any stride that makes as many patches costs the same.
+        let grid = (call.outputs[0][1] - 1).isqrt();
+        let stride = if grid > 1 { (size - patch) / (grid - 1) } else { size };
+        let switches = [("images", usize::from(*to_images)), ("trained", usize::from(*trained))];
+        let sizes = [("b", b), ("c", c), ("size", size), ("patch", patch), ("stride", stride), ("d", d)];
+        Some(Case::new(&[&sizes[..], &switches].concat()))
     }
 
     fn kept(&self, _: &Case, asked: &Asked) -> Vec<usize> {

@@ -1,8 +1,9 @@
 //! Cases of prompt add + residual add + norm.
 
-use autograd::{Tape, Var};
+use autograd::{Noted, Tape, Var};
 use engine::{DType, Result, Tensor};
 
+use super::call::at;
 use super::reference::AddNorm;
 use super::{Keep, Prompt, Settings, prompt_add_norm};
 use crate::spec::{Asked, Axis, Case, Cost, Input, Op, Values, WARP, sum_tolerance};
@@ -146,6 +147,12 @@ impl Op for Cases {
                 ..Cost::default()
             },
         )
+    }
+
+    fn noted(&self, call: &Noted) -> Option<Case> {
+        let &[b, l, d] = &call.inputs[H].0[..] else { return None };
+        let prompts = (call.inputs.len() - at::generated(0)) / 3;
+        Some(Case::new(&[("b", b), ("l", l), ("d", d), ("prompts", prompts)]))
     }
 
     /// The sum, the weight, all of the prompts, and both rows of drop path's factors.

@@ -1,6 +1,6 @@
 //! Cases of prompt rows.
 
-use autograd::{Tape, Var};
+use autograd::{Noted, Tape, Var};
 use engine::{DType, Result, Tensor};
 
 use super::{Dropout, Prompts, dropout_keys, reference};
@@ -131,6 +131,19 @@ impl Op for Cases {
             Cost { bytes: bytes(rest + rest + n), flop: b * prompts * d, ..Cost::default() },
             Cost { bytes: bytes(rest + l + prompts), flop: 2.0 * b * prompts * d, ..Cost::default() },
         )
+    }
+
+    fn noted(&self, call: &Noted) -> Option<Case> {
+        let (&[b, l, d], &[_, length, _]) = (&call.inputs[0].0[..], &call.outputs[0][..]) else {
+            return None;
+        };
+        let n = call.inputs.get(1).map_or(0, |(prompts, _)| prompts[1]);
+        let kind = match (length > l, call.inputs.len()) {
+            (true, _) => "insert",
+            (false, 1) => "zeros",
+            (false, _) => "replace",
+        };
+        Some(Case::new(&[("b", b), ("l", l), ("n", n), ("d", d), (kind, 1)]))
     }
 
     /// On a launched device the maps of rows, a word each of the rows of y, of x and the prompts; with dropout the

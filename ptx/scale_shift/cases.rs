@@ -1,6 +1,6 @@
 //! Cases of scale and shift.
 
-use autograd::{Tape, Var};
+use autograd::{Noted, Tape, Var};
 use engine::{DType, Result};
 
 use super::reference;
@@ -73,6 +73,14 @@ impl Op for Cases {
         // Backward reads dy for each of its results: for dx, with x for the scale's, and for the shift's.
         let sums = if case.is("frozen") { 0.0 } else { 2.0 + f64::from(case.is("shift")) };
         (of(2.0, 2.0), of(2.0 + sums, 1.0 + sums))
+    }
+
+    fn noted(&self, call: &Noted) -> Option<Case> {
+        let [(x, _), (scale, trained), (shift, _)] = &call.inputs[..] else { return None };
+        let d = scale[0];
+        let switches = [("shift", usize::from(*shift != [0])), ("frozen", usize::from(!trained))];
+        let rows = x.iter().product::<usize>() / d;
+        Some(Case::new(&[&[("rows", rows), ("d", d)], &switches[..]].concat()))
     }
 
     fn kept(&self, _: &Case, asked: &Asked) -> Vec<usize> {

@@ -1,6 +1,6 @@
 //! Cases of the scan.
 
-use autograd::{Tape, Var};
+use autograd::{Noted, Tape, Var};
 use engine::cards::{CARDS, H100};
 use engine::launch::Limits;
 use engine::{DType, Result};
@@ -213,6 +213,14 @@ impl Op for Cases {
                 shared: SHARED[1] * steps / WARP,
             },
         )
+    }
+
+    fn noted(&self, call: &Noted) -> Option<Case> {
+        let (&[b, l, _], &[e, n]) = (&call.inputs[at::XZ].0[..], &call.inputs[at::a_log(0)].0[..]) else {
+            return None;
+        };
+        let prompts = usize::from(call.inputs.len() > at::prompt(0));
+        Some(Case::new(&[("b", b), ("l", l), ("e", e), ("n", n), ("prompts", prompts)]))
     }
 
     /// All inputs, y, and the state before every chunk.

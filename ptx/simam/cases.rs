@@ -1,6 +1,6 @@
 //! Cases of SimAM.
 
-use autograd::{Tape, Var};
+use autograd::{Noted, Tape, Var};
 use engine::{DType, Result};
 
 use super::reference;
@@ -74,6 +74,11 @@ impl Op for Cases {
                 ..Cost::default()
             },
         )
+    }
+
+    fn noted(&self, call: &Noted) -> Option<Case> {
+        let &[b, c, h, w] = &call.inputs[0].0[..] else { return None };
+        Some(Case::new(&[("b", b), ("c", c), ("h", h), ("w", w)]))
     }
 
     fn kept(&self, _: &Case, asked: &Asked) -> Vec<usize> {

@@ -1,6 +1,6 @@
 //! Cases of the three row ops.
 
-use autograd::{Tape, Var};
+use autograd::{Noted, Tape, Var};
 use engine::{DType, Result};
 
 use super::reference;
@@ -93,6 +93,11 @@ impl Op for Cases {
         } else {
             (rows(count, count), rows(count, l))
         }
+    }
+
+    fn noted(&self, _: &Noted) -> Option<Case> {
+        // Rows are moved, and nothing is computed with them.
+        Some(Case::new(&[]))
     }
 
     /// Only sizes.

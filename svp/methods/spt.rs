@@ -228,13 +228,11 @@ fn clustered_prompts(
     Ok((prompts, format!("prompts begin as k-means centres of the rows of {} drawn images", drawn.len())))
 }
 
+/// Takes the rows of an image that enter a layer: the numbers of image and layer, and the rows.
+pub type Each<'a> = dyn FnMut(usize, usize, &[f32]) + Send + 'a;
+
 /// Passes the rows of each image at each of the first layers to `each`, with the image's number among `positions`.
-fn each_image(
-    survey: &Survey,
-    positions: &[usize],
-    layers: usize,
-    each: &mut (dyn FnMut(usize, usize, &[f32]) + Send),
-) -> Result<()> {
+fn each_image(survey: &Survey, positions: &[usize], layers: usize, each: &mut Each) -> Result<()> {
     let mut before = 0;
     survey.each_batch(positions, &mut |images| {
         let b = images.shape()[0];
@@ -250,12 +248,8 @@ fn each_image(
 ///
 /// # Errors
 /// Those of [`Model::walk`].
-pub fn rows(
-    model: &Model,
-    images: Tensor,
-    layers: usize,
-    each: &mut (dyn FnMut(usize, usize, &[f32]) + Send),
-) -> Result<()> {
+pub fn rows(model: &Model, images: Tensor, layers: usize, each: &mut Each) -> Result<()> {
+    let each: &mut Each = &mut |image, layer, rows| each(image, layer, rows);
     model.walk(images, &Rows { layers, model, each: Mutex::new(each) }, None)
 }
 
@@ -263,7 +257,7 @@ pub fn rows(
 struct Rows<'a> {
     layers: usize,
     model: &'a Model,
-    each: Mutex<&'a mut (dyn FnMut(usize, usize, &[f32]) + Send)>,
+    each: Mutex<&'a mut Each<'a>>,
 }
 
 impl Method for Rows<'_> {
@@ -271,7 +265,8 @@ impl Method for Rows<'_> {
         if layer >= self.layers {
             return Ok((tokens, vec![]));
         }
-        let (mut values, shape) = (tokens.h.value().values()?.into_owned(), tokens.h.value().shape().to_vec());
+        let (mut values, shape) =
+            (tokens.h.value().values()?.into_owned(), tokens.h.value().shape().to_vec());
         let width = shape[2];
         if let Some(residual) = &tokens.residual {
             values.iter_mut().zip(&*residual.value().values()?).for_each(|(v, r)| *v += r);

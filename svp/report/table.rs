@@ -50,6 +50,15 @@ impl<const N: usize> fmt::Display for Table<N> {
     }
 }
 
+/// A line of a CSV file, with its line break; fields that need quotes get them.
+pub fn csv_line<const N: usize>(fields: [String; N]) -> String {
+    let quoted = |field: &String| match field.contains([',', '"']) {
+        true => format!("\"{}\"", field.replace('"', "\"\"")),
+        false => field.clone(),
+    };
+    fields.each_ref().map(quoted).join(",") + "\n"
+}
+
 /// A count with thousands separated: `1,644,288`.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();

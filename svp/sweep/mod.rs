@@ -3,10 +3,12 @@
 //! - [`Sweep`]: the file that says what to run; those of the paper's tables are [shipped](SHIPPED)
 //! - [`Plan`]: its runs, each with a folder and completed settings
 //! - [`Results`]: what the finished runs have found: chosen hyper-parameters, mean and deviation over seeds
+//! - [`published`]: the tables of the paper, whose numbers stand beside the results
 //! - [`csv`], [`runs_csv`], [`json`], [`markdown`], [`chart()`]: the results as files
 
 mod chart;
 mod plan;
+pub mod published;
 mod results;
 mod spec;
 mod table;

@@ -1,11 +1,12 @@
 //! The runs of a sweep.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::spec::{Method, Sweep, Task};
+use super::published::{self, PublishedRow};
+use super::spec::{Method, Published, Sweep, Task};
 use crate::toml_text::shown;
 use crate::train::{BUILTIN, Preset, TrainConfig};
 use crate::{Error, Result};
@@ -30,6 +31,10 @@ pub struct Plan {
     pub columns: Vec<String>,
     /// The cells of the results, task by task.
     pub cells: Vec<Cell>,
+    /// Published accuracies in percent by column, then by task, group or `mean`.
+    published: BTreeMap<String, BTreeMap<String, f64>>,
+    /// The rows of the published table that the sweep does not run.
+    pub not_run: Vec<PublishedRow>,
 }
 
 /// A cell of the results: a task and a method.
@@ -105,8 +110,11 @@ impl Plan {
             }
         }
         let columns = names().map(String::from).collect();
-        let mut plan = Plan { tasks, columns, cells, sweep };
-        plan.check_published()?;
+        let (published, not_run) = (BTreeMap::new(), vec![]);
+        let mut plan = Plan { tasks, columns, cells, published, not_run, sweep };
+        if let Some(published) = plan.sweep.published.clone() {
+            plan.add_published(published)?;
+        }
         plan.number_units();
         Ok(plan)
     }
@@ -151,7 +159,12 @@ impl Plan {
 
     /// The published accuracy in percent for a column, and for the task or group named by `row`, or for `mean`.
     pub fn published(&self, column: usize, row: &str) -> Option<f64> {
-        self.sweep.published.as_ref()?.values.get(&self.columns[column])?.get(row).copied()
+        self.published.get(&self.columns[column])?.get(row).copied()
+    }
+
+    /// Names of the tasks, of their groups, and `mean`.
+    pub fn rows(&self) -> impl Iterator<Item = &str> {
+        self.tasks.iter().map(|task| task.name.as_str()).chain(self.groups()).chain(["mean"])
     }
 
     /// Every run once, whatever will be chosen.
@@ -159,17 +172,36 @@ impl Plan {
         self.cells.iter().flat_map(Cell::runs)
     }
 
-    fn check_published(&self) -> Result<()> {
-        let published = self.sweep.published.iter().flat_map(|published| &published.values);
-        for (column, values) in published {
-            let rows =
-                || self.tasks.iter().map(|task| task.name.as_str()).chain(self.groups()).chain(["mean"]);
-            let wrong = values.keys().find(|&row| !rows().any(|known| known == row));
-            let unknown = if self.columns.contains(column) { wrong } else { Some(column) };
-            if let Some(unknown) = unknown {
-                let what = format!("there is no {unknown:?}");
-                return Err(Error::input("published", what, "name a column, then a task, a group or mean"));
+    /// Adds the numbers of the table that the sweep names, then those that it gives itself.
+    fn add_published(&mut self, Published { table, values, .. }: Published) -> Result<()> {
+        let wrong = |what: String, hint: String| Err(Error::input("published", what, hint));
+        for mut row in table.iter().flat_map(|table| published::rows(table)).flatten() {
+            let is_task = |name: &str| self.tasks.iter().any(|task| task.name == name);
+            // A mean over other tasks than these says nothing about them.
+            if !row.values.keys().all(|name| is_task(name) || self.rows().any(|known| known == *name)) {
+                row.values.retain(|name, _| is_task(name));
             }
+            match row.column.filter(|column| self.columns.iter().any(|known| known == column)) {
+                Some(column) => {
+                    let values = row.values.into_iter().map(|(row, value)| (row.to_string(), value));
+                    self.published.insert(column.into(), values.collect());
+                }
+                None if !row.values.is_empty() => self.not_run.push(row),
+                None => {}
+            }
+        }
+        if let Some(table) = table.filter(|table| published::rows(table).is_none()) {
+            let hint = format!("use one of {}", published::names().join(", "));
+            return wrong(format!("there is no table {table:?}"), hint);
+        }
+        for (column, values) in values {
+            let unknown = values.keys().find(|&row| self.rows().all(|known| known != row));
+            let unknown = if self.columns.contains(&column) { unknown } else { Some(&column) };
+            if let Some(unknown) = unknown {
+                let hint = "name a column, then a task, a group or mean";
+                return wrong(format!("there is no {unknown:?}"), hint.into());
+            }
+            self.published.entry(column).or_default().extend(values);
         }
         Ok(())
     }
@@ -206,7 +238,8 @@ impl Run {
 /// A config without the settings that do not change what is trained. The data of a preset are identified by the name
 /// of the preset, others by that of their folder or archive; backbones are compared by their hash elsewhere.
 pub(super) fn comparable(config: &TrainConfig) -> TrainConfig {
-    let name = config.data.file_name().filter(|_| config.preset.is_none());
+    let named = config.preset.as_deref().is_some_and(Preset::names_data);
+    let name = config.data.file_name().filter(|_| !named);
     TrainConfig {
         data: name.unwrap_or_default().into(),
         backbone: None,
@@ -264,8 +297,13 @@ impl Making<'_> {
     fn run(&self, chosen: &Table, label: &str, seed: Option<u64>, reported: bool) -> Result<Run> {
         let (task, method) = (&self.task.settings, &self.method.settings);
         let mut settings = Table::new();
-        for layer in [&self.sweep.settings, task, method, self.vary, chosen] {
+        let layers = [&self.sweep.settings, task, method, self.vary, chosen];
+        for layer in layers {
             settings.extend(layer.clone());
+        }
+        let presets: Vec<&str> = layers.iter().filter_map(|layer| layer.get("preset")?.as_str()).collect();
+        if !presets.is_empty() {
+            settings.insert("preset".into(), presets.join("+").into());
         }
         let late = |key: &str| LATE.contains(&key);
         let overrides = self.sweep.overrides.iter().filter(|(key, _)| reported || !late(key));
@@ -298,7 +336,11 @@ impl Making<'_> {
 /// The presets as tasks, then the tasks of the sweep itself.
 fn tasks(sweep: &Sweep) -> Result<Vec<Task>> {
     let preset = |name: &String| {
-        let group = Preset::named(name)?.group;
+        let Preset { dataset, group, .. } = Preset::named(name)?;
+        if dataset.is_none() {
+            let what = format!("{name} is for a method, not for a data set");
+            return Err(Error::input("presets", what, format!("write preset = {name:?} among its settings")));
+        }
         let settings = Table::from_iter([("preset".to_string(), Value::from(name.clone()))]);
         Ok(Task { name: name.clone(), group, settings })
     };

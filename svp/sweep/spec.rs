@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::methods::METHODS;
 use crate::{Error, Result, toml_text};
 
 /// A sweep that comes with the program.
@@ -24,12 +25,13 @@ macro_rules! shipped {
     };
 }
 
-shipped!("table1" "table2" "table4" "figure4" "figure5" "small");
+shipped!("table1" "table2" "table3" "table4" "figure4" "figure5" "small");
 
 /// What to run: every task with every method, every value of `vary`, and every seed.
 ///
-/// Settings have the names of the long flags of `svp-train`. Later ones win: the preset, `settings`, the task's, the
-/// method's, `vary`, `choose`, `retrain`, `overrides`, and the seed.
+/// Settings have the names of the long flags of `svp-train`. Later ones win: the presets of the task and of the method,
+/// which are used together, `settings`, the task's, the method's, `vary`, `choose`, `retrain`, `overrides`, and the
+/// seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Sweep {
@@ -125,7 +127,11 @@ impl From<NameOrMethod> for Method {
 pub struct Published {
     /// Where they were published.
     pub source: String,
-    /// Accuracies in percent by column, then by task, group or `mean`.
+    /// Name of a table that comes with the program ([`published::names`](super::published::names)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// Accuracies in percent by column, then by task, group or `mean`. They win over those of the table.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
@@ -136,7 +142,7 @@ impl Sweep {
     /// A file that cannot be read, is no TOML or has unknown keys.
     pub fn open(name: &Path) -> Result<Self> {
         if let Some(shipped) = SHIPPED.iter().find(|shipped| Path::new(shipped.name) == name) {
-            return Self::parse(name, shipped.text);
+            return Self::parse(name, shipped.text).map(Self::available);
         }
         let text = std::fs::read_to_string(name).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {
@@ -146,6 +152,15 @@ impl Sweep {
             _ => Error::io(name, "read the sweep", &e),
         })?;
         Self::parse(name, &text)
+    }
+
+    /// The sweep without rows of methods that this version does not have.
+    fn available(mut self) -> Self {
+        self.methods.retain(|method| {
+            let named = ["method", "preset"].iter().find_map(|key| method.settings.get(*key)?.as_str());
+            named.is_none_or(|name| METHODS.iter().any(|entry| entry.name == name))
+        });
+        self
     }
 
     /// Reads a sweep from the text of the file `path`.

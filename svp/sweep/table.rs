@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::plan::{Cell, Plan, Run};
 use super::results::{Accuracy, Results, RunStatus};
-use crate::report::table::{count, duration};
+use crate::report::table::{count, csv_line, duration};
 use crate::train::Outcome;
 
 /// An accuracy of the table: of a task, of a group or the mean, with one method.
@@ -27,6 +27,8 @@ struct Row {
     mean: Option<f64>,
     deviation: Option<f64>,
     published: Option<f64>,
+    /// The mean minus the published accuracy, in percent points.
+    difference: Option<f64>,
     trained_parameters: Option<usize>,
     without_head: Option<usize>,
 }
@@ -42,6 +44,7 @@ fn summary(plan: &Plan, results: &Results) -> Vec<Row> {
         mean: accuracy.map(|accuracy| accuracy.mean),
         deviation: accuracy.and_then(|accuracy| accuracy.deviation),
         published: plan.published(column, name),
+        difference: difference(accuracy, plan.published(column, name)),
         trained_parameters: None,
         without_head: None,
     };
@@ -64,15 +67,19 @@ fn summary(plan: &Plan, results: &Results) -> Vec<Row> {
     tasks.chain(groups).chain(means).collect()
 }
 
+/// Header of [`csv`].
+const CSV: &str =
+    "name,of,method,chosen,seeds,mean,deviation,published,difference,trained_parameters,without_head,run";
+
 /// The results as CSV: a line for every task, every group and the mean, with every method. Accuracies are in percent.
+/// The last lines are published rows that the sweep does not run, with `published only` in the last column.
 pub fn csv(plan: &Plan, results: &Results) -> String {
-    let mut text =
-        "name,of,method,chosen,seeds,mean,deviation,published,trained_parameters,without_head\n".to_string();
+    let mut text = format!("{CSV}\n");
+    let number = |x: Option<f64>| x.map_or(String::new(), |x| format!("{x:.3}"));
     for row in summary(plan, results) {
         let seeds = row.seeds.iter().flatten().count();
-        let number = |x: Option<f64>| x.map_or(String::new(), |x| format!("{x:.3}"));
         let count = |n: Option<usize>| n.map_or(String::new(), |n| n.to_string());
-        text += &line([
+        text += &csv_line([
             row.name,
             row.of.into(),
             row.method,
@@ -81,9 +88,25 @@ pub fn csv(plan: &Plan, results: &Results) -> String {
             number(row.mean),
             number(row.deviation),
             number(row.published),
+            number(row.difference),
             count(row.trained_parameters),
             count(row.without_head),
+            "here".into(),
         ]);
+    }
+    for row in &plan.not_run {
+        for name in plan.rows() {
+            let Some(published) = row.values.get(name) else { continue };
+            let of = match plan.tasks.iter().any(|task| task.name == name) {
+                true => "task",
+                false if name == "mean" => "mean",
+                false => "group",
+            };
+            let mut fields = [(); 12].map(|()| String::new());
+            (fields[0], fields[1], fields[2]) = (name.into(), of.into(), row.title());
+            (fields[7], fields[11]) = (number(Some(*published)), "published only".into());
+            text += &csv_line(fields);
+        }
     }
     text
 }
@@ -96,7 +119,16 @@ pub fn json(plan: &Plan, results: &Results) -> String {
         .map(|(run, failure)| json!({ "run": run.name(), "diverged": failure.diverged, "message": failure.message }))
         .collect();
     let (rows, left) = (summary(plan, results), results.left(|_| true));
-    json!({ "title": plan.sweep.title, "results": rows, "failed": failed, "left": left }).to_string()
+    let source = plan.sweep.published.as_ref().map(|published| &published.source);
+    json!({
+        "title": plan.sweep.title,
+        "results": rows,
+        "source": source,
+        "published_only": plan.not_run,
+        "failed": failed,
+        "left": left,
+    })
+    .to_string()
 }
 
 /// The finished runs as CSV, those by which hyper-parameters were chosen included. Accuracies are in percent.
@@ -123,7 +155,7 @@ pub fn runs_csv(plan: &Plan, results: &Results) -> String {
 fn run_line(plan: &Plan, cell: &Cell, label: &str, run: &Run, outcome: &Outcome, reported: bool) -> String {
     let percent = |share: Option<f64>| share.map_or(String::new(), |share| format!("{:.3}", 100.0 * share));
     let test = outcome.test.as_ref();
-    line([
+    csv_line([
         plan.tasks[cell.task].name.clone(),
         plan.columns[cell.column].clone(),
         label.into(),
@@ -142,15 +174,6 @@ fn run_line(plan: &Plan, cell: &Cell, label: &str, run: &Run, outcome: &Outcome,
     ])
 }
 
-/// A line of a CSV file.
-fn line<const N: usize>(fields: [String; N]) -> String {
-    let quoted = |field: &String| match field.contains([',', '"']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
-        false => field.clone(),
-    };
-    fields.each_ref().map(quoted).join(",") + "\n"
-}
-
 /// The number of trained parameters without those of the head, as papers count them.
 fn without_head(outcome: &Outcome) -> usize {
     let own = outcome.parameters.iter().filter(|module| module.module != "head");
@@ -163,7 +186,10 @@ pub fn markdown(plan: &Plan, results: &Results) -> String {
     let mut text = format!("# {}\n\n", plan.sweep.title);
     text += &header("test accuracy, %", plan);
     let mean = |row: &str, accuracies: &dyn Fn(usize) -> Option<Accuracy>| -> Vec<String> {
-        let cell = |column| with_published(accuracies(column).map(shown), plan.published(column, row));
+        let cell = |column| {
+            let accuracy = accuracies(column);
+            with_published(plan, column, row, accuracy, accuracy.map(shown))
+        };
         columns.clone().map(cell).collect()
     };
     let groups = plan.groups();
@@ -186,7 +212,7 @@ pub fn markdown(plan: &Plan, results: &Results) -> String {
     let of = if plan.tasks.len() > 1 { ", mean" } else { "" };
     text += &row(&format!("parameters trained{of}"), parameters(|outcome| outcome.trained_parameters));
     text += &row("without the head", parameters(without_head));
-    text + &chosen(plan, results) + &notes(plan, results)
+    text + &not_run(plan) + &chosen(plan, results) + &notes(plan, results)
 }
 
 /// A line of a Markdown table.
@@ -210,7 +236,7 @@ fn cell(plan: &Plan, results: &Results, task: usize, column: usize) -> String {
         _ if results.diverged(of) => Some("diverged".into()),
         _ => None,
     };
-    with_published(text, plan.published(column, &plan.tasks[task].name))
+    with_published(plan, column, &plan.tasks[task].name, results.task(task, column), text)
 }
 
 fn shown(Accuracy { mean, deviation }: Accuracy) -> String {
@@ -220,12 +246,50 @@ fn shown(Accuracy { mean, deviation }: Accuracy) -> String {
     }
 }
 
-fn with_published(text: Option<String>, published: Option<f64>) -> String {
+/// The difference of two accuracies, where both are known.
+fn difference(ours: Option<Accuracy>, published: Option<f64>) -> Option<f64> {
+    Some(ours?.mean - published?)
+}
+
+/// A result with the published number and the difference to it, `-` for those that are missing.
+fn with_published(
+    plan: &Plan,
+    column: usize,
+    row: &str,
+    ours: Option<Accuracy>,
+    text: Option<String>,
+) -> String {
     let text = text.unwrap_or_else(|| "-".into());
-    match published {
-        Some(published) => format!("{text} ({published:.1})"),
-        None => text,
+    if plan.sweep.published.is_none() {
+        return text;
     }
+    let published = plan.published(column, row);
+    let number = published.map_or("-".into(), |published| format!("{published:.1}"));
+    let difference = difference(ours, published).map_or("-".into(), |difference| format!("{difference:+.1}"));
+    format!("{text} ({number}, {difference})")
+}
+
+/// A table of the published rows that the sweep does not run, as in the paper with methods down; empty without any.
+fn not_run(plan: &Plan) -> String {
+    if plan.not_run.is_empty() {
+        return String::new();
+    }
+    let about = ["publication", "params", "pretrain"];
+    let about = about.iter().filter(|key| plan.not_run.iter().any(|row| row.about.contains_key(*key)));
+    let about: Vec<&str> = about.copied().collect();
+    let names = || plan.rows().filter(|name| plan.not_run.iter().any(|row| row.values.contains_key(name)));
+    let header = about.iter().copied().chain(names()).map(String::from);
+    let header: Vec<String> = header.collect();
+    let rules = row("---", vec!["---".into(); header.len()]);
+    let mut text = "\n".to_string() + &row("published only, not run here, %", header) + &rules;
+    for published in &plan.not_run {
+        let told =
+            about.iter().map(|key| published.about.get(key).map_or("-".into(), |text| text.to_string()));
+        let numbers =
+            names().map(|name| published.values.get(name).map_or("-".into(), |x| format!("{x:.1}")));
+        text += &row(&published.title(), told.chain(numbers).collect());
+    }
+    text
 }
 
 fn mean_parameters(plan: &Plan, results: &Results, column: usize, of: fn(&Outcome) -> usize) -> String {
@@ -264,7 +328,10 @@ fn notes(plan: &Plan, results: &Results) -> String {
         ));
     }
     if let Some(published) = &plan.sweep.published {
-        say(format!("In parentheses: {}.", published.source));
+        say(format!(
+            "In parentheses: what was published ({}), and ours minus it; `-` where one is missing.",
+            published.source
+        ));
     }
     let outcomes: Vec<_> = results.outcomes().collect();
     if outcomes.iter().any(|outcome| outcome.selected_on == "test") {

@@ -33,6 +33,7 @@ pub use feed::{Feed, FeedBatch};
 pub use fit::{explain_memory, fitting_batch_size};
 pub use optim::{HeadRates, Optimizer, Rates};
 pub use outcome::Outcome;
+pub(crate) use prepare::assemble;
 pub use prepare::{Prepared, prepare};
 pub use preset::{Override, Preset};
 pub use run::{Session, Surroundings};

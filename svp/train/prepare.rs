@@ -7,7 +7,7 @@ use super::setup;
 use super::trained::Trained;
 use crate::Result;
 use crate::backbones::Loaded;
-use crate::data::Dataset;
+use crate::data::{Dataset, Sample};
 use crate::methods::{Chosen, Settings, linear};
 use crate::model::{Model, Parts};
 use crate::survey::{Found, Survey, Surveyor};
@@ -41,6 +41,24 @@ pub fn prepare(
     setup::check_data(config, &data)?;
     let mut notes = std::mem::take(&mut loaded.notes);
     notes.extend(data.notes.iter().cloned());
+    let images = (&data.train[..], &data.classes[..]);
+    let (model, trained, found) = assemble(config, device, loaded, images, settings, stop)?;
+    notes.extend(found);
+    Ok(Prepared { model, trained, data, notes })
+}
+
+/// Builds the model on a loaded backbone for training images and the names of their classes, and makes the survey unless
+/// its `settings` are known. Returns, beside the description of the trained file, what the survey noted.
+///
+/// Those of [`prepare`].
+pub(crate) fn assemble(
+    config: &TrainConfig,
+    device: &Device,
+    mut loaded: Loaded,
+    (images, classes): (&[Sample], &[String]),
+    settings: Option<&Settings>,
+    stop: &dyn Fn() -> bool,
+) -> Result<(Model, Trained, Vec<String>)> {
     let mut found = Found::default();
     let mut config = config.clone();
     if let Some(surveyor) = &config.method.entry.survey {
@@ -48,17 +66,16 @@ pub fn prepare(
             Some(settings) => surveyor.fills.iter().for_each(|name| {
                 config.method.settings.set(name, settings.get(name));
             }),
-            None => (loaded, found) = look(surveyor, &config, device, loaded, &data, stop)?,
+            None => (loaded, found) = look(surveyor, &config, device, loaded, images, stop)?,
         }
     }
     found.settings.into_iter().for_each(|(name, value)| config.method.settings.set(name, value));
-    let (mut model, trained) = setup::model(&config, device, loaded, &data.classes)?;
+    let (mut model, trained) = setup::model(&config, device, loaded, classes)?;
     for (name, value) in found.values {
         let id = model.params.id(&name).expect("a parameter of the method");
         model.params.set(id, value.to_device(device)?);
     }
-    notes.extend(found.notes);
-    Ok(Prepared { model, trained, data, notes })
+    Ok((model, trained, found.notes))
 }
 
 /// Makes a survey with the backbone, which is given back as it was.
@@ -67,7 +84,7 @@ fn look(
     config: &TrainConfig,
     device: &Device,
     loaded: Loaded,
-    data: &Dataset,
+    images: &[Sample],
     stop: &dyn Fn() -> bool,
 ) -> Result<(Loaded, Found)> {
     let Loaded { backbone, params, head, hash, notes } = loaded;
@@ -77,7 +94,7 @@ fn look(
     let survey = Survey {
         model: &model,
         seed: config.seed,
-        samples: &data.train,
+        samples: images,
         transform: setup::train_transform(config, model.spec()),
         batch: config.batch_size,
         workers: config.workers,

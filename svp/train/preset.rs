@@ -1,14 +1,15 @@
-//! Named settings: those published for a data set, or this project's where none are published.
+//! Named settings: for a data set, for a method, or for both together. They are published, or this project's where none
+//! are.
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::config::TrainConfig;
 use crate::data::Known;
-use crate::methods::setting_names;
+use crate::methods::{METHODS, setting_names};
 use crate::{Error, Result, toml_text};
 
-/// A file of presets: the settings they share in `[all]`, then one table for each.
+/// Presets of data sets: the settings they share in `[all]`, then one table for each.
 struct Collection {
     name: &'static str,
     text: &'static str,
@@ -20,15 +21,33 @@ static COLLECTIONS: [Collection; 2] = [
     Collection { name: "vtab", text: include_str!("presets/vtab.toml"), published: false },
 ];
 
-/// Named settings for a data set.
+macro_rules! of_methods {
+    ($($name:literal)*) => {
+        /// Presets of methods by the method's name: `source`, the settings in `[published]` and in `[ours]`, and in
+        /// `[grid]` the published values from which some settings are chosen.
+        static OF_METHODS: &[(&str, &str)] =
+            &[$(($name, include_str!(concat!("presets/methods/", $name, ".toml"))),)*];
+    };
+}
+
+of_methods!("svp" "linear" "full" "vpt" "spt" "dam-vp" "autovp" "vp" "bitfit" "lora" "ssf");
+
+/// Joins the names of presets that are used together.
+const AND: char = '+';
+
+/// Named settings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preset {
-    /// Collection and data set, such as `hta/cub200`.
+    /// Collection and data set, such as `hta/cub200`; or a method, such as `vpt`; or several, such as `hta/cub200+vpt`.
     pub name: String,
-    /// The data set that the settings are for.
-    pub dataset: &'static Known,
-    /// Whether the published program used these settings; otherwise they are this project's.
-    pub published: bool,
+    /// The data set that the settings are for; `None` in those of a method.
+    pub dataset: Option<&'static Known>,
+    /// Where the settings of a method were published.
+    pub source: Option<String>,
+    /// Names of the settings that are not published, but this project's.
+    pub ours: Vec<String>,
+    /// Published lists of values from which settings of a method are chosen for each task.
+    pub grid: Table,
     /// Group of the task (natural, specialized or structured) in a benchmark that averages by group.
     pub group: Option<String>,
     /// Values by the names of the long flags.
@@ -47,21 +66,65 @@ pub struct Override {
 }
 
 impl Preset {
-    /// All presets, in the order of the paper's tables.
+    /// All presets: those of data sets in the order of the paper's tables, then those of methods.
     pub fn all() -> Vec<Preset> {
-        COLLECTIONS.iter().flat_map(Collection::presets).collect()
+        let of_methods =
+            OF_METHODS.iter().filter(|(name, _)| METHODS.iter().any(|entry| entry.name == *name));
+        let of_methods = of_methods.map(|(name, text)| of_method(name, text));
+        COLLECTIONS.iter().flat_map(Collection::presets).chain(of_methods).collect()
     }
 
-    /// Finds a preset by its name.
+    /// Finds a preset by its name. Names that are joined by `+` make one preset, in which later settings win.
     ///
     /// # Errors
-    /// A name that no preset has.
+    /// A name that no preset has, or two data sets.
     pub fn named(name: &str) -> Result<Preset> {
-        let known = |preset: &Preset| preset.name == name;
-        Preset::all()
-            .into_iter()
-            .find(known)
-            .ok_or_else(|| Error::input("--preset", format!("there is no {name:?}"), "see --preset list"))
+        let mut all = Preset::all();
+        let mut take = |part: &str| {
+            let at = all.iter().position(|preset| preset.name == part);
+            at.map(|at| all.swap_remove(at)).ok_or_else(|| {
+                let what = format!("there is no {part:?}, or it is named twice");
+                Error::input("--preset", what, "see --preset list")
+            })
+        };
+        let mut parts = name.split(AND);
+        let first = take(parts.next().expect("there is a first part"))?;
+        parts.try_fold(first, |preset, part| preset.with(take(part)?))
+    }
+
+    /// Whether a preset of this name says which data set it is for. It need not be one that this version has.
+    pub(crate) fn names_data(name: &str) -> bool {
+        name.split(AND).any(|part| part.contains('/'))
+    }
+
+    /// Both presets together; the settings of `later` win.
+    fn with(mut self, later: Preset) -> Result<Preset> {
+        if let (Some(one), Some(other)) = (self.dataset, later.dataset) {
+            let what = format!("{} and {} are two data sets", one.name, other.name);
+            return Err(Error::input(
+                "--preset",
+                what,
+                "name one data set and one method, as in hta/dtd+vpt",
+            ));
+        }
+        self.ours.retain(|setting| !later.settings.contains_key(setting));
+        self.ours.extend(later.ours);
+        self.settings.extend(later.settings);
+        Ok(Preset {
+            name: format!("{}{AND}{}", self.name, later.name),
+            dataset: self.dataset.or(later.dataset),
+            source: self.source.or(later.source),
+            ours: self.ours,
+            grid: if later.grid.is_empty() { self.grid } else { later.grid },
+            group: self.group.or(later.group),
+            settings: self.settings,
+        })
+    }
+
+    /// Whether all settings of a data set's preset, but the share of validation images, are those of the published
+    /// program.
+    pub fn published(&self) -> bool {
+        self.ours.iter().all(|setting| setting == "val-fraction")
     }
 
     /// The settings in which `config` differs from this preset.
@@ -99,22 +162,39 @@ fn text(value: &Value) -> String {
     }
 }
 
+/// The values of a table, or none.
+fn table(value: Option<Value>) -> Table {
+    if let Some(Value::Table(table)) = value { table } else { Table::new() }
+}
+
 impl Collection {
     fn presets(&self) -> Vec<Preset> {
         let mut tables: Table = self.text.parse().expect("a test reads it");
-        let table = |value| if let Value::Table(table) = value { table } else { Table::new() };
-        let all = tables.remove("all").map(table).unwrap_or_default();
+        let all = table(tables.remove("all"));
         let preset = |(name, own): (String, Value)| {
             let name = format!("{}/{name}", self.name);
             let dataset = Known::named(&name).expect("a test reads it");
             let mut settings = all.clone();
-            settings.extend(table(own));
+            settings.extend(table(Some(own)));
             let group = settings.remove("group").and_then(|group| group.as_str().map(String::from));
+            let ours = settings.keys().filter(|key| !self.published || *key == "val-fraction");
+            let ours = ours.cloned().collect();
             settings.insert("dataset".into(), dataset.name.into());
-            Preset { name, dataset, published: self.published, group, settings }
+            Preset { name, dataset: Some(dataset), source: None, ours, grid: Table::new(), group, settings }
         };
         tables.into_iter().map(preset).collect()
     }
+}
+
+fn of_method(name: &str, text: &str) -> Preset {
+    let mut file: Table = text.parse().expect("a test reads it");
+    let source = file.remove("source").and_then(|source| source.as_str().map(String::from));
+    let (mut settings, ours) = (table(file.remove("published")), table(file.remove("ours")));
+    settings.insert("method".into(), name.into());
+    let names = ours.keys().cloned().collect();
+    settings.extend(ours);
+    let grid = table(file.remove("grid"));
+    Preset { name: name.into(), dataset: None, source, ours: names, grid, group: None, settings }
 }
 
 #[cfg(test)]
@@ -123,15 +203,56 @@ mod tests {
     use crate::data::layouts::KNOWN;
 
     #[test]
-    fn there_are_those_of_the_paper_and_the_tasks_of_vtab() {
+    fn there_are_those_of_the_paper_and_the_tasks_of_vtab_and_of_every_method() {
         let all = Preset::all();
         let of = |start: &str| all.iter().filter(|preset| preset.name.starts_with(start)).count();
-        assert_eq!((of("hta/"), of("vtab/"), all.len()), (10, 19, 29));
+        assert_eq!((of("hta/"), of("vtab/"), all.len()), (10, 19, 29 + METHODS.len()));
         let tasks = KNOWN.iter().filter(|known| known.name.starts_with("vtab/"));
         assert_eq!(tasks.count(), of("vtab/"), "every task has one");
-        assert!(all.iter().all(|preset| preset.published == preset.name.starts_with("hta/")));
+        for entry in METHODS {
+            let preset = Preset::named(entry.name).expect("every method has a preset");
+            assert!(preset.source.is_some() && preset.dataset.is_none(), "{}", entry.name);
+            assert_eq!(preset.settings["method"].as_str(), Some(entry.name));
+        }
+        let of_data = all.iter().filter(|preset| preset.dataset.is_some());
+        assert!(of_data.into_iter().all(|preset| preset.published() == preset.name.starts_with("hta/")));
         let error = Preset::named("hta/cub").unwrap_err().to_string();
         assert!(error.contains("hta/cub") && error.contains("--preset list"), "{error}");
+    }
+
+    /// A setting stands in one of the two tables, and what is chosen from a published list is no published setting.
+    #[test]
+    fn presets_of_methods_say_whose_their_settings_are() {
+        for (name, text) in OF_METHODS {
+            let mut file: Table = text.parse().unwrap();
+            let mut take = |key: &str| table(file.remove(key));
+            let (published, ours, grid) = (take("published"), take("ours"), take("grid"));
+            assert!(!published.is_empty() && !ours.is_empty(), "{name}");
+            assert!(ours.keys().all(|key| !published.contains_key(key)), "{name}");
+            assert!(grid.iter().all(|(key, list)| ours.contains_key(key) && list.is_array()), "{name}");
+            file.remove("source").expect("it says where it was published");
+            assert!(file.is_empty(), "{name}: {file}");
+        }
+    }
+
+    #[test]
+    fn a_data_set_and_a_method_go_together() {
+        let both = Preset::named("hta/cub200+vpt").unwrap();
+        let (data, method) = (Preset::named("hta/cub200").unwrap(), Preset::named("vpt").unwrap());
+        assert_eq!((&*both.name, both.dataset), ("hta/cub200+vpt", data.dataset));
+        assert!(method.settings.iter().all(|(key, value)| both.settings[key] == *value));
+        assert_eq!(both.settings["dataset"], data.settings["dataset"]);
+        assert_eq!(both.settings["ema-decay"], data.settings["ema-decay"], "what the later one leaves open");
+        for (wrong, part) in [
+            ("hta/cub200+hta/dtd", "two data sets"),
+            ("hta/cub200+none", "\"none\""),
+            ("vpt+vpt", "twice"),
+            ("vpt+", "\"\""),
+        ] {
+            let error = Preset::named(wrong).unwrap_err().to_string();
+            assert!(error.contains(part) && !error.contains('\n'), "{error}");
+        }
+        assert!(Preset::names_data("hta/cub200+vpt") && !Preset::names_data("vpt"));
     }
 
     /// Checks rate, weight decay, group size, mixing, seed, SimAM and head (`docs/recipe.md`, "Settings of each data

@@ -20,7 +20,7 @@ import libraries
 import loops
 import published
 from suite import read_safetensors
-from svp_model import VIM_SMALL, Model, check_training, distance, random_params, train_step
+from vim_model import VIM_SMALL, Model, check_training, distance, random_params, train_step
 
 GOLDEN = Path(__file__).resolve().parents[2] / "tests" / "golden"
 failed = []
@@ -53,7 +53,7 @@ def check_step():
     for name in ("published_mixer", "composed_mixer"):
         params = {n.removeprefix("param."): t.clone() for n, t in golden.items() if n.startswith("param.")}
         inputs = golden["input.images"], golden["input.labels"]
-        errors = check_training(params, *sizes, getattr(published, name), *inputs, golden)
+        errors = check_training(Model(params, *sizes, getattr(published, name)), *inputs, golden)
         worst = max(errors, key=lambda what: errors[what][0] / errors[what][1])
         report(f"{name}, training step, worst in {worst}", *errors[worst])
 

@@ -5,7 +5,7 @@ import torch._functorch.config
 
 import loops
 import published
-from svp_model import add_norm, distance, prompted
+from vim_model import add_norm, distance, prompted
 
 # Relative errors against float64 that the kernels may have: (output, gradients).
 LIMITS = {torch.float32: (1e-4, 1e-3), torch.bfloat16: (1e-2, 2e-2)}
@@ -191,7 +191,7 @@ def compare_conv(suite, shape, dtype, timed):
 
 
 def prompt_add_norm(add_norm):
-    """Prompt add, residual add and RMSNorm; alpha and beta are zero for the class token, as in svp_model."""
+    """Prompt add, residual add and RMSNorm; alpha and beta are zero for the class token, as in vim_model."""
 
     def function(h, cross, inner, residual, alpha, beta, weight):
         residual, out = add_norm(prompted(h, cross, inner, alpha, beta), residual, weight)

@@ -9,7 +9,7 @@ from torch._dynamo.utils import counters
 import published
 from compare_ops import compiled as compiled_for
 from suite import read_safetensors
-from svp_model import VIM_SMALL, Model, add_norm, check_training, optimizer, random_params, train_step
+from vim_model import VIM_SMALL, Model, add_norm, check_training, optimizer, random_params, train_step
 
 GOLDEN = Path(__file__).resolve().parents[2] / "tests" / "golden" / "svp_paper.safetensors"
 BATCH, IMAGE, CLASSES, GROUP = 96, 224, 100, 8
@@ -34,7 +34,8 @@ def check(suite, mixer, norm):
     params = {name.removeprefix("param."): t.clone() for name, t in golden.items() if name.startswith("param.")}
     sizes = int(meta["depth"]), int(meta["shared_layers"])
     inputs = golden["input.images"], golden["input.labels"]
-    errors = check_training(params, *sizes, MIXERS[mixer], *inputs, golden, norm_of(norm))
+    model = Model(params, *sizes, MIXERS[mixer], norm_of(norm))
+    errors = check_training(model, *inputs, golden)
     worst = max(errors, key=lambda what: errors[what][0] / errors[what][1])
     error, limit = errors[worst]
     wrong = not all(error <= limit for error, limit in errors.values())

@@ -240,12 +240,12 @@ def composed_mixer(x, w):
 
 
 def published_add_norm():
-    """The published Triton kernel for residual add and RMSNorm, with the signature of svp_model.add_norm.
+    """The published Triton kernel for residual add and RMSNorm, with the signature of vim_model.add_norm.
 
     Its Python file is loaded on its own: importing the package would want packages that it does not use.
     """
     from fetch_sources import unpacked
-    from svp_model import EPS
+    from vim_model import EPS
 
     if "mamba_ssm" not in sys.modules:
         package = types.ModuleType("mamba_ssm")

@@ -93,7 +93,8 @@ fn by_method(of: fn(&Defaults) -> String) -> String {
 }
 
 options! {
-    /// Settings by name, such as hta/cub200 or vtab/cifar; flags and config file win. list: the names
+    /// Settings by name: of a data set (hta/cub200, vtab/cifar), of a method (vpt), or both (hta/cub200+vpt); flags and
+    /// config file win. list: the names
     #[arg(value_name = "NAME")]
     preset: String,
     /// Checkpoint of a backbone, .pth or .safetensors [default: a small built-in one]
@@ -309,8 +310,8 @@ impl Options {
     /// An unknown preset, or a preset without data to use it on.
     pub fn with_preset(self) -> Result<Options> {
         let Some(name) = &self.preset else { return Ok(self) };
-        let settings = Preset::named(name)?.settings;
-        if self.data.is_none() {
+        let Preset { settings, dataset, .. } = Preset::named(name)?;
+        if dataset.is_some() && self.data.is_none() {
             let what = format!("the preset {name} is for a data set of yours");
             return Err(Error::input("--data", what, "give its folder or archive"));
         }

@@ -59,6 +59,11 @@ impl LaunchedPool {
         }
     }
 
+    /// What runs the kernels.
+    pub(crate) fn inner(&self) -> Arc<dyn Launcher> {
+        self.launcher.clone()
+    }
+
     /// The most bytes that were ever in use at once, and the bytes that are in use now.
     pub(crate) fn memory(&self) -> (usize, usize) {
         (self.peak.load(Ordering::Relaxed), self.in_use.load(Ordering::Relaxed))

@@ -45,6 +45,19 @@ fn later_settings_win() {
     assert_eq!(plan.columns, ["a, group-size 4"]);
 }
 
+/// The preset of a task and that of a method are used together.
+#[test]
+fn presets_of_tasks_and_methods_are_joined() {
+    let text = "
+        presets = ['hta/dtd']
+        tasks = [{ name = 'own', data = 'own' }]
+        methods = [{ name = 'a', preset = 'vpt' }, 'svp']
+    ";
+    let plan = plan(text);
+    let presets: Vec<_> = plan.runs().map(|run| run.config.preset.as_deref()).collect();
+    assert_eq!(presets, [Some("hta/dtd+vpt"), Some("hta/dtd"), Some("vpt"), None]);
+}
+
 #[test]
 fn data_lie_below_the_sweeps_folder() {
     let text = "
@@ -113,6 +126,9 @@ fn sweeps_that_cannot_work_are_refused() {
     let published = |what: &str| {
         with(&format!("methods = ['svp']\npublished = {{ source = 'x', values = {{ {what} = 1.0 }} }}"))
     };
+    let table = "methods = ['svp']\npublished = { source = 'x', table = 'table5' }";
+    refused(&with(table), &["published", "\"table5\"", "table1, table2"]);
+    refused("methods = ['svp']\npresets = ['vpt']", &["presets", "for a method", "preset = \"vpt\""]);
     refused(&published("linear.a"), &["published", "\"linear\""]);
     refused(&published("svp.b"), &["published", "\"b\""]);
     plan(&published("svp.a"));
@@ -170,4 +186,5 @@ fn runs_are_known_by_what_they_were_trained_on() {
     assert!(!like("birds.tar", "signs.tar", ""));
     assert!(!like("builtin:count", "builtin:position", ""));
     assert!(like("data", "all", "preset = 'hta/dtd'"), "the preset says which");
+    assert!(!like("birds.tar", "signs.tar", "preset = 'vpt'"), "that of a method does not");
 }

@@ -143,26 +143,29 @@ fn groups_count_alike_whatever_their_size() {
 #[test]
 fn the_table_has_all_numbers() {
     let text = format!(
-        "{TWO}\n[published]\nsource = 'a paper'\nvalues = {{ SVP = {{ birds = 90.0, mean = 91.5 }} }}"
+        "{TWO}\n[published]\nsource = 'a paper'\nvalues = {{ SVP = {{ birds = 90.0, natural = 79.0, mean = 91.5 }} }}"
     );
     let plan = plan(&text);
     let table = markdown(&plan, &all(&plan));
     for line in [
         "| test accuracy, % | linear | SVP |",
-        "| birds | 51.0 ± 1.4 | 81.0 ± 1.4 (90.0) |",
-        "| **natural** | 51.0 ± 1.4 | 81.0 ± 1.4 |",
-        "| **structured** | 61.0 ± 1.4 | 91.0 ± 1.4 |",
-        "| **mean of the groups** | 56.0 ± 1.4 | 86.0 ± 1.4 (91.5) |",
+        "| birds | 51.0 ± 1.4 (-, -) | 81.0 ± 1.4 (90.0, -9.0) |",
+        "| **natural** | 51.0 ± 1.4 (-, -) | 81.0 ± 1.4 (79.0, +2.0) |",
+        "| **structured** | 61.0 ± 1.4 (-, -) | 91.0 ± 1.4 (-, -) |",
+        "| **mean of the groups** | 56.0 ± 1.4 (-, -) | 86.0 ± 1.4 (91.5, -5.5) |",
         "| parameters trained, mean | 42 | 42 |",
         "| without the head | 12 | 12 |",
         "| signs |  | lr=0.2 |",
-        "In parentheses: a paper.",
+        "In parentheses: what was published (a paper), and ours minus it; `-` where one is missing.",
         "10 runs, which took 10 m 00 s together (a resumed run counts from its last start).",
     ] {
         assert!(table.lines().any(|found| found == line), "`{line}` is not in:\n{table}");
     }
     let empty = markdown(&plan, &none(&plan));
-    assert!(empty.contains("| birds | - | - (90.0) |") && empty.contains("Not finished: 10 runs"), "{empty}");
+    assert!(
+        empty.contains("| birds | - (-, -) | - (90.0, -) |") && empty.contains("Not finished: 10 runs"),
+        "{empty}"
+    );
 }
 
 #[test]
@@ -195,14 +198,49 @@ fn the_other_csv_has_the_table() {
     let plan = plan(TWO);
     let csv = csv(&plan, &all(&plan));
     for line in [
-        "birds,task,linear,,2,51.000,1.414,,42,12",
-        "signs,task,SVP,lr=0.2,2,91.000,1.414,,42,12",
-        "natural,group,SVP,,,81.000,1.414,,,",
-        "mean,mean,SVP,,,86.000,1.414,,,",
+        "birds,task,linear,,2,51.000,1.414,,,42,12,here",
+        "signs,task,SVP,lr=0.2,2,91.000,1.414,,,42,12,here",
+        "natural,group,SVP,,,81.000,1.414,,,,,here",
+        "mean,mean,SVP,,,86.000,1.414,,,,,here",
     ] {
         assert!(csv.lines().any(|found| found == line), "`{line}` is not in:\n{csv}");
     }
     assert_eq!(csv.lines().count(), 1 + 4 + 4 + 2);
+}
+
+/// A table of the paper beside results: numbers of the rows that are run, and the others as published only.
+#[test]
+fn published_rows_that_are_not_run_are_marked() {
+    let text = "
+        methods = ['linear', 'svp']
+        tasks = [{ name = 'hta/dtd' }, { name = 'hta/svhn' }]
+        published = { source = 'Table 1', table = 'table1', values = { svp = { mean = 12.5 } } }
+    ";
+    let plan = plan(text);
+    assert_eq!((plan.columns.len(), plan.not_run.len()), (2, 16));
+    let results = all(&plan);
+    let markdown = markdown(&plan, &results);
+    for line in [
+        "| hta/dtd | 64.0 (64.5, -0.5) | 94.0 (74.0, +20.0) |",
+        // The published means are those of ten tasks.
+        "| **mean** | 64.0 (-, -) | 94.0 (12.5, +81.5) |",
+        "| published only, not run here, % | publication | params | pretrain | hta/dtd | hta/svhn |",
+        "| DAM-VP, ViT-B | CVPR 2023 | 85M | 21K | 73.1 | 87.5 |",
+        "| Full, Vim-S | - | 25M | 1K | 72.3 | 98.0 |",
+    ] {
+        assert!(markdown.lines().any(|found| found == line), "`{line}` is not in:\n{markdown}");
+    }
+    let csv = csv(&plan, &results);
+    for line in [
+        "hta/dtd,task,svp,,1,94.000,,74.000,20.000,42,12,here",
+        "hta/dtd,task,\"DAM-VP, ViT-B\",,,,,73.100,,,,published only",
+    ] {
+        assert!(csv.lines().any(|found| found == line), "`{line}` is not in:\n{csv}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&json(&plan, &results)).unwrap();
+    assert_eq!((&json["source"], json["published_only"].as_array().unwrap().len()), (&"Table 1".into(), 16));
+    assert_eq!(json["results"][0]["difference"], -0.5);
+    assert_eq!(json["published_only"][4]["values"]["hta/svhn"], 87.5);
 }
 
 /// As of the last epoch, where nothing chooses another one.

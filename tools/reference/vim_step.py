@@ -1,10 +1,11 @@
-"""One training step of SVP on Vim in eager PyTorch on a CPU: the yardstick for svp-train's own step.
+"""One training step of SVP or VPT on Vim in eager PyTorch on a CPU: the yardstick for svp-train's own step.
 
     python -m venv venv && venv/bin/pip install -r tools/reference/requirements.txt
-    venv/bin/python tools/reference/svp_step.py --check tests/golden/svp_paper.safetensors   # is it right?
-    venv/bin/python tools/reference/svp_step.py                                              # how fast is it?
+    venv/bin/python tools/reference/vim_step.py --check tests/golden/svp_paper.safetensors   # is it right?
+    venv/bin/python tools/reference/vim_step.py --check tests/golden/vim_methods/vpt_pre_deep_replace.safetensors
+    venv/bin/python tools/reference/vim_step.py                                              # how fast is it?
 
-The model is that of `svp_model.py`; the mixer here is written to be as fast as eager operators with autograd allow:
+The model is that of `vim_model.py`; the mixer here is written to be as fast as eager operators with autograd allow:
 
 - both scan directions are one batch, the gate is applied once to their sum;
 - the scan walks the tokens with operators on [direction*batch, channel, state] blocks that stay in cache, outer
@@ -30,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-from svp_model import CONV_WIDTH, PATCH, VIM_SMALL, Model, check_training, linear, optimizer, random_params, train_step
+from vim_model import CONV_WIDTH, MODELS, VIM_SMALL, check_training, linear, optimizer, random_params, sgd, train_step
 
 
 def scan(u, delta, A, B, C):
@@ -88,17 +89,24 @@ def mixer(x, w, recompute):
 
 
 def check(path):
-    """Compares with a golden file of kind `vim_training`."""
+    """Compares with a golden file of SVP (kind `vim_training`) or VPT (`method_training`)."""
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
         meta, golden = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
-    if meta["variant"] != "paper" or meta["full"] == "True" or meta["stride"] != str(PATCH):
-        sys.exit(f"{path}: only the variant `paper` with stride {PATCH} is written here")
+    method, settings = meta.get("method", "svp"), json.loads(meta.get("settings", "{}"))
+    ours = settings["position"] == "pre" and settings["inject"] != "add" if method == "vpt" else meta.get("variant") == "paper"
+    if method not in MODELS or not ours or meta.get("full") == "True" or meta["stride"] != meta["patch"]:
+        sys.exit(f"{path}: only SVP's variant `paper` and VPT before all rows are written here, with patches side by side")
     params = {name.removeprefix("param."): t.clone() for name, t in golden.items() if name.startswith("param.")}
-    sizes = int(meta["depth"]), int(meta["shared_layers"])
-    inputs = golden["input.images"], golden["input.labels"]
-    errors = check_training(params, *sizes, partial(mixer, recompute=False), *inputs, golden)
+    group_size = int(meta.get("shared_layers", 1))
+    model = MODELS[method](params, int(meta["depth"]), group_size, partial(mixer, recompute=False))
+    optim = None
+    if method == "vpt":
+        model.smoothing = float(meta["label_smoothing"])
+        how = json.loads(meta["optimizer"])
+        optim = sgd(model, **how) if how.pop("type") == "sgd" else None
+    errors = check_training(model, golden["input.images"], golden["input.labels"], golden, optim)
 
     for name, (error, limit) in errors.items():
         if name in ("logits", "loss", "losses of 5 steps"):
@@ -113,8 +121,8 @@ def check(path):
 
 def measure(args):
     torch.manual_seed(0)
-    params = random_params(image_size=args.image_size, classes=args.classes, hidden=64, group_size=8, **VIM_SMALL)
-    model = Model(params, VIM_SMALL["depth"], 8, partial(mixer, recompute=args.recompute))
+    params = random_params(image_size=args.image_size, classes=args.classes, method=args.method, **VIM_SMALL)
+    model = MODELS[args.method](params, VIM_SMALL["depth"], 8, partial(mixer, recompute=args.recompute))
     optim = optimizer(model, lr=1e-3, weight_decay=1e-4)
     images = torch.randn(args.batch, 3, args.image_size, args.image_size)
     labels = torch.randint(args.classes, (args.batch,))
@@ -126,6 +134,7 @@ def measure(args):
         steps.append((time.perf_counter() - wall, time.process_time() - cpu))
     seconds, cpu = min(steps)
     result = dict(
+        method=args.method,
         images_per_s=args.batch / seconds,
         seconds_per_step=seconds,
         cpu_share=cpu / (args.threads * seconds),
@@ -148,6 +157,7 @@ def measure(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", metavar="FILE", help="compare with a golden file instead of measuring")
+    parser.add_argument("--method", choices=MODELS, default="svp", help="vpt: deep, 10 rows before all others")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--classes", type=int, default=100)

@@ -1,7 +1,7 @@
-"""Vim with SVP in PyTorch, as the papers' equations give it; how a mixer is computed is left to the caller.
+"""Vim with SVP or VPT in PyTorch, as the papers' equations give it; how a mixer is computed is left to the caller.
 
-Class token in the middle; SVP, variant "paper"; no drop path. It shares no code with svp-train or the published
-program. Frozen weights ask for no gradient, the optimiser is the fused AdamW.
+Class token in the middle; SVP, variant "paper"; VPT with prompts before all rows; no drop path. It shares no code with
+svp-train or the published programs. Frozen weights ask for no gradient, the optimiser is the fused AdamW.
 """
 
 import torch
@@ -31,16 +31,19 @@ def prompted(h, cross, inner, alpha, beta):
 
 
 class Model:
-    """Parameters under the published state-dict names.
+    """Vim with SVP. Parameters under the published state-dict names.
 
     mixer(x, w): one Mamba block on x [batch, length, dim]; w holds the layer's tensors without their prefix
     (`mixer.in_proj.weight`, `norm.weight`, `inner.0.weight`, `cross.0.bias`, ...).
     """
 
+    TRAINED = ("prompt_", "head.")
+    smoothing = 0.1
+
     def __init__(self, params, depth, group_size, mixer, add_norm=add_norm):
         self.p, self.depth, self.group_size, self.mixer, self.add_norm = params, depth, group_size, mixer, add_norm
         for name, tensor in params.items():
-            tensor.requires_grad_(name.startswith(("prompt_", "head.")))
+            tensor.requires_grad_(name.startswith(self.TRAINED))
         # One set of names for all layers: a compiled block then serves them all.
         self.layers = [self._of_layer(layer) for layer in range(depth)]
         length = params["pos_embed"].shape[1]
@@ -64,7 +67,8 @@ class Model:
         return {name: tensor for name, tensor in self.p.items() if tensor.requires_grad}
 
     def stem(self, images):
-        x = F.conv2d(images, self.p["patch_embed.proj.weight"], self.p["patch_embed.proj.bias"], stride=PATCH)
+        weight = self.p["patch_embed.proj.weight"]
+        x = F.conv2d(images, weight, self.p["patch_embed.proj.bias"], stride=weight.shape[-1])
         x = x.flatten(2).transpose(1, 2)
         middle = x.shape[1] // 2
         cls = self.p["cls_token"].expand(len(x), -1, -1)
@@ -88,7 +92,33 @@ class Model:
 
     def loss(self, images, labels):
         logits = self.logits(images)
-        return logits, F.cross_entropy(logits, labels, label_smoothing=0.1)
+        return logits, F.cross_entropy(logits, labels, label_smoothing=self.smoothing)
+
+
+class Vpt(Model):
+    """Vim with VPT: prompt rows before the others. Deep ones take the place of what their rows have become."""
+
+    TRAINED = ("prompt_embeddings", "deep_prompt_embeddings", "head.")
+
+    def logits(self, images):
+        h, middle = self.stem(images)
+        n, deep = self.p["prompt_embeddings"].shape[1], self.p.get("deep_prompt_embeddings")
+        rows = lambda prompts: prompts.expand(len(images), -1, -1)
+        h = torch.cat([rows(self.p["prompt_embeddings"]), h], 1)
+        residual = torch.zeros_like(h, dtype=torch.float32)
+        for layer, w in enumerate(self.layers):
+            if layer and deep is not None:
+                h = torch.cat([rows(deep[layer - 1 : layer]), h[:, n:]], 1)
+                residual = F.pad(residual[:, n:], (0, 0, n, 0))
+            h, residual = self.block(h, residual, w)
+        return linear(self.add_norm(h, residual, self.p["norm_f.weight"])[1][:, n + middle], self.p, "head")
+
+    def block(self, h, residual, w):
+        residual, x = self.add_norm(h, residual, w["norm.weight"])
+        return self.mixer(x, w), residual
+
+
+MODELS = dict(svp=Model, vpt=Vpt)
 
 
 def optimizer(model, lr, weight_decay):
@@ -113,8 +143,8 @@ def train_step(model, optim, images, labels, autocast=None):
     return logits, loss.detach()
 
 
-def random_params(dim, depth, state, image_size, classes, hidden, group_size):
-    """A Vim with plausible random weights; speed does not depend on them."""
+def random_params(dim, depth, state, image_size, classes, hidden=64, group_size=8, method="svp", tokens=10):
+    """A Vim with plausible random weights and a method's parameters; speed does not depend on them."""
     inner, rank, patches = 2 * dim, -(-dim // 16), (image_size // PATCH) ** 2
     normal = lambda *shape: torch.randn(shape) / shape[-1] ** 0.5
     params = {
@@ -125,16 +155,21 @@ def random_params(dim, depth, state, image_size, classes, hidden, group_size):
         "norm_f.weight": torch.ones(dim),
         "head.weight": 0.02 * torch.randn(classes, dim),
         "head.bias": torch.zeros(classes),
-        "prompt_scale": torch.zeros(depth, dim),
-        "prompt_shared_scale": torch.zeros(-(-depth // group_size), dim),
     }
-    for group in range(-(-depth // group_size)):
-        params[f"prompt_generator_shared.{group}.0.weight"] = normal(dim, dim)
-        params[f"prompt_generator_shared.{group}.0.bias"] = torch.zeros(dim)
+    if method == "vpt":
+        params["prompt_embeddings"] = 0.07 * torch.randn(1, tokens, dim)
+        params["deep_prompt_embeddings"] = 0.07 * torch.randn(depth - 1, tokens, dim)
+    else:
+        params["prompt_scale"] = torch.zeros(depth, dim)
+        params["prompt_shared_scale"] = torch.zeros(-(-depth // group_size), dim)
+        for group in range(-(-depth // group_size)):
+            params[f"prompt_generator_shared.{group}.0.weight"] = normal(dim, dim)
+            params[f"prompt_generator_shared.{group}.0.bias"] = torch.zeros(dim)
+        for layer in range(depth):
+            for part, shape in (("0", (hidden, dim)), ("1", (dim, hidden))):
+                params[f"prompt_generator.{layer}.{part}.weight"] = normal(*shape)
+                params[f"prompt_generator.{layer}.{part}.bias"] = torch.zeros(shape[0])
     for layer in range(depth):
-        for part, shape in (("0", (hidden, dim)), ("1", (dim, hidden))):
-            params[f"prompt_generator.{layer}.{part}.weight"] = normal(*shape)
-            params[f"prompt_generator.{layer}.{part}.bias"] = torch.zeros(shape[0])
         base = f"layers.{layer}."
         params[base + "norm.weight"] = torch.ones(dim)
         params[base + "mixer.in_proj.weight"] = normal(2 * inner, dim)
@@ -156,13 +191,22 @@ def distance(got, want):
     return ((got - want).norm() / want.norm().clamp_min(1e-30)).item()
 
 
-def check_training(params, depth, group_size, mixer, images, labels, golden, add_norm=add_norm):
-    """Logits, loss, gradients and five AdamW steps against a golden file of kind `vim_training`.
+def sgd(model, lr, momentum, weight_decay, no_decay):
+    """As VPT's golden files have it: all but the head's bias decays."""
+    groups = [
+        dict(params=[t for n, t in model.trained().items() if (n in no_decay) == bare], weight_decay=wd)
+        for bare, wd in ((False, weight_decay), (True, 0.0))
+    ]
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum)
+
+
+def check_training(model, images, labels, golden, optim=None):
+    """Logits, loss, gradients and five steps against a golden file of SVP (kind `vim_training`) or VPT
+    (`method_training`), by the files' AdamW unless `optim` is given.
 
     Returns {what: (relative error, the most it may be)}.
     """
-    model = Model(params, depth, group_size, mixer, add_norm)
-    optim = optimizer(model, lr=1e-2, weight_decay=0.05)
+    optim = optim or optimizer(model, lr=1e-2, weight_decay=0.05)
     logits, loss = train_step(model, optim, images, labels)
     errors = {"logits": (distance(logits, golden["output.logits"]), 1e-4)}
     errors["loss"] = (distance(loss.view(1), golden["output.loss"]), 1e-4)
