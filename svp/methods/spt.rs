@@ -61,7 +61,7 @@ const CLUSTERED: usize = 64;
 
 /// What a prompt begins as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
+pub enum Start {
     /// One row.
     Random,
     /// The mean of a window of rows.
@@ -79,17 +79,17 @@ pub struct Origin {
     pub rows: Range<usize>,
 }
 
-impl From {
+impl Start {
     /// Number of rows or windows to draw from.
     fn candidates(self, n: usize, patches: usize, images: usize) -> usize {
-        images * if self == From::Random { patches } else { n }
+        images * if self == Start::Random { patches } else { n }
     }
 
     /// Candidate `index` of a layer with `n` prompts. Rows are counted image by image, windows window by window, as
     /// published. The first `n - 1` windows of `w = patches / (n - 1)` rows follow each other; the last one has the
     /// last `patches mod w` rows, or all rows where that is 0.
     pub fn origin(self, n: usize, patches: usize, images: usize, index: usize) -> Origin {
-        if self == From::Random {
+        if self == Start::Random {
             let row = index % patches;
             return Origin { image: index / patches, rows: row..row + 1 };
         }
@@ -107,7 +107,7 @@ impl From {
         let count = rows.len() / width;
         let column = |i: usize| (0..count).map(move |row| rows[row * width + i]);
         let value = |i: usize| match self {
-            From::MaxPooling => column(i).fold(f32::NEG_INFINITY, f32::max),
+            Start::MaxPooling => column(i).fold(f32::NEG_INFINITY, f32::max),
             _ => (column(i).map(f64::from).sum::<f64>() / count as f64) as f32,
         };
         (0..width).map(value).collect()
@@ -120,9 +120,9 @@ fn look(settings: &Settings, survey: &Survey) -> Result<Found> {
     let (n, deep) = (settings.count("tokens"), settings.flag("deep") && spec.depth > 1);
     let layers = if deep { spec.depth } else { 1 };
     let how = match settings.choice("prompts-from") {
-        "random" => Some(From::Random),
-        "mean_pooling" => Some(From::MeanPooling),
-        "max_pooling" => Some(From::MaxPooling),
+        "random" => Some(Start::Random),
+        "mean_pooling" => Some(Start::MeanPooling),
+        "max_pooling" => Some(Start::MaxPooling),
         _ => None,
     };
     let images = match (settings.count("draws"), how) {
@@ -146,8 +146,8 @@ fn look(settings: &Settings, survey: &Survey) -> Result<Found> {
 }
 
 /// Refuses numbers for which there are no rows or windows.
-fn check(how: Option<From>, n: usize, deep: bool, patches: usize, images: usize) -> Result<()> {
-    let pools = matches!(how, Some(From::MeanPooling | From::MaxPooling));
+fn check(how: Option<Start>, n: usize, deep: bool, patches: usize, images: usize) -> Result<()> {
+    let pools = matches!(how, Some(Start::MeanPooling | Start::MaxPooling));
     if pools && !deep {
         let what = "pooling is for prompts before every block";
         return Err(Error::input("--prompts-from", what, "use --deep true, or --prompts-from random"));
@@ -156,7 +156,7 @@ fn check(how: Option<From>, n: usize, deep: bool, patches: usize, images: usize)
         let what = format!("{patches} rows of an image cannot be cut into {n} windows");
         return Err(Error::input("--tokens", what, format!("use 2 to {}", patches + 1)));
     }
-    let candidates = how.unwrap_or(From::Random).candidates(n, patches, images);
+    let candidates = how.unwrap_or(Start::Random).candidates(n, patches, images);
     if n > candidates {
         let what = format!("there are {candidates} rows in {images} images to draw {n} prompts from");
         return Err(Error::input("--tokens", what, "use fewer, or more --draws"));
@@ -166,7 +166,7 @@ fn check(how: Option<From>, n: usize, deep: bool, patches: usize, images: usize)
 
 /// Draws prompts for each layer, none of them twice.
 fn drawn_prompts(
-    how: From,
+    how: Start,
     n: usize,
     layers: usize,
     drawn: &[usize],
@@ -197,9 +197,9 @@ fn drawn_prompts(
         }
     })?;
     let kind = match how {
-        From::Random => "rows",
-        From::MeanPooling => "means of windows of rows",
-        From::MaxPooling => "maxima of windows of rows",
+        Start::Random => "rows",
+        Start::MeanPooling => "means of windows of rows",
+        Start::MaxPooling => "maxima of windows of rows",
     };
     let note = format!(
         "prompts begin as {kind} drawn from {} images ({} training images, with replacement); {images} of them hold a \
@@ -249,8 +249,7 @@ fn each_image(survey: &Survey, positions: &[usize], layers: usize, each: &mut Ea
 /// # Errors
 /// Those of [`Model::walk`].
 pub fn rows(model: &Model, images: Tensor, layers: usize, each: &mut Each) -> Result<()> {
-    let each: &mut Each = &mut |image, layer, rows| each(image, layer, rows);
-    model.walk(images, &Rows { layers, model, each: Mutex::new(each) }, None)
+    model.walk(images, &Rows { layers, model, each: Mutex::new(each as &mut Each) }, None)
 }
 
 /// Reads the rows that enter each block.
@@ -299,11 +298,11 @@ mod tests {
     /// The windows of 196 rows (`docs/methods.md`, "SPT"): the last one has 6 rows of 20 prompts, 4 of 30, all of 5.
     #[test]
     fn windows_are_the_published_ones() {
-        let last = |n: usize| From::MeanPooling.origin(n, 196, 3, 3 * (n - 1) + 2);
+        let last = |n: usize| Start::MeanPooling.origin(n, 196, 3, 3 * (n - 1) + 2);
         assert_eq!(last(20), Origin { image: 2, rows: 190..196 });
         assert_eq!(last(30), Origin { image: 2, rows: 192..196 });
         assert_eq!(last(5), Origin { image: 2, rows: 0..196 });
-        assert_eq!(From::MaxPooling.origin(20, 196, 3, 4), Origin { image: 1, rows: 10..20 });
-        assert_eq!(From::Random.origin(20, 196, 3, 196 + 7), Origin { image: 1, rows: 7..8 });
+        assert_eq!(Start::MaxPooling.origin(20, 196, 3, 4), Origin { image: 1, rows: 10..20 });
+        assert_eq!(Start::Random.origin(20, 196, 3, 196 + 7), Origin { image: 1, rows: 7..8 });
     }
 }

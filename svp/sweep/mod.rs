@@ -13,7 +13,7 @@ mod results;
 mod spec;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use chart::chart;
 pub use plan::{Cell, Plan, Point, Run};

@@ -27,7 +27,8 @@ pub struct Prepared {
 /// Loads the backbone and opens the data. A run that begins makes the method's survey; one that goes on has `settings`,
 /// those of its trained file.
 ///
-/// [`Error::Interrupted`](crate::Error::Interrupted) once `stop` returns true during a survey; settings that cannot work or do not fit the backbone, the data or the device; files that cannot be read.
+/// [`Error::Interrupted`](crate::Error::Interrupted) once `stop` returns true during a survey; settings that cannot
+/// work or do not fit the backbone, the data or the device; files that cannot be read.
 pub fn prepare(
     config: &TrainConfig,
     device: &Device,

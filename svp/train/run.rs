@@ -101,9 +101,9 @@ impl<'a> Session<'a> {
         let config = moved.apply(&was);
         let last = run.last();
         let saved = if last.exists() { Some(TrainedFile::open(&last)?) } else { None };
-        let method = saved.as_ref().map(|saved| &saved.trained.method);
-        let settings = method.filter(|method| method.entry.name == config.method.entry.name);
-        let settings = settings.map(|method| &method.settings);
+        let known = saved.as_ref().map(|saved| &saved.trained.method);
+        let known = known.filter(|known| known.entry.name == config.method.entry.name);
+        let settings = known.map(|known| &known.settings);
         let prepared = prepare(&config, &around.device, settings, around.stop)?;
         if saved.as_ref().is_some_and(|saved| saved.trained != prepared.trained) {
             let what = "backbone, data or settings are not those the run began with";

@@ -4,7 +4,7 @@ use engine::{Device, Tensor};
 use svp::backbones::Shapes;
 use svp::backbones::vim::{Vim, VimConfig};
 use svp::methods::Chosen;
-use svp::methods::spt::{From, rows};
+use svp::methods::spt::{Start, rows};
 use svp::model::{Model, Parts};
 use svp::params::Params;
 use testkit::golden::{Differences, Golden};
@@ -25,7 +25,7 @@ pub fn spt_init(device: &Device, golden: &Golden) -> Vec<String> {
     .unwrap();
     found.compare("rows", &captured, stored, ROWS);
 
-    let prompt = |how: From, n: usize, layer: usize, index: usize| {
+    let prompt = |how: Start, n: usize, layer: usize, index: usize| {
         let origin = how.origin(n, patches, images, index);
         let rows = &stored[place(layer, origin.image)..][origin.rows.start * width..origin.rows.end * width];
         how.prompt(rows, width)
@@ -40,8 +40,8 @@ pub fn spt_init(device: &Device, golden: &Golden) -> Vec<String> {
     };
     let random = golden.get("prompt.random").as_slice();
     let n = golden.size("n_random");
-    assert_eq!(prompts("random", From::Random, n), random, "drawn rows are the rows themselves");
-    for (name, how) in [("mean_pooling", From::MeanPooling), ("max_pooling", From::MaxPooling)] {
+    assert_eq!(prompts("random", Start::Random, n), random, "drawn rows are the rows themselves");
+    for (name, how) in [("mean_pooling", Start::MeanPooling), ("max_pooling", Start::MaxPooling)] {
         for n in [4, 5] {
             let key = format!("{name}.n{n}");
             let all: Vec<f32> = (0..layers * n * images)

@@ -9,8 +9,8 @@ use super::*;
 use crate::train::TrainConfig;
 use crate::{Error, Result};
 
-/// What the command's flags would make of settings; the test needs no presets.
-fn resolve(settings: &Table) -> Result<TrainConfig> {
+/// What the command's flags would make of settings; tests need no presets.
+pub(crate) fn resolve(settings: &Table) -> Result<TrainConfig> {
     let base = r#"
         allow-mismatch = false
         data = "photos"
