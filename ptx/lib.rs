@@ -14,6 +14,7 @@
 
 pub mod adamw;
 pub mod causal_conv1d;
+pub mod clamp;
 pub mod cross_entropy;
 pub mod ema;
 pub mod frame;
@@ -28,6 +29,7 @@ pub mod selective_scan;
 pub mod sgd;
 pub mod simam;
 pub mod token_rows;
+pub mod zoom_prompt;
 
 pub mod registry;
 pub mod spec;
