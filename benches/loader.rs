@@ -16,7 +16,7 @@ use engine::Rng;
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 use svp::data::augment::erase::erase;
-use svp::data::{Augment, Loader, LoaderOptions, Mix, Normalisation, Sample, Source, Transform, decode};
+use svp::data::{Augment, Fit, Loader, LoaderOptions, Mix, Normalisation, Sample, Source, Transform, decode};
 
 const FILES: u32 = 96;
 const WIDTH: u32 = 690;
@@ -112,7 +112,7 @@ fn stages(files: &[PathBuf]) -> Vec<(&'static str, f64)> {
         Transform::train(SIZE, Normalisation::IMAGENET, Augment::default()),
         Transform::train(SIZE, Normalisation::IMAGENET, recipe()),
     );
-    let copy = Transform { crop_ratio: 1.0, ..Transform::eval(SIZE, Normalisation::IMAGENET) };
+    let copy = Transform { fit: Fit::Centre(1.0), ..Transform::eval(SIZE, Normalisation::IMAGENET) };
     let policy = recipe().auto.unwrap();
     let mut values = vec![0.0; whole.values()];
     for epoch in 0..EPOCHS {

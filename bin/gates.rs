@@ -192,13 +192,14 @@ fn panels<'a>(runs: &'a [(&'a Path, TrainedModel)]) -> Vec<Panel<'a>> {
 /// An image's row in the picture, and its numbers.
 fn examine(panels: &[Panel], path: &Path) -> Result<(Row, Report)> {
     let any = panels[0].loaded;
-    let (side, grid) = (any.model.spec().img_size, any.model.spec().grid);
-    let (preparation, image) = (Preparation::of(any), decode::read(path)?);
-    let (values, picture) = (preparation.values(&image), preparation.picture(&image));
+    let (grid, image) = (any.model.spec().grid, decode::read(path)?);
+    let picture = Preparation::of(any, false).picture(&image);
 
     let (mut lines, mut reports) = (vec![], vec![]);
     for &Panel { ref name, run, loaded, adapted } in panels {
-        let input = Tensor::from_vec(values.clone(), &[1, 3, side, side]);
+        let preparation = Preparation::of(loaded, adapted);
+        let side = preparation.side();
+        let input = Tensor::from_vec(preparation.values(&image), &[1, 3, side, side]);
         let Gates { update, forget } = Gates::of(&loaded.model, input, adapted)?;
         let maps = [&update, &forget].map(|gate| SHARES.map(|share| gate.walked(share)).to_vec());
         lines.push(Line { name: name.clone(), maps: maps.to_vec() });

@@ -114,7 +114,7 @@ fn read(
     loaded: &TrainedModel,
     complain: &mut impl FnMut(&Error),
 ) -> (Vec<PathBuf>, Vec<f32>) {
-    let preparation = Preparation::of(loaded);
+    let preparation = Preparation::of(loaded, true);
     let load = |path: &PathBuf| Ok(preparation.values(&decode::read(path)?));
     let images: Vec<Result<Vec<f32>>> = paths.par_iter().map(load).collect();
     let (mut readable, mut pixels) = (vec![], vec![]);
@@ -131,7 +131,7 @@ fn read(
 }
 
 fn predict<'a>(loaded: &'a TrainedModel, paths: &[PathBuf], pixels: Vec<f32>) -> Result<Vec<Prediction<'a>>> {
-    let size = loaded.model.spec().img_size;
+    let size = loaded.model.transform().size as usize;
     let logits = loaded.model.logits(Tensor::from_vec(pixels, &[paths.len(), 3, size, size]))?;
     let classes = &loaded.trained.classes;
     let of_image = |(path, logits): (&PathBuf, &[f32])| {

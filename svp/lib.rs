@@ -15,6 +15,7 @@ pub mod cost;
 pub mod gates;
 pub mod heads;
 pub mod kmeans;
+mod mapping;
 pub mod methods;
 pub mod model;
 pub mod params;

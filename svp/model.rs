@@ -5,11 +5,12 @@ use engine::{DType, Device, Tensor};
 use ptx::nearest::nearest;
 
 use crate::backbones::Backbone;
+use crate::data::{Fit, Normalisation, Transform};
 use crate::heads::{Head, HeadKind, Place};
 use crate::methods::linear::Frozen;
 use crate::methods::{Chosen, Site};
 use crate::params::{Bound, Params};
-use crate::pass::{Method, Noise, Pass, Spec, Tokens, Watch};
+use crate::pass::{Counted, Method, Noise, Pass, Picture, Spec, Tokens, Watch};
 use crate::{Error, Result};
 
 /// A backbone that a method adapts, with a head.
@@ -97,6 +98,7 @@ impl Model {
         let mut place =
             Place { device, spec, classes, params: &mut params, source: source_head.as_ref(), seed };
         let head = (head.0.build)(head.0, &mut place)?;
+        check_counted(&*method, &*head, &params)?;
         params.replace_all(|_, value, _| value.to_device(device))?;
         let device = device.clone();
         Ok(Model { device, params, backbone, method, chosen, head, simam, precision: DType::F32 })
@@ -123,12 +125,29 @@ impl Model {
         self.backbone.spec()
     }
 
+    /// The transform of evaluation images to the model's input: the backbone's, or that of a method which takes the
+    /// images in another form.
+    pub fn transform(&self) -> Transform {
+        match self.method.picture() {
+            None => self.backbone_transform(),
+            Some(Picture { side, antialias }) => Transform {
+                fit: Fit::Square { antialias },
+                ..Transform::eval(side as u32, Normalisation::NONE)
+            },
+        }
+    }
+
+    /// The transform of evaluation images to the input of the backbone alone.
+    pub fn backbone_transform(&self) -> Transform {
+        Transform::eval(self.spec().img_size as u32, self.spec().normalisation)
+    }
+
     /// Number of classes that the head tells apart.
     pub fn classes(&self) -> usize {
         self.head.classes()
     }
 
-    /// Computes tokens and logits of normalised images `[b 3 s s]`.
+    /// Computes tokens and logits of images `[b 3 s s]`, as [`Model::transform`] makes them.
     ///
     /// # Errors
     /// Images of another size, and faults of the device.
@@ -163,10 +182,10 @@ impl Model {
         noise: Noise,
         assignment: Option<Tensor>,
     ) -> Result<Tokens> {
-        let images = self.input(tape, images)?;
+        let images = self.input(tape, images, &*self.method)?;
         let assignment =
             assignment.map_or_else(|| self.assigned(&*self.method, &images), |known| Ok(Some(known)))?;
-        let mut pass = Pass { tape, params, noise, watch: None, assignment };
+        let mut pass = Pass { tape, params, noise, watch: None, precision: self.precision, assignment };
         let images = self.method.pixels(&mut pass, images)?;
         self.backbone.forward(&mut pass, &images, &*self.method)
     }
@@ -177,7 +196,7 @@ impl Model {
     /// # Errors
     /// Those of [`Model::forward`].
     pub fn assignment(&self, images: Tensor) -> Result<Option<Tensor>> {
-        let images = self.input(&Tape::inference(&self.device), images)?;
+        let images = self.input(&Tape::inference(&self.device), images, &*self.method)?;
         self.assigned(&*self.method, &images)
     }
 
@@ -186,20 +205,22 @@ impl Model {
         let Some(prototypes) = method.prototypes() else { return Ok(None) };
         let tape = Tape::inference(&self.device);
         let params = self.params.bind(&tape);
-        let (noise, watch, assignment) = (Noise::default(), None, None);
-        let mut pass = Pass { tape: &tape, params: &params, noise, watch, assignment };
+        let (noise, watch, precision, assignment) = (Noise::default(), None, self.precision, None);
+        let mut pass = Pass { tape: &tape, params: &params, noise, watch, precision, assignment };
         let features = self.backbone.forward(&mut pass, images, &Frozen)?.class_features(&tape)?;
         Ok(Some(nearest(&self.device, features.value(), self.params.get(prototypes))?))
     }
 
-    /// The backbone's input for normalised images.
-    fn input(&self, tape: &Tape, images: Tensor) -> Result<Var> {
+    /// The input of a method's [`pixels`](Method::pixels) for normalised images, or for those that the method takes.
+    fn input(&self, tape: &Tape, images: Tensor, method: &dyn Method) -> Result<Var> {
         let mut images = Var::constant(images.to_device(&self.device)?);
         if self.simam {
             tape.scope("input");
             images = ptx::simam::simam(tape, &images)?;
         }
-        Ok(tape.cast(&images, self.precision)?)
+        // A method that makes the backbone's input does it in f32 and narrows the result.
+        let dtype = if method.picture().is_some() { DType::F32 } else { self.precision };
+        Ok(tape.cast(&images, dtype)?)
     }
 
     /// Passes the inputs of the scans for images `[b 3 s s]` to `watch`, with the method or with the backbone alone. No
@@ -218,11 +239,12 @@ impl Model {
     /// Those of [`Model::forward`], of the hooks and of `watch`.
     pub fn walk(&self, images: Tensor, method: &dyn Method, watch: Option<&mut Watch>) -> Result<()> {
         let tape = Tape::inference(&self.device);
-        let images = self.input(&tape, images)?;
+        let images = self.input(&tape, images, method)?;
         let bound = self.params.bind(&tape);
         let watch = watch.map(|watch| watch as &mut Watch);
         let (noise, assignment) = (Noise::default(), self.assigned(method, &images)?);
-        let mut pass = Pass { tape: &tape, params: &bound, noise, watch, assignment };
+        let precision = self.precision;
+        let mut pass = Pass { tape: &tape, params: &bound, noise, watch, precision, assignment };
         let images = method.pixels(&mut pass, images)?;
         self.backbone.forward(&mut pass, &images, method)?;
         Ok(())
@@ -256,6 +278,25 @@ impl Model {
     pub fn logits(&self, images: Tensor) -> Result<Tensor> {
         Ok(self.forward(&Tape::inference(&self.device), images, Noise::default())?.logits.into_value())
     }
+}
+
+/// Checks that the backbone's own head has enough logits for every class to be assigned as many as the method wants.
+fn check_counted(method: &dyn Method, head: &dyn Head, params: &Params) -> Result<()> {
+    let (Some(Counted { logits, .. }), Some(counted)) = (method.counted(), head.counted()) else {
+        return Ok(());
+    };
+    let (own, classes) = (params.get(counted.bias).numel(), head.classes());
+    if logits.saturating_mul(classes) <= own {
+        return Ok(());
+    }
+    let what = format!(
+        "{logits} logits for each of {classes} classes are more than the {own} of the backbone's own head"
+    );
+    let hint = match own / classes {
+        0 => "use --mapping full".into(),
+        most => format!("use at most {most}, or --mapping full"),
+    };
+    Err(Error::input("--mapped-logits", what, hint))
 }
 
 /// Number of parameters in one part of a model.

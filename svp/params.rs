@@ -27,6 +27,8 @@ pub struct Param {
     pub trained: bool,
     /// Whether trained files hold it: what training changes, and what was found before training.
     pub saved: bool,
+    /// Smallest and largest value that a training step leaves; values beyond are set to them.
+    pub bounds: Option<[f32; 2]>,
 }
 
 /// All parameters of a model, in a fixed order.
@@ -48,7 +50,7 @@ impl Params {
         value: Tensor,
         trained: bool,
     ) -> ParamId {
-        self.push(Param { name: name.into(), part, value, trained, saved: trained })
+        self.push(Param { name: name.into(), part, value, trained, saved: trained, bounds: None })
     }
 
     /// Adds a parameter that training does not change, with a value that is found in the training images: trained files
@@ -57,7 +59,7 @@ impl Params {
     /// # Panics
     /// Where a parameter of this name is there already.
     pub fn add_found(&mut self, part: &'static str, name: impl Into<String>, value: Tensor) -> ParamId {
-        self.push(Param { name: name.into(), part, value, trained: false, saved: true })
+        self.push(Param { name: name.into(), part, value, trained: false, saved: true, bounds: None })
     }
 
     fn push(&mut self, param: Param) -> ParamId {
@@ -66,6 +68,16 @@ impl Params {
         assert!(before.is_none(), "parameter {} twice", param.name);
         self.all.push(param);
         ParamId(id)
+    }
+
+    /// Keeps the values of a trained parameter between these bounds.
+    pub fn bound(&mut self, id: ParamId, bounds: [f32; 2]) {
+        self.all[id.0].bounds = Some(bounds);
+    }
+
+    /// The values that have bounds, with them.
+    pub fn bounded_mut(&mut self) -> impl Iterator<Item = (&mut Tensor, [f32; 2])> {
+        self.all.iter_mut().filter_map(|p| Some((&mut p.value, p.bounds?)))
     }
 
     /// Finds a parameter by its state-dict name.
@@ -81,6 +93,11 @@ impl Params {
     /// The values of the trained parameters, in order.
     pub fn trained_mut(&mut self) -> impl Iterator<Item = &mut Tensor> {
         self.all.iter_mut().filter(|p| p.trained).map(|p| &mut p.value)
+    }
+
+    /// The value of a parameter, to be changed in place.
+    pub fn get_mut(&mut self, id: ParamId) -> &mut Tensor {
+        &mut self.all[id.0].value
     }
 
     /// Replaces a value by one of the same shape.

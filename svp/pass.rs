@@ -128,6 +128,8 @@ pub struct Pass<'a> {
     pub noise: Noise<'a>,
     /// Watcher of the scans.
     pub watch: Option<&'a mut Watch<'a>>,
+    /// Type of the activations up to the features.
+    pub precision: DType,
     /// Number `[b]` of the prototype that each image is nearest to, where the method has prototypes.
     pub assignment: Option<Tensor>,
 }
@@ -152,6 +154,26 @@ impl Generated {
     }
 }
 
+/// The form in which a method takes images: the whole picture as a square of values in 0..=1, not normalised. The method
+/// makes the backbone's input of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Picture {
+    /// Side of the square in pixels.
+    pub side: usize,
+    /// Whether the resampling kernel widens where a picture shrinks.
+    pub antialias: bool,
+}
+
+/// How the logits of the backbone's own head are assigned to the classes of the task: by counting which of them is the
+/// largest for the images of each class.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Counted {
+    /// Logits for each class.
+    pub logits: usize,
+    /// Whether they are counted again before every epoch, or only before the first.
+    pub every_epoch: bool,
+}
+
 /// A way to adapt a backbone, by hooks into its forward pass. Every hook does nothing unless a method overrides it
 /// (`docs/adding-a-method.md`, "The hooks").
 pub trait Method: Send + Sync {
@@ -171,7 +193,17 @@ pub trait Method: Send + Sync {
         None
     }
 
-    /// Replaces the normalised images `[b 3 s s]` before they enter the stem.
+    /// The form in which the method takes images, where that is not the backbone's own.
+    fn picture(&self) -> Option<Picture> {
+        None
+    }
+
+    /// How the head's logits are assigned, where its values are found by counting.
+    fn counted(&self) -> Option<Counted> {
+        None
+    }
+
+    /// Replaces the images before they enter the stem: normalised ones `[b 3 s s]`, or those of [`Method::picture`].
     ///
     /// # Errors
     /// A fault of the device.

@@ -82,7 +82,7 @@ impl Measure {
                 return Err(Error::path(&config.data, what, "use another --split"));
             }
         };
-        let transform = Preparation::of(loaded).into_transform();
+        let transform = Preparation::of(loaded, true).into_transform();
         let options = LoaderOptions::eval(config.batch_size, config.workers);
         let samples = Arc::new(samples);
         let feed = Feed::images(&samples, transform, options)?;

@@ -80,7 +80,7 @@ impl Trial {
     /// # Errors
     /// A fault of the device.
     pub fn of(model: Model, settings: StepSettings, batch: usize) -> Result<Self> {
-        let (side, classes) = (model.spec().img_size, model.classes() as u32);
+        let (side, classes) = (model.transform().size as usize, model.classes() as u32);
         let mut rng = Rng::keyed(0, 0, 0, 0);
         let values = (0..batch * 3 * side * side).map(|_| rng.normal() as f32).collect();
         let images = Tensor::from_vec(values, &[batch, 3, side, side]);

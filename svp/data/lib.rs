@@ -57,4 +57,4 @@ pub use picture::Picture;
 pub use procedural::Task;
 pub use sample::Sample;
 pub use source::Source;
-pub use transform::{Normalisation, Transform};
+pub use transform::{Fit, Normalisation, Transform};

@@ -6,7 +6,7 @@ use ptx::cross_entropy::{cross_entropy, smooth_targets};
 use ptx::linear::linear;
 use ptx::token_rows::window;
 
-use super::entry::{Head, HeadEntry, Labels, Place};
+use super::entry::{Assigning, Head, HeadEntry, Labels, Place};
 use crate::data::augment::blend_mirrored;
 use crate::params::{Bound, HEAD, ParamId};
 use crate::pass::Tokens;
@@ -15,9 +15,11 @@ use crate::{Error, Result, streams};
 
 /// The places of the parameters of affine maps that are applied in order.
 struct Classifier {
-    maps: Vec<[ParamId; 2]>,
+    /// Weight and bias of each map; means of logits have no bias.
+    maps: Vec<(ParamId, Option<ParamId>)>,
     /// Number of logits, of which the last map may give more.
     classes: usize,
+    counted: Option<Assigning>,
 }
 
 /// Names and shapes of the weight `[n k]` and the bias `[n]` of one map.
@@ -30,34 +32,66 @@ pub(super) fn map(name: &str, n: usize, k: usize) -> [(String, Vec<usize>); 2] {
 pub(super) fn build(entry: &HeadEntry, place: &mut Place) -> Result<Box<dyn Head>> {
     let mut ids = vec![];
     for (i, (name, shape)) in (entry.shapes)(place.spec.width, place.classes).into_iter().enumerate() {
-        let mut rng = Rng::keyed(place.seed, 0, 0, streams::HEAD_INIT + i as u32);
         let value = match shape.len() {
             1 => Tensor::zeros(place.device, &shape),
-            _ => {
-                let n = shape.iter().product();
-                Tensor::from_vec((0..n).map(|_| (0.02 * rng.normal()) as f32).collect(), &shape)
-            }
+            _ => drawn(place, i, &shape, |rng| 0.02 * rng.normal()),
         };
         ids.push(place.params.add(HEAD, name, value, true));
     }
-    Ok(Box::new(Classifier { maps: ids.as_chunks().0.to_vec(), classes: place.classes }))
+    let maps = ids.as_chunks().0.iter().map(|&[weight, bias]| (weight, Some(bias))).collect();
+    Ok(Box::new(Classifier { maps, classes: place.classes, counted: None }))
+}
+
+/// Initial values of the head's tensor number `i`.
+fn drawn(place: &Place, i: usize, shape: &[usize], draw: impl Fn(&mut Rng) -> f64) -> Tensor {
+    let mut rng = Rng::keyed(place.seed, 0, 0, streams::HEAD_INIT + i as u32);
+    Tensor::from_vec((0..shape.iter().product()).map(|_| draw(&mut rng) as f32).collect(), shape)
+}
+
+/// Adds the head with which the backbone was trained, frozen, and returns the number of its logits.
+fn add_source(entry: &HeadEntry, place: &mut Place) -> Result<([ParamId; 2], usize)> {
+    let Some([weight, bias]) = place.source else {
+        let what = "the backbone's checkpoint has no head (head.weight and head.bias)";
+        return Err(Error::input(
+            format!("head {}", entry.name),
+            what,
+            "give a checkpoint that has its head",
+        ));
+    };
+    let weight = place.params.add(HEAD, "head.weight", weight.clone(), false);
+    let ids = [weight, place.params.add(HEAD, "head.bias", bias.clone(), false)];
+    Ok((ids, bias.numel()))
 }
 
 /// Adds the head with which the backbone was trained, frozen, of which the first logits are the task's classes.
 pub(super) fn build_first(entry: &HeadEntry, place: &mut Place) -> Result<Box<dyn Head>> {
-    let name = entry.name;
-    let Some([weight, bias]) = place.source else {
-        let what = "the backbone's checkpoint has no head (head.weight and head.bias)";
-        return Err(Error::input(format!("head {name}"), what, "give a checkpoint that has its head"));
-    };
-    if bias.numel() < place.classes {
-        let what =
-            format!("the backbone's own head has {} classes, the task {}", bias.numel(), place.classes);
-        return Err(Error::input(format!("head {name}"), what, "train a head instead"));
+    let ([weight, bias], logits) = add_source(entry, place)?;
+    if logits < place.classes {
+        let what = format!("the backbone's own head has {logits} classes, the task {}", place.classes);
+        return Err(Error::input(format!("head {}", entry.name), what, "train a head instead"));
     }
-    let weight = place.params.add(HEAD, "head.weight", weight.clone(), false);
-    let bias = place.params.add(HEAD, "head.bias", bias.clone(), false);
-    Ok(Box::new(Classifier { maps: vec![[weight, bias]], classes: place.classes }))
+    let maps = vec![(weight, Some(bias))];
+    Ok(Box::new(Classifier { maps, classes: place.classes, counted: None }))
+}
+
+/// Adds the head with which the backbone was trained, frozen, and a map from its logits to the classes: a trained one with
+/// PyTorch's initial values, or shares that counting finds.
+pub(super) fn build_source(entry: &HeadEntry, place: &mut Place, trained: bool) -> Result<Box<dyn Head>> {
+    let ([weight, bias], logits) = add_source(entry, place)?;
+    let limit = 1.0 / (logits as f64).sqrt();
+    let mut ids = vec![];
+    for (i, (name, shape)) in (entry.shapes)(logits, place.classes).into_iter().enumerate() {
+        ids.push(match trained {
+            true => {
+                let value = drawn(place, i, &shape, |rng| rng.range(-limit, limit));
+                place.params.add(HEAD, name, value, true)
+            }
+            false => place.params.add_found(HEAD, name, Tensor::zeros(place.device, &shape)),
+        });
+    }
+    let counted = (!trained).then(|| Assigning { weight, bias, shares: ids[0] });
+    let maps = vec![(weight, Some(bias)), (ids[0], ids.get(1).copied())];
+    Ok(Box::new(Classifier { maps, classes: place.classes, counted }))
 }
 
 impl Head for Classifier {
@@ -72,8 +106,8 @@ impl Head for Classifier {
     fn logits(&self, tape: &Tape, params: &Bound, features: &Var) -> Result<Var> {
         tape.scope("head");
         let mut x = features.clone();
-        for &[weight, bias] in &self.maps {
-            x = linear(tape, &x, &params[weight], Some(&params[bias]))?;
+        for &(weight, bias) in &self.maps {
+            x = linear(tape, &x, &params[weight], bias.map(|bias| &params[bias]))?;
         }
         let (images, all) = (x.shape()[0], x.shape()[1]);
         if all == self.classes {
@@ -95,5 +129,9 @@ impl Head for Classifier {
 
     fn measure(&self) -> Measure {
         Measure::Top1
+    }
+
+    fn counted(&self) -> Option<Assigning> {
+        self.counted
     }
 }

@@ -4,7 +4,7 @@ use autograd::{Tape, Var};
 use engine::{Device, Tensor};
 
 use crate::Result;
-use crate::params::{Bound, Params};
+use crate::params::{Bound, ParamId, Params};
 use crate::pass::{Spec, Tokens};
 use crate::score::Measure;
 
@@ -64,6 +64,22 @@ pub trait Head: Send + Sync {
 
     /// The measure that chooses an epoch.
     fn measure(&self) -> Measure;
+
+    /// The parameters of a head that assigns the logits of the backbone's own head to the classes.
+    fn counted(&self) -> Option<Assigning> {
+        None
+    }
+}
+
+/// The parameters of a head that assigns the logits of the backbone's own head to the classes of the task.
+#[derive(Clone, Copy)]
+pub struct Assigning {
+    /// Weight `[s d]` of the own head.
+    pub weight: ParamId,
+    /// Its bias `[s]`.
+    pub bias: ParamId,
+    /// Share `[k s]` of every logit in the logit of a class, which is found by counting.
+    pub shares: ParamId,
 }
 
 /// Parameters by name, with their shapes.
@@ -94,7 +110,8 @@ pub struct HeadEntry {
     pub name: &'static str,
     /// Description of one line for `--help`.
     pub about: &'static str,
-    /// Names and shapes of its parameters, for the backbone's width and the number of classes.
+    /// Names and shapes of its parameters, for the number of values that they are applied to - the backbone's width, or
+    /// the logits of its own head - and the number of classes.
     pub shapes: fn(usize, usize) -> NamedShapes,
     /// Adds its parameters with initial values.
     pub build: Build,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Error, Result};
 
-pub use entry::{Head, HeadEntry, Labels, Place};
+pub use entry::{Assigning, Head, HeadEntry, Labels, Place};
 
 /// Declares the modules of the heads, whose files `cargo fmt` does not follow, and the registry.
 macro_rules! heads {
@@ -25,6 +25,8 @@ heads! {
     linear,
     two_layer,
     first_k,
+    source_map,
+    source_means,
 }
 
 /// A head of the registry, compared and written by its name.

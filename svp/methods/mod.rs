@@ -39,6 +39,7 @@ methods! {
     vp,
     dam_vp,
     spt,
+    autovp,
 }
 
 /// A method with its settings.

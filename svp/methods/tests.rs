@@ -60,11 +60,12 @@ fn every_method_can_be_built() {
         let chosen = Chosen::named(entry.name).unwrap();
         let mut params = Params::default();
         let vim = Vim::init(VimConfig::sized(16, 4, 16, 2), &mut params, 5).unwrap();
-        let parts = Parts::new(chosen.clone(), 3);
+        let parts = parts(chosen.clone());
         let model = Model::new(&Device::cpu(), Box::new(vim), params, parts, 5).unwrap();
         let counts = count_parameters(&model.params);
         let part = |name: &str| counts.iter().find(|count| count.module == name);
-        assert!(part(HEAD).is_some_and(|head| head.trained == head.all), "{}", entry.name);
+        let whole = (entry.head)(&chosen.settings).is_none();
+        assert!(part(HEAD).is_some_and(|head| (head.trained == head.all) == whole), "{}", entry.name);
         let backbone = part(BACKBONE).unwrap();
         assert_eq!(backbone.trained == backbone.all, entry.whole_backbone, "{}", entry.name);
         let frozen = entry.views.iter().any(|(view, _)| *view == "frozen");
@@ -75,6 +76,12 @@ fn every_method_can_be_built() {
         let text = toml::to_string(&chosen).unwrap();
         assert_eq!(toml::from_str::<Chosen>(&text).unwrap(), chosen);
     }
+}
+
+/// A method for 3 classes on a backbone that has a head of its own, with 7 logits.
+fn parts(chosen: Chosen) -> Parts {
+    let own = [&[7, 16][..], &[7]].map(|shape| engine::Tensor::zeros(&Device::cpu(), shape));
+    Parts { source_head: Some(own), ..Parts::new(chosen, 3) }
 }
 
 /// Where a method can be folded into the backbone, the backbone alone must then have the same logits; else the refusal must
@@ -92,8 +99,7 @@ fn merged_models_compute_the_same() {
         }
         let mut params = Params::default();
         let vim = Vim::init(VimConfig::sized(16, 4, 16, 2), &mut params, 5).unwrap();
-        let parts = Parts::new(chosen, 3);
-        let mut model = Model::new(&Device::cpu(), Box::new(vim), params, parts, 5).unwrap();
+        let mut model = Model::new(&Device::cpu(), Box::new(vim), params, parts(chosen), 5).unwrap();
         let mut rng = engine::Rng::keyed(3, 0, 0, 0);
         for id in model.params.trained() {
             let (shape, values) =
@@ -101,8 +107,9 @@ fn merged_models_compute_the_same() {
             let moved = values.iter().map(|value| value + 0.1 * rng.normal() as f32).collect();
             model.params.set(id, engine::Tensor::from_vec(moved, &shape));
         }
-        let images = (0..2 * 3 * 16 * 16).map(|_| rng.normal() as f32).collect();
-        let images = engine::Tensor::from_vec(images, &[2, 3, 16, 16]);
+        let side = model.transform().size as usize;
+        let images = (0..2 * 3 * side * side).map(|_| rng.normal() as f32).collect();
+        let images = engine::Tensor::from_vec(images, &[2, 3, side, side]);
         let want = model.logits(images.clone()).unwrap().to_host().unwrap();
         match model.method.merge(&mut model.params) {
             Err(error) => assert!(error.to_string().contains("--merge"), "{name}: {error}"),

@@ -277,7 +277,7 @@ impl Making<'_> {
 
     fn point(&self, chosen: &Table) -> Result<Point> {
         let label = label(chosen);
-        let seeds: Vec<Option<u64>> = match self.sweep.seeds.as_slice() {
+        let seeds: Vec<Option<u64>> = match self.sweep.seeds_of(self.method) {
             [] => vec![None],
             seeds => seeds.iter().copied().map(Some).collect(),
         };
@@ -361,15 +361,17 @@ fn check(sweep: &Sweep) -> Result<()> {
         let what = "is for runs after a choice, and nothing is chosen";
         return Err(Error::input("retrain", what, "add choose, or move it to settings"));
     }
-    let seeds: Vec<String> = sweep.seeds.iter().map(u64::to_string).collect();
-    unique("seeds", seeds.iter().map(String::as_str))?;
+    for seeds in sweep.methods.iter().map(|method| sweep.seeds_of(method)).chain([&sweep.seeds[..]]) {
+        let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
+        unique("seeds", seeds.iter().map(String::as_str))?;
+    }
     let size = |lists: &Table| {
         let lengths = lists.values().map(|list| list.as_array().map_or(1, Vec::len));
         lengths.fold(1, usize::saturating_mul)
     };
     let of_method = |method: &Method| {
         let points = size(method.choose.as_ref().unwrap_or(&sweep.choose));
-        points.saturating_mul(size(&sweep.vary)).saturating_mul(seeds.len() + 1)
+        points.saturating_mul(size(&sweep.vary)).saturating_mul(sweep.seeds_of(method).len() + 1)
     };
     let tasks = sweep.presets.len() + sweep.tasks.len();
     let runs = sweep.methods.iter().map(of_method).fold(0, usize::saturating_add).saturating_mul(tasks);

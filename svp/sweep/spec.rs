@@ -6,7 +6,6 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::methods::METHODS;
 use crate::{Error, Result, toml_text};
 
 /// A sweep that comes with the program.
@@ -91,6 +90,9 @@ pub struct Method {
     /// Hyper-parameters with lists of values, in place of those of the sweep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub choose: Option<Table>,
+    /// Random seeds, in place of those of the sweep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seeds: Option<Vec<u64>>,
     /// Settings of its runs.
     #[serde(flatten)]
     pub settings: Table,
@@ -104,6 +106,8 @@ enum NameOrMethod {
         name: String,
         #[serde(default)]
         choose: Option<Table>,
+        #[serde(default)]
+        seeds: Option<Vec<u64>>,
         #[serde(flatten)]
         settings: Table,
     },
@@ -114,9 +118,11 @@ impl From<NameOrMethod> for Method {
         match given {
             NameOrMethod::Name(name) => {
                 let settings = Table::from_iter([("method".to_string(), Value::from(name.clone()))]);
-                Method { name, choose: None, settings }
+                Method { name, choose: None, seeds: None, settings }
             }
-            NameOrMethod::Method { name, choose, settings } => Method { name, choose, settings },
+            NameOrMethod::Method { name, choose, seeds, settings } => {
+                Method { name, choose, seeds, settings }
+            }
         }
     }
 }
@@ -142,7 +148,7 @@ impl Sweep {
     /// A file that cannot be read, is no TOML or has unknown keys.
     pub fn open(name: &Path) -> Result<Self> {
         if let Some(shipped) = SHIPPED.iter().find(|shipped| Path::new(shipped.name) == name) {
-            return Self::parse(name, shipped.text).map(Self::available);
+            return Self::parse(name, shipped.text);
         }
         let text = std::fs::read_to_string(name).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {
@@ -154,21 +160,17 @@ impl Sweep {
         Self::parse(name, &text)
     }
 
-    /// The sweep without rows of methods that this version does not have.
-    fn available(mut self) -> Self {
-        self.methods.retain(|method| {
-            let named = ["method", "preset"].iter().find_map(|key| method.settings.get(*key)?.as_str());
-            named.is_none_or(|name| METHODS.iter().any(|entry| entry.name == name))
-        });
-        self
-    }
-
     /// Reads a sweep from the text of the file `path`.
     ///
     /// # Errors
     /// Text that is no TOML or has unknown keys; names the line.
     pub fn parse(path: &Path, text: &str) -> Result<Self> {
         toml_text::parse(path, text, "see `svp-sweep show table1` for an example")
+    }
+
+    /// The seeds of a method's runs.
+    pub fn seeds_of<'a>(&'a self, method: &'a Method) -> &'a [u64] {
+        method.seeds.as_deref().unwrap_or(&self.seeds)
     }
 
     /// The text of its file, as it is kept beside its runs.

@@ -6,7 +6,7 @@ use engine::{DType, Device};
 use serde::{Deserialize, Serialize};
 
 use super::optim::HeadRates;
-use super::schedule::Schedule;
+use super::schedule::{Decay, Schedule};
 use super::stepper::StepSettings;
 use crate::backbones::LoadOptions;
 use crate::backbones::pos_embed::ClassRow;
@@ -126,6 +126,9 @@ pub struct TrainConfig {
     pub warmup_lr: f64,
     /// Learning rate at the end of the cosine; it is not scaled.
     pub min_lr: f64,
+    /// How the rate falls after the warm-up.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub lr_decay: Decay,
     /// Weight decay of the parameters that decay (see [`OptimizerKind::decays`]).
     pub weight_decay: f64,
     /// Learning rate of the head over that of all else.
@@ -202,6 +205,10 @@ fn is_one(x: &f64) -> bool {
     *x == 1.0
 }
 
+fn is_default(decay: &Decay) -> bool {
+    *decay == Decay::default()
+}
+
 fn half() -> f64 {
     0.5
 }
@@ -254,6 +261,7 @@ impl TrainConfig {
             min_lr: self.min_lr,
             warmup_epochs: self.warmup_epochs,
             epochs: self.epochs,
+            decay: self.lr_decay,
         }
     }
 

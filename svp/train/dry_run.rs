@@ -41,9 +41,8 @@ pub struct DryRun {
 pub fn dry_run(config: &TrainConfig, device: &Device, stop: &dyn Fn() -> bool) -> Result<DryRun> {
     let mut prepared = prepare(config, device, None, stop)?;
     let (model, data) = (&mut prepared.model, &prepared.data);
-    let size = model.spec().img_size;
-    let train = setup::train_images(config, model.spec(), data)?;
-    let first = train.epoch(0, 0, size).next();
+    let train = setup::train_images(config, model, data)?;
+    let first = train.epoch(0, 0).next();
     let mut batch = first.ok_or_else(|| Error::input("data", "there is no batch", "add images"))??;
     if config.keeps_features() {
         batch.input = model.features(batch.input)?;

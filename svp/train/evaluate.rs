@@ -86,7 +86,7 @@ pub(crate) fn each_image(
     let mut input = Input::default();
     // The device computes this batch while the logits of the last one are read.
     let mut waiting = None;
-    for batch in feed.epoch(0, 0, model.spec().img_size) {
+    for batch in feed.epoch(0, 0) {
         if stop() {
             return Ok(false);
         }

@@ -124,20 +124,15 @@ impl Feed {
         }
     }
 
-    /// The batches of `epoch` from number `start` on. Images must have sides of `img_size` pixels.
-    pub fn epoch<'a>(
-        &'a self,
-        epoch: u32,
-        start: usize,
-        img_size: usize,
-    ) -> Box<dyn Iterator<Item = Result<FeedBatch>> + 'a> {
+    /// The batches of `epoch` from number `start` on.
+    pub fn epoch<'a>(&'a self, epoch: u32, start: usize) -> Box<dyn Iterator<Item = Result<FeedBatch>> + 'a> {
         match self {
             Feed::Images(Images { loader, assigned }) => {
                 Box::new(loader.epoch(epoch, start).map(move |batch| {
-                    let Batch { images, labels, indices, own_share, .. } = batch?;
+                    let Batch { images, side, labels, indices, own_share, .. } = batch?;
                     let labels = Labels::Classes(labels);
                     let assignment = indices.iter().map(|index| assigned.get(index).copied()).collect();
-                    let input = image_tensor(images, img_size);
+                    let input = image_tensor(images, side);
                     Ok(FeedBatch { input, labels, indices, assignment, own_share })
                 }))
             }
@@ -162,7 +157,7 @@ fn each_batch(
             return Err(Error::Interrupted { step: 0, hint: "run it again".into() });
         }
         let mut batch = batch?;
-        let images = image_tensor(std::mem::take(&mut batch.images), model.spec().img_size);
+        let images = image_tensor(std::mem::take(&mut batch.images), batch.side);
         each(input.send(&model.device, images)?, &batch)?;
     }
     Ok(())

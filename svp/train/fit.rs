@@ -144,7 +144,7 @@ impl Loaded {
         let device = self.model.device.clone();
         device.trim();
         let before = device.held();
-        let size = self.model.spec().img_size;
+        let size = self.model.transform().size as usize;
         let mut rng = Rng::keyed(0, 0, 0, 0);
         let images: Vec<f32> = (0..batch * 3 * size * size).map(|_| rng.range(-1.0, 1.0) as f32).collect();
         let input = Tensor::from_vec(images, &[batch, 3, size, size]);

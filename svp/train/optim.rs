@@ -2,6 +2,7 @@
 
 use autograd::Gradients;
 use engine::{Device, Tensor};
+use ptx::clamp::clamp;
 use ptx::grad_norm::grad_norm;
 use ptx::{adamw, sgd};
 
@@ -127,7 +128,8 @@ impl Optimizer {
     }
 
     /// Makes one update with the `factors` of [`Optimizer::next_factors`]. Nothing changes where the loss `[1]` or a
-    /// gradient is not finite, or where `health [3]` says that an earlier one was not (see [`ptx::grad_norm`]).
+    /// gradient is not finite, or where `health [3]` says that an earlier one was not (see [`ptx::grad_norm`]). Parameters
+    /// with bounds are then brought back between them.
     ///
     /// A parameter that the loss does not reach has no gradient and is left as it is. The bound parameters are taken by
     /// value, because a parameter that is still on a tape has two owners and would have to be copied.
@@ -189,6 +191,9 @@ impl Optimizer {
                     sgd::step(device, &mut slots, factors, health)?;
                 }
             }
+        }
+        for (param, [low, high]) in params.bounded_mut() {
+            clamp(device, param, low, high)?;
         }
         Ok(())
     }

@@ -1,16 +1,20 @@
 //! Model and data of a config, loaded before anything is written.
 
+use std::sync::Arc;
+
 use engine::Device;
 
 use super::config::TrainConfig;
+use super::feed::Feed;
 use super::setup;
 use super::trained::Trained;
-use crate::Result;
 use crate::backbones::Loaded;
-use crate::data::{Dataset, Sample};
+use crate::data::{Dataset, LoaderOptions, Sample};
+use crate::mapping::assign;
 use crate::methods::{Chosen, Settings, linear};
 use crate::model::{Model, Parts};
 use crate::survey::{Found, Survey, Surveyor};
+use crate::{Error, Result};
 
 /// Model and data of a config.
 pub struct Prepared {
@@ -72,6 +76,13 @@ pub(crate) fn assemble(
     }
     found.settings.into_iter().for_each(|(name, value)| config.method.settings.set(name, value));
     let (mut model, trained) = setup::model(&config, device, loaded, classes)?;
+    if settings.is_none() && model.method.counted().is_some() {
+        let options = LoaderOptions::eval(config.batch_size, config.workers);
+        let feed = Feed::images(&Arc::new(images.to_vec()), model.transform(), options)?;
+        if !assign(&mut model, &feed, stop)? {
+            return Err(Error::Interrupted { step: 0, hint: "run it again".into() });
+        }
+    }
     for (name, value) in found.values {
         let id = model.params.id(&name).expect("a parameter of the method");
         model.params.set(id, value.to_device(device)?);
@@ -96,7 +107,7 @@ fn look(
         model: &model,
         seed: config.seed,
         samples: images,
-        transform: setup::train_transform(config, model.spec()),
+        transform: setup::train_transform(config, &model),
         batch: config.batch_size,
         workers: config.workers,
         stop,

@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::config::TrainConfig;
 use crate::data::Known;
-use crate::methods::{METHODS, setting_names};
+use crate::methods::setting_names;
 use crate::{Error, Result, toml_text};
 
 /// Presets of data sets: the settings they share in `[all]`, then one table for each.
@@ -68,9 +68,7 @@ pub struct Override {
 impl Preset {
     /// All presets: those of data sets in the order of the paper's tables, then those of methods.
     pub fn all() -> Vec<Preset> {
-        let of_methods =
-            OF_METHODS.iter().filter(|(name, _)| METHODS.iter().any(|entry| entry.name == *name));
-        let of_methods = of_methods.map(|(name, text)| of_method(name, text));
+        let of_methods = OF_METHODS.iter().map(|(name, text)| of_method(name, text));
         COLLECTIONS.iter().flat_map(Collection::presets).chain(of_methods).collect()
     }
 
@@ -201,6 +199,7 @@ fn of_method(name: &str, text: &str) -> Preset {
 mod tests {
     use super::*;
     use crate::data::layouts::KNOWN;
+    use crate::methods::METHODS;
 
     #[test]
     fn there_are_those_of_the_paper_and_the_tasks_of_vtab_and_of_every_method() {

@@ -18,6 +18,7 @@ use super::state::{Best, Position, Saveable, TrainedFile, save_average, save_bes
 use super::stepper::{Health, Stepper, Submitted};
 use super::trained::Trained;
 use crate::checkpoint::write_atomically;
+use crate::mapping::assign;
 use crate::model::Model;
 use crate::report::{Record, RunDir, Show, curves, metrics, read_metrics};
 use crate::score::{Measure, Score};
@@ -225,9 +226,15 @@ impl Training<'_> {
     /// Makes the remaining steps of the epoch under way.
     fn steps(&mut self, feeds: &Feeds) -> Result<()> {
         let (epoch, first, each) = (self.position.epoch, self.position.batch, self.config.accumulate);
+        // Before the first epoch it was done already; in the middle of one, the saved state has what was found.
+        if let Some(counted) = feeds.counted.as_ref().filter(|_| epoch > 0 && first == 0)
+            && !assign(&mut self.model, counted, self.stop)?
+        {
+            return Err(self.interrupted()?);
+        }
         let lr = self.config.schedule().epoch(epoch);
         let steps = self.config.steps_per_epoch(feeds.train.batches());
-        let mut feed = feeds.train.epoch(epoch, first * each, self.model.spec().img_size);
+        let mut feed = feeds.train.epoch(epoch, first * each);
         // A device with its own queue always has the next step waiting in it.
         let ahead = usize::from(self.device.launcher().is_some());
         self.clock = Instant::now();

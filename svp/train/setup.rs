@@ -12,7 +12,6 @@ use crate::backbones::{self, Loaded, Sizes};
 use crate::checkpoint::Checkpoint;
 use crate::data::{Dataset, Loader, LoaderOptions, Transform, mapped};
 use crate::model::{Model, Parts};
-use crate::pass::Spec;
 use crate::{Error, Result};
 
 /// The backbone that is built into the program; `benches/results` tells how it was made.
@@ -80,19 +79,14 @@ pub(super) fn check_data(config: &TrainConfig, data: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// The transform of evaluation images, to the size and normalisation of a backbone.
-pub fn eval_transform(spec: &Spec) -> Transform {
-    Transform::eval(spec.img_size as u32, spec.normalisation)
-}
-
 /// The transform of training images. Where features are kept, the images are not augmented.
-pub(super) fn train_transform(config: &TrainConfig, spec: &Spec) -> Transform {
-    Transform { augment: config.augmentation(), ..eval_transform(spec) }
+pub(super) fn train_transform(config: &TrainConfig, model: &Model) -> Transform {
+    Transform { augment: config.augmentation(), ..model.transform() }
 }
 
 /// The training images of a run in batches.
-pub(super) fn train_images(config: &TrainConfig, spec: &Spec, data: &Dataset) -> Result<Feed> {
-    let transform = train_transform(config, spec);
+pub(super) fn train_images(config: &TrainConfig, model: &Model, data: &Dataset) -> Result<Feed> {
+    let transform = train_transform(config, model);
     let options = LoaderOptions {
         mix: config.mix(),
         ..LoaderOptions::train(config.batch_size, config.workers, config.seed)
@@ -127,6 +121,8 @@ pub struct Feeds {
     pub val: Option<Feed>,
     /// The test split; `None` where there is none, or where it chooses the epoch.
     pub test: Option<Feed>,
+    /// The training images as they are evaluated, where the head's logits are counted out before every epoch.
+    pub counted: Option<Feed>,
 }
 
 impl Feeds {
@@ -142,13 +138,14 @@ impl Feeds {
 
 /// Feeds of the splits: images, or features where the method keeps them.
 pub fn feeds(config: &TrainConfig, model: &Model, data: &Dataset, stop: &dyn Fn() -> bool) -> Result<Feeds> {
-    let transform = eval_transform(model.spec());
-    let train = train_images(config, model.spec(), data)?;
+    let transform = model.transform();
+    let train = train_images(config, model, data)?;
     let [val, test] = [&data.val, &data.test].map(|split| split.clone().map(Arc::new));
     let (val, test) = if config.select_on_test { (test, None) } else { (val, test) };
     let in_order = LoaderOptions::eval(config.batch_size, config.workers);
     if !config.keeps_features() {
         let eval = |samples: &Arc<_>| Feed::images(samples, transform, in_order);
+        let counts = model.method.counted().is_some_and(|counted| counted.every_epoch);
         // What the frozen backbone makes of an image that never changes is computed once.
         let assigned = |feed: Feed, samples: &Arc<Vec<_>>| {
             feed.assigned(model, &Loader::new(samples.clone(), transform, in_order)?, stop)
@@ -158,6 +155,7 @@ pub fn feeds(config: &TrainConfig, model: &Model, data: &Dataset, stop: &dyn Fn(
             train: if changed { train } else { assigned(train, &Arc::new(data.train.clone()))? },
             val: val.map(|samples| assigned(eval(&samples)?, &samples)).transpose()?,
             test: test.map(|samples| eval(&samples)).transpose()?,
+            counted: counts.then(|| eval(&Arc::new(data.train.clone()))).transpose()?,
         });
     }
     let shuffled = LoaderOptions::train(config.batch_size, config.workers, config.seed);
@@ -167,5 +165,6 @@ pub fn feeds(config: &TrainConfig, model: &Model, data: &Dataset, stop: &dyn Fn(
         train: features(Arc::new(data.train.clone()), shuffled)?,
         val: val.map(|samples| features(samples, in_order)).transpose()?,
         test: test.map(|samples| features(samples, in_order)).transpose()?,
+        counted: None,
     })
 }

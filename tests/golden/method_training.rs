@@ -4,19 +4,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use autograd::Tape;
-use engine::{Device, Tensor};
+use autograd::{Tape, Var};
+use engine::{DType, Device, Tensor};
 use ptx::grad_norm::healthy;
+use ptx::linear::linear;
 use serde_json::{Map, Value};
 use svp::backbones::vim::{self, Vim, VimConfig};
 use svp::backbones::{Backbone, Shapes};
+use svp::data::resize::square;
 use svp::gates::{TokenGates, scan_gates};
 use svp::heads::Labels;
 use svp::methods::linear::Frozen;
 use svp::methods::{Chosen, OptimizerKind};
 use svp::model::{Forward, Model, Parts};
 use svp::params::Params;
-use svp::pass::{Noise, Tokens};
+use svp::pass::{Noise, Pass, Tokens};
 use svp::train::{self as steps, Rates};
 use testkit::golden::{Differences, Golden, values};
 
@@ -26,6 +28,7 @@ const OUTPUTS: [&str; 3] = ["logits", "hidden", "loss"];
 const OUTPUT: f64 = 1e-4;
 const GRADIENT: f64 = 1e-3;
 const TRAJECTORY: f64 = 1e-3;
+const RESIZED: f64 = 1e-5;
 
 /// The optimiser of the five steps.
 #[derive(Debug)]
@@ -142,6 +145,7 @@ impl MethodTraining {
     /// All differences between the values of the file and those that were computed.
     pub fn compare(&self, outputs: &Outputs) -> Vec<String> {
         let mut found = Differences::default();
+        self.compare_resized(&mut found);
         let own = [&outputs.logits, &outputs.hidden, &vec![outputs.loss]];
         let own = OUTPUTS.into_iter().zip(own);
         let others = outputs.others.iter().map(|(name, got)| (name.as_str(), got));
@@ -177,6 +181,18 @@ impl MethodTraining {
             self.compare_all(&mut found, "gates.", gates, OUTPUT);
         }
         found.0
+    }
+
+    /// Compares what becomes of raw images, where the file has them.
+    fn compare_resized(&self, found: &mut Differences) {
+        let Some(raw) = self.golden.tensors.get("resize.raw") else { return };
+        let &[_, _, height, width] = raw.shape() else { panic!("resize.raw {:?}", raw.shape()) };
+        for (name, antialias) in [("resize.antialias", true), ("resize.plain", false)] {
+            let want = self.tensor(name);
+            let planes = raw.as_slice().chunks_exact(height * width);
+            let resized = |plane| square(plane, [height, width], want.shape()[3], antialias);
+            found.compare(name, &planes.flat_map(resized).collect::<Vec<_>>(), want.as_slice(), RESIZED);
+        }
     }
 
     /// Stored results that were not computed and that [`compare`](Self::compare) therefore skips.
@@ -223,7 +239,9 @@ pub fn run_method(device: &Device, training: &MethodTraining) -> Option<Outputs>
     let targets = model.head.targets(&labels, classes, training.label_smoothing, 1.0).unwrap();
     let targets = Tensor::from_slice(device, &targets, &[labels.images(), classes]);
     let mut health = healthy(device);
-    let (gates, others) = (gates(&model, training), assigned(&mut model, training));
+    let gates = gates(&model, training);
+    let mut others = assigned(&mut model, training);
+    others.extend(shrunken(&model, training));
     let mut outputs = Outputs { gates, others, ..Outputs::default() };
     for step in 0..training.tensor("trajectory.losses").numel() {
         let tape = Tape::new(device).checking_finite();
@@ -296,7 +314,9 @@ fn chosen(training: &MethodTraining) -> Option<Chosen> {
     for (name, value) in training.settings.as_object().expect("settings are an object") {
         let known = chosen.setting(&name.replace('_', "-")).is_some();
         if known && value.as_str() != Some("none") {
-            let value = toml::Value::try_from(value).expect("a plain value");
+            // The name of the published class, and the word of the flag.
+            let full = (value.as_str() == Some("fully")).then(|| "full".into());
+            let value = full.unwrap_or_else(|| toml::Value::try_from(value).expect("a plain value"));
             chosen = chosen.with(name, &value).unwrap_or_else(|e| panic!("{e}"));
         }
     }
@@ -344,6 +364,23 @@ fn assigned(model: &mut Model, training: &MethodTraining) -> BTreeMap<String, Ve
     let distances = features.chunks_exact(d).flat_map(of).collect();
     let named = [("clean_features", features.clone()), ("distances", distances), ("assignment", assignment)];
     named.map(|(name, values)| (name.into(), values)).into()
+}
+
+/// The backbone's input, and the logits of its own head, where the method makes that input of images in 0..=1.
+fn shrunken(model: &Model, training: &MethodTraining) -> BTreeMap<String, Vec<f32>> {
+    if model.method.picture().is_none() {
+        return BTreeMap::new();
+    }
+    let tape = Tape::inference(&model.device);
+    let params = model.params.bind(&tape);
+    let images = Var::constant(training.images().to_owned_on(&model.device));
+    let (noise, watch, precision, assignment) = (Noise::default(), None, DType::F32, None);
+    let mut pass = Pass { tape: &tape, params: &params, noise, watch, precision, assignment };
+    let input = values(model.method.pixels(&mut pass, images).unwrap().value());
+    let features = Var::constant(model.features(training.images().clone()).unwrap());
+    let own = ["weight", "bias"].map(|part| &params[model.params.id(&format!("head.{part}")).unwrap()]);
+    let logits = values(linear(&tape, &features, own[0], Some(own[1])).unwrap().value());
+    [("model_input".into(), input), ("source_logits".into(), logits)].into()
 }
 
 /// The gates of every scan, where the file has them: means over channels and states.
@@ -416,6 +453,7 @@ mod tests {
         assert!(all.len() >= 10, "{} files", all.len());
         for of in all {
             let (batch, side, rows) = (of.size("batch"), of.size("img_size"), of.size("num_patches") + 1);
+            let side = of.settings["image"].as_u64().map_or(side, |side| side as usize);
             assert_eq!(of.images().shape(), [batch, 3, side, side]);
             assert_eq!(of.labels().len(), batch);
             assert!(of.labels().iter().all(|&label| (label as usize) < of.size("num_classes")));

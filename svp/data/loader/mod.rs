@@ -70,8 +70,10 @@ impl LoaderOptions {
 pub struct Batch {
     /// Number of the batch in its epoch.
     pub number: usize,
-    /// Normalised images `[b 3 size size]`.
+    /// Normalised images `[b 3 side side]`.
     pub images: Vec<f32>,
+    /// Side of an image in pixels.
+    pub side: usize,
     /// The class of each sample.
     pub labels: Vec<u32>,
     /// The position of each sample in the split.
@@ -228,7 +230,8 @@ impl Epoch {
         let (options, n) = (&self.split.options, self.order.len());
         let positions = number * options.batch..((number + 1) * options.batch).min(n);
         let images = Vec::with_capacity(positions.len() * self.split.transform.values());
-        let batch = Batch { number, images, labels: Vec::new(), indices: Vec::new(), own_share: 1.0 };
+        let (side, own_share) = (self.split.transform.size as usize, 1.0);
+        let batch = Batch { number, images, side, labels: Vec::new(), indices: Vec::new(), own_share };
         let mut made = Made { batch, broken: BTreeMap::new() };
         let tries = if options.on_broken == OnBroken::Replace { n } else { 1 };
         for position in positions {

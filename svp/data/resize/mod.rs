@@ -4,7 +4,11 @@
 //! numbers with 22 fraction bits. The kernel widens when a picture shrinks (anti-aliasing). A pass that would not
 //! change the size is skipped.
 
+mod square;
+
 use image::RgbImage;
+
+pub use square::square;
 
 /// Fraction bits of the fixed-point weights: 32 bits, less 8 for the pixel and 2 for overshoot.
 const BITS: u32 = 22;

@@ -4,7 +4,7 @@ use engine::Rng;
 use image::{RgbImage, imageops};
 
 use crate::augment::{Augment, erase};
-use crate::resize::{Rect, resize};
+use crate::resize::{Rect, resize, square};
 
 /// Input sizes up to this one, in pixels a side, are for small pictures such as CIFAR's. In evaluation these are not
 /// enlarged before the crop; in training, a picture that has the size already is padded and shifted.
@@ -27,11 +27,26 @@ impl Normalisation {
     pub const IMAGENET: Self = Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
     /// One half for both, which maps 0..=1 to -1..=1.
     pub const HALF: Self = Normalisation { mean: [0.5; 3], std: [0.5; 3] };
+    /// None: values stay in 0..=1.
+    pub const NONE: Self = Normalisation { mean: [0.0; 3], std: [1.0; 3] };
 
     /// The normalised value of every byte in each channel.
     fn tables(&self) -> [[f32; 256]; 3] {
         std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 / 255.0 - self.mean[c]) / self.std[c]))
     }
+}
+
+/// How a picture is brought to the input size where it is not changed at random.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Fit {
+    /// The shorter side is resized to the input size over this ratio, 1 for inputs of up to 32 pixels, and the centre is
+    /// cut out.
+    Centre(f64),
+    /// The whole picture is resized to a square by [`square`], in floats.
+    Square {
+        /// Whether the kernel widens where the picture shrinks.
+        antialias: bool,
+    },
 }
 
 /// What happens to a picture between its file and the model.
@@ -43,14 +58,14 @@ pub struct Transform {
     pub normalisation: Normalisation,
     /// The random changes of training; `None` is the evaluation transform.
     pub augment: Option<Augment>,
-    /// In evaluation at more than 32 pixels, the shorter side becomes `size / crop_ratio` before the crop.
-    pub crop_ratio: f64,
+    /// How the picture is brought to `size` without random changes.
+    pub fit: Fit,
 }
 
 impl Transform {
     /// The evaluation transform with the published crop ratio 0.875.
     pub fn eval(size: u32, normalisation: Normalisation) -> Self {
-        Transform { size, normalisation, augment: None, crop_ratio: 0.875 }
+        Transform { size, normalisation, augment: None, fit: Fit::Centre(0.875) }
     }
 
     /// The training transform.
@@ -69,6 +84,15 @@ impl Transform {
     /// When `out` does not have [`Transform::values`] values.
     pub fn apply(&self, image: &RgbImage, rng: &mut Rng, out: &mut [f32]) {
         assert_eq!(out.len(), self.values(), "one image of {0}x{0}", self.size);
+        if let (None, Fit::Square { antialias }) = (self.augment, self.fit) {
+            return squared(
+                image,
+                self.size as usize,
+                antialias,
+                |c, v| (v - self.normalisation.mean[c]) / self.normalisation.std[c],
+                out,
+            );
+        }
         normalise(&self.pixels(image, rng), &self.normalisation, out);
         if let Some(augment) = &self.augment {
             erase::erase(out, self.size as usize, augment.erase, rng);
@@ -78,7 +102,10 @@ impl Transform {
     /// The 8-bit picture of `size` x `size` pixels, before it is normalised and erased.
     pub fn pixels(&self, image: &RgbImage, rng: &mut Rng) -> RgbImage {
         let Some(augment) = self.augment else {
-            return self.centre(image);
+            return match self.fit {
+                Fit::Centre(ratio) => self.centre(image, ratio),
+                Fit::Square { antialias } => self.square(image, antialias),
+            };
         };
         let ready = image.width() == self.size && image.height() == self.size;
         let mut out = if self.size <= SMALL && ready {
@@ -95,10 +122,19 @@ impl Transform {
         out
     }
 
-    /// Resizes the shorter side to `size / crop_ratio` pixels, or to `size` where that is at most 32, and cuts out the
-    /// centre.
-    fn centre(&self, image: &RgbImage) -> RgbImage {
-        let ratio = if self.size <= SMALL { 1.0 } else { self.crop_ratio };
+    /// The whole picture as a square, rounded to bytes.
+    fn square(&self, image: &RgbImage, antialias: bool) -> RgbImage {
+        let (side, mut values) = (self.size as usize, vec![0.0; self.values()]);
+        squared(image, side, antialias, |_, v| 255.0 * v, &mut values);
+        RgbImage::from_fn(self.size, self.size, |x, y| {
+            let at = y as usize * side + x as usize;
+            image::Rgb([0, 1, 2].map(|c| values[c * side * side + at].round() as u8))
+        })
+    }
+
+    /// Resizes the shorter side to `size / ratio` pixels, or to `size` where that is at most 32, and cuts out the centre.
+    fn centre(&self, image: &RgbImage, ratio: f64) -> RgbImage {
+        let ratio = if self.size <= SMALL { 1.0 } else { ratio };
         let (w, h) = (image.width(), image.height());
         let short = (f64::from(self.size) / ratio) as u32;
         let long = |long: u32, by: u32| (u64::from(short) * u64::from(long) / u64::from(by)) as u32;
@@ -141,6 +177,16 @@ fn random_crop(width: u32, height: u32, scale_min: f64, rng: &mut Rng) -> Rect {
         _ => (width, height),
     };
     Rect { x: (width - cw) / 2, y: (height - ch) / 2, width: cw, height: ch }
+}
+
+/// Writes the whole picture as a square, `[3 side side]`: `to(c, v)` of every value v in 0..=1 of channel c.
+fn squared(image: &RgbImage, side: usize, antialias: bool, to: impl Fn(usize, f32) -> f32, out: &mut [f32]) {
+    let size = [image.height(), image.width()].map(|length| length as usize);
+    for (c, out) in out.chunks_exact_mut(side * side).enumerate() {
+        let plane: Vec<f32> = image.pixels().map(|pixel| f32::from(pixel[c]) / 255.0).collect();
+        let values = square(&plane, size, side, antialias);
+        out.iter_mut().zip(values).for_each(|(out, value)| *out = to(c, value));
+    }
 }
 
 /// Writes interleaved bytes as normalised planes.

@@ -25,6 +25,22 @@ fn the_runs_are_tasks_by_methods_by_seeds() {
 }
 
 #[test]
+fn a_method_may_have_seeds_of_its_own() {
+    let text = |seeds: &str| {
+        format!(
+            "methods = ['linear', {{ name = 'SVP', method = 'svp', seeds = {seeds} }}]\nseeds = [7]\n\
+             tasks = [{{ name = 'birds', data = 'birds' }}]"
+        )
+    };
+    let plan = plan(&text("[3, 1]"));
+    let want = ["runs/birds/linear/seed-7", "runs/birds/SVP/seed-3", "runs/birds/SVP/seed-1"];
+    assert_eq!(folders(plan.runs()), want);
+    let kept = Sweep::parse(Path::new("kept.toml"), &plan.sweep.text()).unwrap();
+    assert_eq!(kept, plan.sweep, "the kept text has them");
+    refused(&text("[1, 1]"), &["seeds", "\"1\"", "twice"]);
+}
+
+#[test]
 fn later_settings_win() {
     let text = "
         seeds = [5]
