@@ -24,7 +24,8 @@
 //!
 //! which is to stay at most 1.1. In each round SVP's step and work, the frozen forward pass, and the method's step and
 //! work take turns, so what else the machine does slows all alike. Times are medians of the rounds, and so are ratios, of
-//! those of each round. The row of SVP is a second model of it: how far it is from 1 is what the figures can tell apart.
+//! those of each round. Where other programs share the cores, the excess of the time that was computed says more than that
+//! of the time that passed; step/forward is of computed time. The row of SVP is a second model of it: how far it is from 1 is what the figures can tell apart.
 //! Memory is the most that tensors and weights take in a step, counted by a device of the method's own.
 
 mod reference;
@@ -91,17 +92,23 @@ struct Subject {
     gflop: f64,
 }
 
-/// Seconds of a step, of its products alone, and of its scans alone.
-#[derive(Clone, Copy)]
-struct Seconds {
-    step: f64,
-    products: f64,
-    scans: f64,
+/// Seconds that passed, and seconds that the threads of this process computed. Where the cores are shared with other
+/// programs the second says more, but takes waiting in a loop for work.
+type Spent = [f64; 2];
+const PASSED: usize = 0;
+const COMPUTED: usize = 1;
+
+/// What a step, its products alone, and its scans alone spent.
+struct Turn {
+    step: Spent,
+    products: Spent,
+    scans: Spent,
 }
 
-impl Seconds {
-    fn over_work(self) -> f64 {
-        self.step / (self.products + self.scans)
+impl Turn {
+    /// The step over its work, by one of the clocks.
+    fn over_work(&self, clock: usize) -> f64 {
+        self.step[clock] / (self.products[clock] + self.scans[clock])
     }
 }
 
@@ -123,44 +130,70 @@ impl Subject {
         stepped?;
         let (mut products, scans) = (Products::of(&calls), Scans::of(&calls));
         products.run();
-        scans.run();
+        scans.run()?;
         let gflop = 1e-9 * (products.flop() + scans.flop());
         Ok(Subject { trial, count: counted, features, products, scans, gflop })
     }
 
-    fn seconds(&mut self) -> Result<Seconds> {
-        Ok(Seconds {
-            step: step(&mut self.trial, self.features)?,
-            products: timed(|| self.products.run()),
-            scans: timed(|| self.scans.run()),
+    fn turn(&mut self) -> Result<Turn> {
+        Ok(Turn {
+            step: spent(|| step(&mut self.trial, self.features))?,
+            products: spent(|| {
+                self.products.run();
+                Ok(())
+            })?,
+            scans: spent(|| Ok(self.scans.run()?))?,
         })
     }
 }
 
-/// Makes a step, after the evaluation whose features it sees where they were computed before, and returns its seconds.
-fn step(trial: &mut Trial, features: bool) -> Result<f64> {
-    let before = if features { trial.evaluation_seconds()? } else { 0.0 };
-    Ok(before + trial.step_seconds(1)?)
+/// Makes a step, after the evaluation whose features it sees where they were computed before.
+fn step(trial: &mut Trial, features: bool) -> Result<()> {
+    if features {
+        trial.evaluation_seconds()?;
+    }
+    trial.step_seconds(1)?;
+    Ok(())
 }
 
-fn timed(run: impl FnOnce()) -> f64 {
-    let begun = Instant::now();
-    run();
-    begun.elapsed().as_secs_f64()
+fn spent(run: impl FnOnce() -> Result<()>) -> Result<Spent> {
+    let (begun, before) = (Instant::now(), computed());
+    run()?;
+    Ok([begun.elapsed().as_secs_f64(), computed() - before])
 }
 
-/// The seconds of a round: SVP, the frozen forward pass, and the method.
+/// Seconds that all threads of this process have computed so far, as Linux counts them in ticks of 10 ms; not a number
+/// elsewhere.
+fn computed() -> f64 {
+    let read = || {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // The name of the program, in brackets, may hold spaces.
+        let mut ticks = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+        let mut next = || ticks.next()?.parse::<f64>().ok();
+        Some(0.01 * (next()? + next()?))
+    };
+    read().unwrap_or(f64::NAN)
+}
+
+/// The turns of a round: SVP, the frozen forward pass, and the method.
 struct Round {
-    svp: Seconds,
-    forward: f64,
-    own: Seconds,
+    svp: Turn,
+    forward: Spent,
+    own: Turn,
 }
 
-/// The middle of some values, the lower one of an even number, and the smallest and the largest.
+impl Round {
+    fn excess(&self, clock: usize) -> f64 {
+        self.own.over_work(clock) / self.svp.over_work(clock)
+    }
+}
+
+/// The middle of some values, the mean of both where there are two, and the smallest and the largest.
 fn spread(values: impl Iterator<Item = f64>) -> [f64; 3] {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    [values[(values.len() - 1) / 2], values[0], values[values.len() - 1]]
+    let middle = (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0;
+    [middle, values[0], values[values.len() - 1]]
 }
 
 fn main() -> ExitCode {
@@ -196,41 +229,51 @@ fn run(Arguments { methods, rounds }: &Arguments) -> Result<()> {
         "step/work",
         "excess",
         "least to most",
+        "computed, s",
+        "excess of it",
         "step/forward",
         "images/s",
         "memory",
     ]);
     let (mut svp, linear) = (Subject::new(SVP)?, Subject::new(LINEAR)?);
-    let mut fastest = vec![];
+    let (mut fastest, mut shares) = (vec![], vec![]);
     for &method in methods {
         let mut subject = Subject::new(method)?;
         let mut all = vec![];
         for _ in 0..*rounds {
-            let (svp, forward) = (svp.seconds()?, linear.trial.evaluation_seconds()?);
-            all.push(Round { svp, forward, own: subject.seconds()? });
+            let svp = svp.turn()?;
+            let forward = spent(|| linear.trial.evaluation_seconds().map(drop))?;
+            all.push(Round { svp, forward, own: subject.turn()? });
         }
         let over = |of: &dyn Fn(&Round) -> f64| spread(all.iter().map(of));
-        let [step, least, _] = over(&|round| round.own.step);
-        let [excess, low, high] = over(&|round| round.own.over_work() / round.svp.over_work());
-        table.row([
+        let middle = |of: &dyn Fn(&Round) -> f64| over(of)[0];
+        let [step, least, _] = over(&|round| round.own.step[PASSED]);
+        let [excess, low, high] = over(&|round| round.excess(PASSED));
+        let row = [
             method.to_string(),
             count(subject.count.trained as u64),
             format!("{:.0}", subject.gflop),
             format!("{step:.3}"),
-            format!("{:.3}", over(&|round| round.own.products)[0]),
-            format!("{:.3}", over(&|round| round.own.scans)[0]),
-            format!("{:.3}", over(&|round| round.own.over_work())[0]),
+            format!("{:.3}", middle(&|round| round.own.products[PASSED])),
+            format!("{:.3}", middle(&|round| round.own.scans[PASSED])),
+            format!("{:.3}", middle(&|round| round.own.over_work(PASSED))),
             format!("{excess:.3}"),
             format!("{low:.2} to {high:.2}"),
-            format!("{:.2}", over(&|round| round.own.step / round.forward)[0]),
+            format!("{:.2}", middle(&|round| round.own.step[COMPUTED])),
+            format!("{:.3}", middle(&|round| round.excess(COMPUTED))),
+            format!("{:.2}", middle(&|round| round.own.step[COMPUTED] / round.forward[COMPUTED])),
             format!("{:.2}", BATCH as f64 / step),
             bytes(subject.count.step_bytes as u64),
-        ]);
-        eprintln!("{method}: step {step:.3} s, excess {excess:.3} ({low:.3} to {high:.3})");
+        ];
+        eprintln!("{}", row.join("  "));
+        table.row(row);
         fastest.push((method, least));
+        shares.extend(all.iter().map(|round| round.own.step[COMPUTED] / round.own.step[PASSED]));
     }
     drop((svp, linear));
+    let share = spread(shares.into_iter())[0] / rayon::current_num_threads() as f64;
     print!("{table}");
+    println!("Steps got {:.0} % of the cores: the rest was others'.", 100.0 * share);
     reference::compare(&fastest);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use autograd::{Noted, Tape, Var};
 use engine::gemm::{Mat, gemm};
-use engine::{DType, Device, Tensor};
+use engine::{DType, Device, Result, Tensor};
 use ptx::registry;
 use ptx::spec::{Case, Op};
 use testkit::problem::Problem;
@@ -164,22 +164,23 @@ impl Scans {
         self.all.iter().map(of).sum()
     }
 
-    pub fn run(&self) {
-        for scan in &self.all {
-            (0..scan.times).for_each(|_| self.run_one(scan));
-        }
+    /// # Errors
+    /// Those of the op.
+    pub fn run(&self) -> Result<()> {
+        self.all.iter().try_for_each(|scan| (0..scan.times).try_for_each(|_| self.run_one(scan)))
     }
 
-    fn run_one(&self, Scan { call, case, inputs, upstream, .. }: &Scan) {
+    fn run_one(&self, Scan { call, case, inputs, upstream, .. }: &Scan) -> Result<()> {
         let tape = Tape::new(&self.device);
         let var = |(input, (_, wanted)): (&Tensor, &(Vec<usize>, bool))| match wanted {
             true => tape.leaf(input.clone()),
             false => Var::constant(input.clone()),
         };
         let inputs: Vec<Var> = inputs.iter().zip(&call.inputs).map(var).collect();
-        let out = self.op.forward(case, &tape, &inputs).expect("sizes of a step");
+        let out = self.op.forward(case, &tape, &inputs)?;
         if let Some(upstream) = upstream {
-            tape.backward(&out[0], upstream.clone()).expect("sizes of a step");
+            tape.backward(&out[0], upstream.clone())?;
         }
+        Ok(())
     }
 }
