@@ -1,0 +1,279 @@
+//! The training step of every method on Vim-S at 224 px, batch 8, beside what its matrix products and scans take alone,
+//! beside the step of SVP, beside the frozen forward pass and, when a Python with PyTorch is named, beside the reference
+//! script of `tools/reference`.
+//!
+//! ```text
+//! cargo bench --bench step                       # every method, 7 rounds
+//! cargo bench --bench step -- vpt svp --rounds 3
+//! REFERENCE_PYTHON=venv/bin/python cargo bench --bench step
+//! ```
+//!
+//! A step is made as `svp-train` makes it with the method's defaults: forward, backward, optimizer. Methods that begin
+//! with a survey are stepped after it; DAM-VP's step holds the pass that tells which frame an image gets. Of a method
+//! whose features are computed once, `linear`, the evaluation of the batch and the step of the head are taken together:
+//! what its step would take if they were not.
+//!
+//! The work of a step, by count, is each product and each scan that its tape noted, with the gradients that were wanted,
+//! once: products by the engine's GEMM and scans by the op, on buffers of their sizes that stay where they are. What the
+//! backward pass computes again to save memory is not counted, nor are convolutions, norms, loss, optimizer and copies.
+//! SVP's step has that rest too, so the figure of a method is
+//!
+//! ```text
+//! excess = (step / work) / (step of SVP / work of SVP)
+//! ```
+//!
+//! which is to stay at most 1.1. In each round SVP's step and work, the frozen forward pass, and the method's step and
+//! work take turns, so what else the machine does slows all alike. Times are medians of the rounds, and so are ratios, of
+//! those of each round. Where other programs share the cores, the excess of the time that was computed says more than that
+//! of the time that passed; step/forward is of computed time. The row of SVP is a second model of it: how far it is from 1 is what the figures can tell apart.
+//! Memory is the most that tensors and weights take in a step, counted by a device of the method's own.
+
+mod reference;
+mod work;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use autograd::noted;
+use engine::Device;
+use svp::Result;
+use svp::cost::{Count, Trial};
+use svp::methods::{Chosen, METHODS};
+use svp::report::Table;
+use svp::report::table::{bytes, count};
+use svp_cli::Options;
+use svp_cli::values::BatchSize;
+
+use work::{Products, Scans};
+
+const BATCH: usize = 8;
+const CLASSES: usize = 100;
+/// The methods that all others stand beside.
+const SVP: &str = "svp";
+const LINEAR: &str = "linear";
+
+/// What was asked for.
+struct Arguments {
+    methods: Vec<&'static str>,
+    rounds: usize,
+}
+
+impl Arguments {
+    /// `None` where cargo only asks whether the bench starts.
+    fn read(mut args: impl Iterator<Item = String>) -> std::result::Result<Option<Self>, String> {
+        let (mut methods, mut rounds) = (vec![], 7);
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--test" => return Ok(None),
+                // Cargo adds it.
+                "--bench" => {}
+                "--rounds" => {
+                    let number = args.next().and_then(|number| number.parse().ok());
+                    rounds = number.filter(|&rounds| rounds > 0).ok_or("--rounds: give a number from 1")?;
+                }
+                name => methods.push(Chosen::named(name).map_err(|e| e.to_string())?.entry.name),
+            }
+        }
+        if methods.is_empty() {
+            methods = METHODS.iter().map(|entry| entry.name).collect();
+        }
+        Ok(Some(Arguments { methods, rounds }))
+    }
+}
+
+/// A method in training, and the work of its step.
+struct Subject {
+    trial: Trial,
+    count: Count,
+    /// Whether its step sees features that were computed before.
+    features: bool,
+    products: Products,
+    scans: Scans,
+    gflop: f64,
+}
+
+/// Seconds that passed, and seconds that the threads of this process computed. Where the cores are shared with other
+/// programs the second says more, but takes waiting in a loop for work.
+type Spent = [f64; 2];
+const PASSED: usize = 0;
+const COMPUTED: usize = 1;
+
+/// What a step, its products alone, and its scans alone spent.
+struct Turn {
+    step: Spent,
+    products: Spent,
+    scans: Spent,
+}
+
+impl Turn {
+    /// The step over its work, by one of the clocks.
+    fn over_work(&self, clock: usize) -> f64 {
+        self.step[clock] / (self.products[clock] + self.scans[clock])
+    }
+}
+
+impl Subject {
+    /// Builds the model, counts what it does, and runs everything once more so that nothing is done for the first time.
+    fn new(name: &str) -> Result<Self> {
+        let options = Options {
+            model: Some("vim_small".into()),
+            batch_size: Some(BatchSize::Images(BATCH)),
+            method: Some(name.into()),
+            ..Options::default()
+        };
+        let config = options.resolve()?;
+        let (mut trial, notes) = Trial::new(&config, CLASSES, &Device::cpu().with_own_memory(), &|| false)?;
+        notes.iter().for_each(|note| eprintln!("{name}: {note}"));
+        let counted = trial.count()?;
+        let features = config.step_settings().features;
+        let (stepped, calls) = noted(|| step(&mut trial, features));
+        stepped?;
+        let (mut products, scans) = (Products::of(&calls), Scans::of(&calls));
+        products.run();
+        scans.run()?;
+        let gflop = 1e-9 * (products.flop() + scans.flop());
+        Ok(Subject { trial, count: counted, features, products, scans, gflop })
+    }
+
+    fn turn(&mut self) -> Result<Turn> {
+        Ok(Turn {
+            step: spent(|| step(&mut self.trial, self.features))?,
+            products: spent(|| {
+                self.products.run();
+                Ok(())
+            })?,
+            scans: spent(|| Ok(self.scans.run()?))?,
+        })
+    }
+}
+
+/// Makes a step, after the evaluation whose features it sees where they were computed before.
+fn step(trial: &mut Trial, features: bool) -> Result<()> {
+    if features {
+        trial.evaluation_seconds()?;
+    }
+    trial.step_seconds(1)?;
+    Ok(())
+}
+
+fn spent(run: impl FnOnce() -> Result<()>) -> Result<Spent> {
+    let (begun, before) = (Instant::now(), computed());
+    run()?;
+    Ok([begun.elapsed().as_secs_f64(), computed() - before])
+}
+
+/// Seconds that all threads of this process have computed so far, as Linux counts them in ticks of 10 ms; not a number
+/// elsewhere.
+fn computed() -> f64 {
+    let read = || {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // The name of the program, in brackets, may hold spaces.
+        let mut ticks = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+        let mut next = || ticks.next()?.parse::<f64>().ok();
+        Some(0.01 * (next()? + next()?))
+    };
+    read().unwrap_or(f64::NAN)
+}
+
+/// The turns of a round: SVP, the frozen forward pass, and the method.
+struct Round {
+    svp: Turn,
+    forward: Spent,
+    own: Turn,
+}
+
+impl Round {
+    fn excess(&self, clock: usize) -> f64 {
+        self.own.over_work(clock) / self.svp.over_work(clock)
+    }
+}
+
+/// The middle of some values, the mean of both where there are two, and the smallest and the largest.
+fn spread(values: impl Iterator<Item = f64>) -> [f64; 3] {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0;
+    [middle, values[0], values[values.len() - 1]]
+}
+
+fn main() -> ExitCode {
+    let run = match Arguments::read(std::env::args().skip(1)) {
+        Ok(None) => return ExitCode::SUCCESS,
+        Ok(Some(arguments)) => run(&arguments).map_err(|e| e.to_string()),
+        Err(message) => Err(message),
+    };
+    match run {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(Arguments { methods, rounds }: &Arguments) -> Result<()> {
+    // As the commands do.
+    rayon::ThreadPoolBuilder::new().use_current_thread().build_global().expect("the first pool");
+    println!(
+        "Steps on Vim-S, 224 px, batch {BATCH}, {CLASSES} classes, f32, {} threads, {:?}; medians of {rounds} rounds",
+        rayon::current_num_threads(),
+        engine::simd::level()
+    );
+    let mut table = Table::new([
+        "method",
+        "trained",
+        "GFLOP",
+        "step, s",
+        "products, s",
+        "scans, s",
+        "step/work",
+        "excess",
+        "least to most",
+        "computed, s",
+        "excess of it",
+        "step/forward",
+        "images/s",
+        "memory",
+    ]);
+    let (mut svp, linear) = (Subject::new(SVP)?, Subject::new(LINEAR)?);
+    let (mut fastest, mut shares) = (vec![], vec![]);
+    for &method in methods {
+        let mut subject = Subject::new(method)?;
+        let mut all = vec![];
+        for _ in 0..*rounds {
+            let svp = svp.turn()?;
+            let forward = spent(|| linear.trial.evaluation_seconds().map(drop))?;
+            all.push(Round { svp, forward, own: subject.turn()? });
+        }
+        let over = |of: &dyn Fn(&Round) -> f64| spread(all.iter().map(of));
+        let middle = |of: &dyn Fn(&Round) -> f64| over(of)[0];
+        let [step, least, _] = over(&|round| round.own.step[PASSED]);
+        let [excess, low, high] = over(&|round| round.excess(PASSED));
+        let row = [
+            method.to_string(),
+            count(subject.count.trained as u64),
+            format!("{:.0}", subject.gflop),
+            format!("{step:.3}"),
+            format!("{:.3}", middle(&|round| round.own.products[PASSED])),
+            format!("{:.3}", middle(&|round| round.own.scans[PASSED])),
+            format!("{:.3}", middle(&|round| round.own.over_work(PASSED))),
+            format!("{excess:.3}"),
+            format!("{low:.2} to {high:.2}"),
+            format!("{:.2}", middle(&|round| round.own.step[COMPUTED])),
+            format!("{:.3}", middle(&|round| round.excess(COMPUTED))),
+            format!("{:.2}", middle(&|round| round.own.step[COMPUTED] / round.forward[COMPUTED])),
+            format!("{:.2}", BATCH as f64 / step),
+            bytes(subject.count.step_bytes as u64),
+        ];
+        eprintln!("{}", row.join("  "));
+        table.row(row);
+        fastest.push((method, least));
+        shares.extend(all.iter().map(|round| round.own.step[COMPUTED] / round.own.step[PASSED]));
+    }
+    drop((svp, linear));
+    let share = spread(shares.into_iter())[0] / rayon::current_num_threads() as f64;
+    print!("{table}");
+    println!("Steps got {:.0} % of the cores: the rest was others'.", 100.0 * share);
+    reference::compare(&fastest);
+    Ok(())
+}

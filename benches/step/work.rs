@@ -1,0 +1,186 @@
+//! The matrix products and scans that a computation made, run alone on buffers of their sizes.
+
+use autograd::{Noted, Tape, Var};
+use engine::gemm::{Mat, gemm};
+use engine::{DType, Device, Result, Tensor};
+use ptx::registry;
+use ptx::spec::{Case, Op};
+use testkit::problem::Problem;
+
+const SCAN: &str = "selective_scan";
+
+/// An operand as it lies in a buffer: the distance between its rows, and whether it is read transposed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Operand {
+    ld: usize,
+    transposed: bool,
+}
+
+/// A matrix product `c[m n] = a[m k] b[k n]`, or added to c.
+#[derive(Debug, Clone, PartialEq)]
+struct Product {
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Operand,
+    b: Operand,
+    ldc: usize,
+    added: bool,
+}
+
+/// The products of a call of `y [rows n] = x [rows k] w [n k]^T`, or of its backward pass: the gradients that are
+/// wanted. The rows of x start `width` elements apart.
+fn products_of(call: &Noted) -> Vec<Product> {
+    let [(x, to_x), (w, to_w), ..] = &call.inputs[..] else { return vec![] };
+    let y = &call.outputs[0];
+    let (rows, n, k, width, added) = match call.op {
+        "linear" => {
+            let rows = y.iter().rev().skip(1).product();
+            // The fourth input is what the product is added to.
+            let added = call.inputs.get(3).is_some_and(|(base, _)| base.len() == y.len());
+            (rows, w[0], w[1], x[x.len() - 1], added)
+        }
+        "patch_embed" => {
+            let pixels = w[1..].iter().product();
+            (y[0] * (y[1] - 1), w[0], pixels, pixels, false)
+        }
+        _ => return vec![],
+    };
+    let rows_apart = |ld| Operand { ld, transposed: false };
+    let transposed = |ld| Operand { ld, transposed: true };
+    if !call.backward {
+        let (a, b) = (rows_apart(width), transposed(k));
+        return vec![Product { m: rows, n, k, a, b, ldc: n, added }];
+    }
+    let to_x = to_x.then(|| Product {
+        m: rows,
+        n: k,
+        k: n,
+        a: rows_apart(n),
+        b: rows_apart(k),
+        ldc: width,
+        added: false,
+    });
+    let to_w = to_w.then(|| Product {
+        m: n,
+        n: k,
+        k: rows,
+        a: transposed(n),
+        b: rows_apart(width),
+        ldc: k,
+        added: false,
+    });
+    to_x.into_iter().chain(to_w).collect()
+}
+
+/// The products of some calls, with buffers that are as large as the largest operands.
+pub struct Products {
+    all: Vec<Product>,
+    a: Vec<f32>,
+    b: Vec<f32>,
+    c: Vec<f32>,
+}
+
+impl Products {
+    pub fn of(calls: &[Noted]) -> Self {
+        let all: Vec<Product> = calls.iter().flat_map(products_of).collect();
+        let elements = |rows: usize, cols: usize, operand: Operand| {
+            operand.ld * if operand.transposed { cols } else { rows }
+        };
+        let largest = |size: &dyn Fn(&Product) -> usize| all.iter().map(size).max().unwrap_or(0);
+        let a = vec![0.5; largest(&|p| elements(p.m, p.k, p.a))];
+        let b = vec![0.5; largest(&|p| elements(p.k, p.n, p.b))];
+        let c = vec![0.0; largest(&|p| p.m * p.ldc)];
+        Products { all, a, b, c }
+    }
+
+    /// Additions and multiplications of a run.
+    pub fn flop(&self) -> f64 {
+        self.all.iter().map(|product| 2.0 * (product.m * product.n * product.k) as f64).sum()
+    }
+
+    pub fn run(&mut self) {
+        let mat = |data, Operand { ld, transposed }| match transposed {
+            true => Mat::transposed(data, ld),
+            false => Mat::rows(data, ld),
+        };
+        for Product { m, n, k, a, b, ldc, added } in &self.all {
+            let (a, b) = (mat(&self.a, *a), mat(&self.b, *b));
+            gemm(*m, *n, *k, a, b, &mut self.c, *ldc, *added);
+        }
+    }
+}
+
+/// Scans of the same sizes and with the same gradients wanted, made by the op itself on random inputs.
+struct Scan {
+    call: Noted,
+    times: usize,
+    case: Case,
+    inputs: Vec<Tensor>,
+    /// The gradient of the output, where any is wanted of the inputs.
+    upstream: Option<Tensor>,
+}
+
+/// The scans of some calls.
+pub struct Scans {
+    device: Device,
+    op: Box<dyn Op>,
+    all: Vec<Scan>,
+}
+
+impl Scans {
+    pub fn of(calls: &[Noted]) -> Self {
+        let device = Device::cpu();
+        let op = registry::all().into_iter().find(|op| op.name() == SCAN).expect("it is in the registry");
+        let mut all: Vec<Scan> = vec![];
+        for call in calls.iter().filter(|call| call.op == SCAN && !call.backward) {
+            if let Some(same) = all.iter_mut().find(|scan| scan.call == *call) {
+                same.times += 1;
+                continue;
+            }
+            let case = op.noted(call).expect("scans say what they cost");
+            let columns_before_b_and_c = call.inputs[3].0[2] - 2 * case.get("n");
+            let case = case.with("r", columns_before_b_and_c);
+            let problem = Problem::new(&*op, case.clone());
+            let inputs = problem.tensors(&device).expect("the CPU has room");
+            let upstream = call.inputs.iter().any(|(_, wanted)| *wanted).then(|| {
+                let shape = &call.outputs[0];
+                Tensor::from_slice(&device, &problem.upstream(0, shape.iter().product()), shape)
+            });
+            all.push(Scan { call: call.clone(), times: 1, case, inputs, upstream });
+        }
+        let backward = calls.iter().filter(|call| call.op == SCAN && call.backward).count();
+        let expected: usize = all.iter().filter(|scan| scan.upstream.is_some()).map(|scan| scan.times).sum();
+        assert_eq!(backward, expected, "a scan that wants gradients has a backward pass");
+        Scans { device, op, all }
+    }
+
+    /// Additions and multiplications of a run, as the op counts them.
+    pub fn flop(&self) -> f64 {
+        let of = |Scan { case, times, upstream, .. }: &Scan| {
+            let (forward, backward) = self.op.cost(case, DType::F32);
+            *times as f64 * (forward.flop + if upstream.is_some() { backward.flop } else { 0.0 })
+        };
+        self.all.iter().map(of).sum()
+    }
+
+    /// # Errors
+    /// Those of the op.
+    pub fn run(&self) -> Result<()> {
+        self.all.iter().try_for_each(|scan| (0..scan.times).try_for_each(|_| self.run_one(scan)))
+    }
+
+    fn run_one(&self, Scan { call, case, inputs, upstream, .. }: &Scan) -> Result<()> {
+        let tape = Tape::new(&self.device);
+        let var = |(input, (_, wanted)): (&Tensor, &(Vec<usize>, bool))| match wanted {
+            true => tape.leaf(input.clone()),
+            false => Var::constant(input.clone()),
+        };
+        let inputs: Vec<Var> = inputs.iter().zip(&call.inputs).map(var).collect();
+        let out = self.op.forward(case, &tape, &inputs)?;
+        if let Some(upstream) = upstream {
+            tape.backward(&out[0], upstream.clone())?;
+        }
+        Ok(())
+    }
+}
