@@ -127,6 +127,9 @@ fn text(checked: &Check) -> String {
         lines.push(format!("{} more problems: --json lists them all", problems.len() - LISTED));
     }
     lines.push(match problems.len() {
+        0 if checked.notes.iter().any(|note| note.starts_with("left out")) => {
+            "nothing is wrong with what is read".into()
+        }
         0 => "nothing is wrong".into(),
         1 => "1 problem".into(),
         n => format!("{n} problems"),

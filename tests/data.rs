@@ -217,7 +217,7 @@ fn what_is_left_out_is_told() {
     }
     let lost = check(&[&folder]);
     let lost = text(&lost.stdout);
-    assert!(lost.contains("none of the 20 training images of class \"class 2\" can be read"), "{lost}");
+    assert!(lost.contains("class \"class 2\": not one of 20 images to train on can be read"), "{lost}");
 }
 
 /// Class folders alone and lists of one's own are trained on, and their splits are told.

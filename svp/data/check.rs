@@ -228,7 +228,10 @@ fn broken_images(found: &Recognised, decode: bool) -> (Vec<Problem>, usize) {
     let lost = |(class, (images, good)): (&String, (usize, usize))| {
         (images > 0 && good == 0).then(|| Problem {
             at: found.files.path("").display().to_string(),
-            what: format!("none of the {images} training images of class {class:?} can be read"),
+            what: format!(
+                "class {class:?}: not one of {} to train on can be read",
+                text::count(images, "image")
+            ),
             mend: "repair the images, or remove the class".into(),
         })
     };

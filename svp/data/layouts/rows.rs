@@ -54,6 +54,10 @@ pub(super) fn recognised(path: &Path, layout: Layout) -> Result<Recognised> {
     let name = path.file_name().and_then(|name| name.to_str());
     let name = name.ok_or_else(|| Error::path(path, "has a name that is not UTF-8", "rename it"))?;
     let rows = rows(&files, name)?;
+    if rows.iter().all(|row| row.label.is_empty()) {
+        let hint = format!("call the column of classes label, or one of {}", LABELS[1..].join(", "));
+        return Err(Error::path(path, "has no labels", hint));
+    }
     let no_split = rows.iter().all(|row| row.split.is_none());
     let lists = [List { files: files.clone(), name: name.into(), rows, split: None }];
     let splits = read(&lists, no_split)?;

@@ -555,7 +555,7 @@ fn a_check_of_ones_own_folder_tells_what_is_unseen() {
     // A class that lost all its images.
     let lost =
         files(&[("train/a/1.jpg", ""), ("train/b/1.jpg", "no picture"), ("train/b/2.jpg", "nor this")]);
-    assert!(problems(&checked(&lost, false))[0].contains("none of the 2 training images of class \"b\""));
+    assert!(problems(&checked(&lost, false))[0].contains("class \"b\": not one of 2 images to train on"));
 }
 
 #[test]
@@ -653,12 +653,12 @@ fn lists_of_ones_own_are_read() {
     }
     for (text, parts) in [
         ("path,label\ni/1.jpg,a\ni/9.jpg,b\n", &["a.csv", "1 of 2 listed images are missing", "i/9.jpg"][..]),
-        ("path,kind\ni/1.jpg,a\n", &["a.csv:2", "a path with a label"]),
+        ("path,kind\ni/1.jpg,a\n", &["a.csv", "has no labels", "call the column of classes label"]),
         ("label,kind\na,a\n", &["has the columns label, kind"]),
         ("path,label,split\ni/1.jpg,a,train\ni/3.jpg,b,later\n", &["a.csv:3", "\"later\" is not a split"]),
         ("path,label,split\ni/1.jpg,a,train\ni/3.jpg,b,test\n", &["a.csv:3", "\"b\" has no training image"]),
         ("", &["lists no images"]),
-        ("path,label\ni/1.jpg,\n", &["a.csv:2"]),
+        ("path,label\ni/1.jpg,a\ni/3.jpg,\n", &["a.csv:3", "a path with a label"]),
         ("one\n", &["has the columns one"]),
     ] {
         let message = of("a.csv", text).unwrap_err().to_string();
