@@ -75,7 +75,7 @@ fn recipe() -> Augment {
 
 /// Images a second of the whole loader with one worker, in the fastest epoch.
 fn loaded(files: &[PathBuf]) -> f64 {
-    let sample = |path: &PathBuf| Sample { source: Source::File(path.as_path().into()), label: 0 };
+    let sample = |path: &PathBuf| Sample::new(Source::File(path.as_path().into()), 0);
     let samples = Arc::new(files.iter().map(sample).collect());
     let mix = Some(Mix { mixup: 0.8, cutmix: 1.0, prob: 1.0, switch_prob: 0.5 });
     let options = LoaderOptions { mix, ..LoaderOptions::train(BATCH, 1, 0) };

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use svp::data::{Check, Layout, check};
+use svp::data::duplicates::{Duplicates, Pair};
+use svp::data::text::shown;
+use svp::data::{Check, Depth, Layout, Problem, check};
 use svp::report::Table;
 use svp::report::table::count;
 use svp::{Error, Result};
@@ -31,8 +33,8 @@ enum Command {
 
 #[derive(Args)]
 struct CheckArgs {
-    /// Folder or archive of a data set, or a folder that holds its archives
-    #[arg(value_name = "DIR")]
+    /// Folder or archive of a data set, a folder that holds its archives, or a csv or jsonl file
+    #[arg(value_name = "PATH")]
     path: PathBuf,
     /// Expect the data set that this preset trains on, such as hta/cub200 or vtab/caltech101
     #[arg(long, value_name = "PRESET", conflicts_with = "dataset")]
@@ -43,6 +45,9 @@ struct CheckArgs {
     /// Decode every image completely, instead of reading its header only
     #[arg(long)]
     decode: bool,
+    /// Look for images of val and test that train has too, exactly or nearly
+    #[arg(long)]
+    duplicates: bool,
     /// Seed of the training sets that the published program draws at random (GTSRB, Food-101)
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -61,7 +66,8 @@ fn run(args: &CheckArgs) -> Result<ExitCode> {
         Some(preset) => of_preset(preset)?,
         None => args.dataset.unwrap_or_default(),
     };
-    let checked = check(&args.path, layout, args.seed, args.decode)?;
+    let depth = Depth { decode: args.decode, duplicates: args.duplicates };
+    let checked = check(&args.path, layout, args.seed, depth)?;
     svp_cli::show(&checked, args.json, text)?;
     Ok(if checked.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -94,14 +100,36 @@ fn text(checked: &Check) -> String {
     }
     let classes =
         format!("{} classes, published {}", checked.classes.len(), published(checked.published_classes));
-    let mut lines = vec![format!("found: {}", checked.recognised), table.to_string(), classes];
-    lines.extend(checked.notes.iter().map(|note| format!("note: {note}")));
+    let mut lines = vec![format!("found: {}", shown(&checked.recognised)), table.to_string(), classes];
+    lines.extend(checked.notes.iter().map(|note| format!("note: {}", shown(note))));
+    if checked.turned > 0 {
+        let n = count(checked.turned as u64);
+        lines.push(format!(
+            "note: images that an EXIF orientation turns or mirrors: {n} (see --exif-orientation)"
+        ));
+    }
+    if let Some(Duplicates { pairs, .. }) = &checked.duplicates {
+        let line = |pair: &Pair| {
+            let how = if pair.exact { "is" } else { "is nearly" };
+            format!("duplicate: {} {how} {}", shown(&pair.other), shown(&pair.train))
+        };
+        lines.extend(pairs.iter().take(LISTED).map(line));
+        match pairs.len() {
+            0 => lines.push("no image of val or test is in train".into()),
+            n if n > LISTED => lines.push(format!("{} more duplicates: --json lists them all", n - LISTED)),
+            _ => {}
+        }
+    }
     let problems = &checked.problems;
-    lines.extend(problems.iter().take(LISTED).map(|p| format!("problem: {}: {}; {}", p.at, p.what, p.mend)));
+    let line = |p: &Problem| format!("problem: {}", shown(&format!("{}: {}; {}", p.at, p.what, p.mend)));
+    lines.extend(problems.iter().take(LISTED).map(line));
     if problems.len() > LISTED {
         lines.push(format!("{} more problems: --json lists them all", problems.len() - LISTED));
     }
     lines.push(match problems.len() {
+        0 if checked.notes.iter().any(|note| note.starts_with("left out")) => {
+            "nothing is wrong with what is read".into()
+        }
         0 => "nothing is wrong".into(),
         1 => "1 problem".into(),
         n => format!("{n} problems"),

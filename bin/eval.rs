@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use serde::Serialize;
+use svp::data::text::shown;
 use svp::report::Table;
 use svp::report::table::{count, percent};
 use svp::train::{Evaluation, evaluate};
@@ -69,11 +70,19 @@ fn text(report: &Report) -> String {
     for (class, &(correct, images)) in report.classes.iter().zip(&evaluation.per_class) {
         row(class, correct, images);
     }
-    let broken: String = report.broken_images.iter().map(|reason| format!("left out: {reason}\n")).collect();
+    const NAMED: usize = 20;
+    let all = &report.broken_images;
+    let named = all.iter().take(NAMED);
+    let mut broken: String = named.map(|reason| format!("left out: {reason}\n")).collect();
+    match all.len() {
+        0 => {}
+        1 => broken.push_str("1 image could not be read\n"),
+        n => broken.push_str(&format!("{n} images could not be read; --json lists all of them\n")),
+    }
     format!(
         "{table}\n{broken}{:?} split of {}: top-1 {}, top-5 {}, loss {:.4}, {} images\n",
         report.split,
-        report.data,
+        shown(&report.data),
         percent(evaluation.top1 as f32),
         percent(evaluation.top5 as f32),
         evaluation.loss,

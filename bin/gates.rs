@@ -10,12 +10,12 @@ use clap::Parser;
 use engine::{Device, Tensor};
 use serde::Serialize;
 use svp::checkpoint::write_atomically;
-use svp::data::decode;
+use svp::data::text::shown_path;
 use svp::gates::{Gate, Gates};
 use svp::report::chart::heat_map::{Group, Line, Row, heat_maps};
 use svp::train::{TrainedModel, load_trained};
 use svp::{Error, Result};
-use svp_cli::{Preparation, Using, json_line};
+use svp_cli::{Preparation, Using, images_at, json_line};
 
 /// Shares of the sequence after which the gates are shown.
 const SHARES: [f64; 4] = [0.25, 0.5, 0.75, 1.0];
@@ -41,7 +41,7 @@ struct Cli {
     out: PathBuf,
     #[command(flatten)]
     using: Using,
-    /// Images, at most 50
+    /// Images, or folders that are searched for images; at most 50 in all
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
 }
@@ -86,8 +86,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
             "give --out a name that ends in .png",
         ));
     }
-    if cli.images.len() > MOST_IMAGES {
-        let what = format!("{} images are too many for one picture", cli.images.len());
+    let images = cli.images.iter().map(|path| images_at(path)).collect::<Result<Vec<_>>>()?.concat();
+    if images.len() > MOST_IMAGES {
+        let what = format!("{} images are too many for one picture", images.len());
         return Err(Error::input("IMAGE", what, format!("give at most {MOST_IMAGES}")));
     }
     let device = cli.using.compute.start()?;
@@ -96,7 +97,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     check_together(&loaded)?;
     let panels = panels(&loaded);
     let (mut rows, mut lines) = (vec![], String::new());
-    for path in &cli.images {
+    for path in &images {
         let (row, report) = examine(&panels, path)?;
         rows.push(row);
         lines += &json_line(&report);
@@ -106,7 +107,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let groups = [group("update gate |delta u B|"), group("forget gate exp(delta A)")];
     let png = heat_maps(&groups, &rows);
     write_atomically(&cli.out, |file| file.write_all(&png))?;
-    svp_cli::print(&if cli.using.json { lines } else { format!("{}\n", cli.out.display()) })?;
+    svp_cli::print(&if cli.using.json { lines } else { format!("{}\n", shown_path(&cli.out)) })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -192,8 +193,9 @@ fn panels<'a>(runs: &'a [(&'a Path, TrainedModel)]) -> Vec<Panel<'a>> {
 /// An image's row in the picture, and its numbers.
 fn examine(panels: &[Panel], path: &Path) -> Result<(Row, Report)> {
     let any = panels[0].loaded;
-    let (grid, image) = (any.model.spec().grid, decode::read(path)?);
-    let picture = Preparation::of(any, false).picture(&image);
+    let (grid, preparation) = (any.model.spec().grid, Preparation::of(any, false));
+    let image = preparation.read(path)?;
+    let picture = preparation.picture(&image);
 
     let (mut lines, mut reports) = (vec![], vec![]);
     for &Panel { ref name, run, loaded, adapted } in panels {
@@ -212,7 +214,7 @@ fn examine(panels: &[Panel], path: &Path) -> Result<(Row, Report)> {
         let run = run.map(|run| run.display().to_string());
         reports.push(OfModel { model: name.clone(), run, walked: walked.into(), update, forget });
     }
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let name = shown_path(Path::new(path.file_name().unwrap_or(path.as_os_str())));
     let report = Report { image: path.display().to_string(), grid, models: reports };
     Ok((Row { name, picture, lines }, report))
 }

@@ -2,18 +2,18 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use engine::Tensor;
 use rayon::prelude::*;
 use serde::Serialize;
-use svp::data::decode;
+use svp::data::text::shown;
 use svp::report::table::percent;
 use svp::train::{TrainedModel, ranking, softmax};
 use svp::{Error, Result};
-use svp_cli::{Preparation, Using};
+use svp_cli::{Preparation, Using, images_at};
 
 /// Number of images that are computed together.
 const BATCH: usize = 32;
@@ -59,7 +59,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     };
     let mut images = vec![];
     for path in &cli.images {
-        match files(path) {
+        match images_at(path) {
             Ok(found) => images.extend(found),
             Err(e) => complain(&e),
         }
@@ -76,38 +76,6 @@ fn run(cli: Cli) -> Result<ExitCode> {
     Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The file itself, or the images in and below a folder.
-fn files(path: &Path) -> Result<Vec<PathBuf>> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_path_buf()]);
-    }
-    let found = images_below(path)?;
-    if found.is_empty() {
-        return Err(Error::path(path, "has no images", "give image files or a folder of them"));
-    }
-    Ok(found)
-}
-
-/// Lists the images folder by folder, sorted by name. Links to folders are not followed, as they could lead back.
-fn images_below(path: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |e: std::io::Error| Error::io(path, "list the folder", &e);
-    let mut entries = vec![];
-    for entry in std::fs::read_dir(path).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        entries.push((entry.path(), entry.file_type().map_err(failed)?.is_dir()));
-    }
-    entries.sort();
-    let mut found = vec![];
-    for (path, folder) in entries {
-        if folder {
-            found.extend(images_below(&path)?);
-        } else if decode::is_image_name(&path) {
-            found.push(path);
-        }
-    }
-    Ok(found)
-}
-
 /// The images that can be read, and their values as the model takes them.
 fn read(
     paths: &[PathBuf],
@@ -115,7 +83,7 @@ fn read(
     complain: &mut impl FnMut(&Error),
 ) -> (Vec<PathBuf>, Vec<f32>) {
     let preparation = Preparation::of(loaded, true);
-    let load = |path: &PathBuf| Ok(preparation.values(&decode::read(path)?));
+    let load = |path: &PathBuf| Ok(preparation.values(&preparation.read(path)?));
     let images: Vec<Result<Vec<f32>>> = paths.par_iter().map(load).collect();
     let (mut readable, mut pixels) = (vec![], vec![]);
     for (path, values) in paths.iter().zip(images) {
@@ -145,7 +113,7 @@ fn predict<'a>(loaded: &'a TrainedModel, paths: &[PathBuf], pixels: Vec<f32>) ->
 }
 
 fn text(prediction: &Prediction) -> String {
-    let line = |guess: &Guess| format!("{:>9}  {}\n", percent(guess.probability as f32), guess.class);
+    let line = |guess: &Guess| format!("{:>9}  {}\n", percent(guess.probability as f32), shown(guess.class));
     let lines: String = prediction.predictions.iter().map(line).collect();
-    format!("{}\n{lines}", prediction.image)
+    format!("{}\n{lines}", shown(&prediction.image))
 }

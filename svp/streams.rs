@@ -44,7 +44,14 @@ mod tests {
             assert_eq!(a & 0xFFFF, 0, "{a:#x}");
             assert!(ours[..i].iter().all(|b| a >> 16 != b >> 16), "{a:#x}");
         }
-        let data = [stream::ORDER, stream::AUGMENT, stream::HOLD_OUT, stream::MIX, stream::DRAW];
+        let data = [
+            stream::ORDER,
+            stream::AUGMENT,
+            stream::HOLD_OUT,
+            stream::MIX,
+            stream::HOLD_OUT_TEST,
+            stream::DRAW,
+        ];
         for (i, number) in data.iter().enumerate() {
             assert!(DATA.contains(number) && !data[..i].contains(number), "{number:#x}");
         }

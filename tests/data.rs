@@ -104,7 +104,7 @@ fn a_check_lists_what_to_mend() {
         "b/30.jpg; put the images",
         "has 2 classes, published are 47",
         "has no val split",
-        "a/3.jpg: is not a jpeg, png, pnm or webp image; replace or remove the file",
+        "a/3.jpg: is not a jpeg, png, pnm, webp, bmp, tiff or gif image; replace or remove the file",
         "8 more problems: --json lists them all",
         "28 problems",
     ] {
@@ -144,4 +144,119 @@ fn a_check_of_nothing_is_refused_in_one_line() {
     let usage = check(&[&empty, "--dataset", "coco"]);
     assert_eq!(usage.status.code(), Some(2));
     assert!(text(&usage.stderr).contains("cub200"), "{}", text(&usage.stderr));
+}
+
+/// Folders as people have them: splits with other names, loose and hidden images, thumbnails, an unlabelled test split,
+/// a broken image, and a class with a hostile name.
+#[test]
+fn what_is_left_out_is_told() {
+    let place = Scratch::new("own");
+    let folder = place.data("images", 3);
+    let at = |name: &str| Path::new(&folder).join(name);
+    fs::rename(at("train"), at("Training")).unwrap();
+    fs::rename(at("test/class 2"), at("class 2")).unwrap();
+    fs::create_dir_all(at("Validation")).unwrap();
+    for class in ["class 0", "class 1"] {
+        fs::rename(at(&format!("test/{class}")), at(&format!("Validation/{class}"))).unwrap();
+    }
+    fs::rename(at("Training/class 1"), at("Training/class 1\x1b[31m\n")).unwrap();
+    fs::rename(at("Validation/class 1"), at("Validation/class 1\x1b[31m\n")).unwrap();
+    let picture = fs::read(at("class 2/0.ppm")).unwrap();
+    place.write("images/test/new.ppm", &picture);
+    place.write("images/Training/loose.ppm", &picture);
+    place.write("images/Training/class 0/.hidden.ppm", &picture);
+    place.write("images/Training/class 0/@eaDir/0.ppm/thumb.jpg", &picture);
+    place.write("images/Training/class 0/notes.txt", b"notes");
+    place.write("images/Training/class 2/19.ppm", b"no picture");
+    let told = [
+        "1 image in no class folder, so that their classes are unknown: there is no test split",
+        "1 image in no class folder: loose.ppm",
+        "the folder is no split (train, val or test); it has 6 images",
+        "1 hidden image",
+        "@eaDir",
+        "1 file (1 .txt)",
+    ];
+    let checked = check(&[&folder]);
+    let shown = text(&checked.stdout);
+    assert_eq!(checked.status.code(), Some(1), "{shown}");
+    let more = ["found: image folder", "19.ppm: is not a jpeg", "3 problems"];
+    for part in told.iter().chain(&more) {
+        assert!(shown.contains(part), "`{part}` is not in: {shown}");
+    }
+    assert!(!shown.contains("nothing is wrong") && !shown.contains("archive"), "{shown}");
+    let out = place.at("run");
+    let done =
+        train(&[&["--data", &folder, "--out", &out][..], &words("--method linear --epochs 1")].concat());
+    let (stderr, table) = (text(&done.stderr), text(&done.stdout));
+    assert!(done.status.success(), "{stderr}");
+    for part in
+        told.iter().chain(&["no test split: accuracy is reported on val", "cannot be read: ", "19.ppm"])
+    {
+        assert!(stderr.contains(part), "`{part}` is not in: {stderr}");
+    }
+    assert!(table.contains("1 image could not be read; report.json lists them"), "{table}");
+    let classes = fs::read_to_string(Path::new(&out).join("classes.txt")).unwrap();
+    assert_eq!(classes, "class 0\nclass 1\\u{1b}[31m\\n\nclass 2\n");
+    let measured = Command::new(env!("CARGO_BIN_EXE_svp-eval")).arg(&out).output().unwrap();
+    let measured = text(&measured.stdout);
+    assert!(measured.contains("class 1\\u{1b}[31m\\n"), "{measured}");
+    let new = place.at("images/Training/class 0");
+    let predict = |path: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_svp-predict"));
+        command.args(["--run", &out, path]).output().unwrap()
+    };
+    let predicted = predict(&new);
+    let (named, log) = (text(&predicted.stdout), text(&predicted.stderr));
+    assert!(predicted.status.success(), "{log}");
+    assert_eq!(named.lines().filter(|line| line.ends_with(".ppm")).count(), 20, "{named}");
+    assert!(log.contains("1 hidden image") && log.contains("@eaDir"), "{log}");
+    assert!(![shown, stderr, table, measured, named].iter().any(|text| text.contains('\x1b')));
+    // A class that lost all its images is no class to train.
+    for i in 0..20 {
+        place.write(&format!("images/Training/class 2/{i}.ppm"), b"no picture");
+    }
+    let lost = check(&[&folder]);
+    let lost = text(&lost.stdout);
+    assert!(lost.contains("class \"class 2\": not one of 20 images to train on can be read"), "{lost}");
+}
+
+/// Class folders alone and lists of one's own are trained on, and their splits are told.
+#[test]
+fn sets_without_splits_are_split() {
+    let place = Scratch::new("unsplit");
+    let folder = place.data("images", 3);
+    let classes = format!("{folder}/train");
+    let run = |data: &str, name: &str| {
+        let out = place.at(name);
+        let done =
+            train(&[&["--data", data, "--out", &out][..], &words("--method linear --epochs 1")].concat());
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        text(&done.stderr)
+    };
+    let told = run(&classes, "classes");
+    for part in ["held out 12 of 60 images for test", "held out 9 of 48 training images"] {
+        assert!(told.contains(part), "`{part}` is not in: {told}");
+    }
+    let rows = |split: &str| -> String {
+        let images = fs::read_dir(Path::new(&folder).join(split)).unwrap().flat_map(|class| {
+            let class = class.unwrap().path();
+            fs::read_dir(&class).unwrap().map(|image| image.unwrap().path()).collect::<Vec<_>>()
+        });
+        let row = |path: PathBuf| {
+            let class = path.parent().unwrap().file_name().unwrap().to_str().unwrap().to_string();
+            let path = path.strip_prefix(&folder).unwrap().to_str().unwrap().replace('/', "\\");
+            format!("{path},{class},{split}\r\n")
+        };
+        images.map(row).collect()
+    };
+    let list = place.write("images/list.csv", (rows("train") + &rows("test")).as_bytes());
+    let told = run(&list, "list");
+    assert!(told.contains("list of images") && !told.contains("for test"), "{told}");
+    let copied = format!("{folder}/test/class 0/0.ppm");
+    fs::copy(format!("{folder}/train/class 0/3.ppm"), copied).unwrap();
+    let checked = check(&[&folder, "--duplicates"]);
+    let shown = text(&checked.stdout);
+    assert_eq!(checked.status.code(), Some(1), "{shown}");
+    assert!(shown.contains("test/class 0/0.ppm is ") && shown.contains("class 0/3.ppm"), "{shown}");
+    assert!(shown.contains("1 exactly"), "{shown}");
 }

@@ -10,6 +10,7 @@ use svp::train::{Feed, TrainConfig, TrainedModel, dataset};
 use svp::{Error, Result};
 
 use crate::image::Preparation;
+use crate::output::tell;
 
 /// The flags for which images a model is measured on.
 #[derive(Args)]
@@ -69,6 +70,8 @@ impl Measure {
             None => config,
         };
         let data = dataset(&config)?;
+        // What is not measured on is told, as in training.
+        data.notes.iter().filter(|note| note.starts_with("left out")).for_each(|note| tell(note));
         check_classes(&config, &data, &loaded.trained.classes)?;
         let (split, samples) = match (self.split, data.test, data.val) {
             (None | Some(Split::Test), Some(test), _) => (Split::Test, test),

@@ -15,7 +15,7 @@ mod using;
 pub mod values;
 
 pub use compute::Compute;
-pub use image::Preparation;
+pub use image::{Preparation, images_at};
 pub use measure::{Images, Measure, Split};
 pub use options::Options;
 pub use output::{complain, exit, json_line, print, show, tell};

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
+use svp::data::text::shown;
 use svp::{Error, Result};
 
 /// A value as one line of JSON, with its line break.
@@ -34,9 +35,10 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Writes a line to standard error. A standard error that is closed is no error: nobody listens.
+/// Writes a line to standard error, with nothing in it that steers a terminal. A standard error that is closed is no
+/// error: nobody listens.
 pub fn tell(line: &str) {
-    let _ = writeln!(stderr(), "{line}");
+    let _ = writeln!(stderr(), "{}", shown(line));
 }
 
 /// Writes what went wrong to standard error, as one line.

@@ -55,7 +55,15 @@ pub fn outcomes(outcomes: &[Outcome]) -> String {
             format!("{}: epoch {best} of {epochs}, {why}\n", method(&o.method))
         })
         .collect();
-    format!("{table}\n{chosen}")
+    let broken = outcomes.iter().filter(|o| !o.broken_images.is_empty()).map(|o| {
+        let images = match o.broken_images.len() {
+            1 => "1 image".into(),
+            n => format!("{} images", count(n as u64)),
+        };
+        format!("{}: {images} could not be read; report.json lists them\n", method(&o.method))
+    });
+    let broken: String = broken.collect();
+    format!("{table}\n{chosen}{broken}")
 }
 
 /// A table of the presets of data sets with the settings in which they differ, then the presets of methods with all of

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::duplicates::{self, Duplicates};
 use crate::error::{Error, Result};
-use crate::layouts::{self, Layout, Recognised};
+use crate::layouts::{self, Layout, LeftOut, Recognised};
 use crate::sample::Sample;
-use crate::source::Source;
+use crate::text;
 
 /// What was found out about a data set.
 #[derive(Debug, Clone, Serialize)]
@@ -27,8 +28,22 @@ pub struct Check {
     pub missing: Vec<PathBuf>,
     /// What is wrong.
     pub problems: Vec<Problem>,
+    /// The number of pictures that an EXIF orientation turns or mirrors.
+    pub turned: usize,
+    /// Pictures that are in train and in another split too, where they were looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duplicates: Option<Duplicates>,
     /// Facts that are not problems.
     pub notes: Vec<String>,
+}
+
+/// How thoroughly a data set is checked.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Depth {
+    /// Decode each image whole instead of reading its header.
+    pub decode: bool,
+    /// Look for images that are in train and in another split too.
+    pub duplicates: bool,
 }
 
 /// A split and its numbers.
@@ -67,17 +82,35 @@ impl From<Error> for Problem {
 }
 
 /// Recognises the data set at `path` and checks it. The numbers of images and classes are compared with the published
-/// ones, listed images that are missing are found, and each image is checked: decoded whole if `decode` is set, or else
-/// by its header. `seed` decides those training sets that the published program draws.
+/// ones, listed images that are missing are found, and each image is checked as `depth` says. `seed` decides those training sets that the published program draws.
 ///
 /// # Errors
 /// A path without a data set, and one whose lists cannot be read.
-pub fn check(path: &Path, layout: Layout, seed: u64, decode: bool) -> Result<Check> {
+pub fn check(path: &Path, layout: Layout, seed: u64, depth: Depth) -> Result<Check> {
     let found = layouts::find(path, layout, seed)?;
     let splits = checked_splits(&found);
     let mut problems: Vec<Problem> = found.splits.missing.iter().map(|m| m.error().into()).collect();
     problems.extend(wrong_numbers(&found, &splits));
-    problems.extend(broken_images(&found, decode));
+    let (broken, turned) = broken_images(&found, depth.decode);
+    problems.extend(broken);
+    let mut notes = found.splits.notes.clone();
+    for LeftOut { at, what, mend, fault } in &found.splits.left_out {
+        match fault {
+            true => problems.push(Problem {
+                at: at.display().to_string(),
+                what: format!("left out: {what}"),
+                mend: mend.clone(),
+            }),
+            false => notes.push(format!("left out: {}: {what}; {mend}", at.display())),
+        }
+    }
+    if found.splits.unsplit {
+        notes.push("no splits: training holds some images out for test and validation".into());
+    }
+    let duplicates = depth.duplicates.then(|| duplicates::find(&found.splits));
+    if let Some(found) = &duplicates {
+        problems.extend(found.problem());
+    }
     Ok(Check {
         layout: found.layout,
         recognised: found.summary(),
@@ -85,8 +118,10 @@ pub fn check(path: &Path, layout: Layout, seed: u64, decode: bool) -> Result<Che
         splits,
         missing: found.splits.missing.iter().flat_map(|m| m.images.iter().cloned()).collect(),
         problems,
+        turned,
+        duplicates,
         classes: found.splits.classes,
-        notes: found.splits.notes,
+        notes,
     })
 }
 
@@ -122,15 +157,23 @@ fn checked_splits(found: &Recognised) -> Vec<CheckedSplit> {
 /// explain them.
 fn wrong_numbers(found: &Recognised, splits: &[CheckedSplit]) -> Vec<Problem> {
     let at = found.files.path("").display().to_string();
-    let mend = "get the lists or archives of the published data set again";
+    let published = published_classes(found);
+    let mend = match (published, found.splits.form) {
+        (Some(_), _) => "get the lists or archives of the published data set again",
+        (None, form) if form.contains("folders") => "put images into the folders of their classes",
+        (None, _) => "mend the list",
+    };
     let problem = |what: String| Problem { at: at.clone(), what, mend: mend.into() };
     let mut problems = Vec::new();
     let classes = found.splits.classes.len();
-    match published_classes(found) {
+    match published {
         Some(published) if published != classes => {
             problems.push(problem(format!("has {classes} classes, published are {published}")));
         }
-        None if classes < 2 => problems.push(problem(format!("has {classes} class"))),
+        None if classes < 2 => {
+            let what = format!("has {classes} class, training needs at least two");
+            problems.push(problem(what));
+        }
         _ => {}
     }
     for split in splits {
@@ -158,20 +201,58 @@ fn wrong_numbers(found: &Recognised, splits: &[CheckedSplit]) -> Vec<Problem> {
     problems
 }
 
-/// Problems with images that cannot be read.
-fn broken_images(found: &Recognised, decode: bool) -> Vec<Problem> {
+/// Problems with images that cannot be read, and with classes of which none can be; and the number of images that an
+/// EXIF orientation turns.
+fn broken_images(found: &Recognised, decode: bool) -> (Vec<Problem>, usize) {
     let splits = &found.splits;
-    let mut all: Vec<&Source> = [Some(&splits.train), splits.val.as_ref(), splits.test.as_ref()]
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|sample| &sample.source)
-        .collect();
+    let mut all: Vec<(&Sample, bool)> = Vec::new();
+    all.extend(splits.train.iter().map(|sample| (sample, true)));
+    all.extend(splits.val.iter().chain(&splits.test).flatten().map(|sample| (sample, false)));
     // Reading an archive from its start to its end is fastest.
-    all.sort_by_key(|source| source.position());
-    let check = |source: &&Source| match decode {
-        true => source.load().map(|_| ()),
-        false => source.check_header(),
+    all.sort_by_key(|(sample, _)| sample.source.position());
+    let check = |(sample, _): &(&Sample, bool)| {
+        let turned = sample.source.check_header()?;
+        if decode {
+            sample.source.load()?;
+        }
+        Ok(turned)
     };
-    all.par_iter().filter_map(|source| check(source).err().map(Problem::from)).collect()
+    let checked: Vec<Result<bool>> = all.par_iter().map(check).collect();
+    let turned = checked.iter().filter(|checked| matches!(checked, Ok(true))).count();
+    let mut readable = vec![(0, 0); splits.classes.len()];
+    for ((sample, train), checked) in all.iter().zip(&checked) {
+        let (images, good) = &mut readable[sample.label as usize];
+        *images += usize::from(*train);
+        *good += usize::from(*train && checked.is_ok());
+    }
+    let lost = |(class, (images, good)): (&String, (usize, usize))| {
+        (images > 0 && good == 0).then(|| Problem {
+            at: found.files.path("").display().to_string(),
+            what: format!(
+                "class {class:?}: not one of {} to train on can be read",
+                text::count(images, "image")
+            ),
+            mend: "repair the images, or remove the class".into(),
+        })
+    };
+    let lost = splits.classes.iter().zip(readable).filter_map(lost);
+    (lost.chain(checked.into_iter().filter_map(|checked| checked.err().map(Problem::from))).collect(), turned)
+}
+
+impl Duplicates {
+    /// The problem that they are.
+    fn problem(&self) -> Option<Problem> {
+        let first = self.pairs.first()?;
+        Some(Problem {
+            at: first.other.clone(),
+            what: format!(
+                "{} of val and test are in train too ({} exactly, {} nearly), such as this one: {}",
+                text::count(self.exact + self.near, "image"),
+                self.exact,
+                self.near,
+                first.train
+            ),
+            mend: "remove them from one of the splits: accuracy on them says nothing".into(),
+        })
+    }
 }

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use crate::text::shown;
+
 /// Anything that ends a command. [`Error::exit_code`] tells scripts which kind it is.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The input is at fault: a file, a flag or a setting.
-    #[error("{at}: {what}; {hint}")]
+    /// The input is at fault: a file, a flag or a setting. It is shown in one line, whatever a name in it holds.
+    #[error("{}: {}; {}", shown(at), shown(what), shown(hint))]
     Input {
         /// The file, flag or setting.
         at: String,

@@ -1,19 +1,41 @@
 //! The files of a data set, wherever they lie: in folders, in archives inside of these, or in one archive.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::archive::{self, Archive, FolderEntry};
+use crate::decode;
 use crate::error::{Error, Result};
 use crate::source::{ArchivedFile, Source};
+use crate::text;
 
 /// The most bytes of a list or an annotation file: a hundred times those of the largest published one.
 const MAX_TEXT: u64 = 256 << 20;
 /// The most bytes of an array file. The largest published one has 182 MB.
 const MAX_ARRAY: u64 = 512 << 20;
+
+/// Names of folders in which other programs and systems keep thumbnails, deleted files and the like, in upper or lower
+/// case. Their pictures belong to no data set.
+const FOREIGN: [&str; 7] = [
+    "@eaDir",
+    "#recycle",
+    "#snapshot",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "lost+found",
+    "__MACOSX",
+];
+
+/// Whether a folder of this name belongs to another program or to the system.
+pub(crate) fn is_foreign(name: &str) -> bool {
+    FOREIGN.iter().any(|foreign| foreign.eq_ignore_ascii_case(name))
+}
+
+/// Hidden pictures and folders of other programs that were met on disk and not read.
+type PassedOver = Arc<Mutex<BTreeSet<PathBuf>>>;
 
 /// Files by their paths below a root, with `/` between folders. The root itself is the empty path.
 trait Store: Send + Sync {
@@ -37,6 +59,7 @@ pub(crate) struct Files {
     mounts: Arc<Vec<Mount>>,
     /// The folders that were listed so far.
     listed: Arc<Mutex<HashMap<String, Arc<Vec<FolderEntry>>>>>,
+    passed_over: PassedOver,
 }
 
 /// A store whose files show in a folder below the root.
@@ -51,8 +74,9 @@ struct Mount {
 impl Files {
     /// A folder, in which archives are files like any other.
     pub fn folder(root: &Path) -> Self {
-        let store = Box::new(Folder(root.into()));
-        Self::new(root, vec![Mount { at: String::new(), store, archive: None }])
+        let passed_over = PassedOver::default();
+        let mounts = vec![Mount::folder(root, &passed_over)];
+        Files { passed_over, ..Self::new(root, mounts) }
     }
 
     /// An archive, seen as a folder.
@@ -61,7 +85,14 @@ impl Files {
     }
 
     fn new(root: &Path, mounts: Vec<Mount>) -> Self {
-        Files { root: root.into(), base: String::new(), mounts: Arc::new(mounts), listed: Arc::default() }
+        let mounts = Arc::new(mounts);
+        Files {
+            root: root.into(),
+            base: String::new(),
+            mounts,
+            listed: Arc::default(),
+            passed_over: Arc::default(),
+        }
     }
 
     /// A folder with the archives opened that lie in it or in its sub-folders `also`. `None` if there are no archives.
@@ -75,8 +106,7 @@ impl Files {
                 folders.push(found.base);
             }
         }
-        let mut mounts =
-            vec![Mount { at: String::new(), store: Box::new(Folder(root.into())), archive: None }];
+        let mut mounts = vec![Mount::folder(root, &bare.passed_over)];
         for at in folders {
             let folder = if at.is_empty() { root.into() } else { root.join(&at) };
             for entry in bare.list(&at)?.iter().filter(|entry| !entry.is_folder) {
@@ -86,7 +116,8 @@ impl Files {
                 }
             }
         }
-        Ok((mounts.len() > 1).then(|| Self::new(root, mounts)))
+        let passed_over = bare.passed_over;
+        Ok((mounts.len() > 1).then(|| Files { passed_over, ..Self::new(root, mounts) }))
     }
 
     /// The archives that are open.
@@ -214,6 +245,13 @@ impl Files {
         Ok(files)
     }
 
+    /// The hidden pictures and the folders of other programs that were met below this folder on disk, and not read.
+    pub fn passed_over(&self) -> Vec<PathBuf> {
+        let here = self.path("");
+        let all = self.passed_over.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter(|path| path.starts_with(&here)).cloned().collect()
+    }
+
     /// The bytes of an array file.
     ///
     /// # Errors
@@ -222,15 +260,20 @@ impl Files {
         self.file(path)?.bytes(MAX_ARRAY)
     }
 
-    /// The text of a list.
+    /// The text of a list, without a byte-order mark.
     ///
     /// # Errors
-    /// A file that is missing, unreadable, too large or not UTF-8.
+    /// A file that is missing, unreadable, too large, or neither UTF-8 nor UTF-16 with a byte-order mark.
     pub fn text(&self, path: &str) -> Result<String> {
         let bytes = self.file(path)?.bytes(MAX_TEXT)?;
-        let not_text =
-            |_| Error::path(&self.path(path), "is not UTF-8 text", "check that it is the split file");
-        String::from_utf8(bytes).map_err(not_text)
+        let not_text = || {
+            Error::path(
+                &self.path(path),
+                "is not UTF-8 text",
+                "check that it is the list, and save it as UTF-8",
+            )
+        };
+        text::decoded(bytes).ok_or_else(not_text)
     }
 
     fn file(&self, path: &str) -> Result<Source> {
@@ -247,12 +290,22 @@ impl Files {
 }
 
 /// Files on disk.
-struct Folder(PathBuf);
+struct Folder {
+    root: PathBuf,
+    passed_over: PassedOver,
+}
 
 impl Folder {
     /// A path on disk. The root is not joined with the empty path, which would add a slash.
     fn path(&self, path: &str) -> PathBuf {
-        if path.is_empty() { self.0.clone() } else { self.0.join(path) }
+        if path.is_empty() { self.root.clone() } else { self.root.join(path) }
+    }
+
+    /// Names and paths of what lies in a folder, without what is hidden or belongs to other programs.
+    fn entries(&self, dir: &Path) -> Result<Vec<(OsString, PathBuf)>> {
+        let Entries { shown, passed_over } = entries(dir)?;
+        self.passed_over.lock().unwrap_or_else(PoisonError::into_inner).extend(passed_over);
+        Ok(shown)
     }
 }
 
@@ -266,7 +319,7 @@ impl Store for Folder {
             Ok(name) => Ok(FolderEntry { name, is_folder: path.is_dir() }),
             Err(_) => Err(Error::path(&path, "has a name that is not UTF-8", "rename it")),
         };
-        entries(&folder)?.into_iter().map(entry).collect()
+        self.entries(&folder)?.into_iter().map(entry).collect()
     }
 
     fn is_folder(&self, path: &str) -> bool {
@@ -289,7 +342,7 @@ impl Store for Folder {
             if !seen.insert(real) {
                 continue;
             }
-            for (_, path) in entries(&dir)? {
+            for (_, path) in self.entries(&dir)? {
                 if path.is_dir() {
                     todo.push(path);
                 } else {
@@ -301,17 +354,49 @@ impl Store for Folder {
     }
 }
 
-/// Names and paths of what lies in a folder and is not hidden.
-fn entries(dir: &Path) -> Result<Vec<(OsString, PathBuf)>> {
+/// What lies in a folder.
+struct Entries {
+    /// Names and paths of what counts.
+    shown: Vec<(OsString, PathBuf)>,
+    /// Hidden pictures, and folders of other programs.
+    passed_over: Vec<PathBuf>,
+}
+
+fn entries(dir: &Path) -> Result<Entries> {
     let failed = |e: std::io::Error| Error::io(dir, "list the folder", &e);
-    let mut entries = Vec::new();
+    let mut entries = Entries { shown: Vec::new(), passed_over: Vec::new() };
     for entry in fs::read_dir(dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
-            entries.push((entry.file_name(), entry.path()));
+        let (name, path) = (entry.file_name(), entry.path());
+        let hidden = name.as_encoded_bytes().starts_with(b".");
+        if hidden && decode::is_image_name(&path) || name.to_str().is_some_and(is_foreign) {
+            entries.passed_over.push(path);
+        } else if !hidden {
+            entries.shown.push((name, path));
         }
     }
     Ok(entries)
+}
+
+/// The pictures that a folder on disk holds, for commands that take any pictures.
+pub struct Pictures {
+    /// Paths, folder by folder, sorted by the bytes of the names.
+    pub paths: Vec<PathBuf>,
+    /// What was left out, in lines for the log.
+    pub left_out: Vec<String>,
+}
+
+/// Finds the pictures in and below a folder as training does: hidden ones and folders of other programs are passed
+/// over, and links are followed, but not in circles.
+///
+/// # Errors
+/// A folder that cannot be listed.
+pub fn pictures(folder: &Path) -> Result<Pictures> {
+    let files = Files::folder(folder);
+    let all = files.below("")?.into_iter().map(|source| source.path());
+    let (paths, others): (Vec<PathBuf>, Vec<PathBuf>) = all.partition(|path| decode::is_image_name(path));
+    let left_out = text::left_out(&others, &files.passed_over());
+    Ok(Pictures { paths, left_out })
 }
 
 /// An archive that stands for the folder `at` on disk.
@@ -345,6 +430,12 @@ impl Store for Unpacked {
 }
 
 impl Mount {
+    /// The folder `root` on disk.
+    fn folder(root: &Path, passed_over: &PassedOver) -> Self {
+        let store = Box::new(Folder { root: root.into(), passed_over: passed_over.clone() });
+        Mount { at: String::new(), store, archive: None }
+    }
+
     /// The archive at `path`, which lies in `folder` on disk and shows in the folder `at`.
     fn archive(path: &Path, folder: &Path, at: &str) -> Result<Self> {
         let archive = Arc::new(Archive::open(path)?);

@@ -2,7 +2,8 @@
 //!
 //! Nothing here knows a model. The rooms, from the bottom up; a module uses only those above it in this list:
 //!
-//! - [`error`], [`mapped`] (the only place that maps files), [`sha256`], [`streams`] (numbers of random streams)
+//! - [`error`], [`mod@text`] (how names are shown), [`mapped`] (the only place that maps files), [`sha256`],
+//!   [`streams`] (numbers of random streams)
 //! - [`pickle`] and `mat`: readers of Python pickles and MATLAB files
 //! - [`decode`] and [`resize`]: from an image file to 8-bit pixels
 //! - [`augment`] and [`transform`]: from pixels to the numbers that a model sees
@@ -11,6 +12,7 @@
 //! - [`source`] and [`sample`]: where a picture comes from, and its class
 //! - `files`: folders and archives seen as one tree of files
 //! - [`layouts`]: one reader for each way in which a data set lies on disk
+//! - [`duplicates`]: pictures that are in two splits
 //! - [`dataset`]: a [`Dataset`] is class names and the samples of its splits; [`mod@check`] compares one with what was
 //!   published
 //! - [`loader`]: batches, decoded by threads of their own while the model computes
@@ -27,6 +29,7 @@ pub mod augment;
 pub mod check;
 pub mod dataset;
 pub mod decode;
+pub mod duplicates;
 pub mod error;
 mod files;
 pub mod layouts;
@@ -45,12 +48,15 @@ pub mod source;
 pub mod streams;
 #[cfg(test)]
 mod testing;
+pub mod text;
 pub mod transform;
 
 pub use augment::{Augment, Mix, RandAugment};
-pub use check::{Check, CheckedSplit, Problem, check};
+pub use check::{Check, CheckedSplit, Depth, Problem, check};
 pub use dataset::Dataset;
+pub use decode::Turn;
 pub use error::{Error, Result};
+pub use files::{Pictures, pictures};
 pub use layouts::{Known, Layout};
 pub use loader::{Batch, Batches, Broken, Loader, LoaderOptions, OnBroken};
 pub use picture::Picture;

@@ -24,6 +24,15 @@ pub fn map(path: &Path) -> Result<Mmap> {
     unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, "map", &e))
 }
 
+/// Maps a whole file that has no name, so that no other program can change it.
+///
+/// # Errors
+/// A file that cannot be mapped.
+pub(crate) fn map_file(file: &File) -> std::io::Result<Mmap> {
+    // SAFETY: the mapping is only read, and no other program has the file.
+    unsafe { Mmap::map(file) }
+}
+
 /// A page-aligned copy of `bytes` in memory, for what otherwise reads a mapped file. `name` is for messages.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use image::RgbImage;
 
 use crate::archive::Archive;
-use crate::decode;
+use crate::decode::{self, Turn};
 use crate::error::{Error, Parsed, Result};
 use crate::picture::Picture;
 use crate::procedural::Drawn;
@@ -40,23 +40,31 @@ impl Source {
     /// # Errors
     /// A file that cannot be read or decoded.
     pub fn load(&self) -> Result<RgbImage> {
+        self.load_turned(Turn::AsStored)
+    }
+
+    /// The same, with a file's EXIF orientation as `turn` says.
+    ///
+    /// # Errors
+    /// Those of [`Source::load`].
+    pub fn load_turned(&self, turn: Turn) -> Result<RgbImage> {
         match self {
-            Source::File(path) => decode::read(path),
-            Source::Archived(file) => file.decoded(decode::decode),
+            Source::File(path) => decode::read_turned(path, turn),
+            Source::Archived(file) => file.decoded(|bytes| decode::decode_turned(bytes, turn)),
             Source::Picture(picture) => Ok(picture.rgb()),
             Source::Drawn(drawn) => Ok(drawn.draw()),
         }
     }
 
-    /// Checks that there is a picture without decoding its pixels.
+    /// Checks that there is a picture without decoding its pixels, and says whether an EXIF orientation turns it.
     ///
     /// # Errors
     /// A file that cannot be read, or whose header is not that of an image.
-    pub fn check_header(&self) -> Result<()> {
+    pub fn check_header(&self) -> Result<bool> {
         match self {
             Source::File(path) => decode::check_header(path),
-            Source::Archived(file) => file.decoded(|bytes| decode::header(bytes).map(|_| ())),
-            Source::Picture(_) | Source::Drawn(_) => Ok(()),
+            Source::Archived(file) => file.decoded(decode::is_turned),
+            Source::Picture(_) | Source::Drawn(_) => Ok(false),
         }
     }
 
@@ -110,7 +118,7 @@ impl ArchivedFile {
     }
 
     fn error(&self, what: String) -> Error {
-        Error::input(self.to_string(), what, "get the archive again, or unpack it and repair the file")
+        Error::input(self.to_string(), what, "replace the file in the archive, or get the archive again")
     }
 }
 

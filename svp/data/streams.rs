@@ -10,5 +10,7 @@ pub const AUGMENT: u32 = 0xDA7A_0001;
 pub const HOLD_OUT: u32 = 0xDA7A_0002;
 /// Mixing of a batch in an epoch, keyed by (seed, epoch, batch).
 pub const MIX: u32 = 0xDA7A_0003;
+/// Choice of the samples that are held out for test, keyed by (seed, class).
+pub const HOLD_OUT_TEST: u32 = 0xDA7A_0004;
 /// Pixels of the first drawn task, keyed by (split, picture); the number of a task is added to it.
 pub const DRAW: u32 = 0xDA7A_0100;

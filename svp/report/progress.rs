@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::table::{count, duration, percent};
+use crate::data::text::shown;
 
 /// Least time between two plain lines about steps.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -108,6 +109,7 @@ impl Progress {
 
     /// Writes a line that stays, such as the summary of an epoch or a warning.
     pub fn line(&mut self, text: &str) {
+        let text = shown(text);
         match &mut self.sink {
             Sink::Bar(bar) => bar.suspend(|| drop(writeln!(stderr(), "{text}"))),
             Sink::Lines { out, .. } => drop(writeln!(out, "{text}")),

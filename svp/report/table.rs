@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::data::text::shown;
+
 /// A table of `N` columns. The first is aligned to the left, the others, which hold numbers, to the right.
 ///
 /// ```text
@@ -23,9 +25,9 @@ impl<const N: usize> Table<N> {
         Self { header: header.map(String::from), rows: Vec::new() }
     }
 
-    /// Adds a row at the bottom.
+    /// Adds a row at the bottom. Names in it are shown so that none breaks the line.
     pub fn row(&mut self, cells: [impl Into<String>; N]) {
-        self.rows.push(cells.map(Into::into));
+        self.rows.push(cells.map(|cell| shown(&cell.into()).into_owned()));
     }
 
     fn widths(&self) -> [usize; N] {
@@ -50,8 +52,17 @@ impl<const N: usize> fmt::Display for Table<N> {
     }
 }
 
-/// A line of a CSV file, with its line break; fields that need quotes get them.
+/// A line of a CSV file, with its line break. Fields that need quotes get them, none breaks the line, and a name that a
+/// spreadsheet would take for a formula gets an apostrophe in front.
 pub fn csv_line<const N: usize>(fields: [String; N]) -> String {
+    let is_formula = |field: &str| {
+        field.starts_with(['=', '+', '-', '@']) && field != "-" && field.parse::<f64>().is_err()
+    };
+    let safe = |field: String| match shown(&field) {
+        field if is_formula(&field) => format!("'{field}"),
+        field => field.into_owned(),
+    };
+    let fields = fields.map(safe);
     let quoted = |field: &String| match field.contains([',', '"']) {
         true => format!("\"{}\"", field.replace('"', "\"\"")),
         false => field.clone(),
@@ -120,6 +131,16 @@ pub fn percent(share: f32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_break_no_line_and_are_no_formulas() {
+        let mut table = Table::new(["class", "n"]);
+        table.row(["a\nb\u{1b}[2J", "1"]);
+        assert_eq!(table.to_string(), "class          n\n-------------  -\na\\nb\\u{1b}[2J  1\n");
+        let fields =
+            ["=1+cmd|' /C calc'!A0", "@SUM(1)", "-0.5", "+1e-3", "-", "a\nb,\"c\""].map(String::from);
+        assert_eq!(csv_line(fields), "'=1+cmd|' /C calc'!A0,'@SUM(1),-0.5,+1e-3,-,\"a\\nb,\"\"c\"\"\"\n");
+    }
 
     #[test]
     fn columns_line_up() {

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::plan::{Cell, Plan, Run};
 use super::results::{Accuracy, Results, RunStatus};
+use crate::data::text;
 use crate::report::table::{count, csv_line, duration};
 use crate::train::Outcome;
 
@@ -183,7 +184,7 @@ fn without_head(outcome: &Outcome) -> usize {
 /// The results as Markdown: a table with tasks down and methods across, and notes on how to read it.
 pub fn markdown(plan: &Plan, results: &Results) -> String {
     let columns = 0..plan.columns.len();
-    let mut text = format!("# {}\n\n", plan.sweep.title);
+    let mut text = format!("# {}\n\n", text::shown(&plan.sweep.title));
     text += &header("test accuracy, %", plan);
     let mean = |row: &str, accuracies: &dyn Fn(usize) -> Option<Accuracy>| -> Vec<String> {
         let cell = |column| {
@@ -215,9 +216,10 @@ pub fn markdown(plan: &Plan, results: &Results) -> String {
     text + &not_run(plan) + &chosen(plan, results) + &notes(plan, results)
 }
 
-/// A line of a Markdown table.
+/// A line of a Markdown table, which no name in it breaks.
 fn row(first: &str, cells: Vec<String>) -> String {
-    let cells = [first.to_string()].into_iter().chain(cells).map(|cell| cell.replace('|', "\\|"));
+    let cells = [first.to_string()].into_iter().chain(cells);
+    let cells = cells.map(|cell| text::shown(&cell).replace('|', "\\|"));
     format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
 }
 

@@ -91,6 +91,12 @@ pub struct TrainConfig {
     pub dataset: Layout,
     /// Share of the training images held out for validation where the data set has no validation split, 0 to 0.9.
     pub val_fraction: f64,
+    /// Share of the images held out for test where nothing says which images are for what, 0 to 0.9.
+    #[serde(default = "fifth")]
+    pub test_fraction: f64,
+    /// Turn pictures upright that were taken with a turned camera, by their EXIF orientation.
+    #[serde(default)]
+    pub exif_orientation: bool,
     /// Train on the validation images too. The last epoch is then kept, unless the test split selects.
     #[serde(default)]
     pub train_on_val: bool,
@@ -211,6 +217,10 @@ fn is_default(decay: &Decay) -> bool {
 
 fn half() -> f64 {
     0.5
+}
+
+fn fifth() -> f64 {
+    0.2
 }
 
 impl TrainConfig {
@@ -336,6 +346,7 @@ impl TrainConfig {
             ("momentum", self.momentum, 0.999_999),
             ("ema-decay", self.ema_decay, 0.999_999),
             ("val-fraction", self.val_fraction, 0.9),
+            ("test-fraction", self.test_fraction, 0.9),
             ("crop-scale-min", self.crop_scale_min, 1.0),
             ("color-jitter", self.color_jitter, 1.0),
             ("reprob", self.reprob, 1.0),

@@ -82,7 +82,8 @@ impl Feed {
 
     /// Runs the frozen backbone once over the images of `loader`; batches then come from memory.
     ///
-    /// [`Error::Interrupted`] once `stop` returns true, more than 1 % of broken images, and faults of the device.
+    /// [`Error::Interrupted`] once `stop` returns true, more than 1 % of broken images, a class to train on that has lost
+    /// all of its images, and faults of the device.
     pub fn features(
         model: &Model,
         loader: &Loader,
@@ -103,6 +104,9 @@ impl Feed {
             features.labels.extend(&batch.labels);
             Ok(())
         })?;
+        if options.shuffle {
+            loader.check_classes()?;
+        }
         features.broken = broken(loader);
         Ok(Feed::Features(features))
     }

@@ -1,5 +1,6 @@
 //! Writes a run's metrics, TensorBoard events and console output.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::state::Best;
@@ -13,7 +14,12 @@ pub(super) struct Log {
     metrics: MetricsWriter,
     events: EventWriter,
     pub progress: Progress,
+    /// The broken images that were met so far.
+    broken: HashSet<String>,
 }
+
+/// The most broken images that are named.
+const NAMED: usize = 20;
 
 /// A finished step, as it is logged.
 pub(super) struct LoggedStep {
@@ -41,7 +47,22 @@ impl Log {
         }
         let metrics = MetricsWriter::append(&run.metrics())?;
         let events = EventWriter::create(run.path(), step)?;
-        Ok(Log { run, metrics, events, progress })
+        Ok(Log { run, metrics, events, progress, broken: HashSet::new() })
+    }
+
+    /// Tells of images that cannot be read, each once: the first ones in a line each.
+    pub fn broken(&mut self, reasons: &[String]) {
+        let before = self.broken.len();
+        for reason in reasons {
+            if self.broken.insert(reason.clone()) && self.broken.len() <= NAMED {
+                self.progress.line(&format!("cannot be read: {reason}"));
+            }
+        }
+        let all = self.broken.len();
+        if all > before.max(NAMED) {
+            self.progress
+                .line(&format!("{all} images cannot be read so far; report.json will list all of them"));
+        }
     }
 
     /// Shows a step and writes its record.

@@ -18,6 +18,7 @@ use super::state::{Best, Position, Saveable, TrainedFile, save_average, save_bes
 use super::stepper::{Health, Stepper, Submitted};
 use super::trained::Trained;
 use crate::checkpoint::write_atomically;
+use crate::data::text::shown;
 use crate::mapping::assign;
 use crate::model::Model;
 use crate::report::{Record, RunDir, Show, curves, metrics, read_metrics};
@@ -85,7 +86,8 @@ impl<'a> Session<'a> {
     pub fn start(config: TrainConfig, out: &Path, around: Surroundings<'a>) -> Result<Self> {
         let prepared = prepare(&config, &around.device, None, around.stop)?;
         let run = RunDir::create(out)?;
-        let classes = prepared.data.classes.join("\n") + "\n";
+        // One name a line, whatever a name holds.
+        let classes: String = prepared.data.classes.iter().map(|name| format!("{}\n", shown(name))).collect();
         write_atomically(&run.classes(), |file| std::io::Write::write_all(file, classes.as_bytes()))?;
         // The config is written last, because a folder that has one can be resumed.
         write_config(&run, &config)?;
@@ -146,7 +148,8 @@ impl<'a> Session<'a> {
             other => other,
         })?;
         let total = u64::from(config.epochs) * config.steps_per_epoch(feeds.train.batches()) as u64;
-        let log = Log::open(run, total, position.step, show, &notes)?;
+        let mut log = Log::open(run, total, position.step, show, &notes)?;
+        log.broken(&feeds.broken());
         let throughput = Throughput::default();
         let (now, step) = (Instant::now(), position.step);
         let training = Training {
@@ -197,6 +200,7 @@ impl Training<'_> {
             },
             None => None,
         };
+        self.log.broken(&feeds.broken());
         let before = self.position.best;
         let score = found.as_ref().map(|found| found.score(self.model.head.measure()));
         let value = |score: Option<Score>| score.map(|score| score.value);
@@ -386,6 +390,7 @@ impl Training<'_> {
             };
             self.log.record(record, None)?;
         }
+        self.log.broken(&outcome.broken_images);
         outcome.write(&self.log.run.report())?;
         let picture = curves(&records);
         write_atomically(&self.log.run.curves(), |file| std::io::Write::write_all(file, &picture))?;

@@ -10,7 +10,7 @@ use super::feed::Feed;
 use super::trained::Trained;
 use crate::backbones::{self, Loaded, Sizes};
 use crate::checkpoint::Checkpoint;
-use crate::data::{Dataset, Loader, LoaderOptions, Transform, mapped};
+use crate::data::{Dataset, Loader, LoaderOptions, Transform, Turn, mapped};
 use crate::model::{Model, Parts};
 use crate::{Error, Result};
 
@@ -43,7 +43,8 @@ pub(super) fn open_backbone(path: Option<&Path>) -> Result<Checkpoint> {
     path.map_or_else(builtin_backbone, Checkpoint::open)
 }
 
-/// Opens the data set of a config, with its validation split held out or joined to the training images.
+/// Opens the data set of a config, with its validation split held out or joined to the training images, and with a test
+/// split held out where nothing says which images are for what.
 ///
 /// # Errors
 /// A data set that cannot be read, or in which no class has two images to split.
@@ -52,6 +53,8 @@ pub fn dataset(config: &TrainConfig) -> Result<Dataset> {
         Some(task) => Dataset::builtin(task)?,
         None => Dataset::open(&config.data, config.dataset, config.seed)?,
     };
+    let turn = if config.exif_orientation { Turn::Upright } else { Turn::AsStored };
+    let data = data.turned(turn).hold_out_test(config.seed, config.test_fraction)?;
     if config.train_on_val {
         return Ok(data.train_on_val());
     }

@@ -1,12 +1,13 @@
 """Writes decode/*: one small picture in every kind of file, and beside each `X` the `X.want.ppm` that Pillow makes
-of it with convert("RGB"). Made with Pillow 13.0.0 and numpy; run from this folder."""
+of it with convert("RGB"), and for those with an EXIF orientation the `X.upright.ppm` of ImageOps.exif_transpose.
+Made with Pillow 13.0.0 and numpy; run from this folder."""
 
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 out = Path("decode")
 out.mkdir(exist_ok=True)
@@ -34,6 +35,21 @@ rgba.convert("LA").save(out / "grey_alpha.png")
 rgba.save(out / "lossless.webp", lossless=True, exact=True)
 colour.save(out / "lossy.webp", quality=90)
 
+colour.save(out / "colour.bmp")
+palette.save(out / "palette.bmp")
+colour.convert("L").save(out / "grey.tif")
+colour.save(out / "lzw.tiff", compression="tiff_lzw")
+rgba.save(out / "rgba.tif")
+palette.save(out / "still.gif")
+palette.save(out / "animated.gif", save_all=True, append_images=[palette.transpose(0)], duration=100)
+for turn in range(1, 9):
+    exif = Image.Exif()
+    exif[274] = turn
+    colour.save(out / f"turned{turn}.png", exif=exif)
+turned = Image.Exif()
+turned[274] = 8
+rgba.save(out / "turned.webp", lossless=True, exact=True, exif=turned)
+
 
 def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -51,5 +67,7 @@ size = b"%d %d\n" % (W, H)
 (out / "text.ppm").write_bytes(b"P3\n" + size + b"255\n" + " ".join(map(str, rgb.ravel())).encode() + b"\n")
 
 for path in sorted(out.iterdir()):
-    if not path.name.endswith(".want.ppm"):
+    if not path.name.endswith((".want.ppm", ".upright.ppm")):
         Image.open(path).convert("RGB").save(f"{path}.want.ppm")
+        if Image.open(path).getexif().get(274, 1) != 1:
+            ImageOps.exif_transpose(Image.open(path)).convert("RGB").save(f"{path}.upright.ppm")

@@ -126,15 +126,22 @@ options! {
     /// Load a checkpoint although keys are missing, unexpected or of another shape
     #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Model")]
     allow_mismatch: bool = false,
-    /// Folder or archive of images, or builtin:count, builtin:orientation, builtin:position, builtin:shapes
-    #[arg(value_name = "DIR", help_heading = "Data")]
+    /// Folder or archive of images, a csv or jsonl file of path, label and perhaps split, or builtin:count, builtin:orientation, builtin:position, builtin:shapes
+    #[arg(value_name = "PATH", help_heading = "Data")]
     data: PathBuf,
-    /// Layout: auto, folder, vtab, json, or a published data set's, such as cub200 or vtab/caltech101
+    /// Layout: auto, folder, csv, metadata, tables, lists, vtab, json, or a published data set's, such as cub200 or vtab/caltech101
     #[arg(value_name = "LAYOUT", help_heading = "Data")]
     dataset: Layout => "auto".into(),
     /// Share of the training images held out where there is no validation split
     #[arg(value_name = "SHARE", help_heading = "Data")]
     val_fraction: f64 = 0.2,
+    /// Share of the images held out for test where nothing says which images are for what, as with class folders
+    /// alone; 0 for none
+    #[arg(value_name = "SHARE", help_heading = "Data")]
+    test_fraction: f64 = 0.2,
+    /// Turn pictures upright by their EXIF orientation; presets of published data sets do not
+    #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
+    exif_orientation: bool = true,
     /// Train on the validation images too, as the published program does on VTAB-1k. Nothing is left to
     /// choose an epoch on: the last one is kept, or with --select-on-test the test split chooses
     #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
@@ -351,6 +358,8 @@ impl Options {
             data,
             dataset: self.dataset.unwrap_or(Layout::Auto),
             val_fraction: self.val_fraction(),
+            test_fraction: self.test_fraction(),
+            exif_orientation: self.exif_orientation(),
             train_on_val: self.train_on_val(),
             class_row: self.class_row.unwrap_or(defaults.class_row),
             head: self.head.unwrap_or_default(),

@@ -28,9 +28,9 @@ pub(crate) struct FolderEntry {
     pub is_folder: bool,
 }
 
-/// A path without `./` and doubled slashes. `None` if it leads out of the archive, is hidden, or is what macOS adds.
+/// A path without `./` and doubled slashes. `None` if it leads out of the archive, is hidden, or belongs to another program.
 pub(super) fn clean(path: &str) -> Option<Box<str>> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    let hidden = |part: &&str| part.starts_with('.') || *part == "__MACOSX";
+    let hidden = |part: &&str| part.starts_with('.') || crate::files::is_foreign(part);
     (!parts.is_empty() && !parts.iter().any(hidden)).then(|| parts.join("/").into())
 }

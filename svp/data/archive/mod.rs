@@ -1,6 +1,7 @@
-//! Archives as downloaded, read in place: `.tar`, `.tar.gz`, `.tgz` and `.zip`.
+//! Archives as downloaded, read in place: `.tar`, `.tar.gz`, `.tgz` and `.zip`; `.tar.xz` and `.tar.bz2` are unpacked to
+//! a temporary file first, because they cannot be entered in the middle.
 //!
-//! The members are listed once; after that any number of threads can read any of them. Nothing is unpacked. Members
+//! The members are listed once; after that any number of threads can read any of them. Members
 //! of a `.tar` and stored members of a `.zip` are handed out as they lie in the mapped file, deflated members are
 //! inflated one by one, and a compressed `.tar` is entered at the nearest restart point (the `gzip` module). What a
 //! hostile archive can make the program allocate is bounded by a small multiple of its size, and for a member by
@@ -21,6 +22,7 @@ mod member;
 mod tar;
 #[cfg(test)]
 mod tests;
+mod unpacked;
 mod zip;
 
 pub(crate) use member::FolderEntry;
@@ -29,7 +31,7 @@ use member::{Member, Packing};
 /// The most bytes that a member may have to be read.
 pub const MAX_MEMBER: u64 = 512 << 20;
 /// Endings of the names of archives, in upper or lower case.
-const ENDINGS: [&str; 4] = [".tar", ".tar.gz", ".tgz", ".zip"];
+const ENDINGS: [&str; 8] = [".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".zip"];
 
 /// True if the name ends like that of an archive.
 pub fn is_archive_name(path: &Path) -> bool {
@@ -63,11 +65,18 @@ impl Archive {
     /// # Errors
     /// A file that is not an archive, is damaged or truncated, or packs its members in a way that is not read.
     pub fn open(path: &Path) -> Result<Self> {
-        let map = mapped::map(path)?;
-        let (mut members, points) = list(&map).map_err(|what| {
+        let bad = |what: String| {
             let hint = "get it again, or unpack it beside itself and remove it";
             Error::path(path, format!("cannot be read as an archive: {}", plain(&what)), hint)
-        })?;
+        };
+        let map = mapped::map(path)?;
+        let unpacked = unpacked::unpacked(&map).map_err(bad)?;
+        let is_packed = unpacked.is_some();
+        let map = unpacked.unwrap_or(map);
+        if is_packed && !tar::is_tar(&map) {
+            return Err(bad("it holds no tar".into()));
+        }
+        let (mut members, points) = list(&map).map_err(bad)?;
         // Of two members with one name the later one counts. The sort is stable, so that reversing puts it first.
         members.reverse();
         members.sort_by(|a, b| a.name.cmp(&b.name));
@@ -166,7 +175,7 @@ fn list(bytes: &[u8]) -> Parsed<(Vec<Member>, Option<gzip::Points>)> {
     } else if bytes.trim_ascii_start().starts_with(b"<") {
         Err("it is a web page, not the download".into())
     } else {
-        Err("it is neither tar, gzip nor zip, or truncated".into())
+        Err("it is neither tar, gzip, xz, bzip2 nor zip, or truncated".into())
     }
 }
 

@@ -162,8 +162,8 @@ fn what_is_no_archive_is_told_so() {
     testing::seal(long_name.first_chunk_mut().unwrap());
     long_name.resize(2 << 20, b'n');
     for (bytes, want) in [
-        (&b""[..], "neither tar, gzip nor zip"),
-        (b"text", "neither tar, gzip nor zip"),
+        (&b""[..], "neither tar, gzip, xz, bzip2 nor zip"),
+        (b"text", "neither tar, gzip, xz, bzip2 nor zip"),
         (b"<!DOCTYPE html>", "web page"),
         (b"\x1f\x8b\x09\0\0\0\0\0\0\0", "not gzip with deflate"),
         (&tar[..600], "truncated"),
@@ -240,4 +240,39 @@ fn names_of_archives() {
     ] {
         assert_eq!((is_archive_name(Path::new(name)), stem(name)), (archive, plain));
     }
+}
+
+/// A tar of two files, compressed by Python's `lzma`, in hexadecimal digits.
+const XZ: &str = "fd377a585a000004e6d6b4460200210116000000742fe5a3e027ff007d5d00308bc223015f5e6a9c8994731606e99f3e\
+    94629edb54e793e30e63499fce94404e84585df636fcd2fbd6826df089265a59b9315e01664b9c168bc7ac10120a1fc8\
+    8853ee930948746afb96d12ff50eb0412d4283d6d22fe401246baf26ce5a46c11a7d380fc7a7eac12e0f90065df8d86e\
+    b92c320bc1ce7eb0f9e20b60000000002fbf17449da7d6dc00019901805000006d22b945b1c467fb020000000004595a";
+
+/// The same tar, compressed by Python's `bz2`.
+const BZIP2: &str = "425a6839314159265359a89d6bec000089fb80cb8000104001f58000287292de60080820007412913234000620d1a092\
+    534000d000d03ed2158e61a0c003a449088ed80f28067d84a4c210c03245d18e8523942150a041f0a0420c1afdad6370\
+    378158d16b07ec4f1ee825d4ba97042cf4f8a49b2b9973bbcc440fc5dc914e14242a275afb00";
+
+#[test]
+fn xz_and_bzip2_are_unpacked() {
+    let of = |digits: &str| -> Vec<u8> {
+        (0..digits.len() / 2).map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).unwrap()).collect()
+    };
+    let want: testing::Written =
+        vec![("a/1.jpg".into(), b"some bytes".to_vec()), ("b.txt".into(), b"text".to_vec())];
+    for packed in [of(XZ), of(BZIP2)] {
+        let (_dir, archive) = open(&packed);
+        assert_eq!(content(&archive.unwrap()), want);
+        for end in [7, packed.len() / 2, packed.len() - 5] {
+            let message = refused(&packed[..end]);
+            assert!(message.contains("damaged or truncated") || message.contains("no tar"), "{message}");
+        }
+        let mut changed = packed.clone();
+        changed[packed.len() / 2] ^= 0x10;
+        refused(&changed);
+    }
+    for name in ["a.tar.xz", "a.TXZ", "b.tar.bz2", "b.tbz2"] {
+        assert!(is_archive_name(Path::new(name)), "{name}");
+    }
+    assert_eq!((stem("cub.tar.xz"), stem("cub.tbz2"), stem("cub.xz")), ("cub", "cub", "cub.xz"));
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use engine::Rng;
 
 use crate::augment::Augment;
+use crate::decode::Turn;
 use crate::error::{Error, Result};
 use crate::layouts::{self, Layout, Recognised, Splits};
 use crate::procedural::{self, Drawn, Task};
@@ -12,6 +13,10 @@ use crate::sample::Sample;
 use crate::sha256::sha256_hex;
 use crate::source::Source;
 use crate::streams;
+use crate::text;
+
+/// What is said where there is no test split.
+const NO_TEST: &str = "no test split: accuracy is reported on val";
 
 /// Class names and samples.
 #[derive(Debug, Clone)]
@@ -34,6 +39,8 @@ pub struct Dataset {
     pub augment: Option<Augment>,
     /// Facts for the log, each in a line.
     pub notes: Vec<String>,
+    /// Whether nothing says which images are for test.
+    unsplit: bool,
 }
 
 impl Dataset {
@@ -47,30 +54,29 @@ impl Dataset {
         let found = layouts::find(path, layout, seed)?;
         let recognised = format!("data: {}", found.summary());
         let Recognised { layout, files, splits } = found;
-        let Splits { classes, train, val, test, mut notes, missing, .. } = splits;
+        let Splits { classes, train, val, test, mut notes, missing, left_out, unsplit, .. } = splits;
         if let Some(missing) = missing.first() {
             return Err(missing.error());
         }
         let root = files.path("");
+        for (split, samples) in [("train", Some(&train)), ("val", val.as_ref()), ("test", test.as_ref())] {
+            if samples.is_some_and(Vec::is_empty) {
+                let what = format!("the {split} split has no images");
+                return Err(Error::path(&root, what, "fill or remove it"));
+            }
+        }
         if classes.len() < 2 {
             let what = format!("has {} class", classes.len());
             return Err(Error::path(&root, what, "training needs at least two classes"));
         }
-        for (split, samples) in [("train", Some(&train)), ("val", val.as_ref()), ("test", test.as_ref())] {
-            if samples.is_some_and(Vec::is_empty) {
-                return Err(Error::path(
-                    &root,
-                    format!("the {split} split has no images"),
-                    "fill or remove it",
-                ));
-            }
-        }
-        if test.is_none() {
-            notes.push("no test split: accuracy is reported on val".into());
+        notes.extend(left_out.iter().map(ToString::to_string));
+        if test.is_none() && !unsplit {
+            notes.push(NO_TEST.into());
         }
         notes.push(recognised);
+        notes.iter_mut().for_each(|note| *note = text::shown(note).into_owned());
         let augment = Some(Augment::default());
-        Ok(Dataset { name: files.name(), layout, root, classes, train, val, test, augment, notes })
+        Ok(Dataset { name: files.name(), layout, root, classes, train, val, test, augment, notes, unsplit })
     }
 
     /// One of the tasks that are drawn by code: `count`, `orientation`, `position` or `shapes`.
@@ -85,9 +91,9 @@ impl Dataset {
     pub fn drawn(task: Task, size: u32) -> Dataset {
         let classes = task.classes();
         let split = |split: u32| -> Vec<Sample> {
-            let sample = |index| Sample {
-                source: Source::Drawn(Drawn { task, split, index, size }),
-                label: index % classes.len() as u32,
+            let sample = |index| {
+                let source = Source::Drawn(Drawn { task, split, index, size });
+                Sample::new(source, index % classes.len() as u32)
             };
             (0..task.counts()[split as usize]).map(sample).collect()
         };
@@ -96,7 +102,61 @@ impl Dataset {
         let notes = vec![format!("{}: drawn by code, {size}x{size}", task.name())];
         let name = task.name().to_string();
         let augment = task.augment();
-        Dataset { name, layout, root: PathBuf::new(), classes, train, val, test, augment, notes }
+        let root = PathBuf::new();
+        Dataset { name, layout, root, classes, train, val, test, augment, notes, unsplit: false }
+    }
+
+    /// Makes a test split out of all samples, if nothing says which images are for what. Of every class with at least
+    /// three samples, the share `fraction` is drawn by `seed`, which is at least one sample and never all but one. With
+    /// a share of 0 there is no test split.
+    ///
+    /// # Errors
+    /// A `fraction` that is below 0 or not below 1.
+    pub fn hold_out_test(mut self, seed: u64, fraction: f64) -> Result<Self> {
+        if !std::mem::take(&mut self.unsplit) {
+            return Ok(self);
+        }
+        if !(0.0..1.0).contains(&fraction) {
+            let what = format!("the share to hold out for test is {fraction}");
+            return Err(Error::input("test-fraction", what, "use a number from 0 to below 1"));
+        }
+        let all = self.train.len();
+        if fraction > 0.0 {
+            // A validation split is drawn from what is left, so that two images of a class stay.
+            let (test, train) = self.drawn_share(seed, streams::HOLD_OUT_TEST, fraction, 2);
+            (self.train, self.test) = (train, Some(test).filter(|test| !test.is_empty()));
+        }
+        self.notes.push(match &self.test {
+            Some(test) => {
+                let n = test.len();
+                format!("no splits: held out {n} of {all} images for test, stratified, seed {seed}")
+            }
+            None => NO_TEST.into(),
+        });
+        Ok(self)
+    }
+
+    /// Training samples, parted into the drawn share of every class and the rest, of which each class keeps at least
+    /// `least`. Both parts keep their order.
+    fn drawn_share(
+        &mut self,
+        seed: u64,
+        stream: u32,
+        fraction: f64,
+        least: usize,
+    ) -> (Vec<Sample>, Vec<Sample>) {
+        let samples = std::mem::take(&mut self.train);
+        let mut members = vec![Vec::new(); self.classes.len()];
+        samples.iter().enumerate().for_each(|(i, sample)| members[sample.label as usize].push(i));
+        let mut held = vec![false; samples.len()];
+        for (class, members) in members.iter_mut().enumerate() {
+            Rng::keyed(seed, 0, class as u32, stream).shuffle(members);
+            let most = members.len().saturating_sub(least);
+            let count = ((members.len() as f64 * fraction).round() as usize).max(1).min(most);
+            members[..count].iter().for_each(|&i| held[i] = true);
+        }
+        let mut held = held.into_iter();
+        samples.into_iter().partition(|_| held.next() == Some(true))
     }
 
     /// Makes a validation split out of training samples, unless there is one. Of every class with at least two samples,
@@ -113,17 +173,7 @@ impl Dataset {
             return Err(Error::input("val-fraction", what, "use a number between 0 and 1"));
         }
         let all = self.train.len();
-        let mut members = vec![Vec::new(); self.classes.len()];
-        self.train.iter().enumerate().for_each(|(i, sample)| members[sample.label as usize].push(i));
-        let mut held = vec![false; all];
-        for (class, members) in members.iter_mut().enumerate() {
-            Rng::keyed(seed, 0, class as u32, streams::HOLD_OUT).shuffle(members);
-            let most = members.len().saturating_sub(1);
-            let count = ((members.len() as f64 * fraction).round() as usize).max(1).min(most);
-            members[..count].iter().for_each(|&i| held[i] = true);
-        }
-        let mut held = held.into_iter();
-        let (val, train): (Vec<_>, Vec<_>) = self.train.into_iter().partition(|_| held.next() == Some(true));
+        let (val, train) = self.drawn_share(seed, streams::HOLD_OUT, fraction, 1);
         if val.is_empty() {
             let what = "has no val split and no class with two images to hold one out";
             return Err(Error::path(&self.root, what, "add images or a val split"));
@@ -133,6 +183,13 @@ impl Dataset {
             .push(format!("no val split: held out {n} of {all} training images, stratified, seed {seed}"));
         (self.train, self.val) = (train, Some(val));
         Ok(self)
+    }
+
+    /// Turns pictures upright, or not, that were taken with a turned camera.
+    pub fn turned(mut self, turn: Turn) -> Self {
+        let splits = [Some(&mut self.train), self.val.as_mut(), self.test.as_mut()];
+        splits.into_iter().flatten().flatten().for_each(|sample| sample.turn = turn);
+        self
     }
 
     /// Appends the validation samples to the training samples. Nothing is left to choose an epoch by.

@@ -71,8 +71,10 @@ fn an_image_folder_is_read_in_byte_order() {
     assert_eq!(listed(&data, &data.train), want);
     assert_eq!(listed(&data, val(&data)), ["val/b/1.png 2"]);
     assert_eq!(listed(&data, data.test.as_ref().unwrap()), ["test/a/1.png 1"]);
-    assert_eq!(data.notes[0], "left out because their names are not those of images: 1 files");
-    assert_eq!(data.notes[1], format!("data: image folder, class folders, in {}", dir.path().display()));
+    assert_eq!(data.notes[0], "left out because their names are not those of images: 1 file (1 .txt)");
+    let hidden = dir.path().join("train/a/.hidden.png");
+    assert_eq!(data.notes[1], format!("left out: 1 hidden image: {}", hidden.display()));
+    assert_eq!(data.notes[2], format!("data: image folder, class folders, in {}", dir.path().display()));
 }
 
 #[test]
@@ -140,7 +142,7 @@ fn damaged_folders_are_refused_in_one_line() {
         (&["train/a/1.png", "train/a/2.png"], &["1 class"]),
         (&["train/a/1.png", "train/b/1.png", "val/a/.x.png"], &["val split has no images"]),
         (&["train/a/1.png", "train/b/1.png", "val/a/1.png", "Valid/a/1.png"], &["both Valid and val"]),
-        (&["a/1.png", "b/1.png"], &["train/CLASS/*", "train800.txt", "train.json"]),
+        (&["a/1.png", "b/notes.txt"], &["train/CLASS/*", "CLASS/*", "train800.txt", "train.json"]),
     ];
     for (files, wants) in cases {
         let message = refused(&images(files));
@@ -152,7 +154,10 @@ fn damaged_folders_are_refused_in_one_line() {
     let dir = tree(&[("list.txt", "a/1.png 0")]);
     let file = dir.path().join("list.txt");
     let message = Dataset::open(&file, Layout::Auto, 0).unwrap_err().to_string();
-    assert!(message.contains("list.txt") && message.contains("neither tar, gzip nor zip"), "{message}");
+    assert!(
+        message.contains("list.txt") && message.contains("neither tar, gzip, xz, bzip2 nor zip"),
+        "{message}"
+    );
     let message = Dataset::open(&dir.path().join("none"), Layout::Auto, 0).unwrap_err().to_string();
     assert!(message.contains("check the path"), "{message}");
 }
@@ -292,11 +297,20 @@ fn mutated_lists_do_no_harm() {
 
 #[test]
 fn layouts_have_names() {
-    for (name, layout) in
-        [("auto", Layout::Auto), ("folder", Layout::Folder), ("vtab", Layout::Vtab), ("json", Layout::Json)]
-    {
+    for (name, layout) in [
+        ("auto", Layout::Auto),
+        ("folder", Layout::Folder),
+        ("csv", Layout::Csv),
+        ("metadata", Layout::Metadata),
+        ("tables", Layout::Tables),
+        ("lists", Layout::Lists),
+        ("vtab", Layout::Vtab),
+        ("json", Layout::Json),
+    ] {
         assert_eq!(name.parse::<Layout>().unwrap(), layout);
         assert_eq!(serde_json::to_string(&layout).unwrap(), format!("{name:?}"));
     }
-    assert!("coco".parse::<Layout>().unwrap_err().to_string().contains("auto, folder, vtab, json, cifar100"));
+    assert!(
+        "coco".parse::<Layout>().unwrap_err().to_string().contains("tables, lists, vtab, json, cifar100")
+    );
 }

@@ -1,7 +1,8 @@
 //! Image files to 8-bit RGB, as Pillow's `convert("RGB")` gives it.
 //!
 //! Grey is replicated, palettes are resolved, alpha is dropped, 16-bit values keep their high byte, CMYK goes through
-//! c' = (255 - c)(255 - k) / 255, and an EXIF orientation is ignored. There is one departure: Pillow clips 16-bit grey
+//! c' = (255 - c)(255 - k) / 255, and of an animation the first frame is taken. An EXIF orientation is ignored unless
+//! [`Turn::Upright`] asks for what `ImageOps.exif_transpose` does. There is one departure: Pillow clips 16-bit grey
 //! at 255, which makes such pictures white; here they keep their high byte as 16-bit colour does.
 
 use std::fs::File;
@@ -9,9 +10,11 @@ use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
 use crate::error::{Error, Parsed, Result};
+use crate::text::shown;
 
 /// The most pixels that a picture may have. A larger one is refused before anything is allocated for it.
 pub const MAX_PIXELS: u64 = 100_000_000;
@@ -22,7 +25,20 @@ const MAX_BYTES: u64 = 512 << 20;
 /// Bytes at the start of a file that usually hold the whole header of an image.
 const HEADER: u64 = 64 << 10;
 /// Endings of the names of image files, in upper or lower case. How a file is read is decided by its content alone.
-pub const EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "ppm", "pgm", "pnm", "webp"];
+pub const EXTENSIONS: [&str; 11] =
+    ["jpg", "jpeg", "png", "ppm", "pgm", "pnm", "webp", "bmp", "tif", "tiff", "gif"];
+/// Endings of pictures in formats that are not read.
+const UNREAD: [&str; 8] = ["avif", "heic", "heif", "jxl", "jp2", "tga", "psd", "svg"];
+
+/// What happens to a picture whose EXIF orientation says that it was taken with a turned camera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Turn {
+    /// It stays as its pixels lie in the file, as in the published program.
+    #[default]
+    AsStored,
+    /// It is turned upright.
+    Upright,
+}
 
 /// True if the name ends in one of [`EXTENSIONS`].
 pub fn is_image_name(path: &Path) -> bool {
@@ -30,13 +46,27 @@ pub fn is_image_name(path: &Path) -> bool {
     EXTENSIONS.iter().any(|e| e.eq_ignore_ascii_case(ending))
 }
 
+/// True if the name ends like that of a picture in a format that is not read.
+pub(crate) fn is_unread_name(path: &Path) -> bool {
+    let ending = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+    UNREAD.iter().any(|e| e.eq_ignore_ascii_case(ending))
+}
+
 /// Reads and decodes an image file.
 ///
 /// # Errors
 /// A file that is unreadable, damaged, unsupported or too large, with its path.
 pub fn read(path: &Path) -> Result<RgbImage> {
+    read_turned(path, Turn::AsStored)
+}
+
+/// The same, with the EXIF orientation as `turn` says.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn read_turned(path: &Path, turn: Turn) -> Result<RgbImage> {
     let bytes = read_bytes(path, MAX_BYTES)?;
-    decode(&bytes).map_err(|what| Error::path(path, what, "replace or remove the file"))
+    decode_turned(&bytes, turn).map_err(|what| Error::path(path, what, "replace or remove the file"))
 }
 
 /// Reads a regular file.
@@ -64,33 +94,47 @@ pub(crate) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
 /// # Errors
 /// In a few words, what is wrong with the content: damaged, unsupported or too large.
 pub fn decode(bytes: &[u8]) -> Parsed<RgbImage> {
-    // A decoder that panics on a damaged file must not end a run that takes hours.
-    catch_unwind(AssertUnwindSafe(|| try_decode(bytes))).unwrap_or_else(|_| Err("its decoder failed".into()))
+    decode_turned(bytes, Turn::AsStored)
 }
 
-/// Width and height of an image in pixels, from its header.
+/// The same, with the EXIF orientation as `turn` says.
+///
+/// # Errors
+/// Those of [`decode`].
+pub fn decode_turned(bytes: &[u8], turn: Turn) -> Parsed<RgbImage> {
+    // A decoder that panics on a damaged file must not end a run that takes hours.
+    catch_unwind(AssertUnwindSafe(|| try_decode(bytes, turn)))
+        .unwrap_or_else(|_| Err("its decoder failed".into()))
+}
+
+/// Whether an EXIF orientation turns or mirrors an image, from its header.
 ///
 /// # Errors
 /// In a few words, what is wrong with the header; a size beyond the limits is wrong too.
-pub(crate) fn header(bytes: &[u8]) -> Parsed<(u32, u32)> {
-    let decoder = catch_unwind(AssertUnwindSafe(|| open(bytes).map(|decoder| decoder.dimensions())));
-    decoder.unwrap_or_else(|_| Err("its decoder failed".into()))
+pub(crate) fn is_turned(bytes: &[u8]) -> Parsed<bool> {
+    let read = || open(bytes).map(|mut decoder| orientation(&mut decoder) != Orientation::NoTransforms);
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("its decoder failed".into()))
 }
 
-/// Checks the header of an image file.
+/// Checks the header of an image file, and says whether an EXIF orientation turns or mirrors it.
 ///
 /// # Errors
 /// An unreadable or unsupported file, or a picture that is too large.
-pub(crate) fn check_header(path: &Path) -> Result<()> {
+pub(crate) fn check_header(path: &Path) -> Result<bool> {
     let failed = |e: std::io::Error| Error::io(path, "read", &e);
     let mut start = Vec::new();
     File::open(path).map_err(failed)?.take(HEADER).read_to_end(&mut start).map_err(failed)?;
     // Some headers are longer, such as those with a preview picture.
-    if header(&start).is_ok() {
-        return Ok(());
+    if let Ok(turned) = is_turned(&start) {
+        return Ok(turned);
     }
     let all = read_bytes(path, MAX_BYTES)?;
-    header(&all).map(|_| ()).map_err(|what| Error::path(path, what, "replace or remove the file"))
+    is_turned(&all).map_err(|what| Error::path(path, what, "replace or remove the file"))
+}
+
+/// The EXIF orientation. One that cannot be read turns nothing, as in Pillow.
+fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
+    decoder.orientation().unwrap_or(Orientation::NoTransforms)
 }
 
 /// A decoder that has read the header of a picture, whose size is within the limits.
@@ -98,8 +142,11 @@ fn open(bytes: &[u8]) -> Parsed<impl ImageDecoder + '_> {
     if bytes.is_empty() {
         return Err("the file is empty".into());
     }
-    let format =
-        image::guess_format(bytes).map_err(|_| "is not a jpeg, png, pnm or webp image".to_string())?;
+    use ImageFormat::{Bmp, Gif, Jpeg, Png, Pnm, Tiff, WebP};
+    let format = image::guess_format(bytes).ok();
+    // Some formats are known to the decoder's library and not read by it.
+    let read = format.filter(|format| [Jpeg, Png, Pnm, WebP, Bmp, Tiff, Gif].contains(format));
+    let format = read.ok_or_else(|| not_read(bytes))?;
     let reader = ImageReader::with_format(Cursor::new(bytes), format);
     let decoder = reader.into_decoder().map_err(one_line)?;
     let (width, height) = decoder.dimensions();
@@ -113,11 +160,29 @@ fn open(bytes: &[u8]) -> Parsed<impl ImageDecoder + '_> {
     Ok(decoder)
 }
 
-fn one_line(e: image::ImageError) -> String {
-    e.to_string().replace(['\n', '\r'], " ")
+/// What is wrong with content of no format that is read.
+fn not_read(bytes: &[u8]) -> String {
+    // Pictures in ISO media files begin with the length of a box, its kind, and a brand.
+    let brand = bytes.get(4..12).and_then(|start| start.strip_prefix(b"ftyp"));
+    let format = match brand {
+        Some(b"avif" | b"avis") => "an avif",
+        Some(b"heic" | b"heix" | b"hevc" | b"heim" | b"heis" | b"mif1" | b"msf1") => "a heic",
+        _ => return "is not a jpeg, png, pnm, webp, bmp, tiff or gif image".into(),
+    };
+    format!("is {format} image, which is not read: convert it to jpeg or png")
 }
 
-fn try_decode(bytes: &[u8]) -> Parsed<RgbImage> {
+/// The message of a decoder, which may repeat what a file holds, at a length that can be read.
+fn one_line(e: image::ImageError) -> String {
+    const MOST: usize = 300;
+    let text = e.to_string();
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => shown(&text[..end]).into_owned() + "...",
+        None => shown(&text).into_owned(),
+    }
+}
+
+fn try_decode(bytes: &[u8], turn: Turn) -> Parsed<RgbImage> {
     if bytes.starts_with(&[0xFF, 0xD8]) && !jpeg_is_complete(bytes) {
         return Err("the jpeg is truncated".into());
     }
@@ -128,7 +193,17 @@ fn try_decode(bytes: &[u8]) -> Parsed<RgbImage> {
         format!("needs {} MiB, the limit is {} MiB", decoder.total_bytes() >> 20, MAX_BYTES >> 20)
     })?;
     decoder.set_limits(limits).map_err(one_line)?;
-    DynamicImage::from_decoder(decoder).map(to_rgb8).map_err(one_line)
+    let turned = match turn {
+        Turn::AsStored => Orientation::NoTransforms,
+        Turn::Upright => orientation(&mut decoder),
+    };
+    let image = DynamicImage::from_decoder(decoder).map(to_rgb8).map_err(one_line)?;
+    if turned == Orientation::NoTransforms {
+        return Ok(image);
+    }
+    let mut image = DynamicImage::ImageRgb8(image);
+    image.apply_orientation(turned);
+    Ok(image.into_rgb8())
 }
 
 fn to_rgb8(image: DynamicImage) -> RgbImage {

@@ -2,7 +2,6 @@ use std::fs;
 use std::path::PathBuf;
 
 use engine::Rng;
-use image::ImageFormat;
 
 use super::*;
 
@@ -11,31 +10,40 @@ fn golden() -> PathBuf {
 }
 
 /// Beside every file `X` lies an `X.want.ppm`, which `make_decode.py` wrote: what Pillow 13.0.0 gives for
-/// `open(X).convert("RGB")`.
+/// `open(X).convert("RGB")`; and beside one with an EXIF orientation `X.upright.ppm`, what `ImageOps.exif_transpose` gives.
 #[test]
 fn every_kind_of_file_decodes_as_pillow_does() {
     let mut seen = 0;
     for entry in fs::read_dir(golden()).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_string();
-        if name.ends_with(".want.ppm") {
+        if name.ends_with(".want.ppm") || name.ends_with(".upright.ppm") {
             continue;
         }
-        let got = read(&path).unwrap();
-        let want = read(&golden().join(format!("{name}.want.ppm"))).unwrap();
-        assert_eq!(got.dimensions(), want.dimensions(), "{name}");
-        let worst = got.as_raw().iter().zip(want.as_raw()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
-        let most = match name.as_str() {
-            // The inverse transform and the chroma filter differ from those of libjpeg and libwebp.
-            lossy if lossy.ends_with(".jpg") || lossy == "lossy.webp" => 5,
-            // Values of a scale other than 255 are truncated, not rounded.
-            "maxval.pgm" | "maxval.ppm" => 1,
-            _ => 0,
-        };
-        assert!(worst <= most, "{name}: {worst} levels");
+        let upright = golden().join(format!("{name}.upright.ppm"));
+        let turned = upright.exists();
+        assert_eq!(check_header(&path).unwrap(), turned, "{name}");
+        let upright = if turned { upright } else { golden().join(format!("{name}.want.ppm")) };
+        compare(&name, &read_turned(&path, Turn::Upright).unwrap(), &upright);
+        compare(&name, &read(&path).unwrap(), &golden().join(format!("{name}.want.ppm")));
         seen += 1;
     }
-    assert_eq!(seen, 16);
+    assert_eq!(seen, 32);
+}
+
+/// Checks that a picture is that of a golden file.
+fn compare(name: &str, got: &RgbImage, want: &Path) {
+    let want = read(want).unwrap();
+    assert_eq!(got.dimensions(), want.dimensions(), "{name}");
+    let worst = got.as_raw().iter().zip(want.as_raw()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+    let most = match name {
+        // The inverse transform and the chroma filter differ from those of libjpeg and libwebp.
+        lossy if lossy.ends_with(".jpg") || lossy == "lossy.webp" => 5,
+        // Values of a scale other than 255 are truncated, not rounded.
+        "maxval.pgm" | "maxval.ppm" => 1,
+        _ => 0,
+    };
+    assert!(worst <= most, "{name}: {worst} levels");
 }
 
 /// 16-bit grey keeps its high byte, where Pillow clips at 255.
@@ -109,6 +117,10 @@ fn truncated_empty_and_foreign_files_are_refused() {
     assert!(decode(b"").unwrap_err().contains("empty"));
     assert!(decode(b"GIF89a\x01\x00\x01\x00").is_err());
     assert!(decode(b"hello").unwrap_err().contains("not a jpeg"));
+    for (brand, name) in [("avif", "an avif"), ("heic", "a heic"), ("mif1", "a heic")] {
+        let reason = decode(format!("\0\0\0\x20ftyp{brand}\0\0\0\0").as_bytes()).unwrap_err();
+        assert_eq!(reason, format!("is {name} image, which is not read: convert it to jpeg or png"));
+    }
     let missing = read(Path::new("no/such.png")).unwrap_err().to_string();
     assert!(missing.contains("no/such.png") && missing.contains("check the path"), "{missing}");
     assert!(read(&golden()).is_err(), "a folder");
@@ -127,7 +139,7 @@ fn mutated_files_do_no_harm() {
         }
         bytes.truncate(bytes.len() - rng.below(3) as usize);
         // `try_decode` panics where `decode` would catch it.
-        if let Ok(image) = try_decode(&bytes) {
+        if let Ok(image) = try_decode(&bytes, Turn::Upright) {
             assert_eq!(image.as_raw().len() as u64, 3 * u64::from(image.width()) * u64::from(image.height()));
         }
     }

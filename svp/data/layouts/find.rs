@@ -5,7 +5,7 @@ use std::path::Path;
 use super::known::{Counts, KNOWN, Known};
 use super::layout::Layout;
 use super::splits::Splits;
-use super::{folder, json, vtab};
+use super::{birds, folder, food, json, rows, vtab};
 use crate::error::{Error, Result};
 use crate::files::Files;
 
@@ -26,19 +26,27 @@ pub(crate) struct Recognised {
 /// A path with no data set or several, and one whose files cannot be read.
 pub(crate) fn find(path: &Path, layout: Layout, seed: u64) -> Result<Recognised> {
     let meta = std::fs::metadata(path).map_err(|e| Error::io(path, "open the data", &e))?;
+    if rows::is_list_name(path) && !meta.is_dir() {
+        return rows::recognised(path, layout);
+    }
     if !meta.is_dir() {
         return locate(&Files::archive(path)?, layout, seed);
     }
     let bare = locate(&Files::folder(path), layout, seed);
     let enough = |found: &Recognised| {
         let known = matches!(found.layout, Layout::Known(_));
-        found.splits.missing.is_empty() && (!known || found.splits.test.is_some())
+        // What says which images are for what may lie in an archive beside class folders.
+        let split = !known && !found.splits.unsplit;
+        found.splits.missing.is_empty() && (split || found.splits.test.is_some())
     };
     if bare.as_ref().is_ok_and(enough) {
         return bare;
     }
     match Files::with_archives(path, &archive_folders(layout))? {
-        Some(files) => locate(&files, layout, seed),
+        Some(files) => match (locate(&files, layout, seed), bare) {
+            (Err(_), Ok(bare)) if bare.splits.unsplit => Ok(bare),
+            (found, _) => found,
+        },
         None => bare,
     }
 }
@@ -59,16 +67,45 @@ pub(super) fn archive_folders(layout: Layout) -> Vec<String> {
 
 /// Reads the only data set of a layout among these files.
 fn locate(files: &Files, layout: Layout, seed: u64) -> Result<Recognised> {
+    let asked = layout;
     let mut candidates = candidates(files, layout)?;
     let (Some((layout, files)), None) = (candidates.pop(), candidates.pop().as_ref()) else {
         return Err(undecided(files, layout)?);
     };
-    let splits = match layout {
-        Layout::Auto | Layout::Folder => folder::open(&files)?,
-        Layout::Vtab => vtab::open(&files, None)?,
-        Layout::Json => json::open(&files)?,
-        Layout::Known(known) => known.open(&files, seed)?,
+    let splits = read(layout, &files, seed)?;
+    match layout {
+        Layout::Known(known) if asked == Layout::Auto => of_its_own(known, files, splits),
+        _ => Ok(Recognised { layout, files, splits }),
+    }
+}
+
+/// Reads the data set of a layout in its folder.
+fn read(layout: Layout, files: &Files, seed: u64) -> Result<Splits> {
+    match layout {
+        Layout::Auto | Layout::Folder => folder::open(files),
+        Layout::Csv => Err(Error::path(&files.path(""), "is a folder", "give --data the csv file itself")),
+        Layout::Metadata => rows::open_metadata(files),
+        Layout::Tables => birds::open(files),
+        Layout::Lists => food::open_own(files),
+        Layout::Vtab => vtab::open(files, None),
+        Layout::Json => json::open(files),
+        Layout::Known(known) => known.open(files, seed),
+    }
+}
+
+/// The published data set, unless the number of classes says that it is another one in the same form, which is then
+/// read as a set of its own.
+fn of_its_own(known: &'static Known, files: Files, splits: Splits) -> Result<Recognised> {
+    let classes = splits.classes.len();
+    let own = known.of_its_own(splits.form).filter(|_| classes != known.classes);
+    let Some(layout) = own else {
+        return Ok(Recognised { layout: Layout::Known(known), files, splits });
     };
+    let mut splits = read(layout, &files, 0)?;
+    splits.notes.push(format!(
+        "like {}, but with {classes} classes instead of {}: read as a set of its own (--dataset {} insists)",
+        known.title, known.classes, known.name
+    ));
     Ok(Recognised { layout, files, splits })
 }
 
@@ -90,7 +127,24 @@ fn candidates(files: &Files, layout: Layout) -> Result<Vec<(Layout, Files)>> {
             found.extend(here(&files, layout)?.map(|layout| (layout, files)));
         }
     }
+    if found.is_empty() && matches!(layout, Layout::Auto | Layout::Folder) {
+        found.extend(class_folders(files)?.map(|files| (Layout::Folder, files)));
+    }
     Ok(found)
+}
+
+/// The folder whose sub-folders are classes: this one, or the only one in it.
+fn class_folders(files: &Files) -> Result<Option<Files>> {
+    if folder::fits_classes(files)? {
+        return Ok(Some(files.clone()));
+    }
+    match &files.folders("")?[..] {
+        [one] => {
+            let inside = files.inside(one);
+            Ok(folder::fits_classes(&inside)?.then_some(inside))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// The layout of a folder, told by the files that only one layout has.
@@ -102,7 +156,8 @@ fn here(files: &Files, layout: Layout) -> Result<Option<Layout>> {
                     return Ok(Some(Layout::Known(known)));
                 }
             }
-            for layout in [Layout::Vtab, Layout::Json, Layout::Folder] {
+            let own = [Layout::Tables, Layout::Vtab, Layout::Json, Layout::Metadata, Layout::Folder];
+            for layout in own {
                 if here(files, layout)?.is_some() {
                     return Ok(Some(layout));
                 }
@@ -110,6 +165,10 @@ fn here(files: &Files, layout: Layout) -> Result<Option<Layout>> {
             false
         }
         Layout::Folder => folder::fits(files)?,
+        Layout::Csv => false,
+        Layout::Metadata => rows::has_metadata(files)?,
+        Layout::Tables => birds::fits(files),
+        Layout::Lists => food::fits(files)?,
         Layout::Vtab => vtab::fits(files),
         Layout::Json => json::fits(files),
         Layout::Known(known) => known.fits(files, true)?,
@@ -135,11 +194,15 @@ fn undecided(files: &Files, layout: Layout) -> Result<Error> {
     }
     let what = match layout {
         Layout::Auto => {
-            "has none of train/CLASS/*, train800.txt, train800val200.txt, train.json, and no data set that is \
-             known by its own files"
+            "has none of train/CLASS/*, CLASS/* (two at least), metadata.csv, train800.txt, train800val200.txt, \
+             train.json, and no data set that is known by its own files"
                 .into()
         }
-        Layout::Folder => "has no folder train".into(),
+        Layout::Folder => "has no folder train, and no two folders with images".into(),
+        Layout::Csv => "is no csv, tsv or jsonl file".into(),
+        Layout::Metadata => "has no metadata.csv or metadata.jsonl with columns file_name and label".into(),
+        Layout::Tables => "has no images.txt with image_class_labels.txt and train_test_split.txt".into(),
+        Layout::Lists => "has neither meta/train.json nor meta/train.txt".into(),
         Layout::Vtab => "has neither train800.txt nor train800val200.txt".into(),
         Layout::Json => "has no train.json".into(),
         Layout::Known(known) => format!("has no {}: looked for {}", known.title, known.marks()),

@@ -21,8 +21,20 @@ const TEST_LABELS: [&str; 4] = [
     "Final_Test/Images/GT-final_test.csv",
 ];
 
+/// The number of classes.
+const CLASSES: usize = 43;
+
+/// Whether there are training images in folders of five digits, and beside them the test set, a table of the set, or
+/// the folders of all classes. A folder `Training` alone is anybody's.
 pub(super) fn fits(files: &Files) -> Result<bool> {
-    Ok(first_folder(files, &TRAINING)?.is_some())
+    let Some((_, folder)) = first_folder(files, &TRAINING)? else { return Ok(false) };
+    let classes = folder.folders("")?;
+    let numbered = |name: &String| name.len() == 5 && name.bytes().all(|byte| byte.is_ascii_digit());
+    let Some(first) = classes.first().filter(|_| classes.iter().all(numbered)) else { return Ok(false) };
+    Ok(classes.len() == CLASSES
+        || folder.has(&format!("{first}/GT-{first}.csv"))
+        || lists::first(files, &TEST_LABELS).is_some()
+        || first_folder(files, &TEST)?.is_some())
 }
 
 /// The first of these folders that is there, with its name.
@@ -50,7 +62,7 @@ pub(super) fn open(files: &Files, seed: u64) -> Result<Splits> {
     for (label, class) in classes.iter().enumerate() {
         let images = folder.below(class)?;
         let images = images.into_iter().filter(|file| decode::is_image_name(&file.path()));
-        all.extend(images.map(|source| Sample { source, label: label as u32 }));
+        all.extend(images.map(|source| Sample::new(source, label as u32)));
     }
     let (train, val) = published_80(all, seed);
     let mut missing = Vec::new();
@@ -62,7 +74,7 @@ pub(super) fn open(files: &Files, seed: u64) -> Result<Splits> {
         }
         (_, None) => None,
     };
-    Ok(Splits { form: PPM, classes, train, val: Some(val), test, notes, missing })
+    Ok(Splits { form: PPM, classes, train, val: Some(val), test, notes, missing, ..Splits::default() })
 }
 
 /// Reads the labels of the test images. The columns are separated by `;`, and only `Filename` and `ClassId` count.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::lists::{self, Missing};
-use super::splits::{JSON, Splits};
+use super::splits::{Id, JSON, Splits};
 use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::sample::Sample;
@@ -53,23 +53,7 @@ pub(super) fn open(files: &Files) -> Result<Splits> {
         }
     }
     let classes = ids.iter().map(Id::to_string).collect();
-    Ok(Splits { form: JSON, classes, train, val, test, notes, missing })
-}
-
-/// A class id as it stands in the file. Numbers are ordered by their values, texts by their bytes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Id {
-    Number(i64),
-    Text(String),
-}
-
-impl std::fmt::Display for Id {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        match self {
-            Id::Number(n) => n.fmt(f),
-            Id::Text(text) => text.fmt(f),
-        }
-    }
+    Ok(Splits { form: JSON, classes, train, val, test, notes, missing, ..Splits::default() })
 }
 
 /// The paths and class ids of a split, in the order of the file.

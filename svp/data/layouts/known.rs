@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::layout::Layout;
 use super::splits::{BINARY, JSON, LISTS, MAT, PICKLES, PPM, Splits, TABLES, VTAB_JOINT, VTAB_PAIR};
 use super::{birds, cars, cifar, dogs, dtd, flowers, food, gtsrb, json, svhn, vtab};
 use crate::error::Result;
@@ -48,11 +49,14 @@ type Names = fn(&Files, &Splits) -> Result<Vec<String>>;
 
 /// How a data set is read.
 enum Reader {
-    /// By a reader of its own.
-    Own(Fits, Open),
+    /// By a reader of its own. The text says by which files it is told.
+    Own(Fits, Open, &'static str),
     /// By the reader of VPT-style splits where there are any, or else by one of its own. The text is the file by which
     /// the latter is told; the last function names the classes of VPT-style splits.
     Splits(Fits, Open, &'static str, Names),
+    /// By the reader of VPT-style splits where there are any, or else by that of tables. The function tells its tables
+    /// from others.
+    Tables(Fits),
     /// By the reader of VTAB-1k lists.
     Vtab,
 }
@@ -72,11 +76,19 @@ impl Known {
     /// Whether its files lie in a folder. If it was asked for by name, it need not be told from others of its layout.
     pub(super) fn fits(&self, files: &Files, by_name: bool) -> Result<bool> {
         match self.reader {
-            Reader::Own(fits, _) => fits(files),
-            Reader::Splits(..) if json::fits(files) => {
+            Reader::Own(fits, ..) => fits(files),
+            Reader::Splits(..) | Reader::Tables(_) if json::fits(files) => {
                 Ok(by_name || json::example(files).and_then(|key| published(&key)) == Some(self.name))
             }
             Reader::Splits(fits, ..) => fits(files),
+            // Asked for by name, other tables are refused with what differs.
+            Reader::Tables(fits) => {
+                if by_name {
+                    Ok(birds::fits(files))
+                } else {
+                    fits(files)
+                }
+            }
             Reader::Vtab => {
                 let folder = files.name().to_ascii_lowercase().replace("clever_", "clevr_");
                 let other = || KNOWN.iter().filter_map(Known::task).any(|task| task == folder);
@@ -88,14 +100,22 @@ impl Known {
     /// Reads its splits. `seed` decides those training sets that the published program draws.
     pub(super) fn open(&'static self, files: &Files, seed: u64) -> Result<Splits> {
         match self.reader {
-            Reader::Own(_, open) => open(files, seed),
-            Reader::Splits(_, _, _, names) if json::fits(files) => {
-                let mut splits = json::open(files)?;
-                splits.classes = names(files, &splits)?;
-                Ok(splits)
-            }
+            Reader::Own(_, open, _) => open(files, seed),
+            Reader::Splits(_, _, _, names) if json::fits(files) => named_splits(files, names),
+            Reader::Tables(_) if json::fits(files) => named_splits(files, birds::names),
             Reader::Splits(_, open, ..) => open(files, seed),
+            Reader::Tables(_) => birds::open_published(files, self.name),
             Reader::Vtab => vtab::open(files, Some(self.classes as u32)),
+        }
+    }
+
+    /// The layout that reads a set of this form which is like this one and is not.
+    pub(super) fn of_its_own(&self, form: &str) -> Option<Layout> {
+        match self.reader {
+            Reader::Splits(..) | Reader::Tables(_) if form == JSON => Some(Layout::Json),
+            Reader::Tables(_) => Some(Layout::Tables),
+            Reader::Own(..) if self.name == "food101" => Some(Layout::Lists),
+            _ => None,
         }
     }
 
@@ -131,15 +151,25 @@ impl Known {
     pub(super) fn marks(&self) -> String {
         let folders = self.usual_folders().join(", ");
         match self.reader {
-            Reader::Own(..) => format!("its files there and in {folders}"),
+            Reader::Own(_, _, marks) => format!("{marks} there and in {folders}"),
+            Reader::Tables(_) => format!(
+                "train.json or train_test_split.txt with images.txt and image_class_labels.txt, there and in {folders}"
+            ),
             Reader::Splits(_, _, own, _) => format!("train.json or {own} there and in {folders}"),
             Reader::Vtab => format!("train800.txt and train800val200.txt there and in {folders}"),
         }
     }
 }
 
-/// The name of the published data set that a path in a VPT-style split belongs to.
-fn published(key: &str) -> Option<&'static str> {
+/// VPT-style splits, with names for their classes.
+fn named_splits(files: &Files, names: Names) -> Result<Splits> {
+    let mut splits = json::open(files)?;
+    splits.classes = names(files, &splits)?;
+    Ok(splits)
+}
+
+/// The name of the published data set whose paths look like this one, in VPT-style splits and in tables.
+pub(super) fn published(key: &str) -> Option<&'static str> {
     let digits =
         |text: &str, n: usize| text.len() >= n && text.bytes().take(n).all(|byte| byte.is_ascii_digit());
     let after = |n: usize| key.as_bytes().get(n).copied();
@@ -209,7 +239,11 @@ pub static KNOWN: [Known; 30] = [
             even(BINARY, 100, [Some(500), None, Some(100)]),
         ],
         folders: &["cifar-100-python", "cifar-100-binary"],
-        reader: Reader::Own(cifar::fits_100, |files, _| cifar::open_100(files)),
+        reader: Reader::Own(
+            cifar::fits_100,
+            |files, _| cifar::open_100(files),
+            "train with meta, or train.bin,",
+        ),
     },
     Known {
         name: "cifar10",
@@ -221,7 +255,11 @@ pub static KNOWN: [Known; 30] = [
             even(BINARY, 10, [Some(5000), None, Some(1000)]),
         ],
         folders: &["cifar-10-batches-py", "cifar-10-batches-bin"],
-        reader: Reader::Own(cifar::fits_10, |files, _| cifar::open_10(files)),
+        reader: Reader::Own(
+            cifar::fits_10,
+            |files, _| cifar::open_10(files),
+            "data_batch_1 or data_batch_1.bin",
+        ),
     },
     Known {
         name: "dtd",
@@ -230,7 +268,7 @@ pub static KNOWN: [Known; 30] = [
         classes: 47,
         counts: &[even(LISTS, 47, [Some(40), Some(40), Some(40)])],
         folders: &["dtd/dtd", "dtd"],
-        reader: Reader::Own(dtd::fits, |files, _| dtd::open(files)),
+        reader: Reader::Own(dtd::fits, |files, _| dtd::open(files), "labels/train1.txt"),
     },
     Known {
         name: "cub200",
@@ -239,12 +277,7 @@ pub static KNOWN: [Known; 30] = [
         classes: 200,
         counts: &[counts(JSON, 5393, Some(600), 5794), counts(TABLES, 5994, None, 5794)],
         folders: &["FGVC/CUB_200_2011", "CUB_200_2011"],
-        reader: Reader::Splits(
-            birds::fits_cub,
-            |files, _| birds::open(files),
-            "train_test_split.txt",
-            birds::names,
-        ),
+        reader: Reader::Tables(birds::fits_cub),
     },
     Known {
         name: "nabirds",
@@ -253,12 +286,7 @@ pub static KNOWN: [Known; 30] = [
         classes: 555,
         counts: &[counts(JSON, 21536, Some(2393), 24633), counts(TABLES, 23929, None, 24633)],
         folders: &["FGVC/nabirds", "nabirds"],
-        reader: Reader::Splits(
-            birds::fits_nabirds,
-            |files, _| birds::open(files),
-            "train_test_split.txt",
-            birds::names,
-        ),
+        reader: Reader::Tables(birds::fits_nabirds),
     },
     Known {
         name: "dogs",
@@ -276,7 +304,11 @@ pub static KNOWN: [Known; 30] = [
         classes: 43,
         counts: &[counts(PPM, 21312, Some(5328), 12630)],
         folders: &["gtsrb"],
-        reader: Reader::Own(gtsrb::fits, gtsrb::open),
+        reader: Reader::Own(
+            gtsrb::fits,
+            gtsrb::open,
+            "Training/00000 with Final_Test, GT-final_test.csv, GT-00000.csv or all 43 classes",
+        ),
     },
     Known {
         name: "flowers102",
@@ -299,7 +331,7 @@ pub static KNOWN: [Known; 30] = [
         classes: 10,
         counts: &[counts(MAT, 58605, Some(14652), 26032)],
         folders: &["svhn"],
-        reader: Reader::Own(svhn::fits, |files, _| svhn::open(files)),
+        reader: Reader::Own(svhn::fits, |files, _| svhn::open(files), "train_32x32.mat"),
     },
     Known {
         name: "food101",
@@ -308,7 +340,7 @@ pub static KNOWN: [Known; 30] = [
         classes: 101,
         counts: &[Counts { per_class: [None, None, Some(250)], ..counts(LISTS, 60600, Some(15150), 25250) }],
         folders: &["food-101"],
-        reader: Reader::Own(food::fits, food::open),
+        reader: Reader::Own(food::fits, food::open, "meta/train.json or meta/train.txt"),
     },
     Known {
         name: "cars",

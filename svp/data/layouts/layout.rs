@@ -15,8 +15,16 @@ pub enum Layout {
     /// Whichever of the others fits.
     #[default]
     Auto,
-    /// Image folders: `train/CLASS/*`, and `val` and `test` if there are any.
+    /// Image folders: `train/CLASS/*`, and `val` and `test` if there are any; or `CLASS/*`.
     Folder,
+    /// One list of paths, classes and perhaps splits.
+    Csv,
+    /// Folders with a list `metadata.csv` or `metadata.jsonl`, as Hugging Face has them.
+    Metadata,
+    /// Tables like those of CUB-200-2011.
+    Tables,
+    /// Lists like those of Food-101.
+    Lists,
     /// VTAB-1k lists: `train800.txt`, `val200.txt`, `test.txt`.
     Vtab,
     /// VPT-style splits: `train.json`, `val.json`, `test.json`.
@@ -31,6 +39,10 @@ impl Layout {
         match self {
             Layout::Auto => "auto",
             Layout::Folder => "folder",
+            Layout::Csv => "csv",
+            Layout::Metadata => "metadata",
+            Layout::Tables => "tables",
+            Layout::Lists => "lists",
             Layout::Vtab => "vtab",
             Layout::Json => "json",
             Layout::Known(known) => known.name,
@@ -42,6 +54,10 @@ impl Layout {
         match self {
             Layout::Auto => "whatever fits",
             Layout::Folder => "image folder",
+            Layout::Csv => "list of images",
+            Layout::Metadata => "folder with metadata",
+            Layout::Tables => "tables like CUB-200-2011's",
+            Layout::Lists => "lists like Food-101's",
             Layout::Vtab => "VTAB-1k lists",
             Layout::Json => "VPT-style splits",
             Layout::Known(known) => known.title,
@@ -53,11 +69,13 @@ impl FromStr for Layout {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let plain = [Layout::Auto, Layout::Folder, Layout::Vtab, Layout::Json];
-        let plain = plain.into_iter().find(|layout| layout.name() == name);
+        use Layout::{Auto, Csv, Folder, Json, Lists, Metadata, Tables, Vtab};
+        const PLAIN: [Layout; 8] = [Auto, Folder, Csv, Metadata, Tables, Lists, Vtab, Json];
+        let plain = PLAIN.into_iter().find(|layout| layout.name() == name);
         plain.or_else(|| Known::named(name).map(Layout::Known)).ok_or_else(|| {
             let hta: Vec<&str> = KNOWN.iter().map(|k| k.name).filter(|name| !name.contains('/')).collect();
-            let hint = format!("use auto, folder, vtab, json, {} or vtab/TASK", hta.join(", "));
+            let plain = PLAIN.map(Layout::name).join(", ");
+            let hint = format!("use {plain}, {} or vtab/TASK", hta.join(", "));
             Error::input("dataset", format!("unknown layout {name:?}"), hint)
         })
     }

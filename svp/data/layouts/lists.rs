@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use crate::error::Error;
 use crate::files::Files;
 use crate::sample::Sample;
+use crate::source::Source;
+use crate::text;
 
 /// The images that a list names and that are missing.
 #[derive(Debug, Clone)]
@@ -44,8 +46,8 @@ pub(super) fn samples(
     let mut samples = Vec::with_capacity(listed);
     let mut images = Vec::new();
     for (path, label) in entries {
-        match base.find(&path) {
-            Some(source) => samples.push(Sample { source, label }),
+        match find(base, &path) {
+            Some(source) => samples.push(Sample::new(source, label)),
             None => images.push(base.path(&path)),
         }
     }
@@ -53,6 +55,16 @@ pub(super) fn samples(
         missing.push(Missing { list: files.path(list), listed, images });
     }
     samples
+}
+
+/// The file of a list's path, which may be written as on Windows, or begin with `./`.
+pub(super) fn find(base: &Files, path: &str) -> Option<Source> {
+    let usual = || {
+        let path = path.replace('\\', "/");
+        let path = path.trim_start_matches("./");
+        base.find(path)
+    };
+    base.find(path).or_else(usual)
 }
 
 /// The lines of a list that are not blank, with their numbers, which start at 1.
@@ -63,9 +75,16 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 /// An error about a line that is not what it should be.
 pub(super) fn bad_line(files: &Files, list: &str, number: usize, line: &str, want: &str) -> Error {
-    let shown: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).take(80).collect();
+    let mut shown: String = text::shown(line).chars().take(80).collect();
+    if shown.len() < line.len() {
+        shown.push_str("...");
+    }
     let at = format!("{}:{number}", files.path(list).display());
-    Error::input(at, format!("{shown:?} is not {want}"), "check that it is the split file, or get it again")
+    Error::input(
+        at,
+        format!("\"{shown}\" is not {want}"),
+        "check that it is the right list, and mend the line",
+    )
 }
 
 /// The first of these files that is there.

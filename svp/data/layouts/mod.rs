@@ -20,6 +20,7 @@ mod known;
 mod layout;
 mod lists;
 mod published;
+mod rows;
 mod splits;
 mod svhn;
 #[cfg(test)]
@@ -29,4 +30,4 @@ mod vtab;
 pub(crate) use find::{Recognised, find};
 pub use known::{Counts, KNOWN, Known};
 pub use layout::Layout;
-pub(crate) use splits::Splits;
+pub(crate) use splits::{LeftOut, Splits};

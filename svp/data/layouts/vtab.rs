@@ -1,7 +1,7 @@
 //! VTAB-1k list files, whose lines are `path label` with labels from 0 (`docs/data.md`).
 
 use super::lists::{self, Missing, bad_line};
-use super::splits::{Splits, VTAB_JOINT, VTAB_PAIR};
+use super::splits::{Splits, VTAB_JOINT, VTAB_PAIR, gaps};
 use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::sample::Sample;
@@ -31,11 +31,32 @@ pub(super) fn open(files: &Files, classes: Option<u32>) -> Result<Splits> {
         return Err(Error::path(&files.path(""), what, "point to the folder of one VTAB-1k task"));
     };
     let test = files.has("test.txt").then(|| read("test.txt")).transpose()?;
-    let labels = [Some(&train), val.as_ref(), test.as_ref()].into_iter().flatten().flatten();
-    let count = classes.unwrap_or_else(|| labels.map(|s| s.label + 1).max().unwrap_or(0));
     let form = if val.is_some() { VTAB_PAIR } else { VTAB_JOINT };
-    let classes = (0..count).map(|label| label.to_string()).collect();
-    Ok(Splits { form, classes, train, val, test, missing, ..Splits::default() })
+    let mut splits = Splits { form, train, val, test, missing, ..Splits::default() };
+    match classes {
+        Some(count) => splits.classes = (0..count).map(|label| label.to_string()).collect(),
+        None => number(&mut splits),
+    }
+    Ok(splits)
+}
+
+/// Makes classes of the labels that occur. A set of one's own may count them from 1, or leave some out; a class without
+/// an image is not trained.
+fn number(splits: &mut Splits) {
+    let mut all: Vec<&mut Sample> = [Some(&mut splits.train), splits.val.as_mut(), splits.test.as_mut()]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .collect();
+    let mut labels: Vec<i64> = all.iter().map(|sample| i64::from(sample.label)).collect();
+    labels.sort_unstable();
+    labels.dedup();
+    for sample in &mut all {
+        // Every label is among them.
+        sample.label = labels.partition_point(|&label| label < i64::from(sample.label)) as u32;
+    }
+    splits.classes = labels.iter().map(i64::to_string).collect();
+    splits.notes.extend(gaps(&labels));
 }
 
 fn read(files: &Files, name: &str, classes: u32, missing: &mut Vec<Missing>) -> Result<Vec<Sample>> {

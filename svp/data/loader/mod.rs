@@ -7,7 +7,7 @@
 //! **Broken images.** In training ([`OnBroken::Replace`]) a broken image is replaced by the next readable sample in the
 //! order of the epoch, so that batches keep their size. In evaluation ([`OnBroken::Skip`]) it is left out. Each broken
 //! image is recorded with its reason. Once more than 1 % of the split, and more than one image, are broken, the
-//! iterator yields an error and ends. All this depends on the batches handed out so far, not on the workers.
+//! iterator yields an error and ends, and in training also once all images of a class are. All this depends on the batches handed out so far, not on the workers.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +21,7 @@ use crate::augment::Mix;
 use crate::error::{Error, Result};
 use crate::sample::Sample;
 use crate::streams;
+use crate::text::shown;
 use crate::transform::Transform;
 
 /// What the loader does about an image that cannot be read.
@@ -147,6 +148,14 @@ impl Loader {
         *lock(&self.split.wait)
     }
 
+    /// An error if no image of a class can be read, as far as images were met.
+    ///
+    /// # Errors
+    /// The first such class, by its first image.
+    pub fn check_classes(&self) -> Result<()> {
+        self.split.check_classes(&lock(&self.split.broken))
+    }
+
     /// The images met so far that could not be read, each once, in the order of the split.
     pub fn broken(&self) -> Vec<Broken> {
         let broken = lock(&self.split.broken);
@@ -158,6 +167,32 @@ impl Split {
     /// The most broken images that do not end a run.
     fn tolerated(&self) -> usize {
         (self.samples.len() / 100).max(1)
+    }
+
+    /// An error about a class of which all images are among the broken ones.
+    fn check_classes(&self, broken: &BTreeMap<u32, String>) -> Result<()> {
+        let label = |index: &u32| self.samples[*index as usize].label;
+        let mut readable: BTreeMap<u32, (usize, &String)> = BTreeMap::new();
+        for (index, reason) in broken {
+            readable.entry(label(index)).or_insert((0, reason));
+        }
+        if readable.is_empty() {
+            return Ok(());
+        }
+        for (index, sample) in self.samples.iter().enumerate() {
+            if let Some((count, _)) = readable.get_mut(&sample.label)
+                && !broken.contains_key(&(index as u32))
+            {
+                *count += 1;
+            }
+        }
+        match readable.into_values().find(|(count, _)| *count == 0) {
+            Some((_, first)) => {
+                let what = format!("no image of a class can be read, the first is {first}");
+                Err(Error::input("data", what, "repair the images, or remove the class"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Positions in the split in the order of an epoch.
@@ -263,7 +298,7 @@ impl Epoch {
         }
         let Split { samples, transform, options, .. } = &*self.split;
         let sample = &samples[index as usize];
-        match sample.source.load() {
+        match sample.load() {
             Ok(image) => {
                 let mut rng = Rng::keyed(options.seed, self.number, index, streams::AUGMENT);
                 let Batch { images, labels, indices, .. } = &mut made.batch;
@@ -275,7 +310,7 @@ impl Epoch {
                 true
             }
             Err(Error::Input { at, what, .. }) => {
-                made.broken.insert(index, format!("{at}: {what}"));
+                made.broken.insert(index, shown(&format!("{at}: {what}")).into_owned());
                 false
             }
             Err(other) => {
@@ -370,10 +405,12 @@ impl Batches {
     fn record(&self, broken: BTreeMap<u32, String>) -> Result<()> {
         let split = &self.epoch.split;
         let mut all = lock(&split.broken);
+        let before = all.len();
         all.extend(broken);
         let (count, total) = (all.len(), split.samples.len());
         if count <= split.tolerated() && count < total {
-            return Ok(());
+            let training = split.options.on_broken == OnBroken::Replace;
+            return if training && count > before { split.check_classes(&all) } else { Ok(()) };
         }
         let first = all.values().next().map_or("", String::as_str);
         let what = format!("{count} of {total} images met so far are broken, the first is {first}");

@@ -43,7 +43,7 @@ fn files(n: usize, broken: &[usize]) -> (TempDir, Arc<Vec<Sample>>) {
             true => fs::write(&path, "no image").unwrap(),
             false => image::RgbImage::from_pixel(2, 2, image::Rgb([i as u8; 3])).save(&path).unwrap(),
         }
-        Sample { source: Source::File(path.into()), label: i as u32 }
+        Sample::new(Source::File(path.into()), (i % 7) as u32)
     };
     let samples = (0..n).map(sample).collect();
     (dir, Arc::new(samples))
@@ -213,9 +213,36 @@ fn settings_that_cannot_work_are_refused() {
     assert!(Loader::new(samples, transform(), LoaderOptions::eval(11, 1)).is_ok());
 }
 
+/// One broken image of 300 is tolerated, unless it was the only one of its class to train on.
+#[test]
+fn a_class_without_a_readable_image_ends_training() {
+    let (_dir, samples) = files(300, &[5]);
+    let label = |alone: bool| {
+        let of =
+            |(i, sample): (usize, &Sample)| Sample { label: u32::from(alone && i == 5), ..sample.clone() };
+        Arc::new(samples.iter().enumerate().map(of).collect::<Vec<_>>())
+    };
+    let run = |samples: &Arc<Vec<Sample>>, options| -> Result<usize> {
+        let loader = loader(samples, options);
+        let batches = loader.epoch(0, 0).collect::<Result<Vec<_>>>()?.len();
+        loader.check_classes().map(|()| batches)
+    };
+    assert_eq!(run(&label(false), LoaderOptions::train(30, 2, 0)).unwrap(), 10);
+    for options in [LoaderOptions::train(30, 2, 0), LoaderOptions::eval(30, 2)] {
+        let error = run(&label(true), options).unwrap_err().to_string();
+        assert!(
+            error.contains("no image of a class can be read, the first is") && error.contains("5."),
+            "{error}"
+        );
+    }
+    // A split that is only measured on goes on.
+    let whole = loader(&label(true), LoaderOptions::eval(30, 2));
+    assert!(whole.epoch(0, 0).all(|batch| batch.is_ok()));
+}
+
 #[test]
 fn a_missing_file_is_a_broken_image() {
-    let samples = vec![Sample { source: Source::File(Path::new("gone.png").into()), label: 0 }];
+    let samples = vec![Sample::new(Source::File(Path::new("gone.png").into()), 0)];
     let loader = loader(&Arc::new(samples), LoaderOptions::eval(1, 1));
     let error = loader.epoch(0, 0).next().unwrap().unwrap_err().to_string();
     assert!(error.contains("gone.png") && error.contains("cannot read"), "{error}");

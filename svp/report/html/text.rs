@@ -2,6 +2,7 @@
 
 use image::DynamicImage;
 
+use crate::data::text::steers;
 use crate::report::encode::{jpeg, png};
 
 /// Text for an element or a quoted attribute.
@@ -14,8 +15,8 @@ pub fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            // HTML has no way to write other control characters.
-            c if c.is_control() && !c.is_whitespace() => escaped.push('\u{FFFD}'),
+            // HTML has no way to write control characters, and those that turn the direction would turn the page's.
+            c if steers(c) && !c.is_whitespace() => escaped.extend(c.escape_default()),
             c => escaped.push(c),
         }
     }
@@ -66,8 +67,8 @@ mod tests {
     #[test]
     fn markup_in_a_text_stays_text() {
         assert_eq!(
-            escape("<b onclick=\"x('y')\">&\u{0}é\n"),
-            "&lt;b onclick=&quot;x(&#39;y&#39;)&quot;&gt;&amp;\u{FFFD}é\n"
+            escape("\u{202e}<b onclick=\"x('y')\">&\u{0}é\n"),
+            "\\u{202e}&lt;b onclick=&quot;x(&#39;y&#39;)&quot;&gt;&amp;\\u{0}é\n"
         );
     }
 

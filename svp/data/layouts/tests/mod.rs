@@ -6,11 +6,14 @@ use tempfile::TempDir;
 
 use super::examples::*;
 use super::find::archive_folders;
+use super::splits::{JSON, TABLES};
 use super::*;
-use crate::check::{Check, check};
+use crate::check::{Check, Depth, check};
 use crate::dataset::Dataset;
 use crate::sample::Sample;
 use crate::testing::{self, Written, files, inside};
+
+mod own;
 
 fn folder(files: &Written) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -33,8 +36,8 @@ fn every_layout_is_recognised_and_read() {
     for Example { name, form, files, classes, train, val, test } in examples() {
         let dir = folder(&files);
         let found = find(dir.path(), Layout::Auto, 0).unwrap();
-        assert_eq!((found.layout.name(), found.splits.form), (name, form));
-        let data = open(dir.path(), Layout::Auto);
+        assert_eq!((found.layout.name(), found.splits.form), (of_its_own(name, form), form));
+        let data = open(dir.path(), name.parse().unwrap());
         assert_eq!(data.classes, classes, "{name}");
         match val {
             Some(val) => {
@@ -57,7 +60,19 @@ fn every_layout_is_recognised_and_read() {
             sample.source.load().unwrap();
             sample.source.check_header().unwrap();
         }
-        assert_eq!(open(dir.path(), name.parse().unwrap()).fingerprint(), data.fingerprint());
+        if of_its_own(name, form) == name {
+            assert_eq!(open(dir.path(), Layout::Auto).fingerprint(), data.fingerprint());
+        }
+    }
+}
+
+/// How an example of few classes is read unless it is asked for by name, where its form is not told by its own marks.
+fn of_its_own<'a>(name: &'a str, form: &str) -> &'a str {
+    match (name, form) {
+        (_, JSON) => "json",
+        (_, TABLES) => "tables",
+        ("food101", _) => "lists",
+        _ => name,
     }
 }
 
@@ -216,7 +231,12 @@ fn damage_is_named() {
         (cub(), "image_class_labels.txt", Some(b"1 1\n2 2\n".to_vec()), &["no class for \"3\""]),
         (cub(), "train_test_split.txt", Some(b"1 1\n2 2\n".to_vec()), &["no 0 or 1 for \"2\""]),
         (cub(), "image_class_labels.txt", Some(b"1\n".to_vec()), &["labels.txt:1"]),
-        (nabirds(), "images.txt", None, &["no NABirds", "train.json or train_test_split.txt"]),
+        (
+            nabirds(),
+            "images.txt",
+            None,
+            &["no NABirds", "train.json or train_test_split.txt with images.txt"],
+        ),
     ];
     for (example, path, content, wants) in cases {
         refused(example, (path, content.as_deref()), wants);
@@ -320,7 +340,7 @@ fn published_data_sets_have_one_name_each() {
 }
 
 fn checked(files: &Written, decode: bool) -> Check {
-    check(folder(files).path(), Layout::Auto, 0, decode).unwrap()
+    check(folder(files).path(), Layout::Auto, 0, Depth { decode, ..Depth::default() }).unwrap()
 }
 
 fn problems(check: &Check) -> Vec<&str> {
@@ -367,7 +387,7 @@ fn a_whole_data_set_has_no_problems() {
     }
     let dir =
         folder(&vec![("dtd-r1.0.1.tar.gz".into(), testing::gzip(&testing::tar(&inside("dtd", &files))))]);
-    let found = check(dir.path(), Layout::Auto, 0, true).unwrap();
+    let found = check(dir.path(), Layout::Auto, 0, Depth { decode: true, ..Depth::default() }).unwrap();
     assert_eq!(problems(&found), [""; 0]);
     assert_eq!(found.splits[2].per_class, [40; 47]);
     // One class has an image more than published, and another has one less.
@@ -399,7 +419,7 @@ fn a_check_lists_what_is_missing_and_broken() {
     assert_eq!(found.problems.len() + 1, checked(&files, true).problems.len());
 
     let dir = folder(&vec![("food.tgz".into(), testing::gzip(&testing::tar(&files)))]);
-    let packed = check(dir.path(), Layout::Auto, 0, true).unwrap();
+    let packed = check(dir.path(), Layout::Auto, 0, Depth { decode: true, ..Depth::default() }).unwrap();
     let broken = packed.problems.iter().find(|problem| problem.what.contains("is not a jpeg")).unwrap();
     assert!(broken.at.ends_with("food.tgz:images/pie/1.jpg"), "{}", broken.at);
     assert!(broken.mend.contains("get the archive again"), "{}", broken.mend);
