@@ -90,9 +90,10 @@ impl Op for Cases {
     }
 
     /// A position is rounded three times at up to S, which moves it by at most `S ε` along each axis; values change by
-    /// less than one from a pixel to the next. A thread adds a group of images, or for delta all of them.
+    /// less than one from a pixel to the next. A thread adds all images; the trees over threads and
+    /// blocks add some sixteen times more.
     fn tolerance(&self, case: &Case) -> f64 {
-        sum_tolerance(case.get("b").max(16)) + 2.0 * f64::from(f32::EPSILON) * case.get("S") as f64
+        sum_tolerance(case.get("b") + 16) + 2.0 * f64::from(f32::EPSILON) * case.get("S") as f64
     }
 
     fn cost(&self, case: &Case, dtype: DType) -> (Cost, Cost) {

@@ -22,7 +22,7 @@ fn sources(d: Dims, scale: f32) -> Vec<Source> {
         let offset = (i as f32 - centre) * inverse;
         let position = offset + centre;
         let before = position.floor();
-        let pixel = |at: f32| (at >= first && at < last).then(|| (at - first) as usize);
+        let pixel = |at: f32| (at >= first && at < last).then_some((at - first) as usize);
         Source { pixels: [before, before + 1.0].map(pixel), weight: position - before, offset }
     };
     (0..d.size).map(of).collect()

@@ -8,10 +8,10 @@
 // f32 or bf16. The mean and the rate, one over the deviation, of the three channels are arguments.
 //
 // Mapping: a thread takes one pixel of one channel; blocks of 256 threads along x cover the pixels of a channel, channels
-// are along z. Forward and the scale's gradient: groups of 16 images are along y, and a thread finds once for its group
-// where it reads, with which factors. A block of the latter writes one partial sum, by a tree over warps, whose order
-// depends on the sizes only; where no image is around it reads nothing. The gradient of delta: a thread adds all images
-// in order; in the hole it writes zero and reads nothing.
+// are along z. Forward: groups of 16 images are along y, and a thread finds once for its group where it reads, with which
+// factors. The gradients: a thread adds all images in order. A block of the scale's writes one partial sum, by a tree over
+// warps, whose order depends on the sizes only; where no image is around it reads nothing. In the hole that of delta writes
+// zero and reads nothing.
 #include "../common/math.cuh"
 #include "../common/reduce.cuh"
 #include "../common/vector.cuh"
@@ -164,10 +164,9 @@ __device__ __forceinline__ void grad_scale(const T* __restrict__ dy, const float
         }
         // Elsewhere all is zero around.
         const bool near = row.near && column.near;
-        const u32 first = blockIdx.y * IMAGES, count = near ? min(d.b - first, static_cast<u32>(IMAGES)) : 0;
-        const float* image = images + static_cast<size_t>(3 * first + pixel.channel) * (d.s * d.s);
-        const u32 output = 3 * d.size * d.size;
-        const T* from = dy + static_cast<size_t>(first) * output + pixel.at;
+        const u32 count = near ? d.b : 0, output = 3 * d.size * d.size;
+        const float* image = images + static_cast<size_t>(pixel.channel) * (d.s * d.s);
+        const T* from = dy + pixel.at;
 #pragma unroll 4
         for (u32 i = 0; i < count; i++) {
             float v[1];
@@ -179,7 +178,7 @@ __device__ __forceinline__ void grad_scale(const T* __restrict__ dy, const float
     }
     block_sum(sum, shared);
     if (threadIdx.x != 0) return;
-    partial[(blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x] = sum[0];
+    partial[blockIdx.z * gridDim.x + blockIdx.x] = sum[0];
 }
 
 #define ENTRIES(T, suffix)                                                                                         \

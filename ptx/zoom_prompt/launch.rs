@@ -71,12 +71,11 @@ pub fn grad_scale(
     [dy, images, scale]: [&Tensor; 3],
     sink: &mut Sink,
 ) -> Result<()> {
-    let groups = d.b.div_ceil(IMAGES);
-    let mut partial = Tensor::empty(device, &[CHANNELS * groups * blocks(d)]);
+    let mut partial = Tensor::empty(device, &[CHANNELS * blocks(d)]);
     let mut args = vec![dy.arg(), images.arg(), scale.arg(), partial.arg_mut()];
     args.extend(all_sizes(d)?);
     args.extend(normalisation.rates().map(Arg::F32));
-    let grid = grid(OP, [blocks(d), groups, CHANNELS], THREADS)?;
+    let grid = grid(OP, [blocks(d), 1, CHANNELS], THREADS)?;
     let launcher = device.launcher().expect("a launched device");
     run(launcher, entry!(FILE, "zoom_prompt_scale", dy.dtype()), grid, &args)?;
     sum(device, Rows::of(&partial, 1), sink.tensor.region_mut(), sink.accumulate)
