@@ -79,12 +79,16 @@ fn text(report: &Report) -> String {
         1 => broken.push_str("1 image could not be read\n"),
         n => broken.push_str(&format!("{n} images could not be read; --json lists all of them\n")),
     }
+    // Of five classes or fewer, every image is among the first five.
+    let top5 = match report.classes.len() {
+        ..=5 => String::new(),
+        _ => format!(" top-5 {},", percent(evaluation.top5 as f32)),
+    };
     format!(
-        "{table}\n{broken}{:?} split of {}: top-1 {}, top-5 {}, loss {:.4}, {} images\n",
+        "{table}\n{broken}{:?} split of {}: top-1 {},{top5} loss {:.4}, {} images\n",
         report.split,
         shown(&report.data),
         percent(evaluation.top1 as f32),
-        percent(evaluation.top5 as f32),
         evaluation.loss,
         count(evaluation.images as u64),
     )

@@ -67,7 +67,10 @@ impl Measure {
             .ok_or_else(|| Error::path(run, "has no config.toml beside it", "give the folder of a run"))?;
         let config = match &self.data {
             Some(data) => TrainConfig { data: data.clone(), dataset: Layout::Auto, ..config },
-            None => config,
+            None => {
+                config.check_data_place()?;
+                config
+            }
         };
         let data = dataset(&config)?;
         // What is not measured on is told, as in training.

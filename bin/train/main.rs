@@ -11,9 +11,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use engine::Device;
 use svp::data::archive;
-use svp::report::{Show, default_name};
+use svp::report::{Place, Show};
 use svp::train::{
-    BUILTIN, Moved, Outcome, Session, Surroundings, TrainConfig, dry_run, explain_memory, fitting_batch_size,
+    BUILTIN, Moved, Outcome, Session, Surroundings, TrainConfig, dataset, dry_run, explain_memory, fitting_batch_size,
 };
 use svp::{Error, Result};
 
@@ -35,7 +35,8 @@ struct Cli {
     /// Folder of the run; for the demonstration, the folder in which its runs get theirs [default: runs/METHOD-DATA-N]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Continue the run in this folder; --data and --backbone say where these are now if they were moved
+    /// Continue the run in this folder; --data and --backbone say where these are now if they were moved, --lr gives the
+    /// rest of the run another rate
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "dry_run"])]
     resume: Option<PathBuf>,
     /// Check backbone and data, make one step, say what would be trained, and write nothing
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     let file = cli.config.as_deref().map(Options::read).transpose()?.unwrap_or_default();
+    let flags: Vec<String> = cli.options.given().into_iter().map(String::from).collect();
     let mut options = cli.options.over(file);
     if options.preset.as_deref() == Some("list") {
         svp_cli::print(&show::presets())?;
@@ -73,20 +75,20 @@ fn run(cli: Cli) -> Result<ExitCode> {
     {
         let parent = cli.out.as_deref().unwrap_or(parent);
         let run = |config| {
-            let out = free_folder(parent, &config);
-            start(config, &out, around.clone())
+            let place = numbered(parent, &config);
+            start(config, &place, around.clone())
         };
         configs.into_iter().map(run).collect::<Result<_>>()?
     } else {
-        let config = sized(options, &around.device)?;
+        let config = sized(options, &flags, &around.device)?;
         if cli.dry_run {
             let found = dry_run(&config, &around.device, around.stop);
             let found = found.map_err(|e| explain_memory(e, &config, &around.device))?;
             svp_cli::show(&found, cli.json, show::dry_run)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let out = cli.out.unwrap_or_else(|| free_folder(parent, &config));
-        vec![start(config, &out, around)?]
+        let place = cli.out.map_or_else(|| numbered(parent, &config), Place::Given);
+        vec![start(config, &place, around)?]
     };
     let lines = || outcomes.iter().map(svp_cli::json_line).collect();
     svp_cli::print(&if cli.json { lines() } else { show::outcomes(&outcomes) })?;
@@ -94,21 +96,32 @@ fn run(cli: Cli) -> Result<ExitCode> {
 }
 
 fn resume(folder: &Path, options: &Options, around: Surroundings) -> Result<Outcome> {
-    if let Some(name) = options.given().iter().find(|name| !["data", "backbone"].contains(name)) {
+    if let Some(name) = options.given().iter().find(|name| !["data", "backbone", "lr"].contains(name)) {
         let flag = format!("--{}", name.replace('_', "-"));
-        return Err(Error::input(flag, "a resumed run keeps its settings", "leave the flag out"));
+        return Err(Error::input(flag, "a resumed run keeps its settings but --lr", "leave the flag out"));
     }
-    let moved = Moved { data: options.data.clone(), backbone: options.backbone.clone() };
+    let moved = Moved { data: options.data.clone(), backbone: options.backbone.clone(), lr: options.lr };
     Session::resume(folder, moved, around)?.run()
 }
 
-/// The config of the settings; a batch size of auto becomes the largest that fits.
-fn sized(options: Options, device: &Device) -> Result<TrainConfig> {
-    let auto = options.batch_size == Some(BatchSize::Auto);
+/// The config of the settings. A batch size of auto becomes the largest that fits into memory, and one that nobody gave
+/// is made no larger than the data.
+fn sized(options: Options, flags: &[String], device: &Device) -> Result<TrainConfig> {
+    let (auto, given) = (options.batch_size == Some(BatchSize::Auto), options.batch_size.is_some());
     options.unused().iter().for_each(|line| svp_cli::tell(line));
     let mut config = options.resolve()?;
+    Options::check_effect(flags, &config)?;
     if let Some(preset) = &config.preset {
         svp_cli::tell(&show::preset(preset, &config.preset_overrides()));
+    }
+    if !given {
+        config.check()?;
+        let images = dataset(&config)?.train.len();
+        let most = (images / config.accumulate.max(1)).max(1);
+        if config.batch_size > most {
+            config.batch_size = most;
+            svp_cli::tell(&format!("batch size: {most}, because there are only {images} training images"));
+        }
     }
     if auto {
         config.batch_size = fitting_batch_size(&config, device)?;
@@ -117,15 +130,14 @@ fn sized(options: Options, device: &Device) -> Result<TrainConfig> {
     Ok(config)
 }
 
-fn start(config: TrainConfig, out: &Path, around: Surroundings) -> Result<Outcome> {
-    svp_cli::tell(&format!("run folder: {}", out.display()));
+fn start(config: TrainConfig, place: &Place, around: Surroundings) -> Result<Outcome> {
     let device = around.device.clone();
-    let done = Session::start(config.clone(), out, around).and_then(Session::run);
+    let done = Session::start(config.clone(), place, &svp_cli::tell, around).and_then(Session::run);
     done.map_err(|e| explain_memory(e, &config, &device))
 }
 
 /// A folder below `parent` that does not exist yet, named after method and data.
-fn free_folder(parent: &Path, config: &TrainConfig) -> PathBuf {
+fn numbered(parent: &Path, config: &TrainConfig) -> Place {
     let data = config.data.file_name().map(|name| name.to_string_lossy().replace(BUILTIN, ""));
-    default_name(parent, config.method.entry.name, data.as_deref().map_or("data", archive::stem))
+    Place::numbered(parent, config.method.entry.name, data.as_deref().map_or("data", archive::stem))
 }

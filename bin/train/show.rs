@@ -25,7 +25,9 @@ pub fn outcomes(outcomes: &[Outcome]) -> String {
     ]);
     for outcome in outcomes {
         let (on, top5) = match &outcome.test {
-            Some(test) => ("test", percent(test.top5 as f32)),
+            // Of five classes or fewer, every image is among the first five.
+            Some(test) if outcome.classes > 5 => ("test", percent(test.top5 as f32)),
+            Some(_) => ("test", "-".into()),
             None => (&*outcome.selected_on, "-".into()),
         };
         // A run that had ended before it was resumed made no steps in this process.

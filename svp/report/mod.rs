@@ -21,6 +21,6 @@ mod tensorboard;
 pub use chart::curves;
 pub use metrics::{MetricsWriter, Record, read_metrics};
 pub use progress::{Progress, Show, StepInfo};
-pub use run_dir::{RunDir, default_name};
+pub use run_dir::{Place, RunDir};
 pub use table::Table;
 pub use tensorboard::EventWriter;

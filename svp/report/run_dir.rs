@@ -10,6 +10,39 @@ use crate::{Error, Result};
 const MARKS: [&str; 5] =
     ["config.toml", "metrics.jsonl", "last.safetensors", "best.safetensors", "report.json"];
 
+/// Where a new run gets its folder.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// This folder.
+    Given(PathBuf),
+    /// The first of `root/NAME-1`, `-2`, ... that does not exist.
+    Numbered {
+        /// The folder around it.
+        root: PathBuf,
+        /// The name before the number.
+        name: String,
+    },
+}
+
+impl Place {
+    /// A numbered place `root/METHOD-DATASET-N`, such as `runs/svp-flowers-1`.
+    pub fn numbered(root: &Path, method: &str, dataset: &str) -> Self {
+        let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+        let dataset: String = dataset.chars().map(plain).collect();
+        Place::Numbered { root: root.into(), name: format!("{method}-{dataset}") }
+    }
+
+    /// Whether the run folder would lie in this folder, or be it.
+    pub fn is_inside(&self, folder: &Path) -> bool {
+        let around = match self {
+            Place::Given(path) => path,
+            Place::Numbered { root, .. } => root,
+        };
+        let whole = |path: &Path| std::path::absolute(path).ok();
+        whole(around).zip(whole(folder)).is_some_and(|(around, folder)| around.starts_with(folder))
+    }
+}
+
 /// The folder of a run, locked for as long as this value lives.
 ///
 /// The lock belongs to the open file, so it ends with the process, however that ends. The file `run.lock` stays: if it
@@ -21,6 +54,28 @@ pub struct RunDir {
 }
 
 impl RunDir {
+    /// Creates the folder of a new run, and locks it. A numbered folder is claimed by making it, so that runs which begin
+    /// together get one each.
+    ///
+    /// # Errors
+    /// Those of [`RunDir::create`].
+    pub fn create_at(place: &Place) -> Result<Self> {
+        let (root, name) = match place {
+            Place::Given(path) => return Self::create(path),
+            Place::Numbered { root, name } => (root, name),
+        };
+        fs::create_dir_all(root).map_err(|e| Error::io(root, "make the folder of runs", &e))?;
+        let mut number = 1u64;
+        loop {
+            let path = root.join(format!("{name}-{number}"));
+            match fs::create_dir(&path) {
+                Ok(()) => return Self::lock(&path),
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+                Err(e) => return Err(Error::io(&path, "make the run folder", &e)),
+            }
+        }
+    }
+
     /// Creates the folder and its parents for a new run, and locks it.
     ///
     /// # Errors
@@ -130,16 +185,6 @@ impl RunDir {
     }
 }
 
-/// The first of `root/METHOD-DATASET-1`, `-2`, ... that does not exist, such as `runs/svp-flowers-1`.
-pub fn default_name(root: &Path, method: &str, dataset: &str) -> PathBuf {
-    let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' };
-    let dataset: String = dataset.chars().map(plain).collect();
-    (1u64..)
-        .map(|n| root.join(format!("{method}-{dataset}-{n}")))
-        .find(|path| !path.exists())
-        .expect("fewer than 2^64 runs")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,14 +277,16 @@ mod tests {
     }
 
     #[test]
-    fn default_names_count_up() {
-        let root = tempfile::tempdir().unwrap();
-        let first = default_name(root.path(), "svp", "my birds/2024");
-        assert_eq!(first, root.path().join("svp-my-birds-2024-1"));
-        fs::create_dir(&first).unwrap();
-        assert_eq!(
-            default_name(root.path(), "svp", "my birds/2024"),
-            root.path().join("svp-my-birds-2024-2")
-        );
+    fn runs_that_begin_together_get_a_folder_each() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = temporary.path().join("runs");
+        let place = Place::numbered(&root, "svp", "my birds/2024");
+        let mut made: Vec<PathBuf> = std::thread::scope(|scope| {
+            let runs: Vec<_> = (0..8).map(|_| scope.spawn(|| RunDir::create_at(&place).unwrap())).collect();
+            runs.into_iter().map(|run| run.join().unwrap().path().to_owned()).collect()
+        });
+        made.sort();
+        let want: Vec<_> = (1..=8).map(|n| root.join(format!("svp-my-birds-2024-{n}"))).collect();
+        assert_eq!(made, want);
     }
 }

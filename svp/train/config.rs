@@ -51,6 +51,9 @@ impl Precision {
     }
 }
 
+/// What is said of an input that a run's config names.
+const GONE: &str = "is not there, and the run was made with it";
+
 /// Prefix of `--data` for tasks that the program draws itself: `builtin:TASK`.
 pub const BUILTIN: &str = "builtin:";
 
@@ -312,6 +315,53 @@ impl TrainConfig {
             prob: self.mixup_prob,
             switch_prob: self.mixup_switch_prob,
         })
+    }
+
+    /// The config with absolute paths of its inputs.
+    ///
+    /// # Errors
+    /// A working directory that is gone.
+    pub(super) fn with_absolute_paths(self) -> Result<Self> {
+        let absolute = |path: PathBuf| std::path::absolute(&path).map_err(|e| Error::io(&path, "find", &e));
+        let data = if self.draws_data() { self.data } else { absolute(self.data)? };
+        let backbone = self.backbone.map(absolute).transpose()?;
+        Ok(TrainConfig { data, backbone, ..self })
+    }
+
+    /// Whether the program draws the data itself.
+    fn draws_data(&self) -> bool {
+        self.data.to_str().is_some_and(|data| data.starts_with(BUILTIN))
+    }
+
+    /// Checks that the inputs of a run are where its config says.
+    ///
+    /// # Errors
+    /// An input that is not there, with the flag that says where it is now.
+    pub(super) fn check_places(&self) -> Result<()> {
+        self.check_data_place()?;
+        self.check_backbone_place()
+    }
+
+    /// Checks that the data set of a run is where its config says.
+    ///
+    /// # Errors
+    /// Data that are not there.
+    pub fn check_data_place(&self) -> Result<()> {
+        if self.draws_data() || self.data.exists() {
+            return Ok(());
+        }
+        Err(Error::path(&self.data, GONE, "say where it is now with --data"))
+    }
+
+    /// Checks that the backbone of a run is where its config says.
+    ///
+    /// # Errors
+    /// A checkpoint that is not there.
+    pub fn check_backbone_place(&self) -> Result<()> {
+        match self.backbone.as_deref().filter(|path| !path.exists()) {
+            Some(path) => Err(Error::path(path, GONE, "say where it is now with --backbone")),
+            None => Ok(()),
+        }
     }
 
     /// Checks that the settings can work together.

@@ -56,13 +56,15 @@ pub(super) fn resuming(run: &Path, device_flag: &str) -> String {
     format!("svp-train --resume {}{device_flag}", run.display())
 }
 
-/// New places of a run's inputs; `None` keeps the place that the config names.
+/// What changes in a run that goes on: new places of its inputs, and the rate; `None` keeps what the config says.
 #[derive(Default)]
 pub struct Moved {
     /// The data set.
     pub data: Option<PathBuf>,
     /// The backbone's checkpoint.
     pub backbone: Option<PathBuf>,
+    /// Another learning rate, for what is left of the run.
+    pub lr: Option<f64>,
 }
 
 impl Moved {
@@ -70,6 +72,7 @@ impl Moved {
         let mut config = config.clone();
         config.data = self.data.unwrap_or(config.data);
         config.backbone = self.backbone.or(config.backbone);
+        config.lr = self.lr.unwrap_or(config.lr);
         config
     }
 }

@@ -21,7 +21,7 @@ use crate::checkpoint::write_atomically;
 use crate::data::text::shown;
 use crate::mapping::assign;
 use crate::model::Model;
-use crate::report::{Record, RunDir, Show, curves, metrics, read_metrics};
+use crate::report::{Place, Record, RunDir, Show, curves, metrics, read_metrics};
 use crate::score::{Measure, Score};
 use crate::{Error, Result};
 
@@ -79,13 +79,25 @@ struct Waiting {
 }
 
 impl<'a> Session<'a> {
-    /// Starts a run in the folder `out`, which is made.
+    /// Starts a run in the folder at `place`, which is made once model and data are loaded, and told. The run's config
+    /// names its inputs by absolute paths, so that it can be used from anywhere.
     ///
     /// # Errors
     /// Those of [`prepare`], and a folder that holds a run, is in use or cannot be written.
-    pub fn start(config: TrainConfig, out: &Path, around: Surroundings<'a>) -> Result<Self> {
+    pub fn start(
+        config: TrainConfig,
+        place: &Place,
+        tell: &dyn Fn(&str),
+        around: Surroundings<'a>,
+    ) -> Result<Self> {
+        let config = config.with_absolute_paths()?;
         let prepared = prepare(&config, &around.device, None, around.stop)?;
-        let run = RunDir::create(out)?;
+        if place.is_inside(&config.data) {
+            let what = "is the data set's: a run folder in it would be read as data";
+            return Err(Error::path(&config.data, what, "give a folder elsewhere with --out"));
+        }
+        let run = RunDir::create_at(place)?;
+        tell(&format!("run folder: {}", run.path().display()));
         // One name a line, whatever a name holds.
         let classes: String = prepared.data.classes.iter().map(|name| format!("{}\n", shown(name))).collect();
         write_atomically(&run.classes(), |file| std::io::Write::write_all(file, classes.as_bytes()))?;
@@ -101,7 +113,8 @@ impl<'a> Session<'a> {
     pub fn resume(folder: &Path, moved: Moved, around: Surroundings<'a>) -> Result<Self> {
         let run = RunDir::resume(folder)?;
         let was = read_config(&run.config())?;
-        let config = moved.apply(&was);
+        let config = moved.apply(&was).with_absolute_paths()?;
+        config.check_places()?;
         let last = run.last();
         let saved = if last.exists() { Some(TrainedFile::open(&last)?) } else { None };
         let known = saved.as_ref().map(|saved| &saved.trained.method);
@@ -304,7 +317,8 @@ impl Training<'_> {
             Ok(()) => format!("the state before this step is kept in {}", self.log.run.last().display()),
             Err(e) => format!("the state could not be kept: {e}"),
         };
-        let hint = format!("{kept}; try a lower --lr");
+        let lr = self.config.lr / 10.0;
+        let hint = format!("{kept}; go on from it at a lower rate with `{} --lr {lr:e}`", self.resuming());
         Error::Diverged { step: self.position.step + 1, loss: health.loss, what, hint }
     }
 

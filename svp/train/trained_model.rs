@@ -51,6 +51,9 @@ pub fn load_trained(run: &Path, backbone: Option<&Path>, device: &Device) -> Res
     let Loaded { backbone, params, head, .. } = if trained.method.entry.whole_backbone {
         load(&Checkpoint::open(&path)?, options)?
     } else {
+        if let (None, Some(config)) = (backbone, &config) {
+            config.check_backbone_place()?;
+        }
         let used = backbone.map(PathBuf::from).or_else(|| config.as_ref()?.backbone.clone());
         own_backbone(&path, used.as_deref(), trained, options)?
     };

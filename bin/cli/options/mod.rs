@@ -341,6 +341,28 @@ impl Options {
         self.method_settings.unused(&self.method())
     }
 
+    /// Refuses flags of the command line that change nothing beside the settings of `config`.
+    ///
+    /// # Errors
+    /// The first such flag, with what it belongs to.
+    pub fn check_effect(flags: &[String], config: &TrainConfig) -> Result<()> {
+        for flag in flags {
+            let belongs_to = match flag.as_str() {
+                "patch_size" | "embed_dim" | "depth" if config.model.is_none() => "--model",
+                "momentum" if config.optimizer != OptimizerKind::Sgd => "--optimizer sgd",
+                "min_lr" if config.lr_decay == Decay::Steps => "--lr-decay cosine",
+                "crop_scale_min" | "flip" if config.keeps_features() => "a method that changes images",
+                "crop_scale_min" | "flip" if !config.augment => "--augment true",
+                "mixup_prob" if config.mixup + config.cutmix == 0.0 => "--mixup or --cutmix",
+                "mixup_switch_prob" if config.mixup == 0.0 || config.cutmix == 0.0 => "--mixup and --cutmix",
+                _ => continue,
+            };
+            let flag = format!("--{}", flag.replace('_', "-"));
+            return Err(Error::input(flag, format!("changes nothing without {belongs_to}"), "leave it out"));
+        }
+        Ok(())
+    }
+
     /// Fills in the defaults.
     ///
     /// An unknown method, a setting that it does not have, or a value that the setting does not take.
