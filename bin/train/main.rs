@@ -13,7 +13,8 @@ use engine::Device;
 use svp::data::archive;
 use svp::report::{Place, Show};
 use svp::train::{
-    BUILTIN, Moved, Outcome, Session, Surroundings, TrainConfig, dataset, dry_run, explain_memory, fitting_batch_size,
+    BUILTIN, Moved, Outcome, Session, Surroundings, TrainConfig, dataset, dry_run, explain_memory,
+    fitting_batch_size,
 };
 use svp::{Error, Result};
 
