@@ -47,6 +47,8 @@ fn of_kind(kind: &str) -> (&str, &str) {
         "dam-vp-kept" => {
             ("dam-vp", "--augment false --optimizer sgd --head-lr-scale 2 --head-weight-decay 0")
         }
+        // Its logits are counted out to the classes before every epoch.
+        "autovp-iter" => ("autovp", "--augment false --resize trainable --mapping iter --mapped-logits 1"),
         method => (method, ""),
     }
 }
@@ -168,6 +170,11 @@ fn dam_vp_killed_and_resumed() {
 #[test]
 fn dam_vp_with_kept_frames_killed_and_resumed() {
     killed_and_resumed("dam-vp-kept");
+}
+
+#[test]
+fn autovp_with_counted_logits_killed_and_resumed() {
+    killed_and_resumed("autovp-iter");
 }
 
 #[test]
