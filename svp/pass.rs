@@ -15,6 +15,9 @@ use crate::params::{Bound, ParamId, Params};
 use crate::report::html::Section;
 use crate::{Error, Result};
 
+/// Channels of a token in the narrowest published backbones (Vim-Ti, ViT-Ti).
+const NARROWEST_PUBLISHED: usize = 192;
+
 /// The sizes of a backbone and how its images are prepared, for methods, heads, data and tables.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spec {
@@ -44,6 +47,12 @@ impl Spec {
     /// Number of patches of an image.
     pub fn patches(&self) -> usize {
         self.grid * self.grid
+    }
+
+    /// Whether it is narrower than any published backbone, as the built-in one is. Such a backbone has defaults of its own,
+    /// which were measured on the built-in one (`docs/manual.md`, "Defaults").
+    pub fn is_narrow(&self) -> bool {
+        self.width < NARROWEST_PUBLISHED
     }
 
     /// Number of tokens that the stem makes of an image, the class token included.

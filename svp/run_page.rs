@@ -9,7 +9,7 @@ use crate::data::Sample;
 use crate::model::{Model, count_parameters};
 use crate::report::html::{Confusion, Facts, Mistake, RunPage, Section};
 use crate::report::table::{bytes, count, duration, percent};
-use crate::report::{Record, read_metrics};
+use crate::report::{LrRange, Record, read_metrics};
 use crate::train::{
     Count, Evaluation, Feed, Outcome, TrainConfig, TrainedModel, each_image, ranking, softmax,
 };
@@ -72,6 +72,7 @@ pub fn run_page(
         tiles,
         timing: timing(&records, outcome.as_ref(), config),
         records,
+        range: LrRange::read(run)?,
         measured_on: format!(
             "Measured on the {} split, {} images{broken}",
             on.split,

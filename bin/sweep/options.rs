@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use svp::sweep::Sweep;
-use svp::train::TrainConfig;
+use svp::train::{Rate, TrainConfig};
 use svp::{Error, Result};
 use svp_cli::Options;
 use svp_cli::values::BatchSize;
@@ -134,6 +134,13 @@ pub fn resolve(settings: &Table) -> Result<TrainConfig> {
     let wrong = |key: &str, what: &str, hint: &str| Err(Error::input(key, what, hint));
     if options.batch_size == Some(BatchSize::Auto) {
         return wrong("batch-size", "auto would differ from machine to machine", "give a number");
+    }
+    if options.lr == Some(Rate::Auto) {
+        return wrong(
+            "lr",
+            "auto would choose on training images alone",
+            "list rates in choose, which validation decides",
+        );
     }
     let compute = options.take_compute();
     if compute.device.is_some() || compute.threads.is_some() {

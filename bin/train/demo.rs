@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use svp::train::{BUILTIN, TrainConfig};
+use svp::train::{BUILTIN, Rate, TrainConfig};
 
 use svp_cli::options::Options;
 use svp_cli::values::BatchSize;
@@ -26,7 +26,7 @@ pub fn runs(options: &Options) -> Option<[TrainConfig; 2]> {
             data: Some(PathBuf::from(format!("{BUILTIN}{TASK}"))),
             method: Some(method.into()),
             epochs: Some(epochs),
-            lr: Some(lr),
+            lr: Some(Rate::At(lr)),
             batch_size: Some(BatchSize::Images(BATCH_SIZE)),
             // A short run of a small model needs no regularisation.
             drop_path: Some(0.0),

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod origins;
 mod show;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use engine::Device;
 use svp::data::archive;
 use svp::report::{Place, Show};
 use svp::train::{
-    BUILTIN, Moved, Outcome, Session, Surroundings, TrainConfig, dataset, dry_run, explain_memory,
+    BUILTIN, Moved, Outcome, Rate, Session, Surroundings, TrainConfig, dataset, dry_run, explain_memory,
     fitting_batch_size,
 };
 use svp::{Error, Result};
@@ -21,6 +22,8 @@ use svp::{Error, Result};
 use svp_cli::method_flags::of_named_method;
 use svp_cli::options::Options;
 use svp_cli::values::BatchSize;
+
+use origins::Origins;
 
 /// Adapts a frozen, pre-trained Vision Mamba to a new image task by selective visual prompts or another method.
 ///
@@ -55,13 +58,14 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
-    let file = cli.config.as_deref().map(Options::read).transpose()?.unwrap_or_default();
-    let flags: Vec<String> = cli.options.given().into_iter().map(String::from).collect();
-    let mut options = cli.options.over(file);
+    let file = cli.config.as_deref().map(Options::read).transpose()?;
+    let origins = Origins::new(&cli.options, cli.config.as_deref().zip(file.as_ref()));
+    let mut options = cli.options.over(file.unwrap_or_default());
     if options.preset.as_deref() == Some("list") {
         svp_cli::print(&show::presets())?;
         return Ok(ExitCode::SUCCESS);
     }
+    let origins = origins.with_preset(options.preset.as_deref())?;
     options = options.with_preset()?;
     let compute = options.take_compute();
     let device = compute.start()?;
@@ -75,21 +79,23 @@ fn run(cli: Cli) -> Result<ExitCode> {
         && !cli.dry_run
     {
         let parent = cli.out.as_deref().unwrap_or(parent);
+        let origins = Origins::all("demonstration");
         let run = |config| {
             let place = numbered(parent, &config);
-            start(config, &place, around.clone())
+            start(config, &origins, &place, around.clone())
         };
         configs.into_iter().map(run).collect::<Result<_>>()?
     } else {
-        let config = sized(options, &flags, &around.device)?;
+        let (config, origins) = sized(options, origins, &around.device)?;
         if cli.dry_run {
             let found = dry_run(&config, &around.device, around.stop);
             let found = found.map_err(|e| explain_memory(e, &config, &around.device))?;
+            svp_cli::tell(&origins.line(&config)?);
             svp_cli::show(&found, cli.json, show::dry_run)?;
             return Ok(ExitCode::SUCCESS);
         }
         let place = cli.out.map_or_else(|| numbered(parent, &config), Place::Given);
-        vec![start(config, &place, around)?]
+        vec![start(config, &origins, &place, around)?]
     };
     let lines = || outcomes.iter().map(svp_cli::json_line).collect();
     svp_cli::print(&if cli.json { lines() } else { show::outcomes(&outcomes) })?;
@@ -101,17 +107,29 @@ fn resume(folder: &Path, options: &Options, around: Surroundings) -> Result<Outc
         let flag = format!("--{}", name.replace('_', "-"));
         return Err(Error::input(flag, "a resumed run keeps its settings but --lr", "leave the flag out"));
     }
-    let moved = Moved { data: options.data.clone(), backbone: options.backbone.clone(), lr: options.lr };
-    Session::resume(folder, moved, around)?.run()
+    let lr = match options.lr {
+        Some(Rate::Auto) => {
+            return Err(Error::input(
+                "--lr",
+                "a run that goes on has its rate",
+                "give a number, or leave it out",
+            ));
+        }
+        other => other.map(Rate::value),
+    };
+    let moved = Moved { data: options.data.clone(), backbone: options.backbone.clone(), lr };
+    let session = Session::resume(folder, moved, around)?;
+    svp_cli::tell(&Origins::all("the run's").line(session.config())?);
+    session.run()
 }
 
 /// The config of the settings. A batch size of auto becomes the largest that fits into memory, and one that nobody gave
 /// is made no larger than the data.
-fn sized(options: Options, flags: &[String], device: &Device) -> Result<TrainConfig> {
+fn sized(options: Options, mut origins: Origins, device: &Device) -> Result<(TrainConfig, Origins)> {
     let (auto, given) = (options.batch_size == Some(BatchSize::Auto), options.batch_size.is_some());
     options.unused().iter().for_each(|line| svp_cli::tell(line));
     let mut config = options.resolve()?;
-    Options::check_effect(flags, &config)?;
+    Options::check_effect(origins.flags(), &config)?;
     if let Some(preset) = &config.preset {
         svp_cli::tell(&show::preset(preset, &config.preset_overrides()));
     }
@@ -121,19 +139,23 @@ fn sized(options: Options, flags: &[String], device: &Device) -> Result<TrainCon
         let most = (images / config.accumulate.max(1)).max(1);
         if config.batch_size > most {
             config.batch_size = most;
+            origins.fitted("batch_size");
             svp_cli::tell(&format!("batch size: {most}, because there are only {images} training images"));
         }
     }
     if auto {
         config.batch_size = fitting_batch_size(&config, device)?;
         svp_cli::tell(&format!("batch size: {}", config.batch_size));
+        origins.fitted("batch_size");
     }
-    Ok(config)
+    Ok((config, origins))
 }
 
-fn start(config: TrainConfig, place: &Place, around: Surroundings) -> Result<Outcome> {
-    let device = around.device.clone();
-    let done = Session::start(config.clone(), place, &svp_cli::tell, around).and_then(Session::run);
+fn start(config: TrainConfig, origins: &Origins, place: &Place, around: Surroundings) -> Result<Outcome> {
+    let (device, settings) = (around.device.clone(), origins.line(&config)?);
+    // What is refused is refused in one line, so the settings are told when the run has its folder.
+    let tell = |line: &str| [&*settings, line].into_iter().for_each(svp_cli::tell);
+    let done = Session::start(config.clone(), place, &tell, around).and_then(Session::run);
     done.map_err(|e| explain_memory(e, &config, &device))
 }
 

@@ -42,12 +42,15 @@ pub struct Family {
     pub marks: &'static str,
     /// The kind of checkpoint that such an error asks for.
     pub wanted: &'static str,
-    /// Whether a checkpoint with tensors of these names and shapes is of the family.
-    pub recognises: fn(&Shapes) -> bool,
+    /// The sizes of a checkpoint with tensors of these names and shapes, at this stride where the shapes do not tell;
+    /// `None` where it is not of the family.
+    pub spec: fn(&Shapes, Option<usize>) -> Option<Spec>,
     /// Loads the backbone of a recognised checkpoint; values stay in the mapped file where they can.
     pub load: fn(&Checkpoint, &LoadOptions) -> Result<Loaded>,
-    /// Names of the sizes that `from_scratch` takes, in a sentence.
+    /// Names of the sizes that `named` and `from_scratch` take, in a sentence.
     pub sizes: &'static str,
+    /// The sizes of a backbone of a named size, without making it.
+    pub named: fn(&str, &Sizes) -> Result<Spec>,
     /// Makes a backbone of a named size, with initial values drawn from a seed.
     pub from_scratch: fn(&str, &Sizes, u64) -> Result<Loaded>,
 }

@@ -8,12 +8,10 @@ pub mod pos_embed;
 pub mod vim;
 
 use crate::checkpoint::Checkpoint;
+use crate::pass::Spec;
 use crate::{Error, Result};
 
 pub use family::{Backbone, Family, LoadOptions, Loaded, Shapes, Sizes, shapes};
-
-/// The family of the built-in backbone. A checkpoint is assumed to be of this family until it is opened.
-pub const DEFAULT_FAMILY: &str = vim::NAME;
 
 /// All families. A checkpoint belongs to the first one that recognises it.
 pub static FAMILIES: [&Family; 1] = [&vim::FAMILY];
@@ -23,22 +21,48 @@ pub static FAMILIES: [&Family; 1] = [&vim::FAMILY];
 /// A checkpoint of no known family, or tensors that are missing, unexpected or of another shape.
 pub fn load(file: &Checkpoint, options: LoadOptions) -> Result<Loaded> {
     let shapes = shapes(file);
-    match FAMILIES.iter().find(|family| (family.recognises)(&shapes)) {
+    match FAMILIES.iter().find(|family| (family.spec)(&shapes, None).is_some()) {
         Some(family) => (family.load)(file, &options),
-        None => {
-            let join = |of: fn(&Family) -> String, between| FAMILIES.map(of).join(between);
-            let what =
-                join(|f| format!("is not a {} checkpoint ({} is missing)", f.title, f.marks), ", and ");
-            let wanted = join(|f| f.wanted.into(), ", or ");
-            Err(Error::path(file.path(), what, format!("give {wanted}, saved as .pth or .safetensors")))
-        }
+        None => Err(unknown(file)),
     }
+}
+
+/// The sizes of the backbone of a checkpoint, of which no value is read. `sizes` replaces the image size, and the stride
+/// where the shapes do not tell.
+///
+/// # Errors
+/// A checkpoint of no known family.
+pub fn spec(file: &Checkpoint, sizes: &Sizes) -> Result<Spec> {
+    let shapes = shapes(file);
+    let found = FAMILIES.iter().find_map(|family| (family.spec)(&shapes, sizes.stride));
+    let spec = found.ok_or_else(|| unknown(file))?;
+    Ok(Spec { img_size: sizes.img_size.unwrap_or(spec.img_size), ..spec })
+}
+
+/// The error about a checkpoint of no known family.
+fn unknown(file: &Checkpoint) -> Error {
+    let join = |of: fn(&Family) -> String, between| FAMILIES.map(of).join(between);
+    let what = join(|f| format!("is not a {} checkpoint ({} is missing)", f.title, f.marks), ", and ");
+    let wanted = join(|f| f.wanted.into(), ", or ");
+    Error::path(file.path(), what, format!("give {wanted}, saved as .pth or .safetensors"))
+}
+
+/// The sizes of a backbone of a named size.
+///
+/// # Errors
+/// A name that no family knows, or sizes that no model can have.
+pub fn named(name: &str, sizes: &Sizes) -> Result<Spec> {
+    (family_of(name).named)(name, sizes)
 }
 
 /// Makes a backbone of a named size with initial values.
 ///
 /// A name that no family knows, or sizes that no model can have.
 pub fn from_scratch(name: &str, sizes: &Sizes, seed: u64) -> Result<Loaded> {
-    let family = FAMILIES.iter().find(|family| name.starts_with(family.name)).unwrap_or(&FAMILIES[0]);
-    (family.from_scratch)(name, sizes, seed)
+    (family_of(name).from_scratch)(name, sizes, seed)
+}
+
+/// The family with whose name the name of a size begins.
+fn family_of(name: &str) -> &'static Family {
+    FAMILIES.iter().find(|family| name.starts_with(family.name)).unwrap_or(&FAMILIES[0])
 }

@@ -72,7 +72,10 @@ pub static ENTRY: Entry = Entry {
         ),
     ],
     // The published rate is 1e-3 for batches of 128, which is not scaled.
-    defaults: |_, _| Defaults { optimizer: OptimizerKind::Adam, ..Defaults::adamw(4e-3, 0.0) },
+    defaults: |spec, _| Defaults {
+        optimizer: OptimizerKind::Adam,
+        ..Defaults::adamw(4e-3, 0.0).narrow(spec, 0.25)
+    },
     head: |settings| Some(if settings.choice("mapping") == FULL { "source-map" } else { "source-means" }),
     keeps_features: false,
     whole_backbone: false,

@@ -18,7 +18,7 @@ pub static ENTRY: Entry = Entry {
     source: "BitFit, ACL 2022",
     backbones: &[vim::NAME],
     settings: &[],
-    defaults: |_, _| Defaults::adamw(5e-3, 1e-4),
+    defaults: |spec, _| Defaults::adamw(5e-3, 1e-4).narrow(spec, 0.12),
     head: |_| None,
     keeps_features: false,
     whole_backbone: false,

@@ -26,8 +26,8 @@ pub struct Entry {
     pub backbones: &'static [&'static str],
     /// Its settings, in the order in which files and help list them.
     pub settings: &'static [Setting],
-    /// Rates and optimiser for a family of backbones, where none are given.
-    pub defaults: fn(&str, &Settings) -> Defaults,
+    /// Rates and optimiser for a backbone, where none are given.
+    pub defaults: fn(&Spec, &Settings) -> Defaults,
     /// Name of the head that these settings bring with them, in place of the one that is asked for.
     pub head: fn(&Settings) -> Option<&'static str>,
     /// Whether the head reads the frozen backbone's features, which can then be computed once and kept.
@@ -72,6 +72,12 @@ impl Defaults {
     /// AdamW at these rates, with the class row where Vim has it.
     pub const fn adamw(lr: f64, weight_decay: f64) -> Self {
         Defaults { lr, weight_decay, optimizer: OptimizerKind::Adamw, class_row: ClassRow::Middle }
+    }
+
+    /// Replaces the rate on backbones as narrow as the built-in one, on which `lr` was measured (`docs/manual.md`,
+    /// "Defaults").
+    pub fn narrow(self, spec: &Spec, lr: f64) -> Self {
+        Defaults { lr: if spec.is_narrow() { lr } else { self.lr }, ..self }
     }
 }
 

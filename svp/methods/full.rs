@@ -15,7 +15,7 @@ pub static ENTRY: Entry = Entry {
     source: "",
     backbones: &[vim::NAME],
     settings: &[],
-    defaults: |_, _| Defaults::adamw(1e-3, 0.05),
+    defaults: |spec, _| Defaults::adamw(1e-3, 0.05).narrow(spec, 1.2e-2),
     head: |_| None,
     keeps_features: false,
     whole_backbone: true,

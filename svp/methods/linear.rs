@@ -15,7 +15,7 @@ pub static ENTRY: Entry = Entry {
     source: "",
     backbones: &[vim::NAME],
     settings: &[],
-    defaults: |_, _| Defaults::adamw(2e-2, 1e-4),
+    defaults: |spec, _| Defaults::adamw(2e-2, 1e-4).narrow(spec, 8e-2),
     head: |_| None,
     keeps_features: true,
     whole_backbone: false,

@@ -40,7 +40,7 @@ pub static ENTRY: Entry = Entry {
             "Products that get an update",
         ),
     ],
-    defaults: |_, _| Defaults::adamw(5e-3, 1e-4),
+    defaults: |spec, _| Defaults::adamw(5e-3, 1e-4).narrow(spec, 0.12),
     head: |_| None,
     keeps_features: false,
     whole_backbone: false,

@@ -131,9 +131,9 @@ impl Chosen {
         (self.entry.build)(&self.settings, site)
     }
 
-    /// Settings of a run on a family of backbones, where neither a flag nor a file gives them.
-    pub fn defaults(&self, family: &str) -> Defaults {
-        (self.entry.defaults)(family, &self.settings)
+    /// Settings of a run on a backbone, where neither a flag nor a file gives them.
+    pub fn defaults(&self, spec: &Spec) -> Defaults {
+        (self.entry.defaults)(spec, &self.settings)
     }
 }
 

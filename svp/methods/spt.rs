@@ -47,7 +47,7 @@ pub static ENTRY: Entry = Entry {
         ),
     ],
     // 1e-3 at 32 images a step, and decay 1e-2, as published.
-    defaults: |_, _| Defaults::adamw(1.6e-2, 1e-2),
+    defaults: |spec, _| Defaults::adamw(1.6e-2, 1e-2).narrow(spec, 0.12),
     head: |_| None,
     keeps_features: false,
     whole_backbone: false,

@@ -31,7 +31,7 @@ pub static ENTRY: Entry = Entry {
         Value::Flag(true),
         "Shifts beside the scales; without them the result can be merged into a plain checkpoint",
     )],
-    defaults: |_, _| Defaults::adamw(5e-3, 1e-4),
+    defaults: |spec, _| Defaults::adamw(5e-3, 1e-4).narrow(spec, 8e-2),
     head: |_| None,
     keeps_features: false,
     whole_backbone: false,

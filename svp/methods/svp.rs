@@ -88,11 +88,11 @@ const INNER: &str = "inner prompts";
 const CROSS: &str = "cross prompts";
 const SCALES: &str = "prompt scales";
 
-fn defaults(_family: &str, settings: &Settings) -> Defaults {
+fn defaults(spec: &Spec, settings: &Settings) -> Defaults {
     // The published loader resizes the position embedding as if row 0 were the class token's.
     let official = settings.choice("variant") == OFFICIAL;
     let class_row = if official { ClassRow::First } else { ClassRow::Middle };
-    Defaults { class_row, ..Defaults::adamw(5e-3, 1e-4) }
+    Defaults { class_row, ..Defaults::adamw(5e-3, 1e-4).narrow(spec, 0.18) }
 }
 
 /// Refuses settings that do not fit the backbone, and returns the number of groups.

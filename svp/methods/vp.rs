@@ -61,7 +61,7 @@ const FRAME: &str = "frame";
 
 /// The published rate, 40 at 128 images a step by SGD without decay, is for the fixed mapping. A trained head would not
 /// stand it.
-fn defaults(_family: &str, settings: &Settings) -> Defaults {
+fn defaults(spec: &Spec, settings: &Settings) -> Defaults {
     match settings.choice("mapping") {
         FIRST_K => Defaults {
             lr: 160.0,
@@ -69,7 +69,7 @@ fn defaults(_family: &str, settings: &Settings) -> Defaults {
             optimizer: OptimizerKind::Sgd,
             ..Defaults::adamw(0.0, 0.0)
         },
-        _ => Defaults::adamw(5e-3, 1e-4),
+        _ => Defaults::adamw(5e-3, 1e-4).narrow(spec, 0.1),
     }
 }
 

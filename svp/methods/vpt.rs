@@ -28,7 +28,7 @@ pub static ENTRY: Entry = Entry {
     source: "VPT, ECCV 2022",
     backbones: &[vim::NAME],
     settings: &[tokens(10), DEEP, POSITION, INJECT, PROMPT_DROPOUT],
-    defaults: |_, _| Defaults::adamw(5e-3, 1e-4),
+    defaults: |spec, _| Defaults::adamw(5e-3, 1e-4).narrow(spec, 0.12),
     head: |_| None,
     keeps_features: false,
     whole_backbone: false,

@@ -12,6 +12,7 @@ mod canvas;
 pub mod chart;
 mod encode;
 pub mod html;
+mod lr_range;
 pub mod metrics;
 mod progress;
 mod run_dir;
@@ -19,6 +20,7 @@ pub mod table;
 mod tensorboard;
 
 pub use chart::curves;
+pub use lr_range::LrRange;
 pub use metrics::{MetricsWriter, Record, read_metrics};
 pub use progress::{Progress, Show, StepInfo};
 pub use run_dir::{Place, RunDir};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use engine::{DType, Device};
 use serde::{Deserialize, Serialize};
 
+use super::lr_range::Rate;
 use super::optim::HeadRates;
 use super::schedule::{Decay, Schedule};
 use super::stepper::StepSettings;
@@ -126,7 +127,7 @@ pub struct TrainConfig {
     #[serde(default = "momentum")]
     pub momentum: f64,
     /// Learning rate for steps of 512 images, or for steps of any size where `lr_scaling` is off.
-    pub lr: f64,
+    pub lr: Rate,
     /// Multiply the learning rate by the images of a step over 512.
     pub lr_scaling: bool,
     /// Epochs over which the rate rises linearly from `warmup_lr`.
@@ -267,15 +268,19 @@ impl TrainConfig {
     /// The learning-rate schedule. As published, the rate is scaled by the images of a step over 512 (`docs/recipe.md`,
     /// "Learning rate").
     pub fn schedule(&self) -> Schedule {
-        let scale = if self.lr_scaling { (self.batch_size * self.accumulate) as f64 / 512.0 } else { 1.0 };
         Schedule {
-            lr: self.lr * scale,
+            lr: self.lr.value() * self.lr_scale(),
             warmup_lr: self.warmup_lr,
             min_lr: self.min_lr,
             warmup_epochs: self.warmup_epochs,
             epochs: self.epochs,
             decay: self.lr_decay,
         }
+    }
+
+    /// The rate of a step over `lr`.
+    pub fn lr_scale(&self) -> f64 {
+        if self.lr_scaling { (self.batch_size * self.accumulate) as f64 / 512.0 } else { 1.0 }
     }
 
     /// Whether steps are fed the frozen backbone's features, which are computed once.
@@ -379,7 +384,7 @@ impl TrainConfig {
             );
         }
         for (flag, value) in [
-            ("lr", self.lr),
+            ("lr", if self.lr == Rate::Auto { 0.0 } else { self.lr.value() }),
             ("weight-decay", self.weight_decay),
             ("head-lr-scale", self.head_lr_scale),
             ("head-weight-decay", self.head_weight_decay.unwrap_or(0.0)),

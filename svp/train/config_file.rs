@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::config::TrainConfig;
+use super::lr_range::Rate;
 use crate::checkpoint::write_atomically;
 use crate::methods::{Chosen, setting_names};
 use crate::report::RunDir;
@@ -72,7 +73,7 @@ impl Moved {
         let mut config = config.clone();
         config.data = self.data.unwrap_or(config.data);
         config.backbone = self.backbone.or(config.backbone);
-        config.lr = self.lr.unwrap_or(config.lr);
+        config.lr = self.lr.map_or(config.lr, Rate::At);
         config
     }
 }

@@ -4,6 +4,7 @@ use engine::Device;
 use serde::Serialize;
 
 use super::config::TrainConfig;
+use super::lr_range::Rate;
 use super::prepare::prepare;
 use super::setup;
 use super::stepper::Stepper;
@@ -47,6 +48,12 @@ pub fn dry_run(config: &TrainConfig, device: &Device, stop: &dyn Fn() -> bool) -
     if config.keeps_features() {
         batch.input = model.features(batch.input)?;
     }
+    // A rate that is still to be found is the default for this one step.
+    let defaults = config.method.defaults(model.spec());
+    let config = &match config.lr {
+        Rate::Auto => TrainConfig { lr: Rate::At(defaults.lr), ..config.clone() },
+        Rate::At(_) => config.clone(),
+    };
     let mut stepper = Stepper::new(model, config.step_settings());
     let batches = [batch];
     let health = stepper.submit(model, &batches, 0, config.schedule().epoch(0))?.wait()?;

@@ -3,12 +3,14 @@
 mod average;
 mod config;
 mod config_file;
+mod defaults;
 mod dry_run;
 mod evaluate;
 mod feed;
 mod fit;
 mod input;
 mod log;
+mod lr_range;
 mod optim;
 mod outcome;
 mod prepare;
@@ -26,11 +28,13 @@ pub use config::{BUILTIN, MOMENTUM, Precision, TrainConfig};
 #[cfg(test)]
 pub(crate) use config_file::migrated;
 pub use config_file::{Moved, read_config};
+pub use defaults::{Defaults, backbone_spec};
 pub use dry_run::{DryRun, dry_run};
 pub(crate) use evaluate::{Count, each_image};
 pub use evaluate::{Evaluation, evaluate, ranking, softmax};
 pub use feed::{Feed, FeedBatch};
 pub use fit::{explain_memory, fitting_batch_size};
+pub use lr_range::Rate;
 pub use optim::{HeadRates, Optimizer, Rates};
 pub use outcome::Outcome;
 pub(crate) use prepare::assemble;

@@ -9,8 +9,9 @@ use engine::Device;
 use super::config::TrainConfig;
 use super::config_file::{Moved, read_config, resuming, write_config};
 use super::evaluate::evaluate;
-use super::feed::FeedBatch;
+use super::feed::{Feed, FeedBatch};
 use super::log::{Log, LoggedStep};
+use super::lr_range::{Rate, find, most_steps};
 use super::outcome::{Outcome, Throughput};
 use super::prepare::{Prepared, prepare};
 use super::setup::{self, Feeds};
@@ -135,7 +136,7 @@ impl<'a> Session<'a> {
     }
 
     fn open(
-        config: TrainConfig,
+        mut config: TrainConfig,
         prepared: Prepared,
         run: RunDir,
         saved: Option<TrainedFile>,
@@ -156,13 +157,20 @@ impl<'a> Session<'a> {
             position = saved.position;
         }
         let how = || format!("continue with `{}`", resuming(run.path(), &device_flag));
-        let feeds = setup::feeds(&config, &model, &data, stop).map_err(|e| match e {
+        let told = |e| match e {
             Error::Interrupted { .. } => Error::Interrupted { step: position.step, hint: how() },
             other => other,
-        })?;
+        };
+        let feeds = setup::feeds(&config, &model, &data, stop).map_err(told)?;
         let total = u64::from(config.epochs) * config.steps_per_epoch(feeds.train.batches()) as u64;
         let mut log = Log::open(run, total, position.step, show, &notes)?;
         log.broken(&feeds.broken());
+        if config.lr == Rate::Auto {
+            config.lr =
+                Rate::At(found_rate(&config, &mut model, &feeds.train, &mut log, stop).map_err(told)?);
+            write_config(&log.run, &config)?;
+            stepper = Stepper::new(&model, config.step_settings());
+        }
         let throughput = Throughput::default();
         let (now, step) = (Instant::now(), position.step);
         let training = Training {
@@ -185,6 +193,11 @@ impl<'a> Session<'a> {
         Ok(Session { feeds, training })
     }
 
+    /// The settings of the run.
+    pub fn config(&self) -> &TrainConfig {
+        &self.training.config
+    }
+
     /// Trains to the end, tests the chosen epoch once and writes the report.
     ///
     /// # Errors
@@ -197,6 +210,22 @@ impl<'a> Session<'a> {
         }
         training.finish(&feeds)
     }
+}
+
+/// The rate that a range test finds, which the run folder gets too.
+fn found_rate(
+    config: &TrainConfig,
+    model: &mut Model,
+    train: &Feed,
+    log: &mut Log,
+    stop: &dyn Fn() -> bool,
+) -> Result<f64> {
+    log.progress
+        .line(&format!("looking for a learning rate, in at most {} steps", most_steps(config, train)));
+    let range = find(config, model, train, stop)?;
+    range.write(log.run.path())?;
+    log.progress.line(&format!("learning rate: {:e}, found in {} steps", range.lr, range.rates.len()));
+    Ok(range.lr)
 }
 
 impl Training<'_> {
@@ -317,7 +346,7 @@ impl Training<'_> {
             Ok(()) => format!("the state before this step is kept in {}", self.log.run.last().display()),
             Err(e) => format!("the state could not be kept: {e}"),
         };
-        let lr = self.config.lr / 10.0;
+        let lr = self.config.lr.value() / 10.0;
         let hint = format!("{kept}; go on from it at a lower rate with `{} --lr {lr:e}`", self.resuming());
         Error::Diverged { step: self.position.step + 1, loss: health.loss, what, hint }
     }

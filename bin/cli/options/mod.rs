@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Deserialize;
-use svp::backbones::DEFAULT_FAMILY;
+use svp::backbones::Sizes;
 use svp::backbones::pos_embed::ClassRow;
 use svp::data::Layout;
 use svp::heads::{HEADS, HeadKind};
-use svp::methods::{Chosen, Defaults, METHODS, OptimizerKind};
-use svp::train::{BUILTIN, Decay, MOMENTUM, Precision, Preset, TrainConfig};
+use svp::methods::{Chosen, Defaults, Entry, METHODS, OptimizerKind};
+use svp::pass::Spec;
+use svp::train::{
+    BUILTIN, Decay, Defaults as RunDefaults, MOMENTUM, Precision, Preset, Rate, TrainConfig, backbone_spec,
+};
 use svp::{Error, Result};
 use toml::Table;
 
@@ -83,13 +86,29 @@ fn shown(default: &dyn std::fmt::Debug) -> String {
     text.trim_matches('"').trim_end_matches(".0").to_string()
 }
 
-/// A default that is the method's: `svp 5e-3, linear 2e-2, ...`.
+/// A default that is the method's: `svp 5e-3, linear 2e-2, ...`; then those of a narrow backbone that differ.
 fn by_method(of: fn(&Defaults) -> String) -> String {
-    let defaults = METHODS.iter().map(|entry| {
-        let chosen = Chosen::named(entry.name).expect("a name of the registry");
-        format!("{} {}", entry.name, of(&chosen.defaults(DEFAULT_FAMILY)))
+    let [published, narrow] = ["vim_small", "vim_nano"].map(|size| {
+        let spec = backbone_spec(None, Some(size), &Sizes::default()).expect("a known size");
+        let default = |entry: &&Entry| {
+            let chosen = Chosen::named(entry.name).expect("a name of the registry");
+            format!("{} {}", entry.name, of(&chosen.defaults(&spec)))
+        };
+        METHODS.iter().map(default).collect::<Vec<_>>()
     });
-    defaults.collect::<Vec<_>>().join(", ")
+    let others = narrow.into_iter().filter(|default| !published.contains(default)).collect::<Vec<_>>();
+    match others.is_empty() {
+        true => published.join(", "),
+        false => format!("{}; {NARROW}: {}", published.join(", "), others.join(", ")),
+    }
+}
+
+/// Which backbones have defaults of their own, in help.
+const NARROW: &str = "on a backbone as narrow as the built-in one";
+
+/// A default of the run that depends on the backbone.
+fn by_width(of: fn(&RunDefaults) -> String) -> String {
+    format!("{}; {NARROW}: {}", of(&RunDefaults::PUBLISHED), of(&RunDefaults::NARROW))
 }
 
 options! {
@@ -151,7 +170,7 @@ options! {
     augment: bool => "true; false for drawn tasks whose labels they change".into(),
     /// Smallest share of the picture that a random crop keeps
     #[arg(value_name = "SHARE", help_heading = "Data")]
-    crop_scale_min: f64 = 0.08,
+    crop_scale_min: f64 => by_width(|d| d.crop_scale_min.to_string()),
     /// Mirror half of the training images
     #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
     flip: bool = true,
@@ -190,7 +209,7 @@ options! {
     simam: bool = false,
     /// Passes over the training images
     #[arg(value_name = "N", help_heading = "Training")]
-    epochs: u32 = 100,
+    epochs: u32 => by_width(|d| d.epochs.to_string()) + ", but linear 100",
     /// Images a batch, or auto: the most that fit into memory, up to 128
     #[arg(value_name = "N", help_heading = "Training")]
     batch_size: BatchSize => "32".into(),
@@ -203,15 +222,15 @@ options! {
     /// Momentum of sgd
     #[arg(value_name = "SHARE", help_heading = "Training")]
     momentum: f64 = MOMENTUM,
-    /// Learning rate at 512 images a step; their number scales it
+    /// Learning rate at 512 images a step; their number scales it. auto: a short range test on training images finds it
     #[arg(value_name = "RATE", help_heading = "Training")]
-    lr: f64 => by_method(|d| format!("{:e}", d.lr)),
+    lr: Rate => by_method(|d| format!("{:e}", d.lr)),
     /// Scale --lr by the images of a step / 512, as published
     #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Training")]
     lr_scaling: bool = true,
     /// Epochs in which the rate rises
     #[arg(value_name = "N", help_heading = "Training")]
-    warmup_epochs: u32 => "a twentieth of the epochs, at most 5".into(),
+    warmup_epochs: u32 => format!("a twentieth of the epochs, at most 5; {NARROW}: 0"),
     /// Rate at the start of the warm-up, not scaled
     #[arg(value_name = "RATE", help_heading = "Training")]
     warmup_lr: f64 = 1e-5,
@@ -235,7 +254,7 @@ options! {
     smoothing: f32 = 0.1,
     /// Rate of stochastic depth at the last block
     #[arg(value_name = "RATE", help_heading = "Training")]
-    drop_path: f64 = 0.1,
+    drop_path: f64 => by_width(|d| d.drop_path.to_string()),
     /// Keep a moving average of what is trained, with this decay, and save it as ema.safetensors in the
     /// end; 0 for none
     #[arg(value_name = "DECAY", help_heading = "Training")]
@@ -363,6 +382,15 @@ impl Options {
         Ok(())
     }
 
+    /// The sizes of the backbone that these settings name.
+    ///
+    /// A checkpoint that cannot be read, or an unknown size.
+    pub fn backbone_spec(&self) -> Result<Spec> {
+        let &Options { img_size, patch_size, stride, embed_dim, depth, .. } = self;
+        let sizes = Sizes { img_size, patch_size, stride, embed_dim, depth };
+        backbone_spec(self.backbone.as_deref(), self.model.as_deref(), &sizes)
+    }
+
     /// Fills in the defaults.
     ///
     /// An unknown method, a setting that it does not have, or a value that the setting does not take.
@@ -371,9 +399,9 @@ impl Options {
         let builtin = || PathBuf::from(format!("{BUILTIN}orientation"));
         let data = self.data.clone().unwrap_or_else(builtin);
         let drawn = data.to_str().is_some_and(|name| name.starts_with(BUILTIN) && !name.ends_with("shapes"));
-        let epochs = self.epochs();
-        // The checkpoint is not open yet, so its family is assumed to be the default one.
-        let defaults = method.defaults(DEFAULT_FAMILY);
+        let spec = self.backbone_spec()?;
+        let (defaults, of_run) = (method.defaults(&spec), RunDefaults::of(&spec, method.entry));
+        let epochs = self.epochs.unwrap_or(of_run.epochs);
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         Ok(TrainConfig {
             allow_mismatch: self.allow_mismatch(),
@@ -396,9 +424,9 @@ impl Options {
             accumulate: self.accumulate(),
             optimizer: self.optimizer.unwrap_or(defaults.optimizer),
             momentum: self.momentum(),
-            lr: self.lr.unwrap_or(defaults.lr),
+            lr: self.lr.unwrap_or(Rate::At(defaults.lr)),
             lr_scaling: self.lr_scaling(),
-            warmup_epochs: self.warmup_epochs.unwrap_or((epochs / 20).min(5)),
+            warmup_epochs: self.warmup_epochs.unwrap_or((of_run.warmup_epochs)(epochs)),
             warmup_lr: self.warmup_lr(),
             min_lr: self.min_lr(),
             lr_decay: self.lr_decay.unwrap_or_default(),
@@ -406,10 +434,10 @@ impl Options {
             head_lr_scale: self.head_lr_scale(),
             head_weight_decay: self.head_weight_decay,
             smoothing: self.smoothing(),
-            drop_path: self.drop_path(),
+            drop_path: self.drop_path.unwrap_or(of_run.drop_path),
             ema_decay: self.ema_decay(),
             augment: self.augment.unwrap_or(!drawn),
-            crop_scale_min: self.crop_scale_min(),
+            crop_scale_min: self.crop_scale_min.unwrap_or(of_run.crop_scale_min),
             flip: self.flip(),
             auto_augment: self.auto_augment.and_then(|policy| policy.0),
             color_jitter: self.color_jitter(),

@@ -29,7 +29,8 @@ fn older_configs_can_be_read() {
 fn who_wins_against_a_preset_is_told() {
     let (preset, data) = (Some("hta/cub200".into()), Some("birds".into()));
     let flags = Options { preset, data, epochs: Some(7), ..Options::default() };
-    let file = Options { epochs: Some(9), smoothing: Some(0.2), lr: Some(6e-3), ..Options::default() };
+    let file =
+        Options { epochs: Some(9), smoothing: Some(0.2), lr: Some(Rate::At(6e-3)), ..Options::default() };
     let config = flags.over(file).with_preset().unwrap().resolve().unwrap();
     assert_eq!((config.epochs, config.smoothing, config.batch_size), (7, 0.2, 96));
     let told: Vec<_> = config.preset_overrides().into_iter().map(|o| (o.setting, o.preset, o.used)).collect();

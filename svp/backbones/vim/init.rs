@@ -9,8 +9,11 @@ use crate::checkpoint::hash_tensors;
 use crate::params::Params;
 use crate::{Result, streams};
 
-/// Makes a Vim of a named size with initial values; `sizes` replaces some of its sizes.
-pub(super) fn from_scratch(name: &str, sizes: &Sizes, seed: u64) -> Result<Loaded> {
+/// The sizes of a named size, some of which `sizes` replaces.
+///
+/// # Errors
+/// An unknown name, or sizes that no model can have.
+pub(super) fn sized(name: &str, sizes: &Sizes) -> Result<VimConfig> {
     let named = VimConfig::named(name)?;
     let patch_size = sizes.patch_size.unwrap_or(named.patch_size);
     let stride = sizes.stride.or(sizes.patch_size).unwrap_or(named.stride);
@@ -20,8 +23,15 @@ pub(super) fn from_scratch(name: &str, sizes: &Sizes, seed: u64) -> Result<Loade
         sizes.embed_dim.unwrap_or(named.embed_dim),
         sizes.depth.unwrap_or(named.depth),
     );
+    let config = VimConfig { stride, ..sized };
+    config.check()?;
+    Ok(config)
+}
+
+/// Makes a Vim of a named size with initial values; `sizes` replaces some of its sizes.
+pub(super) fn from_scratch(name: &str, sizes: &Sizes, seed: u64) -> Result<Loaded> {
     let mut params = Params::default();
-    let vim = Vim::init(VimConfig { stride, ..sized }, &mut params, seed)?;
+    let vim = Vim::init(sized(name, sizes)?, &mut params, seed)?;
     let hash = hash_tensors(params.iter().map(|p| (p.name.as_str(), &p.value)));
     Ok(Loaded {
         backbone: Box::new(vim),

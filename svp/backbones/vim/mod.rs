@@ -21,8 +21,9 @@ pub static FAMILY: Family = Family {
     title: "Vim",
     marks: "cls_token, pos_embed on a square grid, patch_embed or layers.0",
     wanted: "a Vim with a middle class token",
-    recognises: |shapes| VimConfig::of_shapes(shapes, None).is_some(),
+    spec: |shapes, stride| VimConfig::of_shapes(shapes, stride).map(|config| config.spec()),
     load: load::load,
     sizes: config::NAMES,
+    named: |name, sizes| Ok(init::sized(name, sizes)?.spec()),
     from_scratch: init::from_scratch,
 };

@@ -23,4 +23,4 @@ pub use curves::curves;
 pub use heat_map::heat_maps;
 pub use lines::{Lines, lines};
 pub use mark::Mark;
-pub(super) use panel::{Panel, Series, rate_panel, run_panels};
+pub(super) use panel::{Panel, Series, range_panel, rate_panel, run_panels};

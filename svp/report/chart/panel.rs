@@ -1,5 +1,6 @@
 //! What the curves of a run show, whoever draws it.
 
+use crate::report::LrRange;
 use crate::report::metrics::Record;
 
 /// A line through points in the order given; a point that is not finite leaves a gap.
@@ -66,6 +67,22 @@ pub fn rate_panel(records: &[Record]) -> Panel {
     };
     let series = Series { name: "each step".into(), points: records.iter().filter_map(rate).collect() };
     Panel { title: "Learning rate".into(), x_label: "step".into(), series: vec![series] }
+}
+
+/// The losses of a range test over the logarithm of its rates.
+pub fn range_panel(range: &LrRange) -> Panel {
+    let over =
+        |losses: &[f64]| range.rates.iter().map(|rate| rate.log10()).zip(losses.iter().copied()).collect();
+    let losses: Vec<f64> = range.losses.iter().map(|&loss| loss.into()).collect();
+    let series = |name: String, points| Series { name, points };
+    Panel {
+        title: "Range test of the learning rate".into(),
+        x_label: "rate, as a power of ten".into(),
+        series: vec![
+            series("loss of each step".into(), over(&losses)),
+            series(format!("smoothed; {:e} was chosen", range.lr), over(&range.smoothed())),
+        ],
+    }
 }
 
 #[cfg(test)]

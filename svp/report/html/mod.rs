@@ -12,7 +12,8 @@ mod text;
 
 use std::fmt::Write;
 
-use super::chart::{rate_panel, run_panels};
+use super::chart::{range_panel, rate_panel, run_panels};
+use super::lr_range::LrRange;
 use super::metrics::Record;
 use super::table::count;
 use text::escape;
@@ -40,6 +41,8 @@ pub struct RunPage {
     pub tiles: Facts,
     /// The metrics of the run, for its curves.
     pub records: Vec<Record>,
+    /// The range test that found the learning rate, where one did.
+    pub range: Option<LrRange>,
     /// On which images confusion matrix, classes and mistakes were measured, as the beginning of a sentence.
     pub measured_on: String,
     /// The names of the classes, by their numbers.
@@ -96,6 +99,7 @@ impl RunPage {
     fn curves(&self) -> String {
         let mut panels = run_panels(&self.records);
         panels.push(rate_panel(&self.records));
+        panels.extend(self.range.as_ref().map(range_panel));
         let charts: String = panels.iter().map(svg::lines).collect();
         format!("<div class=\"charts\">\n{charts}</div>\n")
     }

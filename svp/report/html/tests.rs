@@ -39,6 +39,7 @@ fn page(classes: Vec<String>) -> RunPage {
         title: "run <1>".into(),
         lead: "A & B".into(),
         tiles: vec![("top-1".into(), "66.7 %".into())],
+        range: None,
         records: (1..=1000).map(step).chain((1..=3).map(epoch)).collect(),
         measured_on: "Measured".into(),
         confusion: confusion(classes.len() as u32),

@@ -102,7 +102,7 @@ fn all(plan: &Plan) -> Results<'_> {
         let signs = run.folder.starts_with("runs/signs");
         let test =
             if svp { 0.8 } else { 0.5 } + if signs { 0.1 } else { 0.0 } + 0.02 * run.config.seed as f64;
-        let val = if run.config.lr > 0.15 { 0.3 } else { 0.2 };
+        let val = if run.config.lr.value() > 0.15 { 0.3 } else { 0.2 };
         results.set(run, outcome(val, test));
     }
     results
@@ -292,7 +292,7 @@ fn shards_make_all_runs_once() {
         let before = results.left(|unit| unit % 3 == shard);
         let mut made = 0;
         while let Some(run) = results.next(|unit| unit % 3 == shard) {
-            results.set(run, outcome(run.config.lr, 0.5));
+            results.set(run, outcome(run.config.lr.value(), 0.5));
             seen.extend(folders([run]));
             made += 1;
         }

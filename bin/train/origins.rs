@@ -1,0 +1,106 @@
+//! Where the settings of a run come from, and the line that says so.
+
+use std::path::{Path, PathBuf};
+
+use svp::Result;
+use svp::backbones::{FAMILIES, Sizes};
+use svp::train::{Preset, Rate, TrainConfig, backbone_spec};
+
+use svp_cli::options::Options;
+
+/// Who gives the settings of a run, the first of whom wins.
+#[derive(Default)]
+pub struct Origins {
+    flags: Vec<String>,
+    file: Option<(PathBuf, Vec<String>)>,
+    preset: Option<Preset>,
+    /// The word for a setting that none of them gives.
+    otherwise: &'static str,
+    /// Settings that the program fitted to data or memory.
+    fitted: Vec<&'static str>,
+}
+
+impl Origins {
+    /// Reads off who gives what, before the settings are joined.
+    pub fn new(flags: &Options, file: Option<(&Path, &Options)>) -> Self {
+        let names = |options: &Options| options.given().into_iter().map(String::from).collect();
+        Origins {
+            flags: names(flags),
+            file: file.map(|(path, options)| (path.into(), names(options))),
+            otherwise: "default",
+            ..Origins::default()
+        }
+    }
+
+    /// Everything comes from one place.
+    pub fn all(place: &'static str) -> Self {
+        Origins { otherwise: place, ..Origins::default() }
+    }
+
+    /// Names of the settings that are flags of the command line.
+    pub fn flags(&self) -> &[String] {
+        &self.flags
+    }
+
+    /// Adds the preset that the joined settings name.
+    pub fn with_preset(self, name: Option<&str>) -> Result<Self> {
+        Ok(Origins { preset: name.map(Preset::named).transpose()?, ..self })
+    }
+
+    /// Notes that the program fitted a setting that nobody gave, or that was given as auto.
+    pub fn fitted(&mut self, setting: &'static str) {
+        self.fitted.push(setting);
+    }
+
+    /// Where a setting comes from, by the name of its field.
+    fn of(&self, setting: &str) -> String {
+        let gives = |names: &[String]| names.iter().any(|name| name == setting);
+        let key = setting.replace('_', "-");
+        match (&self.file, &self.preset) {
+            _ if self.fitted.contains(&setting) => "fitted".into(),
+            _ if gives(&self.flags) => format!("--{key}"),
+            (Some((path, names)), _) if gives(names) => path.display().to_string(),
+            (_, Some(preset)) if preset.settings.contains_key(&key) => format!("preset {}", preset.name),
+            _ => self.otherwise.into(),
+        }
+    }
+
+    /// One line: backbone with its size, method, batch, rate and epochs, and where each comes from.
+    ///
+    /// # Errors
+    /// A checkpoint that cannot be read.
+    pub fn line(&self, config: &TrainConfig) -> Result<String> {
+        let &TrainConfig { img_size, patch_size, stride, embed_dim, depth, .. } = config;
+        let sizes = Sizes { img_size, patch_size, stride, embed_dim, depth };
+        let spec = backbone_spec(config.backbone.as_deref(), config.model.as_deref(), &sizes)?;
+        let family = FAMILIES.iter().find(|family| family.name == spec.family);
+        let backbone = match (&config.model, &config.backbone) {
+            (Some(name), _) => format!("{name} from scratch ({})", self.of("model")),
+            (None, Some(path)) => format!("{} ({})", path.display(), self.of("backbone")),
+            (None, None) => format!("built-in ({})", self.of("backbone")),
+        };
+        let rate = match config.lr {
+            Rate::Auto => format!("to be found ({})", self.of("lr")),
+            Rate::At(lr) if config.lr_scaling => {
+                let scaled = lr * config.lr_scale();
+                format!("{lr} at 512 images, {scaled:.2e} at this batch ({})", self.of("lr"))
+            }
+            Rate::At(lr) => format!("{lr} ({})", self.of("lr")),
+        };
+        let steps = match config.accumulate {
+            1 => String::new(),
+            times => format!(" x {times}"),
+        };
+        Ok(format!(
+            "backbone: {backbone}, {} of {spec}, stride {}; method: {} ({}); batch: {}{steps} ({}); rate: {rate}; epochs: {} ({})",
+            family.map_or(spec.family, |family| family.title),
+            spec.stride,
+            config.method.entry.name,
+            self.of("method"),
+            config.batch_size,
+            self.of("batch_size"),
+            config.epochs,
+            self.of("epochs"),
+        ))
+    }
+}
