@@ -25,8 +25,8 @@ pub fn backbone_spec(backbone: Option<&Path>, model: Option<&str>, sizes: &Sizes
 pub struct Defaults {
     /// Passes over the training images.
     pub epochs: u32,
-    /// Epochs in which the rate rises, for this number of epochs.
-    pub warmup_epochs: fn(u32) -> u32,
+    /// Most epochs in which the rate rises; of fewer than 20 times as many, a twentieth.
+    pub most_warmup_epochs: u32,
     /// Rate of stochastic depth at the last block.
     pub drop_path: f64,
     /// Smallest share of an image's area that a random crop keeps.
@@ -35,16 +35,12 @@ pub struct Defaults {
 
 impl Defaults {
     /// The defaults of the published program.
-    pub const PUBLISHED: Defaults = Defaults {
-        epochs: 100,
-        warmup_epochs: |epochs| (epochs / 20).min(5),
-        drop_path: 0.1,
-        crop_scale_min: 0.08,
-    };
+    pub const PUBLISHED: Defaults =
+        Defaults { epochs: 100, most_warmup_epochs: 5, drop_path: 0.1, crop_scale_min: 0.08 };
 
     /// Those of a backbone as narrow as the built-in one, whose runs are short and need no regularisation.
     pub const NARROW: Defaults =
-        Defaults { epochs: 20, warmup_epochs: |_| 0, drop_path: 0.0, crop_scale_min: 0.4 };
+        Defaults { epochs: 20, most_warmup_epochs: 0, drop_path: 0.0, crop_scale_min: 0.4 };
 
     /// The defaults of a method on a backbone. Epochs over features that are kept cost next to nothing, so they are as
     /// many as published on every backbone.

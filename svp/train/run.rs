@@ -156,9 +156,10 @@ impl<'a> Session<'a> {
             }
             position = saved.position;
         }
-        let how = || format!("continue with `{}`", resuming(run.path(), &device_flag));
+        let hint = format!("continue with `{}`", resuming(run.path(), &device_flag));
+        let done = position.step;
         let told = |e| match e {
-            Error::Interrupted { .. } => Error::Interrupted { step: position.step, hint: how() },
+            Error::Interrupted { .. } => Error::Interrupted { step: done, hint: hint.clone() },
             other => other,
         };
         let feeds = setup::feeds(&config, &model, &data, stop).map_err(told)?;

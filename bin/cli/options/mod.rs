@@ -426,7 +426,7 @@ impl Options {
             momentum: self.momentum(),
             lr: self.lr.unwrap_or(Rate::At(defaults.lr)),
             lr_scaling: self.lr_scaling(),
-            warmup_epochs: self.warmup_epochs.unwrap_or((of_run.warmup_epochs)(epochs)),
+            warmup_epochs: self.warmup_epochs.unwrap_or((epochs / 20).min(of_run.most_warmup_epochs)),
             warmup_lr: self.warmup_lr(),
             min_lr: self.min_lr(),
             lr_decay: self.lr_decay.unwrap_or_default(),
