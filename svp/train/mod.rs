@@ -1,13 +1,16 @@
 //! Training: the config, optimisers, the schedule, the loop, evaluation, and the state on disk.
 
 mod average;
+mod class_weights;
 mod config;
 mod config_file;
 mod dry_run;
 mod evaluate;
 mod feed;
 mod fit;
+mod init;
 mod input;
+mod kept;
 mod log;
 mod optim;
 mod outcome;
@@ -22,10 +25,11 @@ mod trained;
 mod trained_model;
 
 pub use average::Average;
+pub use class_weights::{ClassWeights, Weights};
 pub use config::{BUILTIN, MOMENTUM, Precision, TrainConfig};
 #[cfg(test)]
 pub(crate) use config_file::migrated;
-pub use config_file::{Moved, read_config};
+pub use config_file::{Moved, check_same, difference, read_config};
 pub use dry_run::{DryRun, dry_run};
 pub(crate) use evaluate::{Count, each_image};
 pub use evaluate::{Evaluation, evaluate, ranking, softmax};
