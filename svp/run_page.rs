@@ -170,6 +170,9 @@ fn timing(records: &[Record], outcome: Option<&Outcome>, config: &TrainConfig) -
             ("tensors at most".into(), bytes(outcome.peak_tensor_bytes as u64)),
         ]),
     }
+    if let Some(patience) = outcome.and_then(|outcome| outcome.out_of_patience) {
+        facts.push(("ended early".into(), format!("{patience} epochs had no better score")));
+    }
     facts
 }
 

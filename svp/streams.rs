@@ -50,6 +50,7 @@ mod tests {
             stream::HOLD_OUT,
             stream::MIX,
             stream::HOLD_OUT_TEST,
+            stream::BALANCED,
             stream::DRAW,
         ];
         for (i, number) in data.iter().enumerate() {

@@ -159,7 +159,9 @@ fn run_folders_that_cannot_be_used_are_named() {
     fails(&train_on_data(&TRAINED.run, &[]), &["already holds a run", "--resume"]);
     fails(&train(&["--resume", &place.at("none")]), &["none", "is not a folder"]);
     fails(&train(&["--resume", &TRAINED.data]), &["data", "holds no run"]);
-    fails(&train(&["--resume", &TRAINED.run, "--epochs", "9"]), &["--epochs", "keeps its settings"]);
+    fails(&train(&["--resume", &TRAINED.run, "--seed", "9"]), &["--seed", "keeps its settings"]);
+    fails(&train(&["--resume", &TRAINED.run, "--epochs", "0"]), &["--epochs", "only be made longer"]);
+    fails(&train(&["--requeue"]), &["--requeue", "--out"]);
     #[cfg(target_os = "linux")]
     fails(&train_on_data("/proc/run", &[]), &["/proc/run", "make the run folder"]);
 }
@@ -214,8 +216,13 @@ fn a_run_that_diverges_says_where_and_keeps_its_state() {
     let place = Scratch::new("diverging");
     let out = place.at("run");
     let rates = "--lr 1e30 --lr-scaling false --warmup-epochs 0 --batch-size 8 --method svp";
-    fails_with(&train_on_data(&out, &words(rates)), 3, &["step 2", "non-finite", "last.safetensors", "--lr"]);
-    assert!(Path::new(&out).join("last.safetensors").is_file());
+    fails_with(
+        &train_on_data(&out, &words(rates)),
+        3,
+        &["step 2", "non-finite", "begin again", "--lr", "diverged.safetensors"],
+    );
+    assert!(Path::new(&out).join("diverged.safetensors").is_file());
+    assert!(!Path::new(&out).join("last.safetensors").exists(), "it would be spoilt");
 }
 
 #[test]
@@ -248,6 +255,28 @@ fn a_dry_run_counts_and_writes_nothing() {
         assert_eq!(trained("prompts") > 0, ["vpt", "spt"].contains(&method));
     }
     assert!(!Path::new(&out).exists());
+}
+
+/// A config file may name the folder of the run; a flag wins.
+#[test]
+fn a_config_file_says_where_the_run_goes() {
+    let place = Scratch::new("out-in-a-file");
+    let [named, flagged] = ["named", "flagged"].map(|name| place.at(name));
+    let config = place.write("run.toml", format!("epochs = 1\nout = \"{named}\"\n").as_bytes());
+    let run = |more: &[&str]| {
+        let usual = ["--data", &TRAINED.data, "--backbone", &TRAINED.best, "--method", "linear"];
+        train(&[&usual, &["--config", &config][..], more].concat())
+    };
+    succeeds(&run(&["--dry-run"]));
+    assert!(!Path::new(&named).exists());
+    succeeds(&run(&["--out", &flagged]));
+    assert!(Path::new(&flagged).join("report.json").is_file() && !Path::new(&named).exists());
+    succeeds(&run(&[]));
+    assert!(Path::new(&named).join("report.json").is_file());
+    assert!(!fs::read_to_string(Path::new(&named).join("config.toml")).unwrap().contains("out ="));
+    fails(&run(&[]), &["already holds a run"]);
+    let wrong = place.write("wrong.toml", b"epochs = 1\nout = 3\n");
+    fails(&train(&["--config", &wrong]), &["wrong.toml, line 2", "expected a string"]);
 }
 
 /// Flags win over a config file, and both over the preset. The terminal and the report say where they differ from it.

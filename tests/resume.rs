@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use testkit::programs::{succeeds, text, train, words};
+use testkit::programs::{fails, succeeds, text, train, words};
 use testkit::runs::{Task, records, same, small};
 
 /// Kinds of runs: a method, or one with other settings ([`of_kind`]).
@@ -41,6 +41,7 @@ fn of_kind(kind: &str) -> (&str, &str) {
         "accumulated" => ("svp", ""),
         "recipe" => ("svp", RECIPE),
         "on-val" => ("svp", "--train-on-val"),
+        "balanced" => ("svp", "--augment --sampler balanced --class-weights balanced"),
         "vpt-sgd" => ("vpt", "--position middle --prompt-dropout 0.2 --optimizer sgd"),
         "bitfit-adam" => ("bitfit", "--optimizer adam"),
         // Images that do not change keep the frame that they get before the first step.
@@ -202,6 +203,18 @@ fn trained_on_val_killed_and_resumed() {
     assert!(killed >= 4, "only {killed} processes were killed before they had ended");
 }
 
+/// Stops a run by a signal, after which it must have ended as an interrupted one.
+fn stop(child: Child, signal: &str, out: &str) {
+    let kill = format!("kill -{signal} {}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(75), "{stderr}");
+    let last = stderr.lines().last().unwrap();
+    assert!(last.starts_with("error: stopped by a signal after step"), "{stderr}");
+    assert!(last.contains(&format!("svp-train --resume {out}")), "{stderr}");
+}
+
 #[test]
 fn a_signal_saves_and_says_how_to_resume() {
     let task = Task::new("signals", 3);
@@ -211,14 +224,7 @@ fn a_signal_saves_and_says_how_to_resume() {
             let out = task.place.at(&format!("{method}-{signal}"));
             let mut child = spawn(&[&args(&task, method, &out)[..], &["--save-every", "1"]].concat());
             wait(&mut child, &out, 0, After::Records(3));
-            let kill = format!("kill -{signal} {}", child.id());
-            assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-            let output = child.wait_with_output().unwrap();
-            let stderr = text(&output.stderr);
-            assert_eq!(output.status.code(), Some(75), "{stderr}");
-            let last = stderr.lines().last().unwrap();
-            assert!(last.starts_with("error: stopped by a signal after step"), "{stderr}");
-            assert!(last.contains(&format!("svp-train --resume {out}")), "{stderr}");
+            stop(child, signal, &out);
             succeeds(&train(&["--resume", &out]));
             same(&unbroken, &out);
         }
@@ -247,4 +253,177 @@ fn a_finished_run_stays_as_it_is() {
     assert!(train(&["--resume", &twice]).status.success());
     same(&once, &twice);
     assert_eq!(numbers(&once), numbers(&twice));
+}
+
+/// Of one class there are fewer images, and they are drawn more often: with other changes and drop path each time.
+#[test]
+fn unbalanced_classes_killed_and_resumed() {
+    let task = Task::new("killed-balanced", 3);
+    (5..20).for_each(|i| fs::remove_file(format!("{}/train/class 1/{i}.ppm", task.data)).unwrap());
+    let unbroken = train_to_end(&task, "balanced", "unbroken", &[]);
+    let more = ["--workers", "3", "--threads", "1"];
+    same(&unbroken, &train_to_end(&task, "balanced", "threads", &more));
+    let mut killed = 0;
+    for (i, after) in [1, 5, 8].map(After::Records).into_iter().enumerate() {
+        let out = task.place.at(&format!("broken-{i}"));
+        killed += broken(&task, "balanced", &out, ["1", "2"][i % 2], after, 3);
+        same(&unbroken, &out);
+        assert_eq!(numbers(&unbroken), numbers(&out));
+    }
+    assert!(killed >= 3, "only {killed} processes were killed before they had ended");
+}
+
+/// The command that a scheduler gives again and again.
+#[test]
+fn the_same_command_goes_on_where_it_stopped() {
+    let task = Task::new("requeued", 3);
+    let unbroken = train_to_end(&task, "svp", "unbroken", &[]);
+    let out = task.place.at("run");
+    let command = [&args(&task, "svp", &out)[..], &["--save-every", "1", "--requeue"]].concat();
+    for _ in 0..2 {
+        let mut child = spawn(&command);
+        wait(&mut child, &out, records(&out), After::Records(3));
+        stop(child, "USR1", &out);
+    }
+    succeeds(&train(&command));
+    same(&unbroken, &out);
+    let again = train(&command);
+    assert!(succeeds(&again).contains("chosen on val"), "the result is said");
+    assert!(text(&again.stderr).contains("this run is finished"), "{}", text(&again.stderr));
+    same(&unbroken, &out);
+    let other = [&args(&task, "linear", &out)[..], &["--requeue"]].concat();
+    fails(&train(&other), &[&out, "other settings (epochs 8, now 40)", "--resume"]);
+}
+
+/// The rate is so high that the second step with it is not finite, and the weights are spoilt by then. At a lower rate the
+/// run goes on as if that had been its rate from the start.
+#[test]
+fn a_lower_rate_goes_on_from_a_sound_state() {
+    let task = Task::new("diverged", 3);
+    let run = |out: &str, warmup: &str, lr: &str| {
+        let places = ["--data", &task.data, "--backbone", &task.backbone, "--out", out];
+        let fixed = words("--epochs 4 --batch-size 8 --lr-scaling false --warmup-lr 1e-2 --save-every 1");
+        let rate = ["--warmup-epochs", warmup, "--lr", lr];
+        train(&[&places, &fixed[..], &rate, &small("svp")].concat())
+    };
+    // With a warm-up, the first two epochs have its rate and not that of --lr.
+    for (warmup, goes_on) in [("0", "begin again"), ("2", "go on from the end of epoch 2")] {
+        let [good, out] = ["good", "bad"].map(|name| task.place.at(&format!("{name}-{warmup}")));
+        succeeds(&run(&good, warmup, "1e-2"));
+        let diverged = run(&out, warmup, "1e30");
+        let stderr = text(&diverged.stderr);
+        assert_eq!(diverged.status.code(), Some(3), "{stderr}");
+        assert!(stderr.contains(goes_on) && stderr.contains("diverged.safetensors"), "{stderr}");
+        succeeds(&train(&["--resume", &out, "--lr", "1e-2"]));
+        same(&good, &out);
+        assert_eq!(numbers(&good), numbers(&out));
+        assert!(!Path::new(&out).join("sound.safetensors").exists());
+    }
+}
+
+/// No epoch is better than the first where nothing is learned.
+#[test]
+fn a_run_out_of_patience_ends_early() {
+    let task = Task::new("patience", 3);
+    let out = task.place.at("run");
+    let places = ["--data", &task.data, "--backbone", &task.backbone, "--out", &out];
+    let fixed = words("--batch-size 8 --lr 0 --warmup-lr 0 --min-lr 0 --patience 2");
+    let more = |epochs| ["--epochs", epochs];
+    let told = succeeds(&train(&[&places, &fixed[..], &more("9"), &small("svp")].concat()));
+    assert!(told.contains("epoch 1 of 3, chosen on val; ended early, as 2 epochs"), "{told}");
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(Path::new(&out).join("report.json")).unwrap()).unwrap();
+    assert_eq!((&report["epochs"], &report["out_of_patience"]), (&3.into(), &2.into()));
+    let before = numbers(&out);
+    assert_eq!(
+        before.iter().filter(|line| line.contains("\"epoch\"") && line.contains("val_top1")).count(),
+        3
+    );
+    succeeds(&train(&["--resume", &out]));
+    assert_eq!(numbers(&out), before, "a resumed run ends where it ended");
+    fails(&train(&["--resume", &out, "--epochs", "12"]), &["--epochs", "after epoch 3", "--init-from"]);
+    let place = task.place.at("none");
+    let alone = [&places[..4], &["--out", &place], &fixed[..], &["--train-on-val"]].concat();
+    fails(&train(&alone), &["--patience", "--train-on-val"]);
+}
+
+/// Where the rate is the same in all epochs, a run that is made longer is one that had been as long from the start.
+#[test]
+fn a_finished_run_can_be_made_longer() {
+    let task = Task::new("longer", 3);
+    let run = |out: &str, epochs: &str| {
+        let places = ["--data", &task.data, "--backbone", &task.backbone, "--out", out, "--epochs", epochs];
+        let rate = words("--lr-scaling false --lr 1e-2 --warmup-lr 1e-2 --warmup-epochs 99 --batch-size 8");
+        succeeds(&train(&[&places, &rate[..], &small("svp")].concat()));
+    };
+    let [long, out] = ["long", "run"].map(|name| task.place.at(name));
+    run(&long, "6");
+    run(&out, "4");
+    let longer = train(&["--resume", &out, "--epochs", "6"]);
+    succeeds(&longer);
+    let told = "made longer: 6 epochs instead of 4, of which 4 are done";
+    assert!(text(&longer.stderr).contains(told), "{}", text(&longer.stderr));
+    same(&long, &out);
+    assert_eq!(numbers(&long), numbers(&out));
+    let file = |name: &str| fs::read_to_string(Path::new(&out).join(name)).unwrap();
+    assert!(file("config.toml").contains("epochs = 6\n"), "{}", file("config.toml"));
+    assert!(file("report-4-epochs.json").contains("\"epochs\": 4"));
+    assert!(file("report.json").contains("\"epochs\": 6"));
+}
+
+/// Tensors of a trained file by their names.
+fn tensors(run: &str) -> Vec<(String, Vec<u8>)> {
+    let bytes = fs::read(Path::new(run).join("best.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let tensors = file.tensors().into_iter();
+    let mut all: Vec<_> = tensors.map(|(name, view)| (name, view.data().to_vec())).collect();
+    all.sort();
+    all
+}
+
+/// A run of rate 0 ends with its initial values.
+#[test]
+fn a_run_begins_with_what_another_has_trained() {
+    let task = Task::new("init-from", 3);
+    let two = task.place.data("two", 2);
+    let run = |out: &str, data: &str, method: &str, more: &[&str]| {
+        let places = ["--data", data, "--backbone", &task.backbone, "--out", out];
+        let fixed = words("--epochs 1 --batch-size 8 --warmup-lr 0 --min-lr 0");
+        train(&[&places, &fixed[..], &small(method), more].concat())
+    };
+    let still =
+        |out: &str, data: &str, from: &str| run(out, data, "svp", &["--lr", "0", "--init-from", from]);
+    let [from, same, other] = ["from", "same", "other"].map(|name| task.place.at(name));
+    succeeds(&run(&from, &task.data, "svp", &["--lr", "1"]));
+    let begun = still(&same, &task.data, &from);
+    succeeds(&begun);
+    assert!(text(&begun.stderr).contains("had trained after epoch 1\n"), "{}", text(&begun.stderr));
+    assert!(tensors(&same) == tensors(&from));
+    let config = fs::read_to_string(Path::new(&same).join("config.toml")).unwrap();
+    assert!(config.contains(&format!("init-from = \"{from}\"")), "{config}");
+
+    let begun = still(&other, &two, &from);
+    succeeds(&begun);
+    assert!(text(&begun.stderr).contains("the head begins anew, because the classes are others"));
+    let (ours, theirs) = (tensors(&other), tensors(&from));
+    for ((name, ours), (_, theirs)) in ours.iter().zip(&theirs) {
+        assert_eq!(ours == theirs, !name.starts_with("head."), "{name}");
+    }
+
+    let refused = |method: &str, data: &str, from: &str, parts: &[&str]| {
+        let out = task.place.at("refused");
+        fails(&run(&out, data, method, &["--init-from", from]), parts);
+        assert!(!Path::new(&out).exists(), "a refused run leaves nothing");
+    };
+    refused("vpt", &task.data, &from, &["is a run of svp", "--method svp"]);
+    refused("svp", &task.data, &task.data, &["holds no trained model"]);
+    let linear = task.place.at("linear");
+    succeeds(&run(&linear, &task.data, "linear", &["--lr", "1"]));
+    refused("linear", &two, &linear, &["only a head", "classes are others"]);
+    let backbone = task.place.small_vim("backbone-of-two", &two) + "/best.safetensors";
+    let elsewhere = ["--data", &task.data, "--backbone", &backbone, "--init-from", &from];
+    fails(&train(&elsewhere), &["another backbone", "--backbone"]);
+    let wide = ["--hidden", "4", "--group-size", "1", "--init-from", &from];
+    let wide = [&["--data", &task.data, "--backbone", &task.backbone], &wide[..]].concat();
+    fails(&train(&wide), &["best.safetensors", "has shape"]);
 }

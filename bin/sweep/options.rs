@@ -128,6 +128,10 @@ impl RunArgs {
 
 /// Makes a config of the settings of a run.
 pub fn resolve(settings: &Table) -> Result<TrainConfig> {
+    if settings.contains_key("out") {
+        let what = "every run of a sweep has a folder of its own, below that of the sweep";
+        return Err(Error::input("out", what, "leave it out, or give svp-sweep --out"));
+    }
     let mut options = Options::of_table(settings).map_err(|what| {
         Error::input("settings", what, "keys are the long flags of svp-train, see its --help")
     })?;
@@ -273,6 +277,7 @@ mod tests {
         refused("batch-size = 'auto'", &["batch-size", "give a number"]);
         refused("device = 'cuda'", &["device", "flags"]);
         refused("epoch = 3", &["epoch", "long flags"]);
+        refused("out = 'here'", &["out", "of its own"]);
     }
 
     #[test]

@@ -12,10 +12,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use engine::Device;
 use svp::data::archive;
-use svp::report::{Place, Show};
+use svp::report::{LrRange, Place, Show};
 use svp::train::{
-    BUILTIN, Moved, Outcome, Rate, Session, Surroundings, TrainConfig, dataset, dry_run, explain_memory,
-    fitting_batch_size,
+    BUILTIN, Moved, Outcome, Rate, Session, Surroundings, TrainConfig, check_same, dataset, dry_run,
+    explain_memory, fitting_batch_size, read_config,
 };
 use svp::{Error, Result};
 
@@ -33,16 +33,20 @@ use origins::Origins;
 struct Cli {
     #[command(flatten)]
     options: Options,
-    /// TOML file with settings, whose keys are the long flags without --; flags win over it
+    /// TOML file with settings, whose keys are the long flags without --, and with out; flags win over it
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
     /// Folder of the run; for the demonstration, the folder in which its runs get theirs [default: runs/METHOD-DATA-N]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Continue the run in this folder; --data and --backbone say where these are now if they were moved, --lr gives the
-    /// rest of the run another rate
+    /// rest of the run another rate, --epochs makes it longer
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "dry_run"])]
     resume: Option<PathBuf>,
+    /// Continue the run in the folder of --out if there is one with these settings, so that the same command goes on where
+    /// it stopped; a run that is finished says its result
+    #[arg(long, conflicts_with_all = ["resume", "dry_run"])]
+    requeue: bool,
     /// Check backbone and data, make one step, say what would be trained, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -59,8 +63,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     let file = cli.config.as_deref().map(Options::read).transpose()?;
-    let origins = Origins::new(&cli.options, cli.config.as_deref().zip(file.as_ref()));
-    let mut options = cli.options.over(file.unwrap_or_default());
+    let origins = Origins::new(&cli.options, cli.config.as_deref().zip(file.as_ref().map(|(file, _)| file)));
+    let (file, out) = file.unwrap_or_default();
+    let out = cli.out.or(out);
+    let mut options = cli.options.over(file);
     if options.preset.as_deref() == Some("list") {
         svp_cli::print(&show::presets())?;
         return Ok(ExitCode::SUCCESS);
@@ -73,12 +79,19 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let device_flag = compute.device_flag();
     let around = Surroundings { device, device_flag, show: Show::fitting(), stop: &svp_cli::stopped };
     let parent = Path::new("runs");
+    if cli.requeue && out.is_none() {
+        return Err(Error::input("--requeue", "no folder is named to go on in", "add --out DIR"));
+    }
+    let begun = out.as_deref().filter(|out| cli.requeue && out.join("config.toml").is_file());
     let outcomes = if let Some(folder) = &cli.resume {
         vec![resume(folder, &options, around)?]
+    } else if let Some(folder) = begun {
+        vec![requeue(folder, options, around)?]
     } else if let (None, Some(configs)) = (&cli.config, demo::runs(&options))
         && !cli.dry_run
+        && !cli.requeue
     {
-        let parent = cli.out.as_deref().unwrap_or(parent);
+        let parent = out.as_deref().unwrap_or(parent);
         let origins = Origins::all("demonstration");
         let run = |config| {
             let place = numbered(parent, &config);
@@ -94,7 +107,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             svp_cli::show(&found, cli.json, show::dry_run)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let place = cli.out.map_or_else(|| numbered(parent, &config), Place::Given);
+        let place = out.map_or_else(|| numbered(parent, &config), Place::Given);
         vec![start(config, &origins, &place, around)?]
     };
     let lines = || outcomes.iter().map(svp_cli::json_line).collect();
@@ -103,9 +116,15 @@ fn run(cli: Cli) -> Result<ExitCode> {
 }
 
 fn resume(folder: &Path, options: &Options, around: Surroundings) -> Result<Outcome> {
-    if let Some(name) = options.given().iter().find(|name| !["data", "backbone", "lr"].contains(name)) {
+    if let Some(name) =
+        options.given().iter().find(|name| !["data", "backbone", "lr", "epochs"].contains(name))
+    {
         let flag = format!("--{}", name.replace('_', "-"));
-        return Err(Error::input(flag, "a resumed run keeps its settings but --lr", "leave the flag out"));
+        return Err(Error::input(
+            flag,
+            "a resumed run keeps its settings but --lr and --epochs",
+            "leave the flag out",
+        ));
     }
     let lr = match options.lr {
         Some(Rate::Auto) => {
@@ -117,8 +136,33 @@ fn resume(folder: &Path, options: &Options, around: Surroundings) -> Result<Outc
         }
         other => other.map(Rate::value),
     };
-    let moved = Moved { data: options.data.clone(), backbone: options.backbone.clone(), lr };
+    let (data, backbone) = (options.data.clone(), options.backbone.clone());
+    let moved = Moved { data, backbone, lr, epochs: options.epochs };
     let session = Session::resume(folder, moved, around)?;
+    svp_cli::tell(&Origins::all("the run's").line(session.config())?);
+    session.run()
+}
+
+/// Goes on with the run in a folder, which must have these settings; of a finished one, reads the report.
+fn requeue(folder: &Path, options: Options, around: Surroundings) -> Result<Outcome> {
+    let begun = read_config(&folder.join("config.toml"))?;
+    let batch_size = options.batch_size;
+    let mut config = options.resolve()?;
+    // The program chose it when the run began: the most that fit into memory, or as many as a small data set has.
+    config.batch_size = match batch_size {
+        Some(BatchSize::Images(n)) => n,
+        Some(BatchSize::Auto) => begun.batch_size,
+        None => begun.batch_size.min(config.batch_size),
+    };
+    if config.lr == Rate::Auto && folder.join(LrRange::FILE).exists() {
+        config.lr = begun.lr;
+    }
+    check_same(folder, &begun, &config)?;
+    if let Some(outcome) = Outcome::read(folder)? {
+        svp_cli::tell(&format!("{}: this run is finished", folder.display()));
+        return Ok(outcome);
+    }
+    let session = Session::resume(folder, Moved::default(), around)?;
     svp_cli::tell(&Origins::all("the run's").line(session.config())?);
     session.run()
 }

@@ -54,7 +54,10 @@ pub fn outcomes(outcomes: &[Outcome]) -> String {
                 Some(_) => format!("chosen on {}", o.selected_on),
                 None => "the last (trained on val too)".into(),
             };
-            format!("{}: epoch {best} of {epochs}, {why}\n", method(&o.method))
+            let early = o.out_of_patience.map_or(String::new(), |patience| {
+                format!("; ended early, as {patience} epochs had no better score")
+            });
+            format!("{}: epoch {best} of {epochs}, {why}{early}\n", method(&o.method))
         })
         .collect();
     let broken = outcomes.iter().filter(|o| !o.broken_images.is_empty()).map(|o| {

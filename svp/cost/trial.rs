@@ -98,7 +98,14 @@ impl Trial {
             stepper: Stepper::new(&model, settings),
             model,
             images,
-            batch: [FeedBatch { input, labels, indices, assignment: None, own_share: 1.0 }],
+            batch: [FeedBatch {
+                input,
+                labels,
+                keys: indices.clone(),
+                indices,
+                assignment: None,
+                own_share: 1.0,
+            }],
         })
     }
 

@@ -58,7 +58,7 @@ pub use decode::Turn;
 pub use error::{Error, Result};
 pub use files::{Pictures, pictures};
 pub use layouts::{Known, Layout};
-pub use loader::{Batch, Batches, Broken, Loader, LoaderOptions, OnBroken};
+pub use loader::{Batch, Batches, Broken, Loader, LoaderOptions, OnBroken, Sampler};
 pub use picture::Picture;
 pub use procedural::Task;
 pub use sample::Sample;

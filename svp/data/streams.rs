@@ -12,5 +12,7 @@ pub const HOLD_OUT: u32 = 0xDA7A_0002;
 pub const MIX: u32 = 0xDA7A_0003;
 /// Choice of the samples that are held out for test, keyed by (seed, class).
 pub const HOLD_OUT_TEST: u32 = 0xDA7A_0004;
+/// Draws of an epoch in which all classes are equally likely, keyed by (seed, epoch).
+pub const BALANCED: u32 = 0xDA7A_0005;
 /// Pixels of the first drawn task, keyed by (split, picture); the number of a task is added to it.
 pub const DRAW: u32 = 0xDA7A_0100;

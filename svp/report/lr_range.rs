@@ -59,7 +59,7 @@ impl LrRange {
     }
 
     /// Name of the file.
-    const FILE: &str = "lr_range.json";
+    pub const FILE: &str = "lr_range.json";
 }
 
 #[cfg(test)]

@@ -159,6 +159,16 @@ impl RunDir {
         self.path.join("last.safetensors")
     }
 
+    /// `sound.safetensors`: the state at the end of the last sound epoch, while `last` is a newer one.
+    pub fn sound(&self) -> PathBuf {
+        self.path.join("sound.safetensors")
+    }
+
+    /// `diverged.safetensors`: the state just before a step whose loss was not finite.
+    pub fn diverged(&self) -> PathBuf {
+        self.path.join("diverged.safetensors")
+    }
+
     /// `best.safetensors`: the trained tensors of the chosen epoch.
     pub fn best(&self) -> PathBuf {
         self.path.join("best.safetensors")
@@ -177,6 +187,20 @@ impl RunDir {
     /// `report.json`: the results at the end.
     pub fn report(&self) -> PathBuf {
         self.path.join("report.json")
+    }
+
+    /// Keeps the report of a run of so many epochs that goes on, as `report-N-epochs.json`.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn set_report_aside(&self, epochs: u32) -> Result<()> {
+        let aside = self.path.join(format!("report-{epochs}-epochs.json"));
+        match fs::rename(self.report(), aside) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io(&self.report(), "rename the report", &e))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// `curves.png`: loss and accuracy as a picture, see [`super::curves`].

@@ -236,13 +236,15 @@ impl Run {
 }
 
 /// A config without the settings that do not change what is trained. The data of a preset are identified by the name
-/// of the preset, others by that of their folder or archive; backbones are compared by their hash elsewhere.
+/// of the preset, others by that of their folder or archive, and so is a run that gives initial values; backbones are
+/// compared by their hash elsewhere.
 pub(super) fn comparable(config: &TrainConfig) -> TrainConfig {
     let named = config.preset.as_deref().is_some_and(Preset::names_data);
     let name = config.data.file_name().filter(|_| !named);
     TrainConfig {
         data: name.unwrap_or_default().into(),
         backbone: None,
+        init_from: config.init_from.as_deref().and_then(Path::file_name).map(PathBuf::from),
         workers: 0,
         save_every: 0,
         ..config.clone()

@@ -3,10 +3,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use toml::Table;
-
 use super::plan::{Cell, Plan, Point, Run, comparable};
-use crate::train::{BUILTIN_BACKBONE, Outcome, TrainConfig, read_config};
+use crate::train::{BUILTIN_BACKBONE, Outcome, difference, read_config};
 use crate::{Error, Result};
 
 /// How far a run is.
@@ -308,8 +306,8 @@ fn read(run: &Run, sweep: &Path) -> Result<RunStatus> {
     }
     let config = read_config(&config)?;
     if !run.is_like(&config) {
-        let what =
-            format!("was made with other settings than the sweep's ({})", difference(&config, &run.config));
+        let difference = difference(&comparable(&config), &comparable(&run.config)).unwrap_or_default();
+        let what = format!("was made with other settings than the sweep's ({difference})");
         return Err(Error::path(&folder, what, "remove the folder, or choose another --out"));
     }
     if let Some(outcome) = Outcome::read(&folder)? {
@@ -319,14 +317,4 @@ fn read(run: &Run, sweep: &Path) -> Result<RunStatus> {
         Ok(message) => RunStatus::Failed(Failure { diverged: true, message }),
         Err(_) => RunStatus::Todo,
     })
-}
-
-/// Names the first setting that differs.
-fn difference(there: &TrainConfig, wanted: &TrainConfig) -> String {
-    let table = |config| Table::try_from(comparable(config)).expect("plain values make valid TOML");
-    let (there, wanted) = (table(there), table(wanted));
-    let text = |table: &Table, key: &str| table.get(key).map_or("none".to_string(), toml::Value::to_string);
-    let mut keys = there.keys().chain(wanted.keys()).filter(|key| there.get(*key) != wanted.get(*key));
-    let told = |key: &String| format!("{key} {}, now {}", text(&there, key), text(&wanted, key));
-    keys.next().map_or(String::new(), told)
 }

@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use engine::{DType, Device};
 use serde::{Deserialize, Serialize};
 
+use super::class_weights::ClassWeights;
 use super::lr_range::Rate;
 use super::optim::HeadRates;
 use super::schedule::{Decay, Schedule};
+use super::state::Position;
 use super::stepper::StepSettings;
 use crate::backbones::LoadOptions;
 use crate::backbones::pos_embed::ClassRow;
-use crate::data::{Augment, Layout, Mix, RandAugment};
+use crate::data::{Augment, Layout, Mix, RandAugment, Sampler};
 use crate::heads::HeadKind;
 use crate::methods::{Chosen, OptimizerKind};
 use crate::{Error, Result};
@@ -181,6 +183,18 @@ pub struct TrainConfig {
     /// Share of the mixed batches that get cutmix, where both are on.
     #[serde(default = "half")]
     pub mixup_switch_prob: f64,
+    /// How an epoch draws its training images.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sampler: Sampler,
+    /// How much the classes weigh in the loss.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub class_weights: ClassWeights,
+    /// Epochs without a better score after which the run ends early; 0 for none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub patience: u32,
+    /// Run folder or trained file whose trained tensors are the initial values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<PathBuf>,
     /// Type of activations and frozen weights.
     #[serde(default)]
     pub precision: Precision,
@@ -215,8 +229,8 @@ fn is_one(x: &f64) -> bool {
     *x == 1.0
 }
 
-fn is_default(decay: &Decay) -> bool {
-    *decay == Decay::default()
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn half() -> f64 {
@@ -263,6 +277,12 @@ impl TrainConfig {
             (false, false) => Some("val"),
             (false, true) => None,
         }
+    }
+
+    /// Whether a run that stands at `position` ends there, because no epoch was better for as many as `patience`.
+    pub fn out_of_patience(&self, position: &Position) -> bool {
+        let waited = position.best.map_or(0, |best| position.epoch.saturating_sub(best.epoch));
+        self.patience > 0 && waited >= self.patience
     }
 
     /// The learning-rate schedule. As published, the rate is scaled by the images of a step over 512 (`docs/recipe.md`,
@@ -330,7 +350,8 @@ impl TrainConfig {
         let absolute = |path: PathBuf| std::path::absolute(&path).map_err(|e| Error::io(&path, "find", &e));
         let data = if self.draws_data() { self.data } else { absolute(self.data)? };
         let backbone = self.backbone.map(absolute).transpose()?;
-        Ok(TrainConfig { data, backbone, ..self })
+        let init_from = self.init_from.map(absolute).transpose()?;
+        Ok(TrainConfig { data, backbone, init_from, ..self })
     }
 
     /// Whether the program draws the data itself.
@@ -420,6 +441,13 @@ impl TrainConfig {
                 "augment",
                 "is false, so images are not changed".into(),
                 "add --augment, or leave out --auto-augment, --color-jitter and --reprob",
+            );
+        }
+        if self.patience > 0 && self.selects_on().is_none() {
+            return wrong(
+                "patience",
+                "no split says which epoch is better, as --train-on-val trains on it".into(),
+                "leave one of the two out",
             );
         }
         if self.backbone.is_some() && self.model.is_some() {

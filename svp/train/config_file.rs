@@ -6,6 +6,7 @@ use toml::{Table, Value};
 
 use super::config::TrainConfig;
 use super::lr_range::Rate;
+use super::state::Position;
 use crate::checkpoint::write_atomically;
 use crate::methods::{Chosen, setting_names};
 use crate::report::RunDir;
@@ -57,7 +58,30 @@ pub(super) fn resuming(run: &Path, device_flag: &str) -> String {
     format!("svp-train --resume {}{device_flag}", run.display())
 }
 
-/// What changes in a run that goes on: new places of its inputs, and the rate; `None` keeps what the config says.
+/// The first setting in which two configs differ, with its value in both; `None` where they are alike.
+pub fn difference(there: &TrainConfig, wanted: &TrainConfig) -> Option<String> {
+    let table = |config: &TrainConfig| Table::try_from(config).expect("plain values make valid TOML");
+    let (there, wanted) = (table(there), table(wanted));
+    let text = |table: &Table, key: &str| table.get(key).map_or("none".to_string(), Value::to_string);
+    let mut keys = there.keys().chain(wanted.keys()).filter(|key| there.get(*key) != wanted.get(*key));
+    keys.next().map(|key| format!("{key} {}, now {}", text(&there, key), text(&wanted, key)))
+}
+
+/// Checks that a run that is begun has the settings of `wanted`, but for those that change nothing of what is trained.
+///
+/// # Errors
+/// The first setting in which they differ, and a working directory that is gone.
+pub fn check_same(run: &Path, begun: &TrainConfig, wanted: &TrainConfig) -> Result<()> {
+    let settings = |config: &TrainConfig| {
+        TrainConfig { workers: 0, save_every: 0, ..config.clone() }.with_absolute_paths()
+    };
+    let Some(difference) = difference(&settings(begun)?, &settings(wanted)?) else { return Ok(()) };
+    let what = format!("holds a run with other settings ({difference})");
+    let hint = format!("continue that one with `--resume {}`, or choose another --out", run.display());
+    Err(Error::path(run, what, hint))
+}
+
+/// What changes in a run that goes on; `None` keeps what the config says.
 #[derive(Default)]
 pub struct Moved {
     /// The data set.
@@ -66,6 +90,42 @@ pub struct Moved {
     pub backbone: Option<PathBuf>,
     /// Another learning rate, for what is left of the run.
     pub lr: Option<f64>,
+    /// More epochs, which also stretch the schedule of the rate from where the run is.
+    pub epochs: Option<u32>,
+}
+
+/// Checks that a run of the config `was`, which stands at `position` in the folder `run`, can be made as long as `config`
+/// says. A line about it, where that is longer.
+///
+/// # Errors
+/// Fewer epochs than it has, and a run that would end at once.
+pub(super) fn lengthened(
+    run: &Path,
+    was: &TrainConfig,
+    config: &TrainConfig,
+    position: &Position,
+) -> Result<Option<String>> {
+    let (before, epochs, done) = (was.epochs, config.epochs, position.epoch);
+    if epochs == before {
+        return Ok(None);
+    }
+    if epochs < before {
+        let what = format!("the run has {before} epochs, and {epochs} are fewer");
+        return Err(Error::input("--epochs", what, "a run can only be made longer"));
+    }
+    if config.out_of_patience(position) {
+        let patience = config.patience;
+        let what = format!("the run ended after epoch {done}, as {patience} epochs had no better score");
+        let hint = format!("start a new run from it with `--init-from {}`", run.display());
+        return Err(Error::input("--epochs", what, hint));
+    }
+    let rate = match config.lr {
+        Rate::Auto => String::new(),
+        Rate::At(_) => {
+            format!("; the schedule of {epochs} goes on at {:.3e}", config.schedule().epoch(done))
+        }
+    };
+    Ok(Some(format!("made longer: {epochs} epochs instead of {before}, of which {done} are done{rate}")))
 }
 
 impl Moved {
@@ -74,6 +134,7 @@ impl Moved {
         config.data = self.data.unwrap_or(config.data);
         config.backbone = self.backbone.or(config.backbone);
         config.lr = self.lr.map_or(config.lr, Rate::At);
+        config.epochs = self.epochs.unwrap_or(config.epochs);
         config
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use engine::{Rng, Tensor};
 
 use super::input::Input;
-use crate::data::{Batch, Loader, LoaderOptions, Sample, Transform};
+use crate::data::loader::balanced_order;
+use crate::data::{Batch, Loader, LoaderOptions, Sample, Sampler, Transform};
 use crate::heads::Labels;
 use crate::model::Model;
 use crate::{Error, Result, streams};
@@ -20,6 +21,8 @@ pub struct FeedBatch {
     pub labels: Labels,
     /// Position of each sample in its split.
     pub indices: Vec<u32>,
+    /// What the random numbers of each sample are keyed by, beside seed and epoch (see [`Batch::keys`]).
+    pub keys: Vec<u32>,
     /// What [`Model::assignment`] computed of each image, where it is kept.
     pub assignment: Option<Vec<f32>>,
     /// Share of a sample's own label in its target. The rest goes to the label of the sample at the mirrored place in
@@ -50,11 +53,11 @@ pub struct Features {
     broken: Vec<String>,
     batch: usize,
     seed: u64,
-    shuffle: bool,
+    sampler: Option<Sampler>,
 }
 
 impl Feed {
-    /// Feeds the images of a split. `options` say whether they are shuffled and whether the last partial batch is
+    /// Feeds the images of a split. `options` say how they are drawn and whether the last partial batch is
     /// dropped.
     ///
     /// # Errors
@@ -97,14 +100,14 @@ impl Feed {
             broken: vec![],
             batch: options.batch,
             seed: options.seed,
-            shuffle: options.shuffle,
+            sampler: options.sampler,
         };
         each_batch(model, loader, stop, &mut |images, batch| {
             features.values.extend_from_slice(&model.features(images)?.values()?);
             features.labels.extend(&batch.labels);
             Ok(())
         })?;
-        if options.shuffle {
+        if options.sampler.is_some() {
             loader.check_classes()?;
         }
         features.broken = broken(loader);
@@ -123,7 +126,7 @@ impl Feed {
     pub fn batches(&self) -> usize {
         match self {
             Feed::Images(images) => images.loader.batches(),
-            Feed::Features(f) if f.shuffle => (f.labels.len() / f.batch).max(1),
+            Feed::Features(f) if f.sampler.is_some() => (f.labels.len() / f.batch).max(1),
             Feed::Features(f) => f.labels.len().div_ceil(f.batch),
         }
     }
@@ -133,11 +136,11 @@ impl Feed {
         match self {
             Feed::Images(Images { loader, assigned }) => {
                 Box::new(loader.epoch(epoch, start).map(move |batch| {
-                    let Batch { images, side, labels, indices, own_share, .. } = batch?;
+                    let Batch { images, side, labels, indices, keys, own_share, .. } = batch?;
                     let labels = Labels::Classes(labels);
                     let assignment = indices.iter().map(|index| assigned.get(index).copied()).collect();
                     let input = image_tensor(images, side);
-                    Ok(FeedBatch { input, labels, indices, assignment, own_share })
+                    Ok(FeedBatch { input, labels, indices, keys, assignment, own_share })
                 }))
             }
             Feed::Features(features) => {
@@ -179,18 +182,24 @@ fn broken(loader: &Loader) -> Vec<String> {
 impl Features {
     fn order(&self, epoch: u32) -> Vec<u32> {
         let mut order: Vec<u32> = (0..self.labels.len() as u32).collect();
-        if self.shuffle {
-            Rng::keyed(self.seed, epoch, 0, streams::FEATURE_ORDER).shuffle(&mut order);
+        match self.sampler {
+            None => {}
+            Some(Sampler::Shuffled) => {
+                Rng::keyed(self.seed, epoch, 0, streams::FEATURE_ORDER).shuffle(&mut order);
+            }
+            Some(Sampler::Balanced) => order = balanced_order(&self.labels, self.seed, epoch),
         }
         order
     }
 
     fn batch(&self, order: &[u32], number: usize) -> FeedBatch {
         let indices = order[number * self.batch..((number + 1) * self.batch).min(order.len())].to_vec();
+        // Nothing about features is random but their order.
+        let keys = indices.clone();
         let row = |&i: &u32| &self.values[i as usize * self.dim..(i as usize + 1) * self.dim];
         let values: Vec<f32> = indices.iter().flat_map(row).copied().collect();
         let labels = Labels::Classes(indices.iter().map(|&i| self.labels[i as usize]).collect());
         let input = Tensor::from_vec(values, &[indices.len(), self.dim]);
-        FeedBatch { input, labels, indices, assignment: None, own_share: 1.0 }
+        FeedBatch { input, labels, indices, keys, assignment: None, own_share: 1.0 }
     }
 }

@@ -148,10 +148,11 @@ impl Loaded {
         let mut rng = Rng::keyed(0, 0, 0, 0);
         let images: Vec<f32> = (0..batch * 3 * size * size).map(|_| rng.range(-1.0, 1.0) as f32).collect();
         let input = Tensor::from_vec(images, &[batch, 3, size, size]);
-        let indices: Vec<u32> = (0..batch as u32).collect();
+        let (indices, keys): (Vec<u32>, Vec<u32>) = (0..batch as u32).map(|i| (i, i)).unzip();
         let labels = Labels::Classes(vec![0; batch]);
         let mut stepper = Stepper::new(&self.model, self.config.step_settings());
-        let batches = [FeedBatch { input: input.clone(), labels, indices, assignment: None, own_share: 1.0 }];
+        let (assignment, own_share) = (None, 1.0);
+        let batches = [FeedBatch { input: input.clone(), labels, indices, keys, assignment, own_share }];
         for _ in 0..STEPS {
             stepper.submit(&mut self.model, &batches, 0, 0.0)?.wait()?;
         }

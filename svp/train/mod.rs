@@ -1,6 +1,7 @@
 //! Training: the config, optimisers, the schedule, the loop, evaluation, and the state on disk.
 
 mod average;
+mod class_weights;
 mod config;
 mod config_file;
 mod defaults;
@@ -8,7 +9,9 @@ mod dry_run;
 mod evaluate;
 mod feed;
 mod fit;
+mod init;
 mod input;
+mod kept;
 mod log;
 mod lr_range;
 mod optim;
@@ -24,10 +27,11 @@ mod trained;
 mod trained_model;
 
 pub use average::Average;
+pub use class_weights::{ClassWeights, Weights};
 pub use config::{BUILTIN, MOMENTUM, Precision, TrainConfig};
 #[cfg(test)]
 pub(crate) use config_file::migrated;
-pub use config_file::{Moved, read_config};
+pub use config_file::{Moved, check_same, difference, read_config};
 pub use defaults::{Defaults, backbone_spec};
 pub use dry_run::{DryRun, dry_run};
 pub(crate) use evaluate::{Count, each_image};

@@ -43,6 +43,9 @@ pub struct Outcome {
     pub classes: usize,
     /// Epochs trained.
     pub epochs: u32,
+    /// Epochs without a better score that ended the run early; `None` where it had all of its epochs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_patience: Option<u32>,
     /// Steps made, those before a resume included.
     pub steps: u64,
     /// The chosen epoch, counted from 1.
@@ -96,7 +99,8 @@ impl Outcome {
             preset_overrides: config.preset_overrides(),
             data: config.data.display().to_string(),
             classes: trained.classes.len(),
-            epochs: config.epochs,
+            epochs: position.epoch,
+            out_of_patience: (position.epoch < config.epochs).then_some(config.patience),
             steps: position.step,
             best_epoch: best.epoch,
             selected_on: config.selects_on().unwrap_or("last epoch").into(),

@@ -6,6 +6,7 @@ use engine::Device;
 
 use super::config::TrainConfig;
 use super::feed::Feed;
+use super::init::Source;
 use super::setup;
 use super::trained::Trained;
 use crate::backbones::Loaded;
@@ -28,8 +29,8 @@ pub struct Prepared {
     pub notes: Vec<String>,
 }
 
-/// Loads the backbone and opens the data. A run that begins makes the method's survey; one that goes on has `settings`,
-/// those of its trained file.
+/// Loads the backbone and opens the data. A run that begins makes the method's survey, or takes what another run has
+/// trained; one that goes on has `settings`, those of its trained file.
 ///
 /// [`Error::Interrupted`](crate::Error::Interrupted) once `stop` returns true during a survey; settings that cannot
 /// work or do not fit the backbone, the data or the device; files that cannot be read.
@@ -47,8 +48,17 @@ pub fn prepare(
     let mut notes = std::mem::take(&mut loaded.notes);
     notes.extend(data.notes.iter().cloned());
     let images = (&data.train[..], &data.classes[..]);
-    let (model, trained, found) = assemble(config, device, loaded, images, settings, stop)?;
+    let source = config.init_from.as_deref().filter(|_| settings.is_none());
+    let source = source.map(|run| Source::open(run, config, &loaded.hash)).transpose()?;
+    let known = settings.or(source.as_ref().map(Source::settings));
+    let (mut model, trained, found) = assemble(config, device, loaded, images, known, stop)?;
     notes.extend(found);
+    if let Some(source) = source {
+        notes.push(source.give(device, &mut model.params, &trained)?);
+        if !source.has_head(&trained) {
+            count_logits(config, &mut model, &data.train, stop)?;
+        }
+    }
     Ok(Prepared { model, trained, data, notes })
 }
 
@@ -76,18 +86,32 @@ pub(crate) fn assemble(
     }
     found.settings.into_iter().for_each(|(name, value)| config.method.settings.set(name, value));
     let (mut model, trained) = setup::model(&config, device, loaded, classes)?;
-    if settings.is_none() && model.method.counted().is_some() {
-        let options = LoaderOptions::eval(config.batch_size, config.workers);
-        let feed = Feed::images(&Arc::new(images.to_vec()), model.transform(), options)?;
-        if !assign(&mut model, &feed, stop)? {
-            return Err(Error::Interrupted { step: 0, hint: "run it again".into() });
-        }
+    if settings.is_none() {
+        count_logits(&config, &mut model, images, stop)?;
     }
     for (name, value) in found.values {
         let id = model.params.id(&name).expect("a parameter of the method");
         model.params.set(id, value.to_device(device)?);
     }
     Ok((model, trained, found.notes))
+}
+
+/// Counts the logits of the backbone's own head out to the classes, where the method wants it.
+fn count_logits(
+    config: &TrainConfig,
+    model: &mut Model,
+    images: &[Sample],
+    stop: &dyn Fn() -> bool,
+) -> Result<()> {
+    if model.method.counted().is_none() {
+        return Ok(());
+    }
+    let options = LoaderOptions::eval(config.batch_size, config.workers);
+    let feed = Feed::images(&Arc::new(images.to_vec()), model.transform(), options)?;
+    match assign(model, &feed, stop)? {
+        true => Ok(()),
+        false => Err(Error::Interrupted { step: 0, hint: "run it again".into() }),
+    }
 }
 
 /// Makes a survey with the backbone, which is given back as it was.

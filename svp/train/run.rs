@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use engine::Device;
 
+use super::class_weights::Weights;
 use super::config::TrainConfig;
-use super::config_file::{Moved, read_config, resuming, write_config};
+use super::config_file::{Moved, lengthened, read_config, resuming, write_config};
 use super::evaluate::evaluate;
 use super::feed::{Feed, FeedBatch};
+use super::kept::{self, Kept};
 use super::log::{Log, LoggedStep};
 use super::lr_range::{Rate, find, most_steps};
 use super::outcome::{Outcome, Throughput};
@@ -63,6 +65,7 @@ struct Training<'a> {
     stop: &'a dyn Fn() -> bool,
     fingerprint: String,
     began: Instant,
+    kept: Kept,
     /// Time of the last save, and the steps done by then.
     saved: (Instant, u64),
     /// Time when the last step finished.
@@ -113,6 +116,7 @@ impl<'a> Session<'a> {
     /// A folder that holds no run or is in use, inputs that are not those the run began with, and those of [`prepare`].
     pub fn resume(folder: &Path, moved: Moved, around: Surroundings<'a>) -> Result<Self> {
         let run = RunDir::resume(folder)?;
+        kept::recover(&run)?;
         let was = read_config(&run.config())?;
         let config = moved.apply(&was).with_absolute_paths()?;
         config.check_places()?;
@@ -121,14 +125,18 @@ impl<'a> Session<'a> {
         let known = saved.as_ref().map(|saved| &saved.trained.method);
         let known = known.filter(|known| known.entry.name == config.method.entry.name);
         let settings = known.map(|known| &known.settings);
-        let prepared = prepare(&config, &around.device, settings, around.stop)?;
+        let position = saved.as_ref().map(|saved| saved.position.clone()).unwrap_or_default();
+        let longer = lengthened(run.path(), &was, &config, &position)?;
+        let mut prepared = prepare(&config, &around.device, settings, around.stop)?;
         if saved.as_ref().is_some_and(|saved| saved.trained != prepared.trained) {
             let what = "backbone, data or settings are not those the run began with";
             return Err(Error::path(&last, what, "put them back, or start a new run"));
         }
-        let (step, epochs) =
-            saved.as_ref().map_or((0, 0), |saved| (saved.position.step, saved.position.epoch));
-        metrics::truncate_after(&run.metrics(), step, u64::from(epochs))?;
+        metrics::truncate_after(&run.metrics(), position.step, u64::from(position.epoch))?;
+        if longer.is_some() {
+            run.set_report_aside(was.epochs)?;
+        }
+        prepared.notes.extend(longer);
         if config != was {
             write_config(&run, &config)?;
         }
@@ -143,10 +151,12 @@ impl<'a> Session<'a> {
         around: Surroundings<'a>,
     ) -> Result<Self> {
         let Surroundings { device, device_flag, show, stop } = around;
-        let Prepared { mut model, trained, data, notes } = prepared;
+        let Prepared { mut model, trained, data, mut notes } = prepared;
         let began = Instant::now();
         let fingerprint = data.fingerprint();
         let mut stepper = Stepper::new(&model, config.step_settings());
+        stepper.weights = setup::class_weights(&config, &data);
+        notes.extend(stepper.weights.as_ref().map(Weights::describe));
         let mut position = Position::default();
         if let Some(saved) = saved {
             saved.restore(&device, &mut model.params)?;
@@ -163,6 +173,7 @@ impl<'a> Session<'a> {
             other => other,
         };
         let feeds = setup::feeds(&config, &model, &data, stop).map_err(told)?;
+        let kept = Kept::new(&read_metrics(&run.metrics())?, &position);
         let total = u64::from(config.epochs) * config.steps_per_epoch(feeds.train.batches()) as u64;
         let mut log = Log::open(run, total, position.step, show, &notes)?;
         log.broken(&feeds.broken());
@@ -187,6 +198,7 @@ impl<'a> Session<'a> {
             stop,
             fingerprint,
             began,
+            kept,
             saved: (now, step),
             clock: now,
             throughput,
@@ -199,14 +211,14 @@ impl<'a> Session<'a> {
         &self.training.config
     }
 
-    /// Trains to the end, tests the chosen epoch once and writes the report.
+    /// Trains to the end, or until patience is over, tests the chosen epoch once and writes the report.
     ///
     /// # Errors
     /// [`Error::Interrupted`] after a stop, [`Error::Diverged`] at a step that is not finite, [`Error::Lost`] when the
     /// device is lost, and files that cannot be read or written.
     pub fn run(self) -> Result<Outcome> {
         let Session { feeds, mut training } = self;
-        while training.position.epoch < training.config.epochs {
+        while training.goes_on() {
             training.epoch(&feeds).map_err(|e| training.explain(e))?;
         }
         training.finish(&feeds)
@@ -230,6 +242,19 @@ fn found_rate(
 }
 
 impl Training<'_> {
+    /// Whether there is an epoch to make.
+    fn goes_on(&mut self) -> bool {
+        let (position, config) = (&self.position, &self.config);
+        if position.epoch < config.epochs && config.out_of_patience(position) {
+            let (epoch, patience) = (position.epoch, config.patience);
+            self.log
+                .progress
+                .line(&format!("ended after epoch {epoch}: no better score in {patience} epochs"));
+            return false;
+        }
+        position.epoch < config.epochs
+    }
+
     fn epoch(&mut self, feeds: &Feeds) -> Result<()> {
         let begun = Instant::now();
         self.steps(feeds)?;
@@ -265,7 +290,10 @@ impl Training<'_> {
         if before != Some(best) {
             save_best(&self.log.run.best(), &self.model.params, &self.trained, &self.position)?;
         }
-        self.save()?;
+        let mut kept = self.kept;
+        kept.save_epoch(&self.log.run, self.saveable(), train_loss)?;
+        self.kept = kept;
+        self.saved = (Instant::now(), self.position.step);
         self.log.epoch([epoch, self.config.epochs], train_loss, on, score, best, seconds);
         Ok(())
     }
@@ -318,6 +346,9 @@ impl Training<'_> {
             self.position.step += 1;
             self.position.batch += 1;
             self.position.add_loss(health.loss);
+            if self.position.step == 1 {
+                self.kept.began(health.loss);
+            }
             let busy = self.clock.elapsed();
             self.clock = Instant::now();
             let images = batches.iter().map(|batch| batch.labels.images() as u64).sum();
@@ -338,17 +369,23 @@ impl Training<'_> {
         Ok(())
     }
 
-    /// Names the first tensor that is not finite and saves the state before the step. Steps submitted after it have
-    /// changed nothing.
+    /// Names the first tensor that is not finite, goes back to the last sound state and keeps the one before the step
+    /// beside it. Steps submitted after it have changed nothing.
     fn diverged(&mut self, batches: &[FeedBatch], health: Health) -> Error {
         self.waiting.clear();
         let what = self.stepper.find_fault(&self.model, batches, self.position.epoch);
-        let kept = match save_last(&self.log.run.last(), self.saveable()) {
-            Ok(()) => format!("the state before this step is kept in {}", self.log.run.last().display()),
-            Err(e) => format!("the state could not be kept: {e}"),
+        let run = &self.log.run;
+        let from = match self.kept.go_back(run) {
+            Ok(0) => "begin again".into(),
+            Ok(epoch) => format!("go on from the end of epoch {epoch}"),
+            Err(e) => format!("{e}; go on"),
         };
-        let lr = self.config.lr.value() / 10.0;
-        let hint = format!("{kept}; go on from it at a lower rate with `{} --lr {lr:e}`", self.resuming());
+        let (lr, aside) = (self.config.lr.value() / 10.0, run.diverged());
+        let kept = match save_last(&aside, self.saveable()) {
+            Ok(()) => format!("the state before this step, which may be spoilt, is in {}", aside.display()),
+            Err(e) => format!("the state before this step could not be kept: {e}"),
+        };
+        let hint = format!("{from} at a lower rate with `{} --lr {lr:e}`; {kept}", self.resuming());
         Error::Diverged { step: self.position.step + 1, loss: health.loss, what, hint }
     }
 
@@ -386,7 +423,9 @@ impl Training<'_> {
     }
 
     fn save(&mut self) -> Result<()> {
-        save_last(&self.log.run.last(), self.saveable())?;
+        let mut kept = self.kept;
+        kept.save(&self.log.run, self.saveable())?;
+        self.kept = kept;
         self.saved = (Instant::now(), self.position.step);
         Ok(())
     }

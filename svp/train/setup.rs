@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use engine::Device;
 
+use super::class_weights::{ClassWeights, Weights};
 use super::config::{BUILTIN, Precision, TrainConfig};
 use super::feed::Feed;
 use super::trained::Trained;
@@ -87,11 +88,22 @@ pub(super) fn train_transform(config: &TrainConfig, model: &Model) -> Transform 
     Transform { augment: config.augmentation(), ..model.transform() }
 }
 
+/// Weights of the classes in the loss, where they do not weigh alike.
+pub(super) fn class_weights(config: &TrainConfig, data: &Dataset) -> Option<Weights> {
+    let mut counts = vec![0; data.classes.len()];
+    data.train.iter().for_each(|sample| counts[sample.label as usize] += 1);
+    match config.class_weights {
+        ClassWeights::None => None,
+        ClassWeights::Balanced => Some(Weights::balanced(&counts, config.mix().is_some())),
+    }
+}
+
 /// The training images of a run in batches.
 pub(super) fn train_images(config: &TrainConfig, model: &Model, data: &Dataset) -> Result<Feed> {
     let transform = train_transform(config, model);
     let options = LoaderOptions {
         mix: config.mix(),
+        sampler: Some(config.sampler),
         ..LoaderOptions::train(config.batch_size, config.workers, config.seed)
     };
     Feed::images(&Arc::new(data.train.clone()), transform, options)
@@ -161,11 +173,14 @@ pub fn feeds(config: &TrainConfig, model: &Model, data: &Dataset, stop: &dyn Fn(
             counted: counts.then(|| eval(&Arc::new(data.train.clone()))).transpose()?,
         });
     }
-    let shuffled = LoaderOptions::train(config.batch_size, config.workers, config.seed);
+    let sampled = LoaderOptions {
+        sampler: Some(config.sampler),
+        ..LoaderOptions::train(config.batch_size, config.workers, config.seed)
+    };
     let features =
         |samples, options| Feed::features(model, &Loader::new(samples, transform, in_order)?, options, stop);
     Ok(Feeds {
-        train: features(Arc::new(data.train.clone()), shuffled)?,
+        train: features(Arc::new(data.train.clone()), sampled)?,
         val: val.map(|samples| features(samples, in_order)).transpose()?,
         test: test.map(|samples| features(samples, in_order)).transpose()?,
         counted: None,

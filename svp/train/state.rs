@@ -45,6 +45,11 @@ impl Position {
         f64::from_bits(self.loss_sum_bits)
     }
 
+    /// Whether the epoch that was finished last has a better score than those before it.
+    pub(super) fn improved(&self) -> bool {
+        self.epoch > 1 && self.best.is_some_and(|best| best.epoch == self.epoch && best.score.is_some())
+    }
+
     /// Adds the loss of a step to the sum.
     pub fn add_loss(&mut self, loss: f32) {
         self.loss_sum_bits = (self.loss_sum() + f64::from(loss)).to_bits();
@@ -143,7 +148,20 @@ impl TrainedFile {
     /// # Errors
     /// A saved parameter that the file lacks or holds in another shape.
     pub fn restore(&self, device: &Device, params: &mut Params) -> Result<()> {
-        for id in params.saved() {
+        self.restore_parts(device, params, |_| true)
+    }
+
+    /// Puts the saved tensors of those parts of the model into `params` that are `wanted`, by their names.
+    ///
+    /// # Errors
+    /// Those of [`TrainedFile::restore`].
+    pub(super) fn restore_parts(
+        &self,
+        device: &Device,
+        params: &mut Params,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<()> {
+        for id in params.saved().into_iter().filter(|&id| wanted(params.part(id))).collect::<Vec<_>>() {
             let shape = params.get(id).shape().to_vec();
             let value = self.tensor(params.name(id), &shape)?;
             params.set(id, value.to_device(device)?);

@@ -32,12 +32,8 @@ pub struct TrainedModel {
 ///
 /// A missing or damaged file, or a backbone other than the one the file was trained on.
 pub fn load_trained(run: &Path, backbone: Option<&Path>, device: &Device) -> Result<TrainedModel> {
-    let path = if run.is_dir() { run.join("best.safetensors") } else { run.to_path_buf() };
+    let path = trained_file(run)?;
     let config_path = path.with_file_name("config.toml");
-    if run.is_dir() && !path.exists() {
-        let what = "holds no trained model (no best.safetensors)";
-        return Err(Error::path(run, what, "give the folder of a run that has finished an epoch"));
-    }
     let file = TrainedFile::open(&path)?;
     let config = config_path.exists().then(|| read_config(&config_path)).transpose()?;
     let trained = &file.trained;
@@ -72,6 +68,18 @@ pub fn load_trained(run: &Path, backbone: Option<&Path>, device: &Device) -> Res
         model = model.in_precision(precision.dtype())?;
     }
     Ok(TrainedModel { model, trained: file.trained, config })
+}
+
+/// The trained file of a run folder; of a file, itself.
+///
+/// A folder without one.
+pub(super) fn trained_file(run: &Path) -> Result<PathBuf> {
+    let path = if run.is_dir() { run.join("best.safetensors") } else { run.to_path_buf() };
+    if run.is_dir() && !path.exists() {
+        let what = "holds no trained model (no best.safetensors)";
+        return Err(Error::path(run, what, "give the folder of a run that has finished an epoch"));
+    }
+    Ok(path)
 }
 
 /// Loads the backbone that `trained` belongs to, and refuses any other.

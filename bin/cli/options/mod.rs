@@ -6,12 +6,13 @@ use clap::Args;
 use serde::Deserialize;
 use svp::backbones::Sizes;
 use svp::backbones::pos_embed::ClassRow;
-use svp::data::Layout;
+use svp::data::{Layout, Sampler};
 use svp::heads::{HEADS, HeadKind};
 use svp::methods::{Chosen, Defaults, Entry, METHODS, OptimizerKind};
 use svp::pass::Spec;
 use svp::train::{
-    BUILTIN, Decay, Defaults as RunDefaults, MOMENTUM, Precision, Preset, Rate, TrainConfig, backbone_spec,
+    BUILTIN, ClassWeights, Decay, Defaults as RunDefaults, MOMENTUM, Precision, Preset, Rate, TrainConfig,
+    backbone_spec,
 };
 use svp::{Error, Result};
 use toml::Table;
@@ -195,6 +196,10 @@ options! {
     /// Share of the mixed batches that get cutmix, where both are on
     #[arg(value_name = "SHARE", help_heading = "Data")]
     mixup_switch_prob: f64 = 0.5,
+    /// How an epoch draws its images: shuffled (each once), or balanced (as many, with replacement, so that all classes
+    /// are equally likely)
+    #[arg(value_name = "HOW", value_parser = word::<Sampler>, help_heading = "Data")]
+    sampler: Sampler => "shuffled".into(),
     /// Data threads
     #[arg(value_name = "N", help_heading = "Data")]
     workers: usize => "the number of cores".into(),
@@ -207,9 +212,15 @@ options! {
     /// SimAM reweighting of the input image (the published --input_relu)
     #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Method")]
     simam: bool = false,
+    /// Begin with what this run has trained: its folder or trained file. The head is taken where the classes are the same
+    #[arg(value_name = "RUN", help_heading = "Model")]
+    init_from: PathBuf,
     /// Passes over the training images
     #[arg(value_name = "N", help_heading = "Training")]
     epochs: u32 => by_width(|d| d.epochs.to_string()) + ", but linear 100",
+    /// End early after so many epochs without a better score on the split that chooses the epoch; 0 for never
+    #[arg(value_name = "N", help_heading = "Training")]
+    patience: u32 = 0,
     /// Images a batch, or auto: the most that fit into memory, up to 128
     #[arg(value_name = "N", help_heading = "Training")]
     batch_size: BatchSize => "32".into(),
@@ -252,6 +263,9 @@ options! {
     /// Label smoothing
     #[arg(value_name = "SHARE", help_heading = "Training")]
     smoothing: f32 = 0.1,
+    /// How much the classes weigh in the loss: none (all alike), or balanced (the more, the fewer images a class has)
+    #[arg(value_name = "HOW", value_parser = word::<ClassWeights>, help_heading = "Training")]
+    class_weights: ClassWeights => "none".into(),
     /// Rate of stochastic depth at the last block
     #[arg(value_name = "RATE", help_heading = "Training")]
     drop_path: f64 => by_width(|d| d.drop_path.to_string()),
@@ -282,10 +296,15 @@ options! {
 }
 
 impl Options {
-    /// Reads a config file.
+    /// Reads a config file: the settings, and the folder of the run where it names one as `out`.
     ///
     /// A file that cannot be read or is not TOML, an unknown key, or a value of another type.
-    pub fn read(path: &Path) -> Result<Options> {
+    pub fn read(path: &Path) -> Result<(Options, Option<PathBuf>)> {
+        /// The key that is no setting, as it does not change what is trained.
+        #[derive(Deserialize)]
+        struct Place {
+            out: Option<PathBuf>,
+        }
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read the config", &e))?;
         let at = |start: usize| {
             let line = text[..start].matches('\n').count() + 1;
@@ -297,18 +316,19 @@ impl Options {
                 Error::input(at(e.span().map_or(0, |span| span.start)), e.message().replace('\n', " "), hint)
             })?
             .into_inner();
-        if let Some((key, _)) =
-            keys.iter().find(|(key, value)| !Self::knows(key.get_ref(), value.get_ref().is_table()))
-        {
+        if let Some((key, _)) = keys.iter().find(|(key, value)| {
+            key.get_ref() != "out" && !Self::knows(key.get_ref(), value.get_ref().is_table())
+        }) {
             let what = format!("unknown field `{}`", key.get_ref());
             return Err(Error::input(at(key.span().start), what, hint));
         }
-        let options: std::result::Result<Options, _> = toml::from_str(&text);
-        let options = options.map_err(|e| {
+        let wrong = |e: toml::de::Error| {
             Error::input(at(e.span().map_or(0, |span| span.start)), e.message().replace('\n', " "), hint)
-        })?;
+        };
+        let options: Options = toml::from_str(&text).map_err(wrong)?;
+        let Place { out } = toml::from_str(&text).map_err(wrong)?;
         let table = text.parse().expect("read twice already");
-        Ok(Options { method_settings: MethodSettings::of_file(&table), ..options })
+        Ok((Options { method_settings: MethodSettings::of_file(&table), ..options }, out))
     }
 
     /// Reads the settings from a table with the keys of a config file.
@@ -434,6 +454,9 @@ impl Options {
             head_lr_scale: self.head_lr_scale(),
             head_weight_decay: self.head_weight_decay,
             smoothing: self.smoothing(),
+            class_weights: self.class_weights.unwrap_or_default(),
+            patience: self.patience(),
+            sampler: self.sampler.unwrap_or_default(),
             drop_path: self.drop_path.unwrap_or(of_run.drop_path),
             ema_decay: self.ema_decay(),
             augment: self.augment.unwrap_or(!drawn),
@@ -454,6 +477,7 @@ impl Options {
             method,
             preset: self.preset,
             backbone: self.backbone,
+            init_from: self.init_from,
             model: self.model,
             embed_dim: self.embed_dim,
             depth: self.depth,

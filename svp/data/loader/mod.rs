@@ -1,13 +1,15 @@
 //! Batches, which threads of the loader decode and transform while the model computes.
 //!
-//! **Order.** The order of the samples is a function of (seed, epoch), augmentation one of (seed, epoch, sample), and
-//! mixing one of (seed, epoch, batch). Neither the number of workers nor the batch with which a resumed epoch starts
+//! **Order.** The order of the samples is a function of (seed, epoch), augmentation one of (seed, epoch, sample) - or,
+//! where a sample may be drawn several times in an epoch, of (seed, epoch, draw) - and mixing one of (seed, epoch, batch). Neither the number of workers nor the batch with which a resumed epoch starts
 //! changes a byte of any batch.
 //!
 //! **Broken images.** In training ([`OnBroken::Replace`]) a broken image is replaced by the next readable sample in the
 //! order of the epoch, so that batches keep their size. In evaluation ([`OnBroken::Skip`]) it is left out. Each broken
 //! image is recorded with its reason. Once more than 1 % of the split, and more than one image, are broken, the
 //! iterator yields an error and ends, and in training also once all images of a class are. All this depends on the batches handed out so far, not on the workers.
+
+mod order;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +25,8 @@ use crate::sample::Sample;
 use crate::streams;
 use crate::text::shown;
 use crate::transform::Transform;
+
+pub use order::{Sampler, balanced_order};
 
 /// What the loader does about an image that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +46,8 @@ pub struct LoaderOptions {
     pub workers: usize,
     /// Decides order, augmentation and mixing.
     pub seed: u64,
-    /// Whether every epoch has a new order. Otherwise it is the order of the split.
-    pub shuffle: bool,
+    /// How an epoch draws its samples; `None` for the order of the split.
+    pub sampler: Option<Sampler>,
     /// Whether a last batch that is not full is left out.
     pub drop_last: bool,
     /// What happens to an image that cannot be read.
@@ -56,13 +60,14 @@ impl LoaderOptions {
     /// For training: shuffled, only whole batches, and broken images are replaced.
     pub fn train(batch: usize, workers: usize, seed: u64) -> Self {
         let on_broken = OnBroken::Replace;
-        LoaderOptions { batch, workers, seed, shuffle: true, drop_last: true, on_broken, mix: None }
+        let sampler = Some(Sampler::Shuffled);
+        LoaderOptions { batch, workers, seed, sampler, drop_last: true, on_broken, mix: None }
     }
 
     /// For evaluation: every readable image once, in the order of the split.
     pub fn eval(batch: usize, workers: usize) -> Self {
         let on_broken = OnBroken::Skip;
-        LoaderOptions { batch, workers, seed: 0, shuffle: false, drop_last: false, on_broken, mix: None }
+        LoaderOptions { batch, workers, seed: 0, sampler: None, drop_last: false, on_broken, mix: None }
     }
 }
 
@@ -79,6 +84,9 @@ pub struct Batch {
     pub labels: Vec<u32>,
     /// The position of each sample in the split.
     pub indices: Vec<u32>,
+    /// What the random numbers of each sample are keyed by, beside seed and epoch: its position in the split, or with
+    /// [`Sampler::Balanced`], which may draw a sample several times, the number of the draw in the epoch.
+    pub keys: Vec<u32>,
     /// The share of a sample's own label in its target. The rest belongs to the label of its partner, which for sample i
     /// of b is sample b - 1 - i.
     pub own_share: f32,
@@ -197,9 +205,15 @@ impl Split {
 
     /// Positions in the split in the order of an epoch.
     fn order(&self, epoch: u32) -> Vec<u32> {
+        let seed = self.options.seed;
         let mut order: Vec<u32> = (0..self.samples.len() as u32).collect();
-        if self.options.shuffle {
-            Rng::keyed(self.options.seed, epoch, 0, streams::ORDER).shuffle(&mut order);
+        match self.options.sampler {
+            None => {}
+            Some(Sampler::Shuffled) => Rng::keyed(seed, epoch, 0, streams::ORDER).shuffle(&mut order),
+            Some(Sampler::Balanced) => {
+                let labels: Vec<u32> = self.samples.iter().map(|sample| sample.label).collect();
+                order = balanced_order(&labels, seed, epoch);
+            }
         }
         order
     }
@@ -266,7 +280,8 @@ impl Epoch {
         let positions = number * options.batch..((number + 1) * options.batch).min(n);
         let images = Vec::with_capacity(positions.len() * self.split.transform.values());
         let (side, own_share) = (self.split.transform.size as usize, 1.0);
-        let batch = Batch { number, images, side, labels: Vec::new(), indices: Vec::new(), own_share };
+        let (labels, indices, keys) = (Vec::new(), Vec::new(), Vec::new());
+        let batch = Batch { number, images, side, labels, indices, keys, own_share };
         let mut made = Made { batch, broken: BTreeMap::new() };
         let tries = if options.on_broken == OnBroken::Replace { n } else { 1 };
         for position in positions {
@@ -278,7 +293,12 @@ impl Epoch {
                     // The run ends at this batch, so that the rest of it is of no use.
                     return Some(made);
                 }
-                if self.push(self.order[(position + shift) % n], &mut made) {
+                let index = self.order[(position + shift) % n];
+                let key = match options.sampler {
+                    Some(Sampler::Balanced) => position as u32,
+                    _ => index,
+                };
+                if self.push(index, key, &mut made) {
                     break;
                 }
             }
@@ -291,8 +311,8 @@ impl Epoch {
         Some(made)
     }
 
-    /// Appends a sample to the batch. False if it is broken.
-    fn push(&self, index: u32, made: &mut Made) -> bool {
+    /// Appends a sample to the batch, changed by the random numbers of `key`. False if it is broken.
+    fn push(&self, index: u32, key: u32, made: &mut Made) -> bool {
         if made.broken.contains_key(&index) {
             return false;
         }
@@ -300,13 +320,14 @@ impl Epoch {
         let sample = &samples[index as usize];
         match sample.load() {
             Ok(image) => {
-                let mut rng = Rng::keyed(options.seed, self.number, index, streams::AUGMENT);
-                let Batch { images, labels, indices, .. } = &mut made.batch;
+                let mut rng = Rng::keyed(options.seed, self.number, key, streams::AUGMENT);
+                let Batch { images, labels, indices, keys, .. } = &mut made.batch;
                 let start = images.len();
                 images.resize(start + transform.values(), 0.0);
                 transform.apply(&image, &mut rng, &mut images[start..]);
                 labels.push(sample.label);
                 indices.push(index);
+                keys.push(key);
                 true
             }
             Err(Error::Input { at, what, .. }) => {

@@ -15,6 +15,12 @@ fn drawn(n: usize) -> Arc<Vec<Sample>> {
     Arc::new(Dataset::builtin("count").unwrap().train[..n].to_vec())
 }
 
+/// The same pictures with other labels.
+fn drawn_by_label(labels: &[u32]) -> Arc<Vec<Sample>> {
+    let relabelled = |(sample, &label): (&Sample, &u32)| Sample { label, ..sample.clone() };
+    Arc::new(drawn(labels.len()).iter().zip(labels).map(relabelled).collect())
+}
+
 /// A transform that makes all random changes there are.
 fn transform() -> Transform {
     let auto = Some("rand-m9-mstd0.5-inc1".parse().unwrap());
@@ -90,6 +96,42 @@ fn an_epoch_shuffles_every_sample_once_and_anew() {
     };
     assert_ne!(look(0), look(1));
     assert_eq!(look(0), look(0));
+}
+
+/// One class has 30 samples and the other 10; each is drawn about as often, the samples of a class too, and a sample that
+/// is drawn again looks different.
+#[test]
+fn a_balanced_epoch_draws_all_classes_alike() {
+    let labels: Vec<u32> = (0..40).map(|i| u32::from(i % 4 == 0)).collect();
+    let epochs: Vec<Vec<u32>> = (0..200).map(|epoch| balanced_order(&labels, 1, epoch)).collect();
+    let mut counts = [0u32; 40];
+    epochs.iter().flatten().for_each(|&position| counts[position as usize] += 1);
+    for (position, &times) in counts.iter().enumerate() {
+        // 8000 draws, half of them of each class: 400 for each of 10 samples, 133 for each of 30.
+        let want = if labels[position] == 1 { 400.0 } else { 400.0 / 3.0 };
+        assert!((f64::from(times) - want).abs() < 5.0 * want.sqrt(), "{position}: {times}");
+    }
+    assert_ne!(epochs[0], epochs[1]);
+    assert_ne!(epochs[0], balanced_order(&labels, 2, 0), "the seed decides");
+
+    let samples = drawn_by_label(&labels);
+    let options = LoaderOptions { sampler: Some(Sampler::Balanced), ..mixed(8, 3, 1) };
+    let whole = all(loader(&samples, options).epoch(3, 0));
+    assert_eq!(whole.iter().flat_map(|b| b.indices.clone()).collect::<Vec<_>>(), epochs[3]);
+    assert_eq!(whole.iter().flat_map(|b| b.keys.clone()).collect::<Vec<_>>(), (0..40).collect::<Vec<_>>());
+    for (start, workers) in [(0, 1), (2, 2), (5, 1)] {
+        let again = loader(&samples, LoaderOptions { workers, ..options });
+        assert_eq!(all(again.epoch(3, start)), whole[start..], "{workers} workers, from {start}");
+    }
+    let plain = all(loader(&samples, LoaderOptions { mix: None, ..options }).epoch(3, 0));
+    let looks = |sample: u32| -> Vec<Vec<f32>> {
+        let images =
+            |b: &Batch| b.images.chunks(transform().values()).map(<[f32]>::to_vec).collect::<Vec<_>>();
+        let of = |b: &Batch| b.indices.clone().into_iter().zip(images(b)).collect::<Vec<_>>();
+        plain.iter().flat_map(of).filter(|(index, _)| *index == sample).map(|(_, image)| image).collect()
+    };
+    let twice = (0..40).map(looks).find(|looks| looks.len() > 1).expect("10 samples have half of 40 draws");
+    assert_ne!(twice[0], twice[1]);
 }
 
 #[test]

@@ -19,6 +19,7 @@ fn outcome(val: f64, test: f64) -> RunStatus {
         data: "photos".into(),
         classes: 3,
         epochs: 10,
+        out_of_patience: None,
         steps: 100,
         best_epoch: 4,
         selected_on: "val".into(),

@@ -17,6 +17,7 @@ use crate::model::Model;
 use crate::params::Bound;
 use crate::pass::Noise;
 use crate::train::average::Average;
+use crate::train::class_weights::Weights;
 use crate::train::feed::FeedBatch;
 use crate::train::optim::{HeadRates, Optimizer, Rates};
 use crate::{Result, streams};
@@ -90,6 +91,8 @@ pub struct Stepper {
     pub optimizer: Optimizer,
     /// The moving average, where one is kept.
     pub average: Option<Average>,
+    /// Weights of the classes, where they do not weigh alike; `None` in a new stepper.
+    pub weights: Option<Weights>,
     inputs: Option<Inputs>,
     health: Tensor,
     /// Loss and gradients of the step's earlier batches.
@@ -142,6 +145,7 @@ impl Stepper {
         Stepper {
             settings,
             average: (settings.ema_decay > 0.0).then(average),
+            weights: None,
             optimizer: Optimizer::new(settings.optimizer, &device, &model.params, |name, value| {
                 settings.optimizer.decays(name, value)
             }),
@@ -226,19 +230,23 @@ impl Stepper {
         }
         let inputs = self.inputs.as_mut().expect("just made");
         inputs.batch.send(batch.input.as_slice())?;
-        inputs.targets.send(&model.head.targets(&batch.labels, classes, smoothing, batch.own_share)?)?;
+        let mut targets = model.head.targets(&batch.labels, classes, smoothing, batch.own_share)?;
+        if let Some(weights) = &self.weights {
+            weights.apply(&mut targets, batch.labels.classes());
+        }
+        inputs.targets.send(&targets)?;
         inputs.factors.send(&factors[0])?;
         if let (Some(to), Some(factors)) = (&mut inputs.head_factors, factors.get(1)) {
             to.send(factors)?;
         }
         if let Some(factors) = &mut inputs.drop_path {
-            factors.send(&drop_path::factors(rate, depth, seed, epoch, &batch.indices)?)?;
+            factors.send(&drop_path::factors(rate, depth, seed, epoch, &batch.keys)?)?;
         }
         if let (Some(numbers), Some(known)) = (&mut inputs.assignment, &batch.assignment) {
             numbers.send(known)?;
         }
         if let Some(keys) = &mut inputs.dropout {
-            keys.send(&dropout_keys(seed, epoch, &batch.indices, streams::PROMPT_DROPOUT))?;
+            keys.send(&dropout_keys(seed, epoch, &batch.keys, streams::PROMPT_DROPOUT))?;
         }
         Ok(())
     }

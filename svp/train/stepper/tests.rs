@@ -50,7 +50,7 @@ fn batch(first: usize, size: usize) -> FeedBatch {
     let images = indices.iter().flat_map(image).collect();
     let labels = Labels::Classes(indices.iter().map(|i| i % CLASSES as u32).collect());
     let input = Tensor::from_vec(images, &[size, 3, SIDE, SIDE]);
-    FeedBatch { input, labels, indices, assignment: None, own_share: 1.0 }
+    FeedBatch { input, labels, keys: indices.clone(), indices, assignment: None, own_share: 1.0 }
 }
 
 /// Makes `count` steps of `accumulate` batches of `size`; returns their health and the trained values after them.
@@ -173,6 +173,26 @@ fn targets_are_mixed_with_those_at_mirrored_places() {
             let mixed = loss([0, 1, 2], share);
             assert!((mixed - want).abs() < 1e-5, "{mixed} {want}");
         }
+    }
+}
+
+/// The loss is the mean of those of the images, weighted by the weights of their classes.
+#[test]
+fn classes_weigh_as_much_as_they_should() {
+    for device in [Device::cpu(), Device::emulated()] {
+        let loss = |first: usize, size: usize, weights: Option<Weights>| {
+            let mut model = model(&device, false);
+            let settings = StepSettings { drop_path: 0.0, smoothing: 0.0, ..settings(1) };
+            let mut stepper = Stepper::new(&model, settings);
+            stepper.weights = weights;
+            stepper.submit(&mut model, &[batch(first, size)], 0, 1e-2).unwrap().wait().unwrap().loss
+        };
+        // The rarest class weighs four times as much as the commonest.
+        let weights = || Some(Weights::balanced(&[4, 2, 1], false));
+        let [a, b, c] = [0, 1, 2].map(|image| loss(image, 1, None));
+        let (weighted, want) = (loss(0, 3, weights()), (a + 2.0 * b + 4.0 * c) / 7.0);
+        assert!((weighted - want).abs() < 1e-5, "{weighted} {want}");
+        assert!((loss(2, 1, weights()) - c).abs() < 1e-5, "a weight is one of images among others");
     }
 }
 
