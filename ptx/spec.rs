@@ -247,7 +247,7 @@ pub trait Op: Sync {
     ///
     /// # Errors
     /// The reason why it cannot be written; ops that only training calls do not override this.
-    fn onnx<'a>(&self, _graph: &mut Graph<'a>, _call: &Call<'a>) -> Written {
+    fn onnx(&self, _graph: &mut Graph, _call: &Call) -> Written {
         Err("no ONNX operator is known for it")
     }
 

@@ -131,7 +131,7 @@ impl Op for Cases {
         (one, Cost { bytes: products * one.bytes, flop: products * one.flop, ..Cost::default() })
     }
 
-    fn onnx<'a>(&self, graph: &mut Graph<'a>, call: &Call<'a>) -> Written {
+    fn onnx(&self, graph: &mut Graph, call: &Call) -> Written {
         Ok(super::onnx::write(graph, call))
     }
 

@@ -135,7 +135,7 @@ impl Op for Cases {
         )
     }
 
-    fn onnx<'a>(&self, graph: &mut Graph<'a>, call: &Call<'a>) -> Written {
+    fn onnx(&self, graph: &mut Graph, call: &Call) -> Written {
         Ok(super::onnx::write(graph, call))
     }
 

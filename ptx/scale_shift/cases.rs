@@ -77,7 +77,7 @@ impl Op for Cases {
         (of(2.0, 2.0), of(2.0 + sums, 1.0 + sums))
     }
 
-    fn onnx<'a>(&self, graph: &mut Graph<'a>, call: &Call<'a>) -> Written {
+    fn onnx(&self, graph: &mut Graph, call: &Call) -> Written {
         Ok(super::onnx::write(graph, call))
     }
 

@@ -6,6 +6,7 @@ use onnx::{Graph, Name, Size};
 
 use crate::methods::linear::Frozen;
 use crate::model::Model;
+use crate::params::Params;
 use crate::pass::Noise;
 use crate::train::Trained;
 use crate::{Error, Result};
@@ -41,15 +42,13 @@ pub fn onnx(mut model: Model, trained: &Trained) -> Result<Vec<u8>> {
     let batch = Size::Any("N");
     let input = graph.input(INPUT, &[batch, Size::Of(3), Size::Of(s), Size::Of(s)]);
     let input = normalised(&mut graph, input, &model);
-    let mut given = |value: &autograd::Value| -> Option<Name> {
-        let tensor = value.given.as_ref()?;
-        Some(match model.params.iter().find(|param| param.value.is_clone_of(tensor)) {
-            _ if tensor.is_clone_of(&images) => input.clone(),
-            Some(param) => graph.parameter(&param.name, tensor.shape(), tensor.as_slice()),
-            None => graph.floats(tensor.shape(), tensor.as_slice()),
-        })
-    };
-    let mut names: Vec<_> = trace.values.iter().map(&mut given).collect();
+    let mut names = vec![];
+    for value in &trace.values {
+        names.push(value.given.as_ref().map(|tensor| match tensor.is_clone_of(&images) {
+            true => input.clone(),
+            false => given(&mut graph, tensor, &model.params),
+        }));
+    }
     ptx::export::write(&mut graph, &trace, &mut names).map_err(|(op, why)| refuse(format!("{op}: {why}")))?;
     let logits = logits.and_then(|logits| names[logits].clone()).expect("the head computes the logits");
     graph.output(OUTPUT, &logits, &[batch, Size::Of(model.classes())]);
@@ -60,6 +59,14 @@ pub fn onnx(mut model: Model, trained: &Trained) -> Result<Vec<u8>> {
     match bytes.len() > onnx::LIMIT {
         true => Err(refuse(format!("it has {} bytes, and a file at most {}", bytes.len(), onnx::LIMIT))),
         false => Ok(bytes),
+    }
+}
+
+/// A value that no op computes, which is mostly a parameter.
+fn given<'a>(graph: &mut Graph<'a>, tensor: &'a Tensor, params: &Params) -> Name {
+    match params.iter().find(|param| param.value.is_clone_of(tensor)) {
+        Some(param) => graph.parameter(&param.name, tensor.shape(), tensor.as_slice()),
+        None => graph.floats(tensor.shape(), tensor.as_slice()),
     }
 }
 
@@ -93,3 +100,6 @@ fn metadata(model: &Model, trained: &Trained) -> Vec<(&'static str, String)> {
         ("backbone", format!("{} {}", trained.family, trained.backbone_hash)),
     ]
 }
+
+#[cfg(test)]
+mod tests;
