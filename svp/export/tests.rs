@@ -108,7 +108,7 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
     fields
 }
 
-fn all<'a>(message: &'a [u8], field: u64) -> Vec<&'a [u8]> {
+fn all(message: &[u8], field: u64) -> Vec<&[u8]> {
     let of = |(number, value)| match value {
         Field::Bytes(bytes) if number == field => Some(bytes),
         _ => None,
