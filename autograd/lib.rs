@@ -32,8 +32,10 @@ mod noted;
 mod saved;
 mod sinks;
 mod tape;
+mod trace;
 
 pub use noted::{Noted, noted};
 pub use saved::{Recipe, Saved};
 pub use sinks::{Sink, Sinks};
 pub use tape::{Function, Gradients, Tape, Var};
+pub use trace::{Settings, Trace, Traced, Value};

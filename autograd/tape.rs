@@ -8,6 +8,7 @@ use engine::{DType, Device, Error, Result, Tensor};
 use crate::noted::{self, Noted};
 use crate::saved::{Recipe, Saved};
 use crate::sinks::{Arrived, Sinks};
+use crate::trace::{Settings, Trace};
 
 /// The gradient of one recorded call.
 pub trait Function {
@@ -27,12 +28,19 @@ pub struct Var {
     id: Option<usize>,
     /// How the value can be made again, with its position among the outputs.
     recipe: Option<(Arc<Recipe>, usize)>,
+    /// The position in a trace of what a traced call computed.
+    traced: Option<usize>,
 }
 
 impl Var {
     /// Makes a variable of a value that wants no gradient.
     pub fn constant(value: Tensor) -> Self {
-        Var { value, id: None, recipe: None }
+        Var { value, id: None, recipe: None, traced: None }
+    }
+
+    /// The position in [`Trace::values`] of a value that a call on a tracing tape computed.
+    pub fn traced(&self) -> Option<usize> {
+        self.traced
     }
 
     /// The value.
@@ -97,17 +105,29 @@ pub struct Tape {
     recorded: RefCell<Calls>,
     enabled: bool,
     check_finite: bool,
+    trace: Option<RefCell<Trace>>,
 }
 
 impl Tape {
     /// Makes a tape that records what is computed on `device`.
     pub fn new(device: &Device) -> Self {
-        Tape { device: device.clone(), recorded: RefCell::default(), enabled: true, check_finite: false }
+        let (device, recorded) = (device.clone(), RefCell::default());
+        Tape { device, recorded, enabled: true, check_finite: false, trace: None }
     }
 
     /// Makes a tape that records nothing, for evaluation.
     pub fn inference(device: &Device) -> Self {
         Tape { enabled: false, ..Self::new(device) }
+    }
+
+    /// Makes a tape for evaluation that writes all calls down.
+    pub fn tracing(device: &Device) -> Self {
+        Tape { trace: Some(RefCell::default()), ..Self::inference(device) }
+    }
+
+    /// What a tracing tape wrote down; nothing for other tapes.
+    pub fn into_trace(self) -> Trace {
+        self.trace.map(RefCell::into_inner).unwrap_or_default()
     }
 
     /// Lets [`Tape::record`] refuse outputs that are not finite, with the scope and the op in the error.
@@ -130,7 +150,7 @@ impl Tape {
     /// Makes a variable of a trained value, whose gradient is in [`Gradients`] afterwards.
     pub fn leaf(&self, value: Tensor) -> Var {
         let id = self.enabled.then(|| self.recorded.borrow_mut().new_var());
-        Var { value, id, recipe: None }
+        Var { id, ..Var::constant(value) }
     }
 
     /// Records a call of `op` and returns its outputs as variables. `function` is made, and so anything saved, only when an
@@ -145,6 +165,22 @@ impl Tape {
         outputs: Vec<Tensor>,
         function: impl FnOnce() -> Box<dyn Function>,
     ) -> Result<Vec<Var>> {
+        self.record_with(op, Settings::new, inputs, outputs, function)
+    }
+
+    /// [`Tape::record`] for a call that its inputs alone do not tell. `settings` says what else it is, and runs only on a
+    /// tracing tape.
+    ///
+    /// # Errors
+    /// Those of [`Tape::record`].
+    pub fn record_with(
+        &self,
+        op: &'static str,
+        settings: impl FnOnce() -> Settings,
+        inputs: &[&Var],
+        outputs: Vec<Tensor>,
+        function: impl FnOnce() -> Box<dyn Function>,
+    ) -> Result<Vec<Var>> {
         let mut recorded = self.recorded.borrow_mut();
         if self.check_finite {
             for output in &outputs {
@@ -152,13 +188,18 @@ impl Tape {
             }
         }
         let note = noted::forward(op, inputs, &outputs);
+        if let Some(trace) = &self.trace {
+            let positions = trace.borrow_mut().call(op, settings(), inputs, &outputs);
+            let var = |(value, position)| Var { traced: Some(position), ..Var::constant(value) };
+            return Ok(outputs.into_iter().zip(positions).map(var).collect());
+        }
         if !self.enabled || inputs.iter().all(|v| v.id.is_none()) {
             return Ok(outputs.into_iter().map(Var::constant).collect());
         }
         let ids: Vec<usize> = outputs.iter().map(|_| recorded.new_var()).collect();
         let inputs = inputs.iter().map(|v| v.id).collect();
         recorded.calls.push(Call { function: function(), inputs, outputs: ids.clone(), note });
-        let var = |(value, id)| Var { value, id: Some(id), recipe: None };
+        let var = |(value, id)| Var { id: Some(id), ..Var::constant(value) };
         Ok(outputs.into_iter().zip(ids).map(var).collect())
     }
 
@@ -374,6 +415,25 @@ mod tests {
         );
         step();
         assert_eq!(noted::noted(|| ()).1, [], "nothing is noted when nobody asks");
+    }
+
+    #[test]
+    fn a_tracing_tape_writes_down_who_reads_what() {
+        let device = Device::cpu();
+        let tape = Tape::tracing(&device);
+        let (a, none) = (tape.leaf(one(2.0)), Var::constant(Tensor::from_vec(vec![], &[0])));
+        let mut b = sum(&tape, &a, &Var::constant(a.value().clone()));
+        b.take();
+        let settings = || vec![("row", vec![3.0])];
+        let c = tape.record_with("last", settings, &[&b, &none, &a], vec![one(0.0)], || Box::new(Sum));
+        assert_eq!((c.unwrap()[0].traced(), a.wants_grad()), (Some(2), false));
+        let Trace { values, calls } = tape.into_trace();
+        // A clone of a given tensor is the same value, and one whose memory was taken is what it was.
+        let given: Vec<_> = values.iter().map(|v| v.given.as_ref().map(|t| t.as_slice()[0])).collect();
+        assert_eq!(given, [Some(2.0), None, None]);
+        let inputs: Vec<_> = calls.iter().map(|call| &call.inputs[..]).collect();
+        assert_eq!(inputs, [&[Some(0), Some(0)][..], &[Some(1), None, Some(0)]]);
+        assert_eq!((calls[1].op, &calls[1].settings, &calls[1].outputs[..]), ("last", &settings(), &[2][..]));
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! `svp-convert`: writes a checkpoint as `.safetensors`.
+//! `svp-convert`: writes a checkpoint as `.safetensors`, or a run as an ONNX model.
 
 #![forbid(unsafe_code)]
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,7 +10,9 @@ use clap::Parser;
 use engine::{Device, Tensor};
 use svp::backbones::pos_embed::ClassRow;
 use svp::backbones::{LoadOptions, load};
-use svp::checkpoint::{Checkpoint, Dtype, Metadata, Precision, save_safetensors_as};
+use svp::checkpoint::{Checkpoint, Dtype, Metadata, Precision, save_safetensors_as, write_atomically};
+use svp::data::text::shown;
+use svp::export;
 use svp::model::Model;
 use svp::params::{BACKBONE, HEAD};
 use svp::report::table::{bytes, count};
@@ -17,21 +20,22 @@ use svp::train::{TrainedModel, load_trained};
 use svp::{Error, Result};
 
 /// Writes the floating-point tensors of a checkpoint as .safetensors, under their own names. With --merge, writes a
-/// trained run as a plain checkpoint: the backbone with what the method trained folded into it, and the head.
+/// trained run as a plain checkpoint: the backbone with what the method trained folded into it, and the head. A run and
+/// a name that ends in .onnx: writes the whole classifier as an ONNX model.
 #[derive(Parser)]
 #[command(version, max_term_width = 110)]
 struct Cli {
-    /// Checkpoint to read, .pth or .safetensors; with --merge, the folder of a run
+    /// Checkpoint to read, .pth or .safetensors; with --merge, or for .onnx, the folder of a run
     #[arg(value_name = "IN")]
     input: PathBuf,
     /// File to write
-    #[arg(value_name = "OUT.safetensors")]
+    #[arg(value_name = "OUT.safetensors|OUT.onnx")]
     output: PathBuf,
     /// Fold what the run's method trained into the backbone, where the method allows it
     #[arg(long)]
     merge: bool,
     /// The backbone that the run was trained on, if the file was moved since
-    #[arg(long, value_name = "FILE", requires = "merge")]
+    #[arg(long, value_name = "FILE")]
     backbone: Option<PathBuf>,
     /// Write half precision (float16) instead of float32
     #[arg(long)]
@@ -47,6 +51,12 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     check_output(&cli.output, cli.force)?;
+    if ends_in(&cli.output, "onnx") {
+        return onnx(&cli);
+    }
+    if cli.backbone.is_some() && !cli.merge {
+        return Err(Error::input("--backbone", "only a run has a backbone", "leave it out, or add --merge"));
+    }
     let precision = if cli.half { Precision::F16 } else { Precision::F32 };
     let left_out = match cli.merge {
         true => merge(&cli, precision)?,
@@ -98,9 +108,37 @@ fn merge(cli: &Cli, precision: Precision) -> Result<String> {
     Ok(String::new())
 }
 
+/// Writes the run as an ONNX model.
+fn onnx(cli: &Cli) -> Result<ExitCode> {
+    for (flag, given) in [("--merge", cli.merge), ("--half", cli.half)] {
+        if given {
+            let what = "has no effect on .onnx: what can be merged is, and values are float32";
+            return Err(Error::input(flag, what, "leave it out"));
+        }
+    }
+    let TrainedModel { model, trained, .. } =
+        load_trained(&cli.input, cli.backbone.as_deref(), &Device::cpu())?;
+    let (s, classes) = (model.transform().size, trained.classes.len());
+    let file = export::onnx(model, &trained)?;
+    write_atomically(&cli.output, |to| to.write_all(&file))?;
+    let (name, size) = (cli.output.display().to_string(), bytes(file.len() as u64));
+    svp_cli::print(&format!(
+        "{}: {size}, {} [N, 3, {s}, {s}] of values from 0 to 1, {} [N, {classes}]\n",
+        shown(&name),
+        export::INPUT,
+        export::OUTPUT
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ends_in(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|has| has == ending)
+}
+
 fn check_output(output: &Path, force: bool) -> Result<()> {
-    if output.extension().is_none_or(|ending| ending != "safetensors") {
-        return Err(Error::path(output, "does not end in .safetensors", "give the output a name that does"));
+    if !["safetensors", "onnx"].iter().any(|ending| ends_in(output, ending)) {
+        let what = "ends neither in .safetensors nor in .onnx";
+        return Err(Error::path(output, what, "give the output a name that does"));
     }
     if output.exists() && !force {
         return Err(Error::path(output, "exists already", "choose another name, or replace it with --force"));

@@ -333,6 +333,11 @@ impl Tensor {
         out
     }
 
+    /// True when both share one storage and one shape.
+    pub fn is_clone_of(&self, other: &Tensor) -> bool {
+        Arc::ptr_eq(&self.storage, &other.storage) && self.shape == other.shape
+    }
+
     /// True when the values lie in memory that [`Device::memory`] counts.
     pub fn is_counted(&self) -> bool {
         matches!(&*self.storage, Storage::Owned(_) | Storage::Launched(..))

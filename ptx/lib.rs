@@ -5,6 +5,7 @@
 //! - `reference.rs`: plain loops over f32 or f64, forward and backward; the oracle, never tuned
 //! - `cpu.rs`: the CPU's code, on all threads, SIMD over channels
 //! - `kernel.cu`, `kernel.ptx` (made from it by `tools/build_ptx`), `launch.rs`: the kernels and their launches
+//! - `onnx.rs`: the op as nodes of an ONNX graph, where evaluation calls it
 //! - `cases.rs`: what tests and benches run: sizes, inputs, tolerance, cost, memory; it knows no device
 //!
 //! Within a folder `mod.rs` uses the others, all may use `call.rs`, and `cases.rs` uses `mod.rs`. [`registry`] says
@@ -31,6 +32,7 @@ pub mod simam;
 pub mod token_rows;
 pub mod zoom_prompt;
 
+pub mod export;
 pub mod registry;
 pub mod spec;
 

@@ -3,6 +3,9 @@
 use autograd::{Noted, Tape, Var};
 use engine::launch::Limits;
 use engine::{DType, Result, Rng};
+use onnx::Graph;
+
+use crate::export::{Call, Written};
 
 /// One setting of one op: named sizes and switches. It knows no device.
 #[derive(Debug, Clone)]
@@ -238,6 +241,14 @@ pub trait Op: Sync {
     /// records no calls.
     fn noted(&self, _call: &Noted) -> Option<Case> {
         None
+    }
+
+    /// Writes a call of an evaluation as nodes of an ONNX graph, and returns the names of its outputs.
+    ///
+    /// # Errors
+    /// The reason why it cannot be written; ops that only training calls do not override this.
+    fn onnx(&self, _graph: &mut Graph, _call: &Call) -> Written {
+        Err("no ONNX operator is known for it")
     }
 
     /// Bytes of each tensor that a forward call keeps for its backward pass, inputs and outputs among them, when

@@ -2,8 +2,8 @@
 //!
 //! From the bottom up: [`params`] and [`score`]; [`checkpoint`] and [`report`]; [`pass`], the types that a backbone and
 //! a method exchange; [`backbones`], [`methods`] (with [`kmeans`] and [`cluster`]) and [`heads`]; [`model`], which joins
-//! one of each; [`survey`], what a method looks at before it begins; [`gates`]; [`train`]; [`run_page`], [`sweep`] and
-//! [`cost`].
+//! one of each; [`survey`], what a method looks at before it begins; [`gates`]; [`train`]; [`run_page`], [`sweep`],
+//! [`cost`] and [`export`].
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -12,6 +12,7 @@ pub mod backbones;
 pub mod checkpoint;
 pub mod cluster;
 pub mod cost;
+pub mod export;
 pub mod gates;
 pub mod heads;
 pub mod kmeans;

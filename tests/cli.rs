@@ -486,6 +486,26 @@ fn converting_keeps_the_weights() {
     fails(&convert(&[&a, &place.at("none/c.safetensors")]), &["none/c.safetensors", "cannot write"]);
 }
 
+/// That the model computes what the run does is tested in `svp/export/tests.rs`.
+#[test]
+fn a_run_becomes_an_onnx_model() {
+    let place = Scratch::new("onnx");
+    let (run, onnx) = (&TRAINED.run, place.at("classifier.onnx"));
+    let told = succeeds(&convert(&[run, &onnx]));
+    assert!(told.starts_with(&onnx) && told.contains("image [N, 3, 32, 32]"), "{told}");
+    assert!(told.trim_end().ends_with("logits [N, 3]"), "{told}");
+    let file = fs::read(&onnx).unwrap();
+    for part in ["svp-train", "Scan", r#"["class 0","class 1","class 2"]"#] {
+        assert!(file.windows(part.len()).any(|bytes| bytes == part.as_bytes()), "{part}");
+    }
+    fails(&convert(&[run, &onnx]), &["classifier.onnx", "exists", "--force"]);
+    for flag in ["--half", "--merge"] {
+        fails(&convert(&[run, &onnx, "--force", flag]), &[flag, "leave it out"]);
+    }
+    fails(&convert(&[&golden("vim_nano_release.pth"), &place.at("b.onnx")]), &["vim_nano_release.pth"]);
+    assert!(!Path::new(&place.at("b.onnx")).exists());
+}
+
 /// A method's settings are flags of its own: refused for others, listed by its help, and a table in files.
 #[test]
 fn settings_belong_to_methods() {

@@ -2,10 +2,12 @@
 
 use autograd::{Noted, Tape, Var};
 use engine::{DType, Result};
+use onnx::Graph;
 
 use super::call::at;
 use super::reference::Conv;
 use super::{Filter, causal_conv1d};
+use crate::export::{Call, Written};
 use crate::spec::{Asked, Axis, Case, Cost, Draw, Input, Op, Values, WARP, sum_tolerance};
 
 pub(crate) struct Cases;
@@ -114,6 +116,10 @@ impl Op for Cases {
                 ..Cost::default()
             },
         )
+    }
+
+    fn onnx(&self, graph: &mut Graph, call: &Call) -> Written {
+        Ok(super::onnx::write(graph, call))
     }
 
     fn noted(&self, call: &Noted) -> Option<Case> {

@@ -14,6 +14,7 @@ mod call;
 pub(crate) mod cases;
 mod cpu;
 mod launch;
+mod onnx;
 pub mod reference;
 
 use autograd::{Function, Recipe, Saved, Sinks, Tape, Var};

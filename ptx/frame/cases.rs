@@ -2,8 +2,10 @@
 
 use autograd::{Noted, Tape, Var};
 use engine::{DType, Result, Tensor};
+use onnx::Graph;
 
 use super::reference;
+use crate::export::{Call, Written};
 use crate::spec::{Asked, Axis, Case, Cost, Input, Op, Values, sum_tolerance};
 
 pub(crate) struct Cases;
@@ -85,6 +87,10 @@ impl Op for Cases {
             Cost { bytes: 2.0 * typed * b * pixels + 4.0 * frames, flop: b * framed, ..Cost::default() },
             Cost { bytes: typed * b * framed + 4.0 * frames, flop: b * framed, ..Cost::default() },
         )
+    }
+
+    fn onnx(&self, graph: &mut Graph, call: &Call) -> Written {
+        super::onnx::write(graph, call)
     }
 
     fn noted(&self, call: &Noted) -> Option<Case> {

@@ -13,6 +13,7 @@ mod call;
 pub(crate) mod cases;
 mod cpu;
 mod launch;
+mod onnx;
 pub mod reference;
 
 use autograd::{Function, Sinks, Tape, Var};
@@ -47,7 +48,8 @@ pub fn frame(tape: &Tape, x: &Var, frames: &[Sides], assignment: Option<&Tensor>
     let function =
         || -> Box<dyn Function> { Box::new(Frame { dims, dtype, assignment: assignment.cloned() }) };
     let inputs = [&[x], &sides[..]].concat();
-    Ok(tape.record(OP, &inputs, vec![y], function)?.remove(0))
+    let settings = || vec![("assigned", vec![f64::from(assignment.is_some())])];
+    Ok(tape.record_with(OP, settings, &inputs, vec![y], function)?.remove(0))
 }
 
 struct Frame {

@@ -2,8 +2,10 @@
 
 use autograd::{Noted, Tape, Var};
 use engine::{DType, Result};
+use onnx::Graph;
 
 use super::reference;
+use crate::export::{Call, Written};
 use crate::spec::{
     Asked, Axis, Case, Cost, Input, Op, TRAINING_IMAGES, TRAINING_TOKENS, Values, sum_tolerance,
 };
@@ -127,6 +129,10 @@ impl Op for Cases {
         // Those of the gradients that are asked for.
         let products = f64::from(u8::from(!case.is("constant")) + u8::from(!case.is("frozen")));
         (one, Cost { bytes: products * one.bytes, flop: products * one.flop, ..Cost::default() })
+    }
+
+    fn onnx(&self, graph: &mut Graph, call: &Call) -> Written {
+        Ok(super::onnx::write(graph, call))
     }
 
     fn noted(&self, call: &Noted) -> Option<Case> {

@@ -10,6 +10,7 @@ mod call;
 pub(crate) mod cases;
 mod cpu;
 mod launch;
+mod onnx;
 pub mod reference;
 
 use autograd::{Function, Recipe, Saved, Sinks, Tape, Var};
@@ -71,7 +72,8 @@ fn record(tape: &Tape, dims: Dims, inputs: [&Var; 4], y: Tensor) -> Result<Var> 
             w: x.wants_grad().then(|| w.save()),
         })
     };
-    Ok(tape.record(OP, &inputs, vec![y], function)?.remove(0))
+    let settings = || vec![("first", vec![dims.first as f64])];
+    Ok(tape.record_with(OP, settings, &inputs, vec![y], function)?.remove(0))
 }
 
 /// [`window`] over all columns: `x [.. k]` times `w [n k]` transposed, plus `bias [n]`.

@@ -2,9 +2,11 @@
 
 use autograd::{Noted, Tape, Var};
 use engine::{DType, Result};
+use onnx::Graph;
 
 use super::Weights;
 use super::reference::{self, Sizes};
+use crate::export::{Call, Written};
 use crate::spec::{Asked, Axis, Case, Cost, Input, Op, Values, sum_tolerance};
 
 pub(crate) struct Cases;
@@ -116,6 +118,10 @@ impl Op for Cases {
             Cost { bytes, flop: product, ..Cost::default() },
             Cost { bytes, flop: products * product, ..Cost::default() },
         )
+    }
+
+    fn onnx(&self, graph: &mut Graph, call: &Call) -> Written {
+        Ok(super::onnx::write(graph, call))
     }
 
     fn noted(&self, call: &Noted) -> Option<Case> {

@@ -11,6 +11,7 @@ mod call;
 pub(crate) mod cases;
 mod cpu;
 mod launch;
+mod onnx;
 pub mod reference;
 
 use autograd::{Function, Saved, Sinks, Tape, Var};
@@ -53,7 +54,9 @@ pub fn patch_embed(
             weight: images.wants_grad().then(|| weight.save()),
         })
     };
-    Ok(tape.record(OP, &[images, weight, bias, cls, pos], vec![y], function)?.remove(0))
+    let settings = || vec![("stride", vec![stride as f64]), ("class_row", vec![class_row as f64])];
+    let inputs = [images, weight, bias, cls, pos];
+    Ok(tape.record_with(OP, settings, &inputs, vec![y], function)?.remove(0))
 }
 
 fn forward(device: &Device, dims: Dims, images: &Tensor, weights: [&Tensor; 4]) -> Result<Tensor> {

@@ -2,10 +2,12 @@
 
 use autograd::{Noted, Tape, Var};
 use engine::{DType, Result, Tensor};
+use onnx::Graph;
 
 use super::call::at;
 use super::reference::AddNorm;
 use super::{Keep, Prompt, Settings, prompt_add_norm};
+use crate::export::{Call, Written};
 use crate::spec::{Asked, Axis, Case, Cost, Input, Op, Values, WARP, sum_tolerance};
 
 pub(crate) struct Cases;
@@ -147,6 +149,10 @@ impl Op for Cases {
                 ..Cost::default()
             },
         )
+    }
+
+    fn onnx(&self, graph: &mut Graph, call: &Call) -> Written {
+        Ok(super::onnx::write(graph, call))
     }
 
     fn noted(&self, call: &Noted) -> Option<Case> {

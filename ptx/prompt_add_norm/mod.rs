@@ -17,6 +17,7 @@ pub(crate) mod cases;
 mod cpu;
 mod keep;
 mod launch;
+mod onnx;
 pub mod reference;
 
 use autograd::{Function, Saved, Sink, Sinks, Tape, Var};
@@ -59,7 +60,11 @@ pub fn prompt_add_norm(
         let saved = vars[at::WEIGHT..].iter().map(|v| v.save()).collect();
         Box::new(AddNorm { call, sum: kept_sum, saved })
     };
-    let mut outputs = tape.record(OP, &vars, vec![sum, out], function)?.into_iter();
+    let said = || {
+        let rows = prompts.iter().map(|prompt| prompt.row as f64).collect();
+        vec![("rows", rows), ("skip", settings.skip.iter().map(|&row| row as f64).collect())]
+    };
+    let mut outputs = tape.record_with(OP, said, &vars, vec![sum, out], function)?.into_iter();
     Ok([outputs.next().expect("two outputs"), outputs.next().expect("two outputs")])
 }
 

@@ -2,8 +2,10 @@
 
 use autograd::{Noted, Tape, Var};
 use engine::{DType, Result, Tensor};
+use onnx::Graph;
 
 use super::{Dropout, Prompts, dropout_keys, reference};
+use crate::export::{Call, Written};
 use crate::spec::{Asked, Axis, Case, Cost, Input, Op, Values, sum_tolerance};
 
 /// `n` prompts, entry `entry` of `k`, at rows `first`, `first + step`, ... of the result: between the `l` rows of x
@@ -131,6 +133,10 @@ impl Op for Cases {
             Cost { bytes: bytes(rest + rest + n), flop: b * prompts * d, ..Cost::default() },
             Cost { bytes: bytes(rest + l + prompts), flop: 2.0 * b * prompts * d, ..Cost::default() },
         )
+    }
+
+    fn onnx(&self, graph: &mut Graph, call: &Call) -> Written {
+        Ok(super::onnx::write(graph, call))
     }
 
     fn noted(&self, call: &Noted) -> Option<Case> {

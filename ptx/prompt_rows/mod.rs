@@ -14,6 +14,7 @@ mod call;
 pub(crate) mod cases;
 mod cpu;
 mod launch;
+mod onnx;
 pub mod reference;
 
 use autograd::{Function, Sinks, Tape, Var};
@@ -49,16 +50,16 @@ pub fn dropout_keys(seed: u64, epoch: u32, samples: &[u32], stream: u32) -> Vec<
 /// them in order.
 pub fn insert(tape: &Tape, x: &Var, prompts: &Prompts, rows: &[usize]) -> Result<Var> {
     let [_, l, _] = axes3(OP, "x", "[b l d]", x.shape())?;
-    record(tape, x, Some(prompts), Maps::insert(l, rows)?)
+    record(tape, x, Some(prompts), rows, Maps::insert(l, rows)?)
 }
 
 /// `y [b l d]`: `x` with the prompts, or zeros, at the rows `rows`, which rise strictly.
 pub fn replace(tape: &Tape, x: &Var, prompts: Option<&Prompts>, rows: &[usize]) -> Result<Var> {
     let [_, l, _] = axes3(OP, "x", "[b l d]", x.shape())?;
-    record(tape, x, prompts, Maps::replace(l, rows)?)
+    record(tape, x, prompts, rows, Maps::replace(l, rows)?)
 }
 
-fn record(tape: &Tape, x: &Var, prompts: Option<&Prompts>, maps: Maps) -> Result<Var> {
+fn record(tape: &Tape, x: &Var, prompts: Option<&Prompts>, rows: &[usize], maps: Maps) -> Result<Var> {
     let [b, l, d] = axes3(OP, "x", "[b l d]", x.shape())?;
     let mut mask = None;
     if let Some(Prompts { values, entry, dropout }) = prompts {
@@ -89,7 +90,12 @@ fn record(tape: &Tape, x: &Var, prompts: Option<&Prompts>, maps: Maps) -> Result
     };
     let inputs = [Some(x), prompts.map(|prompts| prompts.values)];
     let inputs: Vec<&Var> = inputs.into_iter().flatten().collect();
-    Ok(tape.record(OP, &inputs, vec![y], function)?.remove(0))
+    let settings = || {
+        let entry = prompts.map(|prompts| prompts.entry as f64);
+        let rows = rows.iter().map(|&row| row as f64).collect();
+        vec![("rows", rows), ("entry", Vec::from_iter(entry))]
+    };
+    Ok(tape.record_with(OP, settings, &inputs, vec![y], function)?.remove(0))
 }
 
 /// Prompts that want a gradient.

@@ -2,8 +2,10 @@
 
 use autograd::{Noted, Tape, Var};
 use engine::{DType, Result};
+use onnx::Graph;
 
 use super::reference;
+use crate::export::{Call, Written};
 use crate::spec::{
     Asked, Axis, Case, Cost, Draw, Input, Op, TRAINING_IMAGES, TRAINING_TOKENS, Values, sum_tolerance,
 };
@@ -73,6 +75,10 @@ impl Op for Cases {
         // Backward reads dy for each of its results: for dx, with x for the scale's, and for the shift's.
         let sums = if case.is("frozen") { 0.0 } else { 2.0 + f64::from(case.is("shift")) };
         (of(2.0, 2.0), of(2.0 + sums, 1.0 + sums))
+    }
+
+    fn onnx(&self, graph: &mut Graph, call: &Call) -> Written {
+        Ok(super::onnx::write(graph, call))
     }
 
     fn noted(&self, call: &Noted) -> Option<Case> {

@@ -12,6 +12,7 @@ mod call;
 pub(crate) mod cases;
 mod cpu;
 mod launch;
+mod onnx;
 pub mod reference;
 
 use autograd::{Function, Saved, Sinks, Tape, Var};

@@ -4,11 +4,13 @@ use autograd::{Noted, Tape, Var};
 use engine::cards::{CARDS, H100};
 use engine::launch::Limits;
 use engine::{DType, Result};
+use onnx::Graph;
 
 use super::call::{Dims, at};
 use super::plan::Plan;
 use super::reference::Scan as Reference;
 use super::{Direction, cpu, launch, selective_scan};
+use crate::export::{Call, Written};
 use crate::scalar::{silu, silu_grad};
 use crate::spec::{Asked, Axis, Case, Cost, Draw, Input, Op, TRAINING_TOKENS, Values, WARP, sum_tolerance};
 
@@ -213,6 +215,10 @@ impl Op for Cases {
                 shared: SHARED[1] * steps / WARP,
             },
         )
+    }
+
+    fn onnx(&self, graph: &mut Graph, call: &Call) -> Written {
+        Ok(super::onnx::write(graph, call))
     }
 
     fn noted(&self, call: &Noted) -> Option<Case> {

@@ -23,6 +23,7 @@ pub(crate) mod cases;
 mod cpu;
 mod cpu_backward;
 mod launch;
+mod onnx;
 mod plan;
 pub mod reference;
 

@@ -2,8 +2,10 @@
 
 use autograd::{Noted, Tape, Var};
 use engine::{DType, Result};
+use onnx::Graph;
 
 use super::reference;
+use crate::export::{Call, Written};
 use crate::spec::{Asked, Axis, Case, Cost, Draw, Input, Op, Values, WARP};
 
 pub(crate) struct Cases;
@@ -74,6 +76,10 @@ impl Op for Cases {
                 ..Cost::default()
             },
         )
+    }
+
+    fn onnx(&self, graph: &mut Graph, call: &Call) -> Written {
+        Ok(super::onnx::write(graph, call))
     }
 
     fn noted(&self, call: &Noted) -> Option<Case> {

@@ -2,8 +2,10 @@
 
 use autograd::{Noted, Tape, Var};
 use engine::{DType, Result};
+use onnx::Graph;
 
 use super::reference;
+use crate::export::{Call, Written};
 use crate::spec::{Asked, Axis, Case, Cost, Input, Op, Values, sum_tolerance};
 
 /// Each case has `count` rows of `l`, from row `first` on. A case of `select` or `window` reads them from x; in a case
@@ -93,6 +95,10 @@ impl Op for Cases {
         } else {
             (rows(count, count), rows(count, l))
         }
+    }
+
+    fn onnx(&self, graph: &mut Graph, call: &Call) -> Written {
+        Ok(super::onnx::write(graph, call))
     }
 
     fn noted(&self, _: &Noted) -> Option<Case> {

@@ -8,6 +8,7 @@ mod call;
 pub(crate) mod cases;
 mod cpu;
 mod launch;
+mod onnx;
 pub mod reference;
 
 use autograd::{Function, Sinks, Tape, Var};
@@ -54,8 +55,14 @@ fn record(tape: &Tape, inputs: &[&Var], runs: Vec<Run>, shape: &[usize]) -> Resu
     let mut y = Tensor::empty_typed(tape.device(), dtype, shape);
     place(tape.device(), &runs, &values, &mut y)?;
     let dtypes = inputs.iter().map(|x| x.value().dtype()).collect();
+    // Where a window begins in x, or the second sequence of a join in y.
+    let first = match &runs[..] {
+        [window] => window.from.first,
+        joined => joined[1].to.first,
+    };
+    let settings = || vec![("first", vec![first as f64])];
     let function = || -> Box<dyn Function> { Box::new(TokenRows { b: shape[0], runs, dtypes }) };
-    Ok(tape.record(OP, inputs, vec![y], function)?.remove(0))
+    Ok(tape.record_with(OP, settings, inputs, vec![y], function)?.remove(0))
 }
 
 /// Writes the rows of the runs to `to`, zeros elsewhere.

@@ -2,9 +2,11 @@
 
 use autograd::{Noted, Tape, Var};
 use engine::{DType, Result};
+use onnx::Graph;
 
 use super::reference::{self, Setting};
 use super::{Normalisation, zoom_prompt};
+use crate::export::{Call, Written};
 use crate::spec::{Asked, Axis, Case, Cost, Draw, Input, Op, Values, sum_tolerance};
 
 /// Each case has `b` images of `s` pixels, an output of `S` pixels, and a scale in thousandths, trained or `fixed`.
@@ -121,6 +123,10 @@ impl Op for Cases {
                 ..Cost::default()
             },
         )
+    }
+
+    fn onnx(&self, graph: &mut Graph, call: &Call) -> Written {
+        super::onnx::write(graph, call)
     }
 
     fn noted(&self, call: &Noted) -> Option<Case> {

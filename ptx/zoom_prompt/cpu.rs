@@ -6,16 +6,16 @@ use super::call::{CHANNELS, Dims, Normalisation};
 
 /// Where the zoom reads for a row of the output, and for the column of the same number.
 #[derive(Clone, Copy)]
-struct Source {
+pub(super) struct Source {
     /// The pixels of the image before and after, where there are any.
-    pixels: [Option<usize>; 2],
+    pub pixels: [Option<usize>; 2],
     /// How far it is from the one before to the one after.
-    weight: f32,
+    pub weight: f32,
     /// Its distance from the centre.
     offset: f32,
 }
 
-fn sources(d: Dims, scale: f32) -> Vec<Source> {
+pub(super) fn sources(d: Dims, scale: f32) -> Vec<Source> {
     let (centre, inverse) = ((d.size as f32 - 1.0) * 0.5, scale.recip());
     let (first, last) = (d.pad() as f32, (d.pad() + d.s) as f32);
     let of = |i: usize| {
@@ -29,7 +29,7 @@ fn sources(d: Dims, scale: f32) -> Vec<Source> {
 }
 
 /// The hole of the mask: its first row and column, and the first behind it.
-fn hole(d: Dims, scale: f32) -> std::ops::Range<usize> {
+pub(super) fn hole(d: Dims, scale: f32) -> std::ops::Range<usize> {
     let side = ((d.s as f32 * scale) as usize).min(d.size);
     let start = (d.size - side) / 2;
     start..start + side

@@ -26,6 +26,7 @@ mod call;
 pub(crate) mod cases;
 mod cpu;
 mod launch;
+mod onnx;
 pub mod reference;
 #[cfg(test)]
 mod tests;
@@ -70,7 +71,11 @@ pub fn zoom_prompt(
             scale: scale.save(),
         })
     };
-    Ok(tape.record(OP, &[images, delta, scale], vec![y], function)?.remove(0))
+    let settings = || {
+        let numbers = |values: [f32; call::CHANNELS]| values.map(f64::from).to_vec();
+        vec![("mean", numbers(normalisation.mean)), ("deviation", numbers(normalisation.deviation))]
+    };
+    Ok(tape.record_with(OP, settings, &[images, delta, scale], vec![y], function)?.remove(0))
 }
 
 struct ZoomPrompt {

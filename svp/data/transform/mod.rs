@@ -73,6 +73,25 @@ impl Transform {
         Transform { augment: Some(augment), ..Transform::eval(size, normalisation) }
     }
 
+    /// What becomes of a picture in evaluation before it is normalised, for people who do the same elsewhere.
+    pub fn in_words(&self) -> String {
+        let size = self.size;
+        match self.fit {
+            Fit::Centre(ratio) => {
+                let side = self.shorter_side(ratio);
+                format!(
+                    "the shorter side resized to {side} pixels, bicubic, and the centre {size} x {size} cut out"
+                )
+            }
+            Fit::Square { antialias } => {
+                let how = if antialias { "with" } else { "without" };
+                format!(
+                    "the whole picture resized to {size} x {size}, bilinear, {how} antialiasing, in floats"
+                )
+            }
+        }
+    }
+
     /// Number of values of one transformed image: 3 x size x size.
     pub fn values(&self) -> usize {
         3 * self.size as usize * self.size as usize
@@ -132,11 +151,16 @@ impl Transform {
         })
     }
 
-    /// Resizes the shorter side to `size / ratio` pixels, or to `size` where that is at most 32, and cuts out the centre.
-    fn centre(&self, image: &RgbImage, ratio: f64) -> RgbImage {
+    /// The shorter side before the centre is cut out: `size / ratio` pixels, or `size` where that is at most 32.
+    fn shorter_side(&self, ratio: f64) -> u32 {
         let ratio = if self.size <= SMALL { 1.0 } else { ratio };
+        (f64::from(self.size) / ratio) as u32
+    }
+
+    /// Resizes the shorter side and cuts out the centre.
+    fn centre(&self, image: &RgbImage, ratio: f64) -> RgbImage {
         let (w, h) = (image.width(), image.height());
-        let short = (f64::from(self.size) / ratio) as u32;
+        let short = self.shorter_side(ratio);
         let long = |long: u32, by: u32| (u64::from(short) * u64::from(long) / u64::from(by)) as u32;
         let to = if w <= h { (short, long(h, w)) } else { (long(w, h), short) };
         let at = |len: u32| (f64::from(len - self.size) / 2.0).round_ties_even() as u32;
