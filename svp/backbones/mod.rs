@@ -6,11 +6,13 @@ pub mod drop_path;
 mod family;
 pub mod pos_embed;
 pub mod vim;
+mod wrapped;
 
 use crate::checkpoint::Checkpoint;
 use crate::{Error, Result};
 
 pub use family::{Backbone, Family, LoadOptions, Loaded, Shapes, Sizes, shapes};
+pub use wrapped::unwrapped;
 
 /// The family of the built-in backbone. A checkpoint is assumed to be of this family until it is opened.
 pub const DEFAULT_FAMILY: &str = vim::NAME;
@@ -18,13 +20,22 @@ pub const DEFAULT_FAMILY: &str = vim::NAME;
 /// All families. A checkpoint belongs to the first one that recognises it.
 pub static FAMILIES: [&Family; 1] = [&vim::FAMILY];
 
-/// Loads the backbone of a checkpoint, whose family is recognised by its tensors.
+/// The first family that recognises a checkpoint with tensors of these names and shapes.
+fn family_of(shapes: &Shapes) -> Option<&'static Family> {
+    FAMILIES.into_iter().find(|family| (family.recognises)(shapes))
+}
+
+/// Loads the backbone of a checkpoint, whose family is recognised by its tensors, [`unwrapped`] where need be.
 ///
 /// A checkpoint of no known family, or tensors that are missing, unexpected or of another shape.
 pub fn load(file: &Checkpoint, options: LoadOptions) -> Result<Loaded> {
-    let shapes = shapes(file);
-    match FAMILIES.iter().find(|family| (family.recognises)(&shapes)) {
-        Some(family) => (family.load)(file, &options),
+    let file = &*unwrapped(file)?;
+    match family_of(&shapes(file)) {
+        Some(family) => {
+            let mut loaded = (family.load)(file, &options)?;
+            loaded.notes.splice(0..0, file.notes().iter().cloned());
+            Ok(loaded)
+        }
         None => {
             let join = |of: fn(&Family) -> String, between| FAMILIES.map(of).join(between);
             let what =

@@ -243,6 +243,7 @@ pub(super) fn comparable(config: &TrainConfig) -> TrainConfig {
     TrainConfig {
         data: name.unwrap_or_default().into(),
         backbone: None,
+        weights: None,
         workers: 0,
         save_every: 0,
         ..config.clone()

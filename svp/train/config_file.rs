@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::config::TrainConfig;
+use super::setup::weights_in;
 use crate::checkpoint::write_atomically;
 use crate::methods::{Chosen, setting_names};
 use crate::report::RunDir;
@@ -71,7 +72,10 @@ impl Moved {
     pub(super) fn apply(self, config: &TrainConfig) -> TrainConfig {
         let mut config = config.clone();
         config.data = self.data.unwrap_or(config.data);
-        config.backbone = self.backbone.or(config.backbone);
+        if let Some(backbone) = self.backbone {
+            config.weights = weights_in(&backbone, config.weights);
+            config.backbone = Some(backbone);
+        }
         config.lr = self.lr.unwrap_or(config.lr);
         config
     }

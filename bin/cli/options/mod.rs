@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Deserialize;
 use svp::backbones::DEFAULT_FAMILY;
 use svp::backbones::pos_embed::ClassRow;
+use svp::checkpoint::Weights;
 use svp::data::Layout;
 use svp::heads::{HEADS, HeadKind};
 use svp::methods::{Chosen, Defaults, METHODS, OptimizerKind};
@@ -100,6 +101,9 @@ options! {
     /// Checkpoint of a backbone, .pth or .safetensors [default: a small built-in one]
     #[arg(value_name = "FILE", help_heading = "Model")]
     backbone: PathBuf,
+    /// Which weights of a backbone's .pth that holds both: model, or ema (their moving average)
+    #[arg(value_name = "WEIGHTS", value_parser = word::<Weights>, help_heading = "Model")]
+    weights: Weights => "model, or ema where no others are there".into(),
     /// Train this size from scratch instead (with --method full): vim_tiny, vim_small, vim_base, vim_nano,
     /// each published one also with _stride8
     #[arg(value_name = "NAME", help_heading = "Model")]
@@ -348,6 +352,7 @@ impl Options {
     pub fn check_effect(flags: &[String], config: &TrainConfig) -> Result<()> {
         for flag in flags {
             let belongs_to = match flag.as_str() {
+                "weights" if config.backbone.is_none() => "--backbone",
                 "patch_size" | "embed_dim" | "depth" if config.model.is_none() => "--model",
                 "momentum" if config.optimizer != OptimizerKind::Sgd => "--optimizer sgd",
                 "min_lr" if config.lr_decay == Decay::Steps => "--lr-decay cosine",
@@ -426,6 +431,7 @@ impl Options {
             method,
             preset: self.preset,
             backbone: self.backbone,
+            weights: self.weights,
             model: self.model,
             embed_dim: self.embed_dim,
             depth: self.depth,
