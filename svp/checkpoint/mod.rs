@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use data::mapped::{self, Mmap};
-use data::text::{first, shown};
+use data::text::{count, first, shown};
 use engine::Tensor;
 
 use crate::{Error, Result};
@@ -116,7 +116,7 @@ impl Checkpoint {
     pub fn under(&self, prefix: &str) -> Self {
         let (inside, outside): (Vec<_>, Vec<_>) =
             self.entries.iter().partition(|(name, _)| name.starts_with(prefix));
-        let mut line = format!("`{prefix}` is taken off the names of {} tensors", inside.len());
+        let mut line = format!("`{prefix}` is taken off the names of {}", count(inside.len(), "tensor"));
         if !outside.is_empty() {
             let names = first(outside.iter().map(|(name, _)| name));
             line = format!("{line}; left out without it: {} ({names})", outside.len());

@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 use std::sync::Arc;
 
 use data::mapped;
-use data::text::first;
+use data::text::{count, first};
 use serde::Deserialize;
 
 use super::fault::Fault;
@@ -41,9 +41,8 @@ pub(super) fn open(path: &Path, weights: Option<Weights>) -> Result<Checkpoint> 
         })?;
         entries.insert(name.clone(), entry);
     }
-    let count = parts.len();
     let left: Vec<&String> = parts.values().flat_map(Entries::keys).collect();
-    let mut line = format!("checkpoint: {} tensors in {count} parts", entries.len());
+    let mut line = format!("checkpoint: {} in {}", count(entries.len(), "tensor"), count(parts.len(), "part"));
     if !left.is_empty() {
         let names = first(&left);
         line = format!("{line}; left out because the index does not name them: {} ({names})", left.len());
