@@ -59,7 +59,10 @@ fn backbones_in_wrappings_are_taken_and_told() {
     let full = place.small_vim("full", &data);
     let dry = succeeds(&probe(&data, &full, &["--dry-run"]));
     assert!(dry.contains("best.safetensors of a run"), "{dry}");
-    fails(&probe(&data, &format!("{full}/last.safetensors"), &["--dry-run"]), &["optimizer", "best.safetensors"]);
+    fails(
+        &probe(&data, &format!("{full}/last.safetensors"), &["--dry-run"]),
+        &["optimizer", "best.safetensors"],
+    );
 }
 
 #[test]
@@ -100,13 +103,9 @@ fn a_run_leaves_under_the_published_names() {
         .collect();
     let (backbone, out, file) = (place.at("vim.safetensors"), place.at("run"), place.at("out.pth"));
     let of_backbone = |name: &str| !name.starts_with("prompt_") && !name.starts_with("head");
-    let frozen: Vec<_> = state_dict.iter().filter(|(name, _)| of_backbone(name));
-    save_safetensors(
-        Path::new(&backbone),
-        &frozen.map(|(name, tensor)| (name.to_string(), *tensor)).collect::<Vec<_>>(),
-        &Metadata::new(),
-    )
-    .unwrap();
+    let frozen = state_dict.iter().filter(|(name, _)| of_backbone(name));
+    let frozen: Vec<_> = frozen.map(|(name, tensor)| (name.to_string(), *tensor)).collect();
+    save_safetensors(Path::new(&backbone), &frozen, &Metadata::new()).unwrap();
     let settings = words("--epochs 1 --batch-size 8 --lr 0.5 --warmup-epochs 0");
     let group_size = published.setting("shared_layers");
     let run = ["--data", &data, "--backbone", &backbone, "--out", &out, "--group-size", group_size];

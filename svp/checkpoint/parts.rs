@@ -42,7 +42,8 @@ pub(super) fn open(path: &Path, weights: Option<Weights>) -> Result<Checkpoint> 
         entries.insert(name.clone(), entry);
     }
     let left: Vec<&String> = parts.values().flat_map(Entries::keys).collect();
-    let mut line = format!("checkpoint: {} in {}", count(entries.len(), "tensor"), count(parts.len(), "part"));
+    let mut line =
+        format!("checkpoint: {} in {}", count(entries.len(), "tensor"), count(parts.len(), "part"));
     if !left.is_empty() {
         let names = first(&left);
         line = format!("{line}; left out because the index does not name them: {} ({names})", left.len());

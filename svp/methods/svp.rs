@@ -338,7 +338,8 @@ impl Method for Svp {
 
     fn published(&self) -> Option<Vec<String>> {
         if self.at_scan {
-            let line = "prompts that enter the scans are this project's own: the published program refuses the file";
+            let line =
+                "prompts that enter the scans are this project's own: the published program refuses the file";
             return Some(vec![line.into()]);
         }
         let mut lines = vec![];
