@@ -1,4 +1,4 @@
-//! `svp-convert`: writes a checkpoint as `.safetensors`, or a run as an ONNX model.
+//! `svp-convert`: writes a checkpoint or a run as `.safetensors` or `.pth`, or a run as an ONNX model.
 
 #![forbid(unsafe_code)]
 
@@ -9,8 +9,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use engine::{Device, Tensor};
 use svp::backbones::pos_embed::ClassRow;
-use svp::backbones::{LoadOptions, load};
-use svp::checkpoint::{Checkpoint, Dtype, Metadata, Precision, save_safetensors_as, write_atomically};
+use svp::backbones::{LoadOptions, load, unwrapped};
+use svp::checkpoint::{
+    Checkpoint, Dtype, Metadata, Precision, Weights, save_safetensors_as, save_torch, write_atomically,
+};
 use svp::data::text::shown;
 use svp::export;
 use svp::model::Model;
@@ -18,18 +20,20 @@ use svp::params::{BACKBONE, HEAD};
 use svp::report::table::{bytes, count};
 use svp::train::{TrainedModel, load_trained};
 use svp::{Error, Result};
+use svp_cli::values::word;
 
-/// Writes the floating-point tensors of a checkpoint as .safetensors, under their own names. With --merge, writes a
-/// trained run as a plain checkpoint: the backbone with what the method trained folded into it, and the head. A run and
-/// a name that ends in .onnx: writes the whole classifier as an ONNX model.
+/// Writes the floating-point tensors of a checkpoint as .safetensors or .pth, under the names of their model. Of a run,
+/// writes the whole model, backbone, method and head, under the published names; with --merge as a plain checkpoint: the
+/// backbone with what the method trained folded into it, and the head. Of a run and a name that ends in .onnx, writes the
+/// whole classifier as an ONNX model.
 #[derive(Parser)]
 #[command(version, max_term_width = 110)]
 struct Cli {
-    /// Checkpoint to read, .pth or .safetensors; with --merge, or for .onnx, the folder of a run
+    /// Checkpoint to read, .pth or .safetensors, or the folder of a run
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// File to write
-    #[arg(value_name = "OUT.safetensors|OUT.onnx")]
+    /// File to write: .onnx, .safetensors, or .pth (as torch.save writes it, with the state dict under `model`)
+    #[arg(value_name = "OUT")]
     output: PathBuf,
     /// Fold what the run's method trained into the backbone, where the method allows it
     #[arg(long)]
@@ -37,6 +41,9 @@ struct Cli {
     /// The backbone that the run was trained on, if the file was moved since
     #[arg(long, value_name = "FILE")]
     backbone: Option<PathBuf>,
+    /// Which weights of a .pth that holds both: model, or ema (their moving average) [default: model]
+    #[arg(long, value_name = "WEIGHTS", value_parser = word::<Weights>)]
+    weights: Option<Weights>,
     /// Write half precision (float16) instead of float32
     #[arg(long)]
     half: bool,
@@ -51,32 +58,38 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     check_output(&cli.output, cli.force)?;
-    if ends_in(&cli.output, "onnx") {
+    if ending(&cli.output) == Some("onnx") {
         return onnx(&cli);
     }
-    if cli.backbone.is_some() && !cli.merge {
-        return Err(Error::input("--backbone", "only a run has a backbone", "leave it out, or add --merge"));
+    let of_run = cli.merge || cli.input.join("config.toml").is_file();
+    for (flag, given, belongs_to) in [
+        ("--backbone", cli.backbone.is_some() && !of_run, "a run"),
+        ("--weights", cli.weights.is_some() && of_run, "a checkpoint; a run has chosen already"),
+    ] {
+        if given {
+            return Err(Error::input(flag, format!("belongs to {belongs_to}"), "leave it out"));
+        }
     }
-    let precision = if cli.half { Precision::F16 } else { Precision::F32 };
-    let left_out = match cli.merge {
-        true => merge(&cli, precision)?,
-        false => convert(&cli, precision)?,
+    let told = match of_run {
+        true => convert_run(&cli)?,
+        false => convert(&cli)?,
     };
-    svp_cli::print(&left_out)?;
+    svp_cli::print(&told.concat())?;
     svp_cli::print(&summary(&cli.output)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Writes the checkpoint, and returns a line for each tensor that is left out.
-fn convert(cli: &Cli, precision: Precision) -> Result<String> {
-    let file = Checkpoint::open(&cli.input)?;
+fn convert(cli: &Cli) -> Result<Vec<String>> {
+    let file = Checkpoint::open_weights(&cli.input, cli.weights)?;
+    let file = unwrapped(&file)?;
     let mut tensors: Vec<(String, Tensor)> = vec![];
-    let mut left_out = vec![];
+    let mut told: Vec<String> = file.notes().iter().map(|note| format!("{note}\n")).collect();
     for (name, entry) in file.entries() {
         if matches!(entry.dtype(), Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) {
             tensors.push((name.clone(), file.tensor(name)?));
         } else {
-            left_out.push(format!("left out: {name}, whose type is {}\n", entry.dtype()));
+            told.push(format!("left out: {}, whose type is {}\n", shown(name), entry.dtype()));
         }
     }
     if tensors.is_empty() {
@@ -87,25 +100,47 @@ fn convert(cli: &Cli, precision: Precision) -> Result<String> {
         ));
     }
     let borrowed: Vec<_> = tensors.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
-    save_safetensors_as(&cli.output, &borrowed, file.metadata(), precision)?;
-    Ok(left_out.concat())
+    write(cli, &borrowed, file.metadata())?;
+    Ok(told)
 }
 
-/// Writes the run as a plain checkpoint. What the method added is in the backbone then, so nothing is left out.
-fn merge(cli: &Cli, precision: Precision) -> Result<String> {
-    let TrainedModel { model, trained, .. } =
+/// Writes the model of a run: all of it, or with --merge as a plain checkpoint. Returns what a program has to know that
+/// loads it.
+fn convert_run(cli: &Cli) -> Result<Vec<String>> {
+    let TrainedModel { mut model, trained, .. } =
         load_trained(&cli.input, cli.backbone.as_deref(), &Device::cpu())?;
-    let Model { mut params, method, simam, .. } = model;
-    if simam {
-        let what = "its images are reweighted by SimAM, which a plain checkpoint cannot say";
-        return Err(Error::path(&cli.input, what, "leave out --merge, or train without --simam"));
-    }
-    method.merge(&mut params)?;
-    let kept = params.iter().filter(|param| [BACKBONE, HEAD].contains(&param.part));
+    let told = match cli.merge {
+        true => merge(&cli.input, &mut model)?,
+        false => model.published(),
+    };
+    let kept = model.params.iter().filter(|param| !cli.merge || [BACKBONE, HEAD].contains(&param.part));
     let tensors: Vec<_> = kept.map(|param| (param.name.clone(), &param.value)).collect();
     let metadata = Metadata::from([("classes".to_string(), trained.classes.join("\n"))]);
-    save_safetensors_as(&cli.output, &tensors, &metadata, precision)?;
-    Ok(String::new())
+    write(cli, &tensors, &metadata)?;
+    Ok(told.iter().map(|line| format!("{line}\n")).collect())
+}
+
+/// Folds what the method trained into the backbone, after which nothing of it is left out.
+fn merge(run: &Path, model: &mut Model) -> Result<Vec<String>> {
+    if model.simam {
+        let what = "its images are reweighted by SimAM, which a plain checkpoint cannot say";
+        return Err(Error::path(run, what, "leave out --merge, or train without --simam"));
+    }
+    model.method.merge(&mut model.params)?;
+    Ok(vec![])
+}
+
+/// Writes the file in the format that its name asks for.
+fn write(cli: &Cli, tensors: &[(String, &Tensor)], metadata: &Metadata) -> Result<()> {
+    let precision = if cli.half { Precision::F16 } else { Precision::F32 };
+    match ending(&cli.output) {
+        Some("pth") => save_torch(&cli.output, tensors, metadata, precision),
+        _ => save_safetensors_as(&cli.output, tensors, metadata, precision),
+    }
+}
+
+fn ending(path: &Path) -> Option<&str> {
+    path.extension()?.to_str()
 }
 
 /// Writes the run as an ONNX model.
@@ -131,13 +166,9 @@ fn onnx(cli: &Cli) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn ends_in(path: &Path, ending: &str) -> bool {
-    path.extension().is_some_and(|has| has == ending)
-}
-
 fn check_output(output: &Path, force: bool) -> Result<()> {
-    if !["safetensors", "onnx"].iter().any(|ending| ends_in(output, ending)) {
-        let what = "ends neither in .safetensors nor in .onnx";
+    if !matches!(ending(output), Some("safetensors" | "pth" | "onnx")) {
+        let what = "ends in none of .safetensors, .pth and .onnx";
         return Err(Error::path(output, what, "give the output a name that does"));
     }
     if output.exists() && !force {

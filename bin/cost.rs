@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use engine::Device;
 use serde::Serialize;
+use svp::checkpoint::Weights;
 use svp::cost::{Asked, Cost, Repeats, csv, measure, text};
 use svp::methods::{Chosen, METHODS};
 use svp::train::{Precision, TrainConfig, backbone};
@@ -31,6 +32,9 @@ struct Cli {
     /// Checkpoint of a backbone, .pth or .safetensors [default: a small built-in one]
     #[arg(long, value_name = "FILE")]
     backbone: Option<PathBuf>,
+    /// Which weights of a .pth that holds both: model, or ema (their moving average) [default: model]
+    #[arg(long, value_name = "WEIGHTS", value_parser = word::<Weights>, requires = "backbone")]
+    weights: Option<Weights>,
     /// A size with initial values instead, which costs the same: vim_tiny, vim_small, vim_base, vim_nano
     #[arg(long, value_name = "NAME", conflicts_with = "backbone")]
     model: Option<String>,
@@ -98,7 +102,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let asked = names.into_iter().map(|name| ask(&cli, name)).collect::<Result<Vec<_>>>()?;
     let device = cli.compute.start()?;
     svp_cli::stop_on_signals()?;
-    let spec = *backbone(&asked[0].config)?.backbone.spec();
+    let loaded = backbone(&asked[0].config)?;
+    loaded.notes.iter().for_each(|note| svp_cli::tell(note));
+    let spec = *loaded.backbone.spec();
+    drop(loaded);
     let repeats = Repeats { rounds: cli.rounds, times: cli.times };
     let methods = measure(&asked, cli.classes, &device, repeats, &svp_cli::tell, &svp_cli::stopped)?;
     let report = Report {
@@ -131,6 +138,7 @@ fn ask(cli: &Cli, name: String) -> Result<Asked> {
     }
     let options = Options {
         backbone: cli.backbone.clone(),
+        weights: cli.weights,
         model: cli.model.clone(),
         img_size: cli.img_size,
         batch_size: Some(BatchSize::Images(cli.batch_size)),

@@ -5,11 +5,12 @@ use engine::{DType, Device, Tensor};
 use ptx::nearest::nearest;
 
 use crate::backbones::Backbone;
+use crate::data::text::{count, first};
 use crate::data::{Fit, Normalisation, Transform};
 use crate::heads::{Head, HeadKind, Place};
 use crate::methods::linear::Frozen;
 use crate::methods::{Chosen, Site};
-use crate::params::{Bound, Params};
+use crate::params::{BACKBONE, Bound, HEAD, Param, Params};
 use crate::pass::{Counted, Method, Noise, Pass, Picture, Spec, Tokens, Watch};
 use crate::{Error, Result};
 
@@ -140,6 +141,36 @@ impl Model {
     /// The transform of evaluation images to the input of the backbone alone.
     pub fn backbone_transform(&self) -> Transform {
         Transform::eval(self.spec().img_size as u32, self.spec().normalisation)
+    }
+
+    /// What a program has to know that loads this model's parameters under their names, a line each.
+    pub fn published(&self) -> Vec<String> {
+        let own = |part: fn(&Param) -> bool| {
+            let params = self.params.iter().filter(|param| part(param));
+            params.map(|param| param.name.as_str()).collect::<Vec<_>>()
+        };
+        let added = own(|param| ![BACKBONE, HEAD].contains(&param.part));
+        let mut lines = self.method.published().unwrap_or_else(|| match added.len() {
+            0 => vec![],
+            n => vec![format!(
+                "{} of {} ({}) stand beside the backbone's: no published Vim has them; --merge folds them in where \
+                 the method allows it",
+                count(n, "tensor"),
+                self.chosen.entry.name,
+                first(added),
+            )],
+        });
+        let head = own(|param| param.part == HEAD && !param.name.starts_with("head."));
+        if !head.is_empty() {
+            lines.push(format!("the head's {} are this project's own", first(head)));
+        }
+        if self.simam {
+            lines.push(
+                "images are reweighted by SimAM, which the published program does by --input_relu true"
+                    .into(),
+            );
+        }
+        lines
     }
 
     /// Number of classes that the head tells apart.

@@ -275,6 +275,12 @@ pub trait Method: Send + Sync {
         ))
     }
 
+    /// What the published program, where it has this method on this backbone, makes of the trained tensors otherwise: a
+    /// line each. `None` where no published program has them.
+    fn published(&self) -> Option<Vec<String>> {
+        None
+    }
+
     /// The method's own section in the page of a trained run.
     ///
     /// # Errors

@@ -481,7 +481,7 @@ fn converting_keeps_the_weights() {
     assert!(size(&half) < size(&a) * 6 / 10);
 
     fails(&convert(&[&a, &half]), &["half.safetensors", "exists", "--force"]);
-    fails(&convert(&[&a, &place.at("a.pth")]), &["a.pth", ".safetensors"]);
+    fails(&convert(&[&a, &place.at("a.bin")]), &["a.bin", ".safetensors", ".pth"]);
     fails(&convert(&[&place.at("none.pth"), &place.at("c.safetensors")]), &["none.pth", "No such file"]);
     fails(&convert(&[&a, &place.at("none/c.safetensors")]), &["none/c.safetensors", "cannot write"]);
 }

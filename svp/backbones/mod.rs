@@ -6,23 +6,34 @@ pub mod drop_path;
 mod family;
 pub mod pos_embed;
 pub mod vim;
+mod wrapped;
 
 use crate::checkpoint::Checkpoint;
 use crate::pass::Spec;
 use crate::{Error, Result};
 
 pub use family::{Backbone, Family, LoadOptions, Loaded, Shapes, Sizes, shapes};
+pub use wrapped::unwrapped;
 
 /// All families. A checkpoint belongs to the first one that recognises it.
 pub static FAMILIES: [&Family; 1] = [&vim::FAMILY];
 
-/// Loads the backbone of a checkpoint, whose family is recognised by its tensors.
+/// The first family that recognises a checkpoint with tensors of these names and shapes.
+fn family_of(shapes: &Shapes) -> Option<&'static Family> {
+    FAMILIES.into_iter().find(|family| (family.spec)(shapes, None).is_some())
+}
+
+/// Loads the backbone of a checkpoint, whose family is recognised by its tensors, [`unwrapped`] where need be.
 ///
 /// A checkpoint of no known family, or tensors that are missing, unexpected or of another shape.
 pub fn load(file: &Checkpoint, options: LoadOptions) -> Result<Loaded> {
-    let shapes = shapes(file);
-    match FAMILIES.iter().find(|family| (family.spec)(&shapes, None).is_some()) {
-        Some(family) => (family.load)(file, &options),
+    let file = &*unwrapped(file)?;
+    match family_of(&shapes(file)) {
+        Some(family) => {
+            let mut loaded = (family.load)(file, &options)?;
+            loaded.notes.splice(0..0, file.notes().iter().cloned());
+            Ok(loaded)
+        }
         None => Err(unknown(file)),
     }
 }
@@ -33,6 +44,7 @@ pub fn load(file: &Checkpoint, options: LoadOptions) -> Result<Loaded> {
 /// # Errors
 /// A checkpoint of no known family.
 pub fn spec(file: &Checkpoint, sizes: &Sizes) -> Result<Spec> {
+    let file = &*unwrapped(file)?;
     let shapes = shapes(file);
     let found = FAMILIES.iter().find_map(|family| (family.spec)(&shapes, sizes.stride));
     let spec = found.ok_or_else(|| unknown(file))?;
@@ -52,17 +64,17 @@ fn unknown(file: &Checkpoint) -> Error {
 /// # Errors
 /// A name that no family knows, or sizes that no model can have.
 pub fn named(name: &str, sizes: &Sizes) -> Result<Spec> {
-    (family_of(name).named)(name, sizes)
+    (family_of_size(name).named)(name, sizes)
 }
 
 /// Makes a backbone of a named size with initial values.
 ///
 /// A name that no family knows, or sizes that no model can have.
 pub fn from_scratch(name: &str, sizes: &Sizes, seed: u64) -> Result<Loaded> {
-    (family_of(name).from_scratch)(name, sizes, seed)
+    (family_of_size(name).from_scratch)(name, sizes, seed)
 }
 
 /// The family with whose name the name of a size begins.
-fn family_of(name: &str) -> &'static Family {
+fn family_of_size(name: &str) -> &'static Family {
     FAMILIES.iter().find(|family| name.starts_with(family.name)).unwrap_or(&FAMILIES[0])
 }

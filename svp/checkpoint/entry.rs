@@ -202,7 +202,8 @@ impl Entry {
     }
 }
 
-fn row_major(shape: &[usize]) -> Vec<usize> {
+/// Strides of a row-major tensor.
+pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1usize; shape.len()];
     for axis in (1..shape.len()).rev() {
         // A product that overflows belongs to a shape that is refused later.

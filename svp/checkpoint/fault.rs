@@ -6,8 +6,8 @@ use data::pickle;
 
 use crate::Error;
 
-/// Longest finding in an error, in characters; names in a hostile file may be of any length.
-const MAX_FINDING: usize = 500;
+/// Longest finding in an error or a note, in characters; names in a hostile file may be of any length.
+pub(super) const MAX_FINDING: usize = 500;
 
 /// What is wrong with the content of a file, and what to do; whoever knows the path makes it an [`Error`].
 #[derive(Debug)]

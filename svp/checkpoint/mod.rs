@@ -12,14 +12,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use data::mapped::{self, Mmap};
+use data::text::{count, first, shown};
 use engine::Tensor;
 
 use crate::{Error, Result};
 
+mod choice;
 mod entry;
 mod fault;
+mod folder;
 mod hash;
 mod keys;
+mod parts;
+mod precision;
 mod safetensors;
 #[cfg(test)]
 mod tests;
@@ -28,11 +33,14 @@ mod write;
 
 use fault::Fault;
 
+pub use choice::Weights;
 pub use data::pickle;
 pub use entry::{Dtype, Entries, Entry, Metadata};
 pub use hash::hash_tensors;
 pub use keys::{KeyReport, MisShaped};
-pub use safetensors::{Precision, save_safetensors, save_safetensors_as};
+pub use precision::Precision;
+pub use safetensors::{save_safetensors, save_safetensors_as};
+pub use torch::write::save_torch;
 pub use write::{remove_partial_files, write_atomically};
 
 // Values are used, hashed and written as they lie in memory, so memory must have the byte order of the files.
@@ -45,22 +53,37 @@ pub struct Checkpoint {
     entries: Entries,
     metadata: Metadata,
     allow_non_finite: bool,
+    notes: Vec<String>,
 }
 
 impl Checkpoint {
-    /// Opens a checkpoint and lists its tensors; no weight is read yet. In a `.pth` these are the tensors under
-    /// `model`, `state_dict` or `model_state_dict`, or else those at the top, without a common `module.` prefix.
+    /// Opens a checkpoint and lists its tensors, without a choice of weights: [`Checkpoint::open_weights`].
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open_weights`].
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::open_weights(path, None)
+    }
+
+    /// Opens a checkpoint and lists its tensors; no weight is read yet. `path` is a file, an index of the parts of a
+    /// checkpoint (`*.index.json`), or a folder with one of these alone.
+    ///
+    /// In a `.pth` the tensors are those under `model`, `state_dict` or `model_state_dict`, or else those at the top, or
+    /// else those of a moving average; `weights` chooses where both are there.
     ///
     /// The file must not be changed while the checkpoint or one of its tensors lives. Replacing it by renaming another
     /// file over it, as [`write_atomically`] does, is fine.
     ///
     /// # Errors
-    /// A file that cannot be read, is damaged, or is no checkpoint.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// A file that cannot be read, is damaged, is no checkpoint, or does not hold the weights that are wanted.
+    pub fn open_weights(path: &Path, weights: Option<Weights>) -> Result<Self> {
         if path.is_dir() {
-            return Err(Error::path(path, "is a folder", "give the checkpoint file in it"));
+            return folder::open(path, weights);
         }
-        Self::from_map(Arc::new(mapped::map(path)?), path)
+        if path.extension().is_some_and(|ending| ending == "json") {
+            return parts::open(path, weights);
+        }
+        Self::from_map_weights(Arc::new(mapped::map(path)?), path, weights)
     }
 
     /// Opens a checkpoint that is mapped already; `path` is used in messages alone.
@@ -68,11 +91,39 @@ impl Checkpoint {
     /// # Errors
     /// Those of [`Checkpoint::open`].
     pub fn from_map(map: Arc<Mmap>, path: &Path) -> Result<Self> {
-        let (entries, metadata) = read(&map).map_err(|fault| fault.in_file(path))?;
+        Self::from_map_weights(map, path, None)
+    }
+
+    fn from_map_weights(map: Arc<Mmap>, path: &Path, weights: Option<Weights>) -> Result<Self> {
+        let found = read(&map, weights).map_err(|fault| fault.in_file(path))?;
+        let Found { entries, metadata, note } = found;
         if let Some(name) = entries.keys().find(|name| name.contains(char::is_control)) {
             return Err(Fault::damaged(format!("tensor name {name:?} has control characters")).in_file(path));
         }
-        Ok(Checkpoint { path: path.into(), entries, metadata, allow_non_finite: false })
+        let file =
+            Checkpoint { path: path.into(), entries, metadata, allow_non_finite: false, notes: vec![] };
+        Ok(note.into_iter().fold(file, Checkpoint::noted))
+    }
+
+    /// Adds a fact for the log. Names in a hostile file may be of any length, so the line is cut.
+    pub(crate) fn noted(mut self, line: String) -> Self {
+        self.notes.push(shown(&line).chars().take(fault::MAX_FINDING).collect());
+        self
+    }
+
+    /// The tensors whose names begin with `prefix`, under the rest of their names. Prefix, and tensors without it, which
+    /// are left out, are noted.
+    pub fn under(&self, prefix: &str) -> Self {
+        let (inside, outside): (Vec<_>, Vec<_>) =
+            self.entries.iter().partition(|(name, _)| name.starts_with(prefix));
+        let mut line = format!("`{prefix}` is taken off the names of {}", count(inside.len(), "tensor"));
+        if !outside.is_empty() {
+            let names = first(outside.iter().map(|(name, _)| name));
+            line = format!("{line}; left out without it: {} ({names})", outside.len());
+        }
+        let stripped = |(name, entry): (&String, &Entry)| (name[prefix.len()..].to_string(), entry.clone());
+        let entries = inside.into_iter().map(stripped).collect();
+        Checkpoint { entries, ..self.clone() }.noted(line)
     }
 
     /// Sets whether [`tensor`](Self::tensor) returns weights with NaN or infinity, which it refuses by default.
@@ -84,6 +135,11 @@ impl Checkpoint {
     /// Path of the file, as messages name it.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Facts about how the file was read, one line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// All tensors, sorted by name.
@@ -119,17 +175,33 @@ impl Checkpoint {
     }
 }
 
-fn read(map: &Arc<Mmap>) -> std::result::Result<(Entries, Metadata), Fault> {
+/// What is in a file.
+struct Found {
+    entries: Entries,
+    metadata: Metadata,
+    note: Option<String>,
+}
+
+/// What to do about a choice of weights where there is none.
+const NO_CHOICE: (&str, &str) =
+    ("holds one set of weights, so there is none to choose", "leave out --weights");
+
+fn read(map: &Arc<Mmap>, weights: Option<Weights>) -> std::result::Result<Found, Fault> {
+    let torch = |(entries, note)| Found { entries, metadata: Metadata::new(), note };
     let starts = |magic: &[u8]| map.starts_with(magic);
     if map.is_empty() {
         Err(Fault::damaged("is empty"))
     } else if starts(torch::zip::MAGIC) {
-        Ok((torch::zip::read(map)?, Metadata::new()))
+        torch::zip::read(map, weights).map(torch)
     } else if map.get(8) == Some(&b'{') {
         // This is asked before the pickle, because the length of a header, which comes first, can begin like a pickle.
-        safetensors::read(map)
+        let (entries, metadata) = safetensors::read(map)?;
+        match weights {
+            None => Ok(Found { entries, metadata, note: None }),
+            Some(_) => Err(Fault::new(NO_CHOICE.0, NO_CHOICE.1)),
+        }
     } else if starts(&[0x80]) {
-        Ok((torch::legacy::read(map)?, Metadata::new()))
+        torch::legacy::read(map, weights).map(torch)
     } else if starts(b"version https://git-lfs") {
         Err(Fault::new("is a Git LFS pointer, not the weights", "run `git lfs pull`"))
     } else if map.trim_ascii_start().starts_with(b"<") {

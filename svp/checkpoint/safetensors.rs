@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use data::mapped::Mmap;
 use engine::Tensor;
-use half::f16;
 use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
 
 use super::entry::{Bytes, Dtype, Entries, Entry, Metadata};
 use super::fault::Fault;
+use super::precision::{Precision, in_order};
 use super::write::write_atomically;
-use crate::{Error, Result};
+use crate::Result;
 
 /// Bytes of the header's length field, and the multiple that the header is padded to.
 const WORD: usize = 8;
@@ -55,32 +55,6 @@ fn dtype(dtype: safetensors::Dtype) -> std::result::Result<Dtype, Fault> {
     })
 }
 
-/// Float type of the tensors in a file that is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precision {
-    /// Single precision, the values unchanged.
-    F32,
-    /// Half precision, rounded to nearest. A finite value beyond 65,504 is refused.
-    F16,
-}
-
-impl Precision {
-    /// Bytes of one value.
-    pub fn size(self) -> usize {
-        match self {
-            Precision::F32 => 4,
-            Precision::F16 => 2,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Precision::F32 => "F32",
-            Precision::F16 => "F16",
-        }
-    }
-}
-
 /// Writes f32 tensors, whole or not at all: [`save_safetensors_as`] with [`Precision::F32`].
 ///
 /// # Errors
@@ -101,14 +75,7 @@ pub fn save_safetensors_as(
     metadata: &Metadata,
     precision: Precision,
 ) -> Result<()> {
-    let mut sorted = vec![];
-    for (name, tensor) in tensors {
-        sorted.push((name, tensor.shape(), tensor.values()?));
-    }
-    sorted.sort_by(|a, b| a.0.cmp(b.0));
-    if let Some(pair) = sorted.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(Error::path(path, format!("two tensors are named {}", pair[0].0), "rename one"));
-    }
+    let sorted = in_order(path, tensors, precision)?;
     let mut header = Map::new();
     if !metadata.is_empty() {
         header.insert("__metadata__".into(), json!(metadata));
@@ -117,25 +84,21 @@ pub fn save_safetensors_as(
     for (name, shape, values) in &sorted {
         let start = end;
         end += precision.size() * values.len();
-        if precision == Precision::F16
-            && values.iter().any(|&v| v.is_finite() && f16::from_f32(v).is_infinite())
-        {
-            let what = format!("tensor {name} has values that float16 cannot hold");
-            return Err(Error::path(path, what, "keep float32"));
-        }
-        let info = json!({"dtype": precision.name(), "shape": shape, "data_offsets": [start, end]});
-        header.insert((*name).clone(), info);
+        let info = json!({"dtype": name_of(precision), "shape": shape, "data_offsets": [start, end]});
+        header.insert(name.to_string(), info);
     }
     let mut header = Value::Object(header).to_string().into_bytes();
     header.resize(header.len().next_multiple_of(WORD), b' ');
     write_atomically(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
-        sorted.iter().try_for_each(|(_, _, values)| match precision {
-            Precision::F32 => file.write_all(bytemuck::cast_slice(values)),
-            Precision::F16 => {
-                values.iter().try_for_each(|&v| file.write_all(&f16::from_f32(v).to_le_bytes()))
-            }
-        })
+        sorted.iter().try_for_each(|(_, _, values)| precision.write(file, values))
     })
+}
+
+fn name_of(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "F32",
+        Precision::F16 => "F16",
+    }
 }

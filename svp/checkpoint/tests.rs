@@ -5,6 +5,7 @@ use zip::write::SimpleFileOptions;
 
 use super::*;
 use crate::backbones::pos_embed::{ClassRow, resize_pos_embed};
+use crate::backbones::{LoadOptions, Loaded, load};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name)
@@ -64,7 +65,7 @@ fn float32_is_used_in_place_and_hashes_the_same_in_every_format() {
 #[test]
 fn views_shared_storages_and_other_types() {
     for name in ["torch_layouts.pth", "torch_layouts_legacy.pth", "torch_layouts_deflated.pth"] {
-        let checkpoint = open(name);
+        let checkpoint = open(name).under("module.");
         let check = |key: &str, shape: &[usize], values: &[f32]| {
             let tensor = checkpoint.tensor(key).unwrap();
             assert_eq!((tensor.shape(), tensor.as_slice()), (shape, values), "{name} {key}");
@@ -156,7 +157,16 @@ fn bad_files_end_in_one_clear_line() {
     };
     let escape = br#"{"a\n\u001b[2J":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#;
     let escape = [&(escape.len() as u64).to_le_bytes(), &escape[..]].concat();
-    let cases: [(Vec<u8>, &str); 11] = [
+    // Magic number, protocol version, machine, the module with its class and the source of that, no storages.
+    let legacy_module = [
+        &b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."[..],
+        b"\x80\x02M\xe9\x03.",
+        b"\x80\x02}.",
+        b"\x80\x02(U\x06modulecmodels\nVim\nU\x01sNtQ)\x81}b.",
+        b"\x80\x02].",
+    ];
+    let cases: [(Vec<u8>, &str); 12] = [
+        (legacy_module.concat(), "holds a whole pickled models.Vim, not its weights; in Python, save"),
         (escape, r#"name "a\n\u{1b}[2J" has control"#),
         (zipped(b"\x80\x02}U\x05modelca\nb\x1b\n)\x81s."), "whole pickled a.b?"),
         (vec![], "is empty"),
@@ -237,4 +247,212 @@ fn grids_that_make_no_sense_are_refused() {
     assert!(middle(&[5, 2], (2, 2)).is_err(), "rank");
     assert!(middle(&[1, 5, 2], (0, 2)).is_err(), "empty grid");
     assert!(middle(&[1, 5, 2], (3, 2)).is_ok());
+}
+
+/// The backbone of a small Vim in a file of these tensors.
+fn load_file(file: &Path) -> Result<Loaded> {
+    let class_row = ClassRow::Middle;
+    load(
+        &Checkpoint::open(file)?,
+        LoadOptions { img_size: None, stride: None, class_row, allow_mismatch: false, seed: 0 },
+    )
+}
+
+/// Writes the tensors of a small Vim behind each prefix, and a tensor of each name in `others`.
+fn write_wrapped(path: &Path, prefixes: &[&str], others: &[&str]) {
+    let vim = tensors(&open("vim_nano_release.safetensors"));
+    let other = Tensor::from_vec(vec![1.0], &[1]);
+    let wrapped =
+        prefixes.iter().flat_map(|prefix| vim.iter().map(move |(k, v)| (format!("{prefix}{k}"), v)));
+    let list: Vec<_> = wrapped.chain(others.iter().map(|name| (name.to_string(), &other))).collect();
+    save_safetensors(path, &list, &Metadata::new()).unwrap();
+}
+
+#[test]
+fn wrapped_names_fit_and_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    let plain = load_file(&golden("vim_nano_release.safetensors")).unwrap();
+    assert_eq!(plain.notes, [""; 0]);
+    for prefix in ["module.", "model.", "net.", "backbone.", "_orig_mod.", "module._orig_mod.model."] {
+        write_wrapped(&path, &[prefix], &[]);
+        let loaded = load_file(&path).unwrap();
+        assert_eq!(loaded.hash, plain.hash, "{prefix}");
+        assert_eq!(loaded.notes, [format!("`{prefix}` is taken off the names of 75 tensors")]);
+        assert!(loaded.head.is_some(), "{prefix}");
+    }
+
+    // Lightning keeps the tensors of a loss beside the model's.
+    write_wrapped(&path, &["model."], &["loss.weight", "models.a"]);
+    let loaded = load_file(&path).unwrap();
+    assert_eq!(loaded.hash, plain.hash);
+    assert_eq!(
+        loaded.notes,
+        ["`model.` is taken off the names of 75 tensors; left out without it: 2 (loss.weight, models.a)"]
+    );
+
+    // A prefix stays where the names do not fit without it, and where it would be a guess.
+    let refusal = |path: &Path| load_file(path).err().unwrap().to_string();
+    write_wrapped(&path, &[], &["model.cls_token", "model.pos_embed"]);
+    assert!(refusal(&path).contains("is not a Vim checkpoint"), "{}", refusal(&path));
+    write_wrapped(&path, &["net.", "backbone."], &[]);
+    assert!(
+        refusal(&path).contains("holds several models, under backbone., net.; save"),
+        "{}",
+        refusal(&path)
+    );
+    // What the model has besides is no wrapping and stays an error.
+    write_wrapped(&path, &[""], &["model.cls_token"]);
+    assert!(refusal(&path).contains("1 unexpected (model.cls_token)"), "{}", refusal(&path));
+}
+
+/// A `.pth` with a dict of one tensor `w` of one value under each key.
+fn write_sets(path: &Path, sets: &[(&str, f32)]) {
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    let stored = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let mut pickle = b"\x80\x02}".to_vec();
+    for (i, (key, value)) in sets.iter().enumerate() {
+        pickle.extend([&[b'U', key.len() as u8], key.as_bytes()].concat());
+        pickle.extend(b"}U\x01wctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nFloatStorage\nU\x01");
+        pickle.extend(i.to_string().as_bytes());
+        pickle.extend(b"U\x03cpuK\x01tQK\x00K\x01\x85K\x01\x85\x89)tRss");
+        zip.start_file(format!("a/data/{i}"), stored).unwrap();
+        zip.write_all(&value.to_le_bytes()).unwrap();
+    }
+    pickle.push(b'.');
+    zip.start_file("a/data.pkl", stored).unwrap();
+    zip.write_all(&pickle).unwrap();
+    std::fs::write(path, zip.finish().unwrap().into_inner()).unwrap();
+}
+
+#[test]
+fn model_or_moving_average() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.pth");
+    let found = |weights| {
+        let file = Checkpoint::open_weights(&path, weights).map_err(|e| e.to_string())?;
+        Ok::<_, String>((file.tensor("w").unwrap().as_slice()[0], file.notes().join("\n")))
+    };
+    let (model, ema) = (Some(Weights::Model), Some(Weights::Ema));
+    for average in ["model_ema", "state_dict_ema", "ema"] {
+        write_sets(&path, &[("state_dict", 1.0), (average, 2.0)]);
+        let told = format!(
+            "weights: those under `state_dict`; `{average}` has their moving average (--weights ema)"
+        );
+        assert_eq!(found(None).unwrap(), (1.0, told.clone()));
+        assert_eq!(found(model).unwrap(), (1.0, told));
+        let told = format!("weights: the moving average under `{average}`, not those under `state_dict`");
+        assert_eq!(found(ema).unwrap(), (2.0, told));
+
+        write_sets(&path, &[(average, 2.0)]);
+        let told = format!("weights: the moving average under `{average}`, because no others are there");
+        assert_eq!(found(None).unwrap(), (2.0, told.clone()));
+        assert_eq!(found(ema).unwrap(), (2.0, told));
+        let line = found(model).unwrap_err();
+        assert!(
+            line.contains(&format!("only a moving average of weights, under `{average}`; leave out")),
+            "{line}"
+        );
+    }
+    write_sets(&path, &[("model", 1.0)]);
+    assert_eq!(found(None).unwrap(), (1.0, String::new()));
+    let line = found(ema).unwrap_err();
+    assert!(line.contains("holds weights under `model`, but no moving average under model_ema, "), "{line}");
+    let line =
+        Checkpoint::open_weights(&golden("vim_nano_release.safetensors"), ema).unwrap_err().to_string();
+    assert!(line.contains("holds one set of weights") && line.contains("leave out --weights"), "{line}");
+}
+
+#[test]
+fn checkpoints_in_parts_and_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let vim = tensors(&open("vim_nano_release.safetensors"));
+    let (one, two) = vim.split_at(30);
+    let save = |name: &str, part: &[(String, Tensor)]| {
+        let list: Vec<_> = part.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
+        save_safetensors(&at(name), &list, &Metadata::new()).unwrap();
+    };
+    save("1.safetensors", one);
+    save("2.safetensors", two);
+    let index = at("model.safetensors.index.json");
+    let map = |of: &dyn Fn(&str, usize) -> String| {
+        let names = vim.iter().enumerate().map(|(i, (name, _))| (name.clone(), of(name, i).into()));
+        let map: serde_json::Map<_, _> = names.collect();
+        std::fs::write(&index, serde_json::json!({"metadata": {}, "weight_map": map}).to_string()).unwrap();
+    };
+    let right = |_: &str, i: usize| format!("{}.safetensors", if i < 30 { 1 } else { 2 });
+    map(&right);
+    let whole = Checkpoint::open(&index).unwrap();
+    assert_eq!(hash(&whole), hash(&open("vim_nano_release.safetensors")));
+    assert_eq!(whole.notes(), ["checkpoint: 75 tensors in 2 parts"]);
+    assert!(tensors(&whole).iter().all(|(_, tensor)| tensor.is_mapped()));
+    // The index stands for the folder, although that has other checkpoints.
+    let in_folder = Checkpoint::open(folder.path()).unwrap();
+    assert_eq!(hash(&in_folder), hash(&whole));
+    assert!(in_folder.notes()[1].contains("model.safetensors.index.json"), "{:?}", in_folder.notes());
+
+    let refusal = || {
+        let line = Checkpoint::open(&index).unwrap_err().to_string();
+        assert!(line.starts_with(index.to_str().unwrap()) && !line.contains('\n'), "{line}");
+        line
+    };
+    let outside = at("2.safetensors");
+    for place in ["../2.safetensors", outside.to_str().unwrap(), "", ".", "a/../../x"] {
+        map(&|name, i| if name == "cls_token" { place.into() } else { right(name, i) });
+        assert!(refusal().contains("outside of its folder"), "{place}: {}", refusal());
+    }
+    map(&|name, i| if name == "pos_embed" { "3.safetensors".into() } else { right(name, i) });
+    assert!(refusal().contains("names the part 3.safetensors, which is not there"), "{}", refusal());
+    map(&|name, i| if name == "cls_token" { "2.safetensors".into() } else { right(name, i) });
+    assert!(
+        refusal().contains("names the tensor cls_token in 2.safetensors, which does not"),
+        "{}",
+        refusal()
+    );
+    std::fs::write(&index, r#"{"weight_map": {"cls_token": "1.safetensors"}}"#).unwrap();
+    let told = Checkpoint::open(&index).unwrap().notes()[0].clone();
+    assert!(
+        told.contains("1 tensor in 1 part; left out because the index does not name them: 29 ("),
+        "{told}"
+    );
+    std::fs::write(&index, "{\"weight_map\": {\"a\": 1}}").unwrap();
+    assert!(refusal().contains("is no index of a checkpoint's parts"), "{}", refusal());
+
+    std::fs::remove_file(&index).unwrap();
+    let line = Checkpoint::open(folder.path()).unwrap_err().to_string();
+    assert!(line.contains("is a folder; give the checkpoint file in it"), "{line}");
+    std::fs::remove_file(at("2.safetensors")).unwrap();
+    std::fs::write(at("config.json"), "{}").unwrap();
+    assert_eq!(Checkpoint::open(folder.path()).unwrap().notes(), ["checkpoint: 1.safetensors in the folder"]);
+}
+
+#[test]
+fn files_for_pytorch_hold_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (folder.path().join("a.pth"), folder.path().join("b.pth"));
+    let checkpoint = open("vim_nano_release.safetensors");
+    let loaded = tensors(&checkpoint);
+    let scalar = Tensor::from_vec(vec![0.1], &[]);
+    let mut list: Vec<_> = loaded.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
+    list.push(("scalar".into(), &scalar));
+    let metadata = Metadata::from([("classes".into(), "\u{e9}\nb".into())]);
+    save_torch(&a, &list, &metadata, Precision::F32).unwrap();
+    list.reverse();
+    save_torch(&b, &list, &metadata, Precision::F32).unwrap();
+    assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
+
+    let again = Checkpoint::open(&a).unwrap();
+    assert_eq!(again.entries().len(), list.len());
+    for (name, tensor) in &list {
+        let back = again.tensor(name).unwrap();
+        assert!(back.is_mapped() && back.shape() == tensor.shape(), "{name}");
+        assert_eq!(back.as_slice(), tensor.as_slice(), "{name}");
+    }
+    save_torch(&b, &list, &metadata, Precision::F16).unwrap();
+    let halved = Checkpoint::open(&b).unwrap();
+    assert_eq!(halved.entries()["scalar"].dtype(), Dtype::F16);
+    assert_eq!(halved.tensor("scalar").unwrap().as_slice(), [f16::from_f32(0.1).to_f32()]);
+    list.push(list[0].clone());
+    assert!(save_torch(&a, &list, &metadata, Precision::F32).is_err());
 }

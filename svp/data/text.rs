@@ -53,7 +53,7 @@ pub fn shown_path(path: &Path) -> String {
 }
 
 /// The first of many things, in one line: `a, b, c, ...`.
-pub(crate) fn first<T: AsRef<str>>(all: impl IntoIterator<Item = T>) -> String {
+pub fn first<T: AsRef<str>>(all: impl IntoIterator<Item = T>) -> String {
     const MOST: usize = 3;
     let mut all = all.into_iter();
     let mut line: Vec<String> = all.by_ref().take(MOST).map(|one| one.as_ref().to_string()).collect();
@@ -64,7 +64,7 @@ pub(crate) fn first<T: AsRef<str>>(all: impl IntoIterator<Item = T>) -> String {
 }
 
 /// A number of things: `1 image`, `2 images`.
-pub(crate) fn count(n: usize, what: &str) -> String {
+pub fn count(n: usize, what: &str) -> String {
     match n {
         1 => format!("1 {what}"),
         n => format!("{n} {what}s"),

@@ -336,6 +336,27 @@ impl Method for Svp {
         Ok(Some([prompt(u[0])?, prompt(u[1])?]))
     }
 
+    fn published(&self) -> Option<Vec<String>> {
+        if self.at_scan {
+            let line =
+                "prompts that enter the scans are this project's own: the published program refuses the file";
+            return Some(vec![line.into()]);
+        }
+        let mut lines = vec![];
+        if !self.official {
+            let line = "the published program computes --variant official: its logits differ from this run's";
+            lines.push(line.into());
+        }
+        for (prompts, scale) in [("inner", self.inner_scale), ("cross", self.cross_scale)] {
+            if scale.is_none() {
+                lines.push(format!(
+                    "there are no {prompts} prompts: load with strict=False, which leaves their scales at zero"
+                ));
+            }
+        }
+        Some(lines)
+    }
+
     fn section(&self, params: &Params, spec: &Spec) -> Result<Option<Section>> {
         let scales = self.scales(params, spec.depth)?;
         let bars = Figure::Bars {

@@ -245,6 +245,7 @@ pub(super) fn comparable(config: &TrainConfig) -> TrainConfig {
         data: name.unwrap_or_default().into(),
         backbone: None,
         init_from: config.init_from.as_deref().and_then(Path::file_name).map(PathBuf::from),
+        weights: None,
         workers: 0,
         save_every: 0,
         ..config.clone()

@@ -223,11 +223,13 @@ impl<'a> Results<'a> {
     /// # Errors
     /// A backbone mismatch, or an error from `now`.
     pub fn check_backbones(&self, now: Option<BackboneHash>) -> Result<()> {
-        let mut seen: HashMap<&Option<PathBuf>, (String, String)> = HashMap::new();
+        let mut seen: HashMap<_, (String, String)> = HashMap::new();
         for run in self.plan.runs().filter(|run| run.config.model.is_none()) {
-            let key = &run.config.backbone;
-            if let (Some(now), false) = (now, seen.contains_key(key)) {
-                let name = key.as_ref().map_or(BUILTIN_BACKBONE.into(), |path| path.display().to_string());
+            let TrainConfig { backbone, weights, .. } = &run.config;
+            let key = (backbone, weights);
+            if let (Some(now), false) = (now, seen.contains_key(&key)) {
+                let name =
+                    backbone.as_ref().map_or(BUILTIN_BACKBONE.into(), |path| path.display().to_string());
                 seen.insert(key, (name, now(run)?));
             }
             let Some(outcome) = self.done(run) else { continue };

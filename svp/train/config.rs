@@ -13,6 +13,7 @@ use super::state::Position;
 use super::stepper::StepSettings;
 use crate::backbones::LoadOptions;
 use crate::backbones::pos_embed::ClassRow;
+use crate::checkpoint::Weights;
 use crate::data::{Augment, Layout, Mix, RandAugment, Sampler};
 use crate::heads::HeadKind;
 use crate::methods::{Chosen, OptimizerKind};
@@ -71,6 +72,10 @@ pub struct TrainConfig {
     /// Checkpoint of the backbone. The built-in one is used where both this and `model` are `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backbone: Option<PathBuf>,
+    /// Which weights of the checkpoint are taken where it holds a moving average too; `None` takes the model's, or the
+    /// average where that alone is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Weights>,
     /// Name of a size to train from scratch instead of loading a checkpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,

@@ -7,6 +7,7 @@ use toml::{Table, Value};
 use super::config::TrainConfig;
 use super::lr_range::Rate;
 use super::state::Position;
+use super::setup::weights_in;
 use crate::checkpoint::write_atomically;
 use crate::methods::{Chosen, setting_names};
 use crate::report::RunDir;
@@ -132,7 +133,10 @@ impl Moved {
     pub(super) fn apply(self, config: &TrainConfig) -> TrainConfig {
         let mut config = config.clone();
         config.data = self.data.unwrap_or(config.data);
-        config.backbone = self.backbone.or(config.backbone);
+        if let Some(backbone) = self.backbone {
+            config.weights = weights_in(&backbone, config.weights);
+            config.backbone = Some(backbone);
+        }
         config.lr = self.lr.map_or(config.lr, Rate::At);
         config.epochs = self.epochs.unwrap_or(config.epochs);
         config

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::setup::open_backbone;
 use crate::Result;
 use crate::backbones::{self, Sizes};
+use crate::checkpoint::Weights;
 use crate::methods::Entry;
 use crate::pass::Spec;
 
@@ -13,10 +14,15 @@ use crate::pass::Spec;
 ///
 /// # Errors
 /// A checkpoint that cannot be read or is of no known family, or an unknown size.
-pub fn backbone_spec(backbone: Option<&Path>, model: Option<&str>, sizes: &Sizes) -> Result<Spec> {
+pub fn backbone_spec(
+    backbone: Option<&Path>,
+    weights: Option<Weights>,
+    model: Option<&str>,
+    sizes: &Sizes,
+) -> Result<Spec> {
     match model {
         Some(name) => backbones::named(name, sizes),
-        None => backbones::spec(&open_backbone(backbone)?, sizes),
+        None => backbones::spec(&open_backbone(backbone, weights)?, sizes),
     }
 }
 

@@ -8,9 +8,10 @@ use engine::Device;
 use super::class_weights::{ClassWeights, Weights};
 use super::config::{BUILTIN, Precision, TrainConfig};
 use super::feed::Feed;
+use super::state::check_backbone;
 use super::trained::Trained;
 use crate::backbones::{self, Loaded, Sizes};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Weights};
 use crate::data::{Dataset, Loader, LoaderOptions, Transform, Turn, mapped};
 use crate::model::{Model, Parts};
 use crate::{Error, Result};
@@ -33,15 +34,35 @@ fn builtin_backbone() -> Result<Checkpoint> {
 /// A checkpoint that cannot be read or does not fit, or an unknown size.
 pub fn backbone(config: &TrainConfig) -> Result<Loaded> {
     let Some(name) = &config.model else {
-        return backbones::load(&open_backbone(config.backbone.as_deref())?, config.load_options());
+        let file = open_backbone(config.backbone.as_deref(), config.weights)?;
+        return backbones::load(&file, config.load_options());
     };
     let &TrainConfig { img_size, patch_size, stride, embed_dim, depth, .. } = config;
     backbones::from_scratch(name, &Sizes { img_size, patch_size, stride, embed_dim, depth }, config.seed)
 }
 
-/// Opens the checkpoint of a backbone, the built-in one for `None`.
-pub(super) fn open_backbone(path: Option<&Path>) -> Result<Checkpoint> {
-    path.map_or_else(builtin_backbone, Checkpoint::open)
+/// Opens the checkpoint of a backbone, the built-in one for no path. The folder of a run stands for what it trained.
+///
+/// # Errors
+/// A file that cannot be read, and one of a run that does not hold a whole backbone.
+pub(super) fn open_backbone(path: Option<&Path>, weights: Option<Weights>) -> Result<Checkpoint> {
+    let Some(path) = path else { return builtin_backbone() };
+    let of_run = ["best.safetensors", "last.safetensors"].into_iter().find(|name| path.join(name).is_file());
+    let of_run = of_run.filter(|_| path.join("config.toml").is_file());
+    let file = match of_run {
+        Some(name) => {
+            Checkpoint::open_weights(&path.join(name), weights)?.noted(format!("checkpoint: {name} of a run"))
+        }
+        None => Checkpoint::open_weights(path, weights)?,
+    };
+    check_backbone(&file)?;
+    Ok(file)
+}
+
+/// The choice of weights in the file of a backbone that was moved: none where the file leaves none, as one to which the
+/// chosen weights were converted. That they are the same is checked by their hash.
+pub(super) fn weights_in(path: &Path, weights: Option<Weights>) -> Option<Weights> {
+    weights.filter(|&weights| Checkpoint::open_weights(path, Some(weights)).is_ok())
 }
 
 /// Opens the data set of a config, with its validation split held out or joined to the training images, and with a test

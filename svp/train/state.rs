@@ -115,6 +115,24 @@ pub(super) fn save_last(path: &Path, state: Saveable) -> Result<()> {
     save_safetensors(path, &tensors, &metadata)
 }
 
+/// Refuses a file of a run as a backbone, except the trained file of one that trained the whole backbone.
+pub(super) fn check_backbone(file: &Checkpoint) -> Result<()> {
+    let Some(description) = file.metadata().get(MODEL) else { return Ok(()) };
+    let trained = serde_json::from_str::<Trained>(description);
+    let whole = trained.is_ok_and(|trained| trained.method.entry.whole_backbone);
+    let (what, hint) = match (whole, file.metadata().contains_key(DATA)) {
+        (true, false) => return Ok(()),
+        (true, true) => {
+            ("is the state of a run of svp-train, with its optimizer", "give best.safetensors of that run")
+        }
+        (false, _) => (
+            "is of a run of svp-train, not a backbone",
+            "use it with svp-eval or svp-predict, or make it a backbone with svp-convert --merge first",
+        ),
+    };
+    Err(Error::path(file.path(), what, hint))
+}
+
 /// An open trained file.
 pub struct TrainedFile {
     file: Checkpoint,

@@ -1,12 +1,12 @@
 //! A trained model, rebuilt from its backbone and its trained file.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use engine::Device;
 
 use super::config::{Precision, TrainConfig};
 use super::config_file::read_config;
-use super::setup::open_backbone;
+use super::setup::{open_backbone, weights_in};
 use super::state::TrainedFile;
 use super::trained::Trained;
 use crate::backbones::{LoadOptions, Loaded, load};
@@ -50,8 +50,13 @@ pub fn load_trained(run: &Path, backbone: Option<&Path>, device: &Device) -> Res
         if let (None, Some(config)) = (backbone, &config) {
             config.check_backbone_place()?;
         }
-        let used = backbone.map(PathBuf::from).or_else(|| config.as_ref()?.backbone.clone());
-        own_backbone(&path, used.as_deref(), trained, options)?
+        let weights = config.as_ref().and_then(|config| config.weights);
+        let checkpoint = match (backbone, &config) {
+            (Some(moved), _) => open_backbone(Some(moved), weights_in(moved, weights))?,
+            (None, Some(config)) => open_backbone(config.backbone.as_deref(), weights)?,
+            (None, None) => open_backbone(None, None)?,
+        };
+        own_backbone(&path, &checkpoint, trained, options)?
     };
     let parts = Parts {
         method: trained.method.clone(),
@@ -85,13 +90,11 @@ pub(super) fn trained_file(run: &Path) -> Result<PathBuf> {
 /// Loads the backbone that `trained` belongs to, and refuses any other.
 fn own_backbone(
     file: &Path,
-    backbone: Option<&Path>,
+    checkpoint: &Checkpoint,
     trained: &Trained,
     options: LoadOptions,
 ) -> Result<Loaded> {
-    let checkpoint = open_backbone(backbone)?;
-    let place = checkpoint.path().to_path_buf();
-    let loaded = load(&checkpoint, options)?;
+    let loaded = load(checkpoint, options)?;
     if loaded.hash == trained.backbone_hash {
         return Ok(loaded);
     }
@@ -101,5 +104,5 @@ fn own_backbone(
         loaded.hash,
         trained.backbone_hash
     );
-    Err(Error::path(&place, what, "give that one with --backbone"))
+    Err(Error::path(checkpoint.path(), what, "give that one with --backbone"))
 }

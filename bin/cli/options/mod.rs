@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Deserialize;
 use svp::backbones::Sizes;
 use svp::backbones::pos_embed::ClassRow;
+use svp::checkpoint::Weights;
 use svp::data::{Layout, Sampler};
 use svp::heads::{HEADS, HeadKind};
 use svp::methods::{Chosen, Defaults, Entry, METHODS, OptimizerKind};
@@ -90,7 +91,7 @@ fn shown(default: &dyn std::fmt::Debug) -> String {
 /// A default that is the method's: `svp 5e-3, linear 2e-2, ...`; then those of a narrow backbone that differ.
 fn by_method(of: fn(&Defaults) -> String) -> String {
     let [published, narrow] = ["vim_small", "vim_nano"].map(|size| {
-        let spec = backbone_spec(None, Some(size), &Sizes::default()).expect("a known size");
+        let spec = backbone_spec(None, None, Some(size), &Sizes::default()).expect("a known size");
         let default = |entry: &&Entry| {
             let chosen = Chosen::named(entry.name).expect("a name of the registry");
             format!("{} {}", entry.name, of(&chosen.defaults(&spec)))
@@ -120,6 +121,9 @@ options! {
     /// Checkpoint of a backbone, .pth or .safetensors [default: a small built-in one]
     #[arg(value_name = "FILE", help_heading = "Model")]
     backbone: PathBuf,
+    /// Which weights of a backbone's .pth that holds both: model, or ema (their moving average)
+    #[arg(value_name = "WEIGHTS", value_parser = word::<Weights>, help_heading = "Model")]
+    weights: Weights => "model, or ema where no others are there".into(),
     /// Train this size from scratch instead (with --method full): vim_tiny, vim_small, vim_base, vim_nano,
     /// each published one also with _stride8
     #[arg(value_name = "NAME", help_heading = "Model")]
@@ -387,6 +391,7 @@ impl Options {
     pub fn check_effect(flags: &[String], config: &TrainConfig) -> Result<()> {
         for flag in flags {
             let belongs_to = match flag.as_str() {
+                "weights" if config.backbone.is_none() => "--backbone",
                 "patch_size" | "embed_dim" | "depth" if config.model.is_none() => "--model",
                 "momentum" if config.optimizer != OptimizerKind::Sgd => "--optimizer sgd",
                 "min_lr" if config.lr_decay == Decay::Steps => "--lr-decay cosine",
@@ -408,7 +413,7 @@ impl Options {
     pub fn backbone_spec(&self) -> Result<Spec> {
         let &Options { img_size, patch_size, stride, embed_dim, depth, .. } = self;
         let sizes = Sizes { img_size, patch_size, stride, embed_dim, depth };
-        backbone_spec(self.backbone.as_deref(), self.model.as_deref(), &sizes)
+        backbone_spec(self.backbone.as_deref(), self.weights, self.model.as_deref(), &sizes)
     }
 
     /// Fills in the defaults.
@@ -478,6 +483,7 @@ impl Options {
             preset: self.preset,
             backbone: self.backbone,
             init_from: self.init_from,
+            weights: self.weights,
             model: self.model,
             embed_dim: self.embed_dim,
             depth: self.depth,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use data::mapped::Mmap;
 
-use super::state_dict::{StorageRef, model_entries, storage_ref};
+use super::state_dict::{StorageRef, is_module, model_entries, storage_ref};
+use crate::checkpoint::choice::Weights;
 use crate::checkpoint::entry::{Bytes, Entries};
 use crate::checkpoint::fault::Fault;
 use data::pickle::{Node, Pickle, Value};
@@ -15,7 +16,10 @@ use data::pickle::{Node, Pickle, Value};
 const MAGIC: Value = Value::Long(&[0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19]);
 const VERSION: Value = Value::Int(1001);
 
-pub(in crate::checkpoint) fn read(map: &Arc<Mmap>) -> Result<Entries, Fault> {
+pub(in crate::checkpoint) fn read(
+    map: &Arc<Mmap>,
+    wanted: Option<Weights>,
+) -> Result<(Entries, Option<String>), Fault> {
     let magic = Pickle::read(map, 0)?;
     if magic.root() != MAGIC {
         return Err(Fault::new("is a pickle, but not one of torch.save", "give a .pth or .safetensors file"));
@@ -31,7 +35,7 @@ pub(in crate::checkpoint) fn read(map: &Arc<Mmap>) -> Result<Entries, Fault> {
     let object = Pickle::read(map, machine.end())?;
     let keys = Pickle::read(map, object.end())?;
     let storages = locate(map, &object, &keys)?;
-    model_entries(&object, |storage| {
+    model_entries(&object, wanted, |storage| {
         let found = storages.get(storage.key).filter(|(known, _)| known.dtype == storage.dtype);
         let (_, bytes) =
             found.ok_or_else(|| Fault::damaged(format!("storage {} is not there", storage.key)))?;
@@ -47,7 +51,9 @@ fn locate<'a>(
 ) -> Result<HashMap<&'a str, (StorageRef<'a>, Bytes)>, Fault> {
     let mut known = HashMap::new();
     for node in object.nodes() {
-        if let &Node::Persistent(id) = node {
+        if let &Node::Persistent(id) = node
+            && !is_module(object, id)
+        {
             let storage = storage_ref(object, id)?;
             known.insert(storage.key, storage);
         }

@@ -3,4 +3,5 @@
 
 pub(super) mod legacy;
 mod state_dict;
+pub(super) mod write;
 pub(super) mod zip;

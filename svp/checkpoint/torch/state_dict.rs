@@ -8,15 +8,13 @@
 
 use std::collections::BTreeMap;
 
+use crate::checkpoint::choice::Weights;
 use crate::checkpoint::entry::{Bytes, Dtype, Entries, Entry};
 use crate::checkpoint::fault::Fault;
 use data::pickle::{Node, Pickle, Value};
 
-/// Keys under which a checkpoint may keep its weights, tried in this order. Without any of them the file itself is the
-/// dict.
-const MODEL_KEYS: [&str; 3] = ["model", "state_dict", "model_state_dict"];
-/// Prefix that `DataParallel` puts before every name.
-const PARALLEL_PREFIX: &str = "module.";
+/// What a persistent id begins with that stands for a class and its source, and not for a storage.
+const MODULE: &str = "module";
 
 /// A storage as the pickle names it.
 #[derive(Debug, Clone, Copy)]
@@ -34,13 +32,16 @@ impl StorageRef<'_> {
     }
 }
 
-/// The tensors of the model dict; whatever lies beside it is not looked at.
+/// The tensors of the model's dict, or of its moving average's, and a note where the file has a moving average. Whatever
+/// lies beside them is not looked at.
 pub(super) fn model_entries<'a>(
     pickle: &Pickle<'a>,
+    wanted: Option<Weights>,
     mut open: impl FnMut(StorageRef<'a>) -> Result<Bytes, Fault>,
-) -> Result<Entries, Fault> {
+) -> Result<(Entries, Option<String>), Fault> {
+    let (dict, note) = model_dict(pickle, wanted)?;
     let mut entries = BTreeMap::new();
-    for (name, value) in model_dict(pickle)? {
+    for (name, value) in pickle.pairs(dict).into_iter().flatten() {
         let Some(name) = name.text() else { continue };
         let at = |fault: Fault| fault.at(&format!("tensor {name}"));
         if let Some(args) = tensor_args(pickle, value) {
@@ -49,31 +50,83 @@ pub(super) fn model_entries<'a>(
             return Err(at(Fault::new(format!("is a {module}.{class}"), "save it as a plain dense tensor")));
         }
     }
-    if entries.keys().all(|name| name.starts_with(PARALLEL_PREFIX)) {
-        entries = entries.into_iter().map(|(k, v)| (k[PARALLEL_PREFIX.len()..].to_owned(), v)).collect();
-    }
-    Ok(entries)
+    Ok((entries, note))
 }
 
-type Pairs<'a> = Vec<(Value<'a>, Value<'a>)>;
-
-fn model_dict<'a>(pickle: &Pickle<'a>) -> Result<Pairs<'a>, Fault> {
+/// The dict of tensors that is wanted: the model's, or else the file itself, or else that of a moving average.
+fn model_dict<'a>(
+    pickle: &Pickle<'a>,
+    wanted: Option<Weights>,
+) -> Result<(Value<'a>, Option<String>), Fault> {
     let root = pickle.root();
-    let named = MODEL_KEYS.iter().filter_map(|key| pickle.get(root, key));
-    let candidates: Vec<_> = named.chain([root]).collect();
-    let holds_tensors = |pairs: &Pairs<'a>| pairs.iter().any(|&(_, v)| tensor_args(pickle, v).is_some());
-    if let Some(model) = candidates.iter().filter_map(|&v| pickle.pairs(v)).find(holds_tensors) {
-        return Ok(model);
+    let tensors_in = |value: Value<'a>| {
+        let pairs = pickle.pairs(value).unwrap_or_default();
+        pairs.iter().filter(|&&(_, value)| tensor_args(pickle, value).is_some()).count()
+    };
+    let under = |weights: Weights| {
+        let named =
+            |&key: &&'static str| Some((key, pickle.get(root, key).filter(|&value| tensors_in(value) > 0)?));
+        weights.keys().iter().find_map(named)
+    };
+    let average = under(Weights::Ema);
+    let model = under(Weights::Model).map(|(key, dict)| (format!("`{key}`"), dict));
+    // A stray tensor or two beside a moving average are no model.
+    let at_top = tensors_in(root) > average.map_or(0, |(_, dict)| tensors_in(dict) / 2);
+    let model = model.or_else(|| at_top.then(|| ("the top".into(), root)));
+    let choose = "leave out --weights";
+    match (model, average, wanted) {
+        (Some((_, dict)), None, None | Some(Weights::Model)) => Ok((dict, None)),
+        (Some((at, dict)), Some((ema, _)), None | Some(Weights::Model)) => {
+            let note = format!("weights: those under {at}; `{ema}` has their moving average (--weights ema)");
+            Ok((dict, Some(note)))
+        }
+        (Some((at, _)), Some((ema, dict)), Some(Weights::Ema)) => {
+            Ok((dict, Some(format!("weights: the moving average under `{ema}`, not those under {at}"))))
+        }
+        (None, Some((ema, dict)), None | Some(Weights::Ema)) => Ok((
+            dict,
+            Some(format!("weights: the moving average under `{ema}`, because no others are there")),
+        )),
+        (Some((at, _)), None, Some(Weights::Ema)) => {
+            let keys = Weights::Ema.keys().join(", ");
+            Err(Fault::new(format!("holds weights under {at}, but no moving average under {keys}"), choose))
+        }
+        (None, Some((ema, _)), Some(Weights::Model)) => {
+            Err(Fault::new(format!("holds only a moving average of weights, under `{ema}`"), choose))
+        }
+        (None, None, _) => Err(no_weights(pickle)),
     }
-    match candidates.iter().find_map(|&v| pickle.object(v)) {
-        Some((module, class, _)) if (module, class) != ("collections", "OrderedDict") => Err(Fault::new(
+}
+
+/// What a file without a dict of tensors holds instead.
+fn no_weights(pickle: &Pickle) -> Fault {
+    let keys = || [Weights::Model, Weights::Ema].into_iter().flat_map(Weights::keys);
+    let candidates = keys().filter_map(|key| pickle.get(pickle.root(), key)).chain([pickle.root()]);
+    match candidates.filter_map(|value| class(pickle, value)).next() {
+        Some((module, class)) if (module, class) != ("collections", "OrderedDict") => Fault::new(
             format!("holds a whole pickled {module}.{class}, not its weights"),
-            "save model.state_dict() instead",
-        )),
-        _ => Err(Fault::new(
-            format!("holds no weights under {} or at the top", MODEL_KEYS.join(", ")),
+            "in Python, save model.state_dict() instead",
+        ),
+        _ => Fault::new(
+            format!(
+                "holds no weights under {} or at the top",
+                keys().copied().collect::<Vec<_>>().join(", ")
+            ),
             "save a dict with the state dict under `model`",
-        )),
+        ),
+    }
+}
+
+/// Module and name of the class of an object.
+fn class<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Option<(&'a str, &'a str)> {
+    let Some(Node::Object(object)) = pickle.node(value) else { return None };
+    match pickle.node(object.class)? {
+        // The form before zip archives hands the class of a module over together with its source.
+        &Node::Persistent(id) => match pickle.items(id)? {
+            &[_, class, ..] if is_module(pickle, id) => pickle.global(class),
+            _ => None,
+        },
+        _ => pickle.global(object.class),
     }
 }
 
@@ -111,6 +164,11 @@ fn entry<'a>(
         }
         _ => Err(Fault::damaged("has an offset, shape or strides that are no sizes")),
     }
+}
+
+/// Whether a persistent id stands for a class and its source.
+pub(super) fn is_module(pickle: &Pickle, id: Value) -> bool {
+    pickle.items(id).and_then(|items| items.first()?.text()) == Some(MODULE)
 }
 
 /// Reads `("storage", <type>, key, device, elements, ...)`.

@@ -9,6 +9,7 @@ use zip::read::{ArchiveOffset, Config};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::state_dict::model_entries;
+use crate::checkpoint::choice::Weights;
 use crate::checkpoint::entry::{Bytes, Entries};
 use crate::checkpoint::fault::Fault;
 use data::pickle::Pickle;
@@ -19,7 +20,10 @@ pub(in crate::checkpoint) const MAGIC: &[u8] = b"PK\x03\x04";
 /// Compressed members may inflate to this many times the file in all. Weights hardly compress, while zip bombs do.
 const MAX_INFLATION: usize = 16;
 
-pub(in crate::checkpoint) fn read(map: &Arc<Mmap>) -> Result<Entries, Fault> {
+pub(in crate::checkpoint) fn read(
+    map: &Arc<Mmap>,
+    wanted: Option<Weights>,
+) -> Result<(Entries, Option<String>), Fault> {
     let mut archive = Archive::open(map)?;
     let pickled = archive.member("data.pkl")?;
     let pickle = Pickle::read(pickled.as_slice(), 0).map_err(|e| Fault::from(e).at("data.pkl"))?;
@@ -27,7 +31,7 @@ pub(in crate::checkpoint) fn read(map: &Arc<Mmap>) -> Result<Entries, Fault> {
         return Err(Fault::new("was written on a big-endian machine", "save it on a little-endian one"));
     }
     let mut storages = HashMap::new();
-    model_entries(&pickle, |storage| {
+    model_entries(&pickle, wanted, |storage| {
         if let Some(bytes) = storages.get(storage.key) {
             return Ok(Bytes::clone(bytes));
         }
