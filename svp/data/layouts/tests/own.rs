@@ -147,7 +147,7 @@ fn a_test_split_without_labels_is_left_out() {
         assert_eq!((data.train.len(), data.test.is_none()), (3, true));
         let notes = data.notes.join("\n");
         assert!(notes.contains("2 images in no class folder") && notes.contains("no test split"), "{notes}");
-        let found = check(dir.path(), Layout::Auto, 0, Depth::default()).unwrap();
+        let found = check(dir.path(), Layout::Auto, 0, Depth::default(), &unwatched).unwrap();
         assert_eq!((problems(&found), found.notes.len()), (vec![], 1));
     }
     // Loose images beside class folders are left out, and the split stays.
