@@ -42,10 +42,11 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    svp_cli::exit(run(Cli::parse()))
+    svp_cli::exit(run(svp_cli::parse(env!("CARGO_BIN_NAME"))))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
+    svp_cli::stop_on_signals()?;
     check_output(&cli.output, cli.force)?;
     let precision = if cli.half { Precision::F16 } else { Precision::F32 };
     let left_out = match cli.merge {

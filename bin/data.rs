@@ -57,7 +57,7 @@ struct CheckArgs {
 }
 
 fn main() -> ExitCode {
-    let Command::Check(args) = Cli::parse().command;
+    let Command::Check(args) = svp_cli::parse::<Cli>(env!("CARGO_BIN_NAME")).command;
     svp_cli::exit(run(&args))
 }
 

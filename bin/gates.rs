@@ -75,10 +75,11 @@ struct Walked {
 }
 
 fn main() -> ExitCode {
-    svp_cli::exit(run(Cli::parse()))
+    svp_cli::exit(run(svp_cli::parse(env!("CARGO_BIN_NAME"))))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
+    svp_cli::stop_on_signals()?;
     if cli.out.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("png")) {
         return Err(Error::path(
             &cli.out,

@@ -8,7 +8,7 @@ mod show;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{CommandFactory, Parser};
 use engine::Device;
 use svp::data::archive;
 use svp::report::{Place, Show};
@@ -21,6 +21,7 @@ use svp::{Error, Result};
 use svp_cli::method_flags::of_named_method;
 use svp_cli::options::Options;
 use svp_cli::values::BatchSize;
+use svp_cli::{Signals, when_signalled};
 
 /// Adapts a frozen, pre-trained Vision Mamba to a new image task by selective visual prompts or another method.
 ///
@@ -50,8 +51,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     let command = of_named_method(Cli::command(), std::env::args());
-    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit());
-    svp_cli::exit(run(cli))
+    svp_cli::exit(run(svp_cli::parse_as(env!("CARGO_BIN_NAME"), command)))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
@@ -102,7 +102,7 @@ fn resume(folder: &Path, options: &Options, around: Surroundings) -> Result<Outc
         return Err(Error::input(flag, "a resumed run keeps its settings but --lr", "leave the flag out"));
     }
     let moved = Moved { data: options.data.clone(), backbone: options.backbone.clone(), lr: options.lr };
-    Session::resume(folder, moved, around)?.run()
+    train(Session::resume(folder, moved, around)?)
 }
 
 /// The config of the settings. A batch size of auto becomes the largest that fits into memory, and one that nobody gave
@@ -133,8 +133,13 @@ fn sized(options: Options, flags: &[String], device: &Device) -> Result<TrainCon
 
 fn start(config: TrainConfig, place: &Place, around: Surroundings) -> Result<Outcome> {
     let device = around.device.clone();
-    let done = Session::start(config.clone(), place, &svp_cli::tell, around).and_then(Session::run);
+    let done = Session::start(config.clone(), place, &svp_cli::tell, around).and_then(train);
     done.map_err(|e| explain_memory(e, &config, &device))
+}
+
+/// Trains to the end, or until a signal asks to save and stop.
+fn train(session: Session) -> Result<Outcome> {
+    when_signalled(Signals::Save, || session.run())
 }
 
 /// A folder below `parent` that does not exist yet, named after method and data.

@@ -33,7 +33,7 @@ pub use entry::{Dtype, Entries, Entry, Metadata};
 pub use hash::hash_tensors;
 pub use keys::{KeyReport, MisShaped};
 pub use safetensors::{Precision, save_safetensors, save_safetensors_as};
-pub use write::{remove_partial_files, write_atomically};
+pub use write::{remove_partial_files, remove_unfinished, write_atomically};
 
 // Values are used, hashed and written as they lie in memory, so memory must have the byte order of the files.
 const _: () = assert!(cfg!(target_endian = "little"), "checkpoints need a little-endian machine");
