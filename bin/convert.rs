@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
-    svp_cli::stop_on_signals()?;
+    svp_cli::end_on_signals(|| "nothing was written; run it again".into())?;
     check_output(&cli.output, cli.force)?;
     let precision = if cli.half { Precision::F16 } else { Precision::F32 };
     let left_out = match cli.merge {

@@ -79,7 +79,6 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
-    svp_cli::stop_on_signals()?;
     if cli.out.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("png")) {
         return Err(Error::path(
             &cli.out,

@@ -21,5 +21,5 @@ pub use measure::{Images, Measure, Split};
 pub use options::Options;
 pub use output::{complain, exit, json_line, print, show, tell};
 pub use parse::{parse, parse_as};
-pub use stop::{Signals, stop_on_signals, stopped, when_signalled};
+pub use stop::{Signals, end_on_signals, stop_on_signals, stopped, when_signalled};
 pub use using::Using;
