@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use svp::data::duplicates::{Duplicates, Pair};
 use svp::data::text::shown;
 use svp::data::{Check, Depth, Layout, Problem, check};
-use svp::report::{Counter, Table};
 use svp::report::table::count;
+use svp::report::{Counter, Table};
 use svp::{Error, Result};
 
 /// Most problems that are listed one by one.

@@ -38,7 +38,8 @@ fn fail(error: &Error) -> i32 {
 
 /// The flags that all commands have.
 fn flags() -> [Arg; 2] {
-    let flag = |name: &'static str| Arg::new(name).long(name).exclusive(true).help_heading("About the command");
+    let flag =
+        |name: &'static str| Arg::new(name).long(name).exclusive(true).help_heading("About the command");
     [
         flag(COMPLETIONS)
             .value_name("SHELL")

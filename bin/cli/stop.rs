@@ -59,7 +59,8 @@ fn handle(on_signal: impl FnMut() + Send + 'static) -> Result<()> {
 
 /// Does `work`, during which signals act in this way.
 pub fn when_signalled<T>(signals: Signals, work: impl FnOnce() -> T) -> T {
-    let set = |signals| std::mem::replace(&mut *SIGNALS.lock().unwrap_or_else(PoisonError::into_inner), signals);
+    let set =
+        |signals| std::mem::replace(&mut *SIGNALS.lock().unwrap_or_else(PoisonError::into_inner), signals);
     let before = set(signals);
     let done = work();
     set(before);

@@ -10,7 +10,6 @@ mod runner;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
 use svp::sweep::{Plan, Results, Run, RunStatus, SHIPPED, Sweep, json, markdown};
 use svp::train::backbone;
 use svp::{Error, Result};

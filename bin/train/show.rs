@@ -72,7 +72,8 @@ pub fn outcomes(outcomes: &[Outcome]) -> String {
 
 /// What a user may do next with a run in this folder.
 pub fn next(folder: &Path) -> String {
-    let run = quoted(&folder.to_string_lossy());
+    let folder = folder.to_string_lossy();
+    let run = quoted(&folder);
     format!(
         "next: svp-eval {run}             top-1 of every class\n\
          {:6}svp-predict --run {run} IMAGE...\n\

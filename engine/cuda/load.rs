@@ -277,9 +277,11 @@ mod tests {
         let (first, rest) = folders.split_at(4);
         assert_eq!(first, ["/named", "", "/toolkit/lib64", "/usr/local/cuda/lib64"].map(PathBuf::from));
         let conda = rest.iter().position(|folder| folder == Path::new("/conda/lib")).unwrap();
-        let packages = |python: &str| ["cublas", "cu12", "cu13"].map(|name| format!("{python}/nvidia/{name}/lib"));
+        let packages =
+            |python: &str| ["cublas", "cu12", "cu13"].map(|name| format!("{python}/nvidia/{name}/lib"));
         let own_folders = packages("own/lib/python3.11/dist-packages");
-        let of_venv = ["3.12", "3.9"].map(|n| packages(&format!("venv/lib/python{n}/site-packages"))).concat();
+        let of_venv =
+            ["3.12", "3.9"].map(|n| packages(&format!("venv/lib/python{n}/site-packages"))).concat();
         let want: Vec<_> = own_folders.iter().chain(&of_venv).map(|folder| place.join(folder)).collect();
         assert_eq!(rest[conda + 1..], want);
         // The program in the active environment is in it once, and one that lies elsewhere is in none.

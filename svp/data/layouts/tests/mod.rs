@@ -388,7 +388,8 @@ fn a_whole_data_set_has_no_problems() {
     }
     let dir =
         folder(&vec![("dtd-r1.0.1.tar.gz".into(), testing::gzip(&testing::tar(&inside("dtd", &files))))]);
-    let found = check(dir.path(), Layout::Auto, 0, Depth { decode: true, ..Depth::default() }, &unwatched).unwrap();
+    let found =
+        check(dir.path(), Layout::Auto, 0, Depth { decode: true, ..Depth::default() }, &unwatched).unwrap();
     assert_eq!(problems(&found), [""; 0]);
     assert_eq!(found.splits[2].per_class, [40; 47]);
     // One class has an image more than published, and another has one less.
@@ -420,7 +421,8 @@ fn a_check_lists_what_is_missing_and_broken() {
     assert_eq!(found.problems.len() + 1, checked(&files, true).problems.len());
 
     let dir = folder(&vec![("food.tgz".into(), testing::gzip(&testing::tar(&files)))]);
-    let packed = check(dir.path(), Layout::Auto, 0, Depth { decode: true, ..Depth::default() }, &unwatched).unwrap();
+    let packed =
+        check(dir.path(), Layout::Auto, 0, Depth { decode: true, ..Depth::default() }, &unwatched).unwrap();
     let broken = packed.problems.iter().find(|problem| problem.what.contains("is not a jpeg")).unwrap();
     assert!(broken.at.ends_with("food.tgz:images/pie/1.jpg"), "{}", broken.at);
     assert!(broken.mend.contains("get the archive again"), "{}", broken.mend);
