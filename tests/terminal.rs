@@ -122,14 +122,14 @@ fn spawn(mut command: Command) -> Child {
 fn an_interrupt_ends_whatever_saves_nothing_at_once() {
     let place = Scratch::new("interrupts");
     let (data, out) = (place.data("data", 3), place.at("out"));
-    let slow = words("--method full --model vim_small --device emulated --threads 1");
+    let slow = words("--method full --model vim_tiny --device emulated --threads 1");
     let train = |more: &str| {
         let mut command = program("svp-train");
         command.args([&["--data", &data, "--out", &out], &slow[..], &words(more)].concat());
         command
     };
     let mut cost = program("svp-cost");
-    cost.args(words("full --model vim_small --device emulated --threads 1"));
+    cost.args(words("full --model vim_tiny --device emulated --threads 1"));
     for command in [train("--batch-size 8 --dry-run"), train("--batch-size auto"), cost] {
         let child = spawn(command);
         wait_for_handler(&child);
@@ -148,7 +148,7 @@ fn a_second_interrupt_ends_a_long_step() {
     let place = Scratch::new("interrupts-again");
     let (data, out) = (place.data("data", 3), place.at("out"));
     let mut command = program("svp-train");
-    let slow = words("--method full --model vim_small --device emulated --threads 1 --batch-size 8");
+    let slow = words("--method full --model vim_tiny --device emulated --threads 1 --batch-size 8");
     command.args([&["--data", &data, "--out", &out], &slow[..]].concat());
     let mut child = spawn(command);
     let mut said = BufReader::new(child.stderr.take().unwrap());
