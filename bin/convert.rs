@@ -53,10 +53,11 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    svp_cli::exit(run(Cli::parse()))
+    svp_cli::exit(run(svp_cli::parse(env!("CARGO_BIN_NAME"))))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
+    svp_cli::end_on_signals(|| "nothing was written; run it again".into())?;
     check_output(&cli.output, cli.force)?;
     if ending(&cli.output) == Some("onnx") {
         return onnx(&cli);

@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use svp::data::duplicates::{Duplicates, Pair};
 use svp::data::text::shown;
 use svp::data::{Check, Depth, Layout, Problem, check};
-use svp::report::Table;
 use svp::report::table::count;
+use svp::report::{Counter, Table};
 use svp::{Error, Result};
 
 /// Most problems that are listed one by one.
@@ -57,7 +57,7 @@ struct CheckArgs {
 }
 
 fn main() -> ExitCode {
-    let Command::Check(args) = Cli::parse().command;
+    let Command::Check(args) = svp_cli::parse::<Cli>(env!("CARGO_BIN_NAME")).command;
     svp_cli::exit(run(&args))
 }
 
@@ -67,9 +67,15 @@ fn run(args: &CheckArgs) -> Result<ExitCode> {
         None => args.dataset.unwrap_or_default(),
     };
     let depth = Depth { decode: args.decode, duplicates: args.duplicates };
-    let checked = check(&args.path, layout, args.seed, depth)?;
+    let checked = check(&args.path, layout, args.seed, depth, &counted)?;
     svp_cli::show(&checked, args.json, text)?;
     Ok(if checked.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Shows on a terminal how far work on images is.
+fn counted(what: &str, images: usize) -> Box<dyn Fn() + Sync> {
+    let counter = Counter::new(what, images);
+    Box::new(move || counter.add(1))
 }
 
 /// The layout of the data set that a preset is named after.

@@ -47,7 +47,7 @@ struct Guess<'a> {
 }
 
 fn main() -> ExitCode {
-    svp_cli::exit(run(Cli::parse()))
+    svp_cli::exit(run(svp_cli::parse(env!("CARGO_BIN_NAME"))))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {

@@ -91,7 +91,7 @@ impl Measure {
         let transform = Preparation::of(loaded, true).into_transform();
         let options = LoaderOptions::eval(config.batch_size, config.workers);
         let samples = Arc::new(samples);
-        let feed = Feed::images(&samples, transform, options)?;
+        let feed = Feed::images(&samples, transform, options)?.with_bar();
         Ok(Images { config, split, samples, feed })
     }
 }

@@ -1,5 +1,5 @@
-//! What the commands share: how they compute, stop, print and fail, how they read images, and what a trained model is
-//! measured on.
+//! What the commands share: how they are called, compute, stop, print and fail, how they read images, and what a
+//! trained model is measured on.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -10,6 +10,7 @@ mod measure;
 pub mod method_flags;
 pub mod options;
 mod output;
+mod parse;
 mod stop;
 mod using;
 pub mod values;
@@ -19,5 +20,6 @@ pub use image::{Preparation, images_at};
 pub use measure::{Images, Measure, Split};
 pub use options::Options;
 pub use output::{complain, exit, json_line, print, show, tell};
-pub use stop::{stop_on_signals, stopped};
+pub use parse::{parse, parse_as};
+pub use stop::{Signals, end_on_signals, stop_on_signals, stopped, when_signalled};
 pub use using::Using;

@@ -10,7 +10,6 @@ mod runner;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
 use svp::sweep::{Plan, Results, Run, RunStatus, SHIPPED, Sweep, json, markdown};
 use svp::train::backbone;
 use svp::{Error, Result};
@@ -20,7 +19,7 @@ use options::{Cli, Command, RunArgs, resolve};
 use runner::Runner;
 
 fn main() -> ExitCode {
-    svp_cli::exit(run(Cli::parse()))
+    svp_cli::exit(run(svp_cli::parse(env!("CARGO_BIN_NAME"))))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
@@ -64,7 +63,7 @@ fn sweep(args: &RunArgs) -> Result<ExitCode> {
     svp_cli::stop_on_signals()?;
     std::fs::create_dir_all(&out).map_err(|e| Error::io(&out, "make the sweep's folder", &e))?;
     write(&out.join(SWEEP), plan.sweep.text().as_bytes())?;
-    let ended = runner.run()?;
+    let ended = svp_cli::when_signalled(svp_cli::Signals::Wait, || runner.run())?;
     // Other machines may have written into the folder meanwhile.
     let mut results = Results::read(&plan, &folders)?;
     ended.failures.into_iter().for_each(|(run, failure)| results.set(run, RunStatus::Failed(failure)));

@@ -9,7 +9,7 @@ mod show;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{CommandFactory, Parser};
 use engine::Device;
 use svp::data::archive;
 use svp::report::{LrRange, Place, Show};
@@ -22,6 +22,7 @@ use svp::{Error, Result};
 use svp_cli::method_flags::of_named_method;
 use svp_cli::options::Options;
 use svp_cli::values::BatchSize;
+use svp_cli::{Signals, when_signalled};
 
 use origins::Origins;
 
@@ -57,8 +58,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     let command = of_named_method(Cli::command(), std::env::args());
-    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit());
-    svp_cli::exit(run(cli))
+    svp_cli::exit(run(svp_cli::parse_as(env!("CARGO_BIN_NAME"), command)))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
@@ -112,6 +112,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
     };
     let lines = || outcomes.iter().map(svp_cli::json_line).collect();
     svp_cli::print(&if cli.json { lines() } else { show::outcomes(&outcomes) })?;
+    // For whoever sits before it, and not for logs. Of the demonstration's runs the last is the better one.
+    if let Some(last) = outcomes.last().filter(|_| !cli.json && Show::fitting() == Show::Bar) {
+        show::next(&last.folder).lines().for_each(svp_cli::tell);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -140,7 +144,7 @@ fn resume(folder: &Path, options: &Options, around: Surroundings) -> Result<Outc
     let moved = Moved { data, backbone, lr, epochs: options.epochs };
     let session = Session::resume(folder, moved, around)?;
     svp_cli::tell(&Origins::all("the run's").line(session.config())?);
-    session.run()
+    train(session)
 }
 
 /// Goes on with the run in a folder, which must have these settings; of a finished one, reads the report.
@@ -164,7 +168,7 @@ fn requeue(folder: &Path, options: Options, around: Surroundings) -> Result<Outc
     }
     let session = Session::resume(folder, Moved::default(), around)?;
     svp_cli::tell(&Origins::all("the run's").line(session.config())?);
-    session.run()
+    train(session)
 }
 
 /// The config of the settings. A batch size of auto becomes the largest that fits into memory, and one that nobody gave
@@ -199,8 +203,13 @@ fn start(config: TrainConfig, origins: &Origins, place: &Place, around: Surround
     let (device, settings) = (around.device.clone(), origins.line(&config)?);
     // What is refused is refused in one line, so the settings are told when the run has its folder.
     let tell = |line: &str| [&*settings, line].into_iter().for_each(svp_cli::tell);
-    let done = Session::start(config.clone(), place, &tell, around).and_then(Session::run);
+    let done = Session::start(config.clone(), place, &tell, around).and_then(train);
     done.map_err(|e| explain_memory(e, &config, &device))
+}
+
+/// Trains to the end, or until a signal asks to save and stop.
+fn train(session: Session) -> Result<Outcome> {
+    when_signalled(Signals::Save, || session.run())
 }
 
 /// A folder below `parent` that does not exist yet, named after method and data.

@@ -1,5 +1,7 @@
 //! Results as text.
 
+use std::borrow::Cow;
+use std::path::Path;
 use std::time::Duration;
 
 use svp::methods::{METHODS, setting_names};
@@ -69,6 +71,27 @@ pub fn outcomes(outcomes: &[Outcome]) -> String {
     });
     let broken: String = broken.collect();
     format!("{table}\n{chosen}{broken}")
+}
+
+/// What a user may do next with a run in this folder.
+pub fn next(folder: &Path) -> String {
+    let folder = folder.to_string_lossy();
+    let run = quoted(&folder);
+    format!(
+        "next: svp-eval {run}             top-1 of every class\n\
+         {:6}svp-predict --run {run} IMAGE...\n\
+         {:6}svp-report {run}             the run as a page for the browser",
+        "", ""
+    )
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.into(),
+        false => format!("'{}'", word.replace('\'', "'\\''")).into(),
+    }
 }
 
 /// A table of the presets of data sets with the settings in which they differ, then the presets of methods with all of
@@ -162,4 +185,18 @@ pub fn dry_run(found: &DryRun) -> String {
         bytes(found.peak_tensor_bytes as u64),
         found.loss,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_commands_can_be_pasted() {
+        let of = |folder: &str| next(Path::new(folder));
+        let lines: Vec<String> = of("runs/svp-flowers-1").lines().map(String::from).collect();
+        assert!(lines[0].starts_with("next: svp-eval runs/svp-flowers-1  "), "{lines:?}");
+        assert_eq!(lines[1], "      svp-predict --run runs/svp-flowers-1 IMAGE...");
+        assert!(of("my runs/it's").contains("svp-report 'my runs/it'\\''s'  "), "{}", of("my runs/it's"));
+    }
 }

@@ -149,7 +149,8 @@ fn blas_names(cuda: u32) -> &'static [&'static str] {
 /// Opens the first cuBLASLt that can be loaded. The error says where it was looked for.
 fn find_blas(cuda: u32) -> Result<(PathBuf, &'static Library)> {
     let names = blas_names(cuda);
-    let folders = blas_folders(|name| std::env::var_os(name));
+    let program = std::env::current_exe().ok();
+    let folders = blas_folders(|name| std::env::var_os(name), program.as_deref());
     let mut broken = None;
     for path in folders.iter().flat_map(|folder| names.iter().map(move |name| folder.join(name))) {
         match open(&path) {
@@ -163,8 +164,9 @@ fn find_blas(cuda: u32) -> Result<(PathBuf, &'static Library)> {
     let places: Vec<_> =
         folders.iter().filter(|f| !f.as_os_str().is_empty()).map(|f| f.display().to_string()).collect();
     Err(failed(format!(
-        "cuBLASLt not found: {}looked for {} where the loader looks and in {}; install cuBLAS (it is part of the CUDA \
-         toolkit and of pip's nvidia-cublas-cu12) and set {CUBLAS_DIR} to the folder that holds it",
+        "cuBLASLt not found: {}looked for {} where the loader looks and in {}; install cuBLAS (pip install \
+         nvidia-cublas-cu12 into the environment that holds this program or is active is enough), or set {CUBLAS_DIR} to \
+         the folder that holds it",
         broken.unwrap_or_default(),
         names.join(" and "),
         places.join(", "),
@@ -172,26 +174,43 @@ fn find_blas(cuda: u32) -> Result<(PathBuf, &'static Library)> {
 }
 
 /// The folders in which cuBLASLt may lie, in the order of asking. The empty path stands for where the loader looks.
-fn blas_folders(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+/// `program` is the file of this program, which pip may have installed beside cuBLAS.
+fn blas_folders(variable: impl Fn(&str) -> Option<OsString>, program: Option<&Path>) -> Vec<PathBuf> {
     let of = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let mut folders: Vec<_> = of(CUBLAS_DIR).into_iter().collect();
     folders.push(PathBuf::new());
     folders.extend([of("CUDA_HOME"), of("CUDA_PATH")].into_iter().flatten().map(|cuda| cuda.join("lib64")));
     folders.push("/usr/local/cuda/lib64".into());
-    let newest_first = |folder: &Path, start| {
-        let mut found = entries(folder, start);
-        found.sort_by_key(|path| std::cmp::Reverse(numbers(path)));
-        found
-    };
     folders.extend(newest_first(Path::new("/usr/local"), "cuda-").into_iter().map(|cuda| cuda.join("lib64")));
-    folders.extend(of("CONDA_PREFIX").map(|conda| conda.join("lib")));
-    for python in of("VIRTUAL_ENV").iter().flat_map(|venv| newest_first(&venv.join("lib"), "python3")) {
-        folders.extend(
-            ["cublas", "cu12", "cu13"]
-                .map(|package| python.join("site-packages/nvidia").join(package).join("lib")),
-        );
+    let conda = of("CONDA_PREFIX");
+    folders.extend(conda.iter().map(|conda| conda.join("lib")));
+    // In an environment the program is `bin/svp-train`.
+    let bin = program.and_then(Path::parent).filter(|folder| folder.ends_with("bin"));
+    let own = bin.and_then(Path::parent).map(Path::to_path_buf);
+    let mut asked: Vec<PathBuf> = vec![];
+    for environment in [own, of("VIRTUAL_ENV"), conda].into_iter().flatten() {
+        if !asked.contains(&environment) {
+            folders.extend(pip_folders(&environment));
+            asked.push(environment);
+        }
     }
     folders
+}
+
+/// The folders in which pip puts cuBLAS for the Pythons of an environment.
+fn pip_folders(environment: &Path) -> impl Iterator<Item = PathBuf> {
+    const PACKAGES: [&str; 2] = ["site-packages", "dist-packages"]; // The second is Debian's.
+    let pythons = newest_first(&environment.join("lib"), "python3").into_iter();
+    let packages = pythons.flat_map(|python| PACKAGES.map(|name| python.join(name).join("nvidia")));
+    let packages = packages.filter(|packages| packages.is_dir());
+    packages.flat_map(|packages| ["cublas", "cu12", "cu13"].map(|name| packages.join(name).join("lib")))
+}
+
+/// The entries of a folder whose names begin with `start`, those with the largest numbers first.
+fn newest_first(folder: &Path, start: &str) -> Vec<PathBuf> {
+    let mut found = entries(folder, start);
+    found.sort_by_key(|path| std::cmp::Reverse(numbers(path)));
+    found
 }
 
 /// The entries of a folder whose names begin with `start`.
@@ -237,11 +256,14 @@ mod tests {
 
     #[test]
     fn cublas_is_looked_for_in_this_order() {
-        let venv = std::env::temp_dir().join(format!("svp-cuda-load-{}", std::process::id()));
-        for python in ["python3.9", "python3.12", "python2.7"] {
-            std::fs::create_dir_all(venv.join("lib").join(python)).unwrap();
+        let place = std::env::temp_dir().join(format!("svp-cuda-load-{}", std::process::id()));
+        let (own, venv) = (place.join("own"), place.join("venv"));
+        for packages in ["python3.9/site-packages", "python3.12/site-packages", "python2.7/site-packages"] {
+            std::fs::create_dir_all(venv.join("lib").join(packages).join("nvidia")).unwrap();
         }
-        let folders = blas_folders(|name| {
+        std::fs::create_dir_all(venv.join("lib/python3.13/site-packages")).unwrap();
+        std::fs::create_dir_all(own.join("lib/python3.11/dist-packages/nvidia")).unwrap();
+        let variable = |name: &str| {
             Some(match name {
                 CUBLAS_DIR => "/named".into(),
                 "CUDA_HOME" => "/toolkit".into(),
@@ -250,16 +272,23 @@ mod tests {
                 "VIRTUAL_ENV" => venv.clone().into_os_string(),
                 _ => return None,
             })
-        });
+        };
+        let folders = blas_folders(variable, Some(&own.join("bin/svp-train")));
         let (first, rest) = folders.split_at(4);
         assert_eq!(first, ["/named", "", "/toolkit/lib64", "/usr/local/cuda/lib64"].map(PathBuf::from));
         let conda = rest.iter().position(|folder| folder == Path::new("/conda/lib")).unwrap();
-        let nvidia =
-            |python: &str, package| venv.join(format!("lib/{python}/site-packages/nvidia/{package}/lib"));
-        assert_eq!(rest[conda + 1], nvidia("python3.12", "cublas"));
-        assert_eq!(rest.last().unwrap(), &nvidia("python3.9", "cu13"));
-        assert_eq!(rest.len(), conda + 1 + 6);
-        std::fs::remove_dir_all(&venv).unwrap();
+        let packages =
+            |python: &str| ["cublas", "cu12", "cu13"].map(|name| format!("{python}/nvidia/{name}/lib"));
+        let own_folders = packages("own/lib/python3.11/dist-packages");
+        let of_venv =
+            ["3.12", "3.9"].map(|n| packages(&format!("venv/lib/python{n}/site-packages"))).concat();
+        let want: Vec<_> = own_folders.iter().chain(&of_venv).map(|folder| place.join(folder)).collect();
+        assert_eq!(rest[conda + 1..], want);
+        // The program in the active environment is in it once, and one that lies elsewhere is in none.
+        for program in [venv.join("bin/svp-train"), own.join("release/svp-train")] {
+            assert_eq!(blas_folders(variable, Some(&program)).len(), folders.len() - 3, "{program:?}");
+        }
+        std::fs::remove_dir_all(&place).unwrap();
     }
 
     #[test]

@@ -1,14 +1,49 @@
 //! Writes files so that they are there whole or not at all.
 
+use std::collections::BTreeSet;
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::{Error, Result};
 
 /// Prefix and suffix of the names of unfinished files.
 const PREFIX: &str = ".partial-";
 const SUFFIX: &str = ".tmp";
+
+/// The unfinished files of this process.
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Removes the unfinished files of this process, which is about to end while threads of it may still be writing.
+pub fn remove_unfinished() {
+    remove_unfinished_in(Path::new(""));
+}
+
+/// Removes those below a folder; all for the empty path.
+fn remove_unfinished_in(folder: &Path) {
+    let unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
+    for path in unfinished.iter().filter(|path| path.starts_with(folder)) {
+        // One that got its name just now is whole.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// Notes an unfinished file until it is dropped.
+struct Noted(PathBuf);
+
+impl Noted {
+    fn new(path: &Path) -> Self {
+        UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).insert(path.into());
+        Noted(path.into())
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
+}
 
 /// Removes the unfinished files that killed writers left in a folder. No other process may be writing there.
 ///
@@ -54,6 +89,7 @@ fn replace(
     #[cfg(unix)]
     builder.permissions(<Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
     let temporary = builder.tempfile_in(folder)?;
+    let _noted = Noted::new(temporary.path());
     let mut buffered = BufWriter::with_capacity(1 << 20, temporary.as_file());
     write(&mut buffered)?;
     buffered.flush()?;
@@ -85,6 +121,24 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }
         assert_eq!(names(folder.path()), ["a.bin"]);
+    }
+
+    #[test]
+    fn what_is_unfinished_when_the_process_ends_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        std::fs::write(&path, "old").unwrap();
+        let error = write_atomically(&path, |file| {
+            file.write_all(b"half of it")?;
+            assert_eq!(names(folder.path()).len(), 2);
+            remove_unfinished_in(folder.path());
+            assert_eq!(names(folder.path()), ["a.bin"]);
+            Ok(())
+        });
+        assert!(error.is_err(), "what was removed does not get the name");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+        let noted = UNFINISHED.lock().unwrap();
+        assert!(noted.iter().all(|path| !path.starts_with(folder.path())), "{noted:?}");
     }
 
     #[cfg(unix)]

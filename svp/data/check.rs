@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::layouts::{self, Layout, LeftOut, Recognised};
 use crate::sample::Sample;
 use crate::text;
+use crate::watch::Watch;
 
 /// What was found out about a data set.
 #[derive(Debug, Clone, Serialize)]
@@ -82,16 +83,17 @@ impl From<Error> for Problem {
 }
 
 /// Recognises the data set at `path` and checks it. The numbers of images and classes are compared with the published
-/// ones, listed images that are missing are found, and each image is checked as `depth` says. `seed` decides those training sets that the published program draws.
+/// ones, listed images that are missing are found, and each image is checked as `depth` says, which `watch` is told of. `seed` decides those training sets that the published program
+/// draws.
 ///
 /// # Errors
 /// A path without a data set, and one whose lists cannot be read.
-pub fn check(path: &Path, layout: Layout, seed: u64, depth: Depth) -> Result<Check> {
+pub fn check(path: &Path, layout: Layout, seed: u64, depth: Depth, watch: Watch) -> Result<Check> {
     let found = layouts::find(path, layout, seed)?;
     let splits = checked_splits(&found);
     let mut problems: Vec<Problem> = found.splits.missing.iter().map(|m| m.error().into()).collect();
     problems.extend(wrong_numbers(&found, &splits));
-    let (broken, turned) = broken_images(&found, depth.decode);
+    let (broken, turned) = broken_images(&found, depth.decode, watch);
     problems.extend(broken);
     let mut notes = found.splits.notes.clone();
     for LeftOut { at, what, mend, fault } in &found.splits.left_out {
@@ -107,7 +109,7 @@ pub fn check(path: &Path, layout: Layout, seed: u64, depth: Depth) -> Result<Che
     if found.splits.unsplit {
         notes.push("no splits: training holds some images out for test and validation".into());
     }
-    let duplicates = depth.duplicates.then(|| duplicates::find(&found.splits));
+    let duplicates = depth.duplicates.then(|| duplicates::find(&found.splits, watch));
     if let Some(found) = &duplicates {
         problems.extend(found.problem());
     }
@@ -203,21 +205,28 @@ fn wrong_numbers(found: &Recognised, splits: &[CheckedSplit]) -> Vec<Problem> {
 
 /// Problems with images that cannot be read, and with classes of which none can be; and the number of images that an
 /// EXIF orientation turns.
-fn broken_images(found: &Recognised, decode: bool) -> (Vec<Problem>, usize) {
+fn broken_images(found: &Recognised, decode: bool, watch: Watch) -> (Vec<Problem>, usize) {
     let splits = &found.splits;
     let mut all: Vec<(&Sample, bool)> = Vec::new();
     all.extend(splits.train.iter().map(|sample| (sample, true)));
     all.extend(splits.val.iter().chain(&splits.test).flatten().map(|sample| (sample, false)));
     // Reading an archive from its start to its end is fastest.
     all.sort_by_key(|(sample, _)| sample.source.position());
-    let check = |(sample, _): &(&Sample, bool)| {
+    let look = |sample: &Sample| {
         let turned = sample.source.check_header()?;
         if decode {
             sample.source.load()?;
         }
         Ok(turned)
     };
+    let done = watch("images read", all.len());
+    let check = |(sample, _): &(&Sample, bool)| {
+        let found = look(sample);
+        done();
+        found
+    };
     let checked: Vec<Result<bool>> = all.par_iter().map(check).collect();
+    drop(done);
     let turned = checked.iter().filter(|checked| matches!(checked, Ok(true))).count();
     let mut readable = vec![(0, 0); splits.classes.len()];
     for ((sample, train), checked) in all.iter().zip(&checked) {

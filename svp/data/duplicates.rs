@@ -15,6 +15,7 @@ use crate::resize::{Rect, resize};
 use crate::sample::Sample;
 use crate::sha256::sha256_hex;
 use crate::text::shown;
+use crate::watch::Watch;
 
 /// The most bits in which the hashes of two nearly equal pictures differ.
 const NEAR: u32 = 6;
@@ -54,9 +55,15 @@ struct Print {
 }
 
 /// Looks for the pictures of val and test in train. Those that cannot be read are passed over.
-pub(crate) fn find(splits: &Splits) -> Duplicates {
+pub(crate) fn find(splits: &Splits, watch: Watch) -> Duplicates {
+    let others = || [&splits.val, &splits.test].into_iter().flatten();
+    let done = watch("images compared", splits.train.len() + others().map(Vec::len).sum::<usize>());
     let prints = |samples: &[Sample]| -> Vec<(String, Print)> {
-        let one = |sample: &Sample| Some((sample.source.to_string(), print(&sample.source.load().ok()?)));
+        let one = |sample: &Sample| {
+            let image = sample.source.load();
+            done();
+            Some((sample.source.to_string(), print(&image.ok()?)))
+        };
         samples.par_iter().filter_map(one).collect()
     };
     let train = prints(&splits.train);
@@ -74,7 +81,7 @@ pub(crate) fn find(splits: &Splits) -> Duplicates {
         likely.min_by_key(|i| (distance(i), **i)).filter(|i| distance(i) <= NEAR).copied()
     };
     let mut found = Duplicates::default();
-    for samples in [&splits.val, &splits.test].into_iter().flatten() {
+    for samples in others() {
         let others = prints(samples);
         let like = |(name, print): &(String, Print)| {
             let same = exact.get(print.pixels.as_str()).copied();
@@ -129,6 +136,7 @@ mod tests {
 
     use super::*;
     use crate::source::Source;
+    use crate::watch::unwatched;
 
     /// A picture with soft blobs, and a seed that places them.
     fn blobs(seed: u32) -> RgbImage {
@@ -163,7 +171,7 @@ mod tests {
             sample("flat.png", &flat),
         ];
         let splits = Splits { train, test: Some(test), ..Splits::default() };
-        let found = find(&splits);
+        let found = find(&splits, &unwatched);
         assert_eq!((found.exact, found.near), (1, 1), "{found:?}");
         let ends = |pair: &Pair, a: &str, b: &str| pair.other.ends_with(a) && pair.train.ends_with(b);
         assert!(ends(&found.pairs[0], "same.bmp", "train3.png") && found.pairs[0].exact);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::archive::{self, Archive, FolderEntry};
@@ -34,7 +34,7 @@ pub(crate) fn is_foreign(name: &str) -> bool {
     FOREIGN.iter().any(|foreign| foreign.eq_ignore_ascii_case(name))
 }
 
-/// Hidden pictures and folders of other programs that were met on disk and not read.
+/// Hidden pictures and folders of other programs that were met and not read.
 type PassedOver = Arc<Mutex<BTreeSet<PathBuf>>>;
 
 /// Files by their paths below a root, with `/` between folders. The root itself is the empty path.
@@ -60,6 +60,9 @@ pub(crate) struct Files {
     /// The folders that were listed so far.
     listed: Arc<Mutex<HashMap<String, Arc<Vec<FolderEntry>>>>>,
     passed_over: PassedOver,
+    /// Whether paths may lead out of the root. A data set comes from others, so its lists may name what is in it and
+    /// nothing else; a list of one's own may name any file.
+    anywhere: bool,
 }
 
 /// A store whose files show in a folder below the root.
@@ -76,22 +79,29 @@ impl Files {
     pub fn folder(root: &Path) -> Self {
         let passed_over = PassedOver::default();
         let mounts = vec![Mount::folder(root, &passed_over)];
-        Files { passed_over, ..Self::new(root, mounts) }
+        Self::new(root, mounts, passed_over)
+    }
+
+    /// The folder of a list of one's own, whose paths may lead anywhere.
+    pub fn of_own_list(folder: &Path) -> Self {
+        Files { anywhere: true, ..Self::folder(folder) }
     }
 
     /// An archive, seen as a folder.
     pub fn archive(path: &Path) -> Result<Self> {
-        Ok(Self::new(path, vec![Mount::archive(path, path, "")?]))
+        let passed_over = PassedOver::default();
+        let mounts = vec![Mount::archive(path, path, "", &passed_over)?];
+        Ok(Self::new(path, mounts, passed_over))
     }
 
-    fn new(root: &Path, mounts: Vec<Mount>) -> Self {
-        let mounts = Arc::new(mounts);
+    fn new(root: &Path, mounts: Vec<Mount>, passed_over: PassedOver) -> Self {
         Files {
             root: root.into(),
             base: String::new(),
-            mounts,
+            mounts: Arc::new(mounts),
             listed: Arc::default(),
-            passed_over: Arc::default(),
+            passed_over,
+            anywhere: false,
         }
     }
 
@@ -112,12 +122,11 @@ impl Files {
             for entry in bare.list(&at)?.iter().filter(|entry| !entry.is_folder) {
                 let path = folder.join(&entry.name);
                 if archive::is_archive_name(&path) {
-                    mounts.push(Mount::archive(&path, &folder, &at)?);
+                    mounts.push(Mount::archive(&path, &folder, &at, &bare.passed_over)?);
                 }
             }
         }
-        let passed_over = bare.passed_over;
-        Ok((mounts.len() > 1).then(|| Files { passed_over, ..Self::new(root, mounts) }))
+        Ok((mounts.len() > 1).then(|| Self::new(root, mounts, bare.passed_over)))
     }
 
     /// The archives that are open.
@@ -245,7 +254,7 @@ impl Files {
         Ok(files)
     }
 
-    /// The hidden pictures and the folders of other programs that were met below this folder on disk, and not read.
+    /// The hidden pictures and the folders of other programs that were met below this folder, and not read.
     pub fn passed_over(&self) -> Vec<PathBuf> {
         let here = self.path("");
         let all = self.passed_over.lock().unwrap_or_else(PoisonError::into_inner);
@@ -280,13 +289,35 @@ impl Files {
         self.find(path).ok_or_else(|| Error::path(&self.path(path), "is missing", "put it there"))
     }
 
-    /// The stores that may hold a path below the root, with the path inside of each.
+    /// Whether a path of a list leads to a place from which nothing is read: one outside of the data set.
+    pub fn is_outside(&self, path: &str) -> bool {
+        !self.anywhere && (Path::new(path).has_root() || leads_out(&self.absolute(path)))
+    }
+
+    /// The stores that may hold a path below the root, with the path inside of each. None hold one that leads out of the
+    /// root, unless such paths are wanted.
     fn inner<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a Mount, &'a str)> {
-        self.mounts.iter().filter_map(move |mount| match path.strip_prefix(mount.at.as_str())? {
+        let mounts = if self.anywhere || !leads_out(path) { &self.mounts[..] } else { &[] };
+        mounts.iter().filter_map(move |mount| match path.strip_prefix(mount.at.as_str())? {
             inner if mount.at.is_empty() || inner.is_empty() => Some((mount, inner)),
             inner => Some((mount, inner.strip_prefix('/')?)),
         })
     }
+}
+
+/// Whether a path leads out of the folder that it is below: an absolute one, and one with more `..` than folders before
+/// them.
+fn leads_out(path: &str) -> bool {
+    let mut depth = 0;
+    Path::new(path).components().any(|part| {
+        depth += match part {
+            Component::Normal(_) => 1,
+            Component::ParentDir => -1,
+            Component::CurDir => 0,
+            Component::RootDir | Component::Prefix(_) => return true,
+        };
+        depth < 0
+    })
 }
 
 /// Files on disk.
@@ -437,8 +468,10 @@ impl Mount {
     }
 
     /// The archive at `path`, which lies in `folder` on disk and shows in the folder `at`.
-    fn archive(path: &Path, folder: &Path, at: &str) -> Result<Self> {
+    fn archive(path: &Path, folder: &Path, at: &str, passed_over: &PassedOver) -> Result<Self> {
         let archive = Arc::new(Archive::open(path)?);
+        let own = archive.passed_over().map(|path| folder.join(path));
+        passed_over.lock().unwrap_or_else(PoisonError::into_inner).extend(own);
         let store = Box::new(Unpacked { archive, at: folder.into() });
         Ok(Mount { at: at.into(), store, archive: Some(path.into()) })
     }

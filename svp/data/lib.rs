@@ -3,7 +3,7 @@
 //! Nothing here knows a model. The rooms, from the bottom up; a module uses only those above it in this list:
 //!
 //! - [`error`], [`mod@text`] (how names are shown), [`mapped`] (the only place that maps files), [`sha256`],
-//!   [`streams`] (numbers of random streams)
+//!   [`streams`] (numbers of random streams), [`watch`] (how long work is watched)
 //! - [`pickle`] and `mat`: readers of Python pickles and MATLAB files
 //! - [`decode`] and [`resize`]: from an image file to 8-bit pixels
 //! - [`augment`] and [`transform`]: from pixels to the numbers that a model sees
@@ -50,6 +50,7 @@ pub mod streams;
 mod testing;
 pub mod text;
 pub mod transform;
+pub mod watch;
 
 pub use augment::{Augment, Mix, RandAugment};
 pub use check::{Check, CheckedSplit, Depth, Problem, check};
@@ -64,3 +65,4 @@ pub use procedural::Task;
 pub use sample::Sample;
 pub use source::Source;
 pub use transform::{Fit, Normalisation, Transform};
+pub use watch::Watch;

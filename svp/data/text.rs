@@ -107,11 +107,19 @@ pub(crate) fn left_out(others: &[PathBuf], passed_over: &[PathBuf]) -> Vec<Strin
         let which = endings(others);
         lines.push(format!("left out because their names are not those of images: {n} ({which})"));
     }
-    let (hidden, foreign): (Vec<&PathBuf>, Vec<&PathBuf>) =
+    let (pictures, foreign): (Vec<&PathBuf>, Vec<&PathBuf>) =
         passed_over.iter().partition(|path| decode::is_image_name(path));
+    let is_hidden =
+        |path: &&PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let (hidden, outside): (Vec<&PathBuf>, Vec<&PathBuf>) = pictures.into_iter().partition(is_hidden);
     if !hidden.is_empty() {
         let names = first(hidden.iter().map(|path| shown_path(path)));
         lines.push(format!("left out: {}: {names}", count(hidden.len(), "hidden image")));
+    }
+    if !outside.is_empty() {
+        let names = first(outside.iter().map(|path| shown_path(path)));
+        let n = count(outside.len(), "image");
+        lines.push(format!("left out: {n} with .. in the path in an archive: {names}"));
     }
     if !foreign.is_empty() {
         let names = first(foreign.iter().map(|path| shown_path(path)));
@@ -152,7 +160,7 @@ mod tests {
         let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
         let lines = left_out(
             &paths(&["a.txt", "b.TXT", "c.heic", "LICENSE"]),
-            &paths(&["x/@eaDir", "x/.a.jpg", "x/._b.png"]),
+            &paths(&["x/@eaDir", "x/.a.jpg", "x/._b.png", "x.tar/../c.png"]),
         );
         assert_eq!(
             lines,
@@ -160,6 +168,7 @@ mod tests {
                 "left out: 1 picture of formats that are not read (1 .heic); convert them to jpeg or png",
                 "left out because their names are not those of images: 3 files (2 .txt, 1 without an ending)",
                 "left out: 2 hidden images: x/.a.jpg, x/._b.png",
+                "left out: 1 image with .. in the path in an archive: x.tar/../c.png",
                 "left out: 1 folder in which other programs keep thumbnails or deleted files: x/@eaDir",
             ]
         );

@@ -6,7 +6,7 @@
 //! - [`chart`]: curves of a run, bars and lines of a sweep, heat maps over pictures, as PNG files
 //! - [`html`]: a run as one page for the browser
 //! - [`table`]: aligned tables, and counts, sizes and times as text
-//! - [`Progress`]: a bar on a terminal, plain lines elsewhere
+//! - [`Progress`]: a bar on a terminal, plain lines elsewhere; [`Counter`]: a bar for long work that is not training
 
 mod canvas;
 pub mod chart;
@@ -22,7 +22,7 @@ mod tensorboard;
 pub use chart::curves;
 pub use lr_range::LrRange;
 pub use metrics::{MetricsWriter, Record, read_metrics};
-pub use progress::{Progress, Show, StepInfo};
+pub use progress::{Counter, Progress, Show, StepInfo};
 pub use run_dir::{Place, RunDir};
 pub use table::Table;
 pub use tensorboard::EventWriter;

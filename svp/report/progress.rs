@@ -1,4 +1,5 @@
-//! Progress of a training run on standard error: a bar on a terminal, plain lines elsewhere.
+//! Progress on standard error: of a training run a bar on a terminal and plain lines elsewhere, of other long work a bar
+//! on a terminal and nothing elsewhere.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
@@ -153,6 +154,31 @@ fn bar(total: u64, done: u64) -> ProgressBar {
     let bar = ProgressBar::new(total).with_style(style).with_position(done);
     bar.tick();
     bar
+}
+
+/// How far long work is that is not training, such as an evaluation: a bar on a terminal, nothing elsewhere. It is
+/// removed when this is dropped. Any number of threads may count.
+pub struct Counter(ProgressBar);
+
+impl Counter {
+    /// A bar for `total` things of one kind, which are named in the plural.
+    pub fn new(what: &str, total: usize) -> Self {
+        let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} {msg}  {eta} left");
+        let bar = ProgressBar::new(total as u64).with_style(style.expect("a valid template"));
+        bar.set_message(what.to_string());
+        Counter(bar)
+    }
+
+    /// Counts `n` more things.
+    pub fn add(&self, n: usize) {
+        self.0.inc(n as u64);
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
 }
 
 /// A mean with exponentially falling weights, which is right from the first value on.

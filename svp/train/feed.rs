@@ -10,6 +10,7 @@ use crate::data::loader::balanced_order;
 use crate::data::{Batch, Loader, LoaderOptions, Sample, Sampler, Transform};
 use crate::heads::Labels;
 use crate::model::Model;
+use crate::report::Counter;
 use crate::{Error, Result, streams};
 
 /// One batch of input.
@@ -43,6 +44,8 @@ pub struct Images {
     loader: Loader,
     /// What [`Model::assignment`] computed, by the position in the split; empty where nothing is kept.
     assigned: HashMap<u32, f32>,
+    /// Whether a bar shows how far an epoch is.
+    bar: bool,
 }
 
 /// Features `[n d]` of a split: one row for each image.
@@ -64,7 +67,15 @@ impl Feed {
     /// Options that the loader refuses.
     pub fn images(samples: &Arc<Vec<Sample>>, transform: Transform, options: LoaderOptions) -> Result<Self> {
         let loader = Loader::new(samples.clone(), transform, options)?;
-        Ok(Feed::Images(Images { loader, assigned: HashMap::new() }))
+        Ok(Feed::Images(Images { loader, assigned: HashMap::new(), bar: false }))
+    }
+
+    /// The same feed, whose images are counted on a terminal while they are handed out. Training has a bar of its own.
+    pub fn with_bar(mut self) -> Self {
+        if let Feed::Images(images) = &mut self {
+            images.bar = true;
+        }
+        self
     }
 
     /// Lets a feed keep the assignment of every image, where the model's method has one: the frozen backbone runs once over
@@ -72,7 +83,7 @@ impl Feed {
     ///
     /// Those of [`Feed::features`].
     pub fn assigned(self, model: &Model, loader: &Loader, stop: &dyn Fn() -> bool) -> Result<Self> {
-        let Feed::Images(Images { loader: own, mut assigned }) = self else { return Ok(self) };
+        let Feed::Images(Images { loader: own, mut assigned, bar }) = self else { return Ok(self) };
         if model.method.prototypes().is_some() {
             each_batch(model, loader, stop, &mut |images, batch| {
                 let numbers = model.assignment(images)?.expect("the method has prototypes");
@@ -80,7 +91,7 @@ impl Feed {
                 Ok(())
             })?;
         }
-        Ok(Feed::Images(Images { loader: own, assigned }))
+        Ok(Feed::Images(Images { loader: own, assigned, bar }))
     }
 
     /// Runs the frozen backbone once over the images of `loader`; batches then come from memory.
@@ -134,9 +145,11 @@ impl Feed {
     /// The batches of `epoch` from number `start` on.
     pub fn epoch<'a>(&'a self, epoch: u32, start: usize) -> Box<dyn Iterator<Item = Result<FeedBatch>> + 'a> {
         match self {
-            Feed::Images(Images { loader, assigned }) => {
+            Feed::Images(Images { loader, assigned, bar }) => {
+                let bar = bar.then(|| Counter::new("images", loader.images()));
                 Box::new(loader.epoch(epoch, start).map(move |batch| {
                     let Batch { images, side, labels, indices, keys, own_share, .. } = batch?;
+                    bar.iter().for_each(|bar| bar.add(indices.len()));
                     let labels = Labels::Classes(labels);
                     let assignment = indices.iter().map(|index| assigned.get(index).copied()).collect();
                     let input = image_tensor(images, side);
@@ -159,6 +172,7 @@ fn each_batch(
     each: &mut dyn FnMut(Tensor, &Batch) -> Result<()>,
 ) -> Result<()> {
     let mut input = Input::default();
+    let bar = Counter::new("images seen by the frozen backbone", loader.images());
     for batch in loader.epoch(0, 0) {
         if stop() {
             return Err(Error::Interrupted { step: 0, hint: "run it again".into() });
@@ -166,6 +180,7 @@ fn each_batch(
         let mut batch = batch?;
         let images = image_tensor(std::mem::take(&mut batch.images), batch.side);
         each(input.send(&model.device, images)?, &batch)?;
+        bar.add(batch.indices.len());
     }
     Ok(())
 }

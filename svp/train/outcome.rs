@@ -1,7 +1,7 @@
 //! The report of a finished run.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use engine::Device;
@@ -29,6 +29,9 @@ pub(super) struct Throughput {
 /// The contents of `report.json`. Times and speeds are those of the process that finished the run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {
+    /// Folder of the run, which the file does not name, as it lies in it.
+    #[serde(skip)]
+    pub folder: PathBuf,
     /// Name of the method.
     pub method: Cow<'static, str>,
     /// Name of the preset that the run began from.
@@ -94,6 +97,7 @@ impl Outcome {
         let best = position.best.expect("a finished run has chosen an epoch");
         let busy = throughput.busy.as_secs_f64().max(1e-9);
         Outcome {
+            folder: PathBuf::new(),
             method: config.method.entry.name.into(),
             preset: config.preset.clone(),
             preset_overrides: config.preset_overrides(),
@@ -134,7 +138,8 @@ impl Outcome {
             read => read.map_err(|e| Error::io(&path, "read the report", &e))?,
         };
         let damaged = |e| Error::path(&path, format!("is not a run's report: {e}"), "remove the file");
-        serde_json::from_str(&text).map(Some).map_err(damaged)
+        let outcome: Outcome = serde_json::from_str(&text).map_err(damaged)?;
+        Ok(Some(Outcome { folder: run.into(), ..outcome }))
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<()> {

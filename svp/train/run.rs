@@ -461,6 +461,7 @@ impl Training<'_> {
             self.began,
             &self.device,
         );
+        outcome.folder = self.log.run.path().into();
         outcome.last = last.flatten().map(|value| Score { measure: Measure::Top1, value: f64::from(value) });
         if let Some(test) = &outcome.test {
             let record = Record::Final {

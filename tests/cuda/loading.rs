@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use engine::cuda::{Status, status};
 use engine::{Device, Error};
-use testkit::programs::Scratch;
+use testkit::programs::{Scratch, program, succeeds, words};
 use testkit::{fake_cuda, kernels};
 
 use super::child::{Libraries, alone, calls, on_fake};
@@ -146,6 +147,7 @@ fn no_cublas() {
                      /named/by/user/lib64, /usr/local/cuda/lib64";
         assert!(why.starts_with(start), "{why}");
         assert!(why.ends_with("set SVP_CUBLAS_DIR to the folder that holds it"), "{why}");
+        assert!(why.contains("pip install nvidia-cublas-cu12"), "{why}");
     });
 }
 
@@ -159,6 +161,31 @@ fn cublas_in_a_folder_that_is_named() {
         Device::cuda(0).unwrap();
         assert!(calls(0).contains(&"cublasLtCreate".into()), "that of the folder: {:?}", calls(0));
     });
+}
+
+/// `pip install .[cuda]`: the program in the environment's `bin`, cuBLAS among its Python packages. No variable says
+/// where.
+#[test]
+fn cublas_that_pip_installed_beside_the_program() {
+    let place = folder("cuda-pip-cublas", &[DRIVER]);
+    let bin = place.at("venv/bin");
+    let packages = place.at("venv/lib/python3.12/site-packages/nvidia/cublas/lib");
+    [&bin, &packages].into_iter().for_each(|folder| fs::create_dir_all(folder).unwrap());
+    let file = fake_cuda::folder().join(BLAS).canonicalize().unwrap();
+    std::os::unix::fs::symlink(file, Path::new(&packages).join(BLAS)).unwrap();
+    let train = Path::new(&bin).join("svp-train");
+    fs::hard_link(program("svp-train").get_program(), &train).unwrap();
+    let log = place.at("log");
+    let mut train = Command::new(train);
+    let args = "--data builtin:count --method full --model vim_nano --embed-dim 16 --depth 1 --img-size 32 \
+                --batch-size 2 --device cuda --dry-run";
+    train.args(words(args)).env("LD_LIBRARY_PATH", place.at("")).env("FAKE_CUDA_LOG", &log);
+    for name in ["SVP_CUBLAS_DIR", "CUDA_HOME", "CUDA_PATH", "CONDA_PREFIX", "VIRTUAL_ENV"] {
+        train.env_remove(name);
+    }
+    succeeds(&train.output().unwrap());
+    let calls = fs::read_to_string(log).unwrap();
+    assert!(in_system(BLAS) || calls.contains("cublasLtMatmul "), "that of the environment: {calls}");
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! What an archive holds, and how its members lie in it.
 
+use std::path::Path;
+
+use crate::{decode, files};
+
 /// A file in an archive.
 pub(super) struct Member {
     /// Path in the archive, with `/` between folders.
@@ -28,9 +32,30 @@ pub(crate) struct FolderEntry {
     pub is_folder: bool,
 }
 
-/// A path without `./` and doubled slashes. `None` if it leads out of the archive, is hidden, or belongs to another program.
-pub(super) fn clean(path: &str) -> Option<Box<str>> {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    let hidden = |part: &&str| part.starts_with('.') || crate::files::is_foreign(part);
-    (!parts.is_empty() && !parts.iter().any(hidden)).then(|| parts.join("/").into())
+/// The files of an archive.
+#[derive(Default)]
+pub(super) struct Listing {
+    pub members: Vec<Member>,
+    /// What is not read but told, as on disk: hidden pictures, folders of other programs, and pictures whose paths lead
+    /// out of the archive.
+    pub passed_over: Vec<Box<str>>,
+}
+
+impl Listing {
+    /// A member's path without `./` and doubled slashes. `None` if it leads out of the archive, is hidden, or belongs to
+    /// another program.
+    pub fn name(&mut self, path: &str) -> Option<Box<str>> {
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+        let hidden = |part: &&str| part.starts_with('.') || files::is_foreign(part);
+        let Some(first) = parts.iter().position(hidden) else {
+            return (!parts.is_empty()).then(|| parts.join("/").into());
+        };
+        let is_picture = || decode::is_image_name(Path::new(path));
+        if files::is_foreign(parts[first]) {
+            self.passed_over.push(parts[..=first].join("/").into());
+        } else if is_picture() && (first + 1 == parts.len() || parts.contains(&"..")) {
+            self.passed_over.push(parts.join("/").into());
+        }
+        None
+    }
 }

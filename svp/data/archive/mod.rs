@@ -26,7 +26,7 @@ mod unpacked;
 mod zip;
 
 pub(crate) use member::FolderEntry;
-use member::{Member, Packing};
+use member::{Listing, Member, Packing};
 
 /// The most bytes that a member may have to be read.
 pub const MAX_MEMBER: u64 = 512 << 20;
@@ -52,6 +52,8 @@ pub struct Archive {
     map: Mmap,
     /// Sorted by name, each name once.
     members: Vec<Member>,
+    /// What is told instead of read; see [`Listing`].
+    passed_over: Vec<Box<str>>,
     /// Restart points of a compressed tar.
     points: Option<gzip::Points>,
 }
@@ -76,17 +78,23 @@ impl Archive {
         if is_packed && !tar::is_tar(&map) {
             return Err(bad("it holds no tar".into()));
         }
-        let (mut members, points) = list(&map).map_err(bad)?;
+        let (Listing { mut members, passed_over }, points) = list(&map).map_err(bad)?;
         // Of two members with one name the later one counts. The sort is stable, so that reversing puts it first.
         members.reverse();
         members.sort_by(|a, b| a.name.cmp(&b.name));
         members.dedup_by(|a, b| a.name == b.name);
-        Ok(Archive { path: path.into(), map, members, points })
+        Ok(Archive { path: path.into(), map, members, passed_over, points })
     }
 
     /// The file of the archive.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Paths in the archive of hidden pictures, of folders of other programs, and of pictures whose paths lead out of
+    /// it. None of these are members.
+    pub(crate) fn passed_over(&self) -> impl Iterator<Item = &str> {
+        self.passed_over.iter().map(|path| &**path)
     }
 
     /// Path of a member in the archive.
@@ -163,13 +171,13 @@ impl Archive {
 }
 
 /// The members in the order of the archive, and the restart points of a compressed tar.
-fn list(bytes: &[u8]) -> Parsed<(Vec<Member>, Option<gzip::Points>)> {
+fn list(bytes: &[u8]) -> Parsed<(Listing, Option<gzip::Points>)> {
     if zip::MAGIC.iter().any(|magic| bytes.starts_with(magic)) {
         Ok((zip::index(bytes)?, None))
     } else if bytes.starts_with(&gzip::MAGIC[..2]) {
         let mut stream = gzip::Indexer::new(bytes)?;
-        let members = tar::index(&mut stream, None)?;
-        Ok((members, Some(stream.finish()?)))
+        let listing = tar::index(&mut stream, None)?;
+        Ok((listing, Some(stream.finish()?)))
     } else if tar::is_tar(bytes) {
         Ok((tar::index(Cursor::new(bytes), Some(bytes.len() as u64))?, None))
     } else if bytes.trim_ascii_start().starts_with(b"<") {

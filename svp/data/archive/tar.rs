@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::member::{Member, Packing, clean};
+use super::member::{Listing, Member, Packing};
 use crate::error::Parsed;
 
 /// The most bytes that the headers of one member may have, long names and pax records included.
@@ -26,11 +26,11 @@ pub(super) fn is_tar(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// A damaged header, a stream that ends before the end mark of the archive, and whatever the stream reports.
-pub(super) fn index(stream: impl Read + Seek, length: Option<u64>) -> Parsed<Vec<Member>> {
+pub(super) fn index(stream: impl Read + Seek, length: Option<u64>) -> Parsed<Listing> {
     let watch = Watch::default();
     let mut archive = tar::Archive::new(Watched { stream, watch: &watch });
     let entries = archive.entries_with_seek().map_err(|e| e.to_string())?;
-    let mut members = Vec::new();
+    let mut listing = Listing::default();
     let mut links = Vec::new();
     for entry in entries {
         let entry = entry.map_err(|e| watch.explain(&e))?;
@@ -41,20 +41,22 @@ pub(super) fn index(stream: impl Read + Seek, length: Option<u64>) -> Parsed<Vec
         }
         let name = text(&entry.path_bytes());
         if (kind.is_file() || kind.is_contiguous()) && !name.ends_with('/') {
-            members.extend(clean(&name).map(|name| Member { name, start, size, packing: Packing::Plain }));
+            let member = |name| Member { name, start, size, packing: Packing::Plain };
+            let member = listing.name(&name).map(member);
+            listing.members.extend(member);
         } else if kind.is_hard_link() {
-            let target = entry.link_name_bytes().and_then(|target| clean(&text(&target)));
-            links.extend(clean(&name).zip(target));
+            let target = entry.link_name_bytes().and_then(|target| Listing::default().name(&text(&target)));
+            links.extend(listing.name(&name).zip(target));
         }
-        if members.len() + links.len() > MAX_MEMBERS {
+        if listing.members.len() + listing.passed_over.len() + links.len() > MAX_MEMBERS {
             return Err(format!("it has more than {MAX_MEMBERS} members"));
         }
     }
     if watch.ended.get() {
         return Err(truncated());
     }
-    follow(&mut members, links);
-    Ok(members)
+    follow(&mut listing.members, links);
+    Ok(listing)
 }
 
 /// Adds the hard links, each of which leads to a file or link before it.

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use zip::read::{ArchiveOffset, Config};
 use zip::{CompressionMethod, ZipArchive};
 
-use super::member::{Member, Packing, clean};
+use super::member::{Listing, Member, Packing};
 use crate::error::Parsed;
 
 /// The first bytes of a zip archive, with members and without.
@@ -15,18 +15,19 @@ pub(super) const MAGIC: [&[u8]; 2] = [b"PK\x03\x04", b"PK\x05\x06"];
 ///
 /// # Errors
 /// A damaged or truncated archive, and a member that is encrypted or packed in a way that is not read.
-pub(super) fn index(bytes: &[u8]) -> Parsed<Vec<Member>> {
+pub(super) fn index(bytes: &[u8]) -> Parsed<Listing> {
     let damaged = |e: zip::result::ZipError| format!("it is damaged or truncated ({e})");
     // Giving the offset keeps the crate from searching the whole file for a displaced archive.
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
     let mut archive = ZipArchive::with_config(config, Cursor::new(bytes)).map_err(damaged)?;
-    let mut members = Vec::with_capacity(archive.len());
+    let mut listing = Listing::default();
     for i in 0..archive.len() {
         let file = archive.by_index_raw(i).map_err(damaged)?;
         let name = String::from_utf8_lossy(file.name_raw());
-        let Some(name) = clean(&name).filter(|_| !name.ends_with('/')) else {
+        if name.ends_with('/') {
             continue;
-        };
+        }
+        let Some(name) = listing.name(&name) else { continue };
         if file.encrypted() {
             return Err(format!("its member {name} is encrypted"));
         }
@@ -40,7 +41,7 @@ pub(super) fn index(bytes: &[u8]) -> Parsed<Vec<Member>> {
             CompressionMethod::Deflated => Packing::Deflated { checksum: file.crc32(), packed },
             method => return Err(format!("its member {name} is packed as {method}")),
         };
-        members.push(Member { name, start, size, packing });
+        listing.members.push(Member { name, start, size, packing });
     }
-    Ok(members)
+    Ok(listing)
 }

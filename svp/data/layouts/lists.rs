@@ -8,33 +8,37 @@ use crate::sample::Sample;
 use crate::source::Source;
 use crate::text;
 
-/// The images that a list names and that are missing.
+/// The images that a list names and that are not read.
 #[derive(Debug, Clone)]
 pub(crate) struct Missing {
     /// The list.
     pub list: PathBuf,
     /// The number of images that it names.
     pub listed: usize,
-    /// The missing ones, of which there is at least one.
+    /// Those that are not read, of which there is at least one.
     pub images: Vec<PathBuf>,
+    /// Whether their paths lead out of the data set, or else there are no such files.
+    pub outside: bool,
 }
 
 impl Missing {
     /// An error of one line that names the first images.
     pub fn error(&self) -> Error {
-        let first: Vec<String> = self.images.iter().take(3).map(|path| path.display().to_string()).collect();
-        let more = if self.images.len() > first.len() { ", ..." } else { "" };
-        let what = format!(
-            "{} of {} listed images are missing: {}{more}",
-            self.images.len(),
-            self.listed,
-            first.join(", ")
-        );
-        Error::path(&self.list, what, "put the images, or the archive that holds them, next to the list")
+        let (how, hint) = match self.outside {
+            true => (
+                "lie outside of the data set, where its lists may not lead",
+                "put them into it, or give --data a csv file of path and label itself, which may name any file",
+            ),
+            false => ("are missing", "put the images, or the archive that holds them, next to the list"),
+        };
+        let images = text::first(self.images.iter().map(|path| path.display().to_string()));
+        let what = format!("{} of {} listed images {how}: {images}", self.images.len(), self.listed);
+        Error::path(&self.list, what, hint)
     }
 }
 
-/// Turns the entries (path below `base`, label) of a list into samples. Images that are missing go to `missing`.
+/// Turns the entries (path below `base`, label) of a list into samples. Images that are missing, or not in the data set,
+/// go to `missing`.
 pub(super) fn samples(
     files: &Files,
     list: &str,
@@ -44,27 +48,30 @@ pub(super) fn samples(
 ) -> Vec<Sample> {
     let listed = entries.len();
     let mut samples = Vec::with_capacity(listed);
-    let mut images = Vec::new();
+    let (mut absent, mut outside) = (Vec::new(), Vec::new());
     for (path, label) in entries {
         match find(base, &path) {
             Some(source) => samples.push(Sample::new(source, label)),
-            None => images.push(base.path(&path)),
+            None if base.is_outside(&usual(&path)) => outside.push(base.path(&path)),
+            None => absent.push(base.path(&path)),
         }
     }
-    if !images.is_empty() {
-        missing.push(Missing { list: files.path(list), listed, images });
+    for (images, outside) in [(absent, false), (outside, true)] {
+        if !images.is_empty() {
+            missing.push(Missing { list: files.path(list), listed, images, outside });
+        }
     }
     samples
 }
 
 /// The file of a list's path, which may be written as on Windows, or begin with `./`.
 pub(super) fn find(base: &Files, path: &str) -> Option<Source> {
-    let usual = || {
-        let path = path.replace('\\', "/");
-        let path = path.trim_start_matches("./");
-        base.find(path)
-    };
-    base.find(path).or_else(usual)
+    base.find(path).or_else(|| base.find(&usual(path)))
+}
+
+/// A path with `/` between folders, and without `./` in front.
+fn usual(path: &str) -> String {
+    path.replace('\\', "/").trim_start_matches("./").into()
 }
 
 /// The lines of a list that are not blank, with their numbers, which start at 1.

@@ -43,14 +43,14 @@ struct Row {
     split: Option<String>,
 }
 
-/// Reads the list at `path`, whose paths are below its folder.
+/// Reads the list at `path`, whose paths are below its folder or lead out of it.
 pub(super) fn recognised(path: &Path, layout: Layout) -> Result<Recognised> {
     if !matches!(layout, Layout::Auto | Layout::Csv) {
         let hint = "leave out --dataset, or point to the folder of that data set";
         return Err(Error::path(path, format!("is a list, and not {}", layout.title()), hint));
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let files = Files::folder(folder);
+    let files = Files::of_own_list(folder);
     let name = path.file_name().and_then(|name| name.to_str());
     let name = name.ok_or_else(|| Error::path(path, "has a name that is not UTF-8", "rename it"))?;
     let rows = rows(&files, name)?;

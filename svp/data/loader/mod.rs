@@ -139,6 +139,11 @@ impl Loader {
         Ok(Loader { split: Arc::new(split) })
     }
 
+    /// Number of images of the split, broken ones too.
+    pub fn images(&self) -> usize {
+        self.split.samples.len()
+    }
+
     /// Number of batches of an epoch.
     pub fn batches(&self) -> usize {
         let (n, batch) = (self.split.samples.len(), self.split.options.batch);

@@ -79,3 +79,21 @@ fn only_text_too_wide_is_shortened() {
     assert_eq!(shortened("two words", text_width("two …")), "two…", "no space before the ellipsis");
     assert_eq!(shortened("two words", 0), "…");
 }
+
+/// Names of files, classes and methods come from outside; what steers a terminal in them is drawn as it is written
+/// elsewhere, and nothing in them breaks out of their line.
+#[test]
+fn hostile_text_is_drawn_as_it_is_shown() {
+    let hostile = "a\u{1b}[31m\nb\u{202e}\u{2028}";
+    let shown = "a\\u{1b}[31m\\nb\\u{202e}\\u{2028}";
+    let drawn = |text: &str| {
+        let mut canvas = Canvas::new(400, 30, WHITE);
+        canvas.text(5, 8, text, BLACK);
+        canvas.into_image()
+    };
+    assert_eq!(drawn(hostile), drawn(shown));
+    assert_eq!(text_width(hostile), text_width(shown));
+    assert_eq!(shortened(hostile, 1000), shown);
+    assert_eq!(shortened(hostile, 60), shortened(shown, 60));
+    assert!(text_width(&shortened(hostile, 60)) <= 60);
+}

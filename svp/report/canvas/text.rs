@@ -1,4 +1,5 @@
-//! Text in DejaVu Sans. The font is in the program, so that text looks the same on machines without fonts.
+//! Text in DejaVu Sans. The font is in the program, so that text looks the same on machines without fonts. What would
+//! steer a terminal or break a line is drawn as the escape that [`shown`] makes of it, as names are chosen by others.
 //!
 //! `DejaVuSans.ttf` holds the Latin, Greek and Cyrillic letters and common signs of version 2.37, made by fonttools:
 //! `pyftsubset DejaVuSans.ttf --unicodes=U+20-7E,U+A0-17F,U+370-3FF,U+400-45F,U+2013-2026,U+2260-2265
@@ -7,6 +8,8 @@
 use std::sync::LazyLock;
 
 use ab_glyph::{Font, FontRef, Glyph, OutlinedGlyph, PxScale, PxScaleFont, ScaleFont, point};
+
+use crate::data::text::shown;
 
 /// Height of a capital letter in pixels.
 pub const TEXT_HEIGHT: u32 = 13;
@@ -33,19 +36,21 @@ pub fn text_width(text: &str) -> u32 {
 
 /// The text, or as much of its beginning with an ellipsis behind it as is at most `width` pixels wide.
 pub fn shortened(text: &str, width: u32) -> String {
-    if text_width(text) <= width {
+    let text = shown(text);
+    if text_width(&text) <= width {
         return text.into();
     }
     let room = width.saturating_sub(text_width("…")) as f32;
-    let kept = glyphs(text).take_while(|&(_, end)| end <= room).count();
+    let kept = glyphs(&text).take_while(|&(_, end)| end <= room).count();
     let kept: String = text.chars().take(kept).collect();
     format!("{}…", kept.trim_end())
 }
 
 /// Every character with the column where the next one begins.
-fn glyphs(text: &str) -> impl Iterator<Item = (Glyph, f32)> {
+fn glyphs(text: &str) -> impl Iterator<Item = (Glyph, f32)> + use<> {
     let mut end = 0.0;
-    text.chars().map(move |c| {
+    let characters: Vec<char> = shown(text).chars().collect();
+    characters.into_iter().map(move |c| {
         let mut glyph = FONT.scaled_glyph(c);
         glyph.position = point(end, TEXT_HEIGHT as f32);
         end += FONT.h_advance(glyph.id);

@@ -258,6 +258,24 @@ fn many_rows_and_long_names_have_their_room() {
     assert!(edges_are_white(&picture), "nothing is cut off");
 }
 
+/// Titles, methods and tasks of a sweep come from its file, names under pictures from files on disk.
+#[test]
+fn charts_with_hostile_names_are_those_with_the_names_as_shown() {
+    let picture = |name: &str| {
+        let marks = vec![Some(mark(50.0))];
+        let (series, rows) = ([name.to_string()], [(name.to_string(), marks)]);
+        let of_bars = bars(&Bars { title: name, series: &series, rows: &rows });
+        let of_lines = lines(&Lines { title: name, x_label: name, xs: &[1.0], series: &rows });
+        let line = heat_map::Line { name: name.into(), maps: vec![vec![vec![Some(1.0)]]] };
+        let row = heat_map::Row { name: name.into(), picture: RgbImage::new(2, 2), lines: vec![line] };
+        let group = heat_map::Group { name: name.into(), columns: vec![name.into()] };
+        [of_bars, of_lines, heat_maps(&[group], &[row])]
+    };
+    let odd = picture("rose\u{1b}]0;x\u{7}\n\u{202e}<b>");
+    assert_eq!(odd, picture("rose\\u{1b}]0;x\\u{7}\\n\\u{202e}<b>"));
+    assert_ne!(odd, picture("rose]0;x<b>"));
+}
+
 fn edges_are_white(picture: &RgbImage) -> bool {
     let (width, height) = picture.dimensions();
     let inside = |x: u32, y: u32| (8..width - 8).contains(&x) && (8..height - 8).contains(&y);

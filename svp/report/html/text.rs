@@ -2,7 +2,7 @@
 
 use image::DynamicImage;
 
-use crate::data::text::steers;
+use crate::data::text::{shown, steers};
 use crate::report::encode::{jpeg, png};
 
 /// Text for an element or a quoted attribute.
@@ -15,16 +15,18 @@ pub fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            // HTML has no way to write control characters, and those that turn the direction would turn the page's.
-            c if steers(c) && !c.is_whitespace() => escaped.extend(c.escape_default()),
+            // HTML has no way to write control characters, those that turn the direction would turn the page's, and a
+            // line break would make two names look like one.
+            c if steers(c) => escaped.extend(c.escape_default()),
             c => escaped.push(c),
         }
     }
     escaped
 }
 
-/// The beginning of a text, and an ellipsis where it is longer than `most` characters; not escaped.
+/// The beginning of a text as it is shown, and an ellipsis where it is longer than `most` characters; not escaped.
 pub fn shortened(text: &str, most: usize) -> String {
+    let text = shown(text);
     match text.char_indices().nth(most) {
         Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
         None => text.into(),
@@ -68,7 +70,7 @@ mod tests {
     fn markup_in_a_text_stays_text() {
         assert_eq!(
             escape("\u{202e}<b onclick=\"x('y')\">&\u{0}é\n"),
-            "\\u{202e}&lt;b onclick=&quot;x(&#39;y&#39;)&quot;&gt;&amp;\\u{0}é\n"
+            "\\u{202e}&lt;b onclick=&quot;x(&#39;y&#39;)&quot;&gt;&amp;\\u{0}é\\n"
         );
     }
 
@@ -76,6 +78,7 @@ mod tests {
     fn long_texts_are_shortened_by_characters() {
         assert_eq!(shortened("éclair", 6), "éclair");
         assert_eq!(shortened("éclairs", 6), "éclai…");
+        assert_eq!(shortened("a\u{1b}[31mred", 6), "a\\u{1…", "what is shown is counted");
     }
 
     /// The vectors of RFC 4648, section 10, and the digits that letters do not reach.

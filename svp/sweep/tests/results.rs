@@ -13,6 +13,7 @@ fn outcome(val: f64, test: f64) -> RunStatus {
     let score = |value| Some(Score { measure: Measure::Top1, value });
     let module = |name: &'static str, trained| ParameterCount { module: name.into(), trained, all: 100 };
     RunStatus::Done(Box::new(Outcome {
+        folder: Default::default(),
         method: "svp".into(),
         preset: None,
         preset_overrides: vec![],

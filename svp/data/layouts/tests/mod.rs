@@ -12,6 +12,7 @@ use crate::check::{Check, Depth, check};
 use crate::dataset::Dataset;
 use crate::sample::Sample;
 use crate::testing::{self, Written, files, inside};
+use crate::watch::unwatched;
 
 mod own;
 
@@ -340,7 +341,7 @@ fn published_data_sets_have_one_name_each() {
 }
 
 fn checked(files: &Written, decode: bool) -> Check {
-    check(folder(files).path(), Layout::Auto, 0, Depth { decode, ..Depth::default() }).unwrap()
+    check(folder(files).path(), Layout::Auto, 0, Depth { decode, ..Depth::default() }, &unwatched).unwrap()
 }
 
 fn problems(check: &Check) -> Vec<&str> {
@@ -387,7 +388,8 @@ fn a_whole_data_set_has_no_problems() {
     }
     let dir =
         folder(&vec![("dtd-r1.0.1.tar.gz".into(), testing::gzip(&testing::tar(&inside("dtd", &files))))]);
-    let found = check(dir.path(), Layout::Auto, 0, Depth { decode: true, ..Depth::default() }).unwrap();
+    let found =
+        check(dir.path(), Layout::Auto, 0, Depth { decode: true, ..Depth::default() }, &unwatched).unwrap();
     assert_eq!(problems(&found), [""; 0]);
     assert_eq!(found.splits[2].per_class, [40; 47]);
     // One class has an image more than published, and another has one less.
@@ -419,7 +421,8 @@ fn a_check_lists_what_is_missing_and_broken() {
     assert_eq!(found.problems.len() + 1, checked(&files, true).problems.len());
 
     let dir = folder(&vec![("food.tgz".into(), testing::gzip(&testing::tar(&files)))]);
-    let packed = check(dir.path(), Layout::Auto, 0, Depth { decode: true, ..Depth::default() }).unwrap();
+    let packed =
+        check(dir.path(), Layout::Auto, 0, Depth { decode: true, ..Depth::default() }, &unwatched).unwrap();
     let broken = packed.problems.iter().find(|problem| problem.what.contains("is not a jpeg")).unwrap();
     assert!(broken.at.ends_with("food.tgz:images/pie/1.jpg"), "{}", broken.at);
     assert!(broken.mend.contains("get the archive again"), "{}", broken.mend);

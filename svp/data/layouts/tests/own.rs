@@ -147,7 +147,7 @@ fn a_test_split_without_labels_is_left_out() {
         assert_eq!((data.train.len(), data.test.is_none()), (3, true));
         let notes = data.notes.join("\n");
         assert!(notes.contains("2 images in no class folder") && notes.contains("no test split"), "{notes}");
-        let found = check(dir.path(), Layout::Auto, 0, Depth::default()).unwrap();
+        let found = check(dir.path(), Layout::Auto, 0, Depth::default(), &unwatched).unwrap();
         assert_eq!((problems(&found), found.notes.len()), (vec![], 1));
     }
     // Loose images beside class folders are left out, and the split stays.
@@ -304,4 +304,72 @@ fn hostile_names_are_shown_in_one_line() {
     fs::remove_file(dir.path().join(format!("train/{odd}/1.jpg"))).unwrap();
     let message = Dataset::open(dir.path(), Layout::Auto, 0).unwrap_err().to_string();
     assert!(message.contains("has no image") && !steers(&message), "{message}");
+}
+
+/// A data set comes from others, so its lists name what is in it and nothing else, in folders and in archives. A list
+/// that is given itself is one's own, and may name any file.
+#[test]
+fn only_a_list_of_ones_own_leads_out_of_its_folder() {
+    let place = folder(&files(&[("private/1.jpg", ""), ("set/i/1.jpg", ""), ("set/i/2.jpg", "")]));
+    let at = |path: &str| place.path().join(path);
+    let private = at("private/1.jpg");
+    let private = private.to_str().unwrap();
+    for path in ["../private/1.jpg", "i/../../private/1.jpg", ".\\..\\private\\1.jpg", private] {
+        let list = serde_json::json!({ "i/1.jpg": 0, "i/2.jpg": 1, path: 1 }).to_string();
+        let list = files(&[("train.json", &list)]);
+        testing::write(&at("set"), &list);
+        testing::write(&at("mixed"), &vec![("set.zip".into(), testing::zip(&list))]);
+        let images = files(&[("i/1.jpg", ""), ("i/2.jpg", "")]);
+        testing::write(&at("mixed"), &images);
+        testing::write(&at(""), &vec![("set.tar".into(), testing::tar(&[list, images].concat()))]);
+        for set in ["set", "mixed", "set.tar"] {
+            let message = Dataset::open(&at(set), Layout::Json, 0).unwrap_err().to_string();
+            let parts = ["train.json", "outside of the data set", "1.jpg", "--data"];
+            assert!(parts.iter().all(|part| message.contains(part)), "{set}, {path}: {message}");
+        }
+        let rows = format!("path,label\n{path},a\ni/1.jpg,b\n");
+        testing::write(&at("set"), &files(&[("own.csv", &rows)]));
+        let found = find(&at("set/own.csv"), Layout::Auto, 0).unwrap();
+        assert_eq!((found.splits.train.len(), found.splits.missing.len()), (2, 0), "{path}");
+        assert!(found.splits.train[0].source.load().is_ok(), "{path}");
+    }
+    // Inside of the data set a path may go up.
+    let list = serde_json::json!({ "i/../i/1.jpg": 0, "./i/2.jpg": 1 }).to_string();
+    testing::write(&at("set"), &files(&[("train.json", &list)]));
+    assert_eq!(Dataset::open(&at("set"), Layout::Json, 0).unwrap().train.len(), 2);
+}
+
+/// What is hidden or belongs to other programs is passed over and counted, on disk and in archives alike.
+#[test]
+fn hidden_images_are_counted_in_archives_too() {
+    let all = files(&[
+        ("train/a/1.jpg", ""),
+        ("train/a/.1.jpg", ""),
+        ("train/b/1.jpg", ""),
+        ("train/b/._1.jpg", ""),
+        ("train/b/@eaDir/1.jpg", ""),
+        ("train/b/@eaDir/2.jpg", ""),
+        ("train/.git/1.jpg", ""),
+        ("train/b/.hidden.txt", ""),
+    ]);
+    let dir = folder(&inside("set", &all));
+    let packed = [("set.zip", testing::zip(&all)), ("set.tgz", testing::gzip(&testing::tar(&all)))];
+    testing::write(dir.path(), &packed.map(|(name, bytes)| (name.to_string(), bytes)).into());
+    let notes = |name: &str| -> Vec<String> {
+        let path = dir.path().join(name);
+        let notes = Dataset::open(&path, Layout::Auto, 0).unwrap().notes.into_iter();
+        let own = notes.filter(|note| note.starts_with("left out"));
+        own.map(|note| note.replace(path.to_str().unwrap(), "")).collect()
+    };
+    let want = [
+        "left out: 2 hidden images: /train/a/.1.jpg, /train/b/._1.jpg",
+        "left out: 1 folder in which other programs keep thumbnails or deleted files: /train/b/@eaDir",
+    ];
+    for name in ["set", "set.zip", "set.tgz"] {
+        assert_eq!(notes(name), want, "{name}");
+    }
+    let outside = [&all[..], &files(&[("../out.jpg", "")])].concat();
+    testing::write(dir.path(), &vec![("out.tar".into(), testing::tar(&outside))]);
+    let want = "left out: 1 image with .. in the path in an archive: /../out.jpg";
+    assert!(notes("out.tar").contains(&want.to_string()), "{:?}", notes("out.tar"));
 }

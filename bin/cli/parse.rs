@@ -1,0 +1,69 @@
+//! The command line of every command, and what each can write about its own: completions for shells, and man pages.
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::{Arg, Command, Parser, value_parser};
+use clap_complete::Shell;
+use svp::{Error, Result};
+
+use crate::output::{complain, print};
+
+const COMPLETIONS: &str = "completions";
+const MAN_PAGES: &str = "man-pages";
+
+/// Parses the command line of the program `name`, which is `env!("CARGO_BIN_NAME")`. Ends the process where the command
+/// line is wrong, or asks for help, completions or man pages.
+pub fn parse<C: Parser>(name: &'static str) -> C {
+    parse_as(name, C::command())
+}
+
+/// [`parse`] with another form of `C`'s command.
+pub fn parse_as<C: Parser>(name: &'static str, command: Command) -> C {
+    let command = command.name(name).args(flags());
+    let first = std::env::args().nth(1).unwrap_or_default();
+    let flag = first.split('=').next().and_then(|flag| flag.strip_prefix("--"));
+    // These need nothing else, also where the command itself wants more.
+    if flag.is_some_and(|flag| [COMPLETIONS, MAN_PAGES].contains(&flag)) {
+        let code = describe(name, command).map_or_else(|e| fail(&e), |()| 0);
+        std::process::exit(code);
+    }
+    C::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit())
+}
+
+fn fail(error: &Error) -> i32 {
+    complain(error);
+    error.exit_code()
+}
+
+/// The flags that all commands have.
+fn flags() -> [Arg; 2] {
+    let flag =
+        |name: &'static str| Arg::new(name).long(name).exclusive(true).help_heading("About the command");
+    [
+        flag(COMPLETIONS)
+            .value_name("SHELL")
+            .value_parser(value_parser!(Shell))
+            .help("Print what completes this command line in a shell"),
+        flag(MAN_PAGES)
+            .value_name("DIR")
+            .value_parser(value_parser!(PathBuf))
+            .help("Write man pages of this command into a folder"),
+    ]
+}
+
+/// Writes the completions or the man pages that the command line asks for.
+fn describe(name: &'static str, mut command: Command) -> Result<()> {
+    let asked = Command::new(name).args(flags()).get_matches();
+    if let Some(&shell) = asked.get_one::<Shell>(COMPLETIONS) {
+        let mut text = vec![];
+        clap_complete::generate(shell, &mut command, name, &mut text);
+        print(&String::from_utf8_lossy(&text))?;
+    }
+    if let Some(folder) = asked.get_one::<PathBuf>(MAN_PAGES) {
+        let written: io::Result<()> =
+            std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(command, folder));
+        written.map_err(|e| Error::io(folder, "write man pages", &e))?;
+    }
+    Ok(())
+}
