@@ -5,6 +5,7 @@
 //! - [`EventWriter`]: the same numbers for TensorBoard
 //! - [`chart`]: curves of a run, bars and lines of a sweep, heat maps over pictures, as PNG files
 //! - [`html`]: a run as one page for the browser
+//! - [`NpyWriter`]: arrays for NumPy, which grow row by row
 //! - [`table`]: aligned tables, and counts, sizes and times as text
 //! - [`Progress`]: a bar on a terminal, plain lines elsewhere
 
@@ -13,6 +14,7 @@ pub mod chart;
 mod encode;
 pub mod html;
 pub mod metrics;
+mod npy;
 mod progress;
 mod run_dir;
 pub mod table;
@@ -20,6 +22,7 @@ mod tensorboard;
 
 pub use chart::curves;
 pub use metrics::{MetricsWriter, Record, read_metrics};
+pub use npy::NpyWriter;
 pub use progress::{Progress, Show, StepInfo};
 pub use run_dir::{Place, RunDir};
 pub use table::Table;

@@ -20,6 +20,7 @@ mod state;
 mod stepper;
 mod trained;
 mod trained_model;
+mod untouched;
 
 pub use average::Average;
 pub use config::{BUILTIN, MOMENTUM, Precision, TrainConfig};
@@ -43,3 +44,4 @@ pub use state::{Position, TrainedFile};
 pub use stepper::{Health, StepSettings, Stepper, Submitted};
 pub use trained::Trained;
 pub use trained_model::{TrainedModel, load_trained};
+pub use untouched::untouched;

@@ -15,9 +15,9 @@ use std::fmt::Write;
 use super::chart::{rate_panel, run_panels};
 use super::metrics::Record;
 use super::table::count;
+use crate::confusion::Confusion;
 use text::escape;
 
-pub use confusion::Confusion;
 pub use mistakes::Mistake;
 pub use section::{Figure, Section};
 
