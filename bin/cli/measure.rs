@@ -142,6 +142,9 @@ pub fn workers() -> usize {
 /// Opens data other than those that a run's config names. They are measured as they are, and nothing is held out of
 /// them, unless they are the images of the run, which were only moved: then they are split as in training.
 fn other(run: &Path, config: &mut TrainConfig) -> Result<Dataset> {
+    if config.draws_data() {
+        return dataset(config);
+    }
     let open = |layout| Dataset::open_labelled(&config.data, layout, config.seed);
     let found = match open(Layout::Auto) {
         // The run's data set may be one of several in that folder.

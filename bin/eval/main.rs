@@ -28,8 +28,8 @@ use crate::report::Report;
 struct Cli {
     #[command(flatten)]
     run: Run,
-    /// Measure the backbone alone with its own head, on the class folders of --data: named by WordNet id (n01440764) for
-    /// a head of ImageNet's 1,000 classes, by number from 0, or as many as the head has classes
+    /// Measure the backbone of --backbone alone, with its own head, on the class folders of --data: named by WordNet id
+    /// (n01440764) for a head of ImageNet's 1,000 classes, by number from 0, or as many as the head has classes
     #[arg(long, requires = "data")]
     method: Option<Method>,
     /// Write the confusion matrix too: a row for each true class, a column for each predicted one

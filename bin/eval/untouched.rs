@@ -3,7 +3,7 @@
 use svp::data::{Dataset, Layout, LoaderOptions};
 use svp::imagenet::{Logits, logits};
 use svp::train::{Feed, untouched};
-use svp::{Error, Result};
+use svp::Result;
 use svp_cli::{Measure, Using, tell, workers};
 
 use crate::Measured;
@@ -15,9 +15,7 @@ const BATCH: usize = 32;
 pub fn open(measure: &Measure, using: &Using) -> Result<Measured> {
     let device = using.compute.start()?;
     let model = untouched(using.backbone.as_deref(), &device)?;
-    let place = measure.data.as_deref().ok_or_else(|| {
-        Error::input("--method none", "needs labelled images", "give class folders with --data")
-    })?;
+    let place = measure.data.as_deref().expect("clap requires it");
     let data = Dataset::open_labelled(place, Layout::Auto, 0)?;
     let Logits { of, names, note } =
         logits(&data.classes, model.classes()).map_err(|error| error.within(&place.display().to_string()))?;
