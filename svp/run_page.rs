@@ -53,7 +53,10 @@ pub fn run_page(
     let mut tiles = vec![
         (format!("top-1 {on_split}"), percent(found.top1 as f32)),
         (format!("top-5 {on_split}"), percent(found.top5 as f32)),
-        (format!("balanced accuracy {on_split}"), percent(means.map_or(f32::NAN, |means| means.recall as f32))),
+        (
+            format!("balanced accuracy {on_split}"),
+            percent(means.map_or(f32::NAN, |means| means.recall as f32)),
+        ),
         (format!("loss {on_split}"), format!("{:.3}", found.loss)),
         (format!("calibration error {on_split}"), percent(calibration_error as f32)),
         ("parameters trained".into(), count(trained)),
@@ -79,11 +82,7 @@ pub fn run_page(
         tiles,
         timing: timing(&records, outcome.as_ref(), config),
         records,
-        measured_on: format!(
-            "Measured on {}, {} images{broken}",
-            on.title,
-            count(found.images as u64)
-        ),
+        measured_on: format!("Measured on {}, {} images{broken}", on.title, count(found.images as u64)),
         classes,
         confusion,
         mistakes,

@@ -1,9 +1,9 @@
 //! A backbone with its own head, on folders of that head's classes.
 
+use svp::Result;
 use svp::data::{Dataset, Layout, LoaderOptions};
 use svp::imagenet::{Logits, logits};
 use svp::train::{Feed, untouched};
-use svp::Result;
 use svp_cli::{Measure, Using, tell, workers};
 
 use crate::Measured;
