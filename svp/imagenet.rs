@@ -1,5 +1,7 @@
 //! The classes of a backbone's own head, which is usually that of ImageNet-1k (`docs/data.md`, "ImageNet").
 
+use std::path::Path;
+
 use crate::{Error, Result};
 
 /// WordNet ids of the 1,000 classes of ImageNet-1k (ILSVRC 2012), in the order of the logits.
@@ -26,12 +28,12 @@ fn is_id(name: &str) -> bool {
         .is_some_and(|digits| digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The logits of a head with `k` classes for class folders of these names, sorted: of ImageNet's by their WordNet ids; of
-/// numbers, those numbers, from 0; and of as many folders as there are classes, in their order.
+/// The logits of a head with `k` classes for class folders of these names, sorted, which lie at `place`: of ImageNet's by
+/// their WordNet ids; of numbers, those numbers, from 0; and of as many folders as there are classes, in their order.
 ///
 /// # Errors
-/// Numbers that do not count from 0, and names of which none of this can be said; in a few words.
-pub fn logits(folders: &[String], k: usize) -> Result<Logits> {
+/// Numbers that do not count from 0, and names of which none of this can be said.
+pub fn logits(place: &Path, folders: &[String], k: usize) -> Result<Logits> {
     if k == ids().count() && folders.iter().any(|name| is_id(name)) {
         let rank = |name: &String| ids().position(|id| id == name).map(|at| at as u32);
         return Ok(Logits {
@@ -47,7 +49,7 @@ pub fn logits(folders: &[String], k: usize) -> Result<Logits> {
     if let Some(numbers) = folders.iter().map(number).collect::<Option<Vec<usize>>>() {
         if let Some(most) = numbers.iter().find(|&&n| n >= k) {
             let what = format!("has a class {most}; the classes of the backbone's head are 0 to {}", k - 1);
-            return Err(Error::input("data", what, "number the class folders from 0"));
+            return Err(Error::path(place, what, "number the class folders from 0"));
         }
         return Ok(Logits {
             of: numbers.into_iter().map(|n| Some(n as u32)).collect(),
@@ -71,15 +73,15 @@ pub fn logits(folders: &[String], k: usize) -> Result<Logits> {
         true => "name class folders by WordNet id (n01440764) or by number from 0",
         false => "name class folders by number from 0, or give all classes",
     };
-    Err(Error::input("data", what, hint))
+    Err(Error::path(place, what, hint))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| name.to_string()).collect()
+    fn found(folders: &[&str], k: usize) -> Result<Logits> {
+        logits(Path::new("new"), &folders.iter().map(|name| name.to_string()).collect::<Vec<_>>(), k)
     }
 
     #[test]
@@ -93,26 +95,29 @@ mod tests {
 
     #[test]
     fn folders_are_told_by_id_number_or_order() {
-        let found = logits(&names(&["n01440764", "n02123045", "n99999999", "other"]), 1000).unwrap();
-        assert_eq!((found.of, found.names.len()), (vec![Some(0), Some(281), None, None], 1000));
-        let found = logits(&names(&["0", "007", "99"]), 100).unwrap();
-        assert_eq!((found.of, found.names[99].as_str()), (vec![Some(0), Some(7), Some(99)], "99"));
-        let found = logits(&names(&["cat", "dog"]), 2).unwrap();
-        assert_eq!((found.of, found.names), (vec![Some(0), Some(1)], names(&["cat", "dog"])));
+        let ids = found(&["n01440764", "n02123045", "n99999999", "other"], 1000).unwrap();
+        assert_eq!((ids.of, ids.names.len()), (vec![Some(0), Some(281), None, None], 1000));
+        let numbers = found(&["0", "007", "99"], 100).unwrap();
+        assert_eq!((numbers.of, numbers.names[99].as_str()), (vec![Some(0), Some(7), Some(99)], "99"));
+        let all = found(&["cat", "dog"], 2).unwrap();
+        assert_eq!((all.of, all.names.join(" ")), (vec![Some(0), Some(1)], "cat dog".into()));
         // Another head than ImageNet's has an order of its own.
-        let found = logits(&names(&["n01440764", "n02123045"]), 2).unwrap();
-        assert_eq!(found.of, [Some(0), Some(1)]);
+        assert_eq!(found(&["n01440764", "n02123045"], 2).unwrap().of, [Some(0), Some(1)]);
     }
 
     #[test]
     fn unknown_places_are_refused() {
         for (folders, k, part) in [
-            (&["1", "1000"][..], 1000, "has a class 1000; the classes of the backbone's head are 0 to 999"),
+            (
+                &["1", "1000"][..],
+                1000,
+                "new: has a class 1000; the classes of the backbone's head are 0 to 999",
+            ),
             (&["cat", "dog"], 1000, "such as \"cat\"; name class folders by WordNet id"),
             (&["0", "dog"], 1000, "such as \"dog\""),
             (&["n01440764"], 100, "such as \"n01440764\"; name class folders by number"),
         ] {
-            let message = logits(&names(folders), k).unwrap_err().to_string();
+            let message = found(folders, k).unwrap_err().to_string();
             assert!(message.contains(part), "{message}");
         }
     }

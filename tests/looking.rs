@@ -317,7 +317,9 @@ fn a_run_is_measured_on_other_images() {
     copied(&place, &[(2, 3, "flat/class 2/3.ppm"), (2, 4, "flat/class 2/4.ppm")]);
     let flat = json(&["--data", &place.at("flat")]);
     assert_eq!((&flat["split"], &flat["images"]), (&"all".into(), &2.into()));
-    fails(&eval(&[run, "--data", &place.at("flat"), "--split", "val"]), &["flat", "has no val split", "all"]);
+    let refused = eval(&[run, "--data", &place.at("flat"), "--split", "val"]);
+    assert!(text(&refused.stderr).contains("flat: has no val split; use another --split"));
+    assert_eq!(refused.status.code(), Some(1));
     let list = place.write("list.csv", b"flat/class 2/3.ppm,class 2\nflat/class 2/4.ppm,unknown\n");
     assert_eq!(json(&["--data", &list])["images"], 1);
     fails(&eval(&[run, "--confusion", &place.at("none/c.csv")]), &["none/c.csv", "cannot write"]);

@@ -17,8 +17,7 @@ pub fn open(measure: &Measure, using: &Using) -> Result<Measured> {
     let model = untouched(using.backbone.as_deref(), &device)?;
     let place = measure.data.as_deref().expect("clap requires it");
     let data = Dataset::open_labelled(place, Layout::Auto, 0)?;
-    let Logits { of, names, note } =
-        logits(&data.classes, model.classes()).map_err(|error| error.within(&place.display().to_string()))?;
+    let Logits { of, names, note } = logits(place, &data.classes, model.classes())?;
     tell(&note);
     let transform = model.transform();
     let options = LoaderOptions::eval(BATCH, workers());
