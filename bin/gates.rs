@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use engine::{Device, Tensor};
+use image::RgbImage;
 use serde::Serialize;
 use svp::checkpoint::write_atomically;
 use svp::data::text::shown_path;
@@ -29,11 +30,12 @@ const MOST_IMAGES: usize = 50;
 /// 100 % of the sequence, which the forward scan walks from the first patch and the backward scan from the last; a
 /// patch shows the mean over the scans that have passed it. The class token and rows of prompts are left out.
 ///
-/// Several --run on one backbone are drawn side by side, with one scale of colours for each gate.
+/// Several --run on one backbone are drawn side by side, with one scale of colours for each gate. An image that cannot be
+/// read is named on standard error and left out, and the exit code is then 1.
 #[derive(Parser)]
 #[command(version, max_term_width = 110)]
 struct Cli {
-    /// Folder of a run whose model is shown, or its best.safetensors; again for each further run
+    /// Run folder whose model is shown, or its best.safetensors; again for each further run
     #[arg(long = "run", value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
     /// Picture to write
@@ -86,7 +88,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
             "give --out a name that ends in .png",
         ));
     }
-    let images = cli.images.iter().map(|path| images_at(path)).collect::<Result<Vec<_>>>()?.concat();
+    svp_cli::check_place(&cli.out)?;
+    svp_cli::end_on_signals(|| "no picture was written; run it again".into())?;
+    let (images, mut whole) = images(&cli.images);
     if images.len() > MOST_IMAGES {
         let what = format!("{} images are too many for one picture", images.len());
         return Err(Error::input("IMAGE", what, format!("give at most {MOST_IMAGES}")));
@@ -97,18 +101,45 @@ fn run(cli: Cli) -> Result<ExitCode> {
     check_together(&loaded)?;
     let panels = panels(&loaded);
     let (mut rows, mut lines) = (vec![], String::new());
+    let preparation = Preparation::of(panels[0].loaded, false);
     for path in &images {
-        let (row, report) = examine(&panels, path)?;
+        let image = match preparation.read(path) {
+            Ok(image) => image,
+            Err(error) => {
+                svp_cli::complain(&error);
+                whole = false;
+                continue;
+            }
+        };
+        let (row, report) = examine(&panels, path, &image)?;
         rows.push(row);
         lines += &json_line(&report);
+    }
+    if rows.is_empty() {
+        return Ok(ExitCode::FAILURE);
     }
     let columns = || SHARES.map(|share| format!("after {} %", 100.0 * share)).to_vec();
     let group = |name: &str| Group { name: name.into(), columns: columns() };
     let groups = [group("update gate |delta u B|"), group("forget gate exp(delta A)")];
     let png = heat_maps(&groups, &rows);
-    write_atomically(&cli.out, |file| file.write_all(&png))?;
+    svp_cli::whole(|| write_atomically(&cli.out, |file| file.write_all(&png)))?;
     svp_cli::print(&if cli.using.json { lines } else { format!("{}\n", shown_path(&cli.out)) })?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// All images of the arguments, and whether each argument has some; those that have none are told.
+fn images(arguments: &[PathBuf]) -> (Vec<PathBuf>, bool) {
+    let (mut images, mut whole) = (vec![], true);
+    for argument in arguments {
+        match images_at(argument) {
+            Ok(found) => images.extend(found),
+            Err(error) => {
+                svp_cli::complain(&error);
+                whole = false;
+            }
+        }
+    }
+    (images, whole)
 }
 
 /// Loads a run, which must have gates.
@@ -191,17 +222,16 @@ fn panels<'a>(runs: &'a [(&'a Path, TrainedModel)]) -> Vec<Panel<'a>> {
 }
 
 /// An image's row in the picture, and its numbers.
-fn examine(panels: &[Panel], path: &Path) -> Result<(Row, Report)> {
+fn examine(panels: &[Panel], path: &Path, image: &RgbImage) -> Result<(Row, Report)> {
     let any = panels[0].loaded;
-    let (grid, preparation) = (any.model.spec().grid, Preparation::of(any, false));
-    let image = preparation.read(path)?;
-    let picture = preparation.picture(&image);
+    let grid = any.model.spec().grid;
+    let picture = Preparation::of(any, false).picture(image);
 
     let (mut lines, mut reports) = (vec![], vec![]);
     for &Panel { ref name, run, loaded, adapted } in panels {
         let preparation = Preparation::of(loaded, adapted);
         let side = preparation.side();
-        let input = Tensor::from_vec(preparation.values(&image), &[1, 3, side, side]);
+        let input = Tensor::from_vec(preparation.values(image), &[1, 3, side, side]);
         let Gates { update, forget } = Gates::of(&loaded.model, input, adapted)?;
         let maps = [&update, &forget].map(|gate| SHARES.map(|share| gate.walked(share)).to_vec());
         lines.push(Line { name: name.clone(), maps: maps.to_vec() });

@@ -302,6 +302,14 @@ impl Model {
         Ok(self.head.features(&tape, &tokens)?.into_value())
     }
 
+    /// Logits `[b k]` of [`features`](Model::features). No gradients are recorded.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn logits_of(&self, features: Tensor) -> Result<Tensor> {
+        Ok(self.classify(&Tape::inference(&self.device), features)?.0.into_value())
+    }
+
     /// Logits `[b k]` of images `[b 3 s s]`. No gradients are recorded.
     ///
     /// # Errors

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::backbones::FAMILIES;
+use crate::confusion::Means;
 use crate::data::Sample;
-use crate::model::{Model, count_parameters};
-use crate::report::html::{Confusion, Facts, Mistake, RunPage, Section};
+use crate::examination::{Examination, Wrong};
+use crate::model::count_parameters;
+use crate::report::html::{Facts, Mistake, RunPage, Section};
 use crate::report::table::{bytes, count, duration, percent};
 use crate::report::{LrRange, Record, read_metrics};
-use crate::train::{
-    Count, Evaluation, Feed, Outcome, TrainConfig, TrainedModel, each_image, ranking, softmax,
-};
+use crate::train::{Evaluation, Feed, Outcome, TrainConfig, TrainedModel};
 
 /// Largest number of mistakes that are shown.
 const MISTAKES: usize = 24;
@@ -21,13 +21,15 @@ const MISTAKES: usize = 24;
 pub struct Measured<'a> {
     /// Name of the split.
     pub split: &'a str,
+    /// What is measured on, as a sentence names it: `the test split`.
+    pub title: &'a str,
     /// Images of the split, for the pictures of mistakes.
     pub samples: &'a [Sample],
     /// Feed of the same images, in the same order.
     pub feed: &'a Feed,
 }
 
-/// Makes the page of the run in folder `run`, and the evaluation behind it; `None` when `stop` ended it early.
+/// Makes the page of the run in folder `run`, and the evaluation behind it.
 ///
 /// A damaged metrics file or report, and errors of the evaluation.
 pub fn run_page(
@@ -35,20 +37,28 @@ pub fn run_page(
     of: &TrainedModel,
     config: &TrainConfig,
     on: Measured,
-    stop: &dyn Fn() -> bool,
-) -> Result<Option<(RunPage, Evaluation)>> {
+) -> Result<(RunPage, Evaluation)> {
     let records = read_metrics(&run.join("metrics.jsonl"))?;
     let outcome = Outcome::read(run)?;
-    let Some(seen) = Seen::of(&of.model, on.feed, stop)? else { return Ok(None) };
-    let Seen { found, confusion, wrong } = seen;
+    let mut wrong = vec![];
+    let seen = Examination::of(&of.model, on.feed, &mut |one| wrong.push(one))?;
+    let Examination { found, confusion, calibration_error } = seen;
+    wrong.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    wrong.truncate(MISTAKES);
     let classes = of.trained.classes.clone();
+    let means = Means::of(&confusion.scores(classes.len()));
     let parameters = count_parameters(&of.model.params);
     let trained = parameters.iter().map(|p| p.trained as u64).sum();
     let on_split = format!("({})", on.split);
     let mut tiles = vec![
         (format!("top-1 {on_split}"), percent(found.top1 as f32)),
         (format!("top-5 {on_split}"), percent(found.top5 as f32)),
+        (
+            format!("balanced accuracy {on_split}"),
+            percent(means.map_or(f32::NAN, |means| means.recall as f32)),
+        ),
         (format!("loss {on_split}"), format!("{:.3}", found.loss)),
+        (format!("calibration error {on_split}"), percent(calibration_error as f32)),
         ("parameters trained".into(), count(trained)),
     ];
     if let Some(outcome) = &outcome {
@@ -59,7 +69,7 @@ pub fn run_page(
         0 => String::new(),
         n => format!(", {} left out because they cannot be read", count(n as u64)),
     };
-    let mistakes = wrong.into_iter().map(|wrong| wrong.shown(on.samples)).collect::<Result<_>>()?;
+    let mistakes = wrong.into_iter().map(|wrong| shown(wrong, on.samples)).collect::<Result<_>>()?;
     let section = of.model.method.section(&of.model.params, of.model.spec())?;
     let without = || Section {
         heading: "Prompts".into(),
@@ -73,11 +83,7 @@ pub fn run_page(
         timing: timing(&records, outcome.as_ref(), config),
         records,
         range: LrRange::read(run)?,
-        measured_on: format!(
-            "Measured on the {} split, {} images{broken}",
-            on.split,
-            count(found.images as u64)
-        ),
+        measured_on: format!("Measured on {}, {} images{broken}", on.title, count(found.images as u64)),
         classes,
         confusion,
         mistakes,
@@ -85,50 +91,14 @@ pub fn run_page(
         parameters: parameters.into_iter().map(|p| (p.module.into_owned(), p.trained, p.all)).collect(),
         config: settings(config),
     };
-    Ok(Some((page, found)))
+    Ok((page, found))
 }
 
-/// The model's answers for the images of a split.
-struct Seen {
-    found: Evaluation,
-    confusion: Confusion,
-    /// Mistakes, the most confident first, at most [`MISTAKES`].
-    wrong: Vec<Wrong>,
-}
-
-struct Wrong {
-    /// Position in the split.
-    index: u32,
-    truth: u32,
-    said: u32,
-    probability: f64,
-}
-
-impl Seen {
-    fn of(model: &Model, feed: &Feed, stop: &dyn Fn() -> bool) -> Result<Option<Self>> {
-        let mut count = Count::new(model.classes());
-        let (mut confusion, mut wrong) = (Confusion::default(), vec![]);
-        let done = each_image(model, feed, stop, &mut |logits, truth, index| {
-            count.add(logits, truth);
-            let said = ranking(logits)[0] as u32;
-            confusion.add(truth, said);
-            if said != truth {
-                let probability = softmax(logits)[said as usize];
-                wrong.push(Wrong { index, truth, said, probability });
-            }
-        })?;
-        wrong.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-        wrong.truncate(MISTAKES);
-        Ok(done.then(|| Seen { found: count.found(), confusion, wrong }))
-    }
-}
-
-impl Wrong {
-    fn shown(self, samples: &[Sample]) -> Result<Mistake> {
-        let Wrong { index, truth, said, probability } = self;
-        let source = &samples[index as usize].source;
-        Ok(Mistake { name: source.to_string(), picture: source.load()?, truth, said, probability })
-    }
+/// A mistake with its picture.
+fn shown(wrong: Wrong, samples: &[Sample]) -> Result<Mistake> {
+    let Wrong { index, truth, said, probability } = wrong;
+    let source = &samples[index as usize].source;
+    Ok(Mistake { name: source.to_string(), picture: source.load()?, truth, said, probability })
 }
 
 /// The name of a folder, which for `.` is that of the folder it stands for.

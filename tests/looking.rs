@@ -1,8 +1,9 @@
-//! `svp-gates` and `svp-report` as a user runs them, on small runs.
+//! `svp-eval`, `svp-predict`, `svp-gates` and `svp-report` as a user runs them, on small runs.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 
 use serde_json::Value;
@@ -41,6 +42,16 @@ fn gates(args: &[&str]) -> Output {
 
 fn report(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_svp-report")).args(args).output().unwrap()
+}
+
+fn eval(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_svp-eval")).args(args).output().unwrap()
+}
+
+fn predict(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_svp-predict"));
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
 }
 
 fn image(class: usize) -> String {
@@ -170,13 +181,17 @@ fn gates_of_bad_input_are_refused() {
     let image = image(0);
     let text_file = place.write("text.png", b"no picture");
     fails(&gates(&["--run", run, "--out", &out, &place.at("none.png")]), &["none.png", "No such file"]);
-    fails(&gates(&["--run", run, "--out", &out, &image, &text_file]), &["text.png", "is not a jpeg"]);
+    fails(&gates(&["--run", run, "--out", &out, &text_file]), &["text.png", "is not a jpeg"]);
     fails(&gates(&["--run", run, "--out", &place.at("gates.svg"), &image]), &["gates.svg", "PNG", "--out"]);
     fails(&gates(&["--run", run, "--out", &place.at("none/gates.png"), &image]), &["none/gates.png"]);
     fails(&gates(&["--run", &TRAINED.data, "--out", &out, &image]), &["data", "best.safetensors"]);
     let many = vec![image.as_str(); 51];
     fails(&gates(&[&["--run", run, "--out", &out][..], &many].concat()), &["51 images", "at most 50"]);
     assert!(!Path::new(&out).exists(), "a refused picture leaves nothing");
+    // One broken image among others is left out.
+    let output = gates(&["--run", run, "--out", &out, "--json", &text_file, &image]);
+    fails(&output, &["text.png", "is not a jpeg"]);
+    assert_eq!((text(&output.stdout).lines().count(), Path::new(&out).exists()), (1, true));
 }
 
 #[test]
@@ -204,7 +219,8 @@ fn a_report_shows_what_was_measured() {
             "every mistake has its picture"
         );
     }
-    let told = succeeds(&report(&[&TRAINED.svp, "--split", "val"]));
+    let best = format!("{}/best.safetensors", TRAINED.svp);
+    let told = succeeds(&report(&["--run", &best, "--split", "val"]));
     assert!(told.contains("report.html") && told.contains("val split"), "{told}");
     assert!(Path::new(&TRAINED.svp).join("report.html").is_file());
 }
@@ -242,4 +258,219 @@ fn unfinished_runs_are_shown_and_damaged_ones_named() {
     fails(&report(&[&TRAINED.data]), &["data", "best.safetensors"]);
     fails(&report(&[&TRAINED.svp, "--out", &place.at("none/page.html")]), &["none/page.html"]);
     fails(&report(&[&TRAINED.svp, "--device", "gpu"]), &["--device", "gpu"]);
+}
+
+/// Copies images of the test split: `(class there, number, path in the new folder)`.
+fn copied(place: &Scratch, images: &[(usize, usize, &str)]) {
+    for (class, number, name) in images {
+        let bytes = fs::read(format!("{}/test/class {class}/{number}.ppm", TRAINED.data)).unwrap();
+        place.write(name, &bytes);
+    }
+}
+
+/// A test split alone with some of the classes, one that the run does not know, and class folders without splits; each is
+/// measured image by image as in the whole test split.
+#[test]
+fn a_run_is_measured_on_other_images() {
+    let place = Scratch::new("other-images");
+    let run = &TRAINED.svp;
+    let json = |args: &[&str]| -> Value {
+        serde_json::from_str(&succeeds(&eval(&[&["--run", run, "--json"], args].concat()))).unwrap()
+    };
+    let whole = json(&[]);
+    let confusion = place.at("confusion.csv");
+    let images = |folder: &str, class: usize| -> Vec<(usize, usize, String)> {
+        (0..6).map(|i| (class, i, format!("{folder}/class {class}/{i}.ppm"))).collect()
+    };
+    let new: Vec<_> = [images("new/test", 2), images("new/test", 0)].concat();
+    let new: Vec<_> = new.iter().map(|(class, i, name)| (*class, *i, name.as_str())).collect();
+    copied(&place, &new);
+    copied(&place, &[(1, 0, "new/test/Class 1/0.ppm"), (1, 0, "new/test/class 2/broken.txt")]);
+    let new = place.at("new");
+    let found = json(&["--data", &new, "--confusion", &confusion]);
+    let counts = |report: &Value, class: usize| report["per_class"][class].clone();
+    for class in [0, 2] {
+        assert_eq!(counts(&found, class), counts(&whole, class), "class {class}");
+        assert_eq!(found["scores"][class]["recall"], whole["scores"][class]["recall"]);
+    }
+    assert_eq!((counts(&found, 1), &found["images"]), (serde_json::json!([0, 0]), &12.into()));
+    let recall = |class: usize| found["scores"][class]["recall"].as_f64().unwrap();
+    let balanced = found["balanced_accuracy"].as_f64().unwrap();
+    assert!((balanced - (recall(0) + recall(2)) / 2.0).abs() < 1e-12);
+    assert!(found["calibration_error"].as_f64().is_some_and(|error| (0.0..=1.0).contains(&error)));
+    let matrix = fs::read_to_string(&confusion).unwrap();
+    let rows: Vec<Vec<&str>> = matrix.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows[0], ["true \\ predicted", "class 0", "class 1", "class 2"]);
+    assert_eq!((rows[2].join(","), rows.len()), ("class 1,0,0,0".into(), 4));
+    assert_eq!(rows[1][1], counts(&found, 0)[0].to_string());
+
+    let output = eval(&[run, "--data", &new, "--split", "test"]);
+    let (table, told) = (succeeds(&output), text(&output.stderr));
+    assert!(
+        table.contains("1 class of the model has no images here") && !table.contains("class 1 "),
+        "{table}"
+    );
+    assert!(table.contains("balanced accuracy") && table.contains("Test split of "), "{table}");
+    assert!(told.contains("1 image of a class that the model does not know: \"Class 1\""), "{told}");
+
+    // Class folders alone are all measured, unless they are what the run was trained on.
+    copied(&place, &[(2, 3, "flat/class 2/3.ppm"), (2, 4, "flat/class 2/4.ppm")]);
+    let flat = json(&["--data", &place.at("flat")]);
+    assert_eq!((&flat["split"], &flat["images"]), (&"all".into(), &2.into()));
+    let refused = eval(&[run, "--data", &place.at("flat"), "--split", "val"]);
+    assert!(text(&refused.stderr).contains("flat: has no val split; use another --split"));
+    assert_eq!(refused.status.code(), Some(1));
+    let list = place.write("list.csv", b"flat/class 2/3.ppm,class 2\nflat/class 2/4.ppm,unknown\n");
+    assert_eq!(json(&["--data", &list])["images"], 1);
+    fails(&eval(&[run, "--confusion", &place.at("none/c.csv")]), &["none/c.csv", "cannot write"]);
+}
+
+/// Class folders that a run was trained on are split as in training wherever they lie, so that no training image is
+/// measured.
+#[test]
+fn moved_class_folders_are_split_as_in_training() {
+    let place = Scratch::new("moved-classes");
+    let data = place.data("data", 2);
+    let (out, flat) = (place.at("run"), format!("{data}/train"));
+    let settings = words("--method linear --epochs 1 --batch-size 8");
+    succeeds(&train(&[&["--data", &flat, "--out", &out][..], &settings].concat()));
+    let before: Value = serde_json::from_str(&succeeds(&eval(&[&out, "--json"]))).unwrap();
+    let moved = place.at("moved");
+    fs::rename(&flat, &moved).unwrap();
+    let after: Value = serde_json::from_str(&succeeds(&eval(&[&out, "--json", "--data", &moved]))).unwrap();
+    for key in ["split", "images", "per_class", "loss"] {
+        assert_eq!(before[key], after[key], "{key}");
+    }
+    fs::remove_file(format!("{moved}/class 0/0.ppm")).unwrap();
+    let output = eval(&[&out, "--data", &moved]);
+    succeeds(&output);
+    assert!(text(&output.stderr).contains("all 39 are measured"), "{}", text(&output.stderr));
+}
+
+/// A backbone alone is as good as the run that trained all of it.
+#[test]
+fn a_backbone_is_measured_with_its_own_head() {
+    let place = Scratch::new("untouched");
+    let best = format!("{}/best.safetensors", TRAINED.full);
+    let json = |output: Output| -> Value { serde_json::from_str(&succeeds(&output)).unwrap() };
+    let run = json(eval(&[&TRAINED.full, "--json"]));
+    let alone = |data: &str| eval(&["--method", "none", "--backbone", &best, "--data", data, "--json"]);
+    let found = json(alone(&TRAINED.data));
+    for key in ["split", "images", "top1", "loss", "per_class", "scores"] {
+        assert_eq!(run[key], found[key], "{key}");
+    }
+    copied(&place, &[(2, 0, "numbers/val/2/0.ppm"), (0, 1, "numbers/val/0/1.ppm")]);
+    let numbers = json(alone(&place.at("numbers")));
+    assert_eq!((&numbers["split"], &numbers["images"]), (&"val".into(), &2.into()));
+    assert_eq!(numbers["per_class"][1], serde_json::json!([0, 0]));
+    copied(&place, &[(2, 0, "names/cat/0.ppm"), (0, 1, "names/dog/1.ppm")]);
+    fails(&alone(&place.at("names")), &["names", "2 classes", "3 of the backbone's head", "\"cat\""]);
+    copied(&place, &[(0, 1, "three/3/1.ppm"), (0, 1, "three/1/1.ppm")]);
+    fails(&alone(&place.at("three")), &["three", "has a class 3", "0 to 2"]);
+    let bytes = fs::read(&best).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let others = tensors.tensors().into_iter().filter(|(name, _)| !name.starts_with("head."));
+    let headless = place.write("headless.safetensors", &safetensors::serialize(others, None).unwrap());
+    let none = eval(&["--method", "none", "--backbone", &headless, "--data", &TRAINED.data]);
+    fails(&none, &["headless.safetensors", "has no head of its own"]);
+    assert_eq!(eval(&["--method", "none", &TRAINED.full, "--data", &TRAINED.data]).status.code(), Some(2));
+    assert_eq!(eval(&["--json"]).status.code(), Some(2));
+}
+
+/// Every form has the same images in the same order, and features have a row for each of them, whatever cannot be read.
+#[test]
+fn predictions_and_features_have_the_same_rows() {
+    let place = Scratch::new("forms");
+    let broken = place.write("broken.ppm", b"no picture");
+    let files: Vec<String> = (0..3).map(image).collect();
+    let list = format!("{}\n{broken}\r\n\n{}\n{}\n", files[0], files[1], files[2]);
+    let run = |args: &[&str]| {
+        let mut child = predict(&[&["--run", &TRAINED.svp], args, &["-"]].concat()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(list.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        let named = stderr.lines().filter(|line| line.starts_with("error: ")).collect::<Vec<_>>();
+        assert!(named.len() == 1 && named[0].contains("broken.ppm: is not a jpeg"), "{stderr}");
+        assert!(stderr.lines().last().is_some_and(|line| line.starts_with("3 images in ")), "{stderr}");
+        text(&output.stdout)
+    };
+    let npy = place.at("features.npy");
+    let csv = run(&["--format", "csv", "--top-k", "2", "--probabilities", "--features", &npy]);
+    let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    let head = "image,class_1,probability_1,class_2,probability_2,class 0,class 1,class 2";
+    assert_eq!(rows[0].join(","), head);
+    assert_eq!(rows[1..].iter().map(|row| row[0]).collect::<Vec<_>>(), files);
+    let json = run(&["--format", "jsonl", "--top-k", "all", "--probabilities"]);
+    for (line, row) in json.lines().zip(&rows[1..]) {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!((&line["image"], &line["predictions"][0]["class"]), (&row[0].into(), &row[1].into()));
+        assert_eq!(line["predictions"].as_array().unwrap().len(), 3);
+        for (probability, field) in numbers(&line["probabilities"]).iter().zip(&row[5..]) {
+            assert_eq!(*probability, field.parse::<f64>().unwrap());
+        }
+    }
+
+    let names = fs::read_to_string(format!("{npy}.txt")).unwrap();
+    assert_eq!(names.lines().collect::<Vec<_>>(), files);
+    let rows = |bytes: &[u8], n: usize| -> Vec<f32> {
+        let header = text(&bytes[..128]);
+        assert!(header.contains(&format!("'<f4', 'fortran_order': False, 'shape': ({n}, 16)")), "{header}");
+        bytes[128..].as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect()
+    };
+    let all = rows(&fs::read(&npy).unwrap(), 3);
+    let last = place.at("last.npy");
+    succeeds(&predict(&["--run", &TRAINED.svp, "--features", &last, &files[2]]).output().unwrap());
+    let alone = rows(&fs::read(&last).unwrap(), 1);
+    assert_eq!((all.len(), alone.len()), (48, 16));
+    for (a, b) in all[32..].iter().zip(&alone) {
+        assert!((a - b).abs() <= 1e-4 * a.abs().max(1.0), "{a} among others, {b} alone");
+    }
+
+    let refused = |args: &[&str], parts: &[&str]| {
+        fails(&predict(&[&["--run", &TRAINED.svp], args, &[&files[0]]].concat()).output().unwrap(), parts);
+    };
+    refused(&["--probabilities"], &["--probabilities", "--format csv"]);
+    refused(&["--features", &place.at("features.txt")], &["features.txt", ".npy"]);
+    refused(&["--features", &place.at("none/f.npy")], &["none/f.npy"]);
+    let mut empty = predict(&["--run", &TRAINED.svp, "-"]).spawn().unwrap();
+    drop(empty.stdin.take());
+    fails(&empty.wait_with_output().unwrap(), &["standard input", "lists no images"]);
+}
+
+/// A signal ends a long prediction at once, with a line, and what was written is whole.
+#[test]
+fn a_stopped_prediction_leaves_whole_lines() {
+    let place = Scratch::new("stopped-prediction");
+    let npy = place.at("features.npy");
+    let args = ["--run", &TRAINED.svp, "--format", "csv", "--features", &npy, "-"];
+    let mut child = predict(&args).spawn().unwrap();
+    let list = format!("{}\n", image(0)).repeat(400_000);
+    child.stdin.take().unwrap().write_all(list.as_bytes()).unwrap();
+    let mut printed = BufReader::new(child.stdout.take().unwrap());
+    let mut lines = String::new();
+    for _ in 0..40 {
+        assert!(printed.read_line(&mut lines).unwrap() > 0, "it is not at its end");
+    }
+    let reader = std::thread::spawn(move || {
+        printed.read_to_string(&mut lines).unwrap();
+        lines
+    });
+    let kill = format!("kill -INT {}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let (lines, stderr) = (reader.join().unwrap(), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(75), "{stderr}");
+    let last = stderr.lines().last().unwrap();
+    assert!(
+        last.starts_with("error: stopped by a signal; ") && last.contains("of 400000 images"),
+        "{stderr}"
+    );
+    let fields = lines.lines().next().unwrap().split(',').count();
+    assert!(lines.ends_with('\n') && lines.lines().all(|line| line.split(',').count() == fields));
+    let bytes = fs::read(&npy).unwrap();
+    let names = fs::read_to_string(format!("{npy}.txt")).unwrap().lines().count();
+    assert_eq!(bytes.len(), 128 + names * 16 * 4);
+    assert!(text(&bytes[..128]).contains(&format!("({names}, 16)")), "{names} rows");
+    assert!(lines.lines().count() - 1 <= names && names < 400_000);
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use engine::Rng;
 use image::RgbImage;
-use svp::data::{Transform, Turn, decode, pictures};
+use svp::data::{Sample, Source, Transform, Turn, decode, pictures};
 use svp::train::TrainedModel;
 use svp::{Error, Result};
 
@@ -49,6 +49,11 @@ impl Preparation {
     /// A file that cannot be read or decoded.
     pub fn read(&self, path: &Path) -> Result<RgbImage> {
         decode::read_turned(path, self.turn)
+    }
+
+    /// An image file for a loader, which has the class 0.
+    pub fn sample(&self, path: &Path) -> Sample {
+        Sample { turn: self.turn, ..Sample::new(Source::File(path.into()), 0) }
     }
 
     /// The transform itself, for a loader.

@@ -3,10 +3,49 @@
 use std::io::{ErrorKind, Write, stderr, stdout};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use svp::data::text::shown;
 use svp::{Error, Result};
+
+/// Held while something is written that must not be cut off.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// Writes something that a signal must not cut off (see [`end_on_signals`](crate::end_on_signals)).
+pub fn whole<T>(write: impl FnOnce() -> T) -> T {
+    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    write()
+}
+
+/// Waits until nothing is being written and lets nothing be written any more. A reader that takes nothing is not waited
+/// for longer than a moment.
+pub(crate) fn close() {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(500) {
+        if let Ok(writing) = WRITING.try_lock() {
+            std::mem::forget(writing);
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Checks that a file can be put where it is to be written later, before the work for it begins.
+///
+/// # Errors
+/// A path in a folder that is not there, and a folder.
+pub fn check_place(file: &Path) -> Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        return Err(Error::path(file, format!("cannot write: {} is no folder", folder.display()), "make it"));
+    }
+    match file.is_dir() {
+        true => Err(Error::path(file, "cannot write: is a folder", "give the name of a file")),
+        false => Ok(()),
+    }
+}
 
 /// A value as one line of JSON, with its line break.
 pub fn json_line<T: Serialize>(value: &T) -> String {
@@ -27,7 +66,7 @@ pub fn show<T: Serialize>(result: &T, json: bool, text: impl FnOnce(&T) -> Strin
 /// When the output cannot be written, for instance because the disk is full.
 pub fn print(text: &str) -> Result<()> {
     let mut out = stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match whole(|| out.write_all(text.as_bytes()).and_then(|()| out.flush())) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {
             Err(Error::io(Path::new("standard output"), "write", &e))
         }

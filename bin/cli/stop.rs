@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use svp::checkpoint::remove_unfinished;
 use svp::{Error, Result};
 
-use crate::output::tell;
+use crate::output::{close, tell};
 
 /// Exit code of a command that a signal has ended.
 const INTERRUPTED: i32 = 75;
@@ -44,12 +44,16 @@ pub fn stop_on_signals() -> Result<()> {
     handle(move || stop(*first.get_or_insert_with(Instant::now)))
 }
 
-/// Makes Ctrl-C and SIGTERM end the command at once, whatever it computes; `last_words` say how to go on.
+/// Makes Ctrl-C and SIGTERM end the command at once, whatever it computes: what is being written is finished first, and
+/// `last_words` say how to go on.
 ///
 /// # Errors
 /// Those of [`stop_on_signals`].
 pub fn end_on_signals(last_words: impl Fn() -> String + Send + 'static) -> Result<()> {
-    handle(move || end(&last_words()))
+    handle(move || {
+        close();
+        end(&last_words())
+    })
 }
 
 fn handle(on_signal: impl FnMut() + Send + 'static) -> Result<()> {

@@ -72,7 +72,8 @@ impl Origins {
     pub fn line(&self, config: &TrainConfig) -> Result<String> {
         let &TrainConfig { img_size, patch_size, stride, embed_dim, depth, .. } = config;
         let sizes = Sizes { img_size, patch_size, stride, embed_dim, depth };
-        let spec = backbone_spec(config.backbone.as_deref(), config.weights, config.model.as_deref(), &sizes)?;
+        let spec =
+            backbone_spec(config.backbone.as_deref(), config.weights, config.model.as_deref(), &sizes)?;
         let family = FAMILIES.iter().find(|family| family.name == spec.family);
         let backbone = match (&config.model, &config.backbone) {
             (Some(name), _) => format!("{name} from scratch ({})", self.of("model")),

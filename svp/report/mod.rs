@@ -5,6 +5,7 @@
 //! - [`EventWriter`]: the same numbers for TensorBoard
 //! - [`chart`]: curves of a run, bars and lines of a sweep, heat maps over pictures, as PNG files
 //! - [`html`]: a run as one page for the browser
+//! - [`NpyWriter`]: arrays for NumPy, which grow row by row
 //! - [`table`]: aligned tables, and counts, sizes and times as text
 //! - [`Progress`]: a bar on a terminal, plain lines elsewhere; [`Counter`]: a bar for long work that is not training
 
@@ -14,6 +15,7 @@ mod encode;
 pub mod html;
 mod lr_range;
 pub mod metrics;
+mod npy;
 mod progress;
 mod run_dir;
 pub mod table;
@@ -22,6 +24,7 @@ mod tensorboard;
 pub use chart::curves;
 pub use lr_range::LrRange;
 pub use metrics::{MetricsWriter, Record, read_metrics};
+pub use npy::NpyWriter;
 pub use progress::{Counter, Progress, Show, StepInfo};
 pub use run_dir::{Place, RunDir};
 pub use table::Table;

@@ -54,7 +54,7 @@ impl<const N: usize> fmt::Display for Table<N> {
 
 /// A line of a CSV file, with its line break. Fields that need quotes get them, none breaks the line, and a name that a
 /// spreadsheet would take for a formula gets an apostrophe in front.
-pub fn csv_line<const N: usize>(fields: [String; N]) -> String {
+pub fn csv_line(fields: impl IntoIterator<Item = String>) -> String {
     let is_formula = |field: &str| {
         field.starts_with(['=', '+', '-', '@']) && field != "-" && field.parse::<f64>().is_err()
     };
@@ -62,12 +62,9 @@ pub fn csv_line<const N: usize>(fields: [String; N]) -> String {
         field if is_formula(&field) => format!("'{field}"),
         field => field.into_owned(),
     };
-    let fields = fields.map(safe);
-    let quoted = |field: &String| match field.contains([',', '"']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
-        false => field.clone(),
-    };
-    fields.each_ref().map(quoted).join(",") + "\n"
+    let mut line = csv::Writer::from_writer(vec![]);
+    line.write_record(fields.into_iter().map(safe)).expect("to memory");
+    String::from_utf8(line.into_inner().expect("to memory")).expect("fields are UTF-8")
 }
 
 /// A count with thousands separated: `1,644,288`.

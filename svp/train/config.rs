@@ -360,7 +360,7 @@ impl TrainConfig {
     }
 
     /// Whether the program draws the data itself.
-    fn draws_data(&self) -> bool {
+    pub fn draws_data(&self) -> bool {
         self.data.to_str().is_some_and(|data| data.starts_with(BUILTIN))
     }
 

@@ -6,8 +6,8 @@ use toml::{Table, Value};
 
 use super::config::TrainConfig;
 use super::lr_range::Rate;
-use super::state::Position;
 use super::setup::weights_in;
+use super::state::Position;
 use crate::checkpoint::write_atomically;
 use crate::methods::{Chosen, setting_names};
 use crate::report::RunDir;

@@ -25,6 +25,7 @@ mod state;
 mod stepper;
 mod trained;
 mod trained_model;
+mod untouched;
 
 pub use average::Average;
 pub use class_weights::{ClassWeights, Weights};
@@ -51,3 +52,4 @@ pub use state::{Position, TrainedFile};
 pub use stepper::{Health, StepSettings, Stepper, Submitted};
 pub use trained::Trained;
 pub use trained_model::{TrainedModel, load_trained};
+pub use untouched::untouched;

@@ -161,6 +161,11 @@ impl TrainedFile {
         Ok(TrainedFile { file, trained, position })
     }
 
+    /// The fingerprint of the data that the run began with; only `last` has it.
+    pub fn data(&self) -> Option<&str> {
+        self.file.metadata().get(DATA).map(String::as_str)
+    }
+
     /// Puts the saved tensors into `params`, on `device`.
     ///
     /// # Errors

@@ -15,6 +15,8 @@ use crate::source::Source;
 use crate::streams;
 use crate::text;
 
+mod labelled;
+
 /// What is said where there is no test split.
 const NO_TEST: &str = "no test split: accuracy is reported on val";
 
@@ -51,7 +53,23 @@ impl Dataset {
     /// A missing or contradictory split, an unknown or empty class, a listed file that is missing, a damaged archive,
     /// and a path with no data set or several.
     pub fn open(path: &Path, layout: Layout, seed: u64) -> Result<Self> {
-        let found = layouts::find(path, layout, seed)?;
+        let data = Self::of(layouts::find(path, layout, seed)?)?;
+        let splits = [("train", Some(&data.train)), ("val", data.val.as_ref()), ("test", data.test.as_ref())];
+        for (split, samples) in splits {
+            if samples.is_some_and(Vec::is_empty) {
+                let what = format!("the {split} split has no images");
+                return Err(Error::path(&data.root, what, "fill or remove it"));
+            }
+        }
+        if data.classes.len() < 2 {
+            let what = format!("has {} class", data.classes.len());
+            return Err(Error::path(&data.root, what, "training needs at least two classes"));
+        }
+        Ok(data)
+    }
+
+    /// The data set that was found, with what is to be told about it.
+    fn of(found: Recognised) -> Result<Self> {
         let recognised = format!("data: {}", found.summary());
         let Recognised { layout, files, splits } = found;
         let Splits { classes, train, val, test, mut notes, missing, left_out, unsplit, .. } = splits;
@@ -59,16 +77,6 @@ impl Dataset {
             return Err(missing.error());
         }
         let root = files.path("");
-        for (split, samples) in [("train", Some(&train)), ("val", val.as_ref()), ("test", test.as_ref())] {
-            if samples.is_some_and(Vec::is_empty) {
-                let what = format!("the {split} split has no images");
-                return Err(Error::path(&root, what, "fill or remove it"));
-            }
-        }
-        if classes.len() < 2 {
-            let what = format!("has {} class", classes.len());
-            return Err(Error::path(&root, what, "training needs at least two classes"));
-        }
         notes.extend(left_out.iter().map(ToString::to_string));
         if test.is_none() && !unsplit {
             notes.push(NO_TEST.into());

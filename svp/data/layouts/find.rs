@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::known::{Counts, KNOWN, Known};
 use super::layout::Layout;
-use super::splits::Splits;
+use super::splits::{Purpose, Splits};
 use super::{birds, folder, food, json, rows, vtab};
 use crate::error::{Error, Result};
 use crate::files::Files;
@@ -25,14 +25,22 @@ pub(crate) struct Recognised {
 /// # Errors
 /// A path with no data set or several, and one whose files cannot be read.
 pub(crate) fn find(path: &Path, layout: Layout, seed: u64) -> Result<Recognised> {
+    find_for(Purpose::Train, path, layout, seed)
+}
+
+/// The same for a purpose other than training.
+///
+/// # Errors
+/// Those of [`find`].
+pub(crate) fn find_for(purpose: Purpose, path: &Path, layout: Layout, seed: u64) -> Result<Recognised> {
     let meta = std::fs::metadata(path).map_err(|e| Error::io(path, "open the data", &e))?;
     if rows::is_list_name(path) && !meta.is_dir() {
-        return rows::recognised(path, layout);
+        return rows::recognised(path, layout, purpose);
     }
     if !meta.is_dir() {
-        return locate(&Files::archive(path)?, layout, seed);
+        return locate(&Files::archive(path)?, layout, seed, purpose);
     }
-    let bare = locate(&Files::folder(path), layout, seed);
+    let bare = locate(&Files::folder(path), layout, seed, purpose);
     let enough = |found: &Recognised| {
         let known = matches!(found.layout, Layout::Known(_));
         // What says which images are for what may lie in an archive beside class folders.
@@ -43,7 +51,7 @@ pub(crate) fn find(path: &Path, layout: Layout, seed: u64) -> Result<Recognised>
         return bare;
     }
     match Files::with_archives(path, &archive_folders(layout))? {
-        Some(files) => match (locate(&files, layout, seed), bare) {
+        Some(files) => match (locate(&files, layout, seed, purpose), bare) {
             (Err(_), Ok(bare)) if bare.splits.unsplit => Ok(bare),
             (found, _) => found,
         },
@@ -66,13 +74,13 @@ pub(super) fn archive_folders(layout: Layout) -> Vec<String> {
 }
 
 /// Reads the only data set of a layout among these files.
-fn locate(files: &Files, layout: Layout, seed: u64) -> Result<Recognised> {
+fn locate(files: &Files, layout: Layout, seed: u64, purpose: Purpose) -> Result<Recognised> {
     let asked = layout;
-    let mut candidates = candidates(files, layout)?;
+    let mut candidates = candidates(files, layout, purpose)?;
     let (Some((layout, files)), None) = (candidates.pop(), candidates.pop().as_ref()) else {
-        return Err(undecided(files, layout)?);
+        return Err(undecided(files, layout, purpose)?);
     };
-    let splits = read(layout, &files, seed)?;
+    let splits = read(layout, &files, seed, purpose)?;
     match layout {
         Layout::Known(known) if asked == Layout::Auto => of_its_own(known, files, splits),
         _ => Ok(Recognised { layout, files, splits }),
@@ -80,11 +88,11 @@ fn locate(files: &Files, layout: Layout, seed: u64) -> Result<Recognised> {
 }
 
 /// Reads the data set of a layout in its folder.
-fn read(layout: Layout, files: &Files, seed: u64) -> Result<Splits> {
+fn read(layout: Layout, files: &Files, seed: u64, purpose: Purpose) -> Result<Splits> {
     match layout {
-        Layout::Auto | Layout::Folder => folder::open(files),
+        Layout::Auto | Layout::Folder => folder::open(files, purpose),
         Layout::Csv => Err(Error::path(&files.path(""), "is a folder", "give --data the csv file itself")),
-        Layout::Metadata => rows::open_metadata(files),
+        Layout::Metadata => rows::open_metadata(files, purpose),
         Layout::Tables => birds::open(files),
         Layout::Lists => food::open_own(files),
         Layout::Vtab => vtab::open(files, None),
@@ -101,7 +109,7 @@ fn of_its_own(known: &'static Known, files: Files, splits: Splits) -> Result<Rec
     let Some(layout) = own else {
         return Ok(Recognised { layout: Layout::Known(known), files, splits });
     };
-    let mut splits = read(layout, &files, 0)?;
+    let mut splits = read(layout, &files, 0, Purpose::Train)?;
     splits.notes.push(format!(
         "like {}, but with {classes} classes instead of {}: read as a set of its own (--dataset {} insists)",
         known.title, known.classes, known.name
@@ -110,8 +118,8 @@ fn of_its_own(known: &'static Known, files: Files, splits: Splits) -> Result<Rec
 }
 
 /// The data sets of a layout among these files, with the folders in which they lie.
-fn candidates(files: &Files, layout: Layout) -> Result<Vec<(Layout, Files)>> {
-    if let Some(layout) = here(files, layout)? {
+fn candidates(files: &Files, layout: Layout, purpose: Purpose) -> Result<Vec<(Layout, Files)>> {
+    if let Some(layout) = here(files, layout, purpose)? {
         return Ok(vec![(layout, files.clone())]);
     }
     let mut found = Vec::new();
@@ -124,31 +132,31 @@ fn candidates(files: &Files, layout: Layout) -> Result<Vec<(Layout, Files)>> {
     if found.is_empty() {
         for folder in files.folders("")? {
             let files = files.inside(&folder);
-            found.extend(here(&files, layout)?.map(|layout| (layout, files)));
+            found.extend(here(&files, layout, purpose)?.map(|layout| (layout, files)));
         }
     }
     if found.is_empty() && matches!(layout, Layout::Auto | Layout::Folder) {
-        found.extend(class_folders(files)?.map(|files| (Layout::Folder, files)));
+        found.extend(class_folders(files, purpose)?.map(|files| (Layout::Folder, files)));
     }
     Ok(found)
 }
 
-/// The folder whose sub-folders are classes: this one, or the only one in it.
-fn class_folders(files: &Files) -> Result<Option<Files>> {
-    if folder::fits_classes(files)? {
+/// The folder whose sub-folders are classes: this one, or the only one in it. To measure on, one class is enough.
+fn class_folders(files: &Files, purpose: Purpose) -> Result<Option<Files>> {
+    if folder::fits_classes(files, 2)? {
         return Ok(Some(files.clone()));
     }
-    match &files.folders("")?[..] {
-        [one] => {
-            let inside = files.inside(one);
-            Ok(folder::fits_classes(&inside)?.then_some(inside))
+    if let [one] = &files.folders("")?[..] {
+        let inside = files.inside(one);
+        if folder::fits_classes(&inside, 2)? {
+            return Ok(Some(inside));
         }
-        _ => Ok(None),
     }
+    Ok((purpose == Purpose::Measure && folder::fits_classes(files, 1)?).then(|| files.clone()))
 }
 
 /// The layout of a folder, told by the files that only one layout has.
-fn here(files: &Files, layout: Layout) -> Result<Option<Layout>> {
+fn here(files: &Files, layout: Layout, purpose: Purpose) -> Result<Option<Layout>> {
     let fits = match layout {
         Layout::Auto => {
             for known in &KNOWN {
@@ -158,15 +166,15 @@ fn here(files: &Files, layout: Layout) -> Result<Option<Layout>> {
             }
             let own = [Layout::Tables, Layout::Vtab, Layout::Json, Layout::Metadata, Layout::Folder];
             for layout in own {
-                if here(files, layout)?.is_some() {
+                if here(files, layout, purpose)?.is_some() {
                     return Ok(Some(layout));
                 }
             }
             false
         }
-        Layout::Folder => folder::fits(files)?,
+        Layout::Folder => folder::fits(files, purpose)?,
         Layout::Csv => false,
-        Layout::Metadata => rows::has_metadata(files)?,
+        Layout::Metadata => rows::has_metadata(files, purpose)?,
         Layout::Tables => birds::fits(files),
         Layout::Lists => food::fits(files)?,
         Layout::Vtab => vtab::fits(files),
@@ -177,8 +185,8 @@ fn here(files: &Files, layout: Layout) -> Result<Option<Layout>> {
 }
 
 /// The error that says why no data set was found, or not a single one.
-fn undecided(files: &Files, layout: Layout) -> Result<Error> {
-    let found = candidates(files, layout)?;
+fn undecided(files: &Files, layout: Layout, purpose: Purpose) -> Result<Error> {
+    let found = candidates(files, layout, purpose)?;
     let root = files.path("");
     if !found.is_empty() {
         let shown =
@@ -193,6 +201,12 @@ fn undecided(files: &Files, layout: Layout) -> Result<Error> {
         ));
     }
     let what = match layout {
+        Layout::Auto | Layout::Folder if purpose == Purpose::Measure => {
+            let what = "has no labelled images: neither folders of classes (CLASS/* or test/CLASS/*), nor lists, nor a \
+                        data set that is known by its own files";
+            let hint = "put the images into a folder for each class, or give a csv file of path and label";
+            return Ok(Error::path(&root, what, hint));
+        }
         Layout::Auto => {
             "has none of train/CLASS/*, CLASS/* (two at least), metadata.csv, train800.txt, train800val200.txt, \
              train.json, and no data set that is known by its own files"

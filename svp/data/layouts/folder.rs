@@ -1,8 +1,9 @@
 //! Image folders: `train/CLASS/*`, `val/CLASS/*`, `test/CLASS/*`, or `CLASS/*` alone (`docs/data.md`).
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::splits::{CLASSES, FOLDERS, LeftOut, Split, Splits, TEST_NAMES, TRAIN_NAMES, VAL_NAMES};
+use super::splits::{CLASSES, FOLDERS, LeftOut, Purpose, Split, Splits, TEST_NAMES, TRAIN_NAMES, VAL_NAMES};
 use crate::decode;
 use crate::error::{Error, Result};
 use crate::files::Files;
@@ -10,14 +11,20 @@ use crate::sample::Sample;
 use crate::source::Source;
 use crate::text::{self, count, first};
 
-/// Whether there is a folder of training images.
-pub(super) fn fits(files: &Files) -> Result<bool> {
-    Ok(files.dir(&TRAIN_NAMES)?.is_some())
+/// Whether there is a folder of training images; to measure on, of any split.
+pub(super) fn fits(files: &Files, purpose: Purpose) -> Result<bool> {
+    let [train, val, test] = split_dirs(files)?;
+    Ok(train.is_some() || purpose == Purpose::Measure && (val.is_some() || test.is_some()))
 }
 
-/// Whether there are class folders that no split folder holds: at least two with images, and no folder that is called
-/// like a split.
-pub(super) fn fits_classes(files: &Files) -> Result<bool> {
+/// The folders of the splits.
+fn split_dirs(files: &Files) -> Result<[Option<String>; 3]> {
+    Ok([files.dir(&TRAIN_NAMES)?, files.dir(&VAL_NAMES)?, files.dir(&TEST_NAMES)?])
+}
+
+/// Whether there are class folders that no split folder holds: at least so many with images, and no folder that is
+/// called like a split.
+pub(super) fn fits_classes(files: &Files, least: usize) -> Result<bool> {
     let folders = files.folders("")?;
     if folders.iter().any(|name| Split::named(name).is_some()) {
         return Ok(false);
@@ -25,7 +32,7 @@ pub(super) fn fits_classes(files: &Files) -> Result<bool> {
     let mut with_images = 0;
     for folder in &folders {
         with_images += usize::from(files.below(folder)?.iter().any(is_image));
-        if with_images == 2 {
+        if with_images == least {
             return Ok(true);
         }
     }
@@ -33,12 +40,14 @@ pub(super) fn fits_classes(files: &Files) -> Result<bool> {
 }
 
 /// Reads the splits. Classes are the folders of `train`, sorted by the bytes of their names, and hold for all splits.
-/// Without a folder `train`, the folders are the classes.
-pub(super) fn open(files: &Files) -> Result<Splits> {
+/// Without a folder `train`, the folders are the classes. To measure on, each split may have classes of its own.
+pub(super) fn open(files: &Files, purpose: Purpose) -> Result<Splits> {
     let mut reader = Reader { files, others: Vec::new(), left_out: Vec::new() };
+    let least = if purpose == Purpose::Measure { 1 } else { 2 };
     let mut splits = match files.dir(&TRAIN_NAMES)? {
+        _ if purpose == Purpose::Measure && fits(files, purpose)? => reader.labelled_folders()?,
         Some(train) => reader.split_folders(&train)?,
-        None if fits_classes(files)? => reader.class_folders()?,
+        None if fits_classes(files, least)? => reader.class_folders()?,
         None => {
             let what = "has no folder train, and no two folders with images";
             return Err(Error::path(&files.path(""), what, "put images into train/CLASS/ or CLASS/"));
@@ -86,20 +95,52 @@ impl Reader<'_> {
         }
         self.leave_out_loose(train_dir, &loose);
         let train = self.classes(train_dir, &classes)?;
-        let val_dir = files.dir(&VAL_NAMES)?;
-        let test_dir = files.dir(&TEST_NAMES)?;
+        let [_, val_dir, test_dir] = split_dirs(files)?;
         let mut other = |dir: &Option<String>, split| {
             dir.as_deref().map_or(Ok(None), |dir| self.known_classes(dir, split, &classes))
         };
         let (val, test) = (other(&val_dir, Split::Val)?, other(&test_dir, Split::Test)?);
+        self.leave_out_rest()?;
+        Ok(Splits { form: FOLDERS, classes, train, val, test, ..Splits::default() })
+    }
+
+    /// The splits that are there, of which each may have classes that others do not have.
+    fn labelled_folders(&mut self) -> Result<Splits> {
+        let files = self.files;
+        let dirs = split_dirs(files)?;
+        let mut classes = BTreeSet::new();
+        for dir in dirs.iter().flatten() {
+            classes.extend(files.folders(dir)?);
+        }
+        let classes: Vec<String> = classes.into_iter().collect();
+        let mut parts = [None, None, None];
+        for ((dir, split), part) in dirs.iter().zip([Split::Train, Split::Val, Split::Test]).zip(&mut parts) {
+            if let Some(dir) = dir {
+                *part = self.known_classes(dir, split, &classes)?.filter(|samples| !samples.is_empty());
+            }
+        }
+        let [train, val, test] = parts;
+        self.leave_out_rest()?;
+        Ok(Splits {
+            form: FOLDERS,
+            classes,
+            train: train.unwrap_or_default(),
+            val,
+            test,
+            ..Splits::default()
+        })
+    }
+
+    /// Leaves out what lies beside the folders of splits.
+    fn leave_out_rest(&mut self) -> Result<()> {
         let loose = self.loose("")?;
         self.leave_out_loose("", &loose);
-        for folder in files.folders("")? {
+        for folder in self.files.folders("")? {
             if Split::named(&folder).is_none() {
                 self.leave_out_folder(&folder, "is no split (train, val or test)")?;
             }
         }
-        Ok(Splits { form: FOLDERS, classes, train, val, test, ..Splits::default() })
+        Ok(())
     }
 
     /// The classes directly below the data set's folder.
@@ -193,7 +234,8 @@ impl Reader<'_> {
     fn unlabelled(&self, folder: &str, images: usize, split: Split) -> LeftOut {
         let (name, mend) = match split {
             Split::Test => ("test", "to predict their classes, give the folder to svp-predict"),
-            _ => ("val", "put them into a folder for each class"),
+            Split::Val => ("val", "put them into a folder for each class"),
+            Split::Train => ("train", "put them into a folder for each class"),
         };
         let n = count(images, "image");
         LeftOut {

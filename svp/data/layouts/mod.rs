@@ -27,7 +27,7 @@ mod svhn;
 mod tests;
 mod vtab;
 
-pub(crate) use find::{Recognised, find};
+pub(crate) use find::{Recognised, find, find_for};
 pub use known::{Counts, KNOWN, Known};
 pub use layout::Layout;
-pub(crate) use splits::{LeftOut, Splits};
+pub(crate) use splits::{LeftOut, Purpose, Splits};

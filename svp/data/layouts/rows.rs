@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::find::Recognised;
 use super::layout::Layout;
 use super::lists::{self, bad_line};
-use super::splits::{self, Id, LeftOut, ROWS, Split, Splits};
+use super::splits::{self, Id, LeftOut, Purpose, ROWS, Split, Splits};
 use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::sample::Sample;
@@ -44,7 +44,7 @@ struct Row {
 }
 
 /// Reads the list at `path`, whose paths are below its folder or lead out of it.
-pub(super) fn recognised(path: &Path, layout: Layout) -> Result<Recognised> {
+pub(super) fn recognised(path: &Path, layout: Layout, purpose: Purpose) -> Result<Recognised> {
     if !matches!(layout, Layout::Auto | Layout::Csv) {
         let hint = "leave out --dataset, or point to the folder of that data set";
         return Err(Error::path(path, format!("is a list, and not {}", layout.title()), hint));
@@ -60,14 +60,17 @@ pub(super) fn recognised(path: &Path, layout: Layout) -> Result<Recognised> {
     }
     let no_split = rows.iter().all(|row| row.split.is_none());
     let lists = [List { files: files.clone(), name: name.into(), rows, split: None }];
-    let splits = read(&lists, no_split)?;
+    let splits = read(&lists, no_split, purpose)?;
     Ok(Recognised { layout: Layout::Csv, files, splits })
 }
 
-/// Whether there is a list of Hugging Face's form, with labels, in the folder or in its training folder.
-pub(super) fn has_metadata(files: &Files) -> Result<bool> {
+/// Whether there is a list of Hugging Face's form, with labels, in the folder or in its training folder; to measure on, in
+/// the folder of any split.
+pub(super) fn has_metadata(files: &Files, purpose: Purpose) -> Result<bool> {
     let lists = metadata(files)?;
-    let training = |list: &&(Files, &str, Option<Split>)| matches!(list.2, None | Some(Split::Train));
+    let training = |list: &&(Files, &str, Option<Split>)| {
+        purpose == Purpose::Measure || matches!(list.2, None | Some(Split::Train))
+    };
     match lists.iter().find(training) {
         // A list without labels describes images whose folders are their classes.
         Some((files, name, _)) => {
@@ -91,7 +94,7 @@ fn metadata(files: &Files) -> Result<Vec<(Files, &'static str, Option<Split>)>> 
 }
 
 /// Reads the lists of Hugging Face's form. The folder of a list names the split, or else the first folder of a path.
-pub(super) fn open_metadata(files: &Files) -> Result<Splits> {
+pub(super) fn open_metadata(files: &Files, purpose: Purpose) -> Result<Splits> {
     let mut lists = Vec::new();
     for (files, name, split) in metadata(files)? {
         let mut rows = rows(&files, name)?;
@@ -107,7 +110,7 @@ pub(super) fn open_metadata(files: &Files) -> Result<Splits> {
     }
     let no_split =
         lists.iter().all(|list| list.split.is_none() && list.rows.iter().all(|row| row.split.is_none()));
-    read(&lists, no_split)
+    read(&lists, no_split, purpose)
 }
 
 /// A list, and the split of its folder.
@@ -118,8 +121,8 @@ struct List {
     split: Option<Split>,
 }
 
-/// The samples of lists. A label is the rank of its class among those of the training rows.
-fn read(lists: &[List], unsplit: bool) -> Result<Splits> {
+/// The samples of lists. A label is the rank of its class among those of the training rows; to measure on, of all rows.
+fn read(lists: &[List], unsplit: bool, purpose: Purpose) -> Result<Splits> {
     let mut rows: Vec<(&List, &Row, Split)> = Vec::new();
     for list in lists {
         for row in &list.rows {
@@ -140,7 +143,10 @@ fn read(lists: &[List], unsplit: bool) -> Result<Splits> {
     }
     rows.retain(|(_, row, _)| !row.label.is_empty());
     let ids = splits::ids(rows.iter().map(|(_, row, _)| row.label.as_str()));
-    let training = rows.iter().zip(&ids).filter(|((.., split), _)| *split == Split::Train);
+    let training = rows
+        .iter()
+        .zip(&ids)
+        .filter(|((.., split), _)| purpose == Purpose::Measure || *split == Split::Train);
     let classes: Vec<&Id> = training.map(|(_, id)| id).collect::<BTreeSet<_>>().into_iter().collect();
     let mut splits = Splits { form: ROWS, unsplit, ..Splits::default() };
     for list in lists {

@@ -58,6 +58,15 @@ impl fmt::Display for LeftOut {
     }
 }
 
+/// What a data set is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Training, for which there are images to train on, and whose classes are those of all splits.
+    Train,
+    /// Measuring a model on whatever is labelled: one split may be enough, and each may have classes of its own.
+    Measure,
+}
+
 /// Names of splits, in upper or lower case.
 pub(super) const TRAIN_NAMES: [&str; 2] = ["train", "training"];
 /// Names of validation splits.

@@ -7,7 +7,9 @@
 //! **Broken images.** In training ([`OnBroken::Replace`]) a broken image is replaced by the next readable sample in the
 //! order of the epoch, so that batches keep their size. In evaluation ([`OnBroken::Skip`]) it is left out. Each broken
 //! image is recorded with its reason. Once more than 1 % of the split, and more than one image, are broken, the
-//! iterator yields an error and ends, and in training also once all images of a class are. All this depends on the batches handed out so far, not on the workers.
+//! iterator yields an error and ends, and in training also once all images of a class are; where images are predicted
+//! ([`OnBroken::SkipAny`]), any number may be broken. All this depends on the batches handed out so far, not on the
+//! workers.
 
 mod order;
 
@@ -35,6 +37,8 @@ pub enum OnBroken {
     Replace,
     /// Leaves it out, which makes the batch smaller.
     Skip,
+    /// Leaves it out, however many there are.
+    SkipAny,
 }
 
 /// How a [`Loader`] hands out its samples.
@@ -62,6 +66,11 @@ impl LoaderOptions {
         let on_broken = OnBroken::Replace;
         let sampler = Some(Sampler::Shuffled);
         LoaderOptions { batch, workers, seed, sampler, drop_last: true, on_broken, mix: None }
+    }
+
+    /// For prediction: as for evaluation, but however many images cannot be read.
+    pub fn predict(batch: usize, workers: usize) -> Self {
+        LoaderOptions { on_broken: OnBroken::SkipAny, ..LoaderOptions::eval(batch, workers) }
     }
 
     /// For evaluation: every readable image once, in the order of the split.
@@ -171,15 +180,23 @@ impl Loader {
 
     /// The images met so far that could not be read, each once, in the order of the split.
     pub fn broken(&self) -> Vec<Broken> {
+        self.broken_from(0)
+    }
+
+    /// The same of the images from position `start` on.
+    pub fn broken_from(&self, start: u32) -> Vec<Broken> {
         let broken = lock(&self.split.broken);
-        broken.iter().map(|(&index, reason)| Broken { index, reason: reason.clone() }).collect()
+        broken.range(start..).map(|(&index, reason)| Broken { index, reason: reason.clone() }).collect()
     }
 }
 
 impl Split {
     /// The most broken images that do not end a run.
     fn tolerated(&self) -> usize {
-        (self.samples.len() / 100).max(1)
+        match self.options.on_broken {
+            OnBroken::SkipAny => usize::MAX,
+            OnBroken::Replace | OnBroken::Skip => (self.samples.len() / 100).max(1),
+        }
     }
 
     /// An error about a class of which all images are among the broken ones.
@@ -434,7 +451,8 @@ impl Batches {
         let before = all.len();
         all.extend(broken);
         let (count, total) = (all.len(), split.samples.len());
-        if count <= split.tolerated() && count < total {
+        let any = split.options.on_broken == OnBroken::SkipAny;
+        if any || count <= split.tolerated() && count < total {
             let training = split.options.on_broken == OnBroken::Replace;
             return if training && count > before { split.check_classes(&all) } else { Ok(()) };
         }

@@ -189,6 +189,19 @@ fn in_evaluation_broken_images_are_left_out() {
     assert_eq!(eval.broken().len(), 2);
 }
 
+/// Where images are predicted, any number may be broken, even all of a batch.
+#[test]
+fn in_prediction_any_number_may_be_broken() {
+    let (_dir, samples) = files(10, &[1, 4, 5, 6, 7, 9]);
+    let predict = loader(&samples, LoaderOptions::predict(2, 3));
+    let indices: Vec<u32> = all(predict.epoch(0, 0)).into_iter().flat_map(|batch| batch.indices).collect();
+    assert_eq!(indices, [0, 2, 3, 8]);
+    assert_eq!(predict.broken_from(5).iter().map(|b| b.index).collect::<Vec<_>>(), [5, 6, 7, 9]);
+    let (_dir, samples) = files(3, &[0, 1, 2]);
+    let none = loader(&samples, LoaderOptions::predict(2, 3));
+    assert_eq!((all(none.epoch(0, 0)).len(), none.broken().len()), (0, 3));
+}
+
 #[test]
 fn more_than_one_per_cent_broken_stops() {
     // One of fifty images may be broken, and three of 300.

@@ -1,7 +1,7 @@
 //! The accuracy of every class, in a table that can be sorted.
 
-use super::confusion::Confusion;
 use super::text::{escape, percent};
+use crate::confusion::Confusion;
 
 const HEADINGS: [&str; 5] = ["class", "images", "correct", "accuracy, %", "mostly taken for"];
 

@@ -1,11 +1,11 @@
-//! Which classes are taken for which.
+//! Which classes are taken for which, as a table or a picture.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use image::{Rgba, RgbaImage};
 
 use super::text::{escape, percent, png_address, shortened};
+use crate::confusion::Confusion;
 
 /// Most classes whose counts are shown as a table; more are shown as a picture.
 const MOST_IN_TABLE: usize = 25;
@@ -16,48 +16,6 @@ const MOST_PAIRS: usize = 15;
 /// Colours of hits and mistakes, as in the style sheet.
 const HIT: [u8; 3] = [37, 122, 196];
 const MISS: [u8; 3] = [217, 95, 14];
-
-/// Counts of images by their true class and the predicted one. Only counts above 0 take memory.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Confusion {
-    counts: BTreeMap<(u32, u32), u32>,
-}
-
-impl Confusion {
-    /// Counts an image of class `truth` that was predicted as `said`.
-    pub fn add(&mut self, truth: u32, said: u32) {
-        *self.counts.entry((truth, said)).or_default() += 1;
-    }
-
-    /// The number of images of class `truth` that were predicted as `said`.
-    pub fn count(&self, truth: u32, said: u32) -> u32 {
-        self.counts.get(&(truth, said)).copied().unwrap_or(0)
-    }
-
-    /// The number of images of a class.
-    pub fn images(&self, truth: u32) -> u32 {
-        self.of(truth).map(|(_, count)| count).sum()
-    }
-
-    /// The class that images of `truth` are most often taken for, and how often; the first of equals.
-    pub fn mostly_taken_for(&self, truth: u32) -> Option<(u32, u32)> {
-        let others = self.of(truth).filter(|&(said, _)| said != truth);
-        others.reduce(|most, other| if other.1 > most.1 { other } else { most })
-    }
-
-    /// The classes that were predicted for images of a class, and how often.
-    fn of(&self, truth: u32) -> impl Iterator<Item = (u32, u32)> {
-        self.counts.range((truth, 0)..=(truth, u32::MAX)).map(|(&(_, said), &count)| (said, count))
-    }
-
-    /// The mistakes as true class, predicted class and count, the most frequent first.
-    fn mistakes(&self) -> Vec<(u32, u32, u32)> {
-        let wrong = self.counts.iter().filter(|((truth, said), _)| truth != said);
-        let mut wrong: Vec<_> = wrong.map(|(&(truth, said), &count)| (truth, said, count)).collect();
-        wrong.sort_by_key(|&(_, _, count)| std::cmp::Reverse(count));
-        wrong
-    }
-}
 
 /// The matrix and the pairs that are confused most.
 pub fn matrix(confusion: &Confusion, classes: &[String]) -> String {
@@ -102,7 +60,7 @@ fn picture(confusion: &Confusion, classes: &[String]) -> String {
     let side = n.min(SIDE);
     let at = |class: u32| (u64::from(class) * u64::from(side) / u64::from(n)) as u32;
     let mut picture = RgbaImage::new(side, side);
-    for (&(truth, said), &count) in &confusion.counts {
+    for (truth, said, count) in confusion.cells() {
         let share = f64::from(count) / f64::from(confusion.images(truth));
         let [r, g, b] = if truth == said { HIT } else { MISS };
         let strength = (255.0 * share.sqrt()).round() as u8;

@@ -16,9 +16,9 @@ use super::chart::{range_panel, rate_panel, run_panels};
 use super::lr_range::LrRange;
 use super::metrics::Record;
 use super::table::count;
+use crate::confusion::Confusion;
 use text::escape;
 
-pub use confusion::Confusion;
 pub use mistakes::Mistake;
 pub use section::{Figure, Section};
 

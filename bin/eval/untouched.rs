@@ -1,0 +1,27 @@
+//! A backbone with its own head, on folders of that head's classes.
+
+use svp::Result;
+use svp::data::{Dataset, Layout, LoaderOptions};
+use svp::imagenet::{Logits, logits};
+use svp::train::{Feed, untouched};
+use svp_cli::{Measure, Using, tell, workers};
+
+use crate::Measured;
+
+/// Images that are computed together.
+const BATCH: usize = 32;
+
+/// Loads the backbone and opens the images.
+pub fn open(measure: &Measure, using: &Using) -> Result<Measured> {
+    let device = using.compute.start()?;
+    let model = untouched(using.backbone.as_deref(), &device)?;
+    let place = measure.data.as_deref().expect("clap requires it");
+    let data = Dataset::open_labelled(place, Layout::Auto, 0)?;
+    let Logits { of, names, note } = logits(place, &data.classes, model.classes())?;
+    tell(&note);
+    let transform = model.transform();
+    let options = LoaderOptions::eval(BATCH, workers());
+    let data = data.relabelled(&names, &of)?;
+    let images = measure.choose(data, place, |samples| Feed::images(samples, transform, options))?;
+    Ok(Measured { model, classes: names, images, data: place.display().to_string() })
+}
