@@ -60,13 +60,20 @@ fn bars_and_next_commands_are_for_terminals() {
         seen
     };
     let next = [&*format!("next: svp-eval {out}"), &format!("svp-report {out}"), "svp-predict"];
-    shown(at_terminal("svp-train", &train), &[&["/48 images seen by the frozen backbone"], &next[..]].concat());
+    shown(
+        at_terminal("svp-train", &train),
+        &[&["/48 images seen by the frozen backbone"], &next[..]].concat(),
+    );
     let done = shown(at_terminal("svp-train", &["--resume", &out, "--json"]), &[]);
     assert!(!done.contains("next:"), "{done}");
     let looks: [(&str, &[&str], &[&str]); 3] = [
         ("svp-eval", &[&out], &["/18 images"]),
         ("svp-report", &[&out], &["/18 images"]),
-        ("svp-data", &["check", &data, "--decode", "--duplicates"], &["/78 images read", "/78 images compared"]),
+        (
+            "svp-data",
+            &["check", &data, "--decode", "--duplicates"],
+            &["/78 images read", "/78 images compared"],
+        ),
     ];
     for (name, args, parts) in looks {
         shown(at_terminal(name, args), parts);
