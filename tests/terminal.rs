@@ -187,7 +187,7 @@ fn every_program_has_completions_and_man_pages() {
         let version = succeeds(&run(&["--version"]));
         assert!(version.starts_with(&format!("{name} ")), "{version}");
         let bash = succeeds(&run(&["--completions", "bash"]));
-        assert!(bash.contains(&format!("complete -F _{name}")) && bash.contains("--man-pages"), "{bash}");
+        assert!(bash.contains(&format!(" -o default {name}\n")) && bash.contains("--man-pages"), "{bash}");
         assert!(succeeds(&run(&["--completions=zsh"])).starts_with(&format!("#compdef {name}\n")));
         let folder = place.at("share/man/man1");
         succeeds(&run(&["--man-pages", &folder]));

@@ -177,8 +177,8 @@ fn cublas_that_pip_installed_beside_the_program() {
     fs::hard_link(program("svp-train").get_program(), &train).unwrap();
     let log = place.at("log");
     let mut train = Command::new(train);
-    let args = "--data builtin:count --method full --model vim_nano --embed-dim 16 --depth 1 --img-size 32 \
-                --batch-size 2 --device cuda --dry-run";
+    let args = "--data builtin:count --method full --model vim_nano --embed-dim 16 --depth 1 --batch-size 2 \
+                --device cuda --dry-run";
     train.args(words(args)).env("LD_LIBRARY_PATH", place.at("")).env("FAKE_CUDA_LOG", &log);
     for name in ["SVP_CUBLAS_DIR", "CUDA_HOME", "CUDA_PATH", "CONDA_PREFIX", "VIRTUAL_ENV"] {
         train.env_remove(name);
