@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::plan::{Cell, Plan, Point, Run, comparable};
-use crate::train::{BUILTIN_BACKBONE, Outcome, difference, read_config};
+use crate::train::{BUILTIN_BACKBONE, Outcome, TrainConfig, difference, read_config};
 use crate::{Error, Result};
 
 /// How far a run is.

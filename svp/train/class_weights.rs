@@ -15,13 +15,13 @@ pub enum ClassWeights {
 
 /// A weight for each class, which acts on the targets of the loss as the `weight` of PyTorch's `CrossEntropyLoss` does
 /// (`docs/recipe.md`, "Class weights").
-pub struct Weights {
+pub struct ClassFactors {
     of: Vec<f32>,
     /// Whether targets are shares of classes, because batches are mixed, instead of one class for each image.
     mixed: bool,
 }
 
-impl Weights {
+impl ClassFactors {
     /// n / (K n_c) for a class with n_c of all n images, where K classes have any; 0 for the others. `mixed` says whether
     /// batches may be mixed.
     pub fn balanced(counts: &[usize], mixed: bool) -> Self {
@@ -31,7 +31,7 @@ impl Weights {
             0 => 0.0,
             _ => (all as f64 / (classes * count) as f64) as f32,
         };
-        Weights { of: counts.iter().map(weight).collect(), mixed }
+        ClassFactors { of: counts.iter().map(weight).collect(), mixed }
     }
 
     /// Multiplies targets `[b k]` by the weights of their classes. Where every image has one class, in `labels`, they are
@@ -65,8 +65,8 @@ mod tests {
     const SMOOTHING: f32 = 0.1;
 
     /// What scikit-learn 1.7 gives for `compute_class_weight("balanced", ...)` of such labels.
-    fn weights(mixed: bool) -> Weights {
-        let weights = Weights::balanced(&[6, 3, 1], mixed);
+    fn weights(mixed: bool) -> ClassFactors {
+        let weights = ClassFactors::balanced(&[6, 3, 1], mixed);
         for (weight, want) in weights.of.iter().zip([10.0 / 18.0, 10.0 / 9.0, 10.0 / 3.0]) {
             assert!((weight - want).abs() <= 1e-6, "{weight} {want}");
         }
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn equal_classes_weigh_one_and_empty_ones_nothing() {
-        let weights = Weights::balanced(&[4, 0, 4], false);
+        let weights = ClassFactors::balanced(&[4, 0, 4], false);
         assert_eq!(weights.of, [1.0, 0.0, 1.0]);
         assert_eq!(weights.describe(), "class weights: 0.000 to 1.000");
     }

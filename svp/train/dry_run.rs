@@ -3,7 +3,7 @@
 use engine::Device;
 use serde::Serialize;
 
-use super::class_weights::Weights;
+use super::class_weights::ClassFactors;
 use super::config::TrainConfig;
 use super::lr_range::Rate;
 use super::prepare::prepare;
@@ -57,7 +57,7 @@ pub fn dry_run(config: &TrainConfig, device: &Device, stop: &dyn Fn() -> bool) -
     };
     let mut stepper = Stepper::new(model, config.step_settings());
     stepper.weights = setup::class_weights(config, data);
-    prepared.notes.extend(stepper.weights.as_ref().map(Weights::describe));
+    prepared.notes.extend(stepper.weights.as_ref().map(ClassFactors::describe));
     let batches = [batch];
     let health = stepper.submit(model, &batches, 0, config.schedule().epoch(0))?.wait()?;
     if !health.finite {

@@ -28,7 +28,7 @@ mod trained_model;
 mod untouched;
 
 pub use average::Average;
-pub use class_weights::{ClassWeights, Weights};
+pub use class_weights::{ClassFactors, ClassWeights};
 pub use config::{BUILTIN, MOMENTUM, Precision, TrainConfig};
 #[cfg(test)]
 pub(crate) use config_file::migrated;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use engine::Device;
 
-use super::class_weights::Weights;
+use super::class_weights::ClassFactors;
 use super::config::TrainConfig;
 use super::config_file::{Moved, lengthened, read_config, resuming, write_config};
 use super::evaluate::evaluate;
@@ -156,7 +156,7 @@ impl<'a> Session<'a> {
         let fingerprint = data.fingerprint();
         let mut stepper = Stepper::new(&model, config.step_settings());
         stepper.weights = setup::class_weights(&config, &data);
-        notes.extend(stepper.weights.as_ref().map(Weights::describe));
+        notes.extend(stepper.weights.as_ref().map(ClassFactors::describe));
         let mut position = Position::default();
         if let Some(saved) = saved {
             saved.restore(&device, &mut model.params)?;

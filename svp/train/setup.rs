@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine::Device;
 
-use super::class_weights::{ClassWeights, Weights};
+use super::class_weights::{ClassFactors, ClassWeights};
 use super::config::{BUILTIN, Precision, TrainConfig};
 use super::feed::Feed;
 use super::state::check_backbone;
@@ -110,12 +110,12 @@ pub(super) fn train_transform(config: &TrainConfig, model: &Model) -> Transform 
 }
 
 /// Weights of the classes in the loss, where they do not weigh alike.
-pub(super) fn class_weights(config: &TrainConfig, data: &Dataset) -> Option<Weights> {
+pub(super) fn class_weights(config: &TrainConfig, data: &Dataset) -> Option<ClassFactors> {
     let mut counts = vec![0; data.classes.len()];
     data.train.iter().for_each(|sample| counts[sample.label as usize] += 1);
     match config.class_weights {
         ClassWeights::None => None,
-        ClassWeights::Balanced => Some(Weights::balanced(&counts, config.mix().is_some())),
+        ClassWeights::Balanced => Some(ClassFactors::balanced(&counts, config.mix().is_some())),
     }
 }
 

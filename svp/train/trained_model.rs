@@ -1,6 +1,6 @@
 //! A trained model, rebuilt from its backbone and its trained file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use engine::Device;
 

@@ -24,7 +24,7 @@ pub fn untouched(backbone: Option<&Path>, device: &Device) -> Result<Model> {
         allow_mismatch: false,
         seed: 0,
     };
-    let Loaded { backbone: network, params, head, .. } = load(&open_backbone(backbone)?, options)?;
+    let Loaded { backbone: network, params, head, .. } = load(&open_backbone(backbone, None)?, options)?;
     let Some([_, bias]) = &head else {
         let place = backbone.unwrap_or(Path::new(BUILTIN_BACKBONE));
         let what = "has no head of its own (head.weight and head.bias)";

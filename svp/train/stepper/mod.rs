@@ -17,7 +17,7 @@ use crate::model::Model;
 use crate::params::Bound;
 use crate::pass::Noise;
 use crate::train::average::Average;
-use crate::train::class_weights::Weights;
+use crate::train::class_weights::ClassFactors;
 use crate::train::feed::FeedBatch;
 use crate::train::optim::{HeadRates, Optimizer, Rates};
 use crate::{Result, streams};
@@ -92,7 +92,7 @@ pub struct Stepper {
     /// The moving average, where one is kept.
     pub average: Option<Average>,
     /// Weights of the classes, where they do not weigh alike; `None` in a new stepper.
-    pub weights: Option<Weights>,
+    pub weights: Option<ClassFactors>,
     inputs: Option<Inputs>,
     health: Tensor,
     /// Loss and gradients of the step's earlier batches.

@@ -180,7 +180,7 @@ fn targets_are_mixed_with_those_at_mirrored_places() {
 #[test]
 fn classes_weigh_as_much_as_they_should() {
     for device in [Device::cpu(), Device::emulated()] {
-        let loss = |first: usize, size: usize, weights: Option<Weights>| {
+        let loss = |first: usize, size: usize, weights: Option<ClassFactors>| {
             let mut model = model(&device, false);
             let settings = StepSettings { drop_path: 0.0, smoothing: 0.0, ..settings(1) };
             let mut stepper = Stepper::new(&model, settings);
@@ -188,7 +188,7 @@ fn classes_weigh_as_much_as_they_should() {
             stepper.submit(&mut model, &[batch(first, size)], 0, 1e-2).unwrap().wait().unwrap().loss
         };
         // The rarest class weighs four times as much as the commonest.
-        let weights = || Some(Weights::balanced(&[4, 2, 1], false));
+        let weights = || Some(ClassFactors::balanced(&[4, 2, 1], false));
         let [a, b, c] = [0, 1, 2].map(|image| loss(image, 1, None));
         let (weighted, want) = (loss(0, 3, weights()), (a + 2.0 * b + 4.0 * c) / 7.0);
         assert!((weighted - want).abs() < 1e-5, "{weighted} {want}");
