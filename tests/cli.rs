@@ -276,7 +276,7 @@ fn a_config_file_says_where_the_run_goes() {
     assert!(!fs::read_to_string(Path::new(&named).join("config.toml")).unwrap().contains("out ="));
     fails(&run(&[]), &["already holds a run"]);
     let wrong = place.write("wrong.toml", b"epochs = 1\nout = 3\n");
-    fails(&train(&["--config", &wrong]), &["wrong.toml, line 2", "expected a string"]);
+    fails(&train(&["--config", &wrong]), &["wrong.toml, line 2", "path string"]);
 }
 
 /// Flags win over a config file, and both over the preset. The terminal and the report say where they differ from it.
