@@ -106,7 +106,7 @@ fn a_run_goes_on_at_another_rate() {
     let place = Scratch::new("lower");
     let (data, out) = (place.data("data", 3), place.at("out"));
     succeeds(&train(&[&["--data", &data, "--out", &out], &PROBE[2..]].concat()));
-    fails(&train(&["--resume", &out, "--epochs", "3"]), &["--epochs", "keeps its settings but --lr"]);
+    fails(&train(&["--resume", &out, "--seed", "3"]), &["--seed", "keeps its settings but --lr"]);
     succeeds(&train(&["--resume", &out, "--lr", "1e-6"]));
     let config = fs::read_to_string(Path::new(&out).join("config.toml")).unwrap();
     assert!(config.contains("\nlr = 1e-6\n") || config.contains("\nlr = 0.000001\n"), "{config}");

@@ -32,7 +32,8 @@ fn every_setting_is_told_with_its_origin() {
     ] {
         assert!(line.contains(part), "`{part}` is not in: {line}");
     }
-    let scratch = "--model vim_tiny --embed-dim 16 --depth 1 --method full --preset full --dry-run";
+    let scratch =
+        "--model vim_tiny --embed-dim 16 --depth 1 --method full --preset full --batch-size 8 --dry-run";
     let preset = train(&[&["--data", &data], &words(scratch)[..]].concat());
     succeeds(&preset);
     let line = settings(&preset.stderr);

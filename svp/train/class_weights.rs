@@ -15,6 +15,7 @@ pub enum ClassWeights {
 
 /// A weight for each class, which acts on the targets of the loss as the `weight` of PyTorch's `CrossEntropyLoss` does
 /// (`docs/recipe.md`, "Class weights").
+#[derive(Clone)]
 pub struct ClassFactors {
     of: Vec<f32>,
     /// Whether targets are shares of classes, because batches are mixed, instead of one class for each image.

@@ -51,6 +51,13 @@ impl Defaults {
     /// The defaults of a method on a backbone. Epochs over features that are kept cost next to nothing, so they are as
     /// many as published on every backbone.
     pub fn of(spec: &Spec, method: &Entry) -> Self {
-        if spec.is_narrow() && !method.keeps_features { Self::NARROW } else { Self::PUBLISHED }
+        let all = if spec.is_narrow() { Self::NARROW } else { Self::PUBLISHED };
+        match method.keeps_features {
+            true => {
+                let Defaults { epochs, most_warmup_epochs, .. } = Self::PUBLISHED;
+                Defaults { epochs, most_warmup_epochs, ..all }
+            }
+            false => all,
+        }
     }
 }

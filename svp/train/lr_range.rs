@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::class_weights::ClassFactors;
 use super::config::TrainConfig;
 use super::feed::Feed;
 use super::stepper::{StepSettings, Stepper};
@@ -87,6 +88,7 @@ impl From<Rate> for toml::Value {
 /// [`Error::Interrupted`] once `stop` returns true, images that cannot be read, and faults of the device.
 pub(super) fn find(
     config: &TrainConfig,
+    weights: Option<ClassFactors>,
     model: &mut Model,
     train: &Feed,
     stop: &dyn Fn() -> bool,
@@ -97,7 +99,9 @@ pub(super) fn find(
     for (id, value) in &kept {
         model.params.set(*id, value.to_owned_on(&model.device));
     }
-    let tested = steps(config, model, train, stop);
+    let mut stepper = Stepper::new(model, StepSettings { ema_decay: 0.0, ..config.step_settings() });
+    stepper.weights = weights;
+    let tested = steps(config, &mut stepper, model, train, stop);
     for (id, value) in kept {
         model.params.set(id, value);
     }
@@ -111,9 +115,13 @@ pub(super) fn most_steps(config: &TrainConfig, train: &Feed) -> u64 {
 }
 
 /// The steps of a test, with their rates and losses.
-fn steps(config: &TrainConfig, model: &mut Model, train: &Feed, stop: &dyn Fn() -> bool) -> Result<LrRange> {
-    let settings = StepSettings { ema_decay: 0.0, ..config.step_settings() };
-    let mut stepper = Stepper::new(model, settings);
+fn steps(
+    config: &TrainConfig,
+    stepper: &mut Stepper,
+    model: &mut Model,
+    train: &Feed,
+    stop: &dyn Fn() -> bool,
+) -> Result<LrRange> {
     let [first, last] = SPAN.map(|share| share * config.method.defaults(model.spec()).lr);
     let (most, each) = (most_steps(config, train), config.steps_per_epoch(train.batches()));
     let mut range = LrRange::default();

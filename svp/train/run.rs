@@ -178,10 +178,10 @@ impl<'a> Session<'a> {
         let mut log = Log::open(run, total, position.step, show, &notes)?;
         log.broken(&feeds.broken());
         if config.lr == Rate::Auto {
-            config.lr =
-                Rate::At(found_rate(&config, &mut model, &feeds.train, &mut log, stop).map_err(told)?);
+            let weights = stepper.weights.clone();
+            let found = found_rate(&config, weights, &mut model, &feeds.train, &mut log, stop);
+            config.lr = Rate::At(found.map_err(told)?);
             write_config(&log.run, &config)?;
-            stepper = Stepper::new(&model, config.step_settings());
         }
         let throughput = Throughput::default();
         let (now, step) = (Instant::now(), position.step);
@@ -228,6 +228,7 @@ impl<'a> Session<'a> {
 /// The rate that a range test finds, which the run folder gets too.
 fn found_rate(
     config: &TrainConfig,
+    weights: Option<ClassFactors>,
     model: &mut Model,
     train: &Feed,
     log: &mut Log,
@@ -235,7 +236,7 @@ fn found_rate(
 ) -> Result<f64> {
     log.progress
         .line(&format!("looking for a learning rate, in at most {} steps", most_steps(config, train)));
-    let range = find(config, model, train, stop)?;
+    let range = find(config, weights, model, train, stop)?;
     range.write(log.run.path())?;
     log.progress.line(&format!("learning rate: {:e}, found in {} steps", range.lr, range.rates.len()));
     Ok(range.lr)

@@ -37,3 +37,18 @@ fn who_wins_against_a_preset_is_told() {
     let want = [("epochs", "100", "7"), ("smoothing", "0.1", "0.2")];
     assert_eq!(told, want.map(|(a, b, c)| (a.to_string(), b.to_string(), c.to_string())));
 }
+
+/// A narrow backbone has defaults of its own, and features that are kept are trained for as long as published.
+#[test]
+fn defaults_follow_the_backbone() {
+    let resolve = |method: &str, model: Option<&str>| {
+        let options =
+            Options { method: Some(method.into()), model: model.map(String::from), ..Options::default() };
+        let config = options.resolve().unwrap();
+        (config.lr.value(), config.epochs, config.warmup_epochs, config.drop_path, config.crop_scale_min)
+    };
+    assert_eq!(resolve("svp", None), (0.18, 20, 0, 0.0, 0.4));
+    assert_eq!(resolve("svp", Some("vim_small")), (5e-3, 100, 5, 0.1, 0.08));
+    assert_eq!(resolve("linear", None), (0.08, 100, 5, 0.0, 0.4));
+    assert_eq!(resolve("full", Some("vim_tiny")), (1e-3, 100, 5, 0.1, 0.08));
+}
