@@ -1,4 +1,4 @@
-//! Backbones as they are met in the world, and runs that leave for PyTorch.
+//! Backbones as they are met in the world, and runs that leave the program: for plain checkpoints, PyTorch and ONNX.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,6 +24,50 @@ fn convert(args: &[&str]) -> Output {
 fn probe(data: &str, backbone: &str, more: &[&str]) -> Output {
     let usual = words("--method linear --epochs 1 --batch-size 8");
     train(&[&["--data", data, "--backbone", backbone], &usual[..], more].concat())
+}
+
+#[test]
+fn converting_keeps_the_weights() {
+    let place = Scratch::new("convert");
+    let hash = |output: &Output| {
+        let shown = succeeds(output);
+        let (_, hash) = shown.trim_end().rsplit_once("backbone ").unwrap();
+        assert_eq!(hash.len(), 64, "{shown}");
+        hash.to_string()
+    };
+    let (a, b, half) = (place.at("a.safetensors"), place.at("b.safetensors"), place.at("half.safetensors"));
+    let full = hash(&convert(&[&golden("vim_nano_release.pth"), &a]));
+    assert_eq!(hash(&convert(&[&a, &b])), full);
+    assert_eq!(fs::read(&a).unwrap(), fs::read(&b).unwrap());
+    let f16 = golden("vim_nano_release_f16.pth");
+    assert_eq!(hash(&convert(&[&f16, &half, "--half"])), hash(&convert(&[&f16, &b, "--force"])));
+    let size = |path: &str| fs::metadata(path).unwrap().len();
+    assert!(size(&half) < size(&a) * 6 / 10);
+
+    fails(&convert(&[&a, &half]), &["half.safetensors", "exists", "--force"]);
+    fails(&convert(&[&a, &place.at("a.bin")]), &["a.bin", ".safetensors", ".pth"]);
+    fails(&convert(&[&place.at("none.pth"), &place.at("c.safetensors")]), &["none.pth", "No such file"]);
+    fails(&convert(&[&a, &place.at("none/c.safetensors")]), &["none/c.safetensors", "cannot write"]);
+}
+
+/// That the model computes what the run does is tested in `svp/export/tests.rs`.
+#[test]
+fn a_run_becomes_an_onnx_model() {
+    let place = Scratch::new("onnx");
+    let (run, onnx) = (&place.small_vim("full", &place.data("data", 3)), place.at("classifier.onnx"));
+    let told = succeeds(&convert(&[run, &onnx]));
+    assert!(told.starts_with(&onnx) && told.contains("image [N, 3, 32, 32]"), "{told}");
+    assert!(told.trim_end().ends_with("logits [N, 3]"), "{told}");
+    let file = fs::read(&onnx).unwrap();
+    for part in ["svp-train", "Scan", r#"["class 0","class 1","class 2"]"#] {
+        assert!(file.windows(part.len()).any(|bytes| bytes == part.as_bytes()), "{part}");
+    }
+    fails(&convert(&[run, &onnx]), &["classifier.onnx", "exists", "--force"]);
+    for flag in ["--half", "--merge"] {
+        fails(&convert(&[run, &onnx, "--force", flag]), &[flag, "leave it out"]);
+    }
+    fails(&convert(&[&golden("vim_nano_release.pth"), &place.at("b.onnx")]), &["vim_nano_release.pth"]);
+    assert!(!Path::new(&place.at("b.onnx")).exists());
 }
 
 #[test]

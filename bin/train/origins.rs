@@ -93,7 +93,8 @@ impl Origins {
             times => format!(" x {times}"),
         };
         Ok(format!(
-            "backbone: {backbone}, {} of {spec}, stride {}; method: {} ({}); batch: {}{steps} ({}); rate: {rate}; epochs: {} ({})",
+            "backbone: {backbone}, {} of {spec}, stride {}; method: {} ({}); batch: {}{steps} ({}); rate: {rate}; \
+             epochs: {} ({})",
             family.map_or(spec.family, |family| family.title),
             spec.stride,
             config.method.entry.name,
