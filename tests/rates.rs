@@ -20,11 +20,13 @@ fn every_setting_is_told_with_its_origin() {
     let place = Scratch::new("origins");
     let data = place.data("data", 3);
     let file = place.write("mine.toml", b"batch-size = 8\nlr = 0.02\n");
-    let given = train(&[&["--data", &data, "--config", &file], &words("--lr 0.04 --dry-run")[..]].concat());
+    let given = train(
+        &[&["--data", &data, "--config", &file], &words("--lr 0.04 --img-size 40 --dry-run")[..]].concat(),
+    );
     succeeds(&given);
     let line = settings(&given.stderr);
     for part in [
-        "backbone: built-in (default), Vim of 6 layers, 128 wide, 32 px, stride 4",
+        "backbone: built-in (default), Vim of 6 layers, 128 wide, 40 px (--img-size), stride 4; method",
         "method: svp (default)",
         &format!("batch: 8 ({file})"),
         "rate: 0.04 at 512 images, 6.25e-4 at this batch (--lr)",

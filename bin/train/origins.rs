@@ -92,11 +92,17 @@ impl Origins {
             1 => String::new(),
             times => format!(" x {times}"),
         };
+        // Where they are not given, size and stride come with the backbone.
+        let by = |setting: &str, given: Option<usize>| {
+            given.map_or(String::new(), |_| format!(" ({})", self.of(setting)))
+        };
         Ok(format!(
-            "backbone: {backbone}, {} of {spec}, stride {}; method: {} ({}); batch: {}{steps} ({}); rate: {rate}; \
+            "backbone: {backbone}, {} of {spec}{}, stride {}{}; method: {} ({}); batch: {}{steps} ({}); rate: {rate}; \
              epochs: {} ({})",
             family.map_or(spec.family, |family| family.title),
+            by("img_size", img_size),
             spec.stride,
+            by("stride", stride),
             config.method.entry.name,
             self.of("method"),
             config.batch_size,
