@@ -93,6 +93,7 @@ fn small_sets_get_a_small_batch_and_idle_flags_are_refused() {
         (&["--momentum", "0.5"], ["--momentum", "--optimizer sgd"]),
         (&["--min-lr", "0", "--lr-decay", "steps"], ["--min-lr", "--lr-decay cosine"]),
         (&["--flip", "false"], ["--flip", "a method that changes images"]),
+        (&["--mixup", "0.8"], ["--mixup", "a method that changes images"]),
         (&["--mixup-prob", "0.5"], ["--mixup-prob", "--mixup or --cutmix"]),
     ] {
         let other = ["--data", &data, "--method", "linear", "--out", "never"];

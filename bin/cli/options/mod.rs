@@ -395,7 +395,12 @@ impl Options {
                 "patch_size" | "embed_dim" | "depth" if config.model.is_none() => "--model",
                 "momentum" if config.optimizer != OptimizerKind::Sgd => "--optimizer sgd",
                 "min_lr" if config.lr_decay == Decay::Steps => "--lr-decay cosine",
-                "crop_scale_min" | "flip" if config.keeps_features() => "a method that changes images",
+                "crop_scale_min" | "flip" | "auto_augment" | "color_jitter" | "reprob" | "mixup"
+                | "cutmix"
+                    if config.keeps_features() =>
+                {
+                    "a method that changes images"
+                }
                 "crop_scale_min" | "flip" if !config.augment => "--augment true",
                 "mixup_prob" if config.mixup + config.cutmix == 0.0 => "--mixup or --cutmix",
                 "mixup_switch_prob" if config.mixup == 0.0 || config.cutmix == 0.0 => "--mixup and --cutmix",
