@@ -5,6 +5,7 @@
 
 // The groups go from the bottom up: a module imports from its own group and from those before it, never in a circle.
 
+pub mod budget;
 mod error;
 pub mod rng;
 pub mod shape;

@@ -3,14 +3,17 @@
 use std::io;
 use std::path::PathBuf;
 
+use bytesize::ByteSize;
 use clap::{Arg, Command, Parser, value_parser};
 use clap_complete::Shell;
+use engine::budget;
 use svp::{Error, Result};
 
 use crate::output::{complain, print};
 
 const COMPLETIONS: &str = "completions";
 const MAN_PAGES: &str = "man-pages";
+const MAX_MEMORY: &str = "max-memory";
 
 /// Parses the command line of the program `name`, which is `env!("CARGO_BIN_NAME")`. Ends the process where the command
 /// line is wrong, or asks for help, completions or man pages.
@@ -20,7 +23,7 @@ pub fn parse<C: Parser>(name: &'static str) -> C {
 
 /// [`parse`] with another form of `C`'s command.
 pub fn parse_as<C: Parser>(name: &'static str, command: Command) -> C {
-    let command = command.name(name).args(flags());
+    let command = command.name(name).args(flags()).arg(max_memory());
     let first = std::env::args().nth(1).unwrap_or_default();
     let flag = first.split('=').next().and_then(|flag| flag.strip_prefix("--"));
     // These need nothing else, also where the command itself wants more.
@@ -28,7 +31,23 @@ pub fn parse_as<C: Parser>(name: &'static str, command: Command) -> C {
         let code = describe(name, command).map_or_else(|e| fail(&e), |()| 0);
         std::process::exit(code);
     }
-    C::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit())
+    let matches = command.get_matches();
+    if let Some(most) = matches.get_one::<ByteSize>(MAX_MEMORY) {
+        budget::limit_to(most.as_u64());
+    }
+    C::from_arg_matches(&matches).unwrap_or_else(|e| e.exit())
+}
+
+/// The flag for the budget that every reader asks before it allocates.
+fn max_memory() -> Arg {
+    Arg::new(MAX_MEMORY)
+        .long(MAX_MEMORY)
+        .global(true)
+        .value_name("SIZE")
+        .value_parser(value_parser!(ByteSize))
+        .help(
+            "Most memory to take, such as 8GiB or 500MB [default: nine tenths of what is free at the start]",
+        )
 }
 
 fn fail(error: &Error) -> i32 {
