@@ -29,7 +29,7 @@ pub mod device;
 pub mod tensor;
 
 pub use device::Device;
-pub use error::{Error, Result};
+pub use error::{Error, Result, or_out_of_memory};
 pub use launch::DType;
 pub use pool::Recording;
 pub use rng::Rng;
