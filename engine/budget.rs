@@ -3,6 +3,7 @@
 //! A file can claim any size. Whoever reads one asks here before it allocates what the file claims, holds the
 //! [`Claim`] as long as the memory, and refuses the file if the answer is no.
 
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -92,13 +93,51 @@ pub fn left() -> u64 {
 fn of_machine() -> u64 {
     let mut system = System::new();
     system.refresh_memory();
-    let free = match system.cgroup_limits() {
-        Some(group) => group.free_memory.min(system.available_memory()),
-        None => system.available_memory(),
-    };
-    let free = of_address_space().map_or(free, |limit| limit.min(free));
+    let limits = [of_groups(), of_address_space()];
+    let free = limits.into_iter().flatten().fold(system.available_memory(), u64::min);
     // A system that does not tell gets no limit of ours.
     if free == 0 { u64::MAX } else { free / 10 * 9 }
+}
+
+/// What the control groups of the process leave, in either form that Linux has. A group is held to the limits of those
+/// around it too.
+fn of_groups() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let of_line = |line: &str| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let (root, of): (_, fn(&Path) -> Option<u64>) = match controllers {
+            "" => ("/sys/fs/cgroup", |group| {
+                left_of(group, ["memory.max", "memory.current"], ["file", "shmem"])
+            }),
+            "memory" => ("/sys/fs/cgroup/memory", |group| {
+                left_of(
+                    group,
+                    ["memory.limit_in_bytes", "memory.usage_in_bytes"],
+                    ["total_cache", "total_shmem"],
+                )
+            }),
+            _ => return None,
+        };
+        let group = Path::new(root).join(path.trim_start_matches('/'));
+        group.ancestors().take_while(|group| group.starts_with(root)).filter_map(of).min()
+    };
+    groups.lines().filter_map(of_line).min()
+}
+
+/// What a group leaves, by the names of its files and of its statistics. Files that the system keeps in memory count as
+/// used there, but make room.
+fn left_of(group: &Path, [most, used]: [&str; 2], [kept, shared]: [&str; 2]) -> Option<u64> {
+    let read = |name: &str| std::fs::read_to_string(group.join(name)).ok();
+    let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
+    let stat = read("memory.stat")?;
+    let statistic = |name: &str| {
+        let value =
+            |line: &str| line.split_once(' ').filter(|(key, _)| *key == name)?.1.trim().parse::<u64>().ok();
+        stat.lines().find_map(value).unwrap_or(0)
+    };
+    let room = statistic(kept).saturating_sub(statistic(shared));
+    // 0 would be a system that does not tell.
+    Some(number(most)?.saturating_sub(number(used)?.saturating_sub(room)).max(1))
 }
 
 /// What the limit on the address space (`ulimit -v`) leaves, where there is one and the system says so.
@@ -111,4 +150,27 @@ fn of_address_space() -> Option<u64> {
     let taken: u64 = taken.split_whitespace().next()?.parse().ok()?;
     // 0 would be a system that does not tell.
     Some(most.saturating_sub(taken << 10).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_control_group_leaves_is_read_without_the_files_that_make_room() {
+        let folder = std::env::temp_dir().join(format!("svp-group-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+        let left = || left_of(&folder, ["memory.max", "memory.current"], ["file", "shmem"]);
+        assert_eq!(left(), None);
+        write("memory.current", "900\n");
+        write("memory.stat", "anon 300\nfile 600\nkernel 50\nshmem 100\n");
+        write("memory.max", "1000\n");
+        assert_eq!(left(), Some(600));
+        write("memory.max", "300\n");
+        assert_eq!(left(), Some(1), "over its limit");
+        write("memory.max", "max\n");
+        assert_eq!(left(), None, "no limit");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -3,7 +3,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use testkit::programs::{Scratch, program, succeeds, text, train, words};
 use testkit::runs::{Task, same};
@@ -11,7 +13,7 @@ use testkit::runs::{Task, same};
 /// A run of a small Vim, so small that a step takes little memory.
 fn args<'a>(task: &'a Task, out: &'a str) -> Vec<&'a str> {
     let task = ["--data", &task.data, "--backbone", &task.backbone, "--out", out];
-    [&task[..], &words("--epochs 4 --batch-size 8 --threads 2 --workers 2 --hidden 8 --group-size 1")]
+    [&task[..], &words("--epochs 40 --batch-size 8 --threads 2 --workers 2 --hidden 8 --group-size 1")]
         .concat()
 }
 
@@ -66,17 +68,35 @@ fn a_step_that_does_not_fit_says_which_batch_does() {
 fn batches_that_do_not_fit_say_how_many_workers_do() {
     let place = Scratch::new("limits-workers");
     let out = place.at("out");
-    let flags =
-        "--data builtin:count --epochs 1 --batch-size 800 --threads 1 --workers 64 --max-memory 64MiB";
+    let flags = "--data builtin:count --epochs 1 --batch-size 100 --threads 1 --workers 8 --max-memory 12MiB";
     let line = error(&train(&[&words(flags), &["--out", &out][..]].concat()));
-    assert!(line.contains("batches of 800 images ahead with 64 data workers needs"), "{line}");
-    assert!((1..64).contains(&number(&line, "--workers")), "{line}");
+    assert!(line.contains("batches of 100 images ahead with 8 data workers needs"), "{line}");
+    assert!((1..8).contains(&number(&line, "--workers")), "{line}");
+}
+
+/// The runs of a sweep that are made at a time share its memory out among them.
+#[test]
+fn the_runs_of_a_sweep_share_its_memory() {
+    let place = Scratch::new("limits-sweep");
+    let text = "title = 'Two'\nmethods = ['linear', 'svp']\ntasks = [{ name = 'count', data = 'builtin:count' }]\n\
+                settings = { epochs = 1, batch-size = 200 }";
+    let file = place.write("two.toml", text.as_bytes());
+    for (jobs, most) in [("1", "of 30 MiB"), ("2", "of 15 MiB")] {
+        let out = place.at(jobs);
+        let mut sweep = program("svp-sweep");
+        sweep.args([&*file, "--out", &out, "--jobs", jobs, "--max-memory", "30MiB"]);
+        error(&sweep.output().unwrap());
+        for method in ["linear", "svp"] {
+            let log = fs::read_to_string(format!("{out}/runs/count/{method}/seed-0.log")).unwrap();
+            assert!(log.contains(most), "{jobs}, {method}: {log}");
+        }
+    }
 }
 
 #[test]
 fn sizes_of_memory_that_are_none_are_refused() {
     for size in ["", "0", "much", "-1GiB", "8 apples"] {
-        let output = train(&["--max-memory", size]);
+        let output = train(&[&format!("--max-memory={size}")]);
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{stderr}");
         assert!(stderr.contains("--max-memory") && stderr.contains("such as 8GiB or 500MB"), "{stderr}");
@@ -101,21 +121,26 @@ fn a_file_that_may_not_grow_is_an_error_and_the_run_goes_on_later() {
     let task = Task::new("limits-file", 3);
     let [whole, stopped] = ["whole", "stopped"].map(|name| task.place.at(name));
     succeeds(&train(&args(&task, &whole)));
-    let size = |name: &str| fs::metadata(format!("{whole}/{name}")).unwrap().len();
-    let most = ["last.safetensors", "best.safetensors"].map(size).into_iter().max().unwrap();
-    // In the blocks of bash, the first save fits if it is no larger than the last, and what logs reach does not count.
-    let line = error(&limited(&format!("-f {}", most / 1024 / 2), &args(&task, &stopped)));
+    let last = format!("{stopped}/last.safetensors");
+    let mut child = program("svp-train").args(args(&task, &stopped)).stderr(Stdio::null()).spawn().unwrap();
+    let began = Instant::now();
+    while !Path::new(&last).exists() {
+        assert!(began.elapsed() < Duration::from_secs(60), "nothing is saved");
+        sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let saved = fs::read(&last).unwrap();
+    // In blocks of 1024 bytes, fewer than the state has.
+    let limit = format!("-f {}", saved.len() / 2048);
+    let line = error(&limited(&limit, &["--resume", &stopped]));
     assert!(line.contains("cannot write") && line.contains("ulimit -f"), "{line}");
-    assert!(!Path::new(&format!("{stopped}/report.json")).exists());
-    let partial = |folder: &str| {
-        fs::read_dir(folder)
-            .unwrap()
-            .any(|e| e.unwrap().file_name().to_string_lossy().starts_with(".partial"))
-    };
-    assert!(!partial(&stopped), "the unfinished file is removed");
-    let _ = fs::remove_dir_all(&stopped);
-    // A limit on the log: what was saved before is there to go on from.
-    succeeds(&train(&args(&task, &stopped)));
+    assert_eq!(fs::read(&last).unwrap(), saved, "what was saved is there");
+    let names =
+        fs::read_dir(&stopped).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let partial: Vec<String> = names.filter(|name| name.starts_with(".partial")).collect();
+    assert_eq!(partial, [""; 0], "what is unfinished is removed");
+    succeeds(&train(&["--resume", &stopped]));
     same(&whole, &stopped);
 }
 
