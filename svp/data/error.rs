@@ -90,6 +90,11 @@ impl Error {
         Error::path(path, format!("cannot {doing}: {source}"), hint)
     }
 
+    /// A file that wants more memory than the budget has left.
+    pub fn refused(path: &Path, refused: engine::budget::Refused) -> Self {
+        Error::path(path, refused.to_string(), "raise --max-memory, or leave the file out")
+    }
+
     /// Exit code of a program that ends with this error: 1 for bad input, 3 for a run that diverged, 75 for one that
     /// was interrupted or lost its device and can be resumed. (2 is a usage error.)
     pub fn exit_code(&self) -> i32 {

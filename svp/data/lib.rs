@@ -2,8 +2,9 @@
 //!
 //! Nothing here knows a model. The rooms, from the bottom up; a module uses only those above it in this list:
 //!
-//! - [`error`], [`mod@text`] (how names are shown), [`mapped`] (the only place that maps files), [`sha256`],
-//!   [`streams`] (numbers of random streams), [`watch`] (how long work is watched)
+//! - [`error`], [`mod@text`] (how names are shown), [`sha256`], [`streams`] (numbers of random streams), [`watch`] (how
+//!   long work is watched)
+//! - [`regular`]: how files are opened, and whether they stay what they were; [`mapped`]: whole files in memory
 //! - [`pickle`] and `mat`: readers of Python pickles and MATLAB files
 //! - [`decode`] and [`resize`]: from an image file to 8-bit pixels
 //! - [`augment`] and [`transform`]: from pixels to the numbers that a model sees
@@ -22,7 +23,7 @@
 //! `docs/data.md`, what the published program does to a picture in `docs/recipe.md`.
 
 #![warn(missing_docs)]
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub mod archive;
 pub mod augment;
@@ -34,12 +35,12 @@ pub mod error;
 mod files;
 pub mod layouts;
 pub mod loader;
-#[allow(unsafe_code)]
 pub mod mapped;
 mod mat;
 pub mod pickle;
 mod picture;
 pub mod procedural;
+pub mod regular;
 pub mod resize;
 pub mod sample;
 pub mod sha256;
@@ -62,6 +63,7 @@ pub use layouts::{Known, Layout};
 pub use loader::{Batch, Batches, Broken, Loader, LoaderOptions, OnBroken, Sampler};
 pub use picture::Picture;
 pub use procedural::Task;
+pub use regular::{Seen, open_regular};
 pub use sample::Sample;
 pub use source::Source;
 pub use transform::{Fit, Normalisation, Transform};

@@ -2,13 +2,14 @@
 //! when it is opened, into a temporary file that has no name and is gone when the program ends.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 
 use bzip2::read::MultiBzDecoder;
+use engine::budget;
 use lzma_rust2::XzReader;
 
 use crate::error::Parsed;
-use crate::mapped::{self, Mmap};
+use crate::mapped::Mmap;
 
 /// The first bytes of an xz stream.
 const XZ: &[u8] = b"\xFD7zXZ\0";
@@ -55,6 +56,11 @@ fn unpack(mut reader: impl Read, length: usize) -> Parsed<Mmap> {
     map(&file)
 }
 
-fn map(file: &File) -> Parsed<Mmap> {
-    mapped::map_file(file).map_err(|e| format!("cannot be mapped once unpacked: {e}"))
+/// What was written to a file.
+fn map(mut file: &File) -> Parsed<Mmap> {
+    let failed = |e: io::Error| format!("cannot be read once unpacked: {e}");
+    let length = file.metadata().map_err(failed)?.len();
+    let claim = budget::claim(length).map_err(|refused| refused.to_string())?;
+    file.rewind().map_err(failed)?;
+    Mmap::filled(claim, length as usize, |bytes| file.read_exact(bytes)).map_err(failed)
 }
