@@ -32,6 +32,9 @@ pub mod decode;
 pub mod duplicates;
 pub mod error;
 mod files;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod layouts;
 pub mod loader;
 #[allow(unsafe_code)]
