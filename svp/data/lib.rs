@@ -33,6 +33,9 @@ pub mod decode;
 pub mod duplicates;
 pub mod error;
 mod files;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod layouts;
 pub mod loader;
 pub mod mapped;
