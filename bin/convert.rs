@@ -11,7 +11,8 @@ use engine::{Device, Tensor};
 use svp::backbones::pos_embed::ClassRow;
 use svp::backbones::{LoadOptions, load, unwrapped};
 use svp::checkpoint::{
-    Checkpoint, Dtype, Metadata, Precision, Weights, save_safetensors_as, save_torch, write_atomically,
+    Checkpoint, Dtype, Metadata, Precision, Weights, remove_abandoned_beside, save_safetensors_as,
+    save_torch, write_atomically,
 };
 use svp::data::text::shown;
 use svp::export;
@@ -53,12 +54,14 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    svp_cli::exit(run(svp_cli::parse(env!("CARGO_BIN_NAME"))))
+    svp_cli::exit(|| run(svp_cli::parse(env!("CARGO_BIN_NAME"))))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
     svp_cli::end_on_signals(|| "nothing was written; run it again".into())?;
+    svp_cli::start_threads(None)?;
     check_output(&cli.output, cli.force)?;
+    remove_abandoned_beside(&cli.output);
     if ending(&cli.output) == Some("onnx") {
         return onnx(&cli);
     }

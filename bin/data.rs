@@ -58,7 +58,7 @@ struct CheckArgs {
 
 fn main() -> ExitCode {
     let Command::Check(args) = svp_cli::parse::<Cli>(env!("CARGO_BIN_NAME")).command;
-    svp_cli::exit(run(&args))
+    svp_cli::exit(|| svp_cli::start_threads(None).and_then(|()| run(&args)))
 }
 
 fn run(args: &CheckArgs) -> Result<ExitCode> {

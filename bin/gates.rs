@@ -77,7 +77,7 @@ struct Walked {
 }
 
 fn main() -> ExitCode {
-    svp_cli::exit(run(svp_cli::parse(env!("CARGO_BIN_NAME"))))
+    svp_cli::exit(|| run(svp_cli::parse(env!("CARGO_BIN_NAME"))))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {

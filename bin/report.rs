@@ -42,7 +42,7 @@ struct Written {
 }
 
 fn main() -> ExitCode {
-    svp_cli::exit(run(svp_cli::parse(env!("CARGO_BIN_NAME"))))
+    svp_cli::exit(|| run(svp_cli::parse(env!("CARGO_BIN_NAME"))))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {

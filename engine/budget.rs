@@ -73,13 +73,20 @@ pub fn limit_to(bytes: u64) {
     SET.store(bytes.max(1), Ordering::Relaxed);
 }
 
+/// What [`limit_to`] set.
+pub fn set() -> Option<u64> {
+    Some(SET.load(Ordering::Relaxed)).filter(|&set| set > 0)
+}
+
 /// The budget in bytes: what was set, or nine tenths of the memory that the machine, or the control group of the
 /// process, had left at the start.
 pub fn most() -> u64 {
-    match SET.load(Ordering::Relaxed) {
-        0 => *OF_MACHINE.get_or_init(of_machine),
-        set => set,
-    }
+    set().unwrap_or_else(|| *OF_MACHINE.get_or_init(of_machine))
+}
+
+/// The bytes of the budget that are not claimed.
+pub fn left() -> u64 {
+    most().saturating_sub(CLAIMED.load(Ordering::Relaxed))
 }
 
 fn of_machine() -> u64 {
@@ -89,27 +96,19 @@ fn of_machine() -> u64 {
         Some(group) => group.free_memory.min(system.available_memory()),
         None => system.available_memory(),
     };
+    let free = of_address_space().map_or(free, |limit| limit.min(free));
     // A system that does not tell gets no limit of ours.
     if free == 0 { u64::MAX } else { free / 10 * 9 }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn claims_are_counted_until_they_are_dropped() {
-        let before = most();
-        assert!(before > 64 << 20, "{before}");
-        limit_to(1 << 30);
-        let mut first = claim(600 << 20).unwrap();
-        let refused = claim(600 << 20).unwrap_err();
-        assert_eq!(refused, Refused { asked: 600 << 20, left: 424 << 20, most: 1 << 30 });
-        assert_eq!(refused.to_string(), "needs 600 MiB of memory, 424 of 1024 MiB are left (--max-memory)");
-        assert!(first.grow(u64::MAX).is_err());
-        first.grow(424 << 20).unwrap();
-        assert!(claim(1).is_err());
-        drop(first);
-        assert!(claim(1 << 30).is_ok());
-    }
+/// What the limit on the address space (`ulimit -v`) leaves, where there is one and the system says so.
+fn of_address_space() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    let most: u64 = line.split_whitespace().next()?.parse().ok()?;
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let taken = status.lines().find_map(|line| line.strip_prefix("VmSize:"))?;
+    let taken: u64 = taken.split_whitespace().next()?.parse().ok()?;
+    // 0 would be a system that does not tell.
+    Some(most.saturating_sub(taken << 10).max(1))
 }

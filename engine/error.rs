@@ -1,5 +1,7 @@
 //! The one error type of the engine and of the ops above it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
 /// What can go wrong below the model. Every variant names where, what was wanted, and what came.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -41,8 +43,12 @@ pub enum Error {
         /// The failure, and what it was about.
         what: String,
     },
-    /// A launched device has not enough memory. Sizes are in bytes.
-    #[error("{device} device: out of memory: {} MiB more asked for, {} of {} MiB free", asked >> 20, free >> 20, total >> 20)]
+    /// A device has not enough memory: a launched one of its own, or the CPU of the program's [`budget`](crate::budget).
+    /// Sizes are in bytes.
+    #[error(
+        "{device} device: out of memory: {} MiB more asked for, {} of {} MiB free",
+        asked.div_ceil(1 << 20), free >> 20, total >> 20
+    )]
     Memory {
         /// The name of the kind of device.
         device: &'static str,
@@ -65,3 +71,20 @@ pub enum Error {
 
 /// The result of an engine or op call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Does `work`, and returns the error if a tensor of the CPU found no memory in it. Panics go on.
+///
+/// # Errors
+/// [`Error::Memory`], and those of `work`.
+pub fn or_out_of_memory<T, E: From<Error>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    // What `work` left half done is not used again, but for pools, which count nothing that was refused.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| match payload.downcast::<Error>() {
+        Ok(error) => Err((*error).into()),
+        Err(panic) => resume_unwind(panic),
+    })
+}
+
+/// Goes back to [`or_out_of_memory`], without the message of a panic.
+pub(crate) fn unwind(error: Error) -> ! {
+    resume_unwind(Box::new(error))
+}

@@ -30,7 +30,7 @@ pub mod device;
 pub mod tensor;
 
 pub use device::Device;
-pub use error::{Error, Result};
+pub use error::{Error, Result, or_out_of_memory};
 pub use launch::DType;
 pub use mmap::Mmap;
 pub use pool::Recording;

@@ -32,11 +32,7 @@ impl Compute {
             return Err(Error::input("--threads", "0 threads cannot compute", "use at least 1"));
         }
         let device = open(self.device.as_deref().unwrap_or(AUTO))?;
-        // This thread is one of them: a step makes hundreds of parallel calls, and handing each to another thread
-        // costs a wake-up. Threads of the loader must not compute through the pool: this one may be waiting for them.
-        let threads =
-            rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).use_current_thread();
-        threads.build_global().map_err(|e| Error::input("--threads", e.to_string(), "use fewer"))?;
+        start_threads(self.threads)?;
         Ok(device)
     }
 
@@ -45,6 +41,21 @@ impl Compute {
         let device = self.device.as_deref().filter(|&device| device != AUTO);
         device.map_or(String::new(), |device| format!(" --device {device}"))
     }
+}
+
+/// Starts the threads that compute, as many as there are cores where no number is given. A process can do this once.
+///
+/// # Errors
+/// More threads than the system allows.
+pub fn start_threads(number: Option<usize>) -> Result<()> {
+    // This thread is one of them: a step makes hundreds of parallel calls, and handing each to another thread costs a
+    // wake-up. Threads of the loader must not compute through the pool: this one may be waiting for them.
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(number.unwrap_or(0)).use_current_thread();
+    threads.build_global().map_err(|e| {
+        let hint =
+            "use fewer (RAYON_NUM_THREADS where there is no flag), or raise the limit on threads (ulimit -u)";
+        Error::input("--threads", format!("cannot be started: {e}"), hint)
+    })
 }
 
 /// Opens the device that `--device` names.

@@ -16,7 +16,7 @@ mod stop;
 mod using;
 pub mod values;
 
-pub use compute::Compute;
+pub use compute::{Compute, start_threads};
 pub use image::{Preparation, images_at};
 pub use measure::{Images, Measure, Split, workers};
 pub use options::Options;

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use engine::or_out_of_memory;
 use serde::Serialize;
-use svp::data::text::shown;
+use svp::data::text::{shown, shown_json, shown_lines};
 use svp::{Error, Result};
 
 /// Held while something is written that must not be cut off.
@@ -49,7 +50,7 @@ pub fn check_place(file: &Path) -> Result<()> {
 
 /// A value as one line of JSON, with its line break.
 pub fn json_line<T: Serialize>(value: &T) -> String {
-    serde_json::to_string(value).expect("plain data makes valid JSON") + "\n"
+    shown_json(&serde_json::to_string(value).expect("plain data makes valid JSON")) + "\n"
 }
 
 /// Prints a result: as one line of JSON, or as `text` says it.
@@ -60,11 +61,17 @@ pub fn show<T: Serialize>(result: &T, json: bool, text: impl FnOnce(&T) -> Strin
     print(&if json { json_line(result) } else { text(result) })
 }
 
-/// Writes to standard output. A reader that has seen enough (`| head`) is no error.
+/// Writes to standard output, with nothing in it that steers a terminal. A reader that has seen enough (`| head`) is no
+/// error.
 ///
 /// # Errors
 /// When the output cannot be written, for instance because the disk is full.
 pub fn print(text: &str) -> Result<()> {
+    print_as_is(&shown_lines(text))
+}
+
+/// [`print`] of a text of the program itself, such as a script for a shell, in which every character counts.
+pub(crate) fn print_as_is(text: &str) -> Result<()> {
     let mut out = stdout().lock();
     match whole(|| out.write_all(text.as_bytes()).and_then(|()| out.flush())) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {
@@ -85,10 +92,21 @@ pub fn complain(error: &Error) {
     tell(&format!("error: {error}"));
 }
 
-/// The exit code of a command, after its error was written if it has failed.
-pub fn exit(result: Result<ExitCode>) -> ExitCode {
-    result.unwrap_or_else(|e| {
+/// Runs a command, and returns its exit code after its error was written if it has failed.
+pub fn exit(run: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
+    or_out_of_memory(run).map_err(advised).unwrap_or_else(|e| {
         complain(&e);
         ExitCode::from(e.exit_code() as u8)
     })
+}
+
+/// Adds what to do where the memory of the machine is short.
+fn advised(error: Error) -> Error {
+    match error {
+        Error::Engine(short @ engine::Error::Memory { device: "cpu", .. }) => {
+            let hint = "a smaller --batch-size, fewer --workers and smaller images need less; --max-memory is the limit";
+            Error::input("memory", short.to_string(), hint)
+        }
+        other => other,
+    }
 }

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, stderr};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -57,7 +57,8 @@ pub fn end_on_signals(last_words: impl Fn() -> String + Send + 'static) -> Resul
 }
 
 fn handle(on_signal: impl FnMut() + Send + 'static) -> Result<()> {
-    let refused = |e: String| Error::input("signals", e, "run in an ordinary process");
+    let hint = "raise the limit on threads (ulimit -u), or run in an ordinary process";
+    let refused = |e: String| Error::input("signals", format!("cannot be handled: {e}"), hint);
     ctrlc::set_handler(on_signal).map_err(|e| refused(e.to_string()))?;
     #[cfg(unix)]
     pass_on_usr1().map_err(|e| refused(e.to_string()))?;
@@ -70,8 +71,17 @@ fn pass_on_usr1() -> std::io::Result<()> {
     use signal_hook::consts::{SIGTERM, SIGUSR1};
     let mut signals = signal_hook::iterator::Signals::new([SIGUSR1])?;
     let pass_on = move || signals.forever().for_each(|_| drop(signal_hook::low_level::raise(SIGTERM)));
-    std::thread::spawn(pass_on);
+    std::thread::Builder::new().name("usr1".into()).spawn(pass_on)?;
     Ok(())
+}
+
+/// Makes a file that reaches the limit of its size (`ulimit -f`) an error of the write; it would end the process by
+/// SIGXFSZ in the middle of it.
+#[cfg(unix)]
+pub(crate) fn survive_file_limit() {
+    // A handler that does nothing will do. Where none can be set, the system ends the process as before.
+    let nothing = Arc::new(AtomicBool::new(false));
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, nothing);
 }
 
 /// Does `work`, during which signals act in this way.

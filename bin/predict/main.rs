@@ -64,7 +64,7 @@ struct Cli {
 static PROGRESS: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
 fn main() -> ExitCode {
-    svp_cli::exit(run(svp_cli::parse(env!("CARGO_BIN_NAME"))))
+    svp_cli::exit(|| run(svp_cli::parse(env!("CARGO_BIN_NAME"))))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {

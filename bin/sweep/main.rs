@@ -19,7 +19,7 @@ use options::{Cli, Command, RunArgs, resolve};
 use runner::Runner;
 
 fn main() -> ExitCode {
-    svp_cli::exit(run(svp_cli::parse(env!("CARGO_BIN_NAME"))))
+    svp_cli::exit(|| run(svp_cli::parse(env!("CARGO_BIN_NAME"))))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
@@ -48,6 +48,7 @@ fn list() -> Result<String> {
 
 /// Makes the runs of a sweep that are not done yet, and its table.
 fn sweep(args: &RunArgs) -> Result<ExitCode> {
+    svp_cli::start_threads(None)?;
     let sweep = args.open()?;
     let out = args.folder();
     check_folder(&out, &sweep)?;

@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use engine::budget;
 use svp::report::RunDir;
 use svp::report::table::{duration, percent};
 use svp::sweep::{Failure, Plan, Results, Run, RunStatus, mark_diverged};
@@ -87,10 +88,19 @@ impl<'a> Runner<'a> {
         let left = self.lock().results.left(|unit| self.args.is_mine(unit));
         svp_cli::tell(&format!("{left} runs to make in {}", self.out.display()));
         std::thread::scope(|scope| {
-            for job in 0..self.jobs {
+            // This thread makes runs too, so that the sweep goes on where the system starts no others.
+            for job in 1..self.jobs {
                 let this = &self;
-                scope.spawn(move || this.job(job));
+                let started = std::thread::Builder::new().spawn_scoped(scope, move || this.job(job));
+                if let Err(e) = started {
+                    svp_cli::tell(&format!(
+                        "{job} runs at a time instead of {}: no more threads: {e}",
+                        self.jobs
+                    ));
+                    break;
+                }
             }
+            self.job(0);
         });
         let ledger = self.ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
         let failures = ledger.results.failures().into_iter();
@@ -178,6 +188,10 @@ impl<'a> Runner<'a> {
             command.arg("--config").arg(path).arg("--out").arg(&folder);
         }
         command.args(["--threads", &self.threads.to_string()]);
+        // Of several runs at a time each would find the same memory free and take it for its own.
+        if budget::set().is_some() || self.jobs > 1 {
+            command.args(["--max-memory", &(budget::most() / self.jobs.max(1) as u64).max(1).to_string()]);
+        }
         if !self.args.device.is_empty() {
             command.args(["--device", &self.args.device[job % self.args.device.len()]]);
         }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use engine::Device;
+use engine::{Device, or_out_of_memory};
 use svp::data::archive;
 use svp::report::{LrRange, Place, Show};
 use svp::train::{
@@ -58,7 +58,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     let command = of_named_method(Cli::command(), std::env::args());
-    svp_cli::exit(run(svp_cli::parse_as(env!("CARGO_BIN_NAME"), command)))
+    svp_cli::exit(|| run(svp_cli::parse_as(env!("CARGO_BIN_NAME"), command)))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
@@ -101,7 +101,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     } else {
         let (config, origins) = sized(options, origins, &around.device)?;
         if cli.dry_run {
-            let found = dry_run(&config, &around.device, around.stop);
+            let found = or_out_of_memory(|| dry_run(&config, &around.device, around.stop));
             let found = found.map_err(|e| explain_memory(e, &config, &around.device))?;
             svp_cli::tell(&origins.line(&config)?);
             svp_cli::show(&found, cli.json, show::dry_run)?;
@@ -203,7 +203,7 @@ fn start(config: TrainConfig, origins: &Origins, place: &Place, around: Surround
     let (device, settings) = (around.device.clone(), origins.line(&config)?);
     // What is refused is refused in one line, so the settings are told when the run has its folder.
     let tell = |line: &str| [&*settings, line].into_iter().for_each(svp_cli::tell);
-    let done = Session::start(config.clone(), place, &tell, around).and_then(train);
+    let done = or_out_of_memory(|| Session::start(config.clone(), place, &tell, around).and_then(train));
     done.map_err(|e| explain_memory(e, &config, &device))
 }
 

@@ -1,8 +1,10 @@
 //! The memory of the CPU device.
 //!
-//! Freed memory is kept, because fresh pages from the system cost more than the arithmetic of a small op.
+//! Freed memory is kept, because fresh pages from the system cost more than the arithmetic of a small op. What is held
+//! counts against the program's [`budget`]. Ops on the CPU return tensors and no results, so memory that is refused ends
+//! them by an unwinding that [`or_out_of_memory`](crate::or_out_of_memory) turns into an error.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc};
 use std::collections::HashMap;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +13,8 @@ use std::sync::{Arc, Mutex};
 use memmap2::MmapMut;
 
 use super::size_class::size_class;
+use crate::budget::{self, Claim};
+use crate::error::{Error, unwind};
 
 /// The alignment of every buffer in bytes: a cache line, which is also a full AVX-512 vector.
 const ALIGN: usize = 64;
@@ -67,10 +71,7 @@ impl CpuPool {
         let guard = if pool.checked { GUARD } else { 0 };
         let capacity = size_class(len + 2 * guard);
         let reused = pool.free.lock().unwrap().get_mut(&capacity).and_then(Vec::pop);
-        let allocation = reused.unwrap_or_else(|| {
-            pool.held.fetch_add(capacity * 4, Ordering::Relaxed);
-            Allocation::new(capacity)
-        });
+        let allocation = reused.unwrap_or_else(|| pool.fresh(capacity).unwrap_or_else(|e| unwind(e)));
         let now = pool.in_use.fetch_add(capacity * 4, Ordering::Relaxed) + capacity * 4;
         pool.peak.fetch_max(now, Ordering::Relaxed);
         let mut buffer = CpuBuffer { allocation: Some(allocation), len, guard, pool: pool.clone() };
@@ -80,6 +81,18 @@ impl CpuPool {
         }
         buffer
     }
+
+    /// Memory from the system; where it is refused, what is free is given back before it is asked for again.
+    fn fresh(&self, capacity: usize) -> Result<Allocation, Error> {
+        let made = Allocation::new(capacity).or_else(|_| {
+            self.trim();
+            Allocation::new(capacity)
+        });
+        if made.is_ok() {
+            self.held.fetch_add(capacity * 4, Ordering::Relaxed);
+        }
+        made
+    }
 }
 
 /// Memory of its own.
@@ -88,6 +101,8 @@ struct Allocation {
     at: NonNull<f32>,
     /// The number of floats.
     capacity: usize,
+    /// Its bytes of the budget.
+    _claim: Claim,
     /// The mapping that holds the memory, when it is large.
     map: Option<MmapMut>,
 }
@@ -100,13 +115,26 @@ impl Allocation {
         Layout::from_size_align(capacity * 4, ALIGN).expect("the size of a tensor")
     }
 
-    fn new(capacity: usize) -> Self {
-        Self::mapped(capacity).unwrap_or_else(|| Self::on_heap(capacity))
+    /// Takes memory, if budget and system have it.
+    fn new(capacity: usize) -> Result<Self, Error> {
+        let (asked, device) = (capacity * 4, "cpu");
+        let claim = budget::claim(asked as u64).map_err(|refused| Error::Memory {
+            device,
+            asked,
+            free: refused.left as usize,
+            total: refused.most as usize,
+        })?;
+        let memory = Self::mapped(capacity).or_else(|| Self::on_heap(capacity).map(|at| (at, None)));
+        match memory {
+            Some((at, map)) => Ok(Allocation { at, capacity, _claim: claim, map }),
+            // Whatever the budget says, the system has none.
+            None => Err(Error::Memory { device, asked, free: 0, total: budget::most() as usize }),
+        }
     }
 
     /// Maps large memory in huge pages where the system has them. With small pages, the step of Vim-S spends a tenth of
     /// its time on address translation.
-    fn mapped(capacity: usize) -> Option<Self> {
+    fn mapped(capacity: usize) -> Option<(NonNull<f32>, Option<MmapMut>)> {
         if capacity * 4 < HUGE_PAGE {
             return None;
         }
@@ -115,18 +143,18 @@ impl Allocation {
         // If the system refuses, this only costs speed.
         let _ = map.advise(memmap2::Advice::HugePage);
         let at = NonNull::new(map.as_mut_ptr().cast())?;
-        Some(Allocation { at, capacity, map: Some(map) })
+        Some((at, Some(map)))
     }
 
-    fn on_heap(capacity: usize) -> Self {
+    fn on_heap(capacity: usize) -> Option<NonNull<f32>> {
         let layout = Self::layout(capacity);
         // SAFETY: the layout has a non-zero size, because a size class is at least 16 elements.
         let at = unsafe { alloc(layout) };
-        let Some(at) = NonNull::new(at.cast::<f32>()) else { handle_alloc_error(layout) };
+        let at = NonNull::new(at.cast::<f32>())?;
         // Writing the memory once makes every later view one of initialised floats.
         // SAFETY: `capacity` floats were just allocated at `at`.
         unsafe { at.write_bytes(0, capacity) };
-        Allocation { at, capacity, map: None }
+        Some(at)
     }
 }
 
@@ -204,6 +232,21 @@ mod tests {
         assert_eq!(CpuPool::take(&pool, 1001).as_slice().as_ptr(), at, "same size class");
         let (peak, now) = pool.memory();
         assert!(peak >= 4000 && now == 0, "{peak} {now}");
+    }
+
+    #[test]
+    fn memory_that_nobody_has_is_an_error_and_leaves_the_pool_whole() {
+        let pool = Arc::new(CpuPool::new(false));
+        let kept = CpuPool::take(&pool, 1000);
+        let held = pool.held();
+        let asked = 1 << 46;
+        let error = crate::or_out_of_memory(|| Ok::<_, Error>(CpuPool::take(&pool, asked / 4))).unwrap_err();
+        let line = error.to_string();
+        assert!(matches!(error, Error::Memory { device: "cpu", asked: got, .. } if got >= asked), "{line}");
+        assert!(line.starts_with("cpu device: out of memory: 67108864 MiB more asked for, "), "{line}");
+        assert_eq!((pool.held(), pool.memory().1), (held, held), "nothing of it is counted");
+        drop(kept);
+        assert_eq!(CpuPool::take(&pool, 1000).as_slice().len(), 1000);
     }
 
     #[test]

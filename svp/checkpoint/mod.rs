@@ -41,7 +41,7 @@ pub use keys::{KeyReport, MisShaped};
 pub use precision::Precision;
 pub use safetensors::{save_safetensors, save_safetensors_as};
 pub use torch::write::save_torch;
-pub use write::{remove_partial_files, remove_unfinished, write_atomically};
+pub use write::{remove_abandoned_beside, remove_partial_files, remove_unfinished, write_atomically};
 
 // Values are used, hashed and written as they lie in memory, so memory must have the byte order of the files.
 const _: () = assert!(cfg!(target_endian = "little"), "checkpoints need a little-endian machine");

@@ -1,10 +1,12 @@
 //! Writes files so that they are there whole or not at all.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::{Error, Result};
 
@@ -45,6 +47,32 @@ impl Drop for Noted {
     }
 }
 
+/// Removes the unfinished files that killed writers left beside a file, and that nobody has written to for a while. Files
+/// of others who are writing there stay: a writer holds a lock. What cannot be looked at or removed stays too.
+pub fn remove_abandoned_beside(path: &Path) {
+    const WHILE: Duration = Duration::from_secs(60);
+    let Ok(entries) = std::fs::read_dir(folder_of(path)) else { return };
+    for entry in entries.flatten().filter(|entry| is_unfinished(&entry.file_name())) {
+        // Between its making and its lock a file is not held, so a young one stays.
+        let age =
+            entry.metadata().and_then(|of| of.modified()).map(|time| time.elapsed().unwrap_or_default());
+        let abandoned = || File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+        if entry.file_type().is_ok_and(|of| of.is_file()) && age.is_ok_and(|age| age > WHILE) && abandoned() {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn is_unfinished(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes())
+}
+
+/// The folder of a file. The parent of a bare file name is "", which means the current folder.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Removes the unfinished files that killed writers left in a folder. No other process may be writing there.
 ///
 /// # Errors
@@ -53,9 +81,7 @@ pub fn remove_partial_files(folder: &Path) -> Result<()> {
     let remove = || {
         for entry in std::fs::read_dir(folder)? {
             let entry = entry?;
-            let name = entry.file_name();
-            let name = name.as_encoded_bytes();
-            if name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes()) {
+            if is_unfinished(&entry.file_name()) {
                 std::fs::remove_file(entry.path())?;
             }
         }
@@ -73,9 +99,7 @@ pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
 ) -> Result<()> {
-    // The parent of a bare file name is "", which means the current folder.
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    replace(path, folder, write).map_err(|e| Error::io(path, "write", &e))
+    replace(path, folder_of(path), write).map_err(|e| Error::io(path, "write", &e))
 }
 
 fn replace(
@@ -90,6 +114,8 @@ fn replace(
     builder.permissions(<Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
     let temporary = builder.tempfile_in(folder)?;
     let _noted = Noted::new(temporary.path());
+    // For `remove_abandoned_beside`. Where files cannot be locked, it removes none.
+    let _ = temporary.as_file().try_lock();
     let mut buffered = BufWriter::with_capacity(1 << 20, temporary.as_file());
     write(&mut buffered)?;
     buffered.flush()?;
@@ -139,6 +165,33 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
         let noted = UNFINISHED.lock().unwrap();
         assert!(noted.iter().all(|path| !path.starts_with(folder.path())), "{noted:?}");
+    }
+
+    #[test]
+    fn what_killed_writers_left_is_removed_and_what_others_write_is_not() {
+        use std::time::SystemTime;
+        let folder = tempfile::tempdir().unwrap();
+        let old = |name: &str| {
+            let file = File::create(folder.path().join(name)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(600)).unwrap();
+            file
+        };
+        drop(old(".partial-killed.tmp"));
+        drop(old("a.tmp"));
+        let held = old(".partial-held.tmp");
+        held.lock().unwrap();
+        File::create(folder.path().join(".partial-young.tmp")).unwrap();
+        remove_abandoned_beside(&folder.path().join("b.bin"));
+        let mut left = names(folder.path());
+        left.sort();
+        assert_eq!(left, [".partial-held.tmp", ".partial-young.tmp", "a.tmp"]);
+        write_atomically(&folder.path().join("b.bin"), |_| {
+            let own = names(folder.path()).into_iter().find(|name| !left.contains(name)).unwrap();
+            let own = File::open(folder.path().join(own))?;
+            assert!(own.try_lock().is_err(), "a writer holds its file");
+            Ok(())
+        })
+        .unwrap();
     }
 
     #[cfg(unix)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::text::shown;
+use crate::text::{brief, shown};
 
 /// Anything that ends a command. [`Error::exit_code`] tells scripts which kind it is.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ pub enum Error {
         hint: String,
     },
     /// A tensor or an op refused its arguments.
-    #[error(transparent)]
+    #[error("{}", brief(.0.to_string()))]
     Engine(#[from] engine::Error),
 }
 
@@ -58,9 +58,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub(crate) type Parsed<T> = std::result::Result<T, String>;
 
 impl Error {
-    /// Bad input at a place, with what to do about it.
+    /// Bad input at a place, with what to do about it. The middle of what is long is left out (see [`brief`]), as each of
+    /// them may repeat what a file says.
     pub fn input(at: impl Into<String>, what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Error::Input { at: at.into(), what: what.into(), hint: hint.into() }
+        Error::Input { at: brief(at), what: brief(what), hint: brief(hint) }
     }
 
     /// Bad input in a file or folder.
@@ -72,7 +73,9 @@ impl Error {
     /// they are.
     pub fn within(self, place: &str) -> Self {
         match self {
-            Error::Input { at, what, hint } => Error::Input { at: format!("{place}: {at}"), what, hint },
+            Error::Input { at, what, hint } => {
+                Error::Input { at: brief(format!("{place}: {at}")), what, hint }
+            }
             other => other,
         }
     }
@@ -85,6 +88,7 @@ impl Error {
             K::PermissionDenied => "check the permissions, or choose another place",
             K::ReadOnlyFilesystem => "choose a place that can be written",
             K::StorageFull | K::QuotaExceeded => "free some space, then run again",
+            K::FileTooLarge => "raise the limit on the size of files (ulimit -f), then run again",
             _ => "check the file and the disk",
         };
         Error::path(path, format!("cannot {doing}: {source}"), hint)
@@ -103,5 +107,28 @@ impl Error {
             Error::Diverged { .. } => 3,
             Error::Interrupted { .. } | Error::Lost { .. } => 75,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_short_whatever_a_file_says() {
+        let long = "\u{1b}".repeat(80_000);
+        let error = Error::input(&long, &long, &long).within(&long);
+        assert!(error.to_string().len() < 20_000 && !error.to_string().contains('\u{1b}'));
+        let Error::Input { at, what, hint } = error else { panic!("another error") };
+        assert!([&at, &what, &hint].iter().all(|part| part.chars().count() < 1_010), "{}", at.len());
+        let shape = engine::Error::Shape { op: "map", name: long, want: "[1]".into(), got: vec![2] };
+        assert!(Error::from(shape).to_string().len() < 2_000);
+    }
+
+    #[test]
+    fn a_file_that_may_not_grow_names_the_limit() {
+        let line =
+            Error::io(Path::new("a.bin"), "write", &std::io::ErrorKind::FileTooLarge.into()).to_string();
+        assert!(line.contains("ulimit -f"), "{line}");
     }
 }

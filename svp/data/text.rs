@@ -47,6 +47,42 @@ pub fn steers(c: char) -> bool {
         || matches!(c, '\u{61C}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
 }
 
+/// Most characters of a part of a message, and how many of its last ones are kept where it has more.
+const BRIEF: [usize; 2] = [1000, 300];
+
+/// A part of a message, of which the middle is left out where it is long: a name in a file, or what a file says of
+/// itself, can have any length.
+pub fn brief(text: impl Into<String>) -> String {
+    let (mut text, [most, end]) = (text.into(), BRIEF);
+    let Some(rest) = text.chars().count().checked_sub(most + 1) else { return text };
+    let at = |text: &str, n: usize| text.char_indices().nth(n).map_or(text.len(), |(at, _)| at);
+    let (from, to) = (at(&text, most - end), at(&text, rest + 1 + most - end));
+    text.replace_range(from..to, "...");
+    text
+}
+
+/// A line of JSON in which nothing steers a terminal either. It means the same: what JSON leaves as it is, such as marks
+/// of the direction of writing, can stand in strings only, where an escape stands for it.
+pub fn shown_json(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            // None of them lies beyond the 16 bits of such an escape.
+            c if steers(c) => safe.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// A text of several lines as it is shown: [`shown`] line by line.
+pub fn shown_lines(text: &str) -> Cow<'_, str> {
+    if !text.contains(|c| c != '\n' && steers(c)) {
+        return text.into();
+    }
+    text.split('\n').map(shown).collect::<Vec<_>>().join("\n").into()
+}
+
 /// A path as it is shown.
 pub fn shown_path(path: &Path) -> String {
     shown(&path.to_string_lossy()).into_owned()
@@ -56,7 +92,7 @@ pub fn shown_path(path: &Path) -> String {
 pub fn first<T: AsRef<str>>(all: impl IntoIterator<Item = T>) -> String {
     const MOST: usize = 3;
     let mut all = all.into_iter();
-    let mut line: Vec<String> = all.by_ref().take(MOST).map(|one| one.as_ref().to_string()).collect();
+    let mut line: Vec<String> = all.by_ref().take(MOST).map(|one| brief(one.as_ref())).collect();
     if all.next().is_some() {
         line.push("...".into());
     }
@@ -153,6 +189,26 @@ mod tests {
         assert!(matches!(shown("Größe 日本 'a' \"b\" \\ 😀"), Cow::Borrowed(_)));
         assert_eq!(shown("a\nb\x1b[31m\t\u{7f}\u{9b}"), "a\\nb\\u{1b}[31m\\t\\u{7f}\\u{9b}");
         assert_eq!(shown("\u{202e}gpj.exe\u{200b}\u{2028}"), "\\u{202e}gpj.exe\\u{200b}\\u{2028}");
+    }
+
+    #[test]
+    fn json_does_not_steer_and_means_the_same() {
+        let name = "a\n\u{1b}[2J\u{7f}\u{9b}\u{202e}\u{feff} \u{fc}\u{1f600}\"\\";
+        let json = shown_json(&serde_json::to_string(name).unwrap());
+        assert!(!json.contains(steers), "{json:?}");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), name);
+        assert_eq!(shown_lines("a\n\u{1b}b\n"), "a\n\\u{1b}b\n");
+    }
+
+    #[test]
+    fn the_middle_of_a_long_text_is_left_out() {
+        let [most, end] = BRIEF;
+        let text = "é".repeat(most);
+        assert_eq!(brief(text.clone()), text);
+        let long = format!("é{}{}", "x".repeat(80_000), "y".repeat(end));
+        let cut = format!("é{}...{}", "x".repeat(most - end - 1), "y".repeat(end));
+        assert_eq!(brief(long), cut);
+        assert_eq!(first([&"z".repeat(most + 1)[..]]).len(), most + 3);
     }
 
     #[test]

@@ -56,7 +56,9 @@ impl<const N: usize> fmt::Display for Table<N> {
 /// spreadsheet would take for a formula gets an apostrophe in front.
 pub fn csv_line(fields: impl IntoIterator<Item = String>) -> String {
     let is_formula = |field: &str| {
-        field.starts_with(['=', '+', '-', '@']) && field != "-" && field.parse::<f64>().is_err()
+        // Spreadsheets pass over spaces, and some take the wide forms for the others. Tabs and line breaks are escaped.
+        let begins = field.trim_start().starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']);
+        begins && field != "-" && field.parse::<f64>().is_err()
     };
     let safe = |field: String| match shown(&field) {
         field if is_formula(&field) => format!("'{field}"),
@@ -134,9 +136,12 @@ mod tests {
         let mut table = Table::new(["class", "n"]);
         table.row(["a\nb\u{1b}[2J", "1"]);
         assert_eq!(table.to_string(), "class          n\n-------------  -\na\\nb\\u{1b}[2J  1\n");
-        let fields =
-            ["=1+cmd|' /C calc'!A0", "@SUM(1)", "-0.5", "+1e-3", "-", "a\nb,\"c\""].map(String::from);
-        assert_eq!(csv_line(fields), "'=1+cmd|' /C calc'!A0,'@SUM(1),-0.5,+1e-3,-,\"a\\nb,\"\"c\"\"\"\n");
+        let fields = ["=1+cmd|' /C calc'!A0", "@SUM(1)", " ＝1", "\t=1", "-0.5", "+1e-3", "-", "a\nb,\"c\""]
+            .map(String::from);
+        assert_eq!(
+            csv_line(fields),
+            "'=1+cmd|' /C calc'!A0,'@SUM(1),' ＝1,\\t=1,-0.5,+1e-3,-,\"a\\nb,\"\"c\"\"\"\n"
+        );
     }
 
     #[test]

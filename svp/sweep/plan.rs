@@ -1,6 +1,6 @@
 //! The runs of a sweep.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
@@ -13,6 +13,9 @@ use crate::{Error, Result};
 
 /// Most runs of a sweep, so that a slip in a list does not make millions.
 const MOST_RUNS: usize = 10_000;
+
+/// Most bytes of a name of a folder. A file system takes 255; `.toml` and `.partial` need some.
+const LONGEST: usize = 200;
 
 /// Overrides that hold for the reported runs only: nothing is chosen with them.
 const LATE: [&str; 2] = ["select-on-test", "train-on-val"];
@@ -274,7 +277,7 @@ impl Making<'_> {
             return Err(Error::input("overrides", what, "change the sweep's lists instead"));
         }
         let points = combinations.iter().map(|chosen| self.point(chosen)).collect::<Result<Vec<_>>>()?;
-        unique("choose", points.iter().map(|point| point.label.as_str()).filter(|_| points.len() > 1))?;
+        unique("choose", points.iter().map(|point| point.label.as_str()).filter(|label| !label.is_empty()))?;
         Ok(points)
     }
 
@@ -418,22 +421,40 @@ fn label(chosen: &Table) -> String {
     chosen.iter().map(|(key, value)| format!("{key}={}", shown(value))).collect::<Vec<_>>().join(", ")
 }
 
-/// A name for a folder: without characters that a file system or a shell treats specially.
+/// A name for a folder: without characters that a file system or a shell treats specially, and without dots at its
+/// ends, so that it is neither hidden nor a way out of the folder that it is in.
 fn plain(name: &str) -> String {
     let plain = |c: char| if c.is_alphanumeric() || "-_.=+".contains(c) { c } else { '-' };
     let name: String = name.chars().map(plain).collect();
-    let words: Vec<&str> = name.trim_matches('.').split('-').filter(|word| !word.is_empty()).collect();
-    words.join("-")
+    let words = name.split('-').map(|word| word.trim_matches('.')).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-")
 }
 
-/// Refuses names whose folders would be the same.
+/// Refuses names that cannot be those of folders, and those whose folders would be the same.
 fn unique<'a>(of: &str, names: impl Iterator<Item = &'a str>) -> Result<()> {
-    let mut seen = HashSet::new();
+    let mut seen = HashMap::new();
     for name in names {
         let folder = plain(name).to_lowercase();
-        if folder.is_empty() || name.contains(char::is_control) || !seen.insert(folder) {
-            let what = format!("{name:?} appears twice, or cannot be a name");
-            return Err(Error::input(of, what, "give each a name of its own"));
+        let refused = |what: String, hint: &str| Err(Error::input(of, format!("{name:?} {what}"), hint));
+        if folder.is_empty() {
+            return refused(
+                "has no letter or digit, so no folder can have the name".into(),
+                "give it another",
+            );
+        }
+        if folder.len() > LONGEST {
+            return refused(format!("is longer than the {LONGEST} bytes of a folder's name"), "shorten it");
+        }
+        if name.contains(char::is_control) {
+            return refused("has a control character".into(), "give it another name");
+        }
+        match seen.insert(folder, name) {
+            None => {}
+            Some(before) if before == name => return refused("appears twice".into(), "name it once"),
+            Some(before) => {
+                let what = format!("would have the folder of {before:?}");
+                return refused(what, "give it a name that differs in more than case and punctuation");
+            }
         }
     }
     Ok(())

@@ -121,15 +121,15 @@ pub fn json(plan: &Plan, results: &Results) -> String {
         .collect();
     let (rows, left) = (summary(plan, results), results.left(|_| true));
     let source = plan.sweep.published.as_ref().map(|published| &published.source);
-    json!({
+    let json = json!({
         "title": plan.sweep.title,
         "results": rows,
         "source": source,
         "published_only": plan.not_run,
         "failed": failed,
         "left": left,
-    })
-    .to_string()
+    });
+    text::shown_json(&json.to_string())
 }
 
 /// The finished runs as CSV, those by which hyper-parameters were chosen included. Accuracies are in percent.

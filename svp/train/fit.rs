@@ -3,7 +3,7 @@
 //! The memory of a step grows linearly with the batch, so two small batches predict which batch fills the free memory.
 //! On a device that can run out of memory the prediction is tried, and reduced until it fits.
 
-use engine::{Device, Rng, Tensor};
+use engine::{Device, Rng, Tensor, budget, or_out_of_memory};
 
 use super::config::TrainConfig;
 use super::feed::FeedBatch;
@@ -57,7 +57,7 @@ pub fn fitting_batch_size(config: &TrainConfig, device: &Device) -> Result<usize
     }
 }
 
-/// Adds advice to the error of a run that ran out of the device's memory; other errors are returned unchanged.
+/// Adds advice to the error of a run that ran out of the memory; other errors are returned unchanged.
 pub fn explain_memory(error: Error, config: &TrainConfig, device: &Device) -> Error {
     if !out_of_memory(&error) {
         return error;
@@ -70,7 +70,7 @@ pub fn explain_memory(error: Error, config: &TrainConfig, device: &Device) -> Er
         }
         Ok(fits) => format!("--batch-size {fits} fits now: something else used the memory, so run again"),
         Err(_) => {
-            "not even --batch-size 1 fits; use --precision bf16, a smaller model, or --device cpu".into()
+            format!("not even --batch-size 1 fits; {}", less(device))
         }
     };
     Error::input(format!("--batch-size {}", config.batch_size), error.to_string(), hint)
@@ -85,7 +85,15 @@ fn nothing_fits(error: Error, device: &Device) -> Error {
         return error;
     }
     let what = format!("not even 1 fits into the memory of the {} device: {error}", device.name());
-    Error::input("--batch-size auto", what, "use --precision bf16, a smaller model, or --device cpu")
+    Error::input("--batch-size auto", what, less(device))
+}
+
+/// What to do where no batch fits.
+fn less(device: &Device) -> &'static str {
+    match device {
+        Device::Cpu(_) => "use a smaller model or smaller images, or raise --max-memory",
+        Device::Launched(_) => "use --precision bf16, a smaller model, or --device cpu",
+    }
 }
 
 /// A step of `batch` images that the device refuses for another reason than memory, such as a launch that is too large
@@ -120,7 +128,9 @@ fn free_memory(device: &Device) -> Result<usize> {
     let unknown = || {
         Error::input("--batch-size auto", "this system does not say how much memory is free", "give a number")
     };
-    available.map(|kib| kib * 1024).ok_or_else(unknown)
+    // On the CPU, tensors count against the program's budget.
+    let left = usize::try_from(budget::left()).unwrap_or(usize::MAX);
+    available.map(|kib| (kib * 1024).min(left)).ok_or_else(unknown)
 }
 
 /// A model and data on which batch sizes are tried.
@@ -132,6 +142,10 @@ struct Loaded {
 
 impl Loaded {
     fn new(config: &TrainConfig, device: &Device) -> Result<Self> {
+        or_out_of_memory(|| Self::load(config, device))
+    }
+
+    fn load(config: &TrainConfig, device: &Device) -> Result<Self> {
         config.check()?;
         config.precision.check(device)?;
         let data = setup::dataset(config)?;
@@ -141,6 +155,10 @@ impl Loaded {
 
     /// Bytes that steps and an evaluation of a batch take beside the model.
     fn trial(&mut self, batch: usize) -> Result<usize> {
+        or_out_of_memory(|| self.tried(batch))
+    }
+
+    fn tried(&mut self, batch: usize) -> Result<usize> {
         let device = self.model.device.clone();
         device.trim();
         let before = device.held();

@@ -75,7 +75,8 @@ impl Log {
             loss: done.loss,
             lr: done.lr as f32,
             images_per_s: done.images as f32 / seconds,
-            wait_share: done.waited.as_secs_f32() / seconds,
+            // A clock that is set back makes the step shorter than its wait.
+            wait_share: (done.waited.as_secs_f32() / seconds).min(1.0),
         };
         self.progress.step(info);
         let StepInfo { step, epoch, loss, lr, images_per_s, wait_share, .. } = info;

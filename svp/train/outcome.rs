@@ -114,7 +114,7 @@ impl Outcome {
             trained_parameters: parameters.iter().map(|p| p.trained).sum(),
             parameters,
             images_per_s: throughput.images as f64 / busy,
-            wait_share: throughput.waited.as_secs_f64() / busy,
+            wait_share: (throughput.waited.as_secs_f64() / busy).min(1.0),
             seconds: began.elapsed().as_secs_f64(),
             peak_tensor_bytes: device.memory().0,
             backbone_hash: trained.backbone_hash.clone(),

@@ -6,28 +6,35 @@
 //!
 //! **Broken images.** In training ([`OnBroken::Replace`]) a broken image is replaced by the next readable sample in the
 //! order of the epoch, so that batches keep their size. In evaluation ([`OnBroken::Skip`]) it is left out. Each broken
-//! image is recorded with its reason. Once more than 1 % of the split, and more than one image, are broken, the
-//! iterator yields an error and ends, and in training also once all images of a class are; where images are predicted
-//! ([`OnBroken::SkipAny`]), any number may be broken. All this depends on the batches handed out so far, not on the
-//! workers.
+//! image is recorded with its reason. In both, the iterator yields an error and ends once more than 1 % of the split are
+//! broken - of a small split a tenth, up to three images, and one always - and in training also once all images of a
+//! class are; where images are predicted ([`OnBroken::SkipAny`]), any number may be broken. All this depends on the
+//! batches handed out so far, not on the workers.
+//!
+//! **Limits.** An epoch whose batches do not fit into the [`budget`] of memory, or whose threads the system does not start,
+//! yields an error at once. It does not go on with fewer threads: nobody would know why it is slow, and what was trained
+//! before is saved.
 
+mod batches;
+mod memory;
 mod order;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use engine::Rng;
+use engine::budget::Claim;
 
 use crate::augment::Mix;
 use crate::error::{Error, Result};
 use crate::sample::Sample;
 use crate::streams;
-use crate::text::shown;
+use crate::text::{brief, shown};
 use crate::transform::Transform;
 
+pub use batches::Batches;
 pub use order::{Sampler, balanced_order};
 
 /// What the loader does about an image that cannot be read.
@@ -195,7 +202,10 @@ impl Split {
     fn tolerated(&self) -> usize {
         match self.options.on_broken {
             OnBroken::SkipAny => usize::MAX,
-            OnBroken::Replace | OnBroken::Skip => (self.samples.len() / 100).max(1),
+            OnBroken::Replace | OnBroken::Skip => {
+                let n = self.samples.len();
+                (n / 100).max((n / 10).min(3)).max(1)
+            }
         }
     }
 
@@ -263,6 +273,8 @@ struct Epoch {
     made: Condvar,
     /// Tells workers that a batch was taken.
     taken: Condvar,
+    /// The memory of its batches.
+    _claim: Claim,
 }
 
 /// The batches between the workers and the consumer.
@@ -353,7 +365,7 @@ impl Epoch {
                 true
             }
             Err(Error::Input { at, what, .. }) => {
-                made.broken.insert(index, shown(&format!("{at}: {what}")).into_owned());
+                made.broken.insert(index, shown(&brief(format!("{at}: {what}"))).into_owned());
                 false
             }
             Err(other) => {
@@ -385,117 +397,6 @@ impl Drop for Alarm<'_> {
         if std::thread::panicking() {
             self.0.stop();
         }
-    }
-}
-
-/// Iterator over the batches of an epoch. It ends after an error.
-pub struct Batches {
-    epoch: Arc<Epoch>,
-    workers: Vec<JoinHandle<()>>,
-}
-
-impl Batches {
-    fn start(split: Arc<Split>, number: u32, start: usize, end: usize) -> Self {
-        let workers = split.options.workers.min(end.saturating_sub(start));
-        let epoch = Arc::new(Epoch {
-            order: split.order(number),
-            split,
-            number,
-            end,
-            // Each worker may be making one batch while one more waits.
-            ahead: workers + 1,
-            stop: AtomicBool::new(false),
-            queue: Mutex::new(Queue { claim: start, next: start, ready: BTreeMap::new() }),
-            made: Condvar::new(),
-            taken: Condvar::new(),
-        });
-        let run = |_| {
-            let epoch = epoch.clone();
-            std::thread::spawn(move || epoch.work())
-        };
-        let workers = (0..workers).map(run).collect();
-        Batches { epoch, workers }
-    }
-
-    /// Waits for the next batch.
-    fn receive(&self) -> Result<Option<Made>> {
-        let begun = Instant::now();
-        let mut queue = lock(&self.epoch.queue);
-        let number = queue.next;
-        if number >= self.epoch.end {
-            return Ok(None);
-        }
-        let made = loop {
-            if let Some(made) = queue.ready.remove(&number) {
-                break made;
-            }
-            if self.epoch.stopped() {
-                return Err(Error::input("data", "a data worker failed", "see the message above"));
-            }
-            queue = self.epoch.made.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        };
-        queue.next += 1;
-        drop(queue);
-        self.epoch.taken.notify_all();
-        *lock(&self.epoch.split.wait) += begun.elapsed();
-        Ok(Some(made))
-    }
-
-    /// Records the broken images of a batch.
-    ///
-    /// # Errors
-    /// Too many broken images so far.
-    fn record(&self, broken: BTreeMap<u32, String>) -> Result<()> {
-        let split = &self.epoch.split;
-        let mut all = lock(&split.broken);
-        let before = all.len();
-        all.extend(broken);
-        let (count, total) = (all.len(), split.samples.len());
-        let any = split.options.on_broken == OnBroken::SkipAny;
-        if any || count <= split.tolerated() && count < total {
-            let training = split.options.on_broken == OnBroken::Replace;
-            return if training && count > before { split.check_classes(&all) } else { Ok(()) };
-        }
-        let first = all.values().next().map_or("", String::as_str);
-        let what = format!("{count} of {total} images met so far are broken, the first is {first}");
-        Err(Error::input("data", what, "more than 1 % stops the run: repair or remove them"))
-    }
-
-    fn stop(&mut self) {
-        self.epoch.stop();
-        for worker in self.workers.drain(..) {
-            // A worker that panicked has printed its message already.
-            let _ = worker.join();
-        }
-    }
-}
-
-impl Iterator for Batches {
-    type Item = Result<Batch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let taken = self.receive().and_then(|made| match made {
-                Some(Made { batch, broken }) => self.record(broken).map(|()| Some(batch)),
-                None => Ok(None),
-            });
-            match taken {
-                // All images of this batch were left out.
-                Ok(Some(batch)) if batch.labels.is_empty() => continue,
-                Ok(batch) => return batch.map(Ok),
-                Err(error) => {
-                    self.stop();
-                    lock(&self.epoch.queue).next = self.epoch.end;
-                    return Some(Err(error));
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Batches {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use engine::budget::Refused;
 use tempfile::TempDir;
 
 use super::*;
@@ -204,10 +205,14 @@ fn in_prediction_any_number_may_be_broken() {
 
 #[test]
 fn more_than_one_per_cent_broken_stops() {
-    // One of fifty images may be broken, and three of 300.
-    let cases: [(usize, &[usize], bool); 6] = [
-        (50, &[7], true),
-        (50, &[7, 30], false),
+    // One of nine images may be broken, two of twenty, three of fifty and of 300.
+    let cases: [(usize, &[usize], bool); 10] = [
+        (9, &[7], true),
+        (9, &[7, 8], false),
+        (20, &[7, 19], true),
+        (20, &[7, 8, 9], false),
+        (50, &[7, 8, 30], true),
+        (50, &[7, 8, 9, 30], false),
         (300, &[1, 2, 3], true),
         (300, &[1, 2, 3, 299], false),
         (1, &[0], false),
@@ -229,6 +234,30 @@ fn more_than_one_per_cent_broken_stops() {
             }
         }
     }
+}
+
+/// In a process of its own, tests/limits.rs has what the system refuses.
+#[test]
+fn memory_that_batches_do_not_have_is_told_before_they_are_made() {
+    let split = |batch| loader(&drawn(800), LoaderOptions::eval(batch, 6)).split;
+    let split = split(100);
+    // An image is 3 KiB, a batch of 100 thus 300 KiB.
+    let line = |left: u64| {
+        let refused = Refused { asked: 2400 << 10, left: left << 10, most: 2400 << 10 };
+        split.explain(6, refused).to_string()
+    };
+    assert!(
+        line(2399).contains("batches of 100 images ahead with 6 data workers needs 3 MiB"),
+        "{}",
+        line(2399)
+    );
+    assert!(line(2399).ends_with("use at most --workers 5, or raise --max-memory"), "{}", line(2399));
+    assert!(
+        line(800).ends_with("use at most --batch-size 88 with --workers 1, or raise --max-memory"),
+        "{}",
+        line(800)
+    );
+    assert!(line(1).ends_with("; raise --max-memory"), "{}", line(1));
 }
 
 #[test]

@@ -112,7 +112,10 @@ fn sweeps_that_cannot_work_are_refused() {
     refused("methods = ['svp']", &["A", "no task"]);
     refused(&with("methods = []"), &["no task or no method"]);
     refused(&with("methods = ['svp', 'svp']"), &["methods", "\"svp\"", "twice"]);
-    refused("methods = ['svp']\ntasks = [{ name = 'a b' }, { name = 'A-b' }]", &["tasks", "A-b", "twice"]);
+    refused(
+        "methods = ['svp']\ntasks = [{ name = 'a b' }, { name = 'A-b' }]",
+        &["tasks", "A-b", "the folder of \"a b\""],
+    );
     refused("methods = ['svp']\npresets = ['hta/none']", &["hta/none", "--preset list"]);
     refused(&with("methods = ['svp']\nbatches = 3"), &["a.toml, line 4", "batches"]);
     refused(&with("methods = ['prompts']"), &["a, prompts", "there is no method"]);
@@ -153,6 +156,38 @@ fn sweeps_that_cannot_work_are_refused() {
     refused(&published("svp.b"), &["published", "\"b\""]);
     plan(&published("svp.a"));
     plan(&published("svp.mean"));
+}
+
+/// Whoever writes a sweep names its tasks and methods; all of its folders are below its own.
+#[test]
+fn names_do_not_lead_out_of_the_folder() {
+    let folder = |name: &str| {
+        let name = format!("{name:?}");
+        let plan = plan(&format!("methods = ['svp']\ntasks = [{{ name = {name} }}]"));
+        folders(plan.runs()).remove(0)
+    };
+    for (name, want) in [
+        ("../x", "x"),
+        ("/../x/..", "x"),
+        ("/etc/passwd", "etc-passwd"),
+        ("a/../../b", "a-b"),
+        ("C:\\..\\b", "C-b"),
+        (".hidden", "hidden"),
+        ("-.-..-a", "a"),
+    ] {
+        assert_eq!(folder(name), format!("runs/{want}/svp/seed-7"));
+    }
+    let named = |name: &str| format!("methods = ['svp']\ntasks = [{{ name = \"{name}\" }}]");
+    for nothing in ["", ".", "..", "/../", "-.-", " "] {
+        refused(&named(nothing), &["tasks", "no folder can have the name"]);
+    }
+    refused(&named("a\\u0000b"), &["tasks", "control character"]);
+    refused(&named(&"x".repeat(300)), &["tasks", "longer than the 200 bytes"]);
+    let label = format!(
+        "methods = ['svp']\ntasks = [{{ name = 'a' }}]\nchoose = {{ data = [{:?}] }}",
+        "x".repeat(300)
+    );
+    refused(&label, &["choose", "longer than"]);
 }
 
 #[test]
