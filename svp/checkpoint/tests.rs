@@ -252,10 +252,7 @@ fn grids_that_make_no_sense_are_refused() {
 /// The backbone of a small Vim in a file of these tensors.
 fn load_file(file: &Path) -> Result<Loaded> {
     let class_row = ClassRow::Middle;
-    load(
-        &Checkpoint::open(file)?,
-        LoadOptions { img_size: None, stride: None, class_row, allow_mismatch: false, seed: 0 },
-    )
+    load(&Checkpoint::open(file)?, LoadOptions { class_row, ..LoadOptions::default() })
 }
 
 /// Writes the tensors of a small Vim behind each prefix, and a tensor of each name in `others`.
