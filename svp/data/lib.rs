@@ -4,7 +4,8 @@
 //!
 //! - [`error`], [`mod@text`] (how names are shown), [`sha256`], [`streams`] (numbers of random streams), [`watch`] (how
 //!   long work is watched)
-//! - [`regular`]: how files are opened, and whether they stay what they were; [`mapped`]: whole files in memory
+//! - [`regular`]: how files are opened, and whether they stay what they were; [`mapped`] and `held`: whole files in
+//!   memory; `room`: pictures beside one another in memory
 //! - [`pickle`] and `mat`: readers of Python pickles and MATLAB files
 //! - [`decode`] and [`resize`]: from an image file to 8-bit pixels
 //! - [`augment`] and [`transform`]: from pixels to the numbers that a model sees
@@ -36,6 +37,7 @@ mod files;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod held;
 pub mod layouts;
 pub mod loader;
 pub mod mapped;
@@ -45,6 +47,7 @@ mod picture;
 pub mod procedural;
 pub mod regular;
 pub mod resize;
+mod room;
 pub mod sample;
 pub mod sha256;
 mod shuffle;
