@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::archive::{self, Archive, FolderEntry};
 use crate::decode;
 use crate::error::{Error, Result};
+use crate::held::Held;
 use crate::source::{ArchivedFile, Source};
 use crate::text;
 
@@ -61,7 +62,7 @@ pub(crate) struct Files {
     listed: Arc<Mutex<HashMap<String, Arc<Vec<FolderEntry>>>>>,
     passed_over: PassedOver,
     /// Whether paths may lead out of the root. A data set comes from others, so its lists may name what is in it and
-    /// nothing else; a list of one's own may name any file.
+    /// nothing else, unless the user allows it; a list of one's own may name any file.
     anywhere: bool,
 }
 
@@ -82,9 +83,9 @@ impl Files {
         Self::new(root, mounts, passed_over)
     }
 
-    /// The folder of a list of one's own, whose paths may lead anywhere.
-    pub fn of_own_list(folder: &Path) -> Self {
-        Files { anywhere: true, ..Self::folder(folder) }
+    /// The same files, of which lists may name files outside as well if `allow` says so.
+    pub fn allow_outside(self, allow: bool) -> Self {
+        Files { anywhere: allow, ..self }
     }
 
     /// An archive, seen as a folder.
@@ -145,6 +146,7 @@ impl Files {
     /// The path below the root of a path below this folder.
     fn absolute(&self, path: &str) -> String {
         match (self.base.as_str(), path) {
+            (_, path) if Path::new(path).has_root() => path.into(),
             ("", path) => path.into(),
             (base, "") => base.into(),
             (base, path) => format!("{base}/{path}"),
@@ -231,9 +233,26 @@ impl Files {
         self.inner(&path).find_map(|(mount, inner)| mount.store.find(inner))
     }
 
-    /// Whether there is a file with this path.
+    /// Whether there is a file with this path. The folders on the way are listed once, so that asking for many files that
+    /// are not there costs little.
     pub fn has(&self, path: &str) -> bool {
-        self.find(path).is_some()
+        self.may_have(path) && self.find(path).is_some()
+    }
+
+    /// Whether the lists of the folders on the way hold a path, or do not tell.
+    fn may_have(&self, path: &str) -> bool {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if name.is_empty() || name.starts_with('.') || is_foreign(name) {
+            return true;
+        }
+        if !folder.is_empty() && !self.may_have(folder) {
+            return false;
+        }
+        let sought = |entries: Arc<Vec<FolderEntry>>| {
+            let at = entries.partition_point(|entry| entry.name.as_str() < name);
+            entries.get(at).is_some_and(|entry| entry.name == name)
+        };
+        self.list(folder).map_or(true, sought)
     }
 
     /// All files below a folder, folder by folder; folders and files are sorted by the bytes of their names.
@@ -265,7 +284,7 @@ impl Files {
     ///
     /// # Errors
     /// A file that is missing, unreadable or too large.
-    pub fn read(&self, path: &str) -> Result<Vec<u8>> {
+    pub fn read(&self, path: &str) -> Result<Held> {
         self.file(path)?.bytes(MAX_ARRAY)
     }
 
@@ -282,7 +301,7 @@ impl Files {
                 "check that it is the list, and save it as UTF-8",
             )
         };
-        text::decoded(bytes).ok_or_else(not_text)
+        text::decoded(bytes.into_bytes()).ok_or_else(not_text)
     }
 
     fn file(&self, path: &str) -> Result<Source> {
@@ -332,8 +351,8 @@ impl Folder {
         if path.is_empty() { self.root.clone() } else { self.root.join(path) }
     }
 
-    /// Names and paths of what lies in a folder, without what is hidden or belongs to other programs.
-    fn entries(&self, dir: &Path) -> Result<Vec<(OsString, PathBuf)>> {
+    /// What lies in a folder, without what is hidden or belongs to other programs.
+    fn entries(&self, dir: &Path) -> Result<Vec<Shown>> {
         let Entries { shown, passed_over } = entries(dir)?;
         self.passed_over.lock().unwrap_or_else(PoisonError::into_inner).extend(passed_over);
         Ok(shown)
@@ -346,8 +365,8 @@ impl Store for Folder {
         if !folder.is_dir() {
             return Ok(Vec::new());
         }
-        let entry = |(name, path): (OsString, PathBuf)| match name.into_string() {
-            Ok(name) => Ok(FolderEntry { name, is_folder: path.is_dir() }),
+        let entry = |Shown { name, path, is_folder }: Shown| match name.into_string() {
+            Ok(name) => Ok(FolderEntry { name, is_folder }),
             Err(_) => Err(Error::path(&path, "has a name that is not UTF-8", "rename it")),
         };
         self.entries(&folder)?.into_iter().map(entry).collect()
@@ -373,8 +392,8 @@ impl Store for Folder {
             if !seen.insert(real) {
                 continue;
             }
-            for (_, path) in self.entries(&dir)? {
-                if path.is_dir() {
+            for Shown { path, is_folder, .. } in self.entries(&dir)? {
+                if is_folder {
                     todo.push(path);
                 } else {
                     files.push(Source::File(path.into()));
@@ -385,10 +404,17 @@ impl Store for Folder {
     }
 }
 
+/// A file or a folder. Links are what they lead to.
+struct Shown {
+    name: OsString,
+    path: PathBuf,
+    is_folder: bool,
+}
+
 /// What lies in a folder.
 struct Entries {
-    /// Names and paths of what counts.
-    shown: Vec<(OsString, PathBuf)>,
+    /// What counts.
+    shown: Vec<Shown>,
     /// Hidden pictures, and folders of other programs.
     passed_over: Vec<PathBuf>,
 }
@@ -403,7 +429,9 @@ fn entries(dir: &Path) -> Result<Entries> {
         if hidden && decode::is_image_name(&path) || name.to_str().is_some_and(is_foreign) {
             entries.passed_over.push(path);
         } else if !hidden {
-            entries.shown.push((name, path));
+            let kind = entry.file_type().map_err(failed)?;
+            let is_folder = kind.is_dir() || kind.is_symlink() && path.is_dir();
+            entries.shown.push(Shown { name, path, is_folder });
         }
     }
     Ok(entries)

@@ -4,7 +4,8 @@
 //!
 //! - [`error`], [`mod@text`] (how names are shown), [`sha256`], [`streams`] (numbers of random streams), [`watch`] (how
 //!   long work is watched)
-//! - [`regular`]: how files are opened, and whether they stay what they were; [`mapped`]: whole files in memory
+//! - [`regular`]: how files are opened, and whether they stay what they were; [`mapped`] and `held`: whole files in
+//!   memory; `room`: pictures beside one another in memory
 //! - [`pickle`] and `mat`: readers of Python pickles and MATLAB files
 //! - [`decode`] and [`resize`]: from an image file to 8-bit pixels
 //! - [`augment`] and [`transform`]: from pixels to the numbers that a model sees
@@ -33,6 +34,7 @@ pub mod decode;
 pub mod duplicates;
 pub mod error;
 mod files;
+mod held;
 pub mod layouts;
 pub mod loader;
 pub mod mapped;
@@ -42,6 +44,7 @@ mod picture;
 pub mod procedural;
 pub mod regular;
 pub mod resize;
+mod room;
 pub mod sample;
 pub mod sha256;
 mod shuffle;

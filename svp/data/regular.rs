@@ -16,18 +16,22 @@ use crate::error::{Error, Result};
 /// which is told without waiting for it.
 pub fn open_regular(path: &Path) -> Result<File> {
     let failed = |e: std::io::Error| Error::io(path, "open", &e);
-    is_regular(path, &std::fs::metadata(path).map_err(failed)?)?;
+    check_regular(path, &std::fs::metadata(path).map_err(failed)?)?;
     let mut options = OpenOptions::new();
     options.read(true);
     // What was a file above may be a pipe by now; then neither opening nor reading waits.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
     let file = options.open(path).map_err(failed)?;
-    is_regular(path, &file.metadata().map_err(failed)?)?;
+    check_regular(path, &file.metadata().map_err(failed)?)?;
     Ok(file)
 }
 
-fn is_regular(path: &Path, meta: &Metadata) -> Result<()> {
+/// Checks that what lies at `path` is a regular file.
+///
+/// # Errors
+/// Anything else.
+pub(crate) fn check_regular(path: &Path, meta: &Metadata) -> Result<()> {
     if meta.is_file() {
         return Ok(());
     }
@@ -36,7 +40,7 @@ fn is_regular(path: &Path, meta: &Metadata) -> Result<()> {
 }
 
 /// What something is that is not a regular file.
-pub(crate) fn kind(of: FileType) -> &'static str {
+fn kind(of: FileType) -> &'static str {
     #[cfg(unix)]
     {
         use std::os::unix::fs::FileTypeExt;
