@@ -22,7 +22,7 @@ impl Inputs {
     /// # Errors
     /// Files of the data set that were changed, replaced or removed.
     pub fn check_data(&self, how: &str) -> Result<()> {
-        Ok::<(), Error>(()).map_err(|e| match e {
+        self.data.unchanged().map_err(|e| match e {
             Error::Input { at, what, .. } => {
                 Error::input(at, what, format!("put back what was there and its time of change; {how}"))
             }
