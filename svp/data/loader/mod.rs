@@ -392,6 +392,8 @@ impl Drop for Alarm<'_> {
 pub struct Batches {
     epoch: Arc<Epoch>,
     workers: Vec<JoinHandle<()>>,
+    /// What kept a worker from being started.
+    failed: Option<Error>,
 }
 
 impl Batches {
@@ -409,12 +411,20 @@ impl Batches {
             made: Condvar::new(),
             taken: Condvar::new(),
         });
-        let run = |_| {
-            let epoch = epoch.clone();
-            std::thread::spawn(move || epoch.work())
-        };
-        let workers = (0..workers).map(run).collect();
-        Batches { epoch, workers }
+        let mut batches = Batches { epoch, workers: Vec::with_capacity(workers), failed: None };
+        for started in 0..workers {
+            let epoch = batches.epoch.clone();
+            match std::thread::Builder::new().spawn(move || epoch.work()) {
+                Ok(worker) => batches.workers.push(worker),
+                Err(e) => {
+                    let what = format!("{started} of {workers} data threads could be started: {e}");
+                    let hint = "use fewer, or raise the limit of processes (ulimit -u)";
+                    batches.failed = Some(Error::input("--workers", what, hint));
+                    break;
+                }
+            }
+        }
+        batches
     }
 
     /// Waits for the next batch.
@@ -477,7 +487,8 @@ impl Iterator for Batches {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let taken = self.receive().and_then(|made| match made {
+            let made = self.failed.take().map_or_else(|| self.receive(), Err);
+            let taken = made.and_then(|made| match made {
                 Some(Made { batch, broken }) => self.record(broken).map(|()| Some(batch)),
                 None => Ok(None),
             });
