@@ -1,10 +1,11 @@
 //! The files of a data set, wherever they lie: in folders, in archives inside of these, or in one archive.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use engine::budget;
 
 use crate::archive::{self, Archive, FolderEntry};
 use crate::decode;
@@ -13,8 +14,15 @@ use crate::held::Held;
 use crate::source::{ArchivedFile, Source};
 use crate::text;
 
+mod folder;
+
+use folder::Folder;
+
 /// The most bytes of a list or an annotation file: a hundred times those of the largest published one.
 const MAX_TEXT: u64 = 256 << 20;
+/// Bytes of memory that reading a list takes for each of its bytes, at most: entries may be as short as nine bytes, and
+/// each becomes a text, a label and a sample.
+const OF_LIST: u64 = 32;
 /// The most bytes of an array file. The largest published one has 182 MB.
 const MAX_ARRAY: u64 = 512 << 20;
 
@@ -291,9 +299,15 @@ impl Files {
     /// The text of a list, without a byte-order mark.
     ///
     /// # Errors
-    /// A file that is missing, unreadable, too large, or neither UTF-8 nor UTF-16 with a byte-order mark.
+    /// A file that is missing, unreadable, too large for its entries to have room in memory, or neither UTF-8 nor UTF-16
+    /// with a byte-order mark.
     pub fn text(&self, path: &str) -> Result<String> {
         let bytes = self.file(path)?.bytes(MAX_TEXT)?;
+        // Lists are read one after another, so that asking whether there is room is enough.
+        drop(
+            budget::claim(OF_LIST * bytes.len() as u64)
+                .map_err(|refused| Error::refused(&self.path(path), refused))?,
+        );
         let not_text = || {
             Error::path(
                 &self.path(path),
@@ -337,104 +351,6 @@ fn leads_out(path: &str) -> bool {
         };
         depth < 0
     })
-}
-
-/// Files on disk.
-struct Folder {
-    root: PathBuf,
-    passed_over: PassedOver,
-}
-
-impl Folder {
-    /// A path on disk. The root is not joined with the empty path, which would add a slash.
-    fn path(&self, path: &str) -> PathBuf {
-        if path.is_empty() { self.root.clone() } else { self.root.join(path) }
-    }
-
-    /// What lies in a folder, without what is hidden or belongs to other programs.
-    fn entries(&self, dir: &Path) -> Result<Vec<Shown>> {
-        let Entries { shown, passed_over } = entries(dir)?;
-        self.passed_over.lock().unwrap_or_else(PoisonError::into_inner).extend(passed_over);
-        Ok(shown)
-    }
-}
-
-impl Store for Folder {
-    fn list(&self, folder: &str) -> Result<Vec<FolderEntry>> {
-        let folder = self.path(folder);
-        if !folder.is_dir() {
-            return Ok(Vec::new());
-        }
-        let entry = |Shown { name, path, is_folder }: Shown| match name.into_string() {
-            Ok(name) => Ok(FolderEntry { name, is_folder }),
-            Err(_) => Err(Error::path(&path, "has a name that is not UTF-8", "rename it")),
-        };
-        self.entries(&folder)?.into_iter().map(entry).collect()
-    }
-
-    fn is_folder(&self, path: &str) -> bool {
-        self.path(path).is_dir()
-    }
-
-    fn find(&self, path: &str) -> Option<Source> {
-        let path = self.path(path);
-        path.is_file().then(|| Source::File(path.into()))
-    }
-
-    /// Follows links. A folder that links lead to again, such as an ancestor of the link, is read once.
-    fn below(&self, folder: &str) -> Result<Vec<Source>> {
-        let mut files = Vec::new();
-        let mut seen = HashSet::new();
-        let mut todo = vec![self.path(folder)];
-        todo.retain(|folder| folder.is_dir());
-        while let Some(dir) = todo.pop() {
-            let real = dir.canonicalize().map_err(|e| Error::io(&dir, "open", &e))?;
-            if !seen.insert(real) {
-                continue;
-            }
-            for Shown { path, is_folder, .. } in self.entries(&dir)? {
-                if is_folder {
-                    todo.push(path);
-                } else {
-                    files.push(Source::File(path.into()));
-                }
-            }
-        }
-        Ok(files)
-    }
-}
-
-/// A file or a folder. Links are what they lead to.
-struct Shown {
-    name: OsString,
-    path: PathBuf,
-    is_folder: bool,
-}
-
-/// What lies in a folder.
-struct Entries {
-    /// What counts.
-    shown: Vec<Shown>,
-    /// Hidden pictures, and folders of other programs.
-    passed_over: Vec<PathBuf>,
-}
-
-fn entries(dir: &Path) -> Result<Entries> {
-    let failed = |e: std::io::Error| Error::io(dir, "list the folder", &e);
-    let mut entries = Entries { shown: Vec::new(), passed_over: Vec::new() };
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let (name, path) = (entry.file_name(), entry.path());
-        let hidden = name.as_encoded_bytes().starts_with(b".");
-        if hidden && decode::is_image_name(&path) || name.to_str().is_some_and(is_foreign) {
-            entries.passed_over.push(path);
-        } else if !hidden {
-            let kind = entry.file_type().map_err(failed)?;
-            let is_folder = kind.is_dir() || kind.is_symlink() && path.is_dir();
-            entries.shown.push(Shown { name, path, is_folder });
-        }
-    }
-    Ok(entries)
 }
 
 /// The pictures that a folder on disk holds, for commands that take any pictures.
@@ -491,7 +407,7 @@ impl Store for Unpacked {
 impl Mount {
     /// The folder `root` on disk.
     fn folder(root: &Path, passed_over: &PassedOver) -> Self {
-        let store = Box::new(Folder { root: root.into(), passed_over: passed_over.clone() });
+        let store = Box::new(Folder::new(root, passed_over));
         Mount { at: String::new(), store, archive: None }
     }
 
