@@ -102,6 +102,10 @@ fn edit(file: &Path, key: &str, change: impl Fn(&mut Value)) {
     fs::write(file, [&(header.len() as u64).to_le_bytes(), &header[..], &bytes[end..]].concat()).unwrap();
 }
 
+fn replace(file: &Path, by: &Path) {
+    fs::copy(by, file).unwrap();
+}
+
 fn remove(file: &Path) {
     let _ = fs::remove_file(file);
 }
@@ -133,8 +137,7 @@ fn damaged_folders_are_refused_before_anything_is_changed() {
     succeeds(&train(&args(&task, &task.data, "svp", &finished, "2")));
     succeeds(&train(&args(&task, &task.data, "linear", &linear, "2")));
     let stopped = interrupted(&task, "stopped");
-    let other =
-        |file: &Path| drop(fs::copy(Path::new(&linear).join(file.file_name().unwrap()), file).unwrap());
+    let other = |file: &Path| replace(file, &Path::new(&linear).join(file.file_name().unwrap()));
     for run in [&finished, &stopped] {
         for name in ["last.safetensors", "best.safetensors", "metrics.jsonl", "curves.png", "run.lock"] {
             refused(run, name, &folder, &[name, "is a folder, not a regular file"]);
@@ -175,7 +178,7 @@ fn damaged_folders_are_refused_before_anything_is_changed() {
     refused(
         &stopped,
         "sound.safetensors",
-        &|file| drop(fs::copy(Path::new(&linear).join("last.safetensors"), file).unwrap()),
+        &|file| replace(file, &Path::new(&linear).join("last.safetensors")),
         &["sound.safetensors", "is not of this run"],
     );
     refused(&finished, "last.safetensors", &remove, &["last.safetensors", "had saved its state"]);
