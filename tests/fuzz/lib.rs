@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::backtrace::Backtrace;
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -55,7 +56,7 @@ unsafe impl GlobalAlloc for Bounded {
 
 fn check(bytes: usize) {
     if bytes > MOST {
-        eprintln!("an allocation of {} MiB", bytes >> 20);
+        eprintln!("an allocation of {} MiB\n{}", bytes >> 20, Backtrace::force_capture());
         std::process::abort();
     }
 }
