@@ -31,7 +31,7 @@ use crate::augment::Mix;
 use crate::error::{Error, Result};
 use crate::sample::Sample;
 use crate::streams;
-use crate::text::{brief, shown};
+use crate::text::brief;
 use crate::transform::Transform;
 
 pub use batches::Batches;
@@ -365,7 +365,7 @@ impl Epoch {
                 true
             }
             Err(Error::Input { at, what, .. }) => {
-                made.broken.insert(index, shown(&brief(format!("{at}: {what}"))).into_owned());
+                made.broken.insert(index, brief(format!("{at}: {what}")));
                 false
             }
             Err(other) => {
