@@ -214,8 +214,7 @@ impl Entry {
         decode: impl Fn([u8; SIZE]) -> f32,
         values: &mut [f32],
     ) {
-        if values.is_empty() {
-        } else if self.is_contiguous() {
+        if self.is_contiguous() {
             values.iter_mut().zip(&stored[self.offset..]).for_each(|(value, &b)| *value = decode(b));
         } else {
             let mut index = vec![0; self.shape.len()];

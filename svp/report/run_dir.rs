@@ -167,8 +167,10 @@ impl RunDir {
 
     /// Whether a process runs in a folder.
     pub fn is_busy(path: &Path) -> bool {
-        let lock = OpenOptions::new().write(true).open(path.join("run.lock"));
-        lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+        let name = path.join("run.lock");
+        // Opening a named pipe would wait for somebody who reads it.
+        let lock = || OpenOptions::new().write(true).open(&name);
+        name.is_file() && lock().is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
     /// The folder itself, which also holds TensorBoard's event files.

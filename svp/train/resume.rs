@@ -52,6 +52,10 @@ pub(super) fn open(folder: &Path, moved: Moved, around: &Surroundings) -> Result
         let what = "backbone, data or settings are not those the run began with";
         return Err(Error::path(&last, what, "put them back, or start a new run"));
     }
+    if saved.as_ref().is_some_and(|saved| saved.data() != Some(&data.fingerprint())) {
+        let what = "the data set is not the one the run began with";
+        return Err(Error::path(&last, what, "put the data back, or start a new run"));
+    }
     check_position(&last, &position, &config, data.train.len())?;
     check_best(&run, &position, trained, &model.params)?;
     check_sound(&run, &position, trained)?;

@@ -139,7 +139,7 @@ impl<'a> Session<'a> {
         let mut position = Position::default();
         if let Some(saved) = saved {
             saved.restore(&device, &mut model.params)?;
-            saved.restore_optimizer(&device, &model.params, &mut stepper.optimizer, &inputs.fingerprint)?;
+            saved.restore_optimizer(&device, &model.params, &mut stepper.optimizer)?;
             if let Some(average) = &mut stepper.average {
                 saved.restore_average(&device, &model.params, average)?;
             }

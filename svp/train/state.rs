@@ -209,19 +209,13 @@ impl TrainedFile {
     /// Puts the optimiser's state back.
     ///
     /// # Errors
-    /// A `data` fingerprint that is not that of the data the run began with, or a tensor that is missing or of another
-    /// shape.
+    /// A tensor that is missing or of another shape.
     pub fn restore_optimizer(
         &self,
         device: &Device,
         params: &Params,
         optimizer: &mut Optimizer,
-        data: &str,
     ) -> Result<()> {
-        if self.file.metadata().get(DATA).is_none_or(|stored| stored != data) {
-            let what = "the data set is not the one the run began with";
-            return Err(Error::path(self.file.path(), what, "put the data back, or start a new run"));
-        }
         optimizer.restore(params, self.position.step, |name, shape| {
             Ok(self.tensor(name, shape)?.to_owned_on(device))
         })
