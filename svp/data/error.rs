@@ -17,6 +17,16 @@ pub enum Error {
         /// What to do about it.
         hint: String,
     },
+    /// The system refuses what it allows at other times, such as one more open file. The input is not at fault.
+    #[error("{}: {}; {}", brief(at), brief(what), brief(hint))]
+    System {
+        /// What was asked for.
+        at: String,
+        /// What the system said.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// The loss stopped being finite.
     #[error("step {step}: the loss is {loss}; {what}; {hint}")]
     Diverged {
@@ -83,6 +93,12 @@ impl Error {
     /// An operating-system error on a path, with the remedy that fits its kind.
     pub fn io(path: &Path, doing: &str, source: &std::io::Error) -> Self {
         use std::io::ErrorKind as K;
+        // The numbers of ENFILE and EMFILE, which have no kind of their own.
+        if cfg!(unix) && matches!(source.raw_os_error(), Some(23 | 24)) {
+            let hint = "raise the limit on open files (ulimit -n), or use fewer --workers";
+            let (at, what) = (path.display().to_string(), format!("cannot {doing}: {source}"));
+            return Error::System { at, what, hint: hint.into() };
+        }
         let hint = match source.kind() {
             K::NotFound => "check the path",
             K::PermissionDenied => "check the permissions, or choose another place",
@@ -103,7 +119,7 @@ impl Error {
     /// was interrupted or lost its device and can be resumed. (2 is a usage error.)
     pub fn exit_code(&self) -> i32 {
         match self {
-            Error::Input { .. } | Error::Engine(_) => 1,
+            Error::Input { .. } | Error::System { .. } | Error::Engine(_) => 1,
             Error::Diverged { .. } => 3,
             Error::Interrupted { .. } | Error::Lost { .. } => 75,
         }
@@ -123,6 +139,14 @@ mod tests {
         assert!([&at, &what, &hint].iter().all(|part| part.chars().count() < 610), "{}", at.len());
         let shape = engine::Error::Shape { op: "map", name: long, want: "[1]".into(), got: vec![2] };
         assert!(Error::from(shape).to_string().len() < 2_000);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn too_many_open_files_are_no_fault_of_the_file() {
+        let error = Error::io(Path::new("a.png"), "open", &std::io::Error::from_raw_os_error(24));
+        assert!(matches!(error, Error::System { .. }), "{error}");
+        assert!(error.to_string().contains("a.png") && error.to_string().contains("ulimit -n"), "{error}");
     }
 
     #[test]

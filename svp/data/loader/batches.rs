@@ -129,7 +129,8 @@ impl Iterator for Batches {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let taken = self.receive().and_then(|made| match made {
-                Some(Made { batch, broken }) => self.record(broken).map(|()| Some(batch)),
+                Some(Made { failed: Some(error), .. }) => Err(error),
+                Some(Made { batch, broken, .. }) => self.record(broken).map(|()| Some(batch)),
                 None => Ok(None),
             });
             match taken {
