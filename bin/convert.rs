@@ -8,7 +8,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use engine::{Device, Tensor};
-use svp::backbones::pos_embed::ClassRow;
 use svp::backbones::{LoadOptions, load, unwrapped};
 use svp::checkpoint::{
     Checkpoint, Dtype, Metadata, Precision, Weights, remove_abandoned_beside, save_safetensors_as,
@@ -186,14 +185,7 @@ fn summary(output: &Path) -> Result<String> {
     let file = Checkpoint::open(output)?;
     let size = std::fs::metadata(output).map_err(|e| Error::io(output, "read", &e))?.len();
     let values: usize = file.entries().values().map(|entry| entry.shape().iter().product::<usize>()).sum();
-    let options = LoadOptions {
-        img_size: None,
-        stride: None,
-        class_row: ClassRow::Middle,
-        allow_mismatch: false,
-        seed: 0,
-    };
-    let backbone = match load(&file, options) {
+    let backbone = match load(&file, LoadOptions::default()) {
         Ok(loaded) => format!("backbone {}", loaded.hash),
         Err(_) => "no complete backbone in it".into(),
     };

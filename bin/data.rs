@@ -51,6 +51,9 @@ struct CheckArgs {
     /// Seed of the training sets that the published program draws at random (GTSRB, Food-101)
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Read images that lists in the data set name outside of it
+    #[arg(long)]
+    allow_outside: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -67,7 +70,7 @@ fn run(args: &CheckArgs) -> Result<ExitCode> {
         None => args.dataset.unwrap_or_default(),
     };
     let depth = Depth { decode: args.decode, duplicates: args.duplicates };
-    let checked = check(&args.path, layout, args.seed, depth, &counted)?;
+    let checked = check(&args.path, layout, args.seed, depth, args.allow_outside, &counted)?;
     svp_cli::show(&checked, args.json, text)?;
     Ok(if checked.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -7,6 +7,7 @@
 
 pub mod budget;
 mod error;
+mod mmap;
 pub mod rng;
 pub mod shape;
 
@@ -31,6 +32,7 @@ pub mod tensor;
 pub use device::Device;
 pub use error::{Error, Result, or_out_of_memory};
 pub use launch::DType;
+pub use mmap::Mmap;
 pub use pool::Recording;
 pub use rng::Rng;
 pub use tensor::{Arriving, Tensor};

@@ -7,12 +7,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use half::bf16;
-use memmap2::Mmap;
 use rayon::prelude::*;
 
 use crate::device::Device;
 use crate::elementwise::{self, Elements};
 use crate::launch::{Arg, DType, Launcher, Pending, Region};
+use crate::mmap::Mmap;
 use crate::pool::{CpuBuffer, CpuPool, LaunchedBuffer, LaunchedPool};
 use crate::shape::numel;
 use crate::{Error, Result};
@@ -26,7 +26,7 @@ enum Storage {
     Owned(CpuBuffer),
     /// Memory of an ordinary vector.
     Vec(Vec<f32>),
-    /// A part of a mapped file, `offset` bytes in, which is read-only.
+    /// A part of a file in memory, `offset` bytes in, which is read-only.
     Mapped { map: Arc<Mmap>, offset: usize },
     /// Memory of a launched device.
     Launched(LaunchedBuffer, DType),
@@ -95,7 +95,8 @@ impl Tensor {
         out
     }
 
-    /// Makes a read-only view of the little-endian f32 values that lie `offset` bytes into a mapped file; nothing is copied.
+    /// Makes a read-only view of the little-endian f32 values that lie `offset` bytes into a file in memory; nothing is
+    /// copied.
     ///
     /// # Errors
     /// [`Error::Unsupported`] when the file ends before, when the values are not aligned, or on a big-endian machine.

@@ -77,7 +77,7 @@ pub(crate) fn assign(model: &mut Model, feed: &Feed, stop: &dyn Fn() -> bool) ->
     };
     let Some(tally) = Tally::of(model, head, feed, stop)? else { return Ok(false) };
     // In place, because recorded steps know the address; only the shares that a resumed run has read are still those of its
-    // mapped file.
+    // file.
     let shares = model.params.get_mut(head.shares);
     shares.make_unique(&model.device);
     shares.send(&tally.shares(logits))?;

@@ -1,9 +1,14 @@
 //! The named parameters of a model, frozen and trained.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use autograd::{Tape, Var};
 use engine::Tensor;
+use engine::budget::{self, Claim};
+
+use crate::{Error, Result};
 
 /// Name of the part of a model that the backbone's own parameters belong to.
 pub const BACKBONE: &str = "backbone";
@@ -31,14 +36,49 @@ pub struct Param {
     pub bounds: Option<[f32; 2]>,
 }
 
+/// Shapes of tensors by their names.
+pub type ByName = BTreeMap<String, Vec<usize>>;
+
 /// All parameters of a model, in a fixed order.
 #[derive(Debug, Clone, Default)]
 pub struct Params {
     all: Vec<Param>,
     by_name: HashMap<String, usize>,
+    /// The file whose tensors will replace values, and their shapes.
+    expected: Option<Arc<(PathBuf, ByName)>>,
+    /// What was claimed for values, for as long as a clone lives.
+    claims: Vec<Arc<Claim>>,
 }
 
 impl Params {
+    /// Says which file's tensors, of these shapes, will replace values, so that [`room`](Self::room) refuses other shapes.
+    pub fn expect(&mut self, file: &Path, shapes: ByName) {
+        self.expected = Some(Arc::new((file.into(), shapes)));
+    }
+
+    /// Claims memory for a parameter that is to be added, before its value is made, because its size can be what a file
+    /// claims.
+    ///
+    /// # Errors
+    /// A shape other than that in the file that is [expected](Self::expect), and a budget that has too little left.
+    pub fn room(&mut self, name: &str, shape: &[usize]) -> Result<()> {
+        if let Some((file, shapes)) = self.expected.as_deref()
+            && let Some(has) = shapes.get(name)
+        {
+            check_shape(file, name, has, shape)?;
+        }
+        let bytes = shape.iter().try_fold(4u64, |bytes, &dim| bytes.checked_mul(dim as u64));
+        let claim = budget::claim(bytes.unwrap_or(u64::MAX)).map_err(|refused| {
+            Error::input(
+                format!("{name} {shape:?}"),
+                refused.to_string(),
+                "choose smaller sizes, or raise it",
+            )
+        })?;
+        self.claims.push(Arc::new(claim));
+        Ok(())
+    }
+
     /// Adds a parameter to a part of the model.
     ///
     /// # Panics
@@ -163,6 +203,18 @@ impl Params {
             |p: &Param| if p.trained { tape.leaf(p.value.clone()) } else { Var::constant(p.value.clone()) };
         Bound { vars: self.all.iter().map(var).collect() }
     }
+}
+
+/// Refuses a tensor of a file whose shape is not that in the model.
+///
+/// # Errors
+/// Another shape.
+pub(crate) fn check_shape(file: &Path, name: &str, has: &[usize], wanted: &[usize]) -> Result<()> {
+    if has == wanted {
+        return Ok(());
+    }
+    let what = format!("{name} has shape {has:?}, the model {wanted:?}");
+    Err(Error::path(file, what, "the file belongs to another backbone or setting"))
 }
 
 /// The parameters on a tape.

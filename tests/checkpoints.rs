@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::{env, fs};
 
 use engine::{Device, Rng, Tensor};
-use svp::checkpoint::{Checkpoint, Metadata, Precision, save_safetensors, save_torch};
+use svp::checkpoint::{Checkpoint, Metadata, Precision, save_safetensors, save_safetensors_as, save_torch};
 use svp::train::load_trained;
 use testkit::golden::Golden;
 use testkit::programs::{Scratch, fails, program, succeeds, text, train, words};
@@ -107,6 +107,21 @@ fn backbones_in_wrappings_are_taken_and_told() {
         &probe(&data, &format!("{full}/last.safetensors"), &["--dry-run"]),
         &["optimizer", "best.safetensors"],
     );
+}
+
+/// Half precision takes twice its size once it is converted.
+#[test]
+fn what_is_converted_counts_in_the_budget() {
+    let place = Scratch::new("converted-budget");
+    let [half, out] = ["half.safetensors", "out.safetensors"].map(|name| place.at(name));
+    let values = Tensor::from_vec(vec![0.5; 1 << 20], &[1 << 20]);
+    let tensors = [("w".to_string(), &values)];
+    save_safetensors_as(Path::new(&half), &tensors, &Metadata::new(), Precision::F16).unwrap();
+    let limited = |limit: &str| convert(&[&half, &out, "--max-memory", limit]);
+    fails(&limited("1MiB"), &["half.safetensors", "needs 3 MiB of memory", "--max-memory"]);
+    fails(&limited("5MiB"), &["half.safetensors", "tensor w: needs 4 MiB of memory", "--max-memory"]);
+    assert!(!Path::new(&out).exists());
+    succeeds(&limited("16MiB"));
 }
 
 #[test]

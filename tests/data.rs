@@ -260,3 +260,57 @@ fn sets_without_splits_are_split() {
     assert!(shown.contains("test/class 0/0.ppm is ") && shown.contains("class 0/3.ppm"), "{shown}");
     assert!(shown.contains("1 exactly"), "{shown}");
 }
+
+/// Lists of a data set may be anybody's. That they name files outside of it is refused, and allowed by a flag, which the
+/// run's config keeps.
+#[test]
+fn lists_lead_out_of_the_data_set_only_where_that_is_allowed() {
+    let place = Scratch::new("outside");
+    let images = place.data("images", 2);
+    let list: serde_json::Map<String, serde_json::Value> =
+        (0..40).map(|i| (format!("../images/train/class {}/{}.ppm", i % 2, i / 2), (i % 2).into())).collect();
+    let set = place.write("set/train.json", serde_json::to_string(&list).unwrap().as_bytes());
+    let set = set.strip_suffix("/train.json").unwrap();
+    let refused = check(&[set]);
+    let told = text(&refused.stdout);
+    assert_eq!(refused.status.code(), Some(1), "{told}");
+    assert!(told.contains("40 of 40 listed images lie outside of the data set"), "{told}");
+    assert!(told.contains("--allow-outside"), "{told}");
+    let allowed = check(&[set, "--allow-outside"]);
+    assert!(allowed.status.success(), "{}", text(&allowed.stdout));
+
+    let backbone = format!("{}/best.safetensors", place.small_vim("backbone", &images));
+    let out = place.at("run");
+    let args = ["--data", set, "--out", &out, "--backbone", &backbone];
+    let run = |more: &str| train(&[&args[..], &words(more)].concat());
+    let refused = run("--epochs 1 --batch-size 8 --hidden 8");
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains("--allow-outside"), "{}", text(&refused.stderr));
+    let done = run("--epochs 1 --batch-size 8 --hidden 8 --allow-outside");
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let resumed = train(&["--resume", &out, "--epochs", "2"]);
+    assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+}
+
+/// What a file claims is taken from the budget before it is allocated: a small budget makes a line, and a compressed
+/// archive makes do with fewer restart points.
+#[test]
+fn a_check_keeps_to_its_memory() {
+    let place = Scratch::new("memory");
+    let page =
+        |side: usize| [format!("P6 {side} {side} 255\n").into_bytes(), vec![9; 3 * side * side]].concat();
+    for class in ["a", "b"] {
+        place.write(&format!("set/{class}/small.ppm"), &page(100));
+    }
+    place.write("set/b/large.ppm", &page(2000));
+    let set = place.at("set");
+    assert!(check(&[&set, "--decode"]).status.success());
+    let little = check(&[&set, "--decode", "--max-memory", "16MiB"]);
+    let told = text(&little.stdout);
+    assert_eq!(little.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("large.ppm: needs 12 MiB of memory, 4 of 16 MiB are left (--max-memory)"),
+        "{told}"
+    );
+    assert!(told.contains("1 problem"), "{told}");
+}

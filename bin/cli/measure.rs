@@ -22,6 +22,9 @@ pub struct Measure {
     /// matched by name and need not be all of the run's [default: the data of the run]
     #[arg(long, value_name = "DATA")]
     pub data: Option<PathBuf>,
+    /// Read images that lists in the data set name outside of it
+    #[arg(long)]
+    pub allow_outside: bool,
 }
 
 /// A split of a data set.
@@ -77,6 +80,7 @@ impl Measure {
         let config = loaded.config.clone();
         let mut config = config
             .ok_or_else(|| Error::path(run, "has no config.toml beside it", "give the folder of a run"))?;
+        config.allow_outside |= self.allow_outside;
         let classes = &loaded.trained.classes;
         let data = match &self.data {
             None => {
@@ -145,7 +149,7 @@ fn other(run: &Path, config: &mut TrainConfig) -> Result<Dataset> {
     if config.draws_data() {
         return dataset(config);
     }
-    let open = |layout| Dataset::open_labelled(&config.data, layout, config.seed);
+    let open = |layout| Dataset::open_labelled(&config.data, layout, config.seed, config.allow_outside);
     let found = match open(Layout::Auto) {
         // The run's data set may be one of several in that folder.
         Err(error) if config.dataset != Layout::Auto => open(config.dataset).map_err(|_| error),

@@ -16,7 +16,7 @@ pub fn open(measure: &Measure, using: &Using) -> Result<Measured> {
     let device = using.compute.start()?;
     let model = untouched(using.backbone.as_deref(), &device)?;
     let place = measure.data.as_deref().expect("clap requires it");
-    let data = Dataset::open_labelled(place, Layout::Auto, 0)?;
+    let data = Dataset::open_labelled(place, Layout::Auto, 0, measure.allow_outside)?;
     let Logits { of, names, note } = logits(place, &data.classes, model.classes())?;
     tell(&note);
     let transform = model.transform();

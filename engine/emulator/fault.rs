@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Text that is not PTX, or that uses what the emulator does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}: {message}")]
+#[error("{}:{line}: {}", Shown(file), Shown(message))]
 pub struct ParseError {
     /// The file name that was given to [`Module::parse`](crate::Module::parse).
     pub file: String,
@@ -12,6 +12,26 @@ pub struct ParseError {
     pub line: u32,
     /// What is wrong there, in one line.
     pub message: String,
+}
+
+/// Text that may repeat what a file says: in one line that steers no terminal, and not at any length.
+struct Shown<'t>(&'t str);
+
+/// The most characters that are shown of it.
+const MOST_SHOWN: usize = 500;
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Marks of the direction of writing are no control characters, and steer too.
+        let steers = |c: char| c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c);
+        for c in self.0.chars().take(MOST_SHOWN) {
+            match steers(c) {
+                true => write!(f, "{}", c.escape_default())?,
+                false => write!(f, "{c}")?,
+            }
+        }
+        f.write_str(if self.0.chars().nth(MOST_SHOWN).is_some() { "..." } else { "" })
+    }
 }
 
 /// The kind of a [`Fault`].
@@ -105,20 +125,20 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind.name())?;
         if let Some(kernel) = &self.kernel {
-            write!(f, " in {kernel}")?;
+            write!(f, " in {}", Shown(kernel))?;
         }
         if let Some(location) = &self.location {
             let Location { file, line, source, opcode, thread: [x, y, z], block: [bx, by, bz] } = &**location;
-            write!(f, ", thread ({x}, {y}, {z}) of block ({bx}, {by}, {bz}), {file}:{line}")?;
+            write!(f, ", thread ({x}, {y}, {z}) of block ({bx}, {by}, {bz}), {}:{line}", Shown(file))?;
             if let Some(source) = source {
-                write!(f, " ({source})")?;
+                write!(f, " ({})", Shown(source))?;
             }
-            write!(f, " `{opcode}`")?;
+            write!(f, " `{}`", Shown(opcode))?;
         }
         if let Some(address) = self.address {
             write!(f, ", address {address:#x}")?;
         }
-        write!(f, ": {}", self.detail)
+        write!(f, ": {}", Shown(&self.detail))
     }
 }
 
@@ -140,4 +160,34 @@ pub(crate) type Run<T> = Result<T, Box<Stop>>;
 /// Stops the kernel with a fault.
 pub(crate) fn stop<T>(kind: FaultKind, lane: u32, address: Option<u64>, detail: impl Into<String>) -> Run<T> {
     Err(Box::new(Stop { kind, lane, address, detail: detail.into() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_says_is_shown_in_one_short_line() {
+        let message = format!("a\n\u{1b}[2J\u{202e}{}", "x".repeat(80_000));
+        let line = ParseError { file: "k.ptx".into(), line: 3, message: message.clone() }.to_string();
+        assert!(line.starts_with("k.ptx:3: a\\n\\u{1b}[2J\\u{202e}xxx") && line.ends_with("x..."), "{line}");
+        assert!(line.len() < 600, "{}", line.len());
+        let location = Location {
+            file: message.clone(),
+            line: 1,
+            source: Some(message.clone()),
+            opcode: message.clone(),
+            thread: [0; 3],
+            block: [0; 3],
+        };
+        let fault = Fault {
+            kind: FaultKind::Trap,
+            kernel: Some(message.clone()),
+            location: Some(Box::new(location)),
+            address: None,
+            detail: message,
+        };
+        let line = fault.to_string();
+        assert!(line.len() < 3000 && !line.contains(|c: char| c.is_control() || c == '\u{202e}'), "{line}");
+    }
 }

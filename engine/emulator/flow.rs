@@ -6,6 +6,7 @@
 use crate::isa::{NO_SLOT, Op, Slot, Use};
 use crate::operands::{moved, operands};
 use crate::program::{Inst, Program};
+use crate::steps::{Steps, TooMany};
 use crate::types::RegisterFile;
 
 /// Numbers the registers of all files one after the other.
@@ -81,10 +82,15 @@ fn successors(program: &Program, pc: usize, mut visit: impl FnMut(usize)) {
 }
 
 /// Sets `suspect` on instructions that may read an unwritten register, and `tracks` on those that write such a register.
-pub(crate) fn mark_suspects(program: &mut Program) {
+///
+/// # Errors
+/// [`TooMany`] if the kernel has so many branches and registers that the file has no steps left for them.
+pub(crate) fn mark_suspects(program: &mut Program, steps: &mut Steps) -> Result<(), TooMany> {
     let number = Numbering { words: program.words, doubles: program.doubles };
     let count = (program.words + program.doubles + program.preds) as usize;
-    let mut start = Set(vec![0; count.div_ceil(64)]);
+    // The words of a set.
+    let set = count.div_ceil(64);
+    let mut start = Set(vec![0; set]);
     program.word_constants.iter().for_each(|c| start.add(number.at(RegisterFile::Word, c.0)));
     program.specials.iter().for_each(|c| start.add(number.at(RegisterFile::Word, c.1)));
     program.double_constants.iter().for_each(|c| start.add(number.at(RegisterFile::Double, c.0)));
@@ -101,12 +107,18 @@ pub(crate) fn mark_suspects(program: &mut Program) {
     entry[0] = Some(start);
     let mut work = vec![0];
     while let Some(block) = work.pop() {
-        let mut written = entry[block].clone().expect("in the list because it was reached");
         let end = leaders.get(block + 1).copied().unwrap_or(program.code.len());
+        steps.take(1 + set + end - leaders[block])?;
+        let mut written = entry[block].clone().expect("in the list because it was reached");
         for inst in &program.code[leaders[block]..end] {
             after(inst, &mut written, number);
         }
+        let mut taken = Ok(());
         successors(program, end - 1, |pc| {
+            taken = if taken.is_ok() { steps.take(set) } else { Err(TooMany) };
+            if taken.is_err() {
+                return;
+            }
             let next = block_of[pc];
             let met = match &entry[next] {
                 None => written.clone(),
@@ -117,8 +129,9 @@ pub(crate) fn mark_suspects(program: &mut Program) {
                 work.push(next);
             }
         });
+        taken?;
     }
-    let mut watched = Set(vec![0; count.div_ceil(64)]);
+    let mut watched = Set(vec![0; set]);
     for (block, &first) in leaders.iter().enumerate() {
         let Some(written) = &mut entry[block] else { continue };
         let end = leaders.get(block + 1).copied().unwrap_or(program.code.len());
@@ -143,6 +156,7 @@ pub(crate) fn mark_suspects(program: &mut Program) {
         writes_of(inst, |file, slot| any |= watched.has(number.at(file, slot)));
         inst.tracks = any;
     }
+    Ok(())
 }
 
 /// Adds what an instruction surely writes: its guard might not hold, and a move might copy what nothing wrote.

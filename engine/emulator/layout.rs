@@ -7,7 +7,7 @@ use crate::types::Space;
 /// The most bytes that the parameters of a kernel may have.
 pub(crate) const MOST_PARAMS: u32 = 32_764;
 /// The least alignment of a module's variables, and the gap after each.
-const GLOBAL_GAP: u64 = 256;
+pub(crate) const GLOBAL_GAP: u64 = 256;
 
 /// A parameter of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,6 @@ impl Param {
 /// A `.global` or `.const` variable with its address.
 #[derive(Debug, Clone)]
 pub(crate) struct Global {
-    pub name: String,
     pub at: u64,
     pub bytes: u64,
     pub init: Vec<u8>,
@@ -60,13 +59,7 @@ pub(crate) fn place_globals(variables: &[Variable<'_>]) -> Vec<Global> {
         .map(|v| {
             let here = at.next_multiple_of(u64::from(v.align).max(GLOBAL_GAP));
             at = here + v.bytes + GLOBAL_GAP;
-            Global {
-                name: v.name.into(),
-                at: here,
-                bytes: v.bytes,
-                init: v.init.clone(),
-                constant: v.space == Space::Const,
-            }
+            Global { at: here, bytes: v.bytes, init: v.init.clone(), constant: v.space == Space::Const }
         })
         .collect()
 }

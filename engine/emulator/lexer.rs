@@ -4,6 +4,12 @@ use std::fmt;
 
 use crate::fault::ParseError;
 
+/// The most characters of a name, a number or a string. PTX asks for 1024 in names.
+const LONGEST: usize = 1024;
+/// The most tokens of a file, each of which takes up to about 100 bytes once it is parsed. The largest file that we have,
+/// the selective scan's, has 0.8 million.
+const MOST_TOKENS: usize = 1 << 22;
+
 /// The smallest part of the text that has a meaning.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Token<'t> {
@@ -48,8 +54,11 @@ pub(crate) struct TokenAt<'t> {
 /// Names the first line with something that is not a token.
 pub(crate) fn tokens<'t>(file: &str, text: &'t str) -> Result<Vec<TokenAt<'t>>, ParseError> {
     let mut lexer = Lexer { file, text, at: 0, line: 1 };
-    let mut out = Vec::with_capacity(text.len() / 4);
+    let mut out = Vec::with_capacity((text.len() / 4).min(MOST_TOKENS));
     while let Some(token) = lexer.next()? {
+        if out.len() == MOST_TOKENS {
+            return Err(lexer.error(format!("the file has more than {MOST_TOKENS} tokens")));
+        }
         out.push(token);
     }
     Ok(out)
@@ -97,13 +106,13 @@ impl<'t> Lexer<'_, 't> {
         let Some(c) = self.peek() else { return Ok(None) };
         let line = self.line;
         let token = match c {
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' | b'%' | b'.' => Token::Word(self.word()),
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' | b'%' | b'.' => Token::Word(self.word()?),
             b'0'..=b'9' => self.number()?,
             b'"' => {
                 let rest = &self.text[self.at + 1..];
                 let end = rest.find('"').ok_or_else(|| self.error("a string has no end".into()))?;
                 self.at += end + 2;
-                Token::Text(&rest[..end])
+                Token::Text(self.bounded(&rest[..end])?)
             }
             c if c.is_ascii_punctuation() => {
                 self.at += 1;
@@ -114,7 +123,16 @@ impl<'t> Lexer<'_, 't> {
         Ok(Some(TokenAt { token, line }))
     }
 
-    fn word(&mut self) -> &'t str {
+    /// Refuses a part of the text that is too long, so that neither messages nor searches for it are.
+    fn bounded(&self, part: &'t str) -> Result<&'t str, ParseError> {
+        if part.len() > LONGEST {
+            let length = part.len();
+            return Err(self.error(format!("a name of {length} characters is longer than {LONGEST}")));
+        }
+        Ok(part)
+    }
+
+    fn word(&mut self) -> Result<&'t str, ParseError> {
         let rest = &self.text[self.at..];
         let bytes = rest.as_bytes();
         let mut end = 1;
@@ -128,13 +146,13 @@ impl<'t> Lexer<'_, 't> {
             }
         }
         self.at += end;
-        &rest[..end]
+        self.bounded(&rest[..end])
     }
 
     fn number(&mut self) -> Result<Token<'t>, ParseError> {
         let rest = &self.text[self.at..];
         let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '.')).unwrap_or(rest.len());
-        let word = &rest[..end];
+        let word = self.bounded(&rest[..end])?;
         self.at += end;
         let bad = || self.error(format!("`{word}` is not a number"));
         let hex = |digits: &str, wanted: usize| {

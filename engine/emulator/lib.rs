@@ -22,6 +22,7 @@ mod lower;
 mod module;
 mod parse;
 mod program;
+mod steps;
 mod syntax;
 mod tally;
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::fault::ParseError;
 use crate::layout::{Global, MOST_PARAMS, Param, place_globals, place_params};
-use crate::lower::lower;
+use crate::lower::{FileNames, lower};
 use crate::parse::parse;
 use crate::program::Program;
+use crate::steps::Steps;
 
 /// A parsed PTX file.
 #[derive(Debug)]
@@ -42,18 +43,21 @@ impl Module {
     /// Parses and lowers every kernel of `text`; `file` is its name for messages.
     ///
     /// # Errors
-    /// Names the first line that is not PTX, or that has an instruction or a directive outside the supported set.
+    /// Names the first line that is not PTX, or that has an instruction or a directive outside the supported set,
+    /// or with which the file goes beyond one of the limits on its size.
     pub fn parse(file: &str, text: &str) -> Result<Self, ParseError> {
         let text = parse(file, text)?;
         let globals = place_globals(&text.variables);
         let mut module = Self { file: file.into(), globals, entries: Vec::new(), programs: Vec::new() };
+        let names = FileNames::new(module.file.clone(), &text, &module.globals);
+        let mut steps = Steps::default();
         for function in text.functions.iter().filter(|f| f.entry) {
             let params = place_params(&function.params);
             if params.last().is_some_and(|p| p.offset + p.bytes > MOST_PARAMS) {
                 let message = format!("the parameters have more than {MOST_PARAMS} bytes");
                 return Err(ParseError { file: file.into(), line: function.line, message });
             }
-            let program = lower(file, &text, &module.globals, function, &params)?;
+            let program = lower(&names, function, &params, &mut steps)?;
             module.entries.push(Entry {
                 name: function.name.into(),
                 params,

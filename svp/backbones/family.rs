@@ -8,6 +8,7 @@ use engine::Tensor;
 use super::pos_embed::ClassRow;
 use crate::Result;
 use crate::checkpoint::Checkpoint;
+use crate::data::Seen;
 use crate::params::Params;
 use crate::pass::{Method, Pass, Spec, Tokens};
 
@@ -45,7 +46,7 @@ pub struct Family {
     /// The sizes of a checkpoint with tensors of these names and shapes, at this stride where the shapes do not tell;
     /// `None` where it is not of the family.
     pub spec: fn(&Shapes, Option<usize>) -> Option<Spec>,
-    /// Loads the backbone of a recognised checkpoint; values stay in the mapped file where they can.
+    /// Loads the backbone of a recognised checkpoint; values are those of the file in memory where they can be.
     pub load: fn(&Checkpoint, &LoadOptions) -> Result<Loaded>,
     /// Names of the sizes that `named` and `from_scratch` take, in a sentence.
     pub sizes: &'static str,
@@ -58,8 +59,8 @@ pub struct Family {
 /// Shapes of tensors by their names.
 pub type Shapes<'a> = BTreeMap<&'a str, &'a [usize]>;
 
-/// Options for reading a checkpoint.
-#[derive(Debug, Clone, Copy)]
+/// Options for reading a checkpoint. The default takes it as it is.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct LoadOptions {
     /// Side of the new task's images in pixels. A side other than the checkpoint's resizes the position embedding.
     pub img_size: Option<usize>,
@@ -98,6 +99,8 @@ pub struct Loaded {
     pub head: Option<[Tensor; 2]>,
     /// Hash of the weights as they are in the file, the same for every file format.
     pub hash: String,
+    /// The files that the weights were read from.
+    pub files: Vec<Seen>,
     /// Facts for the log, one line each.
     pub notes: Vec<String>,
 }

@@ -42,8 +42,15 @@ pub fn load(file: &Checkpoint, options: LoadOptions) -> Result<Loaded> {
 /// where the shapes do not tell.
 ///
 /// # Errors
-/// A checkpoint of no known family.
+/// A checkpoint of no known family, and a size of 0.
 pub fn spec(file: &Checkpoint, sizes: &Sizes) -> Result<Spec> {
+    if sizes.stride == Some(0) || sizes.img_size == Some(0) {
+        return Err(Error::input(
+            "model",
+            "img-size and stride cannot be 0",
+            "leave them out, or give pixels",
+        ));
+    }
     let file = &*unwrapped(file)?;
     let shapes = shapes(file);
     let found = FAMILIES.iter().find_map(|family| (family.spec)(&shapes, sizes.stride));

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 /// Place of the class token's row among the rows of the patches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClassRow {
     /// At half the number of patches, rounded down, which is where Vim puts the token.
+    #[default]
     Middle,
     /// At 0, as the published loader assumes of Vim too. At another size this puts half of the rows one place off and
     /// blends the class row into the grid. It is wrong, but needed to load as the published program loads

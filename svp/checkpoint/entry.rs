@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
 use data::mapped::Mmap;
-use engine::Tensor;
+use engine::{Tensor, budget};
 use half::{bf16, f16};
 
 use super::fault::Fault;
@@ -54,32 +55,50 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// Bytes of a storage: part of the mapped file, or memory where the file holds them compressed.
+/// Bytes of a storage: part of the file in memory, or memory of their own where the file holds them compressed.
 #[derive(Debug, Clone)]
-pub(super) enum Bytes {
-    Mapped { map: Arc<Mmap>, range: Range<usize> },
-    Inflated(Arc<[u8]>),
+pub(super) struct Bytes {
+    map: Arc<Mmap>,
+    range: Range<usize>,
 }
 
 impl Bytes {
-    /// Part of a mapped file.
+    /// Part of a file in memory.
     ///
     /// # Errors
     /// A range that reaches beyond the end of the file.
-    pub(super) fn mapped(map: &Arc<Mmap>, start: usize, len: usize) -> Result<Self, Fault> {
+    pub(super) fn part(map: &Arc<Mmap>, start: usize, len: usize) -> Result<Self, Fault> {
         let end = start.checked_add(len).filter(|&end| end <= map.len());
         let end = end.ok_or_else(|| {
             Fault::damaged(format!("{len} bytes wanted at byte {start}, the file has {}", map.len()))
         })?;
-        Ok(Bytes::Mapped { map: map.clone(), range: start..end })
+        Ok(Bytes { map: map.clone(), range: start..end })
+    }
+
+    /// All `len` bytes that a reader gives.
+    ///
+    /// # Errors
+    /// A reader that fails or gives more or fewer, and memory that the budget does not have.
+    pub(super) fn read(mut from: impl Read, len: usize) -> Result<Self, Fault> {
+        let map = memory(len, |bytes| {
+            from.read_exact(bytes)?;
+            match from.read(&mut [0])? {
+                0 => Ok(()),
+                _ => Err(io::Error::other("there are more")),
+            }
+        });
+        let map = map?.map_err(|e| Fault::damaged(format!("{len} bytes promised: {e}")))?;
+        Ok(Bytes { map: Arc::new(map), range: 0..len })
     }
 
     pub(super) fn as_slice(&self) -> &[u8] {
-        match self {
-            Bytes::Mapped { map, range } => &map[range.clone()],
-            Bytes::Inflated(bytes) => bytes,
-        }
+        &self.map[self.range.clone()]
     }
+}
+
+/// Memory of so many bytes that `fill` writes, claimed from the budget. The outer error is the budget's.
+fn memory(len: usize, fill: impl FnOnce(&mut [u8]) -> io::Result<()>) -> Result<io::Result<Mmap>, Fault> {
+    Ok(Mmap::filled(budget::claim(len as u64)?, len, fill))
 }
 
 /// Tensors by name.
@@ -143,21 +162,19 @@ impl Entry {
         &self.shape
     }
 
-    /// The values as f32. They are used in place where they are row-major and aligned in the mapped file, and converted
-    /// once otherwise.
+    /// The values as f32. They are used in place where they are row-major and aligned in the file, and converted once
+    /// otherwise, into memory that counts in the budget: many names can stand for one storage.
     ///
     /// # Errors
-    /// Elements that are not floating-point numbers.
+    /// Elements that are not floating-point numbers, and memory that the budget does not have.
     pub(super) fn tensor(&self) -> Result<Tensor, Fault> {
-        if let (Dtype::F32, Bytes::Mapped { map, range }) = (self.dtype, &self.bytes)
-            && let start = range.start + 4 * self.offset
-            && (map.as_ptr() as usize + start).is_multiple_of(4)
-            && self.is_contiguous()
-        {
-            return Tensor::from_map(map.clone(), start, &self.shape)
-                .map_err(|e| Fault::damaged(e.to_string()));
+        let Bytes { map, range } = &self.bytes;
+        let start = range.start + 4 * self.offset;
+        let aligned = (map.as_ptr() as usize + start).is_multiple_of(4);
+        if self.dtype == Dtype::F32 && aligned && self.is_contiguous() {
+            return self.view(map.clone(), start);
         }
-        let values = match self.dtype {
+        let converted = match self.dtype {
             Dtype::F64 => self.gather(|b| f64::from_le_bytes(b) as f32),
             Dtype::F32 => self.gather(f32::from_le_bytes),
             Dtype::F16 => self.gather(|b| f16::from_le_bytes(b).to_f32()),
@@ -166,7 +183,12 @@ impl Entry {
                 return Err(Fault::new(format!("is {other}"), "only floating-point tensors can be weights"));
             }
         };
-        Ok(Tensor::from_vec(values, &self.shape))
+        self.view(Arc::new(converted?), 0)
+    }
+
+    /// The tensor of this shape whose values lie `start` bytes into `map`.
+    fn view(&self, map: Arc<Mmap>, start: usize) -> Result<Tensor, Fault> {
+        Tensor::from_map(map, start, &self.shape).map_err(|e| Fault::damaged(e.to_string()))
     }
 
     fn is_contiguous(&self) -> bool {
@@ -175,17 +197,30 @@ impl Entry {
     }
 
     /// All elements in row-major order.
-    fn gather<const SIZE: usize>(&self, decode: impl Fn([u8; SIZE]) -> f32) -> Vec<f32> {
+    fn gather<const SIZE: usize>(&self, decode: impl Fn([u8; SIZE]) -> f32) -> Result<Mmap, Fault> {
         let (stored, _) = self.bytes.as_slice().as_chunks::<SIZE>();
-        let n = self.shape.iter().product();
-        let mut values = Vec::with_capacity(n);
-        if n > 0 && self.is_contiguous() {
-            values.extend(stored[self.offset..self.offset + n].iter().map(|&b| decode(b)));
-        } else if n > 0 {
+        let n = if self.shape.contains(&0) { 0 } else { self.shape.iter().product() };
+        let values = memory(4 * n, |bytes| {
+            self.put(stored, decode, bytemuck::cast_slice_mut(bytes));
+            Ok(())
+        });
+        values?.map_err(|e| Fault::new(format!("has {n} values: {e}"), "free some memory"))
+    }
+
+    /// Writes all elements in row-major order into `values`.
+    fn put<const SIZE: usize>(
+        &self,
+        stored: &[[u8; SIZE]],
+        decode: impl Fn([u8; SIZE]) -> f32,
+        values: &mut [f32],
+    ) {
+        if self.is_contiguous() {
+            values.iter_mut().zip(&stored[self.offset..]).for_each(|(value, &b)| *value = decode(b));
+        } else {
             let mut index = vec![0; self.shape.len()];
             let mut at = self.offset;
-            while values.len() < n {
-                values.push(decode(stored[at]));
+            for value in values {
+                *value = decode(stored[at]);
                 // The index counts up like an odometer, with the last axis fastest.
                 for axis in (0..index.len()).rev() {
                     index[axis] += 1;
@@ -198,7 +233,6 @@ impl Entry {
                 }
             }
         }
-        values
     }
 }
 
@@ -216,8 +250,12 @@ pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
 mod tests {
     use super::*;
 
+    fn bytes(all: Vec<u8>) -> Bytes {
+        Bytes::read(&all[..], all.len()).unwrap()
+    }
+
     fn f32s(n: usize) -> Bytes {
-        Bytes::Inflated((0..n).flat_map(|i| (i as f32).to_le_bytes()).collect())
+        bytes((0..n).flat_map(|i| (i as f32).to_le_bytes()).collect())
     }
 
     fn values(shape: &[usize], strides: &[usize], offset: usize, n: usize) -> Vec<f32> {
@@ -251,8 +289,14 @@ mod tests {
     }
 
     #[test]
+    fn readers_must_give_what_is_promised() {
+        assert_eq!(Bytes::read(&b"abc"[..], 3).unwrap().as_slice(), b"abc");
+        assert!(Bytes::read(&b"abc"[..], 4).is_err() && Bytes::read(&b"abc"[..], 2).is_err());
+        assert!(Bytes::read(&b""[..], 1 << 50).is_err(), "more than any budget has");
+    }
+
+    #[test]
     fn half_and_double_are_converted() {
-        let bytes = |b: Vec<u8>| Bytes::Inflated(b.into());
         let all = [1.5f32, -2.0, 0.25];
         let half = bytes(all.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect());
         let brain = bytes(all.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect());

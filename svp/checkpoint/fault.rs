@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use data::pickle;
+use engine::budget::Refused;
 
 use crate::Error;
 
@@ -36,6 +37,12 @@ impl Fault {
         // What a file says about itself goes to a terminal: one line, nothing that steers it.
         let plain = self.what.chars().map(|c| if c.is_control() { '?' } else { c });
         Error::path(path, plain.take(MAX_FINDING).collect::<String>(), self.hint)
+    }
+}
+
+impl From<Refused> for Fault {
+    fn from(refused: Refused) -> Self {
+        Fault::new(refused.to_string(), "raise --max-memory, or use another checkpoint")
     }
 }
 

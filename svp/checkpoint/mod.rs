@@ -1,9 +1,9 @@
 //! Weights in files: reads what others wrote, and writes what is trained here.
 //!
 //! [`Checkpoint::open`] reads `.pth` (zip and legacy form) and `.safetensors`, which it tells apart by content. The
-//! file is mapped: float32 tensors that are row-major and aligned in it are used in place, others are converted once,
-//! when they are asked for. Nothing in a file is ever executed ([`pickle`]), and no file makes the program allocate
-//! much more than its own size.
+//! file is read into memory: float32 tensors that are row-major and aligned in it are used in place, others are converted
+//! once, when they are asked for. So what becomes of the file meanwhile changes nothing. Nothing in a file is ever
+//! executed ([`pickle`]), and no file makes the program allocate more than [`engine::budget`] has.
 //!
 //! [`KeyReport`] compares a file with a model, and [`hash_tensors`] identifies a set of weights. [`save_safetensors`]
 //! and [`write_atomically`] write files whole or not at all.
@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use data::mapped::{self, Mmap};
 use data::text::{count, first, shown};
+use data::{Seen, open_regular};
 use engine::Tensor;
 
 use crate::{Error, Result};
@@ -46,13 +47,14 @@ pub use write::{remove_abandoned_beside, remove_partial_files, remove_unfinished
 // Values are used, hashed and written as they lie in memory, so memory must have the byte order of the files.
 const _: () = assert!(cfg!(target_endian = "little"), "checkpoints need a little-endian machine");
 
-/// An open file of weights. Clones and the tensors it hands out share the mapping.
+/// An open file of weights. Clones and the tensors it hands out share its bytes in memory.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     path: PathBuf,
     entries: Entries,
     metadata: Metadata,
     allow_non_finite: bool,
+    files: Vec<Seen>,
     notes: Vec<String>,
 }
 
@@ -71,11 +73,8 @@ impl Checkpoint {
     /// In a `.pth` the tensors are those under `model`, `state_dict` or `model_state_dict`, or else those at the top, or
     /// else those of a moving average; `weights` chooses where both are there.
     ///
-    /// The file must not be changed while the checkpoint or one of its tensors lives. Replacing it by renaming another
-    /// file over it, as [`write_atomically`] does, is fine.
-    ///
     /// # Errors
-    /// A file that cannot be read, is damaged, is no checkpoint, or does not hold the weights that are wanted.
+    /// A file that cannot be read, is larger than the budget of memory, is damaged, is no checkpoint, or does not hold the weights that are wanted.
     pub fn open_weights(path: &Path, weights: Option<Weights>) -> Result<Self> {
         if path.is_dir() {
             return folder::open(path, weights);
@@ -83,10 +82,13 @@ impl Checkpoint {
         if path.extension().is_some_and(|ending| ending == "json") {
             return parts::open(path, weights);
         }
-        Self::from_map_weights(Arc::new(mapped::map(path)?), path, weights)
+        // Looked at before it is read, so that a later look finds any change since.
+        let seen = Seen::of(path, &open_regular(path)?)?;
+        let file = Self::from_map_weights(Arc::new(mapped::map(path)?), path, weights)?;
+        Ok(Checkpoint { files: vec![seen], ..file })
     }
 
-    /// Opens a checkpoint that is mapped already; `path` is used in messages alone.
+    /// Opens a checkpoint that is in memory already; `path` is used in messages alone.
     ///
     /// # Errors
     /// Those of [`Checkpoint::open`].
@@ -100,8 +102,14 @@ impl Checkpoint {
         if let Some(name) = entries.keys().find(|name| name.contains(char::is_control)) {
             return Err(Fault::damaged(format!("tensor name {name:?} has control characters")).in_file(path));
         }
-        let file =
-            Checkpoint { path: path.into(), entries, metadata, allow_non_finite: false, notes: vec![] };
+        let file = Checkpoint {
+            path: path.into(),
+            entries,
+            metadata,
+            allow_non_finite: false,
+            files: vec![],
+            notes: vec![],
+        };
         Ok(note.into_iter().fold(file, Checkpoint::noted))
     }
 
@@ -135,6 +143,11 @@ impl Checkpoint {
     /// Path of the file, as messages name it.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The files that it was read from.
+    pub fn files(&self) -> &[Seen] {
+        &self.files
     }
 
     /// Facts about how the file was read, one line each.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
-use std::sync::Arc;
 
 use data::mapped;
 use data::text::{count, first};
@@ -11,7 +10,7 @@ use serde::Deserialize;
 
 use super::fault::Fault;
 use super::{Checkpoint, Entries, Metadata, NO_CHOICE, Weights};
-use crate::{Error, Result};
+use crate::Result;
 
 #[derive(Deserialize)]
 struct Index {
@@ -21,7 +20,7 @@ struct Index {
 /// Opens the parts that an index names, all in its folder.
 pub(super) fn open(path: &Path, weights: Option<Weights>) -> Result<Checkpoint> {
     let wrong = |what: String, hint| Fault::new(what, hint).in_file(path);
-    let text = std::fs::read(path).map_err(|e| Error::io(path, "read the index", &e))?;
+    let text = mapped::map(path)?;
     let index: Index = serde_json::from_slice(&text).map_err(|e| {
         let hint = "give the .index.json that lies beside the parts, or the file of a whole checkpoint";
         wrong(format!("is no index of a checkpoint's parts ({e})"), hint)
@@ -31,9 +30,12 @@ pub(super) fn open(path: &Path, weights: Option<Weights>) -> Result<Checkpoint> 
     }
     let mut parts: BTreeMap<&str, Entries> = BTreeMap::new();
     let mut entries = Entries::new();
+    let mut files = vec![];
     for (name, part) in &index.weight_map {
         if !parts.contains_key(part.as_str()) {
-            parts.insert(part, open_part(path, part)?);
+            let opened = open_part(path, part)?;
+            files.extend(opened.files);
+            parts.insert(part, opened.entries);
         }
         let entry = parts.get_mut(part.as_str()).and_then(|part| part.remove(name)).ok_or_else(|| {
             let hint = "get the index and the parts again, all of one checkpoint";
@@ -53,13 +55,14 @@ pub(super) fn open(path: &Path, weights: Option<Weights>) -> Result<Checkpoint> 
         entries,
         metadata: Metadata::new(),
         allow_non_finite: false,
+        files,
         notes: vec![],
     };
     Ok(file.noted(line))
 }
 
-/// The tensors of a part. Its name must lead to a place in the index's folder, because an index can come from anywhere.
-fn open_part(index: &Path, part: &str) -> Result<Entries> {
+/// Opens a part. Its name must lead to a place in the index's folder, because an index can come from anywhere.
+fn open_part(index: &Path, part: &str) -> Result<Checkpoint> {
     let wrong = |what: String, hint| Err(Fault::new(what, hint).in_file(index));
     let place = Path::new(part);
     if part.is_empty() || !place.components().all(|step| matches!(step, Component::Normal(_))) {
@@ -72,5 +75,5 @@ fn open_part(index: &Path, part: &str) -> Result<Entries> {
             "get all parts of the checkpoint",
         );
     }
-    Ok(Checkpoint::from_map(Arc::new(mapped::map(&path)?), &path)?.entries)
+    Checkpoint::open(&path)
 }

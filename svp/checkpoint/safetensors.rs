@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use data::mapped::Mmap;
-use engine::Tensor;
+use engine::{Tensor, budget};
 use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
 
@@ -19,9 +19,14 @@ use crate::Result;
 /// Bytes of the header's length field, and the multiple that the header is padded to.
 const WORD: usize = 8;
 
-/// Reads the tensors and the metadata of a mapped file.
+/// Bytes that reading a byte of the header takes at most: the names and shapes of many tensors without values.
+const PARSED: u64 = 16;
+
+/// Reads the tensors and the metadata of a file in memory.
 pub(super) fn read(map: &Arc<Mmap>) -> std::result::Result<(Entries, Metadata), Fault> {
     let broken = |e: safetensors::SafeTensorError| Fault::damaged(format!("bad safetensors: {e}"));
+    let header = map.first_chunk().map_or(0, |&len| u64::from_le_bytes(len)).min(map.len() as u64);
+    let _parsed = budget::claim(PARSED * header)?;
     let (header_len, header) = SafeTensors::read_metadata(map).map_err(broken)?;
     let data = WORD + header_len;
     let mut entries = BTreeMap::new();
@@ -29,7 +34,7 @@ pub(super) fn read(map: &Arc<Mmap>) -> std::result::Result<(Entries, Metadata), 
         let at = |fault: Fault| fault.at(&format!("tensor {name}"));
         let dtype = dtype(info.dtype).map_err(at)?;
         let (start, end) = info.data_offsets;
-        let bytes = Bytes::mapped(map, data + start, end - start).map_err(at)?;
+        let bytes = Bytes::part(map, data + start, end - start).map_err(at)?;
         let entry = Entry::contiguous(dtype, info.shape.clone(), bytes).map_err(at)?;
         entries.insert(name, entry);
     }

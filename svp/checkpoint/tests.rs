@@ -5,7 +5,7 @@ use zip::write::SimpleFileOptions;
 
 use super::*;
 use crate::backbones::pos_embed::{ClassRow, resize_pos_embed};
-use crate::backbones::{LoadOptions, Loaded, load};
+use crate::backbones::{LoadOptions, Loaded, Sizes, from_scratch, load};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name)
@@ -251,11 +251,28 @@ fn grids_that_make_no_sense_are_refused() {
 
 /// The backbone of a small Vim in a file of these tensors.
 fn load_file(file: &Path) -> Result<Loaded> {
-    let class_row = ClassRow::Middle;
-    load(
-        &Checkpoint::open(file)?,
-        LoadOptions { img_size: None, stride: None, class_row, allow_mismatch: false, seed: 0 },
-    )
+    load(&Checkpoint::open(file)?, LoadOptions::default())
+}
+
+#[test]
+fn a_tensor_without_values_tells_no_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    let mut vim = tensors(&open("vim_nano_release.safetensors"));
+    let empty = vim.iter_mut().find(|(name, _)| name == "layers.0.mixer.dt_proj.weight").unwrap();
+    empty.1 = Tensor::from_vec(vec![], &[0, 1 << 50]);
+    let list: Vec<_> = vim.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
+    save_safetensors(&path, &list, &Metadata::new()).unwrap();
+    let options = LoadOptions { allow_mismatch: true, ..LoadOptions::default() };
+    let told = load(&Checkpoint::open(&path).unwrap(), options).err().unwrap().to_string();
+    assert!(told.contains("is not a Vim checkpoint"), "{told}");
+}
+
+#[test]
+fn initial_values_beyond_the_budget_are_refused() {
+    let wide = Sizes { embed_dim: Some(1 << 24), ..Sizes::default() };
+    let told = from_scratch("vim_nano", &wide, 0).err().unwrap().to_string();
+    assert!(told.contains("layers.0.mixer.in_proj.weight") && told.contains("--max-memory"), "{told}");
 }
 
 /// Writes the tensors of a small Vim behind each prefix, and a tensor of each name in `others`.

@@ -83,13 +83,21 @@ impl From<Error> for Problem {
 }
 
 /// Recognises the data set at `path` and checks it. The numbers of images and classes are compared with the published
-/// ones, listed images that are missing are found, and each image is checked as `depth` says, which `watch` is told of. `seed` decides those training sets that the published program
-/// draws.
+/// ones, listed images that are missing are found, and each image is checked as `depth` says, which `watch` is told of.
+/// `seed` decides those training sets that the published program draws. Lists may name files outside of the data set only
+/// if `allow_outside` says so.
 ///
 /// # Errors
 /// A path without a data set, and one whose lists cannot be read.
-pub fn check(path: &Path, layout: Layout, seed: u64, depth: Depth, watch: Watch) -> Result<Check> {
-    let found = layouts::find(path, layout, seed)?;
+pub fn check(
+    path: &Path,
+    layout: Layout,
+    seed: u64,
+    depth: Depth,
+    allow_outside: bool,
+    watch: Watch,
+) -> Result<Check> {
+    let found = layouts::find(path, layout, seed, allow_outside)?;
     let splits = checked_splits(&found);
     let mut problems: Vec<Problem> = found.splits.missing.iter().map(|m| m.error().into()).collect();
     problems.extend(wrong_numbers(&found, &splits));

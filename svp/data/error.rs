@@ -2,17 +2,27 @@
 
 use std::path::Path;
 
-use crate::text::{brief, shown};
+use crate::text::brief;
 
 /// Anything that ends a command. [`Error::exit_code`] tells scripts which kind it is.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The input is at fault: a file, a flag or a setting. It is shown in one line, whatever a name in it holds.
-    #[error("{}: {}; {}", shown(at), shown(what), shown(hint))]
+    #[error("{}: {}; {}", brief(at), brief(what), brief(hint))]
     Input {
         /// The file, flag or setting.
         at: String,
         /// What is wrong with it.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The system refuses what it allows at other times, such as one more open file. The input is not at fault.
+    #[error("{}: {}; {}", brief(at), brief(what), brief(hint))]
+    System {
+        /// What was asked for.
+        at: String,
+        /// What the system said.
         what: String,
         /// What to do about it.
         hint: String,
@@ -83,6 +93,12 @@ impl Error {
     /// An operating-system error on a path, with the remedy that fits its kind.
     pub fn io(path: &Path, doing: &str, source: &std::io::Error) -> Self {
         use std::io::ErrorKind as K;
+        // The numbers of ENFILE and EMFILE, which have no kind of their own.
+        if cfg!(unix) && matches!(source.raw_os_error(), Some(23 | 24)) {
+            let hint = "raise the limit on open files (ulimit -n), or use fewer --workers";
+            let (at, what) = (path.display().to_string(), format!("cannot {doing}: {source}"));
+            return Error::System { at, what, hint: hint.into() };
+        }
         let hint = match source.kind() {
             K::NotFound => "check the path",
             K::PermissionDenied => "check the permissions, or choose another place",
@@ -94,11 +110,16 @@ impl Error {
         Error::path(path, format!("cannot {doing}: {source}"), hint)
     }
 
+    /// A file that wants more memory than the budget has left.
+    pub fn refused(path: &Path, refused: engine::budget::Refused) -> Self {
+        Error::path(path, refused.to_string(), "raise --max-memory, or leave the file out")
+    }
+
     /// Exit code of a program that ends with this error: 1 for bad input, 3 for a run that diverged, 75 for one that
     /// was interrupted or lost its device and can be resumed. (2 is a usage error.)
     pub fn exit_code(&self) -> i32 {
         match self {
-            Error::Input { .. } | Error::Engine(_) => 1,
+            Error::Input { .. } | Error::System { .. } | Error::Engine(_) => 1,
             Error::Diverged { .. } => 3,
             Error::Interrupted { .. } | Error::Lost { .. } => 75,
         }
@@ -113,11 +134,19 @@ mod tests {
     fn messages_are_short_whatever_a_file_says() {
         let long = "\u{1b}".repeat(80_000);
         let error = Error::input(&long, &long, &long).within(&long);
-        assert!(error.to_string().len() < 20_000 && !error.to_string().contains('\u{1b}'));
+        assert!(error.to_string().len() < 1_900 && !error.to_string().contains('\u{1b}'));
         let Error::Input { at, what, hint } = error else { panic!("another error") };
-        assert!([&at, &what, &hint].iter().all(|part| part.chars().count() < 1_010), "{}", at.len());
+        assert!([&at, &what, &hint].iter().all(|part| part.chars().count() < 610), "{}", at.len());
         let shape = engine::Error::Shape { op: "map", name: long, want: "[1]".into(), got: vec![2] };
         assert!(Error::from(shape).to_string().len() < 2_000);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn too_many_open_files_are_no_fault_of_the_file() {
+        let error = Error::io(Path::new("a.png"), "open", &std::io::Error::from_raw_os_error(24));
+        assert!(matches!(error, Error::System { .. }), "{error}");
+        assert!(error.to_string().contains("a.png") && error.to_string().contains("ulimit -n"), "{error}");
     }
 
     #[test]

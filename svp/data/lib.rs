@@ -2,8 +2,10 @@
 //!
 //! Nothing here knows a model. The rooms, from the bottom up; a module uses only those above it in this list:
 //!
-//! - [`error`], [`mod@text`] (how names are shown), [`mapped`] (the only place that maps files), [`sha256`],
-//!   [`streams`] (numbers of random streams), [`watch`] (how long work is watched)
+//! - [`error`], [`mod@text`] (how names are shown), [`sha256`], [`streams`] (numbers of random streams), [`watch`] (how
+//!   long work is watched)
+//! - [`regular`]: how files are opened, and whether they stay what they were; [`mapped`] and `held`: whole files in
+//!   memory; `room`: pictures beside one another in memory
 //! - [`pickle`] and `mat`: readers of Python pickles and MATLAB files
 //! - [`decode`] and [`resize`]: from an image file to 8-bit pixels
 //! - [`augment`] and [`transform`]: from pixels to the numbers that a model sees
@@ -22,7 +24,7 @@
 //! `docs/data.md`, what the published program does to a picture in `docs/recipe.md`.
 
 #![warn(missing_docs)]
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub mod archive;
 pub mod augment;
@@ -32,15 +34,20 @@ pub mod decode;
 pub mod duplicates;
 pub mod error;
 mod files;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
+mod held;
 pub mod layouts;
 pub mod loader;
-#[allow(unsafe_code)]
 pub mod mapped;
 mod mat;
 pub mod pickle;
 mod picture;
 pub mod procedural;
+pub mod regular;
 pub mod resize;
+mod room;
 pub mod sample;
 pub mod sha256;
 mod shuffle;
@@ -62,6 +69,7 @@ pub use layouts::{Known, Layout};
 pub use loader::{Batch, Batches, Broken, Loader, LoaderOptions, OnBroken, Sampler};
 pub use picture::Picture;
 pub use procedural::Task;
+pub use regular::{Seen, open_regular};
 pub use sample::Sample;
 pub use source::Source;
 pub use transform::{Fit, Normalisation, Transform};

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use image::{Rgb, RgbImage};
 
+use crate::held::Held;
+
 /// Pixels a side of a picture.
 pub const SIDE: usize = 32;
 /// Bytes of a picture.
@@ -16,7 +18,7 @@ pub const BYTES: usize = 3 * SIDE * SIDE;
 pub(crate) struct PictureArray {
     /// The file that they come from.
     path: PathBuf,
-    bytes: Vec<u8>,
+    bytes: Held,
     order: Order,
 }
 
@@ -38,7 +40,7 @@ pub struct Picture {
 
 impl PictureArray {
     /// The pictures that follow one another in `bytes`. Bytes at the end that are too few for a picture are left out.
-    pub fn new(path: &Path, bytes: Vec<u8>, order: Order) -> Arc<Self> {
+    pub fn new(path: &Path, bytes: Held, order: Order) -> Arc<Self> {
         Arc::new(PictureArray { path: path.into(), bytes, order })
     }
 

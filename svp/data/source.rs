@@ -9,8 +9,10 @@ use image::RgbImage;
 use crate::archive::Archive;
 use crate::decode::{self, Turn};
 use crate::error::{Error, Parsed, Result};
+use crate::held::{Held, read_bytes};
 use crate::picture::Picture;
 use crate::procedural::Drawn;
+use crate::room::beside_others;
 
 /// Where the picture of a sample comes from.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +70,14 @@ impl Source {
         }
     }
 
+    /// The archive that it lies in, if it does.
+    pub(crate) fn archive(&self) -> Option<&Arc<Archive>> {
+        match self {
+            Source::Archived(file) => Some(&file.archive),
+            _ => None,
+        }
+    }
+
     /// The path that the file has, or would have if its archive were unpacked. Pictures without a file of their own
     /// have a number instead of a name.
     pub(crate) fn path(&self) -> PathBuf {
@@ -91,16 +101,16 @@ impl Source {
     ///
     /// # Errors
     /// A file that cannot be read, and one of more than `limit` bytes.
-    pub(crate) fn bytes(&self, limit: u64) -> Result<Vec<u8>> {
+    pub(crate) fn bytes(&self, limit: u64) -> Result<Held> {
         match self {
             Source::Archived(file) => {
                 let bytes = file.archive.read(file.number).map_err(|what| file.error(what))?;
                 if bytes.len() as u64 > limit {
                     return Err(file.error(format!("has over {} MiB", limit >> 20)));
                 }
-                Ok(bytes.into_owned())
+                Ok(bytes)
             }
-            _ => decode::read_bytes(&self.path(), limit),
+            _ => read_bytes(&self.path(), limit),
         }
     }
 }
@@ -113,8 +123,8 @@ impl ArchivedFile {
 
     /// What `decode` makes of the bytes.
     fn decoded<T>(&self, decode: impl Fn(&[u8]) -> Parsed<T>) -> Result<T> {
-        let bytes = self.archive.read(self.number);
-        bytes.and_then(|bytes| decode(&bytes)).map_err(|what| self.error(what))
+        let read = || self.archive.read(self.number).and_then(|bytes| decode(&bytes));
+        beside_others(read).map_err(|what| self.error(what))
     }
 
     fn error(&self, what: String) -> Error {

@@ -48,12 +48,13 @@ pub fn steers(c: char) -> bool {
 }
 
 /// Most characters of a part of a message, and how many of its last ones are kept where it has more.
-const BRIEF: [usize; 2] = [1000, 300];
+const BRIEF: [usize; 2] = [600, 200];
 
-/// A part of a message, of which the middle is left out where it is long: a name in a file, or what a file says of
-/// itself, can have any length.
+/// A part of a message as it is [`shown`], of which the middle is left out where it is long: a name in a file, or what a
+/// file says of itself, can have any length.
 pub fn brief(text: impl Into<String>) -> String {
-    let (mut text, [most, end]) = (text.into(), BRIEF);
+    let (text, [most, end]) = (text.into(), BRIEF);
+    let mut text = shown(&text).into_owned();
     let Some(rest) = text.chars().count().checked_sub(most + 1) else { return text };
     let at = |text: &str, n: usize| text.char_indices().nth(n).map_or(text.len(), |(at, _)| at);
     let (from, to) = (at(&text, most - end), at(&text, rest + 1 + most - end));

@@ -32,6 +32,7 @@ pub(super) fn map(name: &str, n: usize, k: usize) -> [(String, Vec<usize>); 2] {
 pub(super) fn build(entry: &HeadEntry, place: &mut Place) -> Result<Box<dyn Head>> {
     let mut ids = vec![];
     for (i, (name, shape)) in (entry.shapes)(place.spec.width, place.classes).into_iter().enumerate() {
+        place.params.room(&name, &shape)?;
         let value = match shape.len() {
             1 => Tensor::zeros(place.device, &shape),
             _ => drawn(place, i, &shape, |rng| 0.02 * rng.normal()),
@@ -81,6 +82,7 @@ pub(super) fn build_source(entry: &HeadEntry, place: &mut Place, trained: bool) 
     let limit = 1.0 / (logits as f64).sqrt();
     let mut ids = vec![];
     for (i, (name, shape)) in (entry.shapes)(logits, place.classes).into_iter().enumerate() {
+        place.params.room(&name, &shape)?;
         ids.push(match trained {
             true => {
                 let value = drawn(place, i, &shape, |rng| rng.range(-limit, limit));

@@ -112,12 +112,16 @@ struct AutoVp {
     counted: Option<Counted>,
 }
 
+/// Name of the picture's parameter.
+const DELTA: &str = "input_perturbation.delta";
+
 fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
     let (s, scale) = (site.spec.img_size, settings.number("scale"));
     let trained = settings.choice("resize") == TRAINED;
     let side = side(settings, s)?;
+    site.params.room(DELTA, &[3, s, s])?;
     let delta = Tensor::zeros(site.device, &[3, s, s]);
-    let delta = site.params.add(PROMPT, "input_perturbation.delta", delta, true);
+    let delta = site.params.add(PROMPT, DELTA, delta, true);
     let scale = trained.then(|| {
         let value = Tensor::from_vec(vec![scale as f32], &[1]);
         let id = site.params.add(PROMPT, "train_resize.scale", value, true);

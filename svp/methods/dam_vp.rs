@@ -133,10 +133,11 @@ fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
     let w = width(settings, site.spec)?;
     // Before a survey has found the number, one frame stands for them.
     let frames = if let Value::Count(frames) = settings.get(FRAMES) { frames } else { 1 };
+    site.params.room(PROTOTYPES, &[frames, site.spec.width])?;
     let prototypes = Tensor::zeros(site.device, &[frames, site.spec.width]);
     let prototypes = site.params.add_found(PROTOTYPES, PROTOTYPES, prototypes);
     let frame = |m| add_frame(site, w, &format!("prompter.{m}."), m);
-    Ok(Box::new(DamVp { frames: (0..frames).map(frame).collect(), prototypes }))
+    Ok(Box::new(DamVp { frames: (0..frames).map(frame).collect::<Result<_>>()?, prototypes }))
 }
 
 impl Method for DamVp {

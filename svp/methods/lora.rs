@@ -97,6 +97,8 @@ fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
             let what = format!("an update of rank {rank} is no smaller than {name}, which is [{n} {k}]");
             return Err(Error::input("--rank", what, format!("use at most {}", n.min(k))));
         }
+        site.params.room(&format!("{name}.lora_A"), &[rank, k])?;
+        site.params.room(&format!("{name}.lora_B"), &[n, rank])?;
         let mut rng = Rng::keyed(site.seed, 0, 0, stream);
         let bound = 1.0 / (k as f64).sqrt();
         let a = (0..rank * k).map(|_| rng.range(-bound, bound) as f32).collect();

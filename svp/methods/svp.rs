@@ -171,8 +171,8 @@ fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
     };
     if settings.flag("inner") {
         for i in 0..depth {
-            let down = generators.affine(INNER, format!("prompt_generator.{i}.0"), hidden, width);
-            let up = generators.affine(INNER, format!("prompt_generator.{i}.1"), width, hidden);
+            let down = generators.affine(INNER, format!("prompt_generator.{i}.0"), hidden, width)?;
+            let up = generators.affine(INNER, format!("prompt_generator.{i}.1"), width, hidden)?;
             svp.inner.push([down, up]);
         }
         let rows = depth.max(PUBLISHED_ROWS);
@@ -180,7 +180,7 @@ fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
     }
     if settings.flag("cross") {
         for g in 0..groups {
-            let generator = generators.affine(CROSS, format!("prompt_generator_shared.{g}.0"), width, width);
+            let generator = generators.affine(CROSS, format!("prompt_generator_shared.{g}.0"), width, width)?;
             svp.cross.push(generator);
         }
         svp.cross_scale = Some(generators.scale(&device, "prompt_shared_scale", groups, width));
@@ -197,12 +197,13 @@ struct Generators<'a> {
 }
 
 impl Generators<'_> {
-    fn affine(&mut self, part: &'static str, name: String, n: usize, k: usize) -> Affine {
+    fn affine(&mut self, part: &'static str, name: String, n: usize, k: usize) -> Result<Affine> {
+        self.params.room(&format!("{name}.weight"), &[n, k])?;
         let (weight, bias) = (self.tensor(&[n, k], k), self.tensor(&[n], k));
-        Affine {
+        Ok(Affine {
             weight: self.params.add(part, format!("{name}.weight"), weight, true),
             bias: self.params.add(part, format!("{name}.bias"), bias, true),
-        }
+        })
     }
 
     /// Values uniform within `1 / sqrt(fan in)`.

@@ -81,7 +81,7 @@ struct Vp(Sides);
 
 fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
     let w = width(settings, site.spec)?;
-    Ok(Box::new(Vp(add_frame(site, w, "", 0))))
+    Ok(Box::new(Vp(add_frame(site, w, "", 0)?)))
 }
 
 /// The width of a frame by the setting [`PAD`].
@@ -103,16 +103,19 @@ pub(super) fn width(settings: &Settings, spec: &Spec) -> Result<usize> {
 
 /// Adds the sides of frame `number`, `w` pixels wide, of standard normal values as published. Their names begin with
 /// `prefix`.
-pub(super) fn add_frame(site: &mut Site, w: usize, prefix: &str, number: usize) -> Sides {
+pub(super) fn add_frame(site: &mut Site, w: usize, prefix: &str, number: usize) -> Result<Sides> {
     let s = site.spec.img_size;
     let (row, column) = ([1, 3, w, s], [1, 3, s - 2 * w, w]);
     let sides = [("up", row), ("down", row), ("left", column), ("right", column)];
-    std::array::from_fn(|i| {
+    for (name, shape) in sides {
+        site.params.room(&format!("{prefix}pad_{name}"), &shape)?;
+    }
+    Ok(std::array::from_fn(|i| {
         let ((name, shape), stream) = (sides[i], streams::METHOD_INIT + (1 + 4 * number + i) as u32);
         let mut rng = Rng::keyed(site.seed, 0, 0, stream);
         let values = (0..shape.iter().product()).map(|_| rng.normal() as f32).collect();
         site.params.add(FRAME, format!("{prefix}pad_{name}"), Tensor::from_vec(values, &shape), true)
-    })
+    }))
 }
 
 impl Method for Vp {

@@ -96,15 +96,17 @@ pub(super) fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Meth
     let (spec, n) = (site.spec, settings.count("tokens"));
     let mut stream = streams::METHOD_INIT;
     let mut add = |name: &str, layers: usize| {
+        site.params.room(name, &[layers, n, spec.width])?;
         stream += 1;
         let mut rng = Rng::keyed(site.seed, 0, 0, stream);
         let bound = (6.0 / (3 * spec.patch_size * spec.patch_size + spec.width) as f64).sqrt();
         let values = (0..layers * n * spec.width).map(|_| rng.range(-bound, bound) as f32).collect();
-        site.params.add(PROMPTS, name, Tensor::from_vec(values, &[layers, n, spec.width]), true)
+        let value = Tensor::from_vec(values, &[layers, n, spec.width]);
+        Ok::<_, crate::Error>(site.params.add(PROMPTS, name, value, true))
     };
-    let shallow = add(SHALLOW_PROMPTS, 1);
+    let shallow = add(SHALLOW_PROMPTS, 1)?;
     let deep = settings.flag("deep") && spec.depth > 1;
-    let deep = deep.then(|| add(DEEP_PROMPTS, spec.depth - 1));
+    let deep = deep.then(|| add(DEEP_PROMPTS, spec.depth - 1)).transpose()?;
     let before = insert_before(settings.choice("position"), n, spec);
     Ok(Box::new(Vpt {
         shallow,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::run_dir::read_file;
 use crate::checkpoint::write_atomically;
 use crate::{Error, Result};
 
@@ -41,10 +42,7 @@ impl LrRange {
     /// A file that cannot be read or is damaged.
     pub fn read(run: &Path) -> Result<Option<Self>> {
         let path = run.join(Self::FILE);
-        if !path.exists() {
-            return Ok(None);
-        }
-        let text = std::fs::read(&path).map_err(|e| Error::io(&path, "read", &e))?;
+        let Some(text) = read_file(&path)? else { return Ok(None) };
         let range = serde_json::from_slice(&text);
         range.map(Some).map_err(|e| Error::path(&path, format!("is damaged: {e}"), "delete it"))
     }

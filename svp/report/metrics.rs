@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::run_dir::read_file;
 use crate::{Error, Result};
 
 /// One line of the file. `step` and `epoch` count what is finished, so the first are 1.
@@ -160,10 +161,7 @@ pub fn truncate_after(path: &Path, step: u64, epochs: u64) -> Result<()> {
 
 /// The record of every whole line, with the offset in bytes where the line ends.
 fn scan(path: &Path) -> Result<Vec<(u64, Record)>> {
-    let bytes = match std::fs::read(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        read => read.map_err(|e| Error::io(path, "read the metrics file", &e))?,
-    };
+    let Some(bytes) = read_file(path)? else { return Ok(Vec::new()) };
     let whole_lines = bytes.split_inclusive(|&b| b == b'\n').filter(|line| line.ends_with(b"\n"));
     let mut end = 0;
     whole_lines

@@ -26,6 +26,7 @@ pub use lr_range::LrRange;
 pub use metrics::{MetricsWriter, Record, read_metrics};
 pub use npy::NpyWriter;
 pub use progress::{Counter, Progress, Show, StepInfo};
+pub(crate) use run_dir::read_file;
 pub use run_dir::{Place, RunDir};
 pub use table::Table;
 pub use tensorboard::EventWriter;

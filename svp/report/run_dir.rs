@@ -4,11 +4,41 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::remove_partial_files;
+use crate::data::mapped::{self, Mmap};
+use crate::data::open_regular;
 use crate::{Error, Result};
 
 /// Files each of which says that a folder already holds a run.
 const MARKS: [&str; 5] =
     ["config.toml", "metrics.jsonl", "last.safetensors", "best.safetensors", "report.json"];
+
+/// The other files that a run reads or replaces.
+const OTHERS: [&str; 7] = [
+    "sound.safetensors",
+    "diverged.safetensors",
+    "ema.safetensors",
+    "classes.txt",
+    "curves.png",
+    "lr_range.json",
+    "run.lock",
+];
+
+/// Checks that what has the name of a run's file is one that can be read, so that no run meets something else at its end.
+fn check_files(folder: &Path) -> Result<()> {
+    let paths = MARKS.iter().chain(&OTHERS).map(|name| folder.join(name));
+    paths.filter(|path| path.symlink_metadata().is_ok()).try_for_each(|path| open_regular(&path).map(drop))
+}
+
+/// Reads a file of a run folder; `None` where there is none.
+///
+/// # Errors
+/// A file that cannot be read, and what is no regular file, which is not waited for.
+pub(crate) fn read_file(path: &Path) -> Result<Option<Mmap>> {
+    match path.symlink_metadata() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        _ => mapped::map(path).map(Some),
+    }
+}
 
 /// Where a new run gets its folder.
 #[derive(Debug, Clone)]
@@ -99,7 +129,8 @@ impl RunDir {
     /// Opens the folder of a run that was started before, and locks it.
     ///
     /// # Errors
-    /// When there is no `config.toml` in the folder, when it cannot be written, or when another process runs in it.
+    /// When there is no `config.toml` in the folder, when it cannot be written, when something is in the place of one of its
+    /// files, or when another process runs in it.
     pub fn resume(path: &Path) -> Result<Self> {
         let hint = "give --resume the folder of a run";
         if !path.is_dir() {
@@ -112,6 +143,7 @@ impl RunDir {
     }
 
     fn lock(path: &Path) -> Result<Self> {
+        check_files(path)?;
         let name = path.join("run.lock");
         let lock = OpenOptions::new()
             .create(true)
@@ -135,8 +167,10 @@ impl RunDir {
 
     /// Whether a process runs in a folder.
     pub fn is_busy(path: &Path) -> bool {
-        let lock = OpenOptions::new().write(true).open(path.join("run.lock"));
-        lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+        let name = path.join("run.lock");
+        // Opening a named pipe would wait for somebody who reads it.
+        let lock = || OpenOptions::new().write(true).open(&name);
+        name.is_file() && lock().is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
     /// The folder itself, which also holds TensorBoard's event files.

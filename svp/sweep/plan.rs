@@ -371,17 +371,18 @@ fn check(sweep: &Sweep) -> Result<()> {
         let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
         unique("seeds", seeds.iter().map(String::as_str))?;
     }
+    // What is empty is refused later. Until then it must not hide how long the other lists are.
     let size = |lists: &Table| {
-        let lengths = lists.values().map(|list| list.as_array().map_or(1, Vec::len));
+        let lengths = lists.values().map(|list| list.as_array().map_or(1, |values| values.len().max(1)));
         lengths.fold(1, usize::saturating_mul)
     };
     let of_method = |method: &Method| {
         let points = size(method.choose.as_ref().unwrap_or(&sweep.choose));
         points.saturating_mul(size(&sweep.vary)).saturating_mul(sweep.seeds_of(method).len() + 1)
     };
-    let tasks = sweep.presets.len() + sweep.tasks.len();
-    let runs = sweep.methods.iter().map(of_method).fold(0, usize::saturating_add).saturating_mul(tasks);
-    if runs > MOST_RUNS {
+    let tasks = (sweep.presets.len() + sweep.tasks.len()).max(1);
+    let of_task = sweep.methods.iter().map(of_method).fold(0, usize::saturating_add).max(size(&sweep.vary));
+    if of_task.saturating_mul(tasks) > MOST_RUNS {
         let what = format!("makes more than {MOST_RUNS} runs");
         return Err(Error::input(&sweep.title, what, "shorten its lists"));
     }

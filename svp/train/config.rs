@@ -100,6 +100,9 @@ pub struct TrainConfig {
     pub data: PathBuf,
     /// How the files of the data set are arranged.
     pub dataset: Layout,
+    /// Read images that lists in the data set name outside of it.
+    #[serde(default)]
+    pub allow_outside: bool,
     /// Share of the training images held out for validation where the data set has no validation split, 0 to 0.9.
     pub val_fraction: f64,
     /// Share of the images held out for test where nothing says which images are for what, 0 to 0.9.

@@ -9,6 +9,7 @@ use super::lr_range::Rate;
 use super::setup::weights_in;
 use super::state::Position;
 use crate::checkpoint::write_atomically;
+use crate::data::mapped;
 use crate::methods::{Chosen, setting_names};
 use crate::report::RunDir;
 use crate::{Error, Result};
@@ -17,8 +18,7 @@ use crate::{Error, Result};
 ///
 /// A file that cannot be read, or that is not a run's config.
 pub fn read_config(path: &Path) -> Result<TrainConfig> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read the config", &e))?;
-    let table: std::result::Result<Table, _> = toml::from_str(&text);
+    let table: std::result::Result<Table, _> = toml::from_slice(&mapped::map(path)?);
     table.and_then(|table| migrated(table).try_into()).map_err(|e| {
         let what = format!("is not a run's config: {}", e.message().replace('\n', " "));
         Error::path(path, what, "start a new run with another --out")

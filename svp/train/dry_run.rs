@@ -31,7 +31,7 @@ pub struct DryRun {
     pub steps: u64,
     /// Loss of the one step.
     pub loss: f32,
-    /// Peak bytes held by tensors during the step, without the mapped backbone file.
+    /// Peak bytes held by tensors during the step, without the backbone's file in memory.
     pub peak_tensor_bytes: usize,
     /// Facts about the checkpoint and the data, one line each.
     pub notes: Vec<String>,

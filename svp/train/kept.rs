@@ -19,12 +19,14 @@ pub(super) struct Kept {
     least: f64,
     /// Whether `last.safetensors` is the state at the end of a sound epoch.
     sound: bool,
+    /// The step of `diverged.safetensors`, if there is one.
+    diverged: Option<u64>,
 }
 
 impl Kept {
     /// What is known of a run that stands at `position`, from its metrics up to there.
     pub fn new(records: &[Record], position: &Position) -> Self {
-        let mut kept = Kept { least: f64::INFINITY, sound: false };
+        let mut kept = Kept { least: f64::INFINITY, sound: false, diverged: None };
         for record in records {
             match *record {
                 Record::Step { step: 1, loss, .. } => kept.began(loss),
@@ -34,6 +36,12 @@ impl Kept {
         }
         kept.sound = (kept.sound || position.improved()) && position.epoch > 0 && position.batch == 0;
         kept
+    }
+
+    /// The same in a run's folder, whose `diverged.safetensors` goes once the run has come beyond it.
+    pub fn in_folder(self, run: &RunDir) -> Self {
+        let diverged = run.diverged().exists().then(|| TrainedFile::open(&run.diverged()).ok()).flatten();
+        Kept { diverged: diverged.map(|file| file.position.step), ..self }
     }
 
     /// Notes the loss of the first step, which is that of the initial values.
@@ -53,7 +61,12 @@ impl Kept {
     /// its loss.
     pub fn save_epoch(&mut self, run: &RunDir, state: Saveable, loss: f64) -> Result<()> {
         let sound = self.is_sound(loss) || state.position.improved();
+        let beyond = sound && self.diverged.is_some_and(|step| state.position.step > step);
         self.replace(run, state, sound)?;
+        if beyond {
+            remove(&run.diverged())?;
+            self.diverged = None;
+        }
         if sound { remove(&run.sound()) } else { Ok(()) }
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::class_weights::ClassFactors;
 use super::config::TrainConfig;
 use super::feed::Feed;
+use super::log::Log;
 use super::stepper::{StepSettings, Stepper};
 use crate::model::Model;
 use crate::report::LrRange;
@@ -82,11 +83,28 @@ impl From<Rate> for toml::Value {
     }
 }
 
+/// The rate that a range test finds, which the run folder gets too.
+pub(super) fn found_rate(
+    config: &TrainConfig,
+    weights: Option<ClassFactors>,
+    model: &mut Model,
+    train: &Feed,
+    log: &mut Log,
+    stop: &dyn Fn() -> bool,
+) -> Result<f64> {
+    log.progress
+        .line(&format!("looking for a learning rate, in at most {} steps", most_steps(config, train)));
+    let range = find(config, weights, model, train, stop)?;
+    range.write(log.run.path())?;
+    log.progress.line(&format!("learning rate: {:e}, found in {} steps", range.lr, range.rates.len()));
+    Ok(range.lr)
+}
+
 /// Makes a range test of `model` on the training images of `train`, and leaves the model as it was.
 ///
 /// # Errors
 /// [`Error::Interrupted`] once `stop` returns true, images that cannot be read, and faults of the device.
-pub(super) fn find(
+fn find(
     config: &TrainConfig,
     weights: Option<ClassFactors>,
     model: &mut Model,
@@ -109,7 +127,7 @@ pub(super) fn find(
 }
 
 /// Number of steps of a test.
-pub(super) fn most_steps(config: &TrainConfig, train: &Feed) -> u64 {
+fn most_steps(config: &TrainConfig, train: &Feed) -> u64 {
     let all = u64::from(config.epochs) * config.steps_per_epoch(train.batches()) as u64;
     (all / 5).clamp(LEAST, MOST)
 }

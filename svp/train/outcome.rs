@@ -15,6 +15,7 @@ use super::state::Position;
 use super::trained::Trained;
 use crate::checkpoint::write_atomically;
 use crate::model::{Model, ParameterCount, count_parameters};
+use crate::report::read_file;
 use crate::score::{self, Score};
 use crate::{Error, Result};
 
@@ -73,7 +74,7 @@ pub struct Outcome {
     pub wait_share: f64,
     /// Seconds from the start of the session to the report.
     pub seconds: f64,
-    /// Peak bytes held by tensors, without the mapped backbone file.
+    /// Peak bytes held by tensors, without the backbone's file in memory.
     pub peak_tensor_bytes: usize,
     /// Hash of the backbone's weights (see [`crate::checkpoint::hash_tensors`]).
     pub backbone_hash: String,
@@ -133,12 +134,9 @@ impl Outcome {
     /// A file that cannot be read, or that is not a report.
     pub fn read(run: &Path) -> Result<Option<Self>> {
         let path = run.join("report.json");
-        let text = match std::fs::read_to_string(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            read => read.map_err(|e| Error::io(&path, "read the report", &e))?,
-        };
+        let Some(text) = read_file(&path)? else { return Ok(None) };
         let damaged = |e| Error::path(&path, format!("is not a run's report: {e}"), "remove the file");
-        let outcome: Outcome = serde_json::from_str(&text).map_err(damaged)?;
+        let outcome: Outcome = serde_json::from_slice(&text).map_err(damaged)?;
         Ok(Some(Outcome { folder: run.into(), ..outcome }))
     }
 

@@ -10,7 +10,7 @@ use super::init::Source;
 use super::setup;
 use super::trained::Trained;
 use crate::backbones::Loaded;
-use crate::data::{Dataset, LoaderOptions, Sample};
+use crate::data::{Dataset, LoaderOptions, Sample, Seen};
 use crate::mapping::assign;
 use crate::methods::{Chosen, Settings, linear};
 use crate::model::{Model, Parts};
@@ -25,6 +25,8 @@ pub struct Prepared {
     pub trained: Trained,
     /// The data set.
     pub data: Dataset,
+    /// The files that the backbone was read from.
+    pub backbone_files: Vec<Seen>,
     /// Facts for the log, one line each.
     pub notes: Vec<String>,
 }
@@ -45,6 +47,7 @@ pub fn prepare(
     let mut loaded = setup::backbone(config)?;
     let data = setup::dataset(config)?;
     setup::check_data(config, &data)?;
+    let backbone_files = std::mem::take(&mut loaded.files);
     let mut notes = std::mem::take(&mut loaded.notes);
     notes.extend(data.notes.iter().cloned());
     let images = (&data.train[..], &data.classes[..]);
@@ -59,7 +62,7 @@ pub fn prepare(
             count_logits(config, &mut model, &data.train, stop)?;
         }
     }
-    Ok(Prepared { model, trained, data, notes })
+    Ok(Prepared { model, trained, data, backbone_files, notes })
 }
 
 /// Builds the model on a loaded backbone for training images and the names of their classes, and makes the survey unless
@@ -123,7 +126,7 @@ fn look(
     images: &[Sample],
     stop: &dyn Fn() -> bool,
 ) -> Result<(Loaded, Found)> {
-    let Loaded { backbone, params, head, hash, notes } = loaded;
+    let Loaded { backbone, params, head, hash, files, notes } = loaded;
     let parts = Parts { simam: config.simam, ..Parts::new(Chosen::named(linear::ENTRY.name)?, 1) };
     let model = Model::new(device, backbone, params.clone(), parts, config.seed)?;
     let model = model.in_precision(config.precision.dtype())?;
@@ -137,5 +140,5 @@ fn look(
         stop,
     };
     let found = (surveyor.look)(&config.method.settings, &survey)?;
-    Ok((Loaded { backbone: model.backbone, params, head, hash, notes }, found))
+    Ok((Loaded { backbone: model.backbone, params, head, hash, files, notes }, found))
 }

@@ -8,14 +8,16 @@ use engine::Device;
 
 use super::class_weights::ClassFactors;
 use super::config::TrainConfig;
-use super::config_file::{Moved, lengthened, read_config, resuming, write_config};
+use super::config_file::{Moved, resuming, write_config};
 use super::evaluate::evaluate;
-use super::feed::{Feed, FeedBatch};
-use super::kept::{self, Kept};
+use super::feed::FeedBatch;
+use super::inputs::Inputs;
+use super::kept::Kept;
 use super::log::{Log, LoggedStep};
-use super::lr_range::{Rate, find, most_steps};
+use super::lr_range::{Rate, found_rate};
 use super::outcome::{Outcome, Throughput};
 use super::prepare::{Prepared, prepare};
+use super::resume::{self, Resumed};
 use super::setup::{self, Feeds};
 use super::state::{Best, Position, Saveable, TrainedFile, save_average, save_best, save_last};
 use super::stepper::{Health, Stepper, Submitted};
@@ -24,7 +26,7 @@ use crate::checkpoint::write_atomically;
 use crate::data::text::shown;
 use crate::mapping::assign;
 use crate::model::Model;
-use crate::report::{Place, Record, RunDir, Show, curves, metrics, read_metrics};
+use crate::report::{Place, Record, RunDir, Show, curves, read_metrics};
 use crate::score::{Measure, Score};
 use crate::{Error, Result};
 
@@ -63,7 +65,7 @@ struct Training<'a> {
     position: Position,
     log: Log,
     stop: &'a dyn Fn() -> bool,
-    fingerprint: String,
+    inputs: Inputs,
     began: Instant,
     kept: Kept,
     /// Time of the last save, and the steps done by then.
@@ -113,33 +115,10 @@ impl<'a> Session<'a> {
     /// Continues the run in `folder` from its last save.
     ///
     /// # Errors
-    /// A folder that holds no run or is in use, inputs that are not those the run began with, and those of [`prepare`].
+    /// A folder that holds no run or is in use, inputs that are not those the run began with, files that are missing,
+    /// damaged or of another run, and those of [`prepare`].
     pub fn resume(folder: &Path, moved: Moved, around: Surroundings<'a>) -> Result<Self> {
-        let run = RunDir::resume(folder)?;
-        kept::recover(&run)?;
-        let was = read_config(&run.config())?;
-        let config = moved.apply(&was).with_absolute_paths()?;
-        config.check_places()?;
-        let last = run.last();
-        let saved = if last.exists() { Some(TrainedFile::open(&last)?) } else { None };
-        let known = saved.as_ref().map(|saved| &saved.trained.method);
-        let known = known.filter(|known| known.entry.name == config.method.entry.name);
-        let settings = known.map(|known| &known.settings);
-        let position = saved.as_ref().map(|saved| saved.position.clone()).unwrap_or_default();
-        let longer = lengthened(run.path(), &was, &config, &position)?;
-        let mut prepared = prepare(&config, &around.device, settings, around.stop)?;
-        if saved.as_ref().is_some_and(|saved| saved.trained != prepared.trained) {
-            let what = "backbone, data or settings are not those the run began with";
-            return Err(Error::path(&last, what, "put them back, or start a new run"));
-        }
-        metrics::truncate_after(&run.metrics(), position.step, u64::from(position.epoch))?;
-        if longer.is_some() {
-            run.set_report_aside(was.epochs)?;
-        }
-        prepared.notes.extend(longer);
-        if config != was {
-            write_config(&run, &config)?;
-        }
+        let Resumed { config, prepared, run, saved } = resume::open(folder, moved, &around)?;
         Self::open(config, prepared, run, saved, around)
     }
 
@@ -151,16 +130,16 @@ impl<'a> Session<'a> {
         around: Surroundings<'a>,
     ) -> Result<Self> {
         let Surroundings { device, device_flag, show, stop } = around;
-        let Prepared { mut model, trained, data, mut notes } = prepared;
+        let Prepared { mut model, trained, data, backbone_files, mut notes } = prepared;
         let began = Instant::now();
-        let fingerprint = data.fingerprint();
+        let inputs = Inputs::new(&data, backbone_files);
         let mut stepper = Stepper::new(&model, config.step_settings());
         stepper.weights = setup::class_weights(&config, &data);
         notes.extend(stepper.weights.as_ref().map(ClassFactors::describe));
         let mut position = Position::default();
         if let Some(saved) = saved {
             saved.restore(&device, &mut model.params)?;
-            saved.restore_optimizer(&device, &model.params, &mut stepper.optimizer, &fingerprint)?;
+            saved.restore_optimizer(&device, &model.params, &mut stepper.optimizer)?;
             if let Some(average) = &mut stepper.average {
                 saved.restore_average(&device, &model.params, average)?;
             }
@@ -173,7 +152,7 @@ impl<'a> Session<'a> {
             other => other,
         };
         let feeds = setup::feeds(&config, &model, &data, stop).map_err(told)?;
-        let kept = Kept::new(&read_metrics(&run.metrics())?, &position);
+        let kept = Kept::new(&read_metrics(&run.metrics())?, &position).in_folder(&run);
         let total = u64::from(config.epochs) * config.steps_per_epoch(feeds.train.batches()) as u64;
         let mut log = Log::open(run, total, position.step, show, &notes)?;
         log.broken(&feeds.broken());
@@ -196,7 +175,7 @@ impl<'a> Session<'a> {
             position,
             log,
             stop,
-            fingerprint,
+            inputs,
             began,
             kept,
             saved: (now, step),
@@ -223,23 +202,6 @@ impl<'a> Session<'a> {
         }
         training.finish(&feeds)
     }
-}
-
-/// The rate that a range test finds, which the run folder gets too.
-fn found_rate(
-    config: &TrainConfig,
-    weights: Option<ClassFactors>,
-    model: &mut Model,
-    train: &Feed,
-    log: &mut Log,
-    stop: &dyn Fn() -> bool,
-) -> Result<f64> {
-    log.progress
-        .line(&format!("looking for a learning rate, in at most {} steps", most_steps(config, train)));
-    let range = find(config, weights, model, train, stop)?;
-    range.write(log.run.path())?;
-    log.progress.line(&format!("learning rate: {:e}, found in {} steps", range.lr, range.rates.len()));
-    Ok(range.lr)
 }
 
 impl Training<'_> {
@@ -270,6 +232,7 @@ impl Training<'_> {
             None => None,
         };
         self.log.broken(&feeds.broken());
+        self.check_inputs()?;
         let before = self.position.best;
         let score = found.as_ref().map(|found| found.score(self.model.head.measure()));
         let value = |score: Option<Score>| score.map(|score| score.value);
@@ -376,15 +339,16 @@ impl Training<'_> {
         self.waiting.clear();
         let what = self.stepper.find_fault(&self.model, batches, self.position.epoch);
         let run = &self.log.run;
+        // Written first, as it also says that the run has diverged, where going back leaves no state.
+        let (lr, aside) = (self.config.lr.value() as f32 / 10.0, run.diverged());
+        let kept = match save_last(&aside, self.saveable()) {
+            Ok(()) => format!("the state before this step, which may be spoilt, is in {}", aside.display()),
+            Err(e) => format!("the state before this step could not be kept: {e}"),
+        };
         let from = match self.kept.go_back(run) {
             Ok(0) => "begin again".into(),
             Ok(epoch) => format!("go on from the end of epoch {epoch}"),
             Err(e) => format!("{e}; go on"),
-        };
-        let (lr, aside) = (self.config.lr.value() / 10.0, run.diverged());
-        let kept = match save_last(&aside, self.saveable()) {
-            Ok(()) => format!("the state before this step, which may be spoilt, is in {}", aside.display()),
-            Err(e) => format!("the state before this step could not be kept: {e}"),
         };
         let hint = format!("{from} at a lower rate with `{} --lr {lr:e}`; {kept}", self.resuming());
         Error::Diverged { step: self.position.step + 1, loss: health.loss, what, hint }
@@ -412,6 +376,19 @@ impl Training<'_> {
         resuming(self.log.run.path(), &self.device_flag)
     }
 
+    /// Ends the run at the first sign that the data were changed: its last save is from before. Tells of another file in
+    /// the backbone's place, which changes nothing now.
+    fn check_inputs(&mut self) -> Result<()> {
+        if let Some(line) = self.inputs.changed_backbone() {
+            self.log.progress.line(&line);
+        }
+        let how = match self.saved.1 {
+            0 => format!("begin again with `{}`", self.resuming()),
+            step => format!("step {step} was saved before: continue with `{}`", self.resuming()),
+        };
+        self.inputs.check_data(&how)
+    }
+
     fn saveable(&self) -> Saveable<'_> {
         Saveable {
             params: &self.model.params,
@@ -419,11 +396,13 @@ impl Training<'_> {
             average: self.stepper.average.as_ref(),
             trained: &self.trained,
             position: &self.position,
-            data: &self.fingerprint,
+            data: &self.inputs.fingerprint,
         }
     }
 
+    /// Saves the state, unless it may come from other data than those the run began with.
     fn save(&mut self) -> Result<()> {
+        self.check_inputs()?;
         let mut kept = self.kept;
         kept.save(&self.log.run, self.saveable())?;
         self.kept = kept;
@@ -446,6 +425,7 @@ impl Training<'_> {
             },
             None => None,
         };
+        self.check_inputs()?;
         let records = read_metrics(&self.log.run.metrics())?;
         let last = records.iter().rev().find_map(|record| match record {
             Record::Epoch { val_top1, .. } => Some(*val_top1),

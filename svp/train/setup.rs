@@ -73,7 +73,7 @@ pub(super) fn weights_in(path: &Path, weights: Option<Weights>) -> Option<Weight
 pub fn dataset(config: &TrainConfig) -> Result<Dataset> {
     let data = match config.data.to_str().and_then(|name| name.strip_prefix(BUILTIN)) {
         Some(task) => Dataset::builtin(task)?,
-        None => Dataset::open(&config.data, config.dataset, config.seed)?,
+        None => Dataset::open(&config.data, config.dataset, config.seed, config.allow_outside)?,
     };
     let turn = if config.exif_orientation { Turn::Upright } else { Turn::AsStored };
     let data = data.turned(turn).hold_out_test(config.seed, config.test_fraction)?;

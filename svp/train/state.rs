@@ -10,7 +10,7 @@ use super::average::Average;
 use super::optim::Optimizer;
 use super::trained::Trained;
 use crate::checkpoint::{Checkpoint, save_safetensors};
-use crate::params::Params;
+use crate::params::{ByName, Params, check_shape};
 use crate::score::{self, Score};
 use crate::{Error, Result};
 
@@ -161,6 +161,11 @@ impl TrainedFile {
         Ok(TrainedFile { file, trained, position })
     }
 
+    /// Shapes of its tensors.
+    pub(super) fn shapes(&self) -> ByName {
+        self.file.entries().iter().map(|(name, entry)| (name.clone(), entry.shape().to_vec())).collect()
+    }
+
     /// The fingerprint of the data that the run began with; only `last` has it.
     pub fn data(&self) -> Option<&str> {
         self.file.metadata().get(DATA).map(String::as_str)
@@ -172,6 +177,15 @@ impl TrainedFile {
     /// A saved parameter that the file lacks or holds in another shape.
     pub fn restore(&self, device: &Device, params: &mut Params) -> Result<()> {
         self.restore_parts(device, params, |_| true)
+    }
+
+    /// Checks that the file holds all saved tensors of `params`.
+    ///
+    /// # Errors
+    /// Those of [`TrainedFile::restore`].
+    pub(super) fn check(&self, params: &Params) -> Result<()> {
+        let saved = params.saved().into_iter();
+        saved.map(|id| self.tensor(params.name(id), params.get(id).shape()).map(drop)).collect()
     }
 
     /// Puts the saved tensors of those parts of the model into `params` that are `wanted`, by their names.
@@ -195,19 +209,13 @@ impl TrainedFile {
     /// Puts the optimiser's state back.
     ///
     /// # Errors
-    /// A `data` fingerprint that is not that of the data the run began with, or a tensor that is missing or of another
-    /// shape.
+    /// A tensor that is missing or of another shape.
     pub fn restore_optimizer(
         &self,
         device: &Device,
         params: &Params,
         optimizer: &mut Optimizer,
-        data: &str,
     ) -> Result<()> {
-        if self.file.metadata().get(DATA).is_none_or(|stored| stored != data) {
-            let what = "the data set is not the one the run began with";
-            return Err(Error::path(self.file.path(), what, "put the data back, or start a new run"));
-        }
         optimizer.restore(params, self.position.step, |name, shape| {
             Ok(self.tensor(name, shape)?.to_owned_on(device))
         })
@@ -225,10 +233,7 @@ impl TrainedFile {
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let tensor = self.file.tensor(name)?;
-        if tensor.shape() == shape {
-            return Ok(tensor);
-        }
-        let what = format!("{name} has shape {:?}, the model {shape:?}", tensor.shape());
-        Err(Error::path(self.file.path(), what, "the file belongs to another backbone or setting"))
+        check_shape(self.file.path(), name, tensor.shape(), shape)?;
+        Ok(tensor)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use engine::Device;
+use engine::{Device, budget};
 
 use super::config::{Precision, TrainConfig};
 use super::config_file::read_config;
@@ -12,6 +12,7 @@ use super::trained::Trained;
 use crate::backbones::{LoadOptions, Loaded, load};
 use crate::checkpoint::Checkpoint;
 use crate::model::{Model, Parts};
+use crate::pass::Spec;
 use crate::{Error, Result};
 
 /// A model that is ready to predict.
@@ -44,7 +45,7 @@ pub fn load_trained(run: &Path, backbone: Option<&Path>, device: &Device) -> Res
         allow_mismatch: config.as_ref().is_some_and(|config| config.allow_mismatch),
         seed: config.as_ref().map_or(0, |config| config.seed),
     };
-    let Loaded { backbone, params, head, .. } = if trained.method.entry.whole_backbone {
+    let Loaded { backbone, mut params, head, .. } = if trained.method.entry.whole_backbone {
         load(&Checkpoint::open(&path)?, options)?
     } else {
         if let (None, Some(config)) = (backbone, &config) {
@@ -58,6 +59,8 @@ pub fn load_trained(run: &Path, backbone: Option<&Path>, device: &Device) -> Res
         };
         own_backbone(&path, &checkpoint, trained, options)?
     };
+    check_room(&path, backbone.spec())?;
+    params.expect(&path, file.shapes());
     let parts = Parts {
         method: trained.method.clone(),
         head: trained.head,
@@ -73,6 +76,17 @@ pub fn load_trained(run: &Path, backbone: Option<&Path>, device: &Device) -> Res
         model = model.in_precision(precision.dtype())?;
     }
     Ok(TrainedModel { model, trained: file.trained, config })
+}
+
+/// Refuses a size of images, which no tensor of the file tells, at which one image needs more memory than there is.
+fn check_room(path: &Path, spec: &Spec) -> Result<()> {
+    // Of a block alone: what goes into the convolutions, the scans and the step sizes of both directions, and comes out.
+    let row = 7 * spec.scan_width.unwrap_or(spec.width) + 3 * spec.width;
+    let room = budget::claim((spec.tokens() as u64).saturating_mul(4 * row as u64));
+    room.map(drop).map_err(|refused| {
+        let what = format!("is for images of {} pixels: one {refused}", spec.img_size);
+        Error::path(path, what, "the file belongs to another backbone or setting, or raise it")
+    })
 }
 
 /// The trained file of a run folder; of a file, itself.

@@ -5,7 +5,6 @@ use std::path::Path;
 use engine::Device;
 
 use super::setup::{BUILTIN_BACKBONE, open_backbone};
-use crate::backbones::pos_embed::ClassRow;
 use crate::backbones::{LoadOptions, Loaded, load};
 use crate::heads::HeadKind;
 use crate::methods::{Chosen, linear};
@@ -17,14 +16,8 @@ use crate::{Error, Result};
 /// # Errors
 /// A checkpoint that cannot be read, is of no known family, or has no head of one map.
 pub fn untouched(backbone: Option<&Path>, device: &Device) -> Result<Model> {
-    let options = LoadOptions {
-        img_size: None,
-        stride: None,
-        class_row: ClassRow::Middle,
-        allow_mismatch: false,
-        seed: 0,
-    };
-    let Loaded { backbone: network, params, head, .. } = load(&open_backbone(backbone, None)?, options)?;
+    let Loaded { backbone: network, params, head, .. } =
+        load(&open_backbone(backbone, None)?, LoadOptions::default())?;
     let Some([_, bias]) = &head else {
         let place = backbone.unwrap_or(Path::new(BUILTIN_BACKBONE));
         let what = "has no head of its own (head.weight and head.bias)";

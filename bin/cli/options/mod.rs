@@ -156,6 +156,9 @@ options! {
     /// Layout: auto, folder, csv, metadata, tables, lists, vtab, json, or a published data set's, such as cub200 or vtab/caltech101
     #[arg(value_name = "LAYOUT", help_heading = "Data")]
     dataset: Layout => "auto".into(),
+    /// Read images that lists in the data set name outside of it
+    #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
+    allow_outside: bool = false,
     /// Share of the training images held out where there is no validation split
     #[arg(value_name = "SHARE", help_heading = "Data")]
     val_fraction: f64 = 0.2,
@@ -437,6 +440,7 @@ impl Options {
             allow_mismatch: self.allow_mismatch(),
             data,
             dataset: self.dataset.unwrap_or(Layout::Auto),
+            allow_outside: self.allow_outside(),
             val_fraction: self.val_fraction(),
             test_fraction: self.test_fraction(),
             exif_orientation: self.exif_orientation(),

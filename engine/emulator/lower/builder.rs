@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::names::{FileNames, Home, Name, Scope};
 use crate::fault::ParseError;
 use crate::flow;
 use crate::isa::{NO_SLOT, Op, Slot};
 use crate::meter::{Class, Line};
 use crate::program::{Inst, LOCAL_GAP, Placed, Program, SHARED_BASE, SHARED_GAP, Special};
-use crate::syntax::{Function, Guard, Instruction, Operand, ParsedFile, Variable};
+use crate::steps::{Steps, TooMany};
+use crate::syntax::{Guard, Instruction, Operand, Variable};
 use crate::types::{RegisterFile, Space, Type};
 
 /// The result of lowering a part of a kernel.
@@ -16,59 +18,16 @@ pub(super) type Lowered<T> = Result<T, ParseError>;
 
 /// The most bytes of local memory that a thread may have: every lane of a worker's block has its own.
 const MOST_LOCAL: u64 = 64 << 10;
-/// The most instructions of a kernel, more than any has, so that nested calls cannot take all memory.
-const MOST_INSTRUCTIONS: usize = 1 << 21;
+/// The most bytes of shared memory that a kernel may have, with the gaps between its variables. A launch allows less.
+const MOST_SHARED: u64 = 1 << 22;
+/// The most registers of a kernel, constants included: every lane of a worker's block has its own.
+const MOST_REGISTERS: u32 = 1 << 16;
+/// The steps of one instruction, by which its [`Inst`] and its [`Line`] count.
+const INSTRUCTION_STEPS: usize = 8;
 /// The address of dynamic shared memory before it is known.
 const DYNAMIC: u64 = u64::MAX;
 /// The alignment of dynamic shared memory in bytes.
 const DYNAMIC_ALIGN: u32 = 1024;
-
-/// Where a variable lies in its space.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Home {
-    pub space: Space,
-    pub at: u64,
-    pub bytes: u64,
-}
-
-/// What a name means.
-#[derive(Debug, Clone)]
-pub(super) enum Name<'t> {
-    Register(Type, Slot),
-    Variable(Home),
-    /// A shared variable without an address. It gets one when it is first used, so that a kernel does not pay for the
-    /// variables of the other kernels of its file.
-    Unplaced(Variable<'t>),
-    /// A label, by its number.
-    Label(usize),
-    /// A list of branch targets.
-    Targets(Vec<&'t str>),
-}
-
-/// Registers of a counted declaration: `.reg .f32 %f<3>`.
-#[derive(Debug)]
-pub(super) struct Counted<'t> {
-    pub prefix: &'t str,
-    pub ty: Type,
-    pub count: u32,
-}
-
-impl Counted<'_> {
-    /// Whether `name` is one of the registers.
-    fn declares(&self, name: &str) -> bool {
-        name.strip_prefix(self.prefix).is_some_and(|digits| {
-            digits.parse::<u32>().is_ok_and(|n| n < self.count)
-                && (digits == "0" || !digits.starts_with(['0', '+']))
-        })
-    }
-}
-
-/// The names of a block of statements.
-#[derive(Debug, Default)]
-pub(super) struct Scope<'t> {
-    pub names: HashMap<&'t str, Name<'t>>,
-    pub counted: Vec<Counted<'t>>,
-}
 
 /// A call that is being inlined.
 pub(super) struct InlinedCall<'t> {
@@ -87,19 +46,14 @@ struct DynamicSlot {
 
 /// A kernel that is being lowered.
 pub(super) struct Builder<'t, 'b> {
-    file: &'b str,
-    /// The functions that can be called.
-    pub functions: HashMap<&'t str, &'b Function<'t>>,
-    /// `file`, for the lines.
-    name: Arc<str>,
-    /// The names of source files, by the numbers of `.loc`.
-    pub sources: Vec<(u64, Arc<str>)>,
-    /// The scopes that are open, innermost last.
-    pub scopes: Vec<Scope<'t>>,
+    pub file: &'b FileNames<'t, 'b>,
+    steps: &'b mut Steps,
+    /// The scopes that are open, innermost last. The first has the module's shared variables that the kernel uses.
+    pub scopes: Vec<Scope<'t, 'b>>,
     /// The calls that are being inlined, innermost last.
     pub calls: Vec<InlinedCall<'t>>,
-    /// The number of calls that were inlined so far.
-    pub calls_made: usize,
+    /// The number of blocks that are open, those of all calls included.
+    pub depth: usize,
     /// The counter of each label, once it is known.
     pub labels: Vec<Option<u32>>,
     /// The line that errors name.
@@ -119,15 +73,13 @@ pub(super) struct Builder<'t, 'b> {
 
 impl<'t, 'b> Builder<'t, 'b> {
     /// Starts to lower a kernel that begins in line `line`, with one scope that has no names yet.
-    pub(super) fn new(file: &'b str, text: &'b ParsedFile<'t>, line: u32) -> Self {
+    pub(super) fn new(file: &'b FileNames<'t, 'b>, line: u32, steps: &'b mut Steps) -> Self {
         Builder {
             file,
-            functions: text.functions.iter().filter(|f| !f.entry).map(|f| (f.name, f)).collect(),
-            name: file.into(),
-            sources: text.sources.iter().map(|&(n, path)| (n, base_name(path).into())).collect(),
+            steps,
             scopes: vec![Scope::default()],
             calls: Vec::new(),
-            calls_made: 0,
+            depth: 0,
             labels: Vec::new(),
             line,
             source: None,
@@ -148,19 +100,33 @@ impl<'t, 'b> Builder<'t, 'b> {
     }
 
     /// The innermost scope.
-    pub(super) fn scope(&mut self) -> &mut Scope<'t> {
+    pub(super) fn scope(&mut self) -> &mut Scope<'t, 'b> {
         self.scopes.last_mut().expect("a function has a scope")
     }
 
     /// Fails at the current line.
     pub(super) fn fail<T>(&self, message: impl Into<String>) -> Lowered<T> {
-        Err(ParseError { file: self.file.into(), line: self.line, message: message.into() })
+        Err(ParseError { file: self.file.file.to_string(), line: self.line, message: message.into() })
+    }
+
+    /// Counts steps of the file before they are taken.
+    pub(super) fn take(&mut self, steps: usize) -> Lowered<()> {
+        self.steps.take(steps).or_else(|too_many| self.fail(too_many.to_string()))
+    }
+
+    /// Checks that the registers of the kernel are not too many.
+    pub(super) fn check_registers(&self) -> Lowered<()> {
+        let Program { words, doubles, preds, .. } = self.program;
+        if words + doubles + preds > MOST_REGISTERS {
+            return self.fail(format!("the kernel has more than {MOST_REGISTERS} registers and constants"));
+        }
+        Ok(())
     }
 
     /// Declares a variable of a function. Parameters of calls lie in local memory.
-    pub(super) fn declare(&mut self, variable: &Variable<'t>) -> Lowered<()> {
+    pub(super) fn declare(&mut self, variable: &'b Variable<'t>) -> Lowered<()> {
         let name = match variable.space {
-            Space::Shared => Name::Unplaced(variable.clone()),
+            Space::Shared => Name::Unplaced(variable),
             Space::Local | Space::Param => {
                 let at = self.program.local_bytes.next_multiple_of(variable.align.max(LOCAL_GAP));
                 let bytes = variable.bytes as u32;
@@ -193,43 +159,44 @@ impl<'t, 'b> Builder<'t, 'b> {
 
     /// Finds a name from the innermost scope outwards. A register of a counted declaration gets its slot here, a shared
     /// variable its address.
-    pub(super) fn lookup(&mut self, name: &'t str) -> Option<Name<'t>> {
+    pub(super) fn lookup(&mut self, name: &'t str) -> Lowered<Option<Name<'t, 'b>>> {
         for at in (0..self.scopes.len()).rev() {
+            self.take(1 + name.len() / 16)?;
             let scope = &self.scopes[at];
-            if let Some(known) = scope.names.get(name) {
-                if let Name::Unplaced(variable) = known {
-                    let variable = variable.clone();
-                    let home = self.place_shared(&variable);
-                    self.scopes[at].names.insert(name, Name::Variable(home));
-                    return Some(Name::Variable(home));
-                }
-                return Some(known.clone());
+            let known = scope.names.get(name).or_else(|| self.file.variables.get(name).filter(|_| at == 0));
+            if let Some(&known) = known {
+                let Name::Unplaced(variable) = known else { return Ok(Some(known)) };
+                let placed = Name::Variable(self.place_shared(variable)?);
+                self.scopes[at].names.insert(name, placed);
+                return Ok(Some(placed));
             }
-            if let Some(ty) = scope.counted.iter().find(|c| c.declares(name)).map(|c| c.ty) {
-                let slot = self.new_slot(ty.file());
-                let register = Name::Register(ty, slot);
-                self.scopes[at].names.insert(name, register.clone());
-                return Some(register);
+            if let Some(ty) = scope.counted(name) {
+                let register = Name::Register(ty, self.new_slot(ty.file()));
+                self.scopes[at].names.insert(name, register);
+                return Ok(Some(register));
             }
         }
-        None
+        Ok(None)
     }
 
     /// Gives a shared variable its address.
-    fn place_shared(&mut self, variable: &Variable<'t>) -> Home {
+    fn place_shared(&mut self, variable: &Variable<'t>) -> Lowered<Home> {
         let name = variable.name.to_string();
         if variable.bytes == 0 {
             // Its address is known when all other variables have theirs.
             self.program.shared.push(Placed { name, at: 0, bytes: 0 });
-            return Home { space: Space::Shared, at: DYNAMIC, bytes: 0 };
+            return Ok(Home { space: Space::Shared, at: DYNAMIC, bytes: 0 });
         }
         let at = self.shared_next.next_multiple_of(variable.align.max(SHARED_GAP));
+        if u64::from(at) + variable.bytes > MOST_SHARED {
+            return self.fail(format!("`{name}` makes shared memory larger than {MOST_SHARED} bytes"));
+        }
         let bytes = variable.bytes as u32;
         self.shared_next = at + bytes + SHARED_GAP;
         let real = self.program.static_shared.next_multiple_of(variable.align);
         self.program.static_shared = real + bytes;
         self.program.shared.push(Placed { name, at, bytes });
-        Home { space: Space::Shared, at: u64::from(at), bytes: variable.bytes }
+        Ok(Home { space: Space::Shared, at: u64::from(at), bytes: variable.bytes })
     }
 
     /// The slot of a constant.
@@ -264,7 +231,7 @@ impl<'t, 'b> Builder<'t, 'b> {
 
     /// The type and the slot of a register.
     fn register(&mut self, name: &'t str) -> Lowered<(Type, Slot)> {
-        match self.lookup(name) {
+        match self.lookup(name)? {
             Some(Name::Register(ty, slot)) => Ok((ty, slot)),
             Some(_) => self.fail(format!("`{name}` is not a register")),
             None => self.fail(format!("`{name}` is not declared")),
@@ -295,7 +262,7 @@ impl<'t, 'b> Builder<'t, 'b> {
                 if let Some((has, slot)) = self.special(name)? {
                     return Ok((has, slot));
                 }
-                return match self.lookup(name) {
+                return match self.lookup(name)? {
                     Some(Name::Register(has, slot)) if *offset == 0 => Ok((has, slot)),
                     Some(Name::Variable(home)) if ty.bits() >= 32 => {
                         Ok((ty, self.address_constant(ty.file(), home, *offset)))
@@ -381,7 +348,7 @@ impl<'t, 'b> Builder<'t, 'b> {
     /// The number of a label, which stands for its counter until the end.
     pub(super) fn label(&mut self, operand: &Operand<'t>) -> Lowered<u32> {
         let Operand::Name(name, 0) = operand else { return self.fail("a label is needed here") };
-        match self.lookup(name) {
+        match self.lookup(name)? {
             Some(Name::Label(label)) => Ok(label as u32),
             _ => self.fail(format!("label `{name}` cannot be reached from here")),
         }
@@ -393,15 +360,13 @@ impl<'t, 'b> Builder<'t, 'b> {
             Some(Guard { name, negated }) => (self.pred_named(name)?, negated),
             None => (NO_SLOT, false),
         };
-        if self.program.code.len() >= MOST_INSTRUCTIONS {
-            return self.fail("the kernel is too long with its calls inlined");
-        }
+        self.take(INSTRUCTION_STEPS)?;
         let opcode =
             self.opcodes.entry(instruction.opcode).or_insert_with(|| instruction.opcode.into()).clone();
         self.program.code.push(Inst { op, guard, negated, suspect: false, tracks: false });
         self.program.classes.push(class);
         self.lines.push(Line {
-            file: self.name.clone(),
+            file: self.file.file.clone(),
             line: instruction.line,
             source: self.source.clone(),
             opcode,
@@ -410,8 +375,8 @@ impl<'t, 'b> Builder<'t, 'b> {
     }
 
     /// Ends the program: labels become counters, dynamic shared memory gets its address, and the registers that need
-    /// watching are marked.
-    pub(super) fn finish(mut self) -> Lowered<Program> {
+    /// watching are marked. `line` is the one in which the kernel begins.
+    pub(super) fn finish(mut self, line: u32) -> Lowered<Program> {
         let last = self.lines.last().map_or(self.line, |l| l.line);
         let end = Instruction { guard: None, opcode: "ret", operands: Vec::new(), line: last };
         self.emit(&end, Class::Control, Op::Exit)?;
@@ -429,7 +394,7 @@ impl<'t, 'b> Builder<'t, 'b> {
         for placed in self.program.shared.iter_mut().filter(|p| p.bytes == 0) {
             placed.at = dynamic_at;
         }
-        for DynamicSlot { slot, file, offset } in self.dynamic {
+        for &DynamicSlot { slot, file, offset } in &self.dynamic {
             let at = u64::from(dynamic_at).wrapping_add(offset);
             if file == RegisterFile::Double {
                 self.program.double_constants.push((slot, at));
@@ -437,13 +402,11 @@ impl<'t, 'b> Builder<'t, 'b> {
                 self.program.word_constants.push((slot, at as u32));
             }
         }
-        self.program.lines = self.lines.into();
-        flow::mark_suspects(&mut self.program);
-        Ok(self.program)
+        self.program.lines = std::mem::take(&mut self.lines).into();
+        self.line = line;
+        match flow::mark_suspects(&mut self.program, self.steps) {
+            Ok(()) => Ok(self.program),
+            Err(TooMany) => self.fail(TooMany.to_string()),
+        }
     }
-}
-
-/// The file name at the end of a path of any system.
-fn base_name(path: &str) -> &str {
-    path.rsplit(['/', '\\']).next().unwrap_or(path)
 }

@@ -1,7 +1,8 @@
 //! Branches, returns and barriers.
 
-use super::builder::{Builder, Lowered, Name};
+use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
+use super::names::Name;
 use crate::isa::{BarrierReduce, Op};
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand};
@@ -27,14 +28,13 @@ impl<'t> Builder<'t, '_> {
         let [index, table] = self.operands(i)?;
         let a = self.src(index, Type::U32)?;
         let labels = match table {
-            Operand::Name(name, 0) => match self.lookup(name) {
+            Operand::Name(name, 0) => match self.lookup(name)? {
                 Some(Name::Targets(labels)) => labels,
                 _ => return self.fail(format!("`{name}` is not a list of branch targets")),
             },
             _ => return self.fail("a list of branch targets is needed here"),
         };
-        let targets =
-            labels.into_iter().map(|l| self.label(&Operand::Name(l, 0))).collect::<Lowered<Vec<_>>>()?;
+        let targets = labels.iter().map(|l| self.label(&Operand::Name(l, 0))).collect::<Lowered<Vec<_>>>()?;
         self.program.tables.push(targets);
         let table = self.program.tables.len() as u32 - 1;
         self.emit(i, Class::Control, Op::BranchTable { table, a })

@@ -1,7 +1,8 @@
 //! Loads, stores, atomics and asynchronous copies.
 
-use super::builder::{Builder, Lowered, Name};
+use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
+use super::names::Name;
 use crate::isa::{Address, AsyncCopy, Atomic, AtomicAccess, MemoryAccess, NO_SLOT, Op};
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand};
@@ -69,7 +70,7 @@ impl<'t> Builder<'t, '_> {
             let base = self.constant(RegisterFile::Double, 0);
             return Ok((Address { base, short: false, offset: *offset }, space));
         };
-        match self.lookup(name) {
+        match self.lookup(name)? {
             Some(Name::Register(ty, base)) if ty.bits() == 64 => {
                 Ok((Address { base, short: false, offset: *offset }, space))
             }

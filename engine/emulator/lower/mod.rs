@@ -8,41 +8,41 @@ mod float;
 mod integer;
 mod memory;
 mod modifiers;
+mod names;
 mod select;
 mod statement;
 mod together;
 
-use self::builder::{Builder, Home, Lowered, Name};
-use crate::layout::{Global, Param};
+use self::builder::{Builder, Lowered};
+pub(crate) use self::names::FileNames;
+use self::names::{Home, Name, Scope};
+use crate::layout::Param;
 use crate::program::Program;
-use crate::syntax::{Function, ParsedFile};
+use crate::steps::Steps;
+use crate::syntax::Function;
 use crate::types::Space;
 
-/// Lowers a kernel of a file, whose variables and parameters have their addresses already.
+/// The steps of one kernel, by which its [`Program`] and its entry count.
+const KERNEL_STEPS: usize = 128;
+
+/// Lowers a kernel of a file, whose parameters have their addresses already. `steps` counts for the whole file.
 ///
 /// # Errors
-/// Names the first line with something that the emulator does not have.
+/// Names the first line with something that the emulator does not have, or with which the file takes too many steps.
 pub(crate) fn lower(
-    file: &str,
-    text: &ParsedFile<'_>,
-    globals: &[Global],
+    file: &FileNames<'_, '_>,
     function: &Function<'_>,
     params: &[Param],
+    steps: &mut Steps,
 ) -> Lowered<Program> {
-    let mut builder = Builder::new(file, text, function.line);
-    let top = builder.scope();
-    for global in globals {
-        let space = if global.constant { Space::Const } else { Space::Global };
-        let name = text.variables.iter().find(|v| v.name == global.name).expect("placed from this list").name;
-        top.names.insert(name, Name::Variable(Home { space, at: global.at, bytes: global.bytes }));
-    }
-    for variable in text.variables.iter().filter(|v| v.space == Space::Shared) {
-        top.names.insert(variable.name, Name::Unplaced(variable.clone()));
-    }
+    let mut builder = Builder::new(file, function.line, steps);
+    builder.take(KERNEL_STEPS)?;
+    let mut scope = Scope::default();
     for (param, placed) in function.params.iter().zip(params) {
         let home = Home { space: Space::Param, at: u64::from(placed.offset), bytes: u64::from(placed.bytes) };
-        top.names.insert(param.name, Name::Variable(home));
+        scope.names.insert(param.name, Name::Variable(home));
     }
+    builder.scopes.push(scope);
     builder.block(&function.body)?;
-    builder.finish()
+    builder.finish(function.line)
 }

@@ -1,7 +1,8 @@
 //! Statements in their order: names are declared, opcodes are dispatched, and calls are inlined.
 
-use super::builder::{Builder, Counted, InlinedCall, Lowered, Name, Scope};
+use super::builder::{Builder, InlinedCall, Lowered};
 use super::modifiers::Modifiers;
+use super::names::{Name, Scope};
 use crate::isa::Op;
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand, Statement};
@@ -9,12 +10,31 @@ use crate::types::Type;
 
 /// How deep calls may nest. They are inlined, so a deeper one means recursion.
 const DEEPEST_CALL: usize = 16;
-/// The most calls in one kernel, nested ones counted each time.
-const MOST_CALLS: usize = 1 << 14;
+/// How deep blocks may nest, those of the calls included: each needs a part of the stack.
+const DEEPEST_BLOCK: usize = 128;
+/// The steps of entering a block.
+const BLOCK_STEPS: usize = 16;
 
-impl<'t> Builder<'t, '_> {
+/// The steps of one statement, without those of its operands.
+fn steps(statement: &Statement<'_>) -> usize {
+    let name = match statement {
+        Statement::Label(name) | Statement::Targets { name, .. } | Statement::Registers { name, .. } => name,
+        Statement::Variable(variable) => variable.name,
+        Statement::Instruction(instruction) => instruction.opcode,
+        Statement::Source { .. } | Statement::Block(_) => "",
+    };
+    4 + name.len() / 16
+}
+
+impl<'t, 'b> Builder<'t, 'b> {
     /// Lowers the statements of a block, in a scope of its own.
-    pub(super) fn block(&mut self, statements: &[Statement<'t>]) -> Lowered<()> {
+    pub(super) fn block(&mut self, statements: &'b [Statement<'t>]) -> Lowered<()> {
+        if self.depth == DEEPEST_BLOCK {
+            return self
+                .fail(format!("blocks, with their calls inlined, are nested deeper than {DEEPEST_BLOCK}"));
+        }
+        self.depth += 1;
+        self.take(BLOCK_STEPS + statements.iter().map(steps).sum::<usize>())?;
         let mut scope = Scope::default();
         for statement in statements {
             match statement {
@@ -25,7 +45,7 @@ impl<'t> Builder<'t, '_> {
                     }
                 }
                 Statement::Targets { name, labels } => {
-                    scope.names.insert(name, Name::Targets(labels.clone()));
+                    scope.names.insert(name, Name::Targets(labels));
                 }
                 _ => {}
             }
@@ -35,21 +55,24 @@ impl<'t> Builder<'t, '_> {
             self.statement(statement)?;
         }
         self.scopes.pop();
+        self.depth -= 1;
         Ok(())
     }
 
     /// Lowers one statement.
-    fn statement(&mut self, statement: &Statement<'t>) -> Lowered<()> {
+    fn statement(&mut self, statement: &'b Statement<'t>) -> Lowered<()> {
         match statement {
             Statement::Label(name) => {
-                let Some(Name::Label(label)) = self.lookup(name) else {
+                let Some(Name::Label(label)) = self.lookup(name)? else {
                     return self.fail(format!("label `{name}` is not known"));
                 };
                 self.labels[label] = Some(self.program.code.len() as u32);
             }
             Statement::Targets { .. } => {}
             Statement::Registers { ty, name, count: Some(count) } => {
-                self.scope().counted.push(Counted { prefix: name, ty: *ty, count: *count });
+                if self.scope().counted.insert(name, (*ty, *count)).is_some() {
+                    return self.fail(format!("registers `{name}` are declared twice"));
+                }
             }
             Statement::Registers { ty, name, count: None } => {
                 let slot = self.new_slot(ty.file());
@@ -57,9 +80,9 @@ impl<'t> Builder<'t, '_> {
             }
             Statement::Variable(variable) => self.declare(variable)?,
             Statement::Source { file, line } => {
-                let name = self.sources.iter().find(|(number, _)| number == file);
+                let name = self.file.sources.get(file);
                 // Line 0 marks code without a source line.
-                self.source = if *line == 0 { None } else { name.map(|(_, name)| (name.clone(), *line)) };
+                self.source = if *line == 0 { None } else { name.map(|name| (name.clone(), *line)) };
             }
             Statement::Block(statements) => self.block(statements)?,
             Statement::Instruction(instruction) => {
@@ -67,7 +90,7 @@ impl<'t> Builder<'t, '_> {
                 self.instruction(instruction)?;
             }
         }
-        Ok(())
+        self.check_registers()
     }
 
     /// Lowers one instruction.
@@ -146,7 +169,7 @@ impl<'t> Builder<'t, '_> {
             [Operand::Name(name, 0), Operand::List(args)] => (*name, args),
             _ => return self.fail("a call needs the name of a function"),
         };
-        let Some(function) = self.functions.get(name).copied() else {
+        let Some(function) = self.file.functions.get(name).copied() else {
             return self.fail(format!("`{name}` is called, but this file does not define it"));
         };
         if self.calls.len() >= DEEPEST_CALL || self.calls.iter().any(|c| c.name == name) {
@@ -155,17 +178,11 @@ impl<'t> Builder<'t, '_> {
         if args.len() != function.params.len() || returns.len() != function.returns.len() {
             return self.fail(format!("`{name}` is called with another number of parameters than it has"));
         }
-        self.calls_made += 1;
-        if self.calls_made > MOST_CALLS {
-            return self.fail(format!(
-                "the kernel has more than {MOST_CALLS} calls, with nested ones counted each time"
-            ));
-        }
         let mut scope = Scope::default();
         let formals = function.params.iter().chain(&function.returns);
         for (formal, actual) in formals.zip(args.iter().chain(returns)) {
             let home = match actual {
-                Operand::Name(n, 0) => self.lookup(n),
+                Operand::Name(n, 0) => self.lookup(n)?,
                 _ => None,
             };
             let Some(Name::Variable(home)) = home else {

@@ -1,6 +1,6 @@
 //! Operands: registers, numbers, addresses, vectors and pairs.
 
-use super::parser::{DEEPEST, Parsed, Parser};
+use super::parser::{Parsed, Parser};
 use crate::lexer::Token;
 use crate::syntax::Operand;
 
@@ -48,18 +48,14 @@ impl<'t> Parser<'_, 't> {
 
     /// Takes operands up to `end`, and that too.
     fn list(&mut self, end: char) -> Parsed<Vec<Operand<'t>>> {
-        self.depth += 1;
-        if self.depth > DEEPEST {
-            return self.fail("operands are nested too deep");
-        }
         let mut all = Vec::new();
-        while !self.takes(end) {
+        self.nested(end, "operands", |parser| {
             if !all.is_empty() {
-                self.need(',')?;
+                parser.need(',')?;
             }
-            all.push(self.operand()?);
-        }
-        self.depth -= 1;
+            all.push(parser.operand()?);
+            Ok(())
+        })?;
         Ok(all)
     }
 

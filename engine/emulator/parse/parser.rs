@@ -4,17 +4,17 @@ use crate::fault::ParseError;
 use crate::lexer::{Token, TokenAt};
 use crate::types::Type;
 
-/// How deep blocks and operands may nest. Those of inline assembly never nest deeper than a few.
-pub(super) const DEEPEST: usize = 64;
+/// How deep blocks, operands and initial values may nest. Those of inline assembly never nest deeper than a few.
+const DEEPEST: usize = 64;
 
 /// Reads tokens from `at` on.
 pub(super) struct Parser<'p, 't> {
     file: &'p str,
     pub tokens: &'p [TokenAt<'t>],
     pub at: usize,
-    /// The number of blocks and operands that are open.
-    pub depth: usize,
-    /// Bytes of all variables that were declared so far.
+    /// The number of braces and parentheses that are open.
+    depth: usize,
+    /// Bytes of all variables that were declared so far, with the gaps between them.
     pub variables: u64,
 }
 
@@ -43,6 +43,25 @@ impl<'p, 't> Parser<'p, 't> {
             Some(token) => self.fail(format!("expected {what}, found {token}")),
             None => self.fail(format!("expected {what}, found the end of the file")),
         }
+    }
+
+    /// Takes everything up to `end` and that too, after what opened it: `one` takes each part. `what` names the parts in
+    /// the error about too many levels, each of which needs a part of the stack.
+    pub fn nested(
+        &mut self,
+        end: char,
+        what: &str,
+        mut one: impl FnMut(&mut Self) -> Parsed<()>,
+    ) -> Parsed<()> {
+        if self.depth == DEEPEST {
+            return self.fail(format!("{what} are nested deeper than {DEEPEST}"));
+        }
+        self.depth += 1;
+        while !self.takes(end) {
+            one(self)?;
+        }
+        self.depth -= 1;
+        Ok(())
     }
 
     /// The next token.

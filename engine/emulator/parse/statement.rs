@@ -1,21 +1,14 @@
 //! Statements: blocks, labels, declarations of registers, and instructions.
 
-use super::parser::{DEEPEST, Parsed, Parser};
+use super::parser::{Parsed, Parser};
 use crate::fault::ParseError;
 use crate::syntax::{Guard, Instruction, Statement};
 
 impl<'t> Parser<'_, 't> {
     /// Takes the statements of a block after its `{`, and its `}`.
     pub(super) fn block(&mut self) -> Parsed<Vec<Statement<'t>>> {
-        self.depth += 1;
-        if self.depth > DEEPEST {
-            return self.fail("blocks are nested too deep");
-        }
         let mut all = Vec::new();
-        while !self.takes('}') {
-            self.statement(&mut all)?;
-        }
-        self.depth -= 1;
+        self.nested('}', "blocks", |parser| parser.statement(&mut all))?;
         Ok(all)
     }
 

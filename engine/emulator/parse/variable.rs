@@ -1,12 +1,14 @@
 //! Declarations of variables and parameters.
 
 use super::parser::{Parsed, Parser};
+use crate::layout::GLOBAL_GAP;
 use crate::lexer::Token;
 use crate::syntax::Variable;
 use crate::types::{Space, Type};
 
-/// The most bytes that all variables of a file may have together. Tables in kernels need far less, and it is cheap to hold.
-const MOST_VARIABLES: u64 = 1 << 26;
+/// The most bytes that all variables of a file may have together, with the gap after each. Tables in kernels need far less,
+/// and it is cheap to hold.
+const MOST_VARIABLES: u64 = 1 << 24;
 
 impl<'t> Parser<'_, 't> {
     /// Takes `.global .align 4 .b8 a[4], b[4];`.
@@ -62,7 +64,8 @@ impl<'t> Parser<'_, 't> {
             bytes = bytes.saturating_mul(self.int()?);
             self.need(']')?;
         }
-        self.variables = self.variables.saturating_add(bytes);
+        let gap = GLOBAL_GAP.max(u64::from(head.align));
+        self.variables = self.variables.saturating_add(bytes).saturating_add(gap);
         if self.variables > MOST_VARIABLES {
             return self.fail(format!(
                 "`{name}` makes the variables of the file larger than {MOST_VARIABLES} bytes"
@@ -70,6 +73,9 @@ impl<'t> Parser<'_, 't> {
         }
         let mut variable = Variable { name, bytes, ..head.clone() };
         if self.takes('=') {
+            if !matches!(head.space, Space::Global | Space::Const) {
+                return self.fail(format!("`{name}` cannot have initial values in .{} memory", head.space));
+            }
             self.initial(head.ty, &mut variable.init)?;
             if variable.init.len() as u64 > bytes {
                 return self.fail(format!("`{name}` has more initial values than elements"));
@@ -81,13 +87,13 @@ impl<'t> Parser<'_, 't> {
     /// Takes an initial value, or a list of them in braces, as the bytes that it fills.
     fn initial(&mut self, ty: Type, out: &mut Vec<u8>) -> Parsed<()> {
         if self.takes('{') {
-            while !self.takes('}') {
-                self.initial(ty, out)?;
-                if !self.takes(',') && self.peek() != Some(&Token::Punct('}')) {
-                    return self.expected("`,` or `}`");
+            return self.nested('}', "initial values", |parser| {
+                parser.initial(ty, out)?;
+                if !parser.takes(',') && parser.peek() != Some(&Token::Punct('}')) {
+                    return parser.expected("`,` or `}`");
                 }
-            }
-            return Ok(());
+                Ok(())
+            });
         }
         let negative = self.takes('-');
         let bits = match self.peek() {

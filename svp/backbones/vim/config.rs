@@ -136,7 +136,9 @@ impl VimConfig {
     /// does not tell which image size and stride it came from, so `stride` decides, or else 224 px at stride 8 where
     /// that fits.
     pub fn of_shapes(shapes: &BTreeMap<&str, &[usize]>, stride: Option<usize>) -> Option<Self> {
-        let dim = |name: &str, axis: usize| shapes.get(name)?.get(axis).copied();
+        // A tensor without values can claim any size, the others at most that of their file.
+        let held = |name: &str| shapes.get(name).filter(|shape| !shape.contains(&0));
+        let dim = |name: &str, axis: usize| held(name)?.get(axis).copied();
         let embed_dim = dim("cls_token", 2)?;
         let patch_size = dim("patch_embed.proj.weight", 2)?;
         let patches = dim("pos_embed", 1)?.checked_sub(1)?;
@@ -152,7 +154,7 @@ impl VimConfig {
             (0..).take_while(|i| shapes.contains_key(format!("layers.{i}.norm.weight").as_str())).count();
         let mixer = |name: &str, axis| dim(&format!("layers.0.mixer.{name}"), axis);
         Some(VimConfig {
-            img_size: (grid - 1) * stride + patch_size,
+            img_size: (grid - 1).saturating_mul(stride).saturating_add(patch_size),
             patch_size,
             stride,
             embed_dim,

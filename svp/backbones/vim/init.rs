@@ -4,6 +4,7 @@ use engine::{Rng, Tensor};
 
 use super::config::VimConfig;
 use super::network::Vim;
+use super::weights;
 use crate::backbones::family::{Loaded, Sizes};
 use crate::checkpoint::hash_tensors;
 use crate::params::Params;
@@ -37,6 +38,7 @@ pub(super) fn from_scratch(name: &str, sizes: &Sizes, seed: u64) -> Result<Loade
         backbone: Box::new(vim),
         params,
         head: None,
+        files: vec![],
         hash,
         notes: vec!["backbone with initial values".into()],
     })
@@ -48,8 +50,12 @@ impl Vim {
     /// set to zero.
     ///
     /// # Errors
-    /// Sizes that no model can have.
+    /// Sizes that no model can have, and memory that the budget does not have.
     pub fn init(config: VimConfig, params: &mut Params, seed: u64) -> Result<Self> {
+        config.check()?;
+        for (name, shape) in weights::shapes(&config) {
+            params.room(&name, &shape)?;
+        }
         let mut stream = streams::BACKBONE_INIT;
         Vim::build(config, params, |name, shape| {
             stream += 1;

@@ -29,7 +29,8 @@ fn own_head(file: &Checkpoint, width: usize) -> Result<Option<[Tensor; 2]>> {
     Ok(Some([file.tensor("head.weight")?, file.tensor("head.bias")?]))
 }
 
-/// Loads the backbone of a checkpoint that was recognised as a Vim. Values stay in the mapped file where they can.
+/// Loads the backbone of a checkpoint that was recognised as a Vim. Values are those of the file in memory
+/// where they can be.
 pub(super) fn load(file: &Checkpoint, options: &LoadOptions) -> Result<Loaded> {
     let path = file.path();
     let stored = VimConfig::of_shapes(&shapes(file), options.stride).expect("recognised as a Vim before");
@@ -42,12 +43,16 @@ pub(super) fn load(file: &Checkpoint, options: &LoadOptions) -> Result<Loaded> {
     }
 
     let config = VimConfig { img_size: options.img_size.unwrap_or(stored.img_size), ..stored };
+    config.check()?;
     let mut drawn = Params::default();
     let mut originals: Vec<(String, Tensor)> = vec![];
     if options.allow_mismatch && !report.is_empty() {
         Vim::init(stored, &mut drawn, options.seed)?;
     }
     let mut params = Params::default();
+    if config.tokens() != stored.tokens() {
+        params.room("pos_embed", &[1, config.tokens(), config.embed_dim])?;
+    }
     let vim = Vim::build(config, &mut params, |name, shape| {
         let wanted =
             if name == "pos_embed" { vec![1, stored.tokens(), stored.embed_dim] } else { shape.to_vec() };
@@ -73,5 +78,6 @@ pub(super) fn load(file: &Checkpoint, options: &LoadOptions) -> Result<Loaded> {
         resize_pos_embed(&value, (grid, grid), options.class_row)
     })?;
     let hash = hash_tensors(originals.iter().map(|(name, value)| (name.as_str(), value)));
-    Ok(Loaded { backbone: Box::new(vim), params, head: own_head(file, config.embed_dim)?, hash, notes })
+    let (head, files) = (own_head(file, config.embed_dim)?, file.files().to_vec());
+    Ok(Loaded { backbone: Box::new(vim), params, head, hash, files, notes })
 }

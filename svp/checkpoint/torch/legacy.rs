@@ -64,8 +64,8 @@ fn locate<'a>(
     for key in keys_in_order {
         let storage = key.text().and_then(|key| known.get(key)).copied();
         let storage = storage.ok_or_else(|| Fault::damaged("lists a storage that nothing uses"))?;
-        let count = Bytes::mapped(map, at, 8)?;
-        let data = Bytes::mapped(map, at + 8, storage.len()?)?;
+        let count = Bytes::part(map, at, 8)?;
+        let data = Bytes::part(map, at + 8, storage.len()?)?;
         if count.as_slice() != (storage.elements as u64).to_le_bytes() {
             return Err(Fault::damaged(format!("storage {} contradicts itself about its size", storage.key)));
         }

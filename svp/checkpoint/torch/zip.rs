@@ -1,7 +1,7 @@
 //! The zip form of PyTorch 1.6 and later: `NAME/data.pkl` and one member `NAME/data/KEY` for each storage.
 
 use std::collections::HashMap;
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::sync::Arc;
 
 use data::mapped::Mmap;
@@ -87,7 +87,7 @@ impl<'m> Archive<'m> {
         }
         if member.compression() == CompressionMethod::Stored {
             let start = member.data_start().and_then(|start| usize::try_from(start).ok());
-            return Bytes::mapped(self.map, start.ok_or_else(|| broken(&"no data"))?, size);
+            return Bytes::part(self.map, start.ok_or_else(|| broken(&"no data"))?, size);
         }
         drop(member);
         self.budget = self.budget.checked_sub(size).ok_or_else(|| {
@@ -97,12 +97,6 @@ impl<'m> Archive<'m> {
             )
         })?;
         let reader = self.zip.by_index(index).map_err(|e| broken(&e))?;
-        let mut bytes = Vec::new();
-        // Reading one byte more than promised exposes a member that lies about its size.
-        reader.take(size as u64 + 1).read_to_end(&mut bytes).map_err(|e| broken(&e))?;
-        if bytes.len() != size {
-            return Err(broken(&format!("{size} bytes promised, {} found", bytes.len())));
-        }
-        Ok(Bytes::Inflated(bytes.into()))
+        Bytes::read(reader, size).map_err(|fault| fault.at(&format!("member {path}")))
     }
 }

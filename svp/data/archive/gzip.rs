@@ -5,29 +5,36 @@
 //! distance of two points too much. In files of up to 790 MB there is a point every 64 KiB, so that the points take at
 //! most two thirds of the file's size in memory and a read takes some 0.1 ms longer. A larger file has [`MAX_POINTS`],
 //! which take 500 MiB; at 5 GB a read takes about 1 ms longer. Keeping the images would cost the whole file's size.
+//! Points take no more than a quarter of the budget of memory: where they would, every second one is given up.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use crc32fast::Hasher;
+use engine::budget::{self, Claim};
 use miniz_oxide::inflate::TINFLStatus;
+use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
+use super::bytes::{Bytes, LEAST, Piece};
 use crate::error::Parsed;
+use crate::held::Held;
 
 /// The first bytes of a gzip member that is compressed by deflate.
 pub(super) const MAGIC: &[u8] = &[0x1F, 0x8B, 8];
 /// The fewest bytes of the file between two points.
-const SPACING: usize = 64 << 10;
+const SPACING: u64 = 64 << 10;
 /// The most points of a file.
-const MAX_POINTS: usize = 12_000;
+const MAX_POINTS: u64 = 12_000;
+/// Bytes of memory that a point takes.
+const POINT: u64 = (WINDOW + size_of::<DecompressorOxide>() + size_of::<Point>()) as u64;
 /// How many bytes deflate can refer back.
 const WINDOW: usize = 32 << 10;
 /// The most readers that are kept where they stopped, for a read that begins behind them.
 const MAX_READERS: usize = 16;
 /// The most bytes that one byte of the file may inflate to. Images hardly shrink; bombs do.
-const MAX_INFLATION: u64 = 200;
+pub(super) const MAX_INFLATION: u64 = 200;
 
 /// A position in the stream from which it can be read on.
 #[derive(Clone)]
@@ -40,14 +47,14 @@ struct Cursor {
     /// The part of the ring that is inflated and not taken yet.
     ready: Range<usize>,
     /// Position in the file.
-    input: usize,
+    input: u64,
     /// Position in the stream of the first byte that is ready.
     output: u64,
     ended: bool,
 }
 
 impl Cursor {
-    fn start(file: &[u8]) -> Parsed<Self> {
+    fn start(file: &mut Piece) -> Parsed<Self> {
         let mut cursor = Cursor {
             inflate: Box::default(),
             window: vec![0; WINDOW].into(),
@@ -65,39 +72,55 @@ impl Cursor {
     /// of a member. Nothing may be ready any more.
     fn fill(
         &mut self,
-        file: &[u8],
+        file: &mut Piece,
         check: &mut impl FnMut(&[u8], Option<[u8; 8]>) -> Parsed<()>,
     ) -> Parsed<()> {
-        let rest = &file[self.input..];
-        let (status, read, written) = decompress(&mut self.inflate, rest, &mut self.window, self.next, 0);
-        self.input += read;
+        let length = file.length();
+        let rest = file.at(self.input)?;
+        let is_last = self.input + rest.len() as u64 >= length;
+        let more = if is_last { 0 } else { TINFL_FLAG_HAS_MORE_INPUT };
+        let (status, read, written) = decompress(&mut self.inflate, rest, &mut self.window, self.next, more);
+        self.input += read as u64;
         self.ready = self.next..self.next + written;
         self.next = (self.next + written) % WINDOW;
         let new = &self.window[self.ready.clone()];
         match status {
             TINFLStatus::HasMoreOutput => check(new, None),
             TINFLStatus::Done => {
-                let trailer = file.get(self.input..self.input + 8).ok_or_else(truncated)?;
-                check(new, trailer.try_into().ok())?;
+                let trailer = file.at(self.input)?.first_chunk().ok_or_else(truncated)?;
+                check(new, Some(*trailer))?;
                 self.input += 8;
                 self.next_member(file)
             }
             TINFLStatus::FailedCannotMakeProgress => Err(truncated()),
+            // The decompressor would have read ahead, so that the end of the member could not be told any more.
+            TINFLStatus::NeedsMoreInput => Err(format!(
+                "over {LEAST} bytes hold less than {WINDOW} at byte {}: it is damaged",
+                self.input
+            )),
             _ => Err(format!("its compressed data is damaged at byte {}", self.input)),
         }
     }
 
     /// Enters the next gzip member, if there is one. Zeros may follow the last.
-    fn next_member(&mut self, file: &[u8]) -> Parsed<()> {
-        if file[self.input..].starts_with(&MAGIC[..2]) {
+    fn next_member(&mut self, file: &mut Piece) -> Parsed<()> {
+        if file.at(self.input)?.starts_with(&MAGIC[..2]) {
             self.input = header(file, self.input)?;
             *self.inflate = DecompressorOxide::default();
-        } else if file[self.input..].iter().all(|&byte| byte == 0) {
-            self.ended = true;
-        } else {
-            return Err(format!("something that is not gzip follows at byte {}", self.input));
+            return Ok(());
         }
-        Ok(())
+        let mut at = self.input;
+        loop {
+            let rest = file.at(at)?;
+            if rest.iter().any(|&byte| byte != 0) {
+                return Err(format!("something that is not gzip follows at byte {}", self.input));
+            }
+            if rest.is_empty() {
+                self.ended = true;
+                return Ok(());
+            }
+            at += rest.len() as u64;
+        }
     }
 
     /// Takes up to `most` bytes that are ready.
@@ -114,14 +137,16 @@ fn truncated() -> String {
     "it is truncated".into()
 }
 
-/// Position of the first byte behind the header of the member at `at` (RFC 1952).
-fn header(file: &[u8], at: usize) -> Parsed<usize> {
-    let fixed = file.get(at..at + 10).ok_or_else(truncated)?;
+/// Position of the first byte behind the header of the member at `start` (RFC 1952), which is refused if it has more
+/// than [`LEAST`] bytes.
+fn header(file: &mut Piece, start: u64) -> Parsed<u64> {
+    let file = file.at(start)?;
+    let fixed = file.get(..10).ok_or_else(truncated)?;
     if !fixed.starts_with(MAGIC) {
         return Err("it is not gzip with deflate".into());
     }
     let flags = fixed[3];
-    let mut at = at + 10;
+    let mut at = 10;
     if flags & 4 != 0 {
         let length = file.get(at..at + 2).ok_or_else(truncated)?;
         at += 2 + usize::from(u16::from_le_bytes([length[0], length[1]]));
@@ -130,18 +155,25 @@ fn header(file: &[u8], at: usize) -> Parsed<usize> {
     for flag in [8, 16] {
         if flags & flag != 0 {
             let text = file.get(at..).ok_or_else(truncated)?;
-            at += text.iter().position(|&byte| byte == 0).ok_or_else(truncated)? + 1;
+            let end = || if file.len() < LEAST { truncated() } else { "its header is too long".into() };
+            at += text.iter().position(|&byte| byte == 0).ok_or_else(end)? + 1;
         }
     }
     if flags & 2 != 0 {
         at += 2;
     }
-    if at <= file.len() { Ok(at) } else { Err(truncated()) }
+    if at <= file.len() { Ok(start + at as u64) } else { Err(truncated()) }
+}
+
+/// A place where the stream can be entered.
+struct Point {
+    cursor: Cursor,
+    _claim: Claim,
 }
 
 /// The points of a stream.
 pub(super) struct Points {
-    points: Vec<Cursor>,
+    points: Vec<Point>,
     /// Readers that stopped somewhere, so that reading on in order needs no point.
     readers: Mutex<Vec<Cursor>>,
 }
@@ -150,16 +182,19 @@ impl Points {
     /// `length` bytes of the stream from `start` on. The points must be those of `file`.
     ///
     /// # Errors
-    /// A stream that ends before, or whose compressed data is damaged.
-    pub fn read(&self, file: &[u8], start: u64, length: usize) -> Parsed<Vec<u8>> {
+    /// A stream that ends before, or whose compressed data is damaged, and memory beyond the budget.
+    pub fn read(&self, file: &Bytes, start: u64, length: u64) -> Parsed<Held> {
+        let claim = budget::claim(length).map_err(|refused| refused.to_string())?;
+        let length = length as usize;
         let mut cursor = self.nearest(start);
+        let mut file = Piece::of(file);
         let mut bytes = Vec::with_capacity(length);
         while bytes.len() < length {
             if cursor.ready.is_empty() {
                 if cursor.ended {
                     return Err(truncated());
                 }
-                cursor.fill(file, &mut |_, _| Ok(()))?;
+                cursor.fill(&mut file, &mut |_, _| Ok(()))?;
             }
             if cursor.output < start {
                 cursor.take((start - cursor.output).min(WINDOW as u64) as usize);
@@ -173,13 +208,13 @@ impl Points {
             readers.remove(0);
         }
         readers.push(cursor);
-        Ok(bytes)
+        Ok(Held::new(bytes, claim))
     }
 
     /// The reader or point that is nearest before `start`.
     fn nearest(&self, start: u64) -> Cursor {
-        let after = self.points.partition_point(|point| point.output <= start);
-        let point = &self.points[after.saturating_sub(1)];
+        let after = self.points.partition_point(|point| point.cursor.output <= start);
+        let point = &self.points[after.saturating_sub(1)].cursor;
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let nearer = |cursor: &Cursor| cursor.output <= start && cursor.output >= point.output;
         let best = (0..readers.len()).filter(|&i| nearer(&readers[i])).max_by_key(|&i| readers[i].output);
@@ -189,9 +224,11 @@ impl Points {
 
 /// Reads a stream from its start to its end, forwards only, checks it and collects the points.
 pub(super) struct Indexer<'a> {
-    file: &'a [u8],
+    file: Piece<'a>,
     cursor: Cursor,
-    points: Vec<Cursor>,
+    points: Vec<Point>,
+    /// The fewest bytes of the file between two points.
+    spacing: u64,
     /// Checksum of the gzip member at hand.
     checksum: Hasher,
     /// Length of the gzip member at hand, modulo 2^32.
@@ -199,9 +236,31 @@ pub(super) struct Indexer<'a> {
 }
 
 impl<'a> Indexer<'a> {
-    pub fn new(file: &'a [u8]) -> Parsed<Self> {
-        let cursor = Cursor::start(file)?;
-        Ok(Indexer { file, points: vec![cursor.clone()], cursor, checksum: Hasher::new(), length: 0 })
+    pub fn new(file: &'a Bytes) -> Parsed<Self> {
+        let spacing = SPACING.max(file.length() / MAX_POINTS);
+        let mut file = Piece::of(file);
+        let cursor = Cursor::start(&mut file)?;
+        let mut stream =
+            Indexer { file, cursor, points: Vec::new(), spacing, checksum: Hasher::new(), length: 0 };
+        stream.add_point()?;
+        Ok(stream)
+    }
+
+    /// Makes a point where the reader stands. Where there is no memory for it, every second one is given up.
+    fn add_point(&mut self) -> Parsed<()> {
+        let most = (budget::most() / 4 / POINT).max(1);
+        let claim = match budget::claim(POINT) {
+            Ok(claim) if (self.points.len() as u64) < most => claim,
+            Err(refused) if self.points.len() < 2 => return Err(refused.to_string()),
+            _ => {
+                let mut even = [true, false].into_iter().cycle();
+                self.points.retain(|_| even.next() == Some(true));
+                self.spacing *= 2;
+                return Ok(());
+            }
+        };
+        self.points.push(Point { cursor: self.cursor.clone(), _claim: claim });
+        Ok(())
     }
 
     /// Reads what is left, so that damage there shows too.
@@ -212,7 +271,7 @@ impl<'a> Indexer<'a> {
 
     fn fill(&mut self) -> Parsed<()> {
         let (checksum, length) = (&mut self.checksum, &mut self.length);
-        self.cursor.fill(self.file, &mut |new, trailer| {
+        self.cursor.fill(&mut self.file, &mut |new, trailer| {
             checksum.update(new);
             *length = length.wrapping_add(new.len() as u32);
             if let Some([a, b, c, d, size @ ..]) = trailer {
@@ -226,12 +285,11 @@ impl<'a> Indexer<'a> {
             Ok(())
         })?;
         let Cursor { output, input, .. } = self.cursor;
-        if output > (input as u64 + (64 << 10)).saturating_mul(MAX_INFLATION) {
+        if output > (input + (64 << 10)).saturating_mul(MAX_INFLATION) {
             return Err(format!("it inflates to over {MAX_INFLATION} times its size"));
         }
-        let spacing = SPACING.max(self.file.len() / MAX_POINTS);
-        if self.points.last().is_some_and(|point| input - point.input >= spacing) {
-            self.points.push(self.cursor.clone());
+        if self.points.last().is_some_and(|point| input - point.cursor.input >= self.spacing) {
+            self.add_point()?;
         }
         Ok(())
     }

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use engine::budget::Claim;
+
+use crate::error::Parsed;
 use crate::{decode, files};
 
 /// A file in an archive.
@@ -13,6 +16,16 @@ pub(super) struct Member {
     /// Number of bytes once unpacked.
     pub size: u64,
     pub packing: Packing,
+}
+
+impl Member {
+    /// Bytes that it takes in the archive.
+    pub fn packed(&self) -> u64 {
+        match self.packing {
+            Packing::Deflated { packed, .. } => packed,
+            Packing::Plain | Packing::Stored { .. } => self.size,
+        }
+    }
 }
 
 /// How the bytes of a member are packed.
@@ -39,9 +52,20 @@ pub(super) struct Listing {
     /// What is not read but told, as on disk: hidden pictures, folders of other programs, and pictures whose paths lead
     /// out of the archive.
     pub passed_over: Vec<Box<str>>,
+    /// What the list takes of the budget.
+    pub claim: Claim,
 }
 
 impl Listing {
+    /// Counts what an entry of this name takes of the budget, whatever becomes of it.
+    ///
+    /// # Errors
+    /// A budget that has less left.
+    pub fn count(&mut self, name: &str) -> Parsed<()> {
+        let bytes = size_of::<Member>() + name.len();
+        self.claim.grow(bytes as u64).map_err(|refused| format!("the list of its members {refused}"))
+    }
+
     /// A member's path without `./` and doubled slashes. `None` if it leads out of the archive, is hidden, or belongs to
     /// another program.
     pub fn name(&mut self, path: &str) -> Option<Box<str>> {

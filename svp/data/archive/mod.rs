@@ -1,22 +1,23 @@
 //! Archives as downloaded, read in place: `.tar`, `.tar.gz`, `.tgz` and `.zip`; `.tar.xz` and `.tar.bz2` are unpacked to
 //! a temporary file first, because they cannot be entered in the middle.
 //!
-//! The members are listed once; after that any number of threads can read any of them. Members
-//! of a `.tar` and stored members of a `.zip` are handed out as they lie in the mapped file, deflated members are
+//! The members are listed once; after that any number of threads can read any of them, each at its own position in the
+//! open file. Members of a `.tar` and stored members of a `.zip` are read as they lie there, deflated members are
 //! inflated one by one, and a compressed `.tar` is entered at the nearest restart point (the `gzip` module). What a
-//! hostile archive can make the program allocate is bounded by a small multiple of its size, and for a member by
-//! [`MAX_MEMBER`].
+//! hostile archive can make the program allocate is bounded by a small multiple of its size, for a member by
+//! [`MAX_MEMBER`], and in all by the budget of memory.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::io::Cursor;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use miniz_oxide::inflate::decompress_to_vec_with_limit;
+use engine::budget::Claim;
+use miniz_oxide::inflate::decompress_slice_iter_to_slice as inflate;
 
 use crate::error::{Error, Parsed, Result};
-use crate::mapped::{self, Mmap};
+use crate::held::Held;
+use crate::regular::{Seen, open_regular};
 
+mod bytes;
 mod gzip;
 mod member;
 mod tar;
@@ -25,6 +26,7 @@ mod tests;
 mod unpacked;
 mod zip;
 
+use bytes::Bytes;
 pub(crate) use member::FolderEntry;
 use member::{Listing, Member, Packing};
 
@@ -48,47 +50,63 @@ pub fn stem(name: &str) -> &str {
 
 /// An open archive.
 pub struct Archive {
-    path: PathBuf,
-    map: Mmap,
+    /// The file as it was when it was opened.
+    seen: Seen,
+    /// What the members lie in: the file, or what it was unpacked to.
+    bytes: Bytes,
     /// Sorted by name, each name once.
     members: Vec<Member>,
     /// What is told instead of read; see [`Listing`].
     passed_over: Vec<Box<str>>,
     /// Restart points of a compressed tar.
     points: Option<gzip::Points>,
+    /// What the list of members takes of the budget.
+    _claim: Claim,
 }
 
 impl Archive {
     /// Opens an archive and lists its members. Its content decides which kind of archive it is. A compressed tar is
     /// read once from start to end.
     ///
-    /// The file must not be changed while the archive is open.
+    /// Another program that changes the file while it is open makes errors or other bytes, and no harm beyond:
+    /// [`Archive::unchanged`] tells.
     ///
     /// # Errors
-    /// A file that is not an archive, is damaged or truncated, or packs its members in a way that is not read.
+    /// A file that is not an archive, is damaged or truncated, packs its members in a way that is not read, or needs
+    /// more memory than the budget has left; and anything but a regular file.
     pub fn open(path: &Path) -> Result<Self> {
         let bad = |what: String| {
             let hint = "get it again, or unpack it beside itself and remove it";
             Error::path(path, format!("cannot be read as an archive: {}", plain(&what)), hint)
         };
-        let map = mapped::map(path)?;
-        let unpacked = unpacked::unpacked(&map).map_err(bad)?;
+        let file = open_regular(path)?;
+        let seen = Seen::of(path, &file)?;
+        let bytes = Bytes::new(file, seen.length());
+        let unpacked = unpacked::unpacked(&bytes).map_err(bad)?;
         let is_packed = unpacked.is_some();
-        let map = unpacked.unwrap_or(map);
-        if is_packed && !tar::is_tar(&map) {
+        let bytes = unpacked.unwrap_or(bytes);
+        if is_packed && !tar::is_tar(&bytes.start(START).map_err(bad)?) {
             return Err(bad("it holds no tar".into()));
         }
-        let (Listing { mut members, passed_over }, points) = list(&map).map_err(bad)?;
+        let (Listing { mut members, passed_over, claim }, points) = list(&bytes).map_err(bad)?;
         // Of two members with one name the later one counts. The sort is stable, so that reversing puts it first.
         members.reverse();
         members.sort_by(|a, b| a.name.cmp(&b.name));
         members.dedup_by(|a, b| a.name == b.name);
-        Ok(Archive { path: path.into(), map, members, passed_over, points })
+        Ok(Archive { seen, bytes, members, passed_over, points, _claim: claim })
     }
 
     /// The file of the archive.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.seen.path()
+    }
+
+    /// Checks that the file is the one that was opened, as long as then and not changed since.
+    ///
+    /// # Errors
+    /// Those of [`Seen::unchanged`].
+    pub fn unchanged(&self) -> Result<()> {
+        self.seen.unchanged()
     }
 
     /// Paths in the archive of hidden pictures, of folders of other programs, and of pictures whose paths lead out of
@@ -144,43 +162,55 @@ impl Archive {
     /// The bytes of a member.
     ///
     /// # Errors
-    /// In a few words, what is wrong with the member: too large or damaged.
-    pub(crate) fn read(&self, member: u32) -> Parsed<Cow<'_, [u8]>> {
-        let &Member { start, size, ref packing, .. } = &self.members[member as usize];
+    /// In a few words, what is wrong with the member: too large or damaged; or with the archive, if another program
+    /// shortened it.
+    pub(crate) fn read(&self, member: u32) -> Parsed<Held> {
+        let member = &self.members[member as usize];
+        let &Member { start, size, ref packing, .. } = member;
         if size > MAX_MEMBER {
             return Err(format!("has {} MiB, the limit is {} MiB", size >> 20, MAX_MEMBER >> 20));
         }
         if let Some(points) = &self.points {
-            return points.read(&self.map, start, size as usize).map(Cow::Owned);
+            return points.read(&self.bytes, start, size);
         }
-        let stored = |length: u64| &self.map[start as usize..(start + length) as usize];
+        let stored = self.bytes.held(start, member.packed())?;
         let (bytes, want) = match *packing {
-            Packing::Plain => return Ok(stored(size).into()),
-            Packing::Stored { checksum } => (Cow::from(stored(size)), checksum),
+            Packing::Plain => return Ok(stored),
+            Packing::Stored { checksum } => (stored, checksum),
             Packing::Deflated { checksum, packed } => {
-                let bytes = decompress_to_vec_with_limit(stored(packed), size as usize)
-                    .map_err(|_| "its compressed data is damaged")?;
-                (bytes.into(), checksum)
+                if zip::inflates_too_far(packed, size) {
+                    return Err(format!("inflates to over {} times its size", gzip::MAX_INFLATION));
+                }
+                let mut bytes = Held::zeros(size).map_err(|refused| refused.to_string())?;
+                let count = inflate(bytes.as_mut(), std::iter::once(&*stored), false, true);
+                if count != Ok(size as usize) {
+                    return Err("its compressed data is damaged".into());
+                }
+                (bytes, checksum)
             }
         };
-        if bytes.len() as u64 != size || crc32fast::hash(&bytes) != want {
+        if crc32fast::hash(&bytes) != want {
             return Err("its checksum is wrong: the archive is damaged".into());
         }
         Ok(bytes)
     }
 }
 
+/// Bytes at the start of an archive that say of which kind it is.
+const START: u64 = 512;
+
 /// The members in the order of the archive, and the restart points of a compressed tar.
-fn list(bytes: &[u8]) -> Parsed<(Listing, Option<gzip::Points>)> {
-    if zip::MAGIC.iter().any(|magic| bytes.starts_with(magic)) {
+fn list(bytes: &Bytes) -> Parsed<(Listing, Option<gzip::Points>)> {
+    let start = bytes.start(START)?;
+    if zip::MAGIC.iter().any(|magic| start.starts_with(magic)) {
         Ok((zip::index(bytes)?, None))
-    } else if bytes.starts_with(&gzip::MAGIC[..2]) {
+    } else if start.starts_with(&gzip::MAGIC[..2]) {
         let mut stream = gzip::Indexer::new(bytes)?;
         let listing = tar::index(&mut stream, None)?;
         Ok((listing, Some(stream.finish()?)))
-    } else if tar::is_tar(bytes) {
-        Ok((tar::index(Cursor::new(bytes), Some(bytes.len() as u64))?, None))
-    } else if bytes.trim_ascii_start().starts_with(b"<") {
+    } else if tar::is_tar(&start) {
+        Ok((tar::index(bytes.reader(), Some(bytes.length()))?, None))
+    } else if start.trim_ascii_start().starts_with(b"<") {
         Err("it is a web page, not the download".into())
     } else {
         Err("it is neither tar, gzip, xz, bzip2 nor zip, or truncated".into())
@@ -194,6 +224,6 @@ fn plain(text: &str) -> String {
 
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.debug_struct("Archive").field("path", &self.path).field("members", &self.members.len()).finish()
+        f.debug_struct("Archive").field("path", &self.path()).field("members", &self.members.len()).finish()
     }
 }

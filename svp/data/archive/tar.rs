@@ -40,12 +40,14 @@ pub(super) fn index(stream: impl Read + Seek, length: Option<u64>) -> Parsed<Lis
             return Err("it is truncated".into());
         }
         let name = text(&entry.path_bytes());
+        listing.count(&name)?;
         if (kind.is_file() || kind.is_contiguous()) && !name.ends_with('/') {
             let member = |name| Member { name, start, size, packing: Packing::Plain };
             let member = listing.name(&name).map(member);
             listing.members.extend(member);
         } else if kind.is_hard_link() {
             let target = entry.link_name_bytes().and_then(|target| Listing::default().name(&text(&target)));
+            target.iter().try_for_each(|target| listing.count(target))?;
             links.extend(listing.name(&name).zip(target));
         }
         if listing.members.len() + listing.passed_over.len() + links.len() > MAX_MEMBERS {

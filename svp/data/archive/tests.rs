@@ -27,7 +27,7 @@ fn refused(bytes: &[u8]) -> String {
 }
 
 fn content(archive: &Archive) -> testing::Written {
-    let read = |member| (archive.name(member).to_string(), archive.read(member).unwrap().into_owned());
+    let read = |member| (archive.name(member).to_string(), archive.read(member).unwrap().to_vec());
     archive.below("").map(read).collect()
 }
 
@@ -136,7 +136,7 @@ fn a_compressed_tar_is_read_at_random() {
                 let mut order: Vec<u32> = (0..want.len() as u32).collect();
                 Rng::keyed(2, 0, thread, 0).shuffle(&mut order);
                 for i in order {
-                    assert!(archive.read(i).unwrap() == want[i as usize].1, "member {i}");
+                    assert!(*archive.read(i).unwrap() == *want[i as usize].1, "member {i}");
                 }
             });
         }
@@ -275,4 +275,77 @@ fn xz_and_bzip2_are_unpacked() {
         assert!(is_archive_name(Path::new(name)), "{name}");
     }
     assert_eq!((stem("cub.tar.xz"), stem("cub.tbz2"), stem("cub.xz")), ("cub", "cub", "cub.xz"));
+}
+
+/// What another program does to the file makes an error, at the latest when a run asks.
+#[test]
+fn an_archive_that_is_shortened_while_it_is_read_is_an_error() {
+    let want: testing::Written = (0..30).map(|i| (format!("{i:02}.jpg"), bytes(i, 30_000))).collect();
+    for whole in [tar(&want), gzip(&tar(&want)), testing::zip(&want)] {
+        let (dir, archive) = open(&whole);
+        let archive = archive.unwrap();
+        archive.unchanged().unwrap();
+        let file = fs::File::options().write(true).open(dir.path().join("data.archive")).unwrap();
+        file.set_len(whole.len() as u64 / 2).unwrap();
+        assert!(*archive.read(0).unwrap() == *want[0].1, "what is left can be read");
+        let told = archive.read(29).unwrap_err();
+        assert!(told.contains("is shorter than when it was opened"), "{told}");
+        let told = archive.unchanged().unwrap_err().to_string();
+        assert!(told.contains("data.archive") && told.contains("changed by another program"), "{told}");
+    }
+}
+
+#[test]
+fn members_of_a_zip_that_share_bytes_or_inflate_too_far_are_refused() {
+    let noise = bytes(1, 70_000);
+    let plain = |name: &str, bytes: &[u8]| (name.to_string(), bytes.to_vec());
+    let mut shared = testing::zip(&vec![plain("a.jpg", &noise), plain("b.jpg", &noise)]);
+    // The second entry of the directory gets everything but the name from the first.
+    let entry =
+        |n: usize| shared.windows(4).enumerate().filter(|(_, w)| *w == b"PK\x01\x02").nth(n).unwrap().0;
+    let (one, two) = (entry(0), entry(1));
+    shared.copy_within(one + 10..one + 28, two + 10);
+    shared.copy_within(one + 42..one + 46, two + 42);
+    let message = refused(&shared);
+    assert!(message.contains("a.jpg and b.jpg share bytes"), "{message}");
+
+    let bomb = vec![0; 30 << 20];
+    let message = refused(&testing::zip(&vec![plain("a.jpg", b"one"), plain("b.jpg", &bomb)]));
+    assert!(message.contains("it inflates to over 200 times its size"), "{message}");
+    // Beside enough of what hardly shrinks, the member alone is refused.
+    let beside = bytes(2, 150_000);
+    let (_dir, archive) = open(&testing::zip(&vec![plain("a.jpg", &beside), plain("b.jpg", &bomb)]));
+    let archive = archive.unwrap();
+    assert!(*archive.read(0).unwrap() == *beside);
+    assert_eq!(archive.read(1).unwrap_err(), "inflates to over 200 times its size");
+}
+
+/// An archive is read, and never unpacked to where it lies.
+#[test]
+fn no_member_leads_out_of_its_archive() {
+    let links = |kind: u8| {
+        let targets = ["../secret.jpg", "/etc/passwd", "a/../../secret.jpg"];
+        targets.into_iter().enumerate().flat_map(move |(i, target)| {
+            tar_member(&format!("link{}{i}.jpg", kind as char), kind, target, b"")
+        })
+    };
+    let mut tar: Vec<u8> = links(b'1').chain(links(b'2')).collect();
+    for name in ["../out.jpg", "a/../../out.jpg", "/absolute.jpg", "inside.jpg"] {
+        tar.extend(tar_member(name, b'0', "", b"content"));
+    }
+    tar.extend([0; 1024]);
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("secret.jpg"), b"secret").unwrap();
+    let folder = place.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    for bytes in [tar.clone(), gzip(&tar)] {
+        fs::write(folder.join("data.tar"), bytes).unwrap();
+        let archive = Archive::open(&folder.join("data.tar")).unwrap();
+        let want = [("absolute.jpg", "content"), ("inside.jpg", "content")];
+        assert_eq!(content(&archive), want.map(|(name, text)| (name.to_string(), text.into())));
+        let passed_over: Vec<&str> = archive.passed_over().collect();
+        assert_eq!(passed_over, ["../out.jpg", "a/../../out.jpg"]);
+    }
+    let names = |folder: &Path| fs::read_dir(folder).unwrap().count();
+    assert_eq!((names(place.path()), names(&folder)), (2, 1));
 }

@@ -1,14 +1,13 @@
 //! Tars that are compressed by xz or bzip2. Neither can be entered in the middle, so such an archive is unpacked once,
 //! when it is opened, into a temporary file that has no name and is gone when the program ends.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 
 use bzip2::read::MultiBzDecoder;
 use lzma_rust2::XzReader;
 
+use super::bytes::Bytes;
 use crate::error::Parsed;
-use crate::mapped::{self, Mmap};
 
 /// The first bytes of an xz stream.
 const XZ: &[u8] = b"\xFD7zXZ\0";
@@ -21,18 +20,20 @@ const MAX_INFLATION: u64 = 200;
 ///
 /// # Errors
 /// A damaged or truncated file, one that unpacks to far more than it should, and a full disk.
-pub(super) fn unpacked(bytes: &[u8]) -> Parsed<Option<Mmap>> {
-    if bytes.starts_with(XZ) {
-        unpack(XzReader::new(bytes, true), bytes.len()).map(Some)
-    } else if bytes.starts_with(BZIP2) {
-        unpack(MultiBzDecoder::new(bytes), bytes.len()).map(Some)
+pub(super) fn unpacked(bytes: &Bytes) -> Parsed<Option<Bytes>> {
+    let start = bytes.start(XZ.len() as u64)?;
+    let reader = BufReader::with_capacity(1 << 20, bytes.reader());
+    if start == XZ {
+        unpack(XzReader::new(reader, true), bytes.length()).map(Some)
+    } else if start.starts_with(BZIP2) {
+        unpack(MultiBzDecoder::new(reader), bytes.length()).map(Some)
     } else {
         Ok(None)
     }
 }
 
-fn unpack(mut reader: impl Read, length: usize) -> Parsed<Mmap> {
-    let most = (length as u64 + (64 << 10)).saturating_mul(MAX_INFLATION);
+fn unpack(mut reader: impl Read, length: u64) -> Parsed<Bytes> {
+    let most = (length + (64 << 10)).saturating_mul(MAX_INFLATION);
     let no_room = |e: io::Error| {
         format!("cannot be unpacked to {}: {e}; TMPDIR names another place", std::env::temp_dir().display())
     };
@@ -52,9 +53,5 @@ fn unpack(mut reader: impl Read, length: usize) -> Parsed<Mmap> {
     }
     out.flush().map_err(no_room)?;
     drop(out);
-    map(&file)
-}
-
-fn map(file: &File) -> Parsed<Mmap> {
-    mapped::map_file(file).map_err(|e| format!("cannot be mapped once unpacked: {e}"))
+    Ok(Bytes::new(file, total))
 }

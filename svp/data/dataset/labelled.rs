@@ -11,12 +11,12 @@ use crate::text::{count, first};
 
 impl Dataset {
     /// Opens what is labelled at `path`, to measure a model on it. One split or class is enough, a split may have classes
-    /// that others do not have, and there may be no training images.
+    /// that others do not have, and there may be no training images. `allow_outside` is that of [`Dataset::open`].
     ///
     /// # Errors
     /// A path without labelled images, a listed file that is missing, a damaged archive, and several data sets.
-    pub fn open_labelled(path: &Path, layout: Layout, seed: u64) -> Result<Self> {
-        let found = layouts::find_for(Purpose::Measure, path, layout, seed)?;
+    pub fn open_labelled(path: &Path, layout: Layout, seed: u64, allow_outside: bool) -> Result<Self> {
+        let found = layouts::find_for(Purpose::Measure, path, layout, seed, allow_outside)?;
         let left_out = found.splits.left_out.first().map(ToString::to_string);
         let mut data = Self::of(found)?;
         for split in [&mut data.val, &mut data.test] {
@@ -116,7 +116,7 @@ mod tests {
     fn measured(content: &[(&str, &str)], name: &str) -> Result<(Dataset, [Vec<String>; 3])> {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), &files(content));
-        let data = Dataset::open_labelled(&dir.path().join(name), Layout::Auto, 0)?;
+        let data = Dataset::open_labelled(&dir.path().join(name), Layout::Auto, 0, false)?;
         let data = data.matched(&classes(&["a", "b", "c", "d"]))?;
         let line = |sample: &Sample| {
             let path = sample.source.path();
@@ -188,7 +188,7 @@ mod tests {
     fn the_same_classes_keep_their_labels() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), &files(&[("test/a/1.png", ""), ("test/b/2.png", "")]));
-        let open = || Dataset::open_labelled(dir.path(), Layout::Auto, 0).unwrap();
+        let open = || Dataset::open_labelled(dir.path(), Layout::Auto, 0, false).unwrap();
         let label = |data: &Dataset| data.test.as_ref().unwrap().iter().map(|s| s.label).collect::<Vec<_>>();
         assert_eq!(label(&open().matched(&classes(&["b", "z", "a"])).unwrap()), [2, 0]);
         assert_eq!(label(&open().matched(&classes(&["a", "b"])).unwrap()), [0, 1]);

@@ -1,9 +1,11 @@
 //! A labelled set of images and its splits.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use engine::Rng;
 
+use crate::archive::Archive;
 use crate::augment::Augment;
 use crate::decode::Turn;
 use crate::error::{Error, Result};
@@ -47,13 +49,14 @@ pub struct Dataset {
 
 impl Dataset {
     /// Opens the data set at `path`, which is a folder, an archive, or a folder with archives in it. `seed` decides
-    /// those training sets that the published program draws.
+    /// those training sets that the published program draws. Lists in the data set may name files outside of it only if
+    /// `allow_outside` says so; a csv or jsonl file that is given itself may name any.
     ///
     /// # Errors
     /// A missing or contradictory split, an unknown or empty class, a listed file that is missing, a damaged archive,
     /// and a path with no data set or several.
-    pub fn open(path: &Path, layout: Layout, seed: u64) -> Result<Self> {
-        let data = Self::of(layouts::find(path, layout, seed)?)?;
+    pub fn open(path: &Path, layout: Layout, seed: u64, allow_outside: bool) -> Result<Self> {
+        let data = Self::of(layouts::find(path, layout, seed, allow_outside)?)?;
         let splits = [("train", Some(&data.train)), ("val", data.val.as_ref()), ("test", data.test.as_ref())];
         for (split, samples) in splits {
             if samples.is_some_and(Vec::is_empty) {
@@ -212,6 +215,25 @@ impl Dataset {
         };
         self.notes.push(note);
         self
+    }
+
+    /// Checks that the archives which images are read from are still the files that were opened: as long, changed last at
+    /// the same time, and not replaced. This reads nothing but what the system knows of the files.
+    ///
+    /// Array files (pickles, `.mat`, binary files) and lists are read once, when the data set is opened, so that no change
+    /// of theirs can reach a run. Image files in folders are opened whenever they are needed, and are not checked.
+    ///
+    /// # Errors
+    /// An archive that was changed, replaced or removed.
+    pub fn unchanged(&self) -> Result<()> {
+        let mut checked: Vec<&Arc<Archive>> = Vec::new();
+        for archive in self.all().filter_map(|sample| sample.source.archive()) {
+            if !checked.iter().any(|one| Arc::ptr_eq(one, archive)) {
+                archive.unchanged()?;
+                checked.push(archive);
+            }
+        }
+        Ok(())
     }
 
     /// A stable hash (SHA-256 as 64 hex digits) of the class names, and of the paths below the root and the labels of

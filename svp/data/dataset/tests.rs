@@ -27,7 +27,7 @@ fn images(names: &[&str]) -> TempDir {
 }
 
 fn open(dir: &TempDir) -> Result<Dataset> {
-    Dataset::open(dir.path(), Layout::Auto, 0)?.hold_out(0, 0.2)
+    Dataset::open(dir.path(), Layout::Auto, 0, false)?.hold_out(0, 0.2)
 }
 
 /// The message, of one line, with which a folder is refused.
@@ -98,7 +98,7 @@ fn without_val_a_stratified_part_is_held_out() {
     assert_eq!(data.notes[2], "no val split: held out 11 of 53 training images, stratified, seed 0");
 
     assert_eq!(open(&dir).unwrap().fingerprint(), data.fingerprint());
-    let whole = Dataset::open(dir.path(), Layout::Folder, 1).unwrap();
+    let whole = Dataset::open(dir.path(), Layout::Folder, 1, false).unwrap();
     assert_ne!(whole.clone().hold_out(1, 0.2).unwrap().fingerprint(), data.fingerprint());
     assert!(whole.hold_out(0, 1.0).unwrap_err().to_string().contains("val-fraction"));
 }
@@ -123,7 +123,7 @@ fn the_validation_images_can_be_trained_on() {
         (lists(2), listed_all.to_vec(), "no val split: trained on all 3 images, none held out"),
     ];
     for (dir, want, note) in cases {
-        let as_found = Dataset::open(dir.path(), Layout::Auto, 0).unwrap();
+        let as_found = Dataset::open(dir.path(), Layout::Auto, 0, false).unwrap();
         let data = as_found.clone().train_on_val();
         assert_eq!(listed(&data, &data.train), want);
         assert_eq!((data.val.is_none(), &data.test), (true, &as_found.test));
@@ -153,12 +153,12 @@ fn damaged_folders_are_refused_in_one_line() {
 
     let dir = tree(&[("list.txt", "a/1.png 0")]);
     let file = dir.path().join("list.txt");
-    let message = Dataset::open(&file, Layout::Auto, 0).unwrap_err().to_string();
+    let message = Dataset::open(&file, Layout::Auto, 0, false).unwrap_err().to_string();
     assert!(
         message.contains("list.txt") && message.contains("neither tar, gzip, xz, bzip2 nor zip"),
         "{message}"
     );
-    let message = Dataset::open(&dir.path().join("none"), Layout::Auto, 0).unwrap_err().to_string();
+    let message = Dataset::open(&dir.path().join("none"), Layout::Auto, 0, false).unwrap_err().to_string();
     assert!(message.contains("check the path"), "{message}");
 }
 
@@ -286,7 +286,7 @@ fn mutated_lists_do_no_harm() {
                 }
             }
             fs::write(dir.path().join(name), &bytes).unwrap();
-            match Dataset::open(dir.path(), layout, 0).and_then(|data| data.hold_out(0, 0.2)) {
+            match Dataset::open(dir.path(), layout, 0, false).and_then(|data| data.hold_out(0, 0.2)) {
                 Ok(data) => assert!(data.classes.len() <= 100_000 && !data.train.is_empty()),
                 Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
             }
@@ -313,4 +313,20 @@ fn layouts_have_names() {
     assert!(
         "coco".parse::<Layout>().unwrap_err().to_string().contains("tables, lists, vtab, json, cifar100")
     );
+}
+
+#[test]
+fn an_archive_that_changes_is_told() {
+    let images = crate::testing::files(&[("a/1.jpg", ""), ("a/2.jpg", ""), ("b/1.jpg", ""), ("b/2.jpg", "")]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("images.tar");
+    fs::write(&path, crate::testing::tar(&images)).unwrap();
+    let data = Dataset::open(&path, Layout::Auto, 0, false).unwrap().hold_out(0, 0.5).unwrap();
+    data.unchanged().unwrap();
+    fs::write(&path, crate::testing::tar(&images[..2].to_vec())).unwrap();
+    let told = data.unchanged().unwrap_err().to_string();
+    assert!(told.contains("images.tar: was changed by another program") && !told.contains('\n'), "{told}");
+    fs::remove_file(&path).unwrap();
+    assert!(data.unchanged().unwrap_err().to_string().contains("was removed"));
+    Dataset::builtin("count").unwrap().unchanged().unwrap();
 }

@@ -5,15 +5,18 @@
 //! [`Turn::Upright`] asks for what `ImageOps.exif_transpose` does. There is one departure: Pillow clips 16-bit grey
 //! at 255, which makes such pictures white; here they keep their high byte as 16-bit colour does.
 
-use std::fs::File;
 use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use engine::budget::{self, Claim};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
 use crate::error::{Error, Parsed, Result};
+use crate::held::read_bytes;
+use crate::regular::open_regular;
+use crate::room::beside_others;
 use crate::text::shown;
 
 /// The most pixels that a picture may have. A larger one is refused before anything is allocated for it.
@@ -22,6 +25,9 @@ pub const MAX_PIXELS: u64 = 100_000_000;
 const MAX_SIDE: u32 = 65_535;
 /// The most bytes that an image file may have, and the most that its decoder may allocate.
 const MAX_BYTES: u64 = 512 << 20;
+/// The most bytes that a decoder may allocate while it reads the header of a png, whose colour profile is compressed. A
+/// larger profile is passed over; no profile is used.
+const MAX_PROFILE: u64 = 8 << 20;
 /// Bytes at the start of a file that usually hold the whole header of an image.
 const HEADER: u64 = 64 << 10;
 /// Endings of the names of image files, in upper or lower case. How a file is read is decided by its content alone.
@@ -65,28 +71,10 @@ pub fn read(path: &Path) -> Result<RgbImage> {
 /// # Errors
 /// Those of [`read`].
 pub fn read_turned(path: &Path, turn: Turn) -> Result<RgbImage> {
-    let bytes = read_bytes(path, MAX_BYTES)?;
-    decode_turned(&bytes, turn).map_err(|what| Error::path(path, what, "replace or remove the file"))
-}
-
-/// Reads a regular file.
-///
-/// # Errors
-/// An unreadable file, one that is not a regular file, and one of more than `limit` bytes.
-pub(crate) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let failed = |e: std::io::Error| Error::io(path, "read", &e);
-    let file = File::open(path).map_err(failed)?;
-    let meta = file.metadata().map_err(failed)?;
-    if !meta.is_file() {
-        return Err(Error::path(path, "is not a regular file", "replace or remove it"));
-    }
-    if meta.len() > limit {
-        let what = format!("has {} MiB, the limit is {} MiB", meta.len() >> 20, limit >> 20);
-        return Err(Error::path(path, what, "replace or remove the file"));
-    }
-    let mut bytes = Vec::with_capacity(meta.len() as usize);
-    file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
+    beside_others(|| {
+        let bytes = read_bytes(path, MAX_BYTES)?;
+        decode_turned(&bytes, turn).map_err(|what| Error::path(path, what, "replace or remove the file"))
+    })
 }
 
 /// Decodes the content of an image file.
@@ -112,7 +100,7 @@ pub fn decode_turned(bytes: &[u8], turn: Turn) -> Parsed<RgbImage> {
 /// # Errors
 /// In a few words, what is wrong with the header; a size beyond the limits is wrong too.
 pub(crate) fn is_turned(bytes: &[u8]) -> Parsed<bool> {
-    let read = || open(bytes).map(|mut decoder| orientation(&mut decoder) != Orientation::NoTransforms);
+    let read = || open(bytes).map(|mut opened| orientation(&mut opened.decoder) != Orientation::NoTransforms);
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("its decoder failed".into()))
 }
 
@@ -122,14 +110,16 @@ pub(crate) fn is_turned(bytes: &[u8]) -> Parsed<bool> {
 /// An unreadable or unsupported file, or a picture that is too large.
 pub(crate) fn check_header(path: &Path) -> Result<bool> {
     let failed = |e: std::io::Error| Error::io(path, "read", &e);
-    let mut start = Vec::new();
-    File::open(path).map_err(failed)?.take(HEADER).read_to_end(&mut start).map_err(failed)?;
-    // Some headers are longer, such as those with a preview picture.
-    if let Ok(turned) = is_turned(&start) {
-        return Ok(turned);
-    }
-    let all = read_bytes(path, MAX_BYTES)?;
-    is_turned(&all).map_err(|what| Error::path(path, what, "replace or remove the file"))
+    beside_others(|| {
+        let mut start = Vec::new();
+        open_regular(path)?.take(HEADER).read_to_end(&mut start).map_err(failed)?;
+        // Some headers are longer, such as those with a preview picture.
+        if let Ok(turned) = is_turned(&start) {
+            return Ok(turned);
+        }
+        let all = read_bytes(path, MAX_BYTES)?;
+        is_turned(&all).map_err(|what| Error::path(path, what, "replace or remove the file"))
+    })
 }
 
 /// The EXIF orientation. One that cannot be read turns nothing, as in Pillow.
@@ -137,8 +127,16 @@ fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
     decoder.orientation().unwrap_or(Orientation::NoTransforms)
 }
 
+/// A decoder that has read the header of a picture.
+struct Opened<D> {
+    decoder: D,
+    format: ImageFormat,
+    /// What the decoder takes of the budget.
+    claim: Claim,
+}
+
 /// A decoder that has read the header of a picture, whose size is within the limits.
-fn open(bytes: &[u8]) -> Parsed<impl ImageDecoder + '_> {
+fn open(bytes: &[u8]) -> Parsed<Opened<impl ImageDecoder + '_>> {
     if bytes.is_empty() {
         return Err("the file is empty".into());
     }
@@ -147,7 +145,11 @@ fn open(bytes: &[u8]) -> Parsed<impl ImageDecoder + '_> {
     // Some formats are known to the decoder's library and not read by it.
     let read = format.filter(|format| [Jpeg, Png, Pnm, WebP, Bmp, Tiff, Gif].contains(format));
     let format = read.ok_or_else(|| not_read(bytes))?;
-    let reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let profile = if format == Png { MAX_PROFILE } else { 0 };
+    let claim = budget::claim(profile).map_err(|refused| refused.to_string())?;
+    // Only that for png looks at this limit, and it allocates at once.
+    reader.limits(limits(MAX_PROFILE));
     let decoder = reader.into_decoder().map_err(one_line)?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MAX_PIXELS || width.max(height) > MAX_SIDE {
@@ -157,7 +159,32 @@ fn open(bytes: &[u8]) -> Parsed<impl ImageDecoder + '_> {
     if u64::from(width) * u64::from(height) < 2 {
         return Err(format!("is {width}x{height} pixels, which is no picture"));
     }
-    Ok(decoder)
+    Ok(Opened { decoder, format, claim })
+}
+
+/// Limits for a decoder that may allocate so many bytes.
+fn limits(bytes: u64) -> Limits {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(bytes);
+    limits
+}
+
+/// Bytes that decoding takes at most: what the decoder hands out, what it needs beside that, and the copies that are made
+/// on the way to 8-bit RGB.
+fn needs(decoder: &impl ImageDecoder, format: ImageFormat, file: usize, turned: bool) -> u64 {
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    let own = match format {
+        // A copy of the file, and the coefficients of a progressive one, of four channels of two bytes.
+        ImageFormat::Jpeg => file as u64 + 8 * pixels,
+        // Frames with an alpha channel.
+        ImageFormat::WebP | ImageFormat::Gif => 8 * pixels,
+        // One strip may be the whole picture.
+        ImageFormat::Tiff => decoder.total_bytes(),
+        _ => 0,
+    };
+    let copies = u64::from(decoder.color_type() != ColorType::Rgb8) + u64::from(turned);
+    decoder.total_bytes().saturating_add(own).saturating_add(copies * 3 * pixels)
 }
 
 /// What is wrong with content of no format that is read.
@@ -186,17 +213,18 @@ fn try_decode(bytes: &[u8], turn: Turn) -> Parsed<RgbImage> {
     if bytes.starts_with(&[0xFF, 0xD8]) && !jpeg_is_complete(bytes) {
         return Err("the jpeg is truncated".into());
     }
-    let mut decoder = open(bytes)?;
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_BYTES);
-    limits.reserve(decoder.total_bytes()).map_err(|_| {
+    let Opened { mut decoder, format, mut claim } = open(bytes)?;
+    let most = limits(MAX_BYTES);
+    most.clone().reserve(decoder.total_bytes()).map_err(|_| {
         format!("needs {} MiB, the limit is {} MiB", decoder.total_bytes() >> 20, MAX_BYTES >> 20)
     })?;
-    decoder.set_limits(limits).map_err(one_line)?;
+    decoder.set_limits(most).map_err(one_line)?;
     let turned = match turn {
         Turn::AsStored => Orientation::NoTransforms,
         Turn::Upright => orientation(&mut decoder),
     };
+    let needs = needs(&decoder, format, bytes.len(), turned != Orientation::NoTransforms);
+    claim.grow(needs).map_err(|refused| refused.to_string())?;
     let image = DynamicImage::from_decoder(decoder).map(to_rgb8).map_err(one_line)?;
     if turned == Orientation::NoTransforms {
         return Ok(image);

@@ -144,3 +144,42 @@ fn mutated_files_do_no_harm() {
         }
     }
 }
+
+/// A profile of a few bytes may inflate to any size. None is used, so a large one is passed over.
+#[test]
+fn a_colour_profile_is_bounded() {
+    let whole = fs::read(golden().join("rgba.png")).unwrap();
+    let with_profile = |bytes: usize| {
+        let packed = miniz_oxide::deflate::compress_to_vec_zlib(&vec![0; bytes], 6);
+        let chunk = [b"iCCPname\0\0", &packed[..]].concat();
+        let length = (chunk.len() as u32 - 4).to_be_bytes();
+        // Behind the signature and the header.
+        [&whole[..33], &length, &chunk, &crc32(&chunk).to_be_bytes(), &whole[33..]].concat()
+    };
+    let profile =
+        |file: &[u8]| open(file).unwrap().decoder.icc_profile().unwrap().map(|profile| profile.len());
+    assert_eq!(profile(&with_profile(1000)), Some(1000));
+    let bomb = with_profile(MAX_PROFILE as usize + 1);
+    assert!(bomb.len() < 100_000 && profile(&bomb).is_none());
+    assert_eq!(decode(&bomb), decode(&whole));
+}
+
+/// Values of 16 bits are in memory twice as large, and then once more as 8-bit RGB.
+#[test]
+fn what_decoding_needs_is_known_before() {
+    let needed = |image: DynamicImage, format, turned| {
+        let mut bytes = Vec::new();
+        image.write_to(&mut Cursor::new(&mut bytes), format).unwrap();
+        let opened = open(&bytes).unwrap();
+        needs(&opened.decoder, opened.format, bytes.len(), turned)
+            - bytes.len() as u64 * u64::from(format == ImageFormat::Jpeg)
+    };
+    use ImageFormat::{Jpeg, Png, Tiff, WebP};
+    let rgb = || DynamicImage::new_rgb8(10, 10);
+    assert_eq!(needed(rgb(), Png, false), 300);
+    assert_eq!(needed(rgb(), Png, true), 600);
+    assert_eq!(needed(DynamicImage::new_rgba16(10, 10), Png, false), 800 + 300);
+    assert_eq!(needed(rgb(), Jpeg, false), 300 + 800);
+    assert_eq!(needed(rgb(), WebP, false), 300 + 800);
+    assert_eq!(needed(rgb(), Tiff, false), 300 + 300);
+}

@@ -1,10 +1,13 @@
 //! CIFAR-10 and CIFAR-100, as Python pickles or as binary files (`docs/data.md`).
 
+use engine::budget;
+
 use super::lists;
 use super::published::damaged;
 use super::splits::{BINARY, PICKLES, Splits};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::Files;
+use crate::held::Held;
 use crate::pickle::{Object, Pickle, Value};
 use crate::picture::{self, Order, PictureArray};
 use crate::sample::Sample;
@@ -102,7 +105,7 @@ impl Cifar {
     }
 
     /// The samples of a file with these pictures and labels.
-    fn samples(&self, files: &Files, file: &str, bytes: Vec<u8>, labels: &[u32]) -> Result<Vec<Sample>> {
+    fn samples(&self, files: &Files, file: &str, bytes: Held, labels: &[u32]) -> Result<Vec<Sample>> {
         if let Some(label) = labels.iter().find(|&&label| label >= self.classes) {
             return Err(damaged(
                 files,
@@ -130,8 +133,9 @@ impl Cifar {
             return Err(damaged(files, file, what));
         }
         let labels: Vec<u32> = bytes.chunks_exact(length).map(|record| record[front - 1].into()).collect();
-        let mut pixels = Vec::with_capacity(bytes.len());
-        bytes.chunks_exact(length).for_each(|record| pixels.extend_from_slice(&record[front..]));
+        let mut pixels = held(files, file, labels.len() * picture::BYTES)?;
+        let records = bytes.chunks_exact(length).zip(pixels.as_mut().chunks_exact_mut(picture::BYTES));
+        records.for_each(|(record, pixels)| pixels.copy_from_slice(&record[front..]));
         self.samples(files, file, pixels, &labels)
     }
 
@@ -143,7 +147,13 @@ impl Cifar {
         let labels = pickle.get(root, self.labels).and_then(|labels| pickle.items(labels));
         let labels: Option<Vec<u32>> = labels.and_then(|labels| labels.iter().map(label).collect());
         let labels = labels.ok_or_else(|| damaged(files, file, format!("has no list of {}", self.labels)))?;
+        let claim = || {
+            budget::claim(bytes.len() as u64).map_err(|refused| Error::refused(&files.path(file), refused))
+        };
+        // Where the order of the pixels is changed, they are in memory twice for a while.
+        let (claim, _meanwhile) = (claim()?, claim()?);
         let data = pickle.get(root, "data").and_then(|data| pixel_rows(&pickle, data));
+        let data = data.map(|data| Held::new(data, claim));
         let data = data.ok_or_else(|| damaged(files, file, "has no uint8 array `data` of rows of 3072"))?;
         self.samples(files, file, data, &labels)
     }
@@ -169,6 +179,11 @@ impl Cifar {
         }
         Ok(names)
     }
+}
+
+/// Memory for so many bytes of a file.
+fn held(files: &Files, file: &str, bytes: usize) -> Result<Held> {
+    Held::zeros(bytes as u64).map_err(|refused| Error::refused(&files.path(file), refused))
 }
 
 fn unpickle<'a>(files: &Files, file: &str, bytes: &'a [u8]) -> Result<Pickle<'a>> {

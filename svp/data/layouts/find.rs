@@ -8,6 +8,7 @@ use super::splits::{Purpose, Splits};
 use super::{birds, folder, food, json, rows, vtab};
 use crate::error::{Error, Result};
 use crate::files::Files;
+use crate::regular::check_regular;
 
 /// A data set that was recognised and read.
 pub(crate) struct Recognised {
@@ -20,27 +21,35 @@ pub(crate) struct Recognised {
 
 /// Finds and reads the data set at `path`, which is a folder or an archive. It may lie there, in the sub-folder where
 /// the published program keeps it, or in the only sub-folder that has one. Archives in a folder are opened if what lies
-/// beside them is not enough. `seed` decides those training sets that the published program draws.
+/// beside them is not enough. `seed` decides those training sets that the published program draws. Lists may name files
+/// outside of the data set only if `allow_outside` says so.
 ///
 /// # Errors
 /// A path with no data set or several, and one whose files cannot be read.
-pub(crate) fn find(path: &Path, layout: Layout, seed: u64) -> Result<Recognised> {
-    find_for(Purpose::Train, path, layout, seed)
+pub(crate) fn find(path: &Path, layout: Layout, seed: u64, allow_outside: bool) -> Result<Recognised> {
+    find_for(Purpose::Train, path, layout, seed, allow_outside)
 }
 
 /// The same for a purpose other than training.
 ///
 /// # Errors
 /// Those of [`find`].
-pub(crate) fn find_for(purpose: Purpose, path: &Path, layout: Layout, seed: u64) -> Result<Recognised> {
+pub(crate) fn find_for(
+    purpose: Purpose,
+    path: &Path,
+    layout: Layout,
+    seed: u64,
+    allow_outside: bool,
+) -> Result<Recognised> {
     let meta = std::fs::metadata(path).map_err(|e| Error::io(path, "open the data", &e))?;
-    if rows::is_list_name(path) && !meta.is_dir() {
-        return rows::recognised(path, layout, purpose);
-    }
     if !meta.is_dir() {
-        return locate(&Files::archive(path)?, layout, seed, purpose);
+        check_regular(path, &meta)?;
+        return match rows::is_list_name(path) {
+            true => rows::recognised(path, layout, purpose),
+            false => locate(&Files::archive(path)?.allow_outside(allow_outside), layout, seed, purpose),
+        };
     }
-    let bare = locate(&Files::folder(path), layout, seed, purpose);
+    let bare = locate(&Files::folder(path).allow_outside(allow_outside), layout, seed, purpose);
     let enough = |found: &Recognised| {
         let known = matches!(found.layout, Layout::Known(_));
         // What says which images are for what may lie in an archive beside class folders.
@@ -51,7 +60,7 @@ pub(crate) fn find_for(purpose: Purpose, path: &Path, layout: Layout, seed: u64)
         return bare;
     }
     match Files::with_archives(path, &archive_folders(layout))? {
-        Some(files) => match (locate(&files, layout, seed, purpose), bare) {
+        Some(files) => match (locate(&files.allow_outside(allow_outside), layout, seed, purpose), bare) {
             (Err(_), Ok(bare)) if bare.splits.unsplit => Ok(bare),
             (found, _) => found,
         },
@@ -76,10 +85,11 @@ pub(super) fn archive_folders(layout: Layout) -> Vec<String> {
 /// Reads the only data set of a layout among these files.
 fn locate(files: &Files, layout: Layout, seed: u64, purpose: Purpose) -> Result<Recognised> {
     let asked = layout;
-    let mut candidates = candidates(files, layout, purpose)?;
-    let (Some((layout, files)), None) = (candidates.pop(), candidates.pop().as_ref()) else {
-        return Err(undecided(files, layout, purpose)?);
-    };
+    let mut found = candidates(files, layout, purpose)?;
+    if found.len() != 1 {
+        return Err(undecided(files, layout, purpose, &found));
+    }
+    let (layout, files) = found.remove(0);
     let splits = read(layout, &files, seed, purpose)?;
     match layout {
         Layout::Known(known) if asked == Layout::Auto => of_its_own(known, files, splits),
@@ -185,8 +195,7 @@ fn here(files: &Files, layout: Layout, purpose: Purpose) -> Result<Option<Layout
 }
 
 /// The error that says why no data set was found, or not a single one.
-fn undecided(files: &Files, layout: Layout, purpose: Purpose) -> Result<Error> {
-    let found = candidates(files, layout, purpose)?;
+fn undecided(files: &Files, layout: Layout, purpose: Purpose, found: &[(Layout, Files)]) -> Error {
     let root = files.path("");
     if !found.is_empty() {
         let shown =
@@ -194,18 +203,15 @@ fn undecided(files: &Files, layout: Layout, purpose: Purpose) -> Result<Error> {
         let shown: Vec<String> = shown.collect();
         let more = if found.len() > 5 { ", ..." } else { "" };
         let what = format!("holds {} data sets: {}{more}", found.len(), shown.join(", "));
-        return Ok(Error::path(
-            &root,
-            what,
-            "point to the folder or archive of one, or name it with --dataset",
-        ));
+        let hint = "point to the folder or archive of one, or name it with --dataset";
+        return Error::path(&root, what, hint);
     }
     let what = match layout {
         Layout::Auto | Layout::Folder if purpose == Purpose::Measure => {
             let what = "has no labelled images: neither folders of classes (CLASS/* or test/CLASS/*), nor lists, nor a \
                         data set that is known by its own files";
             let hint = "put the images into a folder for each class, or give a csv file of path and label";
-            return Ok(Error::path(&root, what, hint));
+            return Error::path(&root, what, hint);
         }
         Layout::Auto => {
             "has none of train/CLASS/*, CLASS/* (two at least), metadata.csv, train800.txt, train800val200.txt, \
@@ -221,7 +227,7 @@ fn undecided(files: &Files, layout: Layout, purpose: Purpose) -> Result<Error> {
         Layout::Json => "has no train.json".into(),
         Layout::Known(known) => format!("has no {}: looked for {}", known.title, known.marks()),
     };
-    Ok(Error::path(&root, what, "point to the folder or archive that holds it"))
+    Error::path(&root, what, "point to the folder or archive that holds it")
 }
 
 impl Recognised {

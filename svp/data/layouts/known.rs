@@ -89,10 +89,11 @@ impl Known {
                     fits(files)
                 }
             }
+            Reader::Vtab if !vtab::fits(files) => Ok(false),
             Reader::Vtab => {
                 let folder = files.name().to_ascii_lowercase().replace("clever_", "clevr_");
                 let other = || KNOWN.iter().filter_map(Known::task).any(|task| task == folder);
-                Ok((self.task() == Some(&folder) || by_name && !other()) && vtab::fits(files))
+                Ok(self.task() == Some(&folder) || by_name && !other())
             }
         }
     }

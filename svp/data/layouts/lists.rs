@@ -27,7 +27,7 @@ impl Missing {
         let (how, hint) = match self.outside {
             true => (
                 "lie outside of the data set, where its lists may not lead",
-                "put them into it, or give --data a csv file of path and label itself, which may name any file",
+                "put them into it, or add --allow-outside if you trust the lists",
             ),
             false => ("are missing", "put the images, or the archive that holds them, next to the list"),
         };

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::files::Files;
-use crate::mat::{self, Array};
+use crate::mat::{self, Variable};
 use crate::sample::Sample;
 use crate::shuffle::shuffled;
 
@@ -12,11 +12,10 @@ pub(super) fn damaged(files: &Files, file: &str, what: impl Into<String>) -> Err
 }
 
 /// A variable of a MATLAB file.
-pub(super) fn variable(files: &Files, file: &str, name: &str) -> Result<Array> {
+pub(super) fn variable(files: &Files, file: &str, name: &str) -> Result<Variable> {
     let damaged = |what: String| damaged(files, file, what);
     let variables = mat::read(&files.read(file)?, &[name]).map_err(damaged)?;
-    let found = variables.into_iter().next();
-    found.map(|(_, array)| array).ok_or_else(|| damaged(format!("has no variable {name}")))
+    variables.into_first().ok_or_else(|| damaged(format!("has no variable {name}")))
 }
 
 /// Turns (class, path) into (path, label). `classes` are sorted.

@@ -50,7 +50,7 @@ pub(super) fn recognised(path: &Path, layout: Layout, purpose: Purpose) -> Resul
         return Err(Error::path(path, format!("is a list, and not {}", layout.title()), hint));
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let files = Files::of_own_list(folder);
+    let files = Files::folder(folder).allow_outside(true);
     let name = path.file_name().and_then(|name| name.to_str());
     let name = name.ok_or_else(|| Error::path(path, "has a name that is not UTF-8", "rename it"))?;
     let rows = rows(&files, name)?;

@@ -4,7 +4,8 @@ use super::published::{damaged, parts_of_80};
 use super::splits::{MAT, Splits};
 use crate::error::Result;
 use crate::files::Files;
-use crate::mat::{self, Array, Data};
+use crate::held::Held;
+use crate::mat::{self, Array, Data, Variables};
 use crate::picture::{Order, PictureArray, SIDE};
 use crate::sample::Sample;
 
@@ -28,11 +29,13 @@ pub(super) fn open(files: &Files) -> Result<Splits> {
 /// The samples of a file. Its pictures are one column-major array `[row column channel picture]`.
 fn read(files: &Files, file: &str) -> Result<Vec<Sample>> {
     let bad = |what: &str| damaged(files, file, what);
-    let variables = mat::read(&files.read(file)?, &["X", "y"]).map_err(|what| bad(&what))?;
+    let Variables { all, claim } = mat::read(&files.read(file)?, &["X", "y"]).map_err(|what| bad(&what))?;
+    let mut claim = Some(claim);
     let (mut pictures, mut labels) = (None, None);
-    for (name, Array { dims, data }) in variables {
+    for (name, Array { dims, data }) in all {
         match (name.as_str(), data) {
             ("X", Data::Bytes(bytes)) if dims.starts_with(&[SIDE, SIDE, 3]) && dims.len() <= 4 => {
+                let bytes = Held::new(bytes, claim.take().unwrap_or_default());
                 pictures = Some(PictureArray::new(&files.path(file), bytes, Order::Columns));
             }
             ("y", data) => labels = Array { dims, data }.integers(),

@@ -94,9 +94,11 @@ impl Batches {
     /// Records the broken images of a batch.
     ///
     /// # Errors
-    /// Too many broken images so far.
+    /// Too many broken images so far, and images of an archive that another program changed, which are not broken.
     fn record(&self, broken: BTreeMap<u32, String>) -> Result<()> {
         let split = &self.epoch.split;
+        let archive = |index: &u32| split.samples[*index as usize].source.archive();
+        broken.keys().filter_map(archive).try_for_each(|archive| archive.unchanged())?;
         let mut all = lock(&split.broken);
         let before = all.len();
         all.extend(broken);
@@ -127,7 +129,8 @@ impl Iterator for Batches {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let taken = self.receive().and_then(|made| match made {
-                Some(Made { batch, broken }) => self.record(broken).map(|()| Some(batch)),
+                Some(Made { failed: Some(error), .. }) => Err(error),
+                Some(Made { batch, broken, .. }) => self.record(broken).map(|()| Some(batch)),
                 None => Ok(None),
             });
             match taken {

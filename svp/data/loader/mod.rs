@@ -31,7 +31,7 @@ use crate::augment::Mix;
 use crate::error::{Error, Result};
 use crate::sample::Sample;
 use crate::streams;
-use crate::text::{brief, shown};
+use crate::text::brief;
 use crate::transform::Transform;
 
 pub use batches::Batches;
@@ -255,6 +255,8 @@ impl Split {
 struct Made {
     batch: Batch,
     broken: BTreeMap<u32, String>,
+    /// What kept a sound image from being read, which ends the epoch.
+    failed: Option<Error>,
 }
 
 /// One epoch, as its workers and its consumer see it.
@@ -316,14 +318,14 @@ impl Epoch {
         let (side, own_share) = (self.split.transform.size as usize, 1.0);
         let (labels, indices, keys) = (Vec::new(), Vec::new(), Vec::new());
         let batch = Batch { number, images, side, labels, indices, keys, own_share };
-        let mut made = Made { batch, broken: BTreeMap::new() };
+        let mut made = Made { batch, broken: BTreeMap::new(), failed: None };
         let tries = if options.on_broken == OnBroken::Replace { n } else { 1 };
         for position in positions {
             for shift in 0..tries {
                 if self.stopped() {
                     return None;
                 }
-                if made.broken.len() > self.split.tolerated() {
+                if made.failed.is_some() || made.broken.len() > self.split.tolerated() {
                     // The run ends at this batch, so that the rest of it is of no use.
                     return Some(made);
                 }
@@ -365,11 +367,12 @@ impl Epoch {
                 true
             }
             Err(Error::Input { at, what, .. }) => {
-                made.broken.insert(index, shown(&brief(format!("{at}: {what}"))).into_owned());
+                made.broken.insert(index, brief(format!("{at}: {what}")));
                 false
             }
+            // The image is sound, so that another in its place would change the run.
             Err(other) => {
-                made.broken.insert(index, other.to_string());
+                made.failed = Some(other);
                 false
             }
         }

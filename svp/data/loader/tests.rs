@@ -8,7 +8,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::augment::Augment;
 use crate::dataset::Dataset;
+use crate::layouts::Layout;
 use crate::source::Source;
+use crate::testing;
 use crate::transform::Normalisation;
 
 /// The drawn `count` task with random crops, so that augmentation shows in the bytes.
@@ -330,4 +332,22 @@ fn a_missing_file_is_a_broken_image() {
     let loader = loader(&Arc::new(samples), LoaderOptions::eval(1, 1));
     let error = loader.epoch(0, 0).next().unwrap().unwrap_err().to_string();
     assert!(error.contains("gone.png") && error.contains("cannot read"), "{error}");
+}
+
+/// Images that are gone because another program shortened their archive do not count as broken: the run ends at once.
+#[test]
+fn a_shortened_archive_ends_the_run() {
+    let images: Vec<(String, Vec<u8>)> =
+        (0..300).map(|i| (format!("{}/{i}.ppm", ["a", "b"][i % 2]), testing::PNM.to_vec())).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("images.tar");
+    fs::write(&path, testing::tar(&images)).unwrap();
+    let data = Dataset::open(&path, Layout::Auto, 0, false).unwrap();
+    let loader = loader(&Arc::new(data.train), LoaderOptions::eval(8, 2));
+    assert!(loader.epoch(0, 0).all(|batch| batch.is_ok()));
+    // The last image is cut, and a single broken one would be tolerated.
+    let length = fs::metadata(&path).unwrap().len();
+    fs::File::options().write(true).open(&path).unwrap().set_len(length - 1024 - 512).unwrap();
+    let error = loader.epoch(1, 0).find_map(|batch| batch.err()).unwrap().to_string();
+    assert!(error.contains("images.tar: was changed by another program"), "{error}");
 }

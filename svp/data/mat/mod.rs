@@ -1,15 +1,20 @@
 //! MATLAB level-5 files, as far as data sets use them: numbers, text, cells and structs.
 //!
-//! Source: MathWorks' "MAT-File Format", level 5. Memory is bounded by a small multiple of the file's size and by
-//! [`MAX_INFLATED`].
+//! Source: MathWorks' "MAT-File Format", level 5. Memory is bounded by a multiple of the file's size, by
+//! [`MAX_INFLATED`] and by the budget.
 
-use miniz_oxide::inflate::{DecompressError, TINFLStatus, decompress_to_vec_zlib_with_limit};
+use std::ops::Deref;
+
+use engine::budget::{Claim, Refused};
+use miniz_oxide::inflate::{decompress_slice_iter_to_slice, decompress_to_vec_zlib_with_limit};
 
 use crate::error::Parsed;
+use crate::held::Held;
 
-/// The most bytes that the compressed variables of a file may inflate to in all. Of a small file it is 16 times the
-/// size, but always at least 64 MiB.
+/// The most bytes that the compressed variables of a file may inflate to in all. Of a smaller file it is 16 times the
+/// size, or up to [`SMALL`] if that is not more than 200 times the size, as of an archive.
 const MAX_INFLATED: usize = 1 << 30;
+const SMALL: usize = 64 << 20;
 /// How deep cells and structs may be nested.
 const MAX_DEPTH: usize = 8;
 
@@ -55,19 +60,14 @@ pub(crate) enum Data {
 }
 
 impl Array {
-    /// The numbers, whatever their type.
-    pub fn numbers(&self) -> Option<Vec<f64>> {
+    /// The numbers, whatever their type, if they are all integers from 0 to 2^32 - 1.
+    pub fn integers(&self) -> Option<Vec<u32>> {
+        let integer = |&v: &f64| (v.fract() == 0.0 && (0.0..4294967296.0).contains(&v)).then_some(v as u32);
         match &self.data {
-            Data::Numbers(numbers) => Some(numbers.clone()),
+            Data::Numbers(numbers) => numbers.iter().map(integer).collect(),
             Data::Bytes(bytes) => Some(bytes.iter().map(|&byte| byte.into()).collect()),
             _ => None,
         }
-    }
-
-    /// The numbers, if they are all integers from 0 to 2^32 - 1.
-    pub fn integers(&self) -> Option<Vec<u32>> {
-        let integer = |v: f64| (v.fract() == 0.0 && (0.0..4294967296.0).contains(&v)).then_some(v as u32);
-        self.numbers()?.into_iter().map(integer).collect()
     }
 
     /// A text, which may be in a cell of its own.
@@ -93,21 +93,52 @@ impl Array {
     }
 }
 
+/// The variables of a file, with their names.
+#[derive(Debug, Default)]
+pub(crate) struct Variables {
+    pub all: Vec<(String, Array)>,
+    /// What they take of the budget.
+    pub claim: Claim,
+}
+
+/// The only variable of those that were asked for.
+pub(crate) struct Variable {
+    array: Array,
+    _claim: Claim,
+}
+
+impl Variables {
+    /// The first of them.
+    pub fn into_first(self) -> Option<Variable> {
+        let (_, array) = self.all.into_iter().next()?;
+        Some(Variable { array, _claim: self.claim })
+    }
+}
+
+impl Deref for Variable {
+    type Target = Array;
+
+    fn deref(&self) -> &Array {
+        &self.array
+    }
+}
+
 /// The variables of a file with these names. Others are passed over.
 ///
 /// # Errors
 /// In a few words, what is wrong with the file: another format, damage, or too large contents.
-pub(crate) fn read(file: &[u8], names: &[&str]) -> Parsed<Vec<(String, Array)>> {
+pub(crate) fn read(file: &[u8], names: &[&str]) -> Parsed<Variables> {
     let mut elements = Elements { bytes: body(file)?, at: 128 };
-    let mut found = Vec::new();
-    let mut budget = MAX_INFLATED.min(file.len().saturating_mul(16).max(64 << 20));
+    let mut found = Variables::default();
+    let small = SMALL.min((file.len() + (64 << 10)).saturating_mul(200));
+    let mut left = MAX_INFLATED.min(file.len().saturating_mul(16).max(small));
     while let Some((kind, bytes)) = elements.next()? {
         let inflated;
         let matrix = match kind {
             MATRIX => bytes,
             COMPRESSED => {
-                inflated = inflate(bytes, budget)?;
-                budget -= inflated.len();
+                inflated = inflate(bytes, left)?;
+                left -= inflated.len();
                 match (Elements { bytes: &inflated, at: 0 }).next()? {
                     Some((MATRIX, matrix)) => matrix,
                     _ => continue,
@@ -118,7 +149,9 @@ pub(crate) fn read(file: &[u8], names: &[&str]) -> Parsed<Vec<(String, Array)>> 
         let mut parts = Elements { bytes: matrix, at: 0 };
         let head = Head::read(&mut parts)?;
         if names.contains(&head.name.as_str()) {
-            found.push((head.name.clone(), array(head, &mut parts, 0)?));
+            let name = head.name.clone();
+            let array = array(head, &mut parts, 0, &mut found.claim);
+            found.all.push((name, array?));
         }
     }
     Ok(found)
@@ -136,11 +169,25 @@ fn body(file: &[u8]) -> Parsed<&[u8]> {
     }
 }
 
-fn inflate(bytes: &[u8], limit: usize) -> Parsed<Vec<u8>> {
-    decompress_to_vec_zlib_with_limit(bytes, limit).map_err(|e: DecompressError| match e.status {
-        TINFLStatus::HasMoreOutput => format!("has a variable that inflates to over {} MiB", limit >> 20),
-        _ => "has a compressed variable that is damaged".into(),
-    })
+/// A compressed element. The tag at its start says how many bytes it has.
+fn inflate(bytes: &[u8], limit: usize) -> Parsed<Held> {
+    let damaged = || "has a compressed variable that is damaged".to_string();
+    let tag = decompress_to_vec_zlib_with_limit(bytes, 8).unwrap_or_else(|e| e.output);
+    let tag = tag.as_chunks::<4>().0;
+    let &[_, size] = tag else { return Err(damaged()) };
+    let length = 8 + u32::from_le_bytes(size) as usize;
+    if length > limit {
+        return Err(format!("has a variable that inflates to over {} MiB", limit >> 20));
+    }
+    let mut inflated = Held::zeros(length as u64).map_err(refused)?;
+    match decompress_slice_iter_to_slice(inflated.as_mut(), std::iter::once(bytes), true, false) {
+        Ok(count) if count == length => Ok(inflated),
+        _ => Err(damaged()),
+    }
+}
+
+fn refused(refused: Refused) -> String {
+    format!("has a variable that {refused}")
 }
 
 /// Elements that follow one another, each a tag and its data.
@@ -209,16 +256,16 @@ impl Head {
     }
 }
 
-fn array(head: Head, parts: &mut Elements, depth: usize) -> Parsed<Array> {
+fn array(head: Head, parts: &mut Elements, depth: usize, claim: &mut Claim) -> Parsed<Array> {
     let data = match head.class {
-        CELL => Data::Cells(children(parts, head.count, depth)?),
-        STRUCT => structs(parts, head.count, depth)?,
+        CELL => Data::Cells(children(parts, head.count, depth, claim)?),
+        STRUCT => structs(parts, head.count, depth, claim)?,
         CHAR => match parts.next()? {
-            Some((kind, bytes)) => Data::Text(text(kind, bytes)?),
+            Some((kind, bytes)) => Data::Text(text(kind, bytes, claim)?),
             None => Data::Text(String::new()),
         },
         class if NUMBERS.contains(&class) && !head.complex => match parts.next()? {
-            Some((kind, bytes)) => numbers(kind, bytes)?,
+            Some((kind, bytes)) => numbers(kind, bytes, claim)?,
             None => Data::Bytes(Vec::new()),
         },
         _ => Data::Other,
@@ -235,7 +282,7 @@ fn array(head: Head, parts: &mut Elements, depth: usize) -> Parsed<Array> {
 }
 
 /// `count` matrices, the cells or fields of another one. An element without content is an empty matrix.
-fn children(parts: &mut Elements, count: usize, depth: usize) -> Parsed<Vec<Array>> {
+fn children(parts: &mut Elements, count: usize, depth: usize, claim: &mut Claim) -> Parsed<Vec<Array>> {
     if depth == MAX_DEPTH {
         return Err(format!("has cells more than {MAX_DEPTH} deep"));
     }
@@ -243,18 +290,20 @@ fn children(parts: &mut Elements, count: usize, depth: usize) -> Parsed<Vec<Arra
     if count > (parts.bytes.len() - parts.at.min(parts.bytes.len())) / 8 {
         return Err("is truncated, or has a matrix of impossible size".into());
     }
+    // An array has its sizes in memory of their own.
+    claim.grow((count * (size_of::<Array>() + 2 * size_of::<usize>())) as u64).map_err(refused)?;
     let child = |_| match parts.want(MATRIX)? {
         [] => Ok(Array { dims: vec![0, 0], data: Data::Bytes(Vec::new()) }),
         bytes => {
             let mut parts = Elements { bytes, at: 0 };
             let head = Head::read(&mut parts)?;
-            array(head, &mut parts, depth + 1)
+            array(head, &mut parts, depth + 1, claim)
         }
     };
     (0..count).map(child).collect()
 }
 
-fn structs(parts: &mut Elements, count: usize, depth: usize) -> Parsed<Data> {
+fn structs(parts: &mut Elements, count: usize, depth: usize, claim: &mut Claim) -> Parsed<Data> {
     let length = parts.want(INT32)?;
     let length = length.first_chunk().map_or(0, |&length| u32::from_le_bytes(length) as usize);
     let names = parts.want(INT8)?;
@@ -267,13 +316,21 @@ fn structs(parts: &mut Elements, count: usize, depth: usize) -> Parsed<Data> {
     };
     let names: Vec<String> = names.chunks_exact(length).map(name).collect();
     let values = count.checked_mul(names.len()).ok_or("has a matrix of impossible size")?;
-    Ok(Data::Structs(names, children(parts, values, depth)?))
+    Ok(Data::Structs(names, children(parts, values, depth, claim)?))
 }
 
-fn numbers(kind: u32, bytes: &[u8]) -> Parsed<Data> {
+fn numbers(kind: u32, bytes: &[u8], claim: &mut Claim) -> Parsed<Data> {
     fn all<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f64) -> Data {
         Data::Numbers(bytes.as_chunks().0.iter().map(|&bytes| number(bytes)).collect())
     }
+    let each = match kind {
+        UINT8 => 1,
+        INT8 => 8,
+        INT16 | UINT16 => 4,
+        INT32 | UINT32 | SINGLE => 2,
+        _ => 1,
+    };
+    claim.grow(bytes.len() as u64 * each).map_err(refused)?;
     Ok(match kind {
         UINT8 => Data::Bytes(bytes.to_vec()),
         INT8 => all(bytes, |b| i8::from_le_bytes(b).into()),
@@ -287,7 +344,9 @@ fn numbers(kind: u32, bytes: &[u8]) -> Parsed<Data> {
     })
 }
 
-fn text(kind: u32, bytes: &[u8]) -> Parsed<String> {
+fn text(kind: u32, bytes: &[u8], claim: &mut Claim) -> Parsed<String> {
+    // What cannot be read becomes a character of three bytes.
+    claim.grow(3 * bytes.len() as u64).map_err(refused)?;
     Ok(match kind {
         // MATLAB writes one byte a character where that is enough.
         INT8 | UINT8 | UTF8 => String::from_utf8_lossy(bytes).into(),

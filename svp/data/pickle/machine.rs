@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use engine::budget::Claim;
+
 use super::value::{Node, NodeId, Object, Pickle, Value};
 
 /// A pickle with more opcodes than this is refused; a released Vim checkpoint has about 20,000, CIFAR-100 about 300,000.
@@ -53,11 +55,26 @@ impl<'a> Pickle<'a> {
     /// Reads the pickle that starts at `bytes[start]`.
     ///
     /// # Errors
-    /// An opcode that is unknown, contradicts the stack or reaches beyond the input, and more than [`MAX_OPCODES`].
+    /// An opcode that is unknown, contradicts the stack or reaches beyond the input, more than [`MAX_OPCODES`], and
+    /// memory beyond the budget.
     pub fn read(bytes: &'a [u8], start: usize) -> Result<Self, PickleError> {
-        Machine { bytes, at: start, nodes: vec![], stack: vec![], marks: vec![], memo: HashMap::new() }.run()
+        let (nodes, claim) = (vec![], Claim::default());
+        Machine {
+            bytes,
+            at: start,
+            nodes,
+            stack: vec![],
+            marks: vec![],
+            memo: HashMap::new(),
+            objects: 0,
+            claim,
+        }
+        .run()
     }
 }
+
+/// Opcodes between two looks at how much memory they took.
+const WATCHED: usize = 1 << 12;
 
 struct Machine<'a> {
     bytes: &'a [u8],
@@ -67,22 +84,41 @@ struct Machine<'a> {
     /// Stack heights at the open marks; nothing below the last one can be popped.
     marks: Vec<usize>,
     memo: HashMap<u32, Value<'a>>,
+    /// The number of calls among the nodes.
+    objects: usize,
+    /// What all this takes of the budget.
+    claim: Claim,
 }
 
 impl<'a> Machine<'a> {
     fn run(mut self) -> Result<Pickle<'a>, PickleError> {
-        for _ in 0..MAX_OPCODES {
+        let mut claimed = 0;
+        for done in 0..MAX_OPCODES {
             let offset = self.at;
             let fail = |opcode, what| PickleError { offset, opcode, what };
+            if done % WATCHED == WATCHED - 1 {
+                let takes = self.takes(done);
+                let grown = self.claim.grow(takes.saturating_sub(claimed));
+                grown.map_err(|refused| fail("limit".into(), refused.to_string()))?;
+                claimed = takes.max(claimed);
+            }
             let opcode = self.u8().map_err(|what| fail("(none)".into(), what))?;
             if opcode == STOP {
                 let root = self.pop().map_err(|what| fail("STOP".into(), what))?;
-                return Ok(Pickle { nodes: self.nodes, root, end: self.at });
+                return Ok(Pickle { nodes: self.nodes, root, end: self.at, _claim: self.claim });
             }
             self.step(opcode).map_err(|what| fail(opcode_name(opcode), what))?;
         }
         let what = format!("more than {MAX_OPCODES} opcodes");
         Err(PickleError { offset: self.at, opcode: "limit".into(), what })
+    }
+
+    /// Bytes of memory that are taken after so many opcodes. Each pushes one value at most, which may be in a container by
+    /// now, and a list that grows holds room for twice its values.
+    fn takes(&self, opcodes: usize) -> u64 {
+        let values = 2 * (opcodes + self.memo.capacity()) * size_of::<Value>();
+        let nodes = 2 * self.nodes.len() * size_of::<Node>() + self.objects * size_of::<Object>();
+        (values + nodes) as u64
     }
 
     fn step(&mut self, opcode: u8) -> Step<()> {
@@ -202,6 +238,7 @@ impl<'a> Machine<'a> {
     }
 
     fn push_node(&mut self, node: Node<'a>) -> Value<'a> {
+        self.objects += usize::from(matches!(node, Node::Object(_)));
         self.nodes.push(node);
         // The number of nodes is at most twice MAX_OPCODES, far below 2^32.
         Value::Node(NodeId(self.nodes.len() as u32 - 1))

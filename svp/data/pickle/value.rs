@@ -1,5 +1,7 @@
 //! The values that a pickle holds, and how to find one's way among them.
 
+use engine::budget::Claim;
+
 /// A value; containers are [`Node`]s, found through [`Pickle::node`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Value<'a> {
@@ -70,6 +72,8 @@ pub struct Pickle<'a> {
     pub(super) nodes: Vec<Node<'a>>,
     pub(super) root: Value<'a>,
     pub(super) end: usize,
+    /// What the values take of the budget.
+    pub(super) _claim: Claim,
 }
 
 impl<'a> Value<'a> {

@@ -134,6 +134,10 @@ fn sweeps_that_cannot_work_are_refused() {
     let many =
         format!("methods = ['svp']\nvary = {{ epochs = {list}, hidden = {list}, group-size = {list} }}");
     refused(&with(&many), &["more than 10000 runs"]);
+    // Lists that make nothing, because there is no task or another list is empty, are not multiplied either.
+    refused(&many, &["more than 10000 runs"]);
+    refused(&with(&many.replace("['svp']", "[]")), &["more than 10000 runs"]);
+    refused(&with(&many.replace(" }", ", simam = [] }")), &["more than 10000 runs"]);
     refused(&with("methods = ['svp']\nseeds = [1, 2, 1]"), &["seeds", "\"1\"", "twice"]);
     refused(&with("methods = ['svp']\nchoose = { lr = [1e-3, 0.001] }"), &["choose", "lr=0.001", "twice"]);
     for own in ["data = 'b'", "backbone = 'b'", "method = 'full'", "seed = 3"] {

@@ -23,7 +23,7 @@ fn folder(files: &Written) -> TempDir {
 }
 
 fn open(path: &Path, layout: Layout) -> Dataset {
-    Dataset::open(path, layout, 0).unwrap().hold_out(0, 0.5).unwrap()
+    Dataset::open(path, layout, 0, false).unwrap().hold_out(0, 0.5).unwrap()
 }
 
 /// `path label`, the path below the root.
@@ -36,7 +36,7 @@ fn listed(data: &Dataset, samples: &[Sample]) -> Vec<String> {
 fn every_layout_is_recognised_and_read() {
     for Example { name, form, files, classes, train, val, test } in examples() {
         let dir = folder(&files);
-        let found = find(dir.path(), Layout::Auto, 0).unwrap();
+        let found = find(dir.path(), Layout::Auto, 0, false).unwrap();
         assert_eq!((found.layout.name(), found.splits.form), (of_its_own(name, form), form));
         let data = open(dir.path(), name.parse().unwrap());
         assert_eq!(data.classes, classes, "{name}");
@@ -120,7 +120,7 @@ fn archives_stand_for_folders() {
             same(&dir.path().join(path), Layout::Auto);
             same(&dir.path().join(path), layout);
         }
-        let found = find(&dir.path().join("alone"), Layout::Auto, 0).unwrap();
+        let found = find(&dir.path().join("alone"), Layout::Auto, 0, false).unwrap();
         let line = found.summary();
         assert!(
             line.contains(layout.title()) && line.contains(form) && line.contains("data.tar.gz"),
@@ -137,7 +137,7 @@ fn damaged_layouts_do_no_harm() {
         let layout: Layout = name.parse().unwrap();
         let one_line = |what: &str| {
             for layout in [layout, Layout::Auto] {
-                if let Err(error) = Dataset::open(dir.path(), layout, 0) {
+                if let Err(error) = Dataset::open(dir.path(), layout, 0, false) {
                     assert!(!error.to_string().contains('\n'), "{name}, {what}: {error}");
                 }
             }
@@ -173,7 +173,7 @@ fn refused(example: Example, change: (&str, Option<&[u8]>), wants: &[&str]) {
     files.extend(change.1.map(|bytes| (change.0.to_string(), bytes.to_vec())));
     let dir = folder(&files);
     let layout = example.name.parse().unwrap();
-    let message = Dataset::open(dir.path(), layout, 0).unwrap_err().to_string();
+    let message = Dataset::open(dir.path(), layout, 0, false).unwrap_err().to_string();
     assert!(wants.iter().all(|want| message.contains(want)), "{wants:?}: {message}");
 }
 
@@ -252,7 +252,7 @@ fn other_pickles_of_arrays_are_read() {
             ("train".into(), pickle.to_vec()),
             ("meta".into(), testing::names_pickle("fine_label_names", &vec!["n".into(); 100])),
         ]);
-        find(dir.path(), Layout::Auto, 0)
+        find(dir.path(), Layout::Auto, 0, false)
             .map(|found| found.splits.train.iter().map(|s| s.source.load().unwrap()).collect::<Vec<_>>())
     };
     let pixels: Vec<u8> = (0..2 * 3072).map(|i| (i / 7) as u8).collect();
@@ -314,8 +314,9 @@ fn vtab_tasks_are_told_by_their_folders() {
     assert_eq!(found("VTAB", "VTAB_Clevr_Dist"), ("vtab/clevr_dist", 6));
     assert_eq!(found("mine", "auto"), ("vtab", 4));
     assert_eq!(found("mine", "vtab/dmlab"), ("vtab/dmlab", 6));
-    let refused =
-        |path: &str, name: &str| Dataset::open(&at(path), name.parse().unwrap(), 0).unwrap_err().to_string();
+    let refused = |path: &str, name: &str| {
+        Dataset::open(&at(path), name.parse().unwrap(), 0, false).unwrap_err().to_string()
+    };
     let message = refused("VTAB/vtab-1k/dtd", "vtab/dmlab");
     assert!(message.contains("no VTAB-1k DMLab") && message.contains("train800.txt"), "{message}");
     let message = refused("mine", "vtab/patch_camelyon");
@@ -341,7 +342,8 @@ fn published_data_sets_have_one_name_each() {
 }
 
 fn checked(files: &Written, decode: bool) -> Check {
-    check(folder(files).path(), Layout::Auto, 0, Depth { decode, ..Depth::default() }, &unwatched).unwrap()
+    check(folder(files).path(), Layout::Auto, 0, Depth { decode, ..Depth::default() }, false, &unwatched)
+        .unwrap()
 }
 
 fn problems(check: &Check) -> Vec<&str> {
@@ -389,7 +391,8 @@ fn a_whole_data_set_has_no_problems() {
     let dir =
         folder(&vec![("dtd-r1.0.1.tar.gz".into(), testing::gzip(&testing::tar(&inside("dtd", &files))))]);
     let found =
-        check(dir.path(), Layout::Auto, 0, Depth { decode: true, ..Depth::default() }, &unwatched).unwrap();
+        check(dir.path(), Layout::Auto, 0, Depth { decode: true, ..Depth::default() }, false, &unwatched)
+            .unwrap();
     assert_eq!(problems(&found), [""; 0]);
     assert_eq!(found.splits[2].per_class, [40; 47]);
     // One class has an image more than published, and another has one less.
@@ -422,7 +425,8 @@ fn a_check_lists_what_is_missing_and_broken() {
 
     let dir = folder(&vec![("food.tgz".into(), testing::gzip(&testing::tar(&files)))]);
     let packed =
-        check(dir.path(), Layout::Auto, 0, Depth { decode: true, ..Depth::default() }, &unwatched).unwrap();
+        check(dir.path(), Layout::Auto, 0, Depth { decode: true, ..Depth::default() }, false, &unwatched)
+            .unwrap();
     let broken = packed.problems.iter().find(|problem| problem.what.contains("is not a jpeg")).unwrap();
     assert!(broken.at.ends_with("food.tgz:images/pie/1.jpg"), "{}", broken.at);
     assert!(broken.mend.contains("get the archive again"), "{}", broken.mend);

@@ -1,6 +1,7 @@
 //! Sets of one's own: folders and lists as people have them, and what is said about them.
 
 use super::*;
+use crate::files::Files;
 
 /// Tables that are like CUB's and are not: another separator, other classes, a byte-order mark and the line ends of
 /// Windows.
@@ -28,12 +29,12 @@ fn tables_of_ones_own_are_read_and_told() {
     assert_eq!(listed(&data, data.test.as_ref().unwrap()), ["images/dogs/c.jpg 1"]);
     assert_eq!(data.train.len() + data.val.unwrap().len(), 4);
     for name in ["cub200", "nabirds"] {
-        let message = Dataset::open(dir.path(), name.parse().unwrap(), 0).unwrap_err().to_string();
+        let message = Dataset::open(dir.path(), name.parse().unwrap(), 0, false).unwrap_err().to_string();
         let parts = ["images.txt: begins with \"1,cats/a.jpg\"", "a space and a path", "leave out --dataset"];
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
     }
     let dir = folder(&cub().files);
-    let message = Dataset::open(dir.path(), "nabirds".parse().unwrap(), 0).unwrap_err().to_string();
+    let message = Dataset::open(dir.path(), "nabirds".parse().unwrap(), 0, false).unwrap_err().to_string();
     assert!(message.contains("is the table of cub200"), "{message}");
     let notes = open(dir.path(), Layout::Auto).notes.join("\n");
     assert!(notes.contains("like CUB-200-2011, but with 2 classes instead of 200"), "{notes}");
@@ -51,7 +52,7 @@ fn a_whole_published_set_is_told_by_its_classes() {
     cub.push(("image_class_labels.txt".into(), table(|i, _| format!("{i} {i}\n"))));
     cub.push(("train_test_split.txt".into(), table(|i, _| format!("{i} 1\n"))));
     cub.extend(paths.iter().map(|path| (format!("images/{path}"), testing::PNM.to_vec())));
-    assert_eq!(find(folder(&cub).path(), Layout::Auto, 0).unwrap().layout.name(), "cub200");
+    assert_eq!(find(folder(&cub).path(), Layout::Auto, 0, false).unwrap().layout.name(), "cub200");
 }
 
 /// A folder of one's own called `Training` is no GTSRB.
@@ -71,13 +72,13 @@ fn training_and_testing_are_splits() {
         let data = open(dir.path(), Layout::Auto);
         let counts = [data.train.len(), data.val.unwrap().len(), data.test.unwrap().len()];
         assert_eq!((data.layout, counts), (Layout::Folder, [6, 2, 4]), "{train}");
-        let message = Dataset::open(dir.path(), "gtsrb".parse().unwrap(), 0).unwrap_err().to_string();
+        let message = Dataset::open(dir.path(), "gtsrb".parse().unwrap(), 0, false).unwrap_err().to_string();
         assert!(message.contains("no GTSRB: looked for Training/00000 with"), "{message}");
     }
     // Five digits alone are no mark of GTSRB's either.
     let digits = ["00000", "00001"].map(|c| format!("Training/{c}/1.ppm"));
     let dir = folder(&files(&digits.each_ref().map(|name| (name.as_str(), ""))));
-    assert_eq!(Dataset::open(dir.path(), Layout::Auto, 0).unwrap().layout, Layout::Folder);
+    assert_eq!(Dataset::open(dir.path(), Layout::Auto, 0, false).unwrap().layout, Layout::Folder);
 }
 
 /// The labels of a set of one's own may count from 1 and leave numbers out.
@@ -147,7 +148,7 @@ fn a_test_split_without_labels_is_left_out() {
         assert_eq!((data.train.len(), data.test.is_none()), (3, true));
         let notes = data.notes.join("\n");
         assert!(notes.contains("2 images in no class folder") && notes.contains("no test split"), "{notes}");
-        let found = check(dir.path(), Layout::Auto, 0, Depth::default(), &unwatched).unwrap();
+        let found = check(dir.path(), Layout::Auto, 0, Depth::default(), false, &unwatched).unwrap();
         assert_eq!((problems(&found), found.notes.len()), (vec![], 1));
     }
     // Loose images beside class folders are left out, and the split stays.
@@ -167,7 +168,7 @@ fn class_folders_without_splits_are_split() {
     let all: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
     let dir = folder(&files(&[&all[..], &[("readme.txt", "x")]].concat()));
     let split = |seed| {
-        let data = Dataset::open(dir.path(), Layout::Auto, seed).unwrap();
+        let data = Dataset::open(dir.path(), Layout::Auto, seed, false).unwrap();
         data.hold_out_test(seed, 0.2).unwrap().hold_out(seed, 0.25).unwrap()
     };
     let data = split(0);
@@ -185,9 +186,9 @@ fn class_folders_without_splits_are_split() {
     assert_ne!(split(1).test, data.test);
     let notes = data.notes.join("\n");
     assert!(notes.contains("no splits: held out 4 of 20 images for test, stratified, seed 0"), "{notes}");
-    let whole = Dataset::open(dir.path(), Layout::Auto, 0).unwrap().hold_out_test(0, 0.0).unwrap();
+    let whole = Dataset::open(dir.path(), Layout::Auto, 0, false).unwrap().hold_out_test(0, 0.0).unwrap();
     assert!(whole.test.is_none() && whole.notes.last().unwrap().starts_with("no test split"));
-    let wrong = Dataset::open(dir.path(), Layout::Auto, 0).unwrap().hold_out_test(0, 1.0).unwrap_err();
+    let wrong = Dataset::open(dir.path(), Layout::Auto, 0, false).unwrap().hold_out_test(0, 1.0).unwrap_err();
     assert!(wrong.to_string().contains("test-fraction"), "{wrong}");
 }
 
@@ -196,7 +197,7 @@ fn lists_of_ones_own_are_read() {
     let pictures = [("i/1.jpg", ""), ("i/2, two.jpg", ""), ("i/3.jpg", ""), ("i/4.jpg", ""), ("i/5.jpg", "")];
     let of = |name: &str, text: &str| {
         let dir = folder(&files(&[&pictures[..], &[(name, text)]].concat()));
-        let data = Dataset::open(&dir.path().join(name), Layout::Auto, 0);
+        let data = Dataset::open(&dir.path().join(name), Layout::Auto, 0, false);
         data.map(|data| {
             let splits = [Some(&data.train), data.val.as_ref(), data.test.as_ref()];
             (
@@ -258,7 +259,7 @@ fn folders_with_metadata_are_read() {
         ("test/1.jpg", ""),
     ]);
     let dir = folder(&all);
-    let data = Dataset::open(dir.path(), Layout::Auto, 0).unwrap();
+    let data = Dataset::open(dir.path(), Layout::Auto, 0, false).unwrap();
     assert_eq!(
         (data.layout, &data.classes[..]),
         (Layout::Metadata, &["cat".to_string(), "dog".to_string()][..])
@@ -273,7 +274,7 @@ fn folders_with_metadata_are_read() {
         ("val/1.jpg", ""),
     ]);
     let dir = folder(&joint);
-    let data = Dataset::open(dir.path(), Layout::Auto, 0).unwrap();
+    let data = Dataset::open(dir.path(), Layout::Auto, 0, false).unwrap();
     assert_eq!(listed(&data, data.val.as_ref().unwrap()), ["val/1.jpg 1"]);
     assert!(data.notes[0].starts_with("the labels go from 1 to 2:"), "{:?}", data.notes);
     // A list without labels leaves the classes to the folders.
@@ -282,7 +283,7 @@ fn folders_with_metadata_are_read() {
         ("train/a/1.jpg", ""),
         ("train/b/1.jpg", ""),
     ]);
-    assert_eq!(Dataset::open(folder(&texts).path(), Layout::Auto, 0).unwrap().layout, Layout::Folder);
+    assert_eq!(Dataset::open(folder(&texts).path(), Layout::Auto, 0, false).unwrap().layout, Layout::Folder);
 }
 
 /// Names that would steer a terminal are shown as escapes, in notes and errors.
@@ -296,18 +297,18 @@ fn hostile_names_are_shown_in_one_line() {
         (&format!("{odd}/1.jpg"), ""),
         (&format!("train/{odd}.jpg"), ""),
     ]));
-    let data = Dataset::open(dir.path(), Layout::Auto, 0).unwrap();
+    let data = Dataset::open(dir.path(), Layout::Auto, 0, false).unwrap();
     assert_eq!(data.classes[0], odd);
     let steers = |text: &str| text.contains(['\x1b', '\n', '\u{202e}']);
     assert!(data.notes.iter().all(|note| !steers(note)), "{:?}", data.notes);
     assert!(data.notes.iter().any(|note| note.contains("a\\u{1b}[31m\\nb\\u{202e}")), "{:?}", data.notes);
     fs::remove_file(dir.path().join(format!("train/{odd}/1.jpg"))).unwrap();
-    let message = Dataset::open(dir.path(), Layout::Auto, 0).unwrap_err().to_string();
+    let message = Dataset::open(dir.path(), Layout::Auto, 0, false).unwrap_err().to_string();
     assert!(message.contains("has no image") && !steers(&message), "{message}");
 }
 
-/// A data set comes from others, so its lists name what is in it and nothing else, in folders and in archives. A list
-/// that is given itself is one's own, and may name any file.
+/// A data set comes from others, so its lists name what is in it and nothing else, in folders and in archives, unless that
+/// is allowed. A list that is given itself is one's own, and may name any file.
 #[test]
 fn only_a_list_of_ones_own_leads_out_of_its_folder() {
     let place = folder(&files(&[("private/1.jpg", ""), ("set/i/1.jpg", ""), ("set/i/2.jpg", "")]));
@@ -323,20 +324,23 @@ fn only_a_list_of_ones_own_leads_out_of_its_folder() {
         testing::write(&at("mixed"), &images);
         testing::write(&at(""), &vec![("set.tar".into(), testing::tar(&[list, images].concat()))]);
         for set in ["set", "mixed", "set.tar"] {
-            let message = Dataset::open(&at(set), Layout::Json, 0).unwrap_err().to_string();
-            let parts = ["train.json", "outside of the data set", "1.jpg", "--data"];
+            let message = Dataset::open(&at(set), Layout::Json, 0, false).unwrap_err().to_string();
+            let parts = ["train.json", "outside of the data set", "1.jpg", "--allow-outside"];
             assert!(parts.iter().all(|part| message.contains(part)), "{set}, {path}: {message}");
         }
+        let allowed = Dataset::open(&at("set"), Layout::Json, 0, true).unwrap();
+        assert_eq!(allowed.train.len(), 3, "{path}");
+        assert!(allowed.train.iter().all(|sample| sample.source.load().is_ok()), "{path}");
         let rows = format!("path,label\n{path},a\ni/1.jpg,b\n");
         testing::write(&at("set"), &files(&[("own.csv", &rows)]));
-        let found = find(&at("set/own.csv"), Layout::Auto, 0).unwrap();
+        let found = find(&at("set/own.csv"), Layout::Auto, 0, false).unwrap();
         assert_eq!((found.splits.train.len(), found.splits.missing.len()), (2, 0), "{path}");
         assert!(found.splits.train[0].source.load().is_ok(), "{path}");
     }
     // Inside of the data set a path may go up.
     let list = serde_json::json!({ "i/../i/1.jpg": 0, "./i/2.jpg": 1 }).to_string();
     testing::write(&at("set"), &files(&[("train.json", &list)]));
-    assert_eq!(Dataset::open(&at("set"), Layout::Json, 0).unwrap().train.len(), 2);
+    assert_eq!(Dataset::open(&at("set"), Layout::Json, 0, false).unwrap().train.len(), 2);
 }
 
 /// What is hidden or belongs to other programs is passed over and counted, on disk and in archives alike.
@@ -357,7 +361,7 @@ fn hidden_images_are_counted_in_archives_too() {
     testing::write(dir.path(), &packed.map(|(name, bytes)| (name.to_string(), bytes)).into());
     let notes = |name: &str| -> Vec<String> {
         let path = dir.path().join(name);
-        let notes = Dataset::open(&path, Layout::Auto, 0).unwrap().notes.into_iter();
+        let notes = Dataset::open(&path, Layout::Auto, 0, false).unwrap().notes.into_iter();
         let own = notes.filter(|note| note.starts_with("left out"));
         own.map(|note| note.replace(path.to_str().unwrap(), "")).collect()
     };
@@ -372,4 +376,38 @@ fn hidden_images_are_counted_in_archives_too() {
     testing::write(dir.path(), &vec![("out.tar".into(), testing::tar(&outside))]);
     let want = "left out: 1 image with .. in the path in an archive: /../out.jpg";
     assert!(notes("out.tar").contains(&want.to_string()), "{:?}", notes("out.tar"));
+}
+
+/// A named pipe would let a reader wait for ever. It is told like a broken image.
+#[test]
+#[cfg(unix)]
+fn a_named_pipe_is_told_and_not_waited_for() {
+    let dir = folder(&files(&[("a/1.jpg", ""), ("b/1.jpg", ""), ("b/2.jpg", "")]));
+    let pipe = |name: &str| {
+        let path = dir.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        path
+    };
+    pipe("a/2.jpg");
+    pipe("a/notes");
+    let checked = check(dir.path(), Layout::Auto, 0, Depth::default(), false, &unwatched).unwrap();
+    let [problem] = &checked.problems[..] else { panic!("{:?}", checked.problems) };
+    assert!(problem.at.ends_with("a/2.jpg") && problem.what.contains("is a named pipe"), "{problem:?}");
+    assert!(checked.notes.iter().any(|note| note.contains("1 without an ending")), "{:?}", checked.notes);
+    for name in ["data.tar", "list.csv"] {
+        let message = Dataset::open(&pipe(name), Layout::Auto, 0, false).unwrap_err().to_string();
+        assert!(message.contains(name) && message.contains("is a named pipe"), "{message}");
+    }
+}
+
+/// Finding out that nothing is there lists each folder once.
+#[test]
+fn what_is_not_there_is_looked_for_in_lists_of_folders() {
+    let dir = folder(&files(&[("a/readme.txt", ""), ("a/b/1.jpg", "")]));
+    let files = Files::folder(dir.path());
+    assert!(files.has("a/readme.txt") && files.has("a/b/1.jpg") && files.has("a/../a/readme.txt"));
+    // What comes later is not looked for again.
+    testing::write(dir.path(), &vec![("a/later.txt".into(), vec![]), ("c/1.jpg".into(), vec![])]);
+    assert!(!files.has("a/later.txt") && !files.has("c/1.jpg") && !files.has("a"));
+    assert!(Files::folder(dir.path()).has("a/later.txt"));
 }

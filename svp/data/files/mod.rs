@@ -1,19 +1,28 @@
 //! The files of a data set, wherever they lie: in folders, in archives inside of these, or in one archive.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use engine::budget;
 
 use crate::archive::{self, Archive, FolderEntry};
 use crate::decode;
 use crate::error::{Error, Result};
+use crate::held::Held;
 use crate::source::{ArchivedFile, Source};
 use crate::text;
 
+mod folder;
+
+use folder::Folder;
+
 /// The most bytes of a list or an annotation file: a hundred times those of the largest published one.
 const MAX_TEXT: u64 = 256 << 20;
+/// Bytes of memory that reading a list takes for each of its bytes, at most: entries may be as short as nine bytes, and
+/// each becomes a text, a label and a sample.
+const OF_LIST: u64 = 32;
 /// The most bytes of an array file. The largest published one has 182 MB.
 const MAX_ARRAY: u64 = 512 << 20;
 
@@ -61,7 +70,7 @@ pub(crate) struct Files {
     listed: Arc<Mutex<HashMap<String, Arc<Vec<FolderEntry>>>>>,
     passed_over: PassedOver,
     /// Whether paths may lead out of the root. A data set comes from others, so its lists may name what is in it and
-    /// nothing else; a list of one's own may name any file.
+    /// nothing else, unless the user allows it; a list of one's own may name any file.
     anywhere: bool,
 }
 
@@ -82,9 +91,9 @@ impl Files {
         Self::new(root, mounts, passed_over)
     }
 
-    /// The folder of a list of one's own, whose paths may lead anywhere.
-    pub fn of_own_list(folder: &Path) -> Self {
-        Files { anywhere: true, ..Self::folder(folder) }
+    /// The same files, of which lists may name files outside as well if `allow` says so.
+    pub fn allow_outside(self, allow: bool) -> Self {
+        Files { anywhere: allow, ..self }
     }
 
     /// An archive, seen as a folder.
@@ -145,6 +154,7 @@ impl Files {
     /// The path below the root of a path below this folder.
     fn absolute(&self, path: &str) -> String {
         match (self.base.as_str(), path) {
+            (_, path) if Path::new(path).has_root() => path.into(),
             ("", path) => path.into(),
             (base, "") => base.into(),
             (base, path) => format!("{base}/{path}"),
@@ -231,9 +241,26 @@ impl Files {
         self.inner(&path).find_map(|(mount, inner)| mount.store.find(inner))
     }
 
-    /// Whether there is a file with this path.
+    /// Whether there is a file with this path. The folders on the way are listed once, so that asking for many files that
+    /// are not there costs little.
     pub fn has(&self, path: &str) -> bool {
-        self.find(path).is_some()
+        self.may_have(path) && self.find(path).is_some()
+    }
+
+    /// Whether the lists of the folders on the way hold a path, or do not tell.
+    fn may_have(&self, path: &str) -> bool {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if name.is_empty() || name.starts_with('.') || is_foreign(name) {
+            return true;
+        }
+        if !folder.is_empty() && !self.may_have(folder) {
+            return false;
+        }
+        let sought = |entries: Arc<Vec<FolderEntry>>| {
+            let at = entries.partition_point(|entry| entry.name.as_str() < name);
+            entries.get(at).is_some_and(|entry| entry.name == name)
+        };
+        self.list(folder).map_or(true, sought)
     }
 
     /// All files below a folder, folder by folder; folders and files are sorted by the bytes of their names.
@@ -265,16 +292,22 @@ impl Files {
     ///
     /// # Errors
     /// A file that is missing, unreadable or too large.
-    pub fn read(&self, path: &str) -> Result<Vec<u8>> {
+    pub fn read(&self, path: &str) -> Result<Held> {
         self.file(path)?.bytes(MAX_ARRAY)
     }
 
     /// The text of a list, without a byte-order mark.
     ///
     /// # Errors
-    /// A file that is missing, unreadable, too large, or neither UTF-8 nor UTF-16 with a byte-order mark.
+    /// A file that is missing, unreadable, too large for its entries to have room in memory, or neither UTF-8 nor UTF-16
+    /// with a byte-order mark.
     pub fn text(&self, path: &str) -> Result<String> {
         let bytes = self.file(path)?.bytes(MAX_TEXT)?;
+        // Lists are read one after another, so that asking whether there is room is enough.
+        drop(
+            budget::claim(OF_LIST * bytes.len() as u64)
+                .map_err(|refused| Error::refused(&self.path(path), refused))?,
+        );
         let not_text = || {
             Error::path(
                 &self.path(path),
@@ -282,7 +315,7 @@ impl Files {
                 "check that it is the list, and save it as UTF-8",
             )
         };
-        text::decoded(bytes).ok_or_else(not_text)
+        text::decoded(bytes.into_bytes()).ok_or_else(not_text)
     }
 
     fn file(&self, path: &str) -> Result<Source> {
@@ -318,95 +351,6 @@ fn leads_out(path: &str) -> bool {
         };
         depth < 0
     })
-}
-
-/// Files on disk.
-struct Folder {
-    root: PathBuf,
-    passed_over: PassedOver,
-}
-
-impl Folder {
-    /// A path on disk. The root is not joined with the empty path, which would add a slash.
-    fn path(&self, path: &str) -> PathBuf {
-        if path.is_empty() { self.root.clone() } else { self.root.join(path) }
-    }
-
-    /// Names and paths of what lies in a folder, without what is hidden or belongs to other programs.
-    fn entries(&self, dir: &Path) -> Result<Vec<(OsString, PathBuf)>> {
-        let Entries { shown, passed_over } = entries(dir)?;
-        self.passed_over.lock().unwrap_or_else(PoisonError::into_inner).extend(passed_over);
-        Ok(shown)
-    }
-}
-
-impl Store for Folder {
-    fn list(&self, folder: &str) -> Result<Vec<FolderEntry>> {
-        let folder = self.path(folder);
-        if !folder.is_dir() {
-            return Ok(Vec::new());
-        }
-        let entry = |(name, path): (OsString, PathBuf)| match name.into_string() {
-            Ok(name) => Ok(FolderEntry { name, is_folder: path.is_dir() }),
-            Err(_) => Err(Error::path(&path, "has a name that is not UTF-8", "rename it")),
-        };
-        self.entries(&folder)?.into_iter().map(entry).collect()
-    }
-
-    fn is_folder(&self, path: &str) -> bool {
-        self.path(path).is_dir()
-    }
-
-    fn find(&self, path: &str) -> Option<Source> {
-        let path = self.path(path);
-        path.is_file().then(|| Source::File(path.into()))
-    }
-
-    /// Follows links. A folder that links lead to again, such as an ancestor of the link, is read once.
-    fn below(&self, folder: &str) -> Result<Vec<Source>> {
-        let mut files = Vec::new();
-        let mut seen = HashSet::new();
-        let mut todo = vec![self.path(folder)];
-        todo.retain(|folder| folder.is_dir());
-        while let Some(dir) = todo.pop() {
-            let real = dir.canonicalize().map_err(|e| Error::io(&dir, "open", &e))?;
-            if !seen.insert(real) {
-                continue;
-            }
-            for (_, path) in self.entries(&dir)? {
-                if path.is_dir() {
-                    todo.push(path);
-                } else {
-                    files.push(Source::File(path.into()));
-                }
-            }
-        }
-        Ok(files)
-    }
-}
-
-/// What lies in a folder.
-struct Entries {
-    /// Names and paths of what counts.
-    shown: Vec<(OsString, PathBuf)>,
-    /// Hidden pictures, and folders of other programs.
-    passed_over: Vec<PathBuf>,
-}
-
-fn entries(dir: &Path) -> Result<Entries> {
-    let failed = |e: std::io::Error| Error::io(dir, "list the folder", &e);
-    let mut entries = Entries { shown: Vec::new(), passed_over: Vec::new() };
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let (name, path) = (entry.file_name(), entry.path());
-        let hidden = name.as_encoded_bytes().starts_with(b".");
-        if hidden && decode::is_image_name(&path) || name.to_str().is_some_and(is_foreign) {
-            entries.passed_over.push(path);
-        } else if !hidden {
-            entries.shown.push((name, path));
-        }
-    }
-    Ok(entries)
 }
 
 /// The pictures that a folder on disk holds, for commands that take any pictures.
@@ -463,7 +407,7 @@ impl Store for Unpacked {
 impl Mount {
     /// The folder `root` on disk.
     fn folder(root: &Path, passed_over: &PassedOver) -> Self {
-        let store = Box::new(Folder { root: root.into(), passed_over: passed_over.clone() });
+        let store = Box::new(Folder::new(root, passed_over));
         Mount { at: String::new(), store, archive: None }
     }
 
