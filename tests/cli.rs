@@ -449,7 +449,7 @@ fn broken_images_are_named_and_the_others_predicted() {
         "{told:?}"
     );
     for part in
-        ["huge.png: is 20000x20000", "one-pixel.ppm: is 1x1", "none.jpg: cannot read", "empty: has no images"]
+        ["huge.png: is 20000x20000", "one-pixel.ppm: is 1x1", "none.jpg: cannot open", "empty: has no images"]
     {
         assert!(stderr.contains(part), "`{part}` is not in: {stderr}");
     }

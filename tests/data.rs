@@ -313,4 +313,28 @@ fn a_check_keeps_to_its_memory() {
         "{told}"
     );
     assert!(told.contains("1 problem"), "{told}");
+
+    for i in 0..28 {
+        let mut picture = page(300);
+        picture[16..].iter_mut().enumerate().for_each(|(at, byte)| *byte = (at * (i + 1) % 251) as u8);
+        place.write(&format!("many/{}/{i}.ppm", i % 2), &picture);
+    }
+    let packed = place.write("many.tar.gz", &gzip(&tar(Path::new(&place.at("many")), "many")));
+    let checked = check(&[&packed, "--decode", "--max-memory", "16MiB"]);
+    assert!(checked.status.success(), "{}{}", text(&checked.stdout), text(&checked.stderr));
+}
+
+/// A gzip file whose content is not compressed.
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = b"\x1f\x8b\x08\0\0\0\0\0\0\x03".to_vec();
+    for (i, block) in bytes.chunks(65_535).enumerate() {
+        let (is_last, length) = ((i + 1) * 65_535 >= bytes.len(), block.len() as u16);
+        gzip.push(is_last.into());
+        gzip.extend([length.to_le_bytes(), (!length).to_le_bytes()].concat());
+        gzip.extend(block);
+    }
+    let bit = |c: u32| if c & 1 == 1 { c >> 1 ^ 0xEDB8_8320 } else { c >> 1 };
+    let sum = bytes.iter().fold(u32::MAX, |sum, &byte| (0..8).fold(sum ^ u32::from(byte), |c, _| bit(c)));
+    gzip.extend([(!sum).to_le_bytes(), (bytes.len() as u32).to_le_bytes()].concat());
+    gzip
 }

@@ -76,7 +76,10 @@ impl Archive {
     /// more memory than the budget has left; and anything but a regular file.
     pub fn open(path: &Path) -> Result<Self> {
         let bad = |what: String| {
-            let hint = "get it again, or unpack it beside itself and remove it";
+            let hint = match what.contains("(--max-memory)") {
+                true => "raise it, or unpack the archive beside itself and remove it",
+                false => "get it again, or unpack it beside itself and remove it",
+            };
             Error::path(path, format!("cannot be read as an archive: {}", plain(&what)), hint)
         };
         let file = open_regular(path)?;

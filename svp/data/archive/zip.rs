@@ -65,8 +65,8 @@ fn apart(members: &[Member]) -> Parsed<()> {
     let mut ranges: Vec<(u64, u64, &str)> =
         members.iter().map(|member| (member.start, member.start + member.packed(), &*member.name)).collect();
     ranges.sort_unstable();
-    match ranges.array_windows().find(|[one, next]| next.0 < one.1) {
-        Some([one, next]) => Err(format!("its members {} and {} share bytes", one.2, next.2)),
+    match ranges.windows(2).find(|pair| pair[1].0 < pair[0].1) {
+        Some(pair) => Err(format!("its members {} and {} share bytes", pair[0].2, pair[1].2)),
         None => Ok(()),
     }
 }

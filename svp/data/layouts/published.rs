@@ -8,7 +8,12 @@ use crate::shuffle::shuffled;
 
 /// An error about a file of a published data set.
 pub(super) fn damaged(files: &Files, file: &str, what: impl Into<String>) -> Error {
-    Error::path(&files.path(file), what, "the file is damaged or not the published one: get it again")
+    let what = what.into();
+    let hint = match what.contains("(--max-memory)") {
+        true => "raise it, if the file is the published one",
+        false => "the file is damaged or not the published one: get it again",
+    };
+    Error::path(&files.path(file), what, hint)
 }
 
 /// A variable of a MATLAB file.

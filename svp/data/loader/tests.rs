@@ -331,7 +331,7 @@ fn a_missing_file_is_a_broken_image() {
     let samples = vec![Sample::new(Source::File(Path::new("gone.png").into()), 0)];
     let loader = loader(&Arc::new(samples), LoaderOptions::eval(1, 1));
     let error = loader.epoch(0, 0).next().unwrap().unwrap_err().to_string();
-    assert!(error.contains("gone.png") && error.contains("cannot read"), "{error}");
+    assert!(error.contains("gone.png") && error.contains("cannot open"), "{error}");
 }
 
 /// Images that are gone because another program shortened their archive do not count as broken: the run ends at once.
