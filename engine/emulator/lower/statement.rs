@@ -8,7 +8,7 @@ use crate::meter::Class;
 use crate::syntax::{Instruction, Operand, Statement};
 use crate::types::Type;
 
-/// How deep calls may nest. They are inlined, so a deeper one means recursion.
+/// How deep calls may nest.
 const DEEPEST_CALL: usize = 16;
 /// How deep blocks may nest, those of the calls included: each needs a part of the stack.
 const DEEPEST_BLOCK: usize = 128;
@@ -172,8 +172,11 @@ impl<'t, 'b> Builder<'t, 'b> {
         let Some(function) = self.file.functions.get(name).copied() else {
             return self.fail(format!("`{name}` is called, but this file does not define it"));
         };
-        if self.calls.len() >= DEEPEST_CALL || self.calls.iter().any(|c| c.name == name) {
-            return self.fail(format!("`{name}` calls itself, or calls are nested too deep"));
+        if self.calls.iter().any(|c| c.name == name) {
+            return self.fail(format!("`{name}` calls itself"));
+        }
+        if self.calls.len() == DEEPEST_CALL {
+            return self.fail(format!("calls are nested deeper than {DEEPEST_CALL}"));
         }
         if args.len() != function.params.len() || returns.len() != function.returns.len() {
             return self.fail(format!("`{name}` is called with another number of parameters than it has"));
