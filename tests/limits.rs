@@ -114,6 +114,25 @@ fn an_address_space_that_is_too_small_is_no_abort() {
     assert!(line.contains("out of memory") && line.contains("--batch-size"), "{line}");
 }
 
+/// Where every little request may be the one that is refused, the end is still one line.
+#[cfg(target_os = "linux")]
+#[test]
+fn whatever_is_refused_first_there_is_a_line() {
+    let place = Scratch::new("limits-any");
+    let flags = words("--data builtin:count --hidden 8 --epochs 1 --batch-size 64 --threads 2 --workers 2");
+    let mut refused = 0;
+    // From too little for the threads up to nearly enough, in KiB.
+    for limit in (30_000..150_000).step_by(8_000) {
+        let out = place.at(&limit.to_string());
+        let output = limited(&format!("-v {limit}"), &[&flags[..], &["--out", &out]].concat());
+        if !output.status.success() {
+            error(&output);
+            refused += 1;
+        }
+    }
+    assert!(refused > 3, "the limits are too high to try anything: {refused}");
+}
+
 /// By default the system ends a process whose file reaches the limit.
 #[cfg(unix)]
 #[test]

@@ -4,6 +4,10 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+/// Makes a clear end of memory that the system does not have.
+#[global_allocator]
+static ALLOCATOR: engine::Telling = engine::Telling;
+
 mod compute;
 mod image;
 mod measure;
