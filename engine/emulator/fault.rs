@@ -17,20 +17,31 @@ pub struct ParseError {
 /// Text that may repeat what a file says: in one line that steers no terminal, and not at any length.
 struct Shown<'t>(&'t str);
 
-/// The most characters that are shown of it.
+/// The most characters that are shown of it, those of escapes among them.
 const MOST_SHOWN: usize = 500;
+
+/// Whether a character acts on how a text is shown instead of being shown. Marks of the direction of writing, and those
+/// that are not seen, are no control characters.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61C}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
+}
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Marks of the direction of writing are no control characters, and steer too.
-        let steers = |c: char| c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c);
-        for c in self.0.chars().take(MOST_SHOWN) {
-            match steers(c) {
-                true => write!(f, "{}", c.escape_default())?,
-                false => write!(f, "{c}")?,
+        let mut left = MOST_SHOWN;
+        for c in self.0.chars() {
+            let escape = steers(c).then(|| c.escape_default());
+            match left.checked_sub(escape.as_ref().map_or(1, ExactSizeIterator::len)) {
+                None => return f.write_str("..."),
+                Some(rest) => left = rest,
+            }
+            match escape {
+                Some(escape) => write!(f, "{escape}")?,
+                None => write!(f, "{c}")?,
             }
         }
-        f.write_str(if self.0.chars().nth(MOST_SHOWN).is_some() { "..." } else { "" })
+        Ok(())
     }
 }
 
@@ -172,6 +183,10 @@ mod tests {
         let line = ParseError { file: "k.ptx".into(), line: 3, message: message.clone() }.to_string();
         assert!(line.starts_with("k.ptx:3: a\\n\\u{1b}[2J\\u{202e}xxx") && line.ends_with("x..."), "{line}");
         assert!(line.len() < 600, "{}", line.len());
+        let unseen =
+            ParseError { file: "\u{feff}".repeat(9000), line: 3, message: "\u{61c}\u{200b}\u{2066}".into() };
+        let line = unseen.to_string();
+        assert!(line.ends_with("\\u{feff}...:3: \\u{61c}\\u{200b}\\u{2066}") && line.len() < 600, "{line}");
         let location = Location {
             file: message.clone(),
             line: 1,

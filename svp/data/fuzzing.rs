@@ -21,7 +21,7 @@ pub fn archive(path: &Path) -> Result<Vec<String>> {
 /// # Errors
 /// In a few words, what is wrong with the file.
 pub fn mat(file: &[u8], names: &[&str]) -> std::result::Result<usize, String> {
-    let variables = mat::read(file, names)?;
+    let variables = mat::read(file, names)?.all;
     for (_, array) in &variables {
         (array.integers(), array.text(), array.texts());
         for one in array.field("class").into_iter().flatten() {

@@ -29,7 +29,7 @@ pub fn open(forms: &[Form], folders: &LazyLock<Vec<Folder>>, input: &[u8]) {
     folder.put_parts(form.files, rest);
     let layout: Layout = form.layout.parse().expect("a name of a layout");
     let path = if form.opened.is_empty() { folder.path().into() } else { folder.path().join(form.opened) };
-    let Some(data) = checked(Dataset::open(&path, layout, 0)) else { return };
+    let Some(data) = checked(Dataset::open(&path, layout, 0, false)) else { return };
     data.notes.iter().for_each(one_line);
     if let Some(data) = checked(data.hold_out_test(0, 0.2).and_then(|data| data.hold_out(0, 0.2))) {
         data.notes.iter().for_each(one_line);

@@ -22,8 +22,8 @@ pub mod form;
 pub const BUDGET: u64 = 256 << 20;
 /// The most bytes of one allocation, which is more than the budget, as not everything is claimed to the byte.
 const MOST: usize = 600 << 20;
-/// The most characters of a message.
-const LONGEST: usize = 1000;
+/// The most characters of a message, which has up to five parts, each of which is cut (such as by [`text::brief`]).
+const LONGEST: usize = 3000;
 
 /// Ends the process where more is asked for than any small input is worth.
 struct Bounded;
@@ -73,7 +73,8 @@ pub fn start() {
 pub fn one_line(message: impl Display) {
     let message = message.to_string();
     assert!(!message.contains(text::steers), "steers the terminal: {message:?}");
-    assert!(message.chars().count() < LONGEST, "{} characters: {message}", message.chars().count());
+    let length = message.chars().count();
+    assert!(length < LONGEST, "{length} characters: {message}");
 }
 
 /// What `result` holds; its error must be a fit message.

@@ -9,7 +9,7 @@ while [[ ${1-} == --* ]]; do
     case $1 in
         --seconds | --runs | --total) limit=${1#--} amount=$2 && shift ;;
         --jobs) jobs=$2 && shift ;;
-        # Finds reads and writes out of bounds too, at a third of the speed. Needs a nightly toolchain.
+        # Finds reads and writes out of bounds too, but is slower. Needs a nightly toolchain.
         --asan) build=target/fuzz-asan sanitizer=address toolchain=(+nightly) ;;
         --minimise) minimise=true ;;
         *) echo "$usage" >&2 && exit 2 ;;
@@ -17,15 +17,19 @@ while [[ ${1-} == --* ]]; do
     shift
 done
 
+names=("$@")
+(($#)) || mapfile -t names < <(cut -d' ' -f1 $here/targets | grep -v '#')
+table=()
+for name in "${names[@]}"; do
+    line=$(grep "^$name " $here/targets) || { echo "there is no target $name" >&2 && exit 2; }
+    table+=("$line")
+done
+
 if ! cargo fuzz --version &> /dev/null && ! cargo install --quiet --locked cargo-fuzz; then
     echo "skipped: fuzz targets: there is no cargo-fuzz, and it cannot be installed"
     exit 0
 fi
 cargo "${toolchain[@]}" fuzz build --fuzz-dir $here --target-dir $build --sanitizer $sanitizer
-mapfile -t table < <(grep -v '^#' $here/targets)
-if (($#)); then
-    mapfile -t table < <(for name; do grep "^$name " $here/targets || { echo "no target $name" >&2 && kill $$; }; done)
-fi
 
 # Runs a target: its name, the longest input, its share of a total in parts of 1000.
 fuzz() {
@@ -36,14 +40,15 @@ fuzz() {
     local options=(-max_len="$longest" -timeout=20 -rss_limit_mb=1024 -malloc_limit_mb=600 -print_final_stats=1)
     [[ $sanitizer == none ]] || options+=(-rss_limit_mb=2048)
     [[ ! -f $here/dictionaries/$name.dict ]] || options+=(-dict="$here/dictionaries/$name.dict")
-    mkdir -p "$corpus" "$artifacts" "$(dirname "$log")"
+    mkdir -p "$corpus" "$kept" "$artifacts" "$(dirname "$log")"
     if $minimise; then
         local merged
         merged=$(mktemp -d)
         "${program[@]}" "${options[@]}" -merge=1 -set_cover_merge=1 "$merged" "$corpus" "$kept" &> "$log"
         rm -rf "$kept" && mkdir "$kept"
-        # The smallest first, up to 24 KiB: what a run begins with need not be all that was ever found.
-        find "$merged" -type f -printf '%s %p\n' | sort -n | awk '(sum += $1) <= 24576 { print $2 }' |
+        # Some of them, in the order of their hashes: a run soon finds again what it does not begin with.
+        find "$merged" -type f -printf '%f %s %p\n' | sort |
+            awk 'sum + $2 <= 20480 && n < 64 { sum += $2; n += 1; print $3 }' |
             xargs -r cp -t "$kept"
         rm -r "$merged"
         return

@@ -100,7 +100,8 @@ pub fn decode_turned(bytes: &[u8], turn: Turn) -> Parsed<RgbImage> {
 /// # Errors
 /// In a few words, what is wrong with the header; a size beyond the limits is wrong too.
 pub(crate) fn is_turned(bytes: &[u8]) -> Parsed<bool> {
-    let read = || open(bytes).map(|mut opened| orientation(&mut opened.decoder) != Orientation::NoTransforms);
+    let read =
+        || open(bytes).map(|mut opened| orientation(&mut opened.decoder, bytes) != Orientation::NoTransforms);
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("its decoder failed".into()))
 }
 
@@ -123,8 +124,28 @@ pub(crate) fn check_header(path: &Path) -> Result<bool> {
 }
 
 /// The EXIF orientation. One that cannot be read turns nothing, as in Pillow.
-fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
+fn orientation(decoder: &mut impl ImageDecoder, bytes: &[u8]) -> Orientation {
+    if !exif_is_whole(bytes) {
+        return Orientation::NoTransforms;
+    }
     decoder.orientation().unwrap_or(Orientation::NoTransforms)
+}
+
+/// False for a webp whose EXIF chunk ends behind the file. Its decoder would allocate the size that the chunk claims, up
+/// to 4 GiB, before it reads it.
+fn exif_is_whole(bytes: &[u8]) -> bool {
+    let mut at = 12;
+    while let Some(&[a, b, c, d, size @ ..]) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>)
+        && bytes.starts_with(b"RIFF")
+    {
+        let size = u32::from_le_bytes(size) as usize;
+        let end = at.saturating_add(8).saturating_add(size);
+        if [a, b, c, d] == *b"EXIF" && end > bytes.len() {
+            return false;
+        }
+        at = end.saturating_add(size % 2);
+    }
+    true
 }
 
 /// A decoder that has read the header of a picture.
@@ -221,7 +242,7 @@ fn try_decode(bytes: &[u8], turn: Turn) -> Parsed<RgbImage> {
     decoder.set_limits(most).map_err(one_line)?;
     let turned = match turn {
         Turn::AsStored => Orientation::NoTransforms,
-        Turn::Upright => orientation(&mut decoder),
+        Turn::Upright => orientation(&mut decoder, bytes),
     };
     let needs = needs(&decoder, format, bytes.len(), turned != Orientation::NoTransforms);
     claim.grow(needs).map_err(|refused| refused.to_string())?;

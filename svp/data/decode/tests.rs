@@ -183,3 +183,13 @@ fn what_decoding_needs_is_known_before() {
     assert_eq!(needed(rgb(), WebP, false), 300 + 800);
     assert_eq!(needed(rgb(), Tiff, false), 300 + 300);
 }
+
+#[test]
+fn the_exif_of_a_webp_that_ends_behind_the_file_is_not_read() {
+    let chunk = |kind: &[u8], size: u32, bytes: &[u8]| [kind, &size.to_le_bytes(), bytes].concat();
+    let webp =
+        |exif: Vec<u8>| [chunk(b"RIFF", 4 + 9 + exif.len() as u32, b"WEBPVP8X\x01\0\0\0a\0"), exif].concat();
+    assert!(exif_is_whole(&webp(chunk(b"EXIF", 2, b"MM"))));
+    assert!(!exif_is_whole(&webp(chunk(b"EXIF", 0x8E8E_8E1A, b"MM"))));
+    assert!(exif_is_whole(b"P6 2 1 255\nabcdef") && exif_is_whole(b"RIFF"));
+}
