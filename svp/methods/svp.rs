@@ -180,7 +180,8 @@ fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
     }
     if settings.flag("cross") {
         for g in 0..groups {
-            let generator = generators.affine(CROSS, format!("prompt_generator_shared.{g}.0"), width, width)?;
+            let generator =
+                generators.affine(CROSS, format!("prompt_generator_shared.{g}.0"), width, width)?;
             svp.cross.push(generator);
         }
         svp.cross_scale = Some(generators.scale(&device, "prompt_shared_scale", groups, width));
