@@ -212,7 +212,7 @@ def kinds():
     yield Fault("full disk", before=mount, do=fill, undo=unmount, needs_root=True)
     yield Fault("limit of file size", limits=limit(resource.RLIMIT_FSIZE, 0, 1000, 20_000, 60_000, 200_000))
     yield Fault("limit of threads", limits=limit(resource.RLIMIT_NPROC, 1, 2, 3, 4, 6))
-    yield Fault("limit of memory", limits=limit(resource.RLIMIT_AS, 20 << 20, 40 << 20, 50 << 20, 60 << 20, 100 << 20))
+    yield Fault("limit of memory", limits=limit(resource.RLIMIT_AS, 45 << 20, 50 << 20, 60 << 20, 80 << 20, 120 << 20))
     yield Fault("limit of open files", limits=limit(resource.RLIMIT_NOFILE, 6, 8, 10, 12, 16))
     yield Fault("data taken away", do=take_away("data"), undo=put_back("data"))
     yield Fault("data truncated", do=spoil("data", "truncate"), undo=put_back("data"), fits=is_archive)
