@@ -124,6 +124,12 @@ def remove_run(soak, process, task, out):
     shutil.rmtree(out, ignore_errors=True)
 
 
+def finish_removal(soak, task, out):
+    """What the run wrote while its folder was removed."""
+    if not (out / "config.toml").exists():
+        shutil.rmtree(out, ignore_errors=True)
+
+
 def damage(soak, task, out):
     """Damages one file of a stopped run. What the run says of it, it must say at its start."""
     files = sorted(path for path in out.iterdir() if path.is_file() and path.stat().st_size)
@@ -140,7 +146,8 @@ def damage(soak, task, out):
         path.write_bytes(soak.random.randbytes(path.stat().st_size))
     elif how == "swap":
         others = [other.reference / path.name for other in soak.tasks if other is not task]
-        others = [other for other in others if other.is_file()]
+        # A log of the same steps with other numbers is nothing that a run could tell from its own.
+        others = [other for other in others if other.is_file() and other.name != "metrics.jsonl"]
         if not others:
             return False
         shutil.copy(soak.random.choice(others), path)
@@ -224,7 +231,7 @@ def kinds():
     yield Fault("backbone truncated", do=spoil("backbone", "truncate"), undo=put_back("backbone"))
     yield Fault("backbone overwritten", do=spoil("backbone", "overwrite"), undo=put_back("backbone"))
     yield Fault("run folder forbidden", do=forbid("out"), undo=permit("out"), denies_removal=True)
-    yield Fault("run folder removed", do=remove_run)
+    yield Fault("run folder removed", do=remove_run, undo=finish_removal)
     yield Fault("run folder damaged", before=damage, undo=restore)
 
 
