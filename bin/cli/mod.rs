@@ -4,7 +4,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-/// Makes a clear end of memory that the system does not have.
+/// Makes a clear end of memory that the system does not have. Fuzz targets have an allocator of their own.
+#[cfg(not(fuzzing))]
 #[global_allocator]
 static ALLOCATOR: engine::Telling = engine::Telling;
 
