@@ -45,7 +45,7 @@ fn a_checkpoint_with_a_tensor_of_no_elements_and_a_huge_axis() {
     let place = Scratch::new("hostile_empty");
     let file = unpack(&place, "empty_tensor.safetensors", "x.safetensors");
     let args = ["--backbone", &file, "--allow-mismatch", "--data", "builtin:count", "--dry-run"];
-    fails(&run("svp-train", &args), &["x.safetensors", "in_proj.weight"]);
+    fails(&run("svp-train", &args), &["x.safetensors", "is not a Vim checkpoint"]);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn an_array_file_that_inflates_to_far_more() {
 fn pictures_that_decode_to_far_more() {
     let place = Scratch::new("hostile_pictures");
     let run_folder = place.at("run");
-    let small = ["--data", "builtin:count", "--hidden", "8", "--epochs", "1", "--method", "linear"];
+    let small = ["--data", "builtin:count", "--epochs", "1", "--method", "linear"];
     succeeds(&program("svp-train").args(small).args(["--out", &run_folder]).output().unwrap());
     for case in ["deep.png", "long.pam"] {
         let file = unpack(&place, case, case);

@@ -42,14 +42,14 @@ def trained(hidden: int) -> bytes:
 
 
 def empty_tensor() -> bytes:
-    """A checkpoint of Vim with a tensor that has no elements, and 2^50 on its other axis."""
+    """A checkpoint of Vim with a tensor that has no elements, and 2^50 on the axis that tells `dt_rank`."""
     w = 4
     shapes = {"cls_token": [1, 1, w], "pos_embed": [1, 65, w], "norm_f.weight": [w],
               "patch_embed.proj.weight": [w, 3, 4, 4], "patch_embed.proj.bias": [w]}
     mixer = {"A_log": [8, 16], "A_b_log": [8, 16], "D": [8], "D_b": [8], "conv1d.weight": [8, 1, 4],
              "conv1d.bias": [8], "conv1d_b.weight": [8, 1, 4], "conv1d_b.bias": [8], "x_proj.weight": [33, 8],
-             "x_proj_b.weight": [33, 8], "dt_proj.weight": [8, 1], "dt_proj.bias": [8], "dt_proj_b.weight": [8, 1],
-             "dt_proj_b.bias": [8], "out_proj.weight": [w, 8], "in_proj.weight": [0, 1 << 50]}
+             "x_proj_b.weight": [33, 8], "dt_proj.weight": [0, 1 << 50], "dt_proj.bias": [8], "dt_proj_b.weight": [8, 1],
+             "dt_proj_b.bias": [8], "out_proj.weight": [w, 8], "in_proj.weight": [16, w]}
     shapes |= {f"layers.0.mixer.{name}": shape for name, shape in mixer.items()}
     return safetensors({}, shapes | {"layers.0.norm.weight": [w]})
 

@@ -91,7 +91,11 @@ class Soak:
         while time.monotonic() < end and process.poll() is None:
             time.sleep(0.005)
 
-    def check_end(self, code: int, stderr: str, fault: Fault | None, out: Path):
+    def unfinished(self, out: Path) -> set[str]:
+        readable = out.is_dir() and os.access(out, os.R_OK)
+        return {path.name for path in out.glob(".partial*")} if readable else set()
+
+    def check_end(self, code: int, stderr: str, fault: Fault | None, left: set[str]):
         lines = [line for line in stderr.replace("\r", "\n").splitlines() if line.strip()]
         last = lines[-1] if lines else ""
         if any(panic in stderr for panic in PANICS):
@@ -104,10 +108,8 @@ class Soak:
             raise Broken("the end is not explained")
         if sum(line.startswith("error: ") for line in lines) > 1:
             raise Broken("more than one line of error")
-        if out.is_dir() and os.access(out, os.R_OK) and not (fault and fault.kills):
-            left = [path.name for path in out.glob(".partial*")]
-            if left and not (fault and fault.denies_removal):
-                raise Broken(f"left {left}")
+        if left and not (fault and (fault.kills or fault.denies_removal)):
+            raise Broken(f"left {left}")
 
     def numbers(self, out: Path):
         records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
@@ -137,10 +139,11 @@ class Soak:
             elif fault and fault.before and not fault.before(self, task, out):
                 continue
             args = ["--resume", str(out)] if resumable else task.args(out)
-            began = time.monotonic()
+            began, before = time.monotonic(), self.unfinished(out)
             try:
                 code, stderr = self.run(args, fault, task, out)
-                self.check_end(code, stderr, fault, out)
+                # What a killed process left, one that ends at once leaves too.
+                self.check_end(code, stderr, fault, self.unfinished(out) - before)
             except Broken as broken:
                 raise Broken(f"{broken}: {fault.name if fault else 'no fault'}, {task.name}, {out}, args "
                              f"{args}:\n{self.stderr[-3000:]}") from None
