@@ -184,8 +184,8 @@ impl TrainedFile {
     /// # Errors
     /// Those of [`TrainedFile::restore`].
     pub(super) fn check(&self, params: &Params) -> Result<()> {
-        let saved = params.saved().into_iter();
-        saved.map(|id| self.tensor(params.name(id), params.get(id).shape()).map(drop)).collect()
+        let holds = |id| self.tensor(params.name(id), params.get(id).shape()).map(drop);
+        params.saved().into_iter().try_for_each(holds)
     }
 
     /// Puts the saved tensors of those parts of the model into `params` that are `wanted`, by their names.
