@@ -23,6 +23,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -101,6 +102,9 @@ class Soak:
         if any(panic in stderr for panic in PANICS):
             raise Broken("panicked")
         if code == -9 and fault and fault.kills:
+            return
+        if code in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1) and fault and not stderr:
+            # The signal came before the program's first instruction.
             return
         if code not in (0, 1, 3, 75):
             raise Broken(f"exit code {code}")
