@@ -146,8 +146,10 @@ def damage(soak, task, out):
         path.write_bytes(soak.random.randbytes(path.stat().st_size))
     elif how == "swap":
         others = [other.reference / path.name for other in soak.tasks if other is not task]
-        # A log of the same steps with other numbers is nothing that a run could tell from its own.
-        others = [other for other in others if other.is_file() and other.name != "metrics.jsonl"]
+        # What a run could not tell from its own: a log of the same steps with other numbers, and a configuration where
+        # no state is saved yet.
+        alike = {"metrics.jsonl"} | (set() if (out / "last.safetensors").exists() else {"config.toml"})
+        others = [other for other in others if other.is_file() and other.name not in alike]
         if not others:
             return False
         shutil.copy(soak.random.choice(others), path)
