@@ -63,9 +63,14 @@ pub(crate) fn execute(r: &mut Registers, op: &Op, m: u32) -> bool {
             }
         }
         Op::Set { compare: how, float, d, a, b } => {
-            let yes = compare(r, how, a, b);
             let one = if float { 1f32.to_bits() } else { u32::MAX };
-            let v = lanes(|l| if yes >> l & 1 == 1 { one } else { 0 });
+            let v = match how.ty {
+                Type::F16x2 | Type::Bf16x2 => set_pair(r, how, a, b),
+                _ => {
+                    let yes = compare(r, how, a, b);
+                    lanes(|l| if yes >> l & 1 == 1 { one } else { 0 })
+                }
+            };
             r.set_word(d, &v, m);
         }
         Op::Select { d, a, b, p } => {
@@ -294,7 +299,7 @@ fn double1(f: Float1, exact: bool, a: f64) -> f64 {
         Float1::Abs => a.abs(),
         Float1::Sqrt => a.sqrt(),
         Float1::Rcp => 1.0 / a,
-        _ => 1.0 / a.sqrt(),
+        _ => approx::rsqrt64(a),
     };
     if exact { v } else { approx::coarse64(v) }
 }
@@ -329,10 +334,33 @@ fn compare(r: &Registers, Comparison { f, ty, ftz }: Comparison, a: Slot, b: Slo
         Type::F64 => partial(f, &map(r.double(a), f64::from_bits), &map(r.double(b), f64::from_bits)),
         Type::S64 => total(f, &map(r.double(a), |a| a as i64), &map(r.double(b), |b| b as i64)),
         ty if ty.bits() == 64 => total(f, r.double(a), r.double(b)),
+        Type::F16 | Type::Bf16 => {
+            let of = |x: u32| half_value(ty, ftz, x as u16);
+            partial(f, &map(r.word(a), of), &map(r.word(b), of))
+        }
         Type::S32 => total(f, &map(r.word(a), |a| a as i32), &map(r.word(b), |b| b as i32)),
         Type::S16 => total(f, &map(r.word(a), |a| a as i16), &map(r.word(b), |b| b as i16)),
         _ => total(f, r.word(a), r.word(b)),
     }
+}
+
+/// The value of a float of 16 bits, which may be half of a pair.
+fn half_value(ty: Type, ftz: bool, x: u16) -> f32 {
+    match ty {
+        Type::Bf16 | Type::Bf16x2 => float::from_bf16(x),
+        _ if ftz && x & 0x7c00 == 0 => float::from_f16(x & 0x8000),
+        _ => float::from_f16(x),
+    }
+}
+
+/// What `set` gives for pairs of floats of 16 bits: ones in the half in which the comparison holds.
+fn set_pair(r: &Registers, Comparison { f, ty, ftz }: Comparison, a: Slot, b: Slot) -> Lanes<u32> {
+    let halves = |shift: u32| {
+        let of = |x: u32| half_value(ty, ftz, (x >> shift) as u16);
+        partial(f, &map(r.word(a), of), &map(r.word(b), of))
+    };
+    let (low, high) = (halves(0), halves(16));
+    lanes(|l| (low >> l & 1) * 0xffff | (high >> l & 1) * 0xffff_0000)
 }
 
 /// One bit per lane: whether `f` holds.

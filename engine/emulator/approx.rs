@@ -54,6 +54,18 @@ pub(crate) fn rsqrt(x: f32) -> f32 {
     (1.0 / f64::from(x).sqrt()) as f32
 }
 
+/// 1 / sqrt(x), below 0.501 units: the quotient of the rounded root is corrected by what its square lacks to 1 / x.
+pub(crate) fn rsqrt64(x: f64) -> f64 {
+    let y = 1.0 / x.sqrt();
+    if !y.is_normal() || !x.is_normal() {
+        return y;
+    }
+    let product = x * y;
+    let rest = x.mul_add(y, -product);
+    let lacks = (-product).mul_add(y, 1.0) - rest * y;
+    (0.5 * y).mul_add(lacks, y)
+}
+
 pub(crate) fn sin(x: f32) -> f32 {
     f64::from(x).sin() as f32
 }

@@ -1,9 +1,10 @@
 //! What all blocks of a launch share.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::args::{Access, Arg};
-use crate::memory::{Buffer, Machine, Options};
+use crate::layout::Global;
+use crate::memory::{Buffer, Loaded, Machine, Options};
 use crate::module::Module;
 use crate::program::Program;
 use crate::shadow::GlobalShadow;
@@ -75,8 +76,7 @@ impl Machine {
             }
             views.push(self.view(at, bytes as u64, buffer, access, program));
         }
-        for global in &module.globals {
-            let buffer = Arc::new(Buffer::filled(global.at, global.bytes, &global.init));
+        for (global, buffer) in module.globals.iter().zip(self.variables(module)) {
             let access = if global.constant { Access::Read } else { Access::ReadWrite };
             views.push(self.view(global.at, global.bytes, buffer, access, program));
         }
@@ -90,6 +90,21 @@ impl Machine {
             }
         }
         Ok(views)
+    }
+
+    /// The memory of a module's variables. They have their initial values at the first launch on this machine, and live as
+    /// long as the module, as they do on a GPU while it is loaded.
+    fn variables(&self, module: &Module) -> Vec<Arc<Buffer>> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = loaded.iter().find(|one| one.module.as_ptr() == Arc::as_ptr(&module.identity));
+        if let Some(known) = known {
+            return known.variables.clone();
+        }
+        loaded.retain(|one| one.module.strong_count() > 0);
+        let fresh = |global: &Global| Arc::new(Buffer::filled(global.at, global.bytes, &global.init));
+        let variables: Vec<_> = module.globals.iter().map(fresh).collect();
+        loaded.push(Loaded { module: Arc::downgrade(&module.identity), variables: variables.clone() });
+        variables
     }
 
     fn view(&self, at: u64, bytes: u64, buffer: Arc<Buffer>, access: Access, program: &Program) -> View {

@@ -314,16 +314,16 @@ fn carry(r: &mut Registers, subtract: bool, read: bool, write: bool, d: u32, a: 
     if !subtract {
         return add_carry(r, &a, &b, read, write, d, m);
     }
-    // After a subtraction, the flag holds the borrow.
-    let mut borrow = 0;
+    // A GPU adds the complement: after a subtraction the flag is set where nothing was borrowed.
+    let mut carry = 0;
     let v = lanes(|l| {
-        let flag = u64::from(read && r.carry >> l & 1 == 1);
-        let x = u64::from(a[l]).wrapping_sub(u64::from(b[l])).wrapping_sub(flag);
-        borrow |= u32::from(x >> 32 != 0) << l;
+        let borrow = u64::from(read && r.carry >> l & 1 == 0);
+        let x = u64::from(a[l]).wrapping_sub(u64::from(b[l])).wrapping_sub(borrow);
+        carry |= u32::from(x >> 32 == 0) << l;
         x as u32
     });
     if write {
-        r.carry = r.carry & !m | borrow & m;
+        r.carry = r.carry & !m | carry & m;
     }
     r.set_word(d, &v, m);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use crate::fault::{Fault, FaultKind};
 
@@ -146,11 +146,20 @@ impl Default for Options {
     }
 }
 
+/// The variables of a module in a machine.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub module: Weak<()>,
+    pub variables: Vec<Arc<Buffer>>,
+}
+
 /// Global memory, and the options with which kernels run. Threads share it by reference.
 #[derive(Debug)]
 pub struct Machine {
     pub(crate) options: Options,
     buffers: RwLock<BTreeMap<u64, Arc<Buffer>>>,
+    /// The variables of the modules whose kernels were launched here.
+    pub(crate) loaded: Mutex<Vec<Loaded>>,
     next: AtomicU64,
 }
 
@@ -168,7 +177,7 @@ impl Machine {
 
     /// Makes a machine with other options.
     pub fn with(options: Options) -> Self {
-        Self { options, buffers: RwLock::default(), next: AtomicU64::new(FIRST) }
+        Self { options, buffers: RwLock::default(), loaded: Mutex::default(), next: AtomicU64::new(FIRST) }
     }
 
     /// Allocates `bytes` of memory, which count as never written, and returns their address. It is a multiple of 256, and
@@ -219,12 +228,12 @@ impl Machine {
     }
 
     fn buffers_mut(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<u64, Arc<Buffer>>> {
-        self.buffers.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.buffers.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The buffer in which `at` lies.
     pub(crate) fn buffer_at(&self, at: u64) -> Option<Arc<Buffer>> {
-        let buffers = self.buffers.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let buffers = self.buffers.read().unwrap_or_else(PoisonError::into_inner);
         let (_, buffer) = buffers.range(..=at).next_back()?;
         (at - buffer.at < buffer.bytes.max(1)).then(|| buffer.clone())
     }

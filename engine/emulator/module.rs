@@ -14,6 +14,8 @@ use crate::steps::Steps;
 pub struct Module {
     pub(crate) file: Arc<str>,
     pub(crate) globals: Vec<Global>,
+    /// By which a machine knows that it has the variables of this module already. It is dropped with the module.
+    pub(crate) identity: Arc<()>,
     entries: Vec<Entry>,
     programs: Vec<Arc<Program>>,
 }
@@ -48,7 +50,13 @@ impl Module {
     pub fn parse(file: &str, text: &str) -> Result<Self, ParseError> {
         let text = parse(file, text)?;
         let globals = place_globals(&text.variables);
-        let mut module = Self { file: file.into(), globals, entries: Vec::new(), programs: Vec::new() };
+        let mut module = Self {
+            file: file.into(),
+            globals,
+            identity: Arc::default(),
+            entries: Vec::new(),
+            programs: Vec::new(),
+        };
         let names = FileNames::new(module.file.clone(), &text, &module.globals);
         let mut steps = Steps::default();
         for function in text.functions.iter().filter(|f| f.entry) {

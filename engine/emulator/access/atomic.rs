@@ -6,19 +6,25 @@ use std::sync::atomic::Ordering::SeqCst;
 use super::global::Effect;
 use crate::exec::Exec;
 use crate::fault::{FaultKind, Run, stop};
+use crate::float::flush;
 use crate::integer::combine32;
 use crate::isa::{Atomic, AtomicAccess};
 use crate::lanes::{Lanes, set_lanes};
 use crate::memory::WHOLE_WORD;
 use crate::types::{Space, Type};
 
-/// The new value of the memory, from its old value and the operands.
-fn combine(access: &AtomicAccess, old: u64, a: u64, b: u64) -> u64 {
+/// The new value of the memory, which is `in_global` or in shared memory, from its old value and the operands.
+fn combine(access: &AtomicAccess, in_global: bool, old: u64, a: u64, b: u64) -> u64 {
     if access.op == Atomic::Cas {
         return if old == a { b } else { old };
     }
     match (access.ty, access.op) {
-        (Type::F32, _) => u64::from((f32::from_bits(old as u32) + f32::from_bits(a as u32)).to_bits()),
+        (Type::F32, _) => {
+            let (old, a) = (f32::from_bits(old as u32), f32::from_bits(a as u32));
+            // Units beside global memory have no denormals; those beside shared memory have.
+            let sum = if in_global { flush(flush(old) + flush(a)) } else { old + a };
+            u64::from(sum.to_bits())
+        }
         (Type::F64, _) => (f64::from_bits(old) + f64::from_bits(a)).to_bits(),
         (ty, Atomic::Min) if ty.bits() == 64 => {
             if ty.signed() {
@@ -96,7 +102,7 @@ impl Exec<'_, '_> {
             let words = &mut self.state.shared.words;
             let wide = bytes == 8;
             let old = u64::from(words[first]) | if wide { u64::from(words[first + 1]) << 32 } else { 0 };
-            let new = combine(access, old, a, b);
+            let new = combine(access, false, old, a, b);
             words[first] = new as u32;
             if wide {
                 words[first + 1] = (new >> 32) as u32;
@@ -130,13 +136,13 @@ impl Exec<'_, '_> {
                 let _held = env.wide_atomics.lock().unwrap_or_else(PoisonError::into_inner);
                 let old = u64::from(buffer.word(first).load(SeqCst))
                     | u64::from(buffer.word(first + 1).load(SeqCst)) << 32;
-                let new = combine(access, old, a, b);
+                let new = combine(access, true, old, a, b);
                 buffer.put(first, new as u32, WHOLE_WORD);
                 buffer.put(first + 1, (new >> 32) as u32, WHOLE_WORD);
                 old
             } else {
                 let word = buffer.word(first);
-                let update = |old| Some(combine(access, u64::from(old), a, b) as u32);
+                let update = |old| Some(combine(access, true, u64::from(old), a, b) as u32);
                 u64::from(word.fetch_update(SeqCst, SeqCst, update).unwrap_or_default())
             };
             self.give(access, lane as usize, old);

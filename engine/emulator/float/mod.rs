@@ -233,6 +233,18 @@ pub(crate) fn to_bf16(a: f32, round: Round) -> u16 {
 
 /// The f32 of a bf16's bits, which is exact.
 #[inline(always)]
+pub(crate) fn from_f16(a: u16) -> f32 {
+    let (exponent, mantissa) = (u32::from(a >> 10 & 31), u32::from(a & 0x3ff));
+    let magnitude = match exponent {
+        // Exact, as the product has at most ten bits.
+        0 => (mantissa as f32 * 2f32.powi(-24)).to_bits(),
+        31 => 0x7f80_0000 | mantissa << 13,
+        _ => (exponent + 112) << 23 | mantissa << 13,
+    };
+    f32::from_bits(u32::from(a >> 15) << 31 | magnitude)
+}
+
+/// The value of a bf16.
 pub(crate) fn from_bf16(a: u16) -> f32 {
     f32::from_bits(u32::from(a) << 16)
 }

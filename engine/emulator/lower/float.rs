@@ -145,18 +145,19 @@ impl<'t> Builder<'t, '_> {
             let d = self.dst(d, ty)?;
             return self.emit(i, Class::Double, Op::Fma64 { d, a, b, c });
         }
-        let f = match (m.name, approx) {
-            ("neg", false) => Float1::Neg,
-            ("abs", false) => Float1::Abs,
-            ("sqrt", false) => Float1::Sqrt,
-            ("rcp", _) => Float1::Rcp,
-            ("rsqrt", true) => Float1::Rsqrt,
+        // `rsqrt.approx` is a function of the full width, `rsqrt.approx.ftz` and `rcp.approx.ftz` have half of it.
+        let f = match (m.name, approx, ftz) {
+            ("neg", false, _) => Float1::Neg,
+            ("abs", false, _) => Float1::Abs,
+            ("sqrt", false, _) => Float1::Sqrt,
+            ("rcp", false, _) | ("rcp", true, true) => Float1::Rcp,
+            ("rsqrt", true, _) => Float1::Rsqrt,
             _ => return self.unsupported(i),
         };
         let [d, a] = self.operands(i)?;
         let a = self.src(a, ty)?;
         let d = self.dst(d, ty)?;
-        let op = if approx { Op::Approx64 { f, d, a } } else { Op::Unary64 { f, d, a } };
+        let op = if ftz { Op::Approx64 { f, d, a } } else { Op::Unary64 { f, d, a } };
         self.emit(i, Class::Double, op)
     }
 

@@ -24,7 +24,14 @@ impl<'t> Builder<'t, '_> {
             let result = self.ty(i, m)?;
             let ty = self.ty(i, m)?;
             self.done(i, m)?;
-            if logic.is_some() || !matches!(result, Type::U32 | Type::S32 | Type::F32) || ty.bits() < 16 {
+            let half = matches!(ty, Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2);
+            let taken = match result {
+                Type::U32 | Type::S32 => ty.bits() >= 16,
+                Type::F32 => ty.bits() >= 16 && !half,
+                _ => false,
+            };
+            let brain = matches!(ty, Type::Bf16 | Type::Bf16x2);
+            if logic.is_some() || !taken || brain && ftz {
                 return self.unsupported(i);
             }
             f = ordered(f, ty);

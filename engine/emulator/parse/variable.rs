@@ -55,15 +55,15 @@ impl<'t> Parser<'_, 't> {
     /// Takes a name with its dimensions and its initial value.
     pub(super) fn variable(&mut self, head: &Variable<'t>) -> Parsed<Variable<'t>> {
         let name = self.word("a name")?;
-        let mut bytes = u64::from(head.ty.bytes());
+        let element = u64::from(head.ty.bytes());
+        let mut dims = vec![];
         while self.takes('[') {
-            if self.takes(']') {
-                bytes = 0;
-                continue;
-            }
-            bytes = bytes.saturating_mul(self.int()?);
+            // Of an array without a length, 0 stands for it.
+            let dim = if self.peek() == Some(&Token::Punct(']')) { 0 } else { self.int()? };
+            dims.push(dim);
             self.need(']')?;
         }
+        let bytes = dims.iter().fold(element, |bytes, &dim| bytes.saturating_mul(dim));
         let gap = GLOBAL_GAP.max(u64::from(head.align));
         self.variables = self.variables.saturating_add(bytes).saturating_add(gap);
         if self.variables > MOST_VARIABLES {
@@ -76,19 +76,35 @@ impl<'t> Parser<'_, 't> {
             if !matches!(head.space, Space::Global | Space::Const) {
                 return self.fail(format!("`{name}` cannot have initial values in .{} memory", head.space));
             }
-            self.initial(head.ty, &mut variable.init)?;
-            if variable.init.len() as u64 > bytes {
-                return self.fail(format!("`{name}` has more initial values than elements"));
+            self.initial(head.ty, &dims, &mut variable.init)?;
+            let filled = variable.init.len() as u64;
+            match dims.first() {
+                Some(0) => variable.bytes = filled,
+                _ if filled > bytes => {
+                    return self.fail(format!("`{name}` has more initial values than elements"));
+                }
+                _ => {}
             }
         }
         Ok(variable)
     }
 
-    /// Takes an initial value, or a list of them in braces, as the bytes that it fills.
-    fn initial(&mut self, ty: Type, out: &mut Vec<u8>) -> Parsed<()> {
+    /// Takes an initial value, or a list of them in braces, as the bytes that it fills of an array of these lengths. What a
+    /// list inside of a list leaves out is zero.
+    fn initial(&mut self, ty: Type, dims: &[u64], out: &mut Vec<u8>) -> Parsed<()> {
         if self.takes('{') {
+            let inner = dims.get(1..).unwrap_or_default();
+            let part = inner.iter().fold(u64::from(ty.bytes()), |bytes, &dim| bytes.saturating_mul(dim));
             return self.nested('}', "initial values", |parser| {
-                parser.initial(ty, out)?;
+                let (start, list) = (out.len() as u64, parser.peek() == Some(&Token::Punct('{')));
+                parser.initial(ty, inner, out)?;
+                let end = start.saturating_add(part);
+                if list && (out.len() as u64 > end || end > MOST_VARIABLES) {
+                    return parser.fail("a list of initial values has more than its part of the array");
+                }
+                if list {
+                    out.resize(end as usize, 0);
+                }
                 if !parser.takes(',') && parser.peek() != Some(&Token::Punct('}')) {
                     return parser.expected("`,` or `}`");
                 }
@@ -96,16 +112,26 @@ impl<'t> Parser<'_, 't> {
             });
         }
         let negative = self.takes('-');
-        let bits = match self.peek() {
-            Some(&Token::Int(n)) if ty == Type::F64 => (n as f64).to_bits(),
-            Some(&Token::Int(n)) => n,
-            Some(&Token::F32(bits)) => u64::from(bits),
-            Some(&Token::F64(bits)) => bits,
-            _ => return self.expected("a number"),
+        let Some(bits) = self.peek().and_then(|number| element(ty, number, negative)) else {
+            return self.expected("a number of the variable's type");
         };
         self.at += 1;
-        let bits = if negative { bits.wrapping_neg() } else { bits };
         out.extend_from_slice(&bits.to_le_bytes()[..ty.bytes() as usize]);
         Ok(())
     }
+}
+
+/// The bits of an initial value. Floats of 16 bits and pairs have none.
+fn element(ty: Type, number: &Token<'_>, negative: bool) -> Option<u64> {
+    let bits = match (ty, number) {
+        (Type::F32, &Token::Int(n)) => u64::from((n as f32).to_bits()),
+        (Type::F32 | Type::B32, &Token::F32(bits)) => u64::from(bits),
+        (Type::F32, &Token::F64(bits)) => u64::from((f64::from_bits(bits) as f32).to_bits()),
+        (Type::F64, &Token::Int(n)) => (n as f64).to_bits(),
+        (Type::F64, &Token::F32(bits)) => f64::from(f32::from_bits(bits)).to_bits(),
+        (Type::F64 | Type::B64, &Token::F64(bits)) => bits,
+        (ty, &Token::Int(n)) if !ty.float() => return Some(if negative { n.wrapping_neg() } else { n }),
+        _ => return None,
+    };
+    Some(if negative { bits ^ 1 << (ty.bits() - 1) } else { bits })
 }
