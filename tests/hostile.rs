@@ -89,3 +89,41 @@ fn pictures_that_decode_to_far_more() {
     let file = unpack(&place, "profile.png", "profile.png");
     succeeds(&run("svp-predict", &["--run", &run_folder, &file]));
 }
+
+#[test]
+fn settings_that_are_none() {
+    let place = Scratch::new("hostile_settings");
+    // A number that no table can hold, of a setting that belongs to a method.
+    let huge = place.write("huge.toml", b"cross = 22222222222222222222222222222222\n");
+    fails(&run("svp-train", &["--config", &huge]), &["huge.toml, line 1: "]);
+    let long = place.write("long.toml", &vec![b'#'; 5 << 20]);
+    fails(&run("svp-train", &["--config", &long]), &["long.toml", "has over 4 MiB"]);
+    fails(&run("svp-sweep", &[&long, "--dry-run"]), &["long.toml", "has over 4 MiB"]);
+    let endless = ["--config", "/dev/zero"];
+    fails(&run("svp-train", &endless), &["/dev/zero", "has over 4 MiB"]);
+    let threads = ["--data", "builtin:count", "--dry-run", "--threads", "20000"];
+    fails(&run("svp-train", &threads), &["--threads", "use at most"]);
+}
+
+#[test]
+fn outputs_do_not_take_the_place_of_pipes() {
+    let place = Scratch::new("hostile_outputs");
+    let pipe = |name: &str| {
+        let path = place.at(name);
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        path
+    };
+    let out = place.at("run");
+    let small = ["--data", "builtin:count", "--epochs", "1", "--method", "linear", "--out", &out];
+    succeeds(&program("svp-train").args(small).output().unwrap());
+    let (weights, page) = (pipe("a.safetensors"), pipe("a.html"));
+    fails(&run("svp-convert", &[&out, &weights, "--force"]), &["a.safetensors", "a named pipe"]);
+    fails(&run("svp-report", &[&out, "--out", &page]), &["a.html", "a named pipe"]);
+    let sweep = place.write(
+        "s.toml",
+        b"title = \"t\"\nmethods = [\"linear\"]\ntasks = [{ name = \"c\", data = \"builtin:count\", epochs = 1 }]\n",
+    );
+    place.write("o/runs/c/linear/x", b"");
+    pipe("o/runs/c/linear/seed-0.log");
+    fails(&run("svp-sweep", &[&sweep, "--out", &place.at("o")]), &["seed-0.log", "a named pipe"]);
+}

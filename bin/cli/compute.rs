@@ -46,8 +46,18 @@ impl Compute {
 /// Starts the threads that compute, as many as there are cores where no number is given. A process can do this once.
 ///
 /// # Errors
-/// More threads than the system allows.
+/// More threads than are of use here, or than the system allows.
 pub fn start_threads(number: Option<usize>) -> Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let most = (8 * cores).max(64);
+    if number.is_some_and(|number| number > most) {
+        let what = format!("so many threads only wait for each other on {cores} cores");
+        return Err(Error::input(
+            "--threads",
+            what,
+            format!("use at most {most}; as many as cores are fastest"),
+        ));
+    }
     // This thread is one of them: a step makes hundreds of parallel calls, and handing each to another thread costs a
     // wake-up. Threads of the loader must not compute through the pool: this one may be waiting for them.
     let threads = rayon::ThreadPoolBuilder::new().num_threads(number.unwrap_or(0)).use_current_thread();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use engine::or_out_of_memory;
 use serde::Serialize;
+use svp::data::regular;
 use svp::data::text::{shown, shown_json, shown_lines};
 use svp::{Error, Result};
 
@@ -36,16 +37,13 @@ pub(crate) fn close() {
 /// Checks that a file can be put where it is to be written later, before the work for it begins.
 ///
 /// # Errors
-/// A path in a folder that is not there, and a folder.
+/// A path in a folder that is not there, and a folder, a device or a pipe in the file's place.
 pub fn check_place(file: &Path) -> Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
         return Err(Error::path(file, format!("cannot write: {} is no folder", folder.display()), "make it"));
     }
-    match file.is_dir() {
-        true => Err(Error::path(file, "cannot write: is a folder", "give the name of a file")),
-        false => Ok(()),
-    }
+    regular::check_place(file)
 }
 
 /// A value as one line of JSON, with its line break.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::budget;
+use svp::data::regular::check_place;
 use svp::report::RunDir;
 use svp::report::table::{duration, percent};
 use svp::sweep::{Failure, Plan, Results, Run, RunStatus, mark_diverged};
@@ -197,14 +199,14 @@ impl<'a> Runner<'a> {
         }
         let log = folder.with_extension("log");
         let open = |e| Error::io(&log, "write the log", &e);
+        check_place(&log)?;
         let file = OpenOptions::new().create(true).append(true).open(&log).map_err(open)?;
-        let before = file.metadata().map_err(open)?.len() as usize;
+        let before = file.metadata().map_err(open)?.len();
         let copy: File = file.try_clone().map_err(open)?;
         let child = command.stdin(Stdio::null()).stdout(file).stderr(copy).spawn();
         let child = child.map_err(|e| Error::io(&self.train, "start", &e))?;
         let status = wait(child).map_err(|e| Error::io(&self.train, "wait for", &e))?;
-        let said = fs::read(&log).unwrap_or_default();
-        let said = String::from_utf8_lossy(said.get(before..).unwrap_or_default()).into_owned();
+        let said = end_of(&log, before).unwrap_or_default();
         self.ended(&folder, begun, status, &said)
     }
 
@@ -314,4 +316,15 @@ fn stop(child: &mut Child) {
 #[cfg(not(unix))]
 fn stop(child: &mut Child) {
     let _ = child.kill();
+}
+
+/// The last lines that a run wrote behind the first `before` bytes of its log.
+fn end_of(log: &Path, before: u64) -> io::Result<String> {
+    const MOST: u64 = 64 << 10;
+    let mut file = File::open(log)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(before.max(length.saturating_sub(MOST))))?;
+    let mut said = vec![];
+    file.take(MOST).read_to_end(&mut said)?;
+    Ok(String::from_utf8_lossy(&said).into_owned())
 }

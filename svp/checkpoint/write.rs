@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::data::regular::check_place;
 use crate::{Error, Result};
 
 /// Prefix and suffix of the names of unfinished files.
@@ -94,11 +95,12 @@ pub fn remove_partial_files(folder: &Path) -> Result<()> {
 /// a reader at any moment sees the old file or the new one, never a part.
 ///
 /// # Errors
-/// A file that cannot be written; the temporary file is then removed.
+/// A file that cannot be written, for which the temporary file is then removed, and a device, a pipe or a folder in its place.
 pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
 ) -> Result<()> {
+    check_place(path)?;
     replace(path, folder_of(path), write).map_err(|e| Error::io(path, "write", &e))
 }
 

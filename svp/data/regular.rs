@@ -27,6 +27,21 @@ pub fn open_regular(path: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// Checks that a file can be written at `path`: that nothing is there yet, or a regular file. To replace a device would
+/// take it from everyone, and to write to a pipe could wait for ever.
+///
+/// # Errors
+/// Anything else that is there.
+pub fn check_place(path: &Path) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(meta) if !meta.is_file() => {
+            let what = format!("cannot be written: is {}, not a regular file", kind(meta.file_type()));
+            Err(Error::path(path, what, "give the name of a file"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Checks that what lies at `path` is a regular file.
 ///
 /// # Errors
@@ -169,6 +184,24 @@ mod tests {
         told("was replaced");
         fs::remove_file(&path).unwrap();
         told("was removed");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn nothing_but_files_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe.npy");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for (path, want) in
+            [(&*pipe, "a named pipe"), (Path::new("/dev/null"), "a device"), (dir.path(), "a folder")]
+        {
+            let told = check_place(path).unwrap_err().to_string();
+            assert!(told.contains(want) && told.contains("cannot be written"), "{told}");
+        }
+        let file = dir.path().join("file");
+        check_place(&file).unwrap();
+        fs::write(&file, b"old").unwrap();
+        check_place(&file).unwrap();
     }
 
     #[test]

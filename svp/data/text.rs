@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::decode;
@@ -22,6 +23,22 @@ pub fn decoded(bytes: Vec<u8>) -> Option<String> {
             None => text,
         }),
     }
+}
+
+/// The most bytes of a file of settings: a thousand times those of the largest there is.
+const MAX_SETTINGS: u64 = 4 << 20;
+
+/// Reads a file of settings, which may come from a pipe as in `--config <(command)`.
+///
+/// # Errors
+/// A file that cannot be read, is too large for settings, or is no UTF-8.
+pub fn read_settings(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    if file.take(MAX_SETTINGS + 1).read_to_string(&mut text)? as u64 > MAX_SETTINGS {
+        return Err(std::io::Error::other(format!("has over {} MiB", MAX_SETTINGS >> 20)));
+    }
+    Ok(text)
 }
 
 /// A text in which nothing steers a terminal or breaks a line: control characters, and those that turn the direction of
@@ -183,6 +200,18 @@ mod tests {
         for bytes in [&b"\xFF\xFEa"[..], b"\xFF\xFE\x00\xD8", b"\xE9", b"\x80abc"] {
             assert_eq!(decoded(bytes.into()), None, "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn settings_are_read_up_to_a_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.toml");
+        std::fs::write(&path, "a = 1").unwrap();
+        assert_eq!(read_settings(&path).unwrap(), "a = 1");
+        std::fs::write(&path, vec![b'#'; MAX_SETTINGS as usize + 1]).unwrap();
+        assert_eq!(read_settings(&path).unwrap_err().to_string(), "has over 4 MiB");
+        #[cfg(target_os = "linux")]
+        assert_eq!(read_settings(Path::new("/dev/zero")).unwrap_err().to_string(), "has over 4 MiB");
     }
 
     #[test]

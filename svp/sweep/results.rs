@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::plan::{Cell, Plan, Point, Run, comparable};
+use crate::data::regular::check_place;
+use crate::data::text::read_settings;
 use crate::train::{BUILTIN_BACKBONE, Outcome, TrainConfig, difference, read_config};
 use crate::{Error, Result};
 
@@ -315,8 +317,11 @@ fn read(run: &Run, sweep: &Path) -> Result<RunStatus> {
     if let Some(outcome) = Outcome::read(&folder)? {
         return Ok(RunStatus::Done(Box::new(outcome)));
     }
-    Ok(match std::fs::read_to_string(folder.join(DIVERGED)) {
-        Ok(message) => RunStatus::Failed(Failure { diverged: true, message }),
-        Err(_) => RunStatus::Todo,
-    })
+    let mark = folder.join(DIVERGED);
+    if !mark.exists() {
+        return Ok(RunStatus::Todo);
+    }
+    check_place(&mark)?;
+    let message = read_settings(&mark).map_err(|e| Error::io(&mark, "read", &e))?;
+    Ok(RunStatus::Failed(Failure { diverged: true, message }))
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::data::text::read_settings;
 use crate::{Error, Result, toml_text};
 
 /// A sweep that comes with the program.
@@ -150,7 +151,7 @@ impl Sweep {
         if let Some(shipped) = SHIPPED.iter().find(|shipped| Path::new(shipped.name) == name) {
             return Self::parse(name, shipped.text);
         }
-        let text = std::fs::read_to_string(name).map_err(|e| match e.kind() {
+        let text = read_settings(name).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {
                 let what = "is neither a file nor the name of a sweep of the program";
                 Error::path(name, what, "check the path, or see `svp-sweep list`")

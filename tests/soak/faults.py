@@ -145,10 +145,11 @@ def damage(soak, task, out):
     elif how == "noise":
         path.write_bytes(soak.random.randbytes(path.stat().st_size))
     elif how == "swap":
-        others = [other.reference / path.name for other in soak.tasks if other is not task]
-        # What a run could not tell from its own: a log of the same steps with other numbers, and a configuration where
-        # no state is saved yet.
+        # What a run could not tell from its own: a log of the same steps with other numbers, a configuration where no
+        # state is saved yet, and the trained file of a run of this method that chose the same epoch by the same score.
         alike = {"metrics.jsonl"} | (set() if (out / "last.safetensors").exists() else {"config.toml"})
+        others = [other for other in soak.tasks if other is not task and other.method != task.method]
+        others = [other.reference / path.name for other in others]
         others = [other for other in others if other.is_file() and other.name not in alike]
         if not others:
             return False

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use svp::backbones::Sizes;
 use svp::backbones::pos_embed::ClassRow;
 use svp::checkpoint::Weights;
+use svp::data::text::read_settings;
 use svp::data::{Layout, Sampler};
 use svp::heads::{HEADS, HeadKind};
 use svp::methods::{Chosen, Defaults, Entry, METHODS, OptimizerKind};
@@ -312,7 +313,7 @@ impl Options {
         struct Place {
             out: Option<PathBuf>,
         }
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read the config", &e))?;
+        let text = read_settings(path).map_err(|e| Error::io(path, "read the config", &e))?;
         let at = |start: usize| {
             let line = text[..start].matches('\n').count() + 1;
             format!("{}, line {line}", path.display())
@@ -334,7 +335,8 @@ impl Options {
         };
         let options: Options = toml::from_str(&text).map_err(wrong)?;
         let Place { out } = toml::from_str(&text).map_err(wrong)?;
-        let table = text.parse().expect("read twice already");
+        // A number of a method's settings may be larger than any that a table can hold.
+        let table: Table = toml::from_str(&text).map_err(wrong)?;
         Ok((Options { method_settings: MethodSettings::of_file(&table), ..options }, out))
     }
 

@@ -3,7 +3,8 @@
 //! The pickle is the dict `{"model": {name: tensor}, "metadata": {key: text}}` in protocol 2. Every tensor has a storage
 //! of its own, row-major; nothing is remembered, because nothing is used twice.
 
-use std::io::Write;
+use std::io::{self, Seek, Write};
+use std::mem::ManuallyDrop;
 use std::path::Path;
 
 use engine::Tensor;
@@ -34,22 +35,32 @@ pub fn save_torch(
     let sorted = in_order(path, tensors, precision)?;
     let pickle = pickled(&sorted, metadata, precision);
     write_atomically(path, |file| {
-        let mut zip = ZipWriter::new(file);
-        let stored = SimpleFileOptions::default()
-            .compression_method(CompressionMethod::Stored)
-            .with_alignment(ALIGNMENT);
-        for (name, bytes) in [("data.pkl", &pickle[..]), ("byteorder", b"little"), ("version", b"3\n")] {
-            zip.start_file(format!("model/{name}"), stored)?;
-            zip.write_all(bytes)?;
-        }
-        for (key, (_, _, values)) in sorted.iter().enumerate() {
-            let large = values.len() * precision.size() >= LARGE;
-            zip.start_file(format!("model/data/{key}"), stored.large_file(large))?;
-            precision.write(&mut zip, values)?;
-        }
-        zip.finish()?;
+        // Dropped unfinished, the writer would print a line of its own beside the error; what it holds is little.
+        let mut zip = ManuallyDrop::new(ZipWriter::new(file));
+        write_members(&mut zip, &pickle, &sorted, precision)?;
+        ManuallyDrop::into_inner(zip).finish()?;
         Ok(())
     })
+}
+
+fn write_members(
+    zip: &mut ZipWriter<impl Write + Seek>,
+    pickle: &[u8],
+    tensors: &[Written],
+    precision: Precision,
+) -> io::Result<()> {
+    let stored =
+        SimpleFileOptions::default().compression_method(CompressionMethod::Stored).with_alignment(ALIGNMENT);
+    for (name, bytes) in [("data.pkl", pickle), ("byteorder", b"little"), ("version", b"3\n")] {
+        zip.start_file(format!("model/{name}"), stored)?;
+        zip.write_all(bytes)?;
+    }
+    for (key, (_, _, values)) in tensors.iter().enumerate() {
+        let large = values.len() * precision.size() >= LARGE;
+        zip.start_file(format!("model/data/{key}"), stored.large_file(large))?;
+        precision.write(&mut *zip, values)?;
+    }
+    Ok(())
 }
 
 fn pickled(tensors: &[Written], metadata: &Metadata, precision: Precision) -> Vec<u8> {
