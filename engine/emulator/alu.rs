@@ -360,7 +360,7 @@ fn set_pair(r: &Registers, Comparison { f, ty, ftz }: Comparison, a: Slot, b: Sl
         partial(f, &map(r.word(a), of), &map(r.word(b), of))
     };
     let (low, high) = (halves(0), halves(16));
-    lanes(|l| (low >> l & 1) * 0xffff | (high >> l & 1) * 0xffff_0000)
+    lanes(|l| ((low >> l & 1) * 0xffff) | ((high >> l & 1) * 0xffff_0000))
 }
 
 /// One bit per lane: whether `f` holds.
