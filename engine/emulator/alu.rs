@@ -64,12 +64,11 @@ pub(crate) fn execute(r: &mut Registers, op: &Op, m: u32) -> bool {
         }
         Op::Set { compare: how, float, d, a, b } => {
             let one = if float { 1f32.to_bits() } else { u32::MAX };
-            let v = match how.ty {
-                Type::F16x2 | Type::Bf16x2 => set_pair(r, how, a, b),
-                _ => {
-                    let yes = compare(r, how, a, b);
-                    lanes(|l| if yes >> l & 1 == 1 { one } else { 0 })
-                }
+            let v = if matches!(how.ty, Type::F16x2 | Type::Bf16x2) {
+                set_pair(r, how, a, b)
+            } else {
+                let yes = compare(r, how, a, b);
+                lanes(|l| if yes >> l & 1 == 1 { one } else { 0 })
             };
             r.set_word(d, &v, m);
         }
@@ -334,10 +333,7 @@ fn compare(r: &Registers, Comparison { f, ty, ftz }: Comparison, a: Slot, b: Slo
         Type::F64 => partial(f, &map(r.double(a), f64::from_bits), &map(r.double(b), f64::from_bits)),
         Type::S64 => total(f, &map(r.double(a), |a| a as i64), &map(r.double(b), |b| b as i64)),
         ty if ty.bits() == 64 => total(f, r.double(a), r.double(b)),
-        Type::F16 | Type::Bf16 => {
-            let of = |x: u32| half_value(ty, ftz, x as u16);
-            partial(f, &map(r.word(a), of), &map(r.word(b), of))
-        }
+        Type::F16 | Type::Bf16 => compare_halves(r, Comparison { f, ty, ftz }, a, b, 0),
         Type::S32 => total(f, &map(r.word(a), |a| a as i32), &map(r.word(b), |b| b as i32)),
         Type::S16 => total(f, &map(r.word(a), |a| a as i16), &map(r.word(b), |b| b as i16)),
         _ => total(f, r.word(a), r.word(b)),
@@ -353,13 +349,19 @@ fn half_value(ty: Type, ftz: bool, x: u16) -> f32 {
     }
 }
 
+/// Compares floats of 16 bits. It is kept out of the loop over instructions, which it would slow.
+#[cold]
+#[inline(never)]
+fn compare_halves(r: &Registers, Comparison { f, ty, ftz }: Comparison, a: Slot, b: Slot, shift: u32) -> u32 {
+    let of = |x: u32| half_value(ty, ftz, (x >> shift) as u16);
+    partial(f, &map(r.word(a), of), &map(r.word(b), of))
+}
+
 /// What `set` gives for pairs of floats of 16 bits: ones in the half in which the comparison holds.
-fn set_pair(r: &Registers, Comparison { f, ty, ftz }: Comparison, a: Slot, b: Slot) -> Lanes<u32> {
-    let halves = |shift: u32| {
-        let of = |x: u32| half_value(ty, ftz, (x >> shift) as u16);
-        partial(f, &map(r.word(a), of), &map(r.word(b), of))
-    };
-    let (low, high) = (halves(0), halves(16));
+#[cold]
+#[inline(never)]
+fn set_pair(r: &Registers, how: Comparison, a: Slot, b: Slot) -> Lanes<u32> {
+    let (low, high) = (compare_halves(r, how, a, b, 0), compare_halves(r, how, a, b, 16));
     lanes(|l| ((low >> l & 1) * 0xffff) | ((high >> l & 1) * 0xffff_0000))
 }
 
