@@ -94,7 +94,7 @@ impl Machine {
 
     /// The memory of a module's variables. They have their initial values at the first launch on this machine, and live as
     /// long as the module, as they do on a GPU while it is loaded.
-    fn variables(&self, module: &Module) -> Vec<Arc<Buffer>> {
+    pub(crate) fn variables(&self, module: &Module) -> Vec<Arc<Buffer>> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let known = loaded.iter().find(|one| one.module.as_ptr() == Arc::as_ptr(&module.identity));
         if let Some(known) = known {

@@ -51,10 +51,18 @@ mod run;
 mod together;
 mod warp;
 
+// What makes launches short to write.
+mod call;
+mod slices;
+mod symbol;
+
 pub use args::{Access, Arg, Launch};
+pub use call::{Call, Size};
 pub use fault::{Fault, FaultKind, Location, ParseError};
-pub use layout::Param;
+pub use layout::{Global, Param};
 pub use memory::{Machine, Options};
 pub use meter::{AccessKind, Class, Count, Line, Meter, Traffic};
 pub use module::{Entry, Module};
+pub use slices::Slice;
+pub use symbol::Symbol;
 pub use types::Space;

@@ -90,7 +90,14 @@ impl Buffer {
         }
     }
 
-    fn write(&self, offset: u64, bytes: &[u8]) {
+    /// Writes all bytes.
+    pub fn fill(&self, bytes: &[u8]) {
+        self.write(0, bytes);
+        self.whole.store(true, Relaxed);
+    }
+
+    /// Writes bytes from `offset` on.
+    pub fn write(&self, offset: u64, bytes: &[u8]) {
         let mut at = offset;
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -106,7 +113,7 @@ impl Buffer {
     }
 
     /// Reads bytes from `offset` on. The error is the first offset that nothing wrote.
-    fn read(&self, offset: u64, bytes: &mut [u8], checked: bool) -> Result<(), u64> {
+    pub fn read(&self, offset: u64, bytes: &mut [u8], checked: bool) -> Result<(), u64> {
         for (k, byte) in bytes.iter_mut().enumerate() {
             let at = offset + k as u64;
             let (index, in_word) = ((at / 4) as usize, (at % 4) as usize);
@@ -239,7 +246,7 @@ impl Machine {
     }
 
     /// The buffer that holds a whole range; `what` names the request in the fault.
-    fn host_range(&self, at: u64, bytes: usize, what: &str) -> Result<Arc<Buffer>, Fault> {
+    pub(crate) fn host_range(&self, at: u64, bytes: usize, what: &str) -> Result<Arc<Buffer>, Fault> {
         let fault =
             |detail| Fault { kind: FaultKind::Host, kernel: None, location: None, address: Some(at), detail };
         let buffer = self

@@ -91,6 +91,11 @@ impl Module {
         &self.entries
     }
 
+    /// The variables, in the order of the file.
+    pub fn globals(&self) -> &[Global] {
+        &self.globals
+    }
+
     /// The kernel of this name.
     pub fn entry(&self, name: &str) -> Option<&Entry> {
         self.entries.iter().find(|e| e.name == name)
