@@ -141,3 +141,67 @@ pub fn array_bytes(element_bytes: u64, shape: &[u64]) -> Result<u64, String> {
         .try_fold(element_bytes, |bytes, &length| bytes.checked_mul(length))
         .ok_or_else(|| format!("the shape {shape:?} has more bytes than there are numbers for"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_their_bytes() {
+        for (ty, text, want) in [
+            ("bool", "true", &[1u8][..]),
+            ("u8", "0xff", &[255]),
+            ("i8", "-128", &[0x80]),
+            ("i16", "-2", &[0xfe, 0xff]),
+            ("u32", "4294967295", &[255; 4]),
+            ("i64", "-9223372036854775808", &[0, 0, 0, 0, 0, 0, 0, 0x80]),
+            ("u64", "0x0102030405060708", &[8, 7, 6, 5, 4, 3, 2, 1]),
+            ("f16", "1.5", &[0x00, 0x3e]),
+            ("bf16", "-1.5", &[0xc0, 0xbf]),
+            ("f32", "0.1", &[0xcd, 0xcc, 0xcc, 0x3d]),
+            ("f32", "-inf", &[0, 0, 0x80, 0xff]),
+            ("f64", "1e-3", &[0xfc, 0xa9, 0xf1, 0xd2, 0x4d, 0x62, 0x50, 0x3f]),
+        ] {
+            let element = Element::named(ty).unwrap();
+            assert_eq!(element.number(text).as_deref(), Ok(want), "{ty}:{text}");
+            assert_eq!(element.bytes(), want.len() as u64);
+        }
+        let nan = F32.number("nan").unwrap();
+        assert!(f32::from_le_bytes(nan.try_into().unwrap()).is_nan());
+    }
+
+    #[test]
+    fn numbers_that_do_not_fit_are_refused() {
+        for (ty, text) in [
+            ("bool", "2"),
+            ("u8", "256"),
+            ("u8", "-1"),
+            ("i8", "128"),
+            ("u32", "1.0"),
+            ("u32", ""),
+            ("u32", "0x"),
+            ("i32", "--1"),
+            ("u64", "18446744073709551616"),
+            ("f16", "65520"),
+            ("bf16", "1e39"),
+            ("f32", "1e39"),
+            ("f64", "1e309"),
+            ("f32", "x"),
+        ] {
+            Element::named(ty).unwrap().number(text).unwrap_err();
+        }
+        assert!(Element::named("float").unwrap_err().contains("there are: bool u8 "));
+    }
+
+    #[test]
+    fn shapes_have_their_bytes() {
+        assert_eq!(shape("10x20").and_then(|shape| array_bytes(4, &shape)), Ok(800));
+        assert_eq!(shape("10,0,3"), Ok(vec![10, 0, 3]));
+        assert_eq!(array_bytes(4, &[u64::MAX, 0]), Ok(0));
+        assert_eq!(array_bytes(4, &[]), Ok(4));
+        array_bytes(4, &[1 << 62]).unwrap_err();
+        for text in ["", "x", "10x", "-1", "1.5", "18446744073709551616", &"1x".repeat(40)] {
+            shape(text).unwrap_err();
+        }
+    }
+}

@@ -10,6 +10,9 @@ use crate::{Failure, wrong};
 /// The most bytes of a PTX file. A file at the limits of the library has far fewer.
 const MOST_TEXT: u64 = 256 << 20;
 
+/// What an array needs beside its bytes: whether each was written, and the last accesses to each word.
+const NEEDED: u64 = 8;
+
 /// How the bytes of an array stand in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -42,16 +45,22 @@ impl Budget {
 
     /// Takes the bytes of the array that `what` names.
     pub fn take(&mut self, bytes: u64, what: &str) -> Result<usize, Failure> {
-        match (self.left.checked_sub(bytes), usize::try_from(bytes)) {
-            (Some(left), Ok(bytes)) => {
-                self.left = left;
-                Ok(bytes)
-            }
-            _ => wrong(format!(
+        let Some(left) = self.left.checked_sub(bytes) else {
+            return wrong(format!(
                 "{what}: with its {bytes} bytes the arrays have more than {} MiB; --max-memory MIB allows more",
                 self.mebibytes
-            )),
+            ));
+        };
+        // What a system cannot give is known before it is used, where the system says so.
+        let needed = bytes.saturating_mul(NEEDED).try_into().unwrap_or(usize::MAX);
+        if Vec::<u8>::new().try_reserve_exact(needed).is_err() {
+            return wrong(format!(
+                "{what}: there is no memory for its {bytes} bytes and the notes of who used them"
+            ));
         }
+        self.left = left;
+        // It could be reserved, so it is a size.
+        Ok(bytes as usize)
     }
 }
 

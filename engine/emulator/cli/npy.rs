@@ -145,3 +145,73 @@ impl<'t> Cursor<'t> {
         inner.split(',').map(length).collect::<Option<Vec<_>>>().filter(|shape| shape.len() <= 64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<Header, String> {
+        Header::read(&mut &*bytes)
+    }
+
+    /// A file of version 1.0 with this dictionary.
+    fn file(dictionary: &str) -> Vec<u8> {
+        let mut out = b"\x93NUMPY\x01\x00".to_vec();
+        out.extend((dictionary.len() as u16 + 1).to_le_bytes());
+        out.extend(dictionary.bytes());
+        out.push(b'\n');
+        out
+    }
+
+    /// The headers that `numpy.save` wrote for these shapes.
+    #[test]
+    fn headers_are_those_of_numpy() {
+        for (shape, text) in [(vec![], "()"), (vec![3], "(3,)"), (vec![2, 0, 4], "(2, 0, 4)")] {
+            let dictionary = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {text}, }}");
+            let mut want = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+            want.extend(format!("{dictionary:<117}\n").bytes());
+            let header = Header { descr: "<f4".into(), shape };
+            assert_eq!(header.to_bytes(), want);
+            assert_eq!(read(&want), Ok(header));
+        }
+    }
+
+    #[test]
+    fn dictionaries_that_others_write() {
+        let header = read(&file("{\"shape\":(2L,3),'fortran_order':False,'descr':'|u1'}")).unwrap();
+        assert_eq!((header.bytes(), header.shape, header.descr.as_str()), (Ok(6), vec![2, 3], "|u1"));
+        // One axis has the same order in Fortran.
+        let header = read(&file("{'descr': '<f8', 'fortran_order': True, 'shape': (5,), }")).unwrap();
+        assert_eq!(header.bytes(), Ok(40));
+        let mut later = file("{'descr': '<f8', 'fortran_order': False, 'shape': (), }");
+        later[6] = 3;
+        later.splice(10..10, [0, 0]);
+        assert_eq!(read(&later).unwrap().bytes(), Ok(8));
+    }
+
+    #[test]
+    fn what_is_no_plain_array_is_refused() {
+        for (dictionary, part) in [
+            ("{'descr': '>f4', 'fortran_order': False, 'shape': (3,), }", "astype('<f4')"),
+            ("{'descr': '|O', 'fortran_order': False, 'shape': (3,), }", "not numbers"),
+            ("{'descr': '<f3', 'fortran_order': False, 'shape': (3,), }", "not numbers"),
+            ("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (3,), }", "damaged"),
+            ("{'descr': '<f4', 'fortran_order': True, 'shape': (3, 2), }", "ascontiguousarray"),
+            ("{'descr': '<f4', 'fortran_order': False, 'shape': (-3,), }", "damaged"),
+            ("{'descr': '<f4', 'fortran_order': False, 'shape': (3,), } x", "damaged"),
+            ("{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (3,), }", "damaged"),
+            ("{'descr': '<f4', 'shape': (3,), }", "damaged"),
+            ("{'descr': '<f8', 'fortran_order': False, 'shape': (4294967296, 4294967296), }", "more bytes"),
+            ("", "damaged"),
+        ] {
+            let error = read(&file(dictionary)).and_then(|header| header.bytes()).unwrap_err();
+            assert!(error.contains(part), "{dictionary}: {error}");
+        }
+        let whole = file("{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }");
+        for cut in 0..whole.len() - 1 {
+            read(&whole[..cut]).unwrap_err();
+        }
+        assert!(read(b"\x93NUMPY\x04\x00\x00\x00").unwrap_err().contains("version 4"));
+        assert!(read(b"\x93NUMPY\x02\x00\xff\xff\xff\xff").unwrap_err().contains("4294967295 bytes"));
+    }
+}

@@ -68,8 +68,9 @@ pub struct Request {
     /// The instructions that the warps of a block may execute before it counts as an endless loop.
     #[arg(long, default_value_t = Options::default().max_instructions, value_name = "NUMBER")]
     max_instructions: u64,
-    /// The memory of all arrays together. A launch with checks needs several times as much.
-    #[arg(long, default_value_t = 1024, value_name = "MIB")]
+    /// The most memory of all arrays together. Their checks need eight times as much, where a kernel uses single bytes 26
+    /// times.
+    #[arg(long, default_value_t = 256, value_name = "MIB")]
     max_memory: u64,
     /// Prints what was executed.
     #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "text", value_name = "STYLE")]
@@ -126,7 +127,8 @@ pub fn run(request: &Request) -> Result<String, Failure> {
             Given::Value(bytes) => value(&bytes, text)?,
             Given::Memory(memory) => {
                 let (slice, arg, target) = place(&machine, memory, text, &mut budget)?;
-                let output = |target| Output { target, origin: Origin::Memory(slice), text: text.clone() };
+                let output =
+                    |target| Output { target, origin: Origin::Memory(slice), text: format!("--arg {text}") };
                 outputs.extend(target.map(output));
                 arg
             }
