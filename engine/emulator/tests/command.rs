@@ -163,8 +163,10 @@ fn a_fault_of_the_kernel_is_one_line_and_leaves_no_result() {
     folder.fails(&race, 1, "data race in block_sums");
     folder.works(&[&race[..], &["--no-checks", "--seed", "3", "--threads", "2"]].concat());
     assert_eq!(folder.get("z.npy"), npy("<f4", "(4,)", &[0; 16]));
-    let short = [&axpy(&["in:x.npy", "inout:y.npy", "f32:0.5", "u32:100"])[..], &["--max-instructions", "5"]];
-    folder.fails(&short.concat(), 1, "endless loop");
+    let endless = ".version 8.4\n.target sm_80\n.address_size 64\n.entry k() { L: bra L; }\n";
+    folder.put("endless.ptx", endless);
+    let endless = ["run", "endless.ptx", "k", "--grid", "1", "--block", "1", "--max-instructions", "1000"];
+    folder.fails(&endless, 1, "endless loop in k");
 }
 
 #[test]
