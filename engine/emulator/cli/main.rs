@@ -57,8 +57,9 @@ fn main() -> ExitCode {
         Command::Run(request) => run::run(&request),
         Command::List { file } => list::list(&file),
     };
+    let result = result.and_then(|text| print(&text));
     let (message, status) = match result {
-        Ok(text) => return print(&text),
+        Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Kernel(message)) => (message, 1),
         Err(Failure::Use(message)) => (format!("error: {message}"), 2),
     };
@@ -70,12 +71,12 @@ fn main() -> ExitCode {
     ExitCode::from(status)
 }
 
-/// Writes what the program has to say. A reader that has read enough is none of its business.
-fn print(text: &str) -> ExitCode {
+/// Writes what the program has to say. A reader that has read enough may go.
+fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => ExitCode::from(2),
-        _ => ExitCode::SUCCESS,
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => wrong(format!("stdout: {error}")),
+        _ => Ok(()),
     }
 }
 

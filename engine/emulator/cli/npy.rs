@@ -211,6 +211,14 @@ mod tests {
         for cut in 0..whole.len() - 1 {
             read(&whole[..cut]).unwrap_err();
         }
+        for at in 0..whole.len() {
+            for byte in [0, b'\'', b'(', b')', b'9', 0xff] {
+                let mut damaged = whole.clone();
+                damaged[at] = byte;
+                // Whatever it is, it is read or refused.
+                let _ = read(&damaged).and_then(|header| header.bytes());
+            }
+        }
         assert!(read(b"\x93NUMPY\x04\x00\x00\x00").unwrap_err().contains("version 4"));
         assert!(read(b"\x93NUMPY\x02\x00\xff\xff\xff\xff").unwrap_err().contains("4294967295 bytes"));
     }

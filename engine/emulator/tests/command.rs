@@ -265,6 +265,21 @@ fn outputs_replace_nothing_but_files() {
     folder.fails(&twice, 2, "two outputs go to this file");
 }
 
+/// A reader of stdout may go, and a full disk is told.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_cannot_be_printed_is_told() {
+    let program = env!("CARGO_BIN_EXE_ptx-emulator");
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Command::new(program).args(["list", AXPY]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: stdout: "), "{output:?}");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(program).args(["list", AXPY]).stdout(writer).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
 #[test]
 fn kernels_and_variables_are_listed() {
     let folder = Folder::new("list");
