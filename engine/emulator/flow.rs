@@ -3,6 +3,7 @@
 //! A register that every path to a read has written needs no check while the kernel runs. The others are watched: only
 //! reads of them are checked, and only writes to them are noted.
 
+use crate::extended::Extended;
 use crate::isa::{NO_SLOT, Op, Slot, Use};
 use crate::operands::{moved, operands};
 use crate::program::{Inst, Program};
@@ -41,11 +42,11 @@ impl Set {
 }
 
 /// Calls `visit` for each register that an instruction reads, its guard first.
-fn reads_of(inst: &Inst, mut visit: impl FnMut(RegisterFile, Slot)) {
+fn reads_of(inst: &Inst, extended: &[Extended], mut visit: impl FnMut(RegisterFile, Slot)) {
     if inst.guard != NO_SLOT {
         visit(RegisterFile::Pred, inst.guard);
     }
-    operands(&inst.op, &mut |file, slot, how| {
+    operands(&inst.op, extended, &mut |file, slot, how| {
         if how == Use::Read {
             visit(file, slot);
         }
@@ -53,8 +54,8 @@ fn reads_of(inst: &Inst, mut visit: impl FnMut(RegisterFile, Slot)) {
 }
 
 /// Calls `visit` for each register that an instruction writes.
-fn writes_of(inst: &Inst, mut visit: impl FnMut(RegisterFile, Slot)) {
-    operands(&inst.op, &mut |file, slot, how| {
+fn writes_of(inst: &Inst, extended: &[Extended], mut visit: impl FnMut(RegisterFile, Slot)) {
+    operands(&inst.op, extended, &mut |file, slot, how| {
         if how == Use::Write {
             visit(file, slot);
         }
@@ -111,7 +112,7 @@ pub(crate) fn mark_suspects(program: &mut Program, steps: &mut Steps) -> Result<
         steps.take(1 + set + end - leaders[block])?;
         let mut written = entry[block].clone().expect("in the list because it was reached");
         for inst in &program.code[leaders[block]..end] {
-            after(inst, &mut written, number);
+            after(inst, &program.extended, &mut written, number);
         }
         let mut taken = Ok(());
         successors(program, end - 1, |pc| {
@@ -136,7 +137,7 @@ pub(crate) fn mark_suspects(program: &mut Program, steps: &mut Steps) -> Result<
         let Some(written) = &mut entry[block] else { continue };
         let end = leaders.get(block + 1).copied().unwrap_or(program.code.len());
         for inst in &mut program.code[first..end] {
-            reads_of(inst, |file, slot| {
+            reads_of(inst, &program.extended, |file, slot| {
                 let at = number.at(file, slot);
                 if !written.has(at) && !watched.has(at) {
                     watched.add(at);
@@ -145,25 +146,25 @@ pub(crate) fn mark_suspects(program: &mut Program, steps: &mut Steps) -> Result<
             });
             inst.suspect = {
                 let mut any = false;
-                reads_of(inst, |file, slot| any |= !written.has(number.at(file, slot)));
+                reads_of(inst, &program.extended, |file, slot| any |= !written.has(number.at(file, slot)));
                 any
             };
-            after(inst, written, number);
+            after(inst, &program.extended, written, number);
         }
     }
     for inst in &mut program.code {
         let mut any = false;
-        writes_of(inst, |file, slot| any |= watched.has(number.at(file, slot)));
+        writes_of(inst, &program.extended, |file, slot| any |= watched.has(number.at(file, slot)));
         inst.tracks = any;
     }
     Ok(())
 }
 
 /// Adds what an instruction surely writes: its guard might not hold, and a move might copy what nothing wrote.
-fn after(inst: &Inst, written: &mut Set, number: Numbering) {
+fn after(inst: &Inst, extended: &[Extended], written: &mut Set, number: Numbering) {
     let copies = moved(&inst.op).is_none_or(|(file, a)| written.has(number.at(file, a)));
     if inst.guard == NO_SLOT && copies {
-        writes_of(inst, |file, slot| written.add(number.at(file, slot)));
+        writes_of(inst, extended, |file, slot| written.add(number.at(file, slot)));
     }
 }
 

@@ -376,6 +376,8 @@ pub(crate) enum Op {
     CopyCommit,
     /// Waits for all but the newest `pending` groups; `None` waits for every copy.
     CopyWait { pending: Option<u32> },
+    /// The instruction of this number in [`Program::extended`](crate::program::Program::extended).
+    Extended { index: u32 },
     /// Without a count, all threads of the block take part; `bar.arrive` does not wait.
     Barrier { id: Slot, count: Option<Slot>, wait: bool },
     BarrierReduce { f: BarrierReduce, id: Slot, count: Option<Slot>, d: Slot, p: Slot, negated: bool },

@@ -5,6 +5,7 @@
 // The groups go from the bottom up: a module imports from its own group and from those before it, never in a circle.
 
 // What a program is made of.
+mod extended;
 mod isa;
 mod lanes;
 mod operands;
@@ -32,6 +33,7 @@ mod approx;
 mod convert;
 mod float;
 mod integer;
+mod matrix;
 mod registers;
 
 // Memory, and notes of who accessed it.
@@ -44,6 +46,7 @@ mod access;
 mod args;
 mod block;
 mod block_state;
+mod dispatch;
 mod env;
 mod exec;
 mod launch;

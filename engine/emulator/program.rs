@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::extended::Extended;
 use crate::isa::{Op, Slot};
 use crate::meter::{Class, Line};
 use crate::types::RegisterFile;
@@ -83,6 +84,8 @@ pub(crate) struct Program {
     pub specials: Vec<(Special, Slot)>,
     /// Registers that some path reads unwritten; see [`crate::flow`].
     pub watched: Vec<(RegisterFile, Slot)>,
+    /// Instructions with more operands than an [`Op`] holds.
+    pub extended: Vec<Extended>,
     /// The targets of each branch table.
     pub tables: Vec<Vec<u32>>,
     pub shared: Vec<Placed>,

@@ -1,5 +1,6 @@
 //! The registers of a warp: 32 values for each register, and one bit per lane for each predicate.
 
+use crate::extended::Extended;
 use crate::isa::{NO_SLOT, Slot, Use};
 use crate::lanes::{ALL_LANES, Lanes, each_lane};
 use crate::operands::{moved, operands};
@@ -108,12 +109,12 @@ impl Registers {
 
     /// Notes that the lanes of `mask` executed an instruction that writes watched registers. A move of what was never
     /// written writes nothing.
-    pub fn note(&mut self, inst: &Inst, mask: u32) {
+    pub fn note(&mut self, inst: &Inst, extended: &[Extended], mask: u32) {
         let mask = match moved(&inst.op) {
             Some((file, a)) if inst.suspect => mask & *self.written(file, a),
             _ => mask,
         };
-        operands(&inst.op, &mut |file, slot, how| {
+        operands(&inst.op, extended, &mut |file, slot, how| {
             if how == Use::Write {
                 *self.written(file, slot) |= mask;
             }
@@ -121,13 +122,13 @@ impl Registers {
     }
 
     /// A lane that would use a register that it has not written: `lanes` read the guard, `guarded` the operands.
-    pub fn unwritten(&mut self, inst: &Inst, lanes: u32, guarded: u32) -> Option<u32> {
+    pub fn unwritten(&mut self, inst: &Inst, extended: &[Extended], lanes: u32, guarded: u32) -> Option<u32> {
         let mut missing = 0;
         if inst.guard != NO_SLOT {
             missing |= lanes & !*self.written(RegisterFile::Pred, inst.guard);
         }
         if moved(&inst.op).is_none() {
-            operands(&inst.op, &mut |file, slot, how| {
+            operands(&inst.op, extended, &mut |file, slot, how| {
                 if how == Use::Read {
                     missing |= guarded & !*self.written(file, slot);
                 }

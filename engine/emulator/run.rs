@@ -60,7 +60,7 @@ impl Exec<'_, '_> {
                 self.step(inst, active)?
             };
             if inst.tracks {
-                self.warp.registers.note(inst, active);
+                self.warp.registers.note(inst, &env.program.extended, active);
             }
             match next {
                 Next::Step => pc += 1,
@@ -101,7 +101,7 @@ impl Exec<'_, '_> {
     /// Checks that the lanes of `mask` have written the guard, and those of `active` the operands.
     fn check_written(&mut self, inst: &Inst, mask: u32, active: u32) -> Run<()> {
         self.state.tally.checks += u64::from(mask.count_ones());
-        match self.warp.registers.unwritten(inst, mask, active) {
+        match self.warp.registers.unwritten(inst, &self.env.program.extended, mask, active) {
             None => Ok(()),
             Some(lane) => stop(FaultKind::Uninitialised, lane, None, "reads a register that nothing wrote"),
         }
@@ -135,6 +135,12 @@ impl Exec<'_, '_> {
             Op::CopyAsync(ref copy) => self.copy_async(copy, active)?,
             Op::CopyCommit => self.copy_commit(active),
             Op::CopyWait { pending } => self.copy_wait(pending, active)?,
+            Op::Extended { index } => {
+                let done = self.extended(index, active)?;
+                if done != active {
+                    return Ok(Next::Stay(active & !done, Wait::Lanes));
+                }
+            }
             Op::Shuffle { mask, .. }
             | Op::Vote { mask, .. }
             | Op::Match { mask, .. }

@@ -110,7 +110,14 @@ impl Exec<'_, '_> {
 
     /// Notes a read by `lanes`, and stops where it races.
     #[inline(always)]
-    fn note_shared_read(&mut self, lane: u32, at: u64, bytes: u32, lanes: u32, strong: bool) -> Run<()> {
+    pub(super) fn note_shared_read(
+        &mut self,
+        lane: u32,
+        at: u64,
+        bytes: u32,
+        lanes: u32,
+        strong: bool,
+    ) -> Run<()> {
         let mut conflict = None;
         for cell in self.state.shared.cells(at, bytes) {
             conflict = conflict.or(cell.read(&self.state.clock, self.warp.index, lanes, strong));

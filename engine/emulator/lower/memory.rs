@@ -64,7 +64,7 @@ impl<'t> Modifiers<'t> {
 impl<'t> Builder<'t, '_> {
     /// The address, and its space, which is that of the variable if the operand names one: parameters of calls lie in
     /// local memory.
-    fn address(&mut self, operand: &Operand<'t>, space: Space) -> Lowered<(Address, Space)> {
+    pub(super) fn address(&mut self, operand: &Operand<'t>, space: Space) -> Lowered<(Address, Space)> {
         let Operand::Address(name, offset) = operand else { return self.fail("an address is needed here") };
         let Some(name) = name else {
             let base = self.constant(RegisterFile::Double, 0);
@@ -93,7 +93,7 @@ impl<'t> Builder<'t, '_> {
     }
 
     /// Lets races be tracked by the width of an access, if it is the narrowest so far.
-    fn note_granule(&mut self, space: Space, width: u32) {
+    pub(super) fn note_granule(&mut self, space: Space, width: u32) {
         let width = width.min(4);
         if matches!(space, Space::Shared | Space::Generic) {
             self.program.shared_granule = self.program.shared_granule.min(width);

@@ -6,6 +6,7 @@ mod control;
 mod convert;
 mod float;
 mod integer;
+mod matrix;
 mod memory;
 mod modifiers;
 mod names;
