@@ -1,10 +1,12 @@
 //! Lowering: from the parsed text to a [`Program`]. Names become slots and addresses, opcodes become operations, and calls
 //! are inlined.
 
+mod atomic;
 mod builder;
 mod control;
 mod convert;
 mod float;
+mod half;
 mod integer;
 mod memory;
 mod modifiers;
@@ -12,6 +14,8 @@ mod names;
 mod select;
 mod statement;
 mod together;
+mod video;
+mod words;
 
 use self::builder::{Builder, Lowered};
 pub(crate) use self::names::FileNames;
