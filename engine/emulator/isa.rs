@@ -4,7 +4,10 @@
 //! registers are slots too, which are filled before a warp starts, so no instruction looks at what kind of operand it
 //! has.
 
+pub(crate) use self::words::*;
 use crate::types::{Space, Type};
+
+mod words;
 
 /// An index into a register file.
 pub(crate) type Slot = u32;
@@ -160,18 +163,6 @@ pub(crate) struct Combine {
     pub negated: bool,
 }
 
-/// Operations on bf16, on one value or on a pair in a 32-bit register.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Half {
-    Fma { relu: bool },
-    Min { nan: bool },
-    Max { nan: bool },
-    Neg,
-    Abs,
-    Ex2,
-    Tanh,
-}
-
 /// A conversion (`cvt`) between two types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Convert {
@@ -183,6 +174,8 @@ pub(crate) struct Convert {
     pub ftz: bool,
     pub sat: bool,
     pub relu: bool,
+    /// What is too large becomes the largest number, not infinity (`.satfinite`).
+    pub finite: bool,
     /// The width of the destination register in bits.
     pub register_bits: u32,
 }
@@ -298,6 +291,8 @@ pub(crate) struct AtomicAccess {
     pub a: Slot,
     /// The new value of `cas`, whose `a` is compared.
     pub b: Slot,
+    /// The multiple of bytes at which the address must lie.
+    pub align: u32,
 }
 
 /// A `cp.async` from global to shared memory.
@@ -327,7 +322,7 @@ pub(crate) enum Op {
     Unpack32 { low: Slot, high: Slot, a: Slot },
     Int { f: Int2, ty: Type, d: Slot, a: Slot, b: Slot },
     /// `a + b` or `a - b`, where `read` and `write` say how the carry flag is used.
-    Carry { subtract: bool, read: bool, write: bool, d: Slot, a: Slot, b: Slot },
+    Carry { subtract: bool, ty: Type, read: bool, write: bool, d: Slot, a: Slot, b: Slot },
     /// The low or high half of `a * b`, plus `c`; `read` and `write` as in `Carry`.
     MadCarry { high: bool, ty: Type, read: bool, write: bool, d: Slot, a: Slot, b: Slot, c: Slot },
     Unary { f: Int1, ty: Type, d: Slot, a: Slot },
@@ -362,11 +357,19 @@ pub(crate) enum Op {
     /// The `.approx.ftz.f64` reciprocals: the low half of the result is zero.
     Approx64 { f: Float1, d: Slot, a: Slot },
     Fma64 { d: Slot, a: Slot, b: Slot, c: Slot },
-    /// On one bf16 or on a pair of them; operands that `f` does not have repeat `a`.
-    Bf16 { f: Half, pair: bool, d: Slot, a: Slot, b: Slot, c: Slot },
+    /// On one float of 16 bits or on a pair of them; operands that `f` does not have repeat `a`.
+    Half { f: Half, mode: HalfMode, d: Slot, a: Slot, b: Slot, c: Slot },
+    /// Rounded to `round`, which is not to nearest; operands that `f` does not have repeat `a`.
+    Directed64 { f: Exact64, round: Round, d: Slot, a: Slot, b: Slot, c: Slot },
+    Words { f: WordOp, d: Slot, a: Slot, b: Slot, c: Slot },
+    TestFloat { f: FloatClass, double: bool, d: Slot, a: Slot },
+    /// Gives `ones` where the comparison and `combine` hold; for pairs, in each half.
+    SetAny { compare: Comparison, ones: u32, d: Slot, a: Slot, b: Slot, combine: Option<Combine> },
+    /// Compares pairs; `d` is the result of the low halves, `q` that of the high ones.
+    SetPredPair { compare: Comparison, d: Slot, q: Slot, a: Slot, b: Slot, combine: Option<Combine> },
     Convert { convert: Convert, d: Slot, a: Slot },
-    /// Converts two f32 to a pair of bf16; `high` is the first operand.
-    ConvertPair { round: Round, relu: bool, d: Slot, high: Slot, low: Slot },
+    /// Converts two f32 to a pair; `high` is the first operand.
+    ConvertPair { how: ToSmall, d: Slot, high: Slot, low: Slot },
     /// Converts between generic addresses and those of a space (`to`: to the space).
     Generic { space: Space, to: bool, d: Slot, a: Slot },
     Load(MemoryAccess),

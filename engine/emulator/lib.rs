@@ -30,11 +30,17 @@ mod tally;
 // Arithmetic on registers.
 mod alu;
 mod approx;
+mod carry;
 mod convert;
+mod double;
 mod float;
+mod half_float;
 mod integer;
 mod matrix;
 mod registers;
+mod small;
+mod video;
+mod words;
 
 // Memory, and notes of who accessed it.
 mod memory;

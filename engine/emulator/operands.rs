@@ -35,8 +35,8 @@ pub(crate) fn operands(op: &Op, extended: &[Extended], visit: &mut impl FnMut(Re
         Op::Pack32 { d, low, high } => all(&[(Word, low), (Word, high)], &[(Word, d)]),
         Op::Unpack32 { low, high, a } => all(&[(Word, a)], &[(Word, low), (Word, high)]),
         Op::Int { ty, d, a, b, .. } => all(&[(of(ty), a), (of(ty), b)], &[(of(ty), d)]),
-        Op::Carry { d, a, b, .. } => all(&[(Word, a), (Word, b)], &[(Word, d)]),
-        Op::MadCarry { d, a, b, c, .. } | Op::Dp4a { d, a, b, c, .. } => {
+        Op::Carry { ty, d, a, b, .. } => all(&[(of(ty), a), (of(ty), b)], &[(of(ty), d)]),
+        Op::Dp4a { d, a, b, c, .. } => {
             all(&[(Word, a), (Word, b), (Word, c)], &[(Word, d)]);
         }
         Op::Unary { ty, d, a, .. } => all(&[(of(ty), a)], &[(of(ty), d)]),
@@ -44,7 +44,7 @@ pub(crate) fn operands(op: &Op, extended: &[Extended], visit: &mut impl FnMut(Re
         Op::Shift { ty, d, a, b, .. } => all(&[(of(ty), a), (Word, b)], &[(of(ty), d)]),
         Op::MulWide { ty, d, a, b } => all(&[(Word, a), (Word, b)], &[(wide(ty), d)]),
         Op::MadWide { ty, d, a, b, c } => all(&[(Word, a), (Word, b), (wide(ty), c)], &[(wide(ty), d)]),
-        Op::Mad { ty, d, a, b, c, .. } | Op::Sad { ty, d, a, b, c } => {
+        Op::Mad { ty, d, a, b, c, .. } | Op::MadCarry { ty, d, a, b, c, .. } | Op::Sad { ty, d, a, b, c } => {
             all(&[(of(ty), a), (of(ty), b), (of(ty), c)], &[(of(ty), d)]);
         }
         Op::Bfe { ty, d, a, b, c } => all(&[(of(ty), a), (Word, b), (Word, c)], &[(of(ty), d)]),
@@ -55,7 +55,8 @@ pub(crate) fn operands(op: &Op, extended: &[Extended], visit: &mut impl FnMut(Re
         | Op::Funnel { d, a, b, c, .. }
         | Op::Lop3 { d, a, b, c, .. }
         | Op::Fma { d, a, b, c, .. }
-        | Op::Bf16 { d, a, b, c, .. } => all(&[(Word, a), (Word, b), (Word, c)], &[(Word, d)]),
+        | Op::Half { d, a, b, c, .. }
+        | Op::Words { d, a, b, c, .. } => all(&[(Word, a), (Word, b), (Word, c)], &[(Word, d)]),
         Op::SetPred { compare, d, q, a, b, combine } => {
             let ty = compare.ty;
             all(&[(of(ty), a), (of(ty), b)], &[]);
@@ -67,6 +68,21 @@ pub(crate) fn operands(op: &Op, extended: &[Extended], visit: &mut impl FnMut(Re
         Op::Set { compare, d, a, b, .. } => {
             all(&[(of(compare.ty), a), (of(compare.ty), b)], &[(Word, d)]);
         }
+        Op::SetAny { compare, d, a, b, combine, .. } => {
+            all(&[(of(compare.ty), a), (of(compare.ty), b)], &[]);
+            if let Some(combine) = combine {
+                all(&[(Pred, combine.p)], &[]);
+            }
+            all(&[], &[(Word, d)]);
+        }
+        Op::SetPredPair { d, q, a, b, combine, .. } => {
+            all(&[(Word, a), (Word, b)], &[]);
+            if let Some(combine) = combine {
+                all(&[(Pred, combine.p)], &[]);
+            }
+            all(&[], &[(Pred, d), (Pred, q)]);
+        }
+        Op::TestFloat { double, d, a, .. } => all(&[(if double { Double } else { Word }, a)], &[(Pred, d)]),
         Op::Select { d, a, b, p } => all(&[(Word, a), (Word, b), (Pred, p)], &[(Word, d)]),
         Op::Select64 { d, a, b, p } => all(&[(Double, a), (Double, b), (Pred, p)], &[(Double, d)]),
         Op::Logic { d, a, b, .. } => all(&[(Pred, a), (Pred, b)], &[(Pred, d)]),
@@ -77,7 +93,9 @@ pub(crate) fn operands(op: &Op, extended: &[Extended], visit: &mut impl FnMut(Re
         Op::Unary64 { d, a, .. } | Op::Approx64 { d, a, .. } | Op::Generic { d, a, .. } => {
             all(&[(Double, a)], &[(Double, d)]);
         }
-        Op::Fma64 { d, a, b, c } => all(&[(Double, a), (Double, b), (Double, c)], &[(Double, d)]),
+        Op::Fma64 { d, a, b, c } | Op::Directed64 { d, a, b, c, .. } => {
+            all(&[(Double, a), (Double, b), (Double, c)], &[(Double, d)])
+        }
         Op::Convert { convert, d, a } => {
             let into = if convert.register_bits == 64 { Double } else { Word };
             all(&[(of(convert.from), a)], &[(into, d)]);

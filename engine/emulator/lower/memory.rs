@@ -1,9 +1,9 @@
-//! Loads, stores, atomics and asynchronous copies.
+//! Loads, stores and asynchronous copies.
 
 use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
 use super::names::Name;
-use crate::isa::{Address, AsyncCopy, Atomic, AtomicAccess, MemoryAccess, NO_SLOT, Op};
+use crate::isa::{Address, AsyncCopy, MemoryAccess, NO_SLOT, Op};
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand};
 use crate::types::{RegisterFile, Space, Type};
@@ -43,7 +43,7 @@ const STRONG: [&str; 5] = ["volatile", "relaxed", "acquire", "release", "mmio"];
 
 impl<'t> Modifiers<'t> {
     /// Takes all hints, and says whether they make the access strong: it then takes part in synchronisation.
-    fn skip_hints(&mut self) -> bool {
+    pub(super) fn skip_hints(&mut self) -> bool {
         let mut strong = false;
         for hint in HINTS {
             strong |= self.takes(hint) && STRONG.contains(&hint);
@@ -174,44 +174,6 @@ impl<'t> Builder<'t, '_> {
             non_coherent,
             registers,
         })
-    }
-
-    /// `atom` and `red`
-    pub(super) fn atomic(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
-        let returns = m.name == "atom";
-        let space = m.find(Space::parse).unwrap_or(Space::Generic);
-        m.skip_hints();
-        let Some(op) = m.find(Atomic::parse) else { return self.unsupported(i) };
-        let ty = self.ty(i, m)?;
-        self.done(i, m)?;
-        let ok = match op {
-            Atomic::Add => matches!(ty, Type::U32 | Type::S32 | Type::U64 | Type::F32 | Type::F64),
-            Atomic::Min | Atomic::Max => matches!(ty, Type::U32 | Type::S32 | Type::U64 | Type::S64),
-            Atomic::Inc | Atomic::Dec => ty == Type::U32,
-            _ => matches!(ty, Type::B32 | Type::B64),
-        };
-        if !ok || !returns && matches!(op, Atomic::Exch | Atomic::Cas) {
-            return self.unsupported(i);
-        }
-        let mut operands = i.operands.iter();
-        let mut next = || operands.next();
-        let dest = if returns { next() } else { None };
-        let (Some(address), Some(a)) = (next(), next()) else {
-            return self.fail(format!("`{}` has too few operands", i.opcode));
-        };
-        let b = if op == Atomic::Cas { next() } else { None };
-        if next().is_some() || (op == Atomic::Cas && b.is_none()) || (returns && dest.is_none()) {
-            return self.fail(format!("`{}` has a wrong number of operands", i.opcode));
-        }
-        let (address, space) = self.address(address, space)?;
-        if !matches!(space, Space::Global | Space::Shared | Space::Generic) {
-            return self.unsupported(i);
-        }
-        let a = self.src(a, ty)?;
-        let b = b.map_or(Ok(a), |b| self.src(b, ty))?;
-        let dest = dest.map(|d| self.dst(d, ty)).transpose()?;
-        self.note_granule(space, ty.bytes());
-        self.emit(i, Class::Atomic, Op::Atomic(AtomicAccess { space, address, op, ty, dest, a, b }))
     }
 
     /// `cp.async.{ca,cg}.shared.global [to], [from], bytes{, source bytes}`, `.commit_group`, `.wait_group n`, `.wait_all`

@@ -1,10 +1,12 @@
 //! Lowering: from the parsed text to a [`Program`]. Names become slots and addresses, opcodes become operations, and calls
 //! are inlined.
 
+mod atomic;
 mod builder;
 mod control;
 mod convert;
 mod float;
+mod half;
 mod integer;
 mod matrix;
 mod memory;
@@ -13,6 +15,8 @@ mod names;
 mod select;
 mod statement;
 mod together;
+mod video;
+mod words;
 
 use self::builder::{Builder, Lowered};
 pub(crate) use self::names::FileNames;

@@ -3,6 +3,7 @@
 use super::builder::{Builder, InlinedCall, Lowered};
 use super::modifiers::Modifiers;
 use super::names::{Name, Scope};
+use super::video::is_video;
 use crate::isa::Op;
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand, Statement};
@@ -106,6 +107,9 @@ impl<'t, 'b> Builder<'t, 'b> {
             "sqrt" | "rcp" | "rsqrt" | "ex2" | "lg2" | "sin" | "cos" | "tanh" | "copysign" | "testp" => {
                 self.float(i, m)
             }
+            "dp2a" | "bmsk" | "szext" | "fns" | "mul24" | "mad24" => self.rare_words(i, m),
+            name if is_video(name) => self.video(i, m),
+            "slct" => self.select_by_sign(i, m),
             "mov" => self.mov(i, m),
             "cvt" => self.convert(i, m),
             "cvta" | "isspacep" => self.generic(i, m),
@@ -147,6 +151,7 @@ impl<'t, 'b> Builder<'t, 'b> {
         match (m.name, last) {
             ("setp" | "set", _) => self.compare(i, m),
             ("selp", _) => self.select(i, m),
+            ("add" | "min" | "max", None) => self.pairs(i, m),
             (_, Some(ty)) if ty.float() => self.float(i, m),
             (_, Some(_)) => self.integer(i, m),
             _ => self.unsupported(i),

@@ -330,7 +330,7 @@ fn unknown_text_is_named_with_its_line() {
     let bench = Bench::new("", "ret;");
     for (code, part) in [
         ("tex.2d.v4.f32.s32 {%r1}, [x, {%r1}];", "`tex.2d.v4.f32.s32`"),
-        ("add.f16 %rs1, %rs1, %rs1;", "`add.f16`"),
+        ("add.rz.f16 %rs1, %rs1, %rs1;", "`add.rz.f16`"),
         ("add.rn.sat.s32 %r1, %r1, %r1;", "`add.rn.sat.s32`"),
         ("ld.global.weird.u32 %r1, [%rd1];", "`ld.global.weird.u32`"),
         ("add.s32 %r1, %rd1, %r1;", "64 bits"),
