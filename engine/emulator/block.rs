@@ -1,13 +1,13 @@
 //! Blocks: the warps of a block run in turn, each until it waits, and barriers let them go on.
 
 use crate::block_state::{BARRIERS, BlockState};
+use crate::clock::Clock;
 use crate::env::Env;
 use crate::exec::Exec;
 use crate::fault::{Fault, FaultKind, Location, Stop};
 use crate::isa::{BarrierReduce, Op};
 use crate::lanes::ALL_LANES;
 use crate::program::Special;
-use crate::shadow::Clock;
 use crate::shared::SharedMemory;
 use crate::tally::Tally;
 use crate::warp::{Group, Wait, Warp};
@@ -27,13 +27,23 @@ impl WarpStop {
     }
 }
 
-/// Storage for one block after another; each worker has one.
+/// The instructions that a block may execute while all its warps wait for others, before another block comes to turn;
+/// the number doubles each time, up to the larger one.
+const WAITING_TURN: u64 = 1 << 14;
+const LONGEST_WAITING_TURN: u64 = 1 << 20;
+
+/// Storage for one block after another; each worker has one, and one more for each block that it set aside.
 #[derive(Debug)]
 pub(crate) struct Block {
     warps: Vec<Warp>,
     state: BlockState,
     /// The warps in the order of their next turn.
     order: Vec<usize>,
+    random: u64,
+    /// The instructions of the block when it last did more than wait.
+    moved_at: u64,
+    /// The instructions after which it is set aside while it only waits.
+    patience: u64,
 }
 
 impl Block {
@@ -50,23 +60,35 @@ impl Block {
                 index: 0,
                 ctaid: [0; 3],
                 shared: SharedMemory::new(&env.program, env.dynamic_shared, env.options.checks),
-                clock: Clock::new(warps as usize),
-                tally: Tally::new(&env.program),
+                clock: Clock::new(0, warps as usize),
+                tally: Tally::default(),
                 arrived: [0; BARRIERS],
                 arrived_warps: [0; BARRIERS],
                 executed: 0,
             },
             order: (0..warps as usize).collect(),
+            random: 0,
+            moved_at: 0,
+            patience: 0,
         }
     }
 
-    /// The counts of all blocks that ran here.
-    pub fn tally(&self) -> &Tally {
-        &self.state.tally
+    /// The bytes that the storage of one block takes, roughly.
+    pub fn bytes(env: &Env) -> u64 {
+        let program = &env.program;
+        let registers = 128 * (program.words + 2 * program.doubles) + 4 * program.preds;
+        let warps = env.threads().div_ceil(32);
+        let shared = u64::from(program.dynamic_at + env.dynamic_shared);
+        u64::from(warps) * u64::from(registers + 37 * program.local_bytes) + 9 * shared
     }
 
-    /// Runs block number `index` of the grid.
-    pub fn run(&mut self, env: &Env, index: u32) -> Result<(), Fault> {
+    /// The counts of all blocks that run here. A worker passes its own on to the block that it runs.
+    pub fn tally(&mut self) -> &mut Tally {
+        &mut self.state.tally
+    }
+
+    /// Starts block number `index` of the grid.
+    pub fn start(&mut self, env: &Env, index: u32) {
         let [gx, gy, _] = env.grid;
         let ctaid = [index % gx, index / gx % gy, index / gx / gy];
         let threads = env.threads();
@@ -74,7 +96,7 @@ impl Block {
         state.index = index;
         state.ctaid = ctaid;
         state.shared.start();
-        state.clock = Clock::new(self.warps.len());
+        state.clock = Clock::new(index, self.warps.len());
         state.arrived = [0; BARRIERS];
         state.arrived_warps = [0; BARRIERS];
         state.executed = 0;
@@ -87,9 +109,18 @@ impl Block {
                 }
             }
         }
-        let mut random = env.options.seed ^ u64::from(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.random = env.options.seed ^ u64::from(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.order.sort_unstable();
+        self.moved_at = 0;
+        self.patience = WAITING_TURN;
+    }
+
+    /// Runs the block until it ends, or until it has waited for other blocks for a while. Says whether it has ended.
+    pub fn go_on(&mut self, env: &Env) -> Result<bool, Fault> {
         loop {
-            shuffle(&mut self.order, &mut random);
+            shuffle(&mut self.order, &mut self.random);
+            // Whether every warp that ran may wait for something, and none reached a barrier or the end.
+            let mut only_waits = true;
             for &w in &self.order {
                 let warp = &mut self.warps[w];
                 if warp.ready() {
@@ -98,13 +129,23 @@ impl Block {
                         let pc = exec.pc;
                         return Err(self.fault(env, w, pc, *stop));
                     }
+                    only_waits &= self.warps[w].polls && self.warps[w].ready();
                 }
             }
             if self.warps.iter().all(|w| w.live == 0) {
-                return Ok(());
+                return Ok(true);
             }
-            if let Err(at) = self.release(env) {
-                return Err(self.fault(env, at.warp, at.pc, at.stop));
+            match self.release(env) {
+                Ok(opened) => only_waits &= !opened,
+                Err(at) => return Err(self.fault(env, at.warp, at.pc, at.stop)),
+            }
+            let executed = self.state.executed;
+            if !only_waits {
+                self.moved_at = executed;
+            } else if executed - self.moved_at >= self.patience {
+                self.moved_at = executed;
+                self.patience = (2 * self.patience).min(LONGEST_WAITING_TURN);
+                return Ok(false);
             }
         }
     }
@@ -127,13 +168,14 @@ impl Block {
         }
     }
 
-    /// Opens the barriers whose threads are all there, when all warps wait or are done.
-    fn release(&mut self, env: &Env) -> Result<(), Box<WarpStop>> {
+    /// Opens the barriers whose threads are all there, when every warp waits, is done or has had its turn. Says whether
+    /// there were any.
+    fn release(&mut self, env: &Env) -> Result<bool, Box<WarpStop>> {
         let mut opened = false;
-        self.warps.iter().try_for_each(|w| check_warp(w, env))?;
+        self.warps.iter().filter(|w| !w.ready()).try_for_each(|w| check_warp(w, env))?;
         for id in 0..BARRIERS as u32 {
-            let waiting = |warp: &Warp| match warp.groups.first() {
-                Some(&Group { wait: Wait::Block { id: at, count }, .. }) if at == id => Some(count),
+            let waiting = |warp: &Warp| match warp.groups.as_slice() {
+                &[Group { wait: Wait::Block { id: at, count }, .. }] if at == id => Some(count),
                 _ => None,
             };
             let mut members: Vec<usize> =
@@ -154,7 +196,7 @@ impl Block {
                 opened = true;
             }
         }
-        if opened { Ok(()) } else { Err(self.stuck()) }
+        if opened || self.warps.iter().any(Warp::ready) { Ok(opened) } else { Err(self.stuck()) }
     }
 
     /// Lets the members of a barrier go on.

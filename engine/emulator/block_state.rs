@@ -1,6 +1,6 @@
 //! What the warps of a block share while it runs.
 
-use crate::shadow::Clock;
+use crate::clock::Clock;
 use crate::shared::SharedMemory;
 use crate::tally::Tally;
 

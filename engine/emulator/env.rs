@@ -7,6 +7,7 @@ use crate::layout::Global;
 use crate::memory::{Buffer, Loaded, Machine, Options};
 use crate::module::Module;
 use crate::program::Program;
+use crate::releases::Published;
 use crate::shadow::GlobalShadow;
 
 /// A part of global memory that a launch may use.
@@ -33,6 +34,8 @@ pub(crate) struct Env<'l> {
     /// The parameter block.
     pub params: Vec<u8>,
     pub views: Vec<View>,
+    /// What threads released to other blocks.
+    pub published: Published,
     /// Held during atomics of 64 bits.
     pub wide_atomics: Mutex<()>,
 }

@@ -159,6 +159,32 @@ pub(crate) fn mark_suspects(program: &mut Program, steps: &mut Steps) -> Result<
     Ok(())
 }
 
+/// Takes the results of atomics away that nothing reads: a thread cannot wait for others by them, and compilers write
+/// `atom` where `red` is meant.
+pub(crate) fn drop_unused_results(program: &mut Program) {
+    let mut read = [program.words, program.doubles].map(|n| vec![false; n as usize]);
+    let file = |file: RegisterFile| match file {
+        RegisterFile::Word => Some(0),
+        RegisterFile::Double => Some(1),
+        RegisterFile::Pred => None,
+    };
+    for inst in &program.code {
+        reads_of(inst, |of, slot| {
+            if let Some(k) = file(of) {
+                read[k][slot as usize] = true;
+            }
+        });
+    }
+    for inst in &mut program.code {
+        if let Op::Atomic(atomic) = &mut inst.op
+            && let Some(k) = file(atomic.ty.file())
+            && atomic.dest.is_some_and(|d| !read[k][d as usize])
+        {
+            atomic.dest = None;
+        }
+    }
+}
+
 /// Adds what an instruction surely writes: its guard might not hold, and a move might copy what nothing wrote.
 fn after(inst: &Inst, written: &mut Set, number: Numbering) {
     let copies = moved(&inst.op).is_none_or(|(file, a)| written.has(number.at(file, a)));

@@ -1,15 +1,15 @@
 //! Launches: blocks are spread over workers, and their counts are gathered.
 
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
 
 use crate::args::{Arg, Launch, check_limits, pack};
-use crate::block::Block;
 use crate::env::Env;
 use crate::fault::{Fault, FaultKind};
 use crate::memory::Machine;
 use crate::meter::Meter;
 use crate::module::Module;
+use crate::queue::Queue;
+use crate::releases::Published;
 use crate::tally::Tally;
 
 impl Machine {
@@ -45,6 +45,7 @@ impl Machine {
             dynamic_shared: launch.shared,
             params,
             views,
+            published: Published::default(),
             wide_atomics: Mutex::new(()),
         })
     }
@@ -55,34 +56,18 @@ fn run_blocks(env: &Env) -> Result<Meter, Fault> {
     let blocks: u32 = env.grid.iter().product();
     let threads = if env.options.threads == 0 { rayon::current_num_threads() } else { env.options.threads };
     let workers = threads.min(blocks as usize);
-    let next = AtomicU32::new(0);
-    // Of several faults, the one of the lowest turn is kept, so that it does not depend on the number of workers.
-    let first = Mutex::new(None::<(u32, Fault)>);
-    let stop_at = AtomicU32::new(u32::MAX);
+    let queue = Queue::new(env, blocks, workers);
     let tally = Mutex::new(Tally::new(&env.program));
     let work = || {
-        let mut block = Block::new(env);
-        loop {
-            let turn = next.fetch_add(1, SeqCst);
-            if turn >= blocks || turn > stop_at.load(SeqCst) {
-                break;
-            }
-            if let Err(fault) = block.run(env, order(turn, blocks, env.options.seed)) {
-                let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
-                if first.as_ref().is_none_or(|(other, _)| turn < *other) {
-                    stop_at.fetch_min(turn, SeqCst);
-                    *first = Some((turn, fault));
-                }
-            }
-        }
-        tally.lock().unwrap_or_else(PoisonError::into_inner).add(block.tally());
+        let mine = queue.work(env, |turn| order(turn, blocks, env.options.seed));
+        tally.lock().unwrap_or_else(PoisonError::into_inner).add(&mine);
     };
     if workers <= 1 {
         work();
     } else {
         rayon::scope(|scope| (0..workers).for_each(|_| scope.spawn(|_| work())));
     }
-    if let Some((_, fault)) = first.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    if let Some(fault) = queue.fault() {
         return Err(fault);
     }
     let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);

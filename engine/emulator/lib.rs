@@ -35,7 +35,10 @@ mod integer;
 mod registers;
 
 // Memory, and notes of who accessed it.
+mod clock;
+mod known;
 mod memory;
+mod releases;
 mod shadow;
 mod shared;
 
@@ -47,6 +50,9 @@ mod block_state;
 mod env;
 mod exec;
 mod launch;
+mod order;
+mod progress;
+mod queue;
 mod run;
 mod together;
 mod warp;

@@ -16,7 +16,7 @@ pub(crate) fn operands(op: &Op, visit: &mut impl FnMut(RegisterFile, Slot, Use))
         Op::Nop
         | Op::CopyCommit
         | Op::CopyWait { .. }
-        | Op::Fence
+        | Op::Fence(_)
         | Op::Branch { .. }
         | Op::Exit
         | Op::Trap => {}

@@ -24,8 +24,10 @@ enum Next {
 }
 
 impl Exec<'_, '_> {
-    /// Runs the warp until every lane waits or has exited.
+    /// Runs the warp until every lane waits, has exited, or has had its turn.
     pub fn run(&mut self) -> Run<()> {
+        self.warp.polls = false;
+        self.start_turn();
         while let Some((group, limit)) = self.warp.take() {
             self.run_group(group.pc, group.mask, limit)?;
         }
@@ -67,8 +69,10 @@ impl Exec<'_, '_> {
                 Next::Jump { taken, target } => {
                     let rest = mask & !taken;
                     self.warp.put(pc + 1, rest, Wait::Ready);
-                    if target <= pc {
-                        self.check_endless()?;
+                    if target <= pc && self.turn_is_over(taken)? {
+                        self.warp.put(target, taken, Wait::Turn);
+                        self.start_turn();
+                        return Ok(());
                     }
                     if rest != 0 || limit != NO_LIMIT || !self.warp.groups.is_empty() {
                         self.warp.put(target, taken, Wait::Ready);
@@ -107,22 +111,6 @@ impl Exec<'_, '_> {
         }
     }
 
-    /// Adds what the warp executed to the total of the block, and checks that against the limit.
-    fn check_endless(&mut self) -> Run<()> {
-        self.state.executed += self.warp.executed - self.warp.reported;
-        self.warp.reported = self.warp.executed;
-        let most = self.env.options.max_instructions;
-        if self.state.executed > most {
-            return stop(
-                FaultKind::EndlessLoop,
-                0,
-                None,
-                format!("the block has executed more than {most} instructions"),
-            );
-        }
-        Ok(())
-    }
-
     /// Executes what [`alu`] does not. `active` is not empty.
     fn step(&mut self, inst: &Inst, active: u32) -> Run<Next> {
         match inst.op {
@@ -133,6 +121,7 @@ impl Exec<'_, '_> {
             Op::Barrier { .. } | Op::BarrierReduce { .. } => return self.barrier(&inst.op, active),
             Op::Atomic(ref access) => self.atomic(access, active)?,
             Op::CopyAsync(ref copy) => self.copy_async(copy, active)?,
+            Op::Fence(order) => self.fence(order, active),
             Op::CopyCommit => self.copy_commit(active),
             Op::CopyWait { pending } => self.copy_wait(pending, active)?,
             Op::Shuffle { mask, .. }
@@ -168,6 +157,10 @@ impl Exec<'_, '_> {
     fn scatter(&mut self, table: u32, a: Slot, active: u32) -> Run<Next> {
         let targets = &self.env.program.tables[table as usize];
         let index = *self.warp.registers.word(a);
+        let over = self.turn_is_over(active)?;
+        if over {
+            self.start_turn();
+        }
         let mut rest = active;
         while rest != 0 {
             let lane = rest.trailing_zeros();
@@ -177,10 +170,9 @@ impl Exec<'_, '_> {
                 return stop(FaultKind::OutOfBounds, lane, None, detail);
             };
             let same = lanes_where(rest, |l| index[l] == wanted);
-            self.warp.put(target, same, Wait::Ready);
+            self.warp.put(target, same, if over { Wait::Turn } else { Wait::Ready });
             rest &= !same;
         }
-        self.check_endless()?;
         Ok(Next::Scattered)
     }
 

@@ -55,7 +55,11 @@ impl Exec<'_, '_> {
     /// Executes for the lanes of `active`, lowest first.
     pub(crate) fn atomic(&mut self, access: &AtomicAccess, active: u32) -> Run<()> {
         let at = self.addresses(access.address);
-        match access.space {
+        if access.dest.is_some() {
+            self.poll();
+        }
+        self.before_release(access.order, active);
+        let done = match access.space {
             Space::Shared => self.atomic_shared(access, &at, active),
             Space::Generic => self.by_space(&at, active, |exec, space, at, lanes| match space {
                 Space::Shared => exec.atomic_shared(access, at, lanes),
@@ -66,7 +70,9 @@ impl Exec<'_, '_> {
                 _ => exec.atomic_global(access, at, lanes),
             }),
             _ => self.atomic_global(access, &at, active),
-        }
+        };
+        self.after_release(access.order);
+        done
     }
 
     /// One lane's value of an operand.
@@ -93,15 +99,22 @@ impl Exec<'_, '_> {
         for lane in set_lanes(active) {
             let here = at[lane as usize];
             self.check_shared(lane, here, bytes, true)?;
-            self.note_shared_write(lane, here, bytes, true, false)?;
             let (a, b) = (
                 self.operand(access, access.a, lane as usize),
                 self.operand(access, access.b, lane as usize),
             );
             let first = (here / 4) as usize;
-            let words = &mut self.state.shared.words;
+            let words = &self.state.shared.words;
             let wide = bytes == 8;
             let old = u64::from(words[first]) | if wide { u64::from(words[first + 1]) << 32 } else { 0 };
+            if access.op == Atomic::Cas && old != a {
+                self.note_shared_read(lane, here, bytes, 1 << lane, true)?;
+            } else {
+                self.note_shared_write(lane, here, bytes, true, false)?;
+                self.publish(lane, here, access.order, Space::Shared);
+            }
+            self.see(lane, here, access.order, Space::Shared);
+            let words = &mut self.state.shared.words;
             let new = combine(access, false, old, a, b);
             words[first] = new as u32;
             if wide {
@@ -120,18 +133,26 @@ impl Exec<'_, '_> {
         for lane in set_lanes(active) {
             let here = at[lane as usize];
             let (view, _) = self.view(at, 1 << lane, bytes, Effect::Atomic)?;
-            self.note_global_write(view, lane, here, bytes, true, || false)?;
             let buffer = &view.buffer;
             let first = ((here - buffer.at) / 4) as usize;
+            let (a, b) = (
+                self.operand(access, access.a, lane as usize),
+                self.operand(access, access.b, lane as usize),
+            );
+            let word = |k: usize| u64::from(buffer.word(first + k).load(SeqCst));
+            let now = || word(0) | if bytes == 8 { word(1) << 32 } else { 0 };
+            // One that fails only reads. If another worker is faster, it fails all the same, and has published too much.
+            if access.op == Atomic::Cas && now() != a {
+                self.note_failed_cas(view, lane, here, bytes)?;
+            } else {
+                self.note_global_write(view, lane, here, bytes, true, || false)?;
+                self.publish(lane, here, access.order, Space::Global);
+            }
             let written = (0..bytes as usize / 4).all(|k| buffer.has(first + k, WHOLE_WORD));
             if env.options.checks && !written {
                 let detail = format!("byte {} of a buffer, which nothing wrote", here - view.at);
                 return stop(FaultKind::Uninitialised, lane, Some(here), detail);
             }
-            let (a, b) = (
-                self.operand(access, access.a, lane as usize),
-                self.operand(access, access.b, lane as usize),
-            );
             let old = if bytes == 8 {
                 let _held = env.wide_atomics.lock().unwrap_or_else(PoisonError::into_inner);
                 let old = u64::from(buffer.word(first).load(SeqCst))
@@ -145,6 +166,7 @@ impl Exec<'_, '_> {
                 let update = |old| Some(combine(access, true, u64::from(old), a, b) as u32);
                 u64::from(word.fetch_update(SeqCst, SeqCst, update).unwrap_or_default())
             };
+            self.see(lane, here, access.order, Space::Global);
             self.give(access, lane as usize, old);
         }
         Ok(())

@@ -13,6 +13,7 @@ use crate::lanes::{Lanes, each_lane, lanes_where, map, set_lanes};
 use crate::memory::{WHOLE_WORD, byte_mask};
 use crate::meter::Traffic;
 use crate::shadow::Note;
+use crate::types::Space;
 
 /// What an access does to the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,13 +34,16 @@ impl<'e> Exec<'e, '_> {
             let (view, lanes) = self.view(at, rest, bytes, Effect::Load)?;
             rest &= !lanes;
             if self.env.options.checks {
-                self.check_load(view, at, lanes, bytes, access.strong)?;
+                self.check_load(view, at, lanes, bytes, access.order.strong())?;
                 self.check_coherent(view, access, at, lanes)?;
             }
             let buffer = &view.buffer;
             let offsets = map(at, |a| a.wrapping_sub(buffer.at));
             let word = |_: usize, index: usize| buffer.word(index).load(Relaxed);
             deliver(&mut self.warp.registers, access, &offsets, lanes, word);
+        }
+        if access.order.strong() {
+            self.after_strong_load(access.order, at, active, Space::Global);
         }
         Ok(())
     }
@@ -49,12 +53,16 @@ impl<'e> Exec<'e, '_> {
         let bytes = access.bytes();
         self.count_global(at, active, bytes);
         self.check_aligned(at, active, bytes)?;
+        if access.order.strong() {
+            self.before_strong_store(access.order, at, active, Space::Global);
+        }
         let mut rest = active;
         while rest != 0 {
             let (view, lanes) = self.view(at, rest, bytes, Effect::Store)?;
             rest &= !lanes;
             self.store_view(view, access, at, lanes)?;
         }
+        self.after_release(access.order);
         Ok(())
     }
 
@@ -74,7 +82,7 @@ impl<'e> Exec<'e, '_> {
                     (0..data.count)
                         .all(|k| (buffer.word(first + k).load(Relaxed) ^ data.words[k]) & bits == 0)
                 };
-                self.note_global_write(view, lane, at, bytes, access.strong, same)?;
+                self.note_global_write(view, lane, at, bytes, access.order.strong(), same)?;
             }
             if data.mask == WHOLE_WORD {
                 for k in 0..data.count {
@@ -223,6 +231,16 @@ impl<'e> Exec<'e, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Notes a read by a `cas` that changes nothing, and stops where it races.
+    pub(super) fn note_failed_cas(&self, view: &View, lane: u32, at: u64, bytes: u32) -> Run<()> {
+        let Some(shadow) = &view.shadow else { return Ok(()) };
+        let granule = self.env.program.global_granule.trailing_zeros();
+        let note = self.note(lane, true);
+        let conflict =
+            self.granules(view, at, bytes, granule).find_map(|g| shadow.read(g, note, &self.state.clock));
+        conflict.map_or(Ok(()), |conflict| self.race(lane, at, conflict, false))
     }
 
     /// The note of an access by one lane now.

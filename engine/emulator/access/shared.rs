@@ -10,6 +10,7 @@ use crate::memory::byte_mask;
 use crate::meter::Traffic;
 use crate::program::Placed;
 use crate::shared::{OUTSIDE, wavefronts};
+use crate::types::Space;
 
 impl Exec<'_, '_> {
     /// Loads for lanes whose addresses are offsets of shared memory.
@@ -20,15 +21,18 @@ impl Exec<'_, '_> {
         if uniform(at, active) {
             let lane = active.trailing_zeros();
             self.check_shared(lane, at[lane as usize], bytes, true)?;
-            self.note_shared_read(lane, at[lane as usize], bytes, active, access.strong)?;
+            self.note_shared_read(lane, at[lane as usize], bytes, active, access.order.strong())?;
         } else {
             for lane in set_lanes(active) {
                 self.check_shared(lane, at[lane as usize], bytes, true)?;
-                self.note_shared_read(lane, at[lane as usize], bytes, 1 << lane, access.strong)?;
+                self.note_shared_read(lane, at[lane as usize], bytes, 1 << lane, access.order.strong())?;
             }
         }
         let words = &self.state.shared.words;
         deliver(&mut self.warp.registers, access, at, active, |_, index| words[index]);
+        if access.order.strong() {
+            self.after_strong_load(access.order, at, active, Space::Shared);
+        }
         Ok(())
     }
 
@@ -37,6 +41,9 @@ impl Exec<'_, '_> {
         let bytes = access.bytes();
         self.count_shared(at, active, bytes);
         self.check_aligned(at, active, bytes)?;
+        if access.order.strong() {
+            self.before_strong_store(access.order, at, active, Space::Shared);
+        }
         for lane in set_lanes(active) {
             let at = at[lane as usize];
             self.check_shared(lane, at, bytes, false)?;
@@ -46,7 +53,7 @@ impl Exec<'_, '_> {
             let bits = byte_mask(data.mask);
             let same = || (0..data.count).all(|k| (shared.words[first + k] ^ data.words[k]) & bits == 0);
             let same = shared.watched() && same();
-            self.note_shared_write(lane, at, bytes, access.strong, same)?;
+            self.note_shared_write(lane, at, bytes, access.order.strong(), same)?;
             let shared = &mut self.state.shared;
             for k in 0..data.count {
                 let word = &mut shared.words[first + k];
@@ -54,6 +61,7 @@ impl Exec<'_, '_> {
                 shared.bytes[first + k] |= data.mask;
             }
         }
+        self.after_release(access.order);
         Ok(())
     }
 
@@ -110,7 +118,14 @@ impl Exec<'_, '_> {
 
     /// Notes a read by `lanes`, and stops where it races.
     #[inline(always)]
-    fn note_shared_read(&mut self, lane: u32, at: u64, bytes: u32, lanes: u32, strong: bool) -> Run<()> {
+    pub(super) fn note_shared_read(
+        &mut self,
+        lane: u32,
+        at: u64,
+        bytes: u32,
+        lanes: u32,
+        strong: bool,
+    ) -> Run<()> {
         let mut conflict = None;
         for cell in self.state.shared.cells(at, bytes) {
             conflict = conflict.or(cell.read(&self.state.clock, self.warp.index, lanes, strong));

@@ -9,6 +9,7 @@ mod integer;
 mod memory;
 mod modifiers;
 mod names;
+mod order;
 mod select;
 mod statement;
 mod together;

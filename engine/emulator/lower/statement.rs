@@ -123,7 +123,7 @@ impl<'t, 'b> Builder<'t, 'b> {
             "exit" => self.emit(i, Class::Control, Op::Exit),
             "trap" => self.emit(i, Class::Control, Op::Trap),
             "bar" | "barrier" => self.barrier(i, m),
-            "membar" | "fence" => self.emit(i, Class::Fence, Op::Fence),
+            "membar" | "fence" => self.fence(i, m),
             "shfl" => self.shuffle(i, m),
             "vote" => self.vote(i, m),
             "match" => self.matching(i, m),
