@@ -2,9 +2,10 @@
 
 use crate::block_state::{BARRIERS, BlockState};
 use crate::clock::Clock;
+use crate::divergence::Behind;
 use crate::env::Env;
 use crate::exec::Exec;
-use crate::fault::{Fault, FaultKind, Location, Stop};
+use crate::fault::{Fault, FaultKind, Stop};
 use crate::isa::{BarrierReduce, Op};
 use crate::lanes::ALL_LANES;
 use crate::program::Special;
@@ -59,12 +60,13 @@ impl Block {
             state: BlockState {
                 index: 0,
                 ctaid: [0; 3],
-                shared: SharedMemory::new(&env.program, env.dynamic_shared, env.options.checks),
+                shared: SharedMemory::new(&env.program, env.dynamic_shared, env.checks.shared_races),
                 clock: Clock::new(0, warps as usize),
                 tally: Tally::default(),
                 arrived: [0; BARRIERS],
                 arrived_warps: [0; BARRIERS],
                 executed: 0,
+                behind: Behind::new(),
             },
             order: (0..warps as usize).collect(),
             random: 0,
@@ -127,7 +129,7 @@ impl Block {
                     let mut exec = Exec { env, warp, state: &mut self.state, pc: 0 };
                     if let Err(stop) = exec.run() {
                         let pc = exec.pc;
-                        return Err(self.fault(env, w, pc, *stop));
+                        return Err(env.fault(self.state.ctaid, w as u32, pc, *stop));
                     }
                     only_waits &= self.warps[w].polls && self.warps[w].ready();
                 }
@@ -137,7 +139,7 @@ impl Block {
             }
             match self.release(env) {
                 Ok(opened) => only_waits &= !opened,
-                Err(at) => return Err(self.fault(env, at.warp, at.pc, at.stop)),
+                Err(at) => return Err(env.fault(self.state.ctaid, at.warp as u32, at.pc, at.stop)),
             }
             let executed = self.state.executed;
             if !only_waits {
@@ -147,24 +149,6 @@ impl Block {
                 self.patience = (2 * self.patience).min(LONGEST_WAITING_TURN);
                 return Ok(false);
             }
-        }
-    }
-
-    fn fault(&self, env: &Env, warp: usize, pc: u32, stop: Stop) -> Fault {
-        let line = &env.program.lines[pc as usize];
-        Fault {
-            kind: stop.kind,
-            kernel: Some(env.kernel.to_string()),
-            location: Some(Box::new(Location {
-                file: line.file.to_string(),
-                line: line.line,
-                source: line.source.as_ref().map(|(file, line)| format!("{file}:{line}")),
-                opcode: line.opcode.to_string(),
-                thread: env.thread(warp as u32 * 32 + stop.lane),
-                block: self.state.ctaid,
-            })),
-            address: stop.address,
-            detail: stop.detail,
         }
     }
 
@@ -202,12 +186,13 @@ impl Block {
     /// Lets the members of a barrier go on.
     fn open(&mut self, env: &Env, id: u32, members: &[usize], all: bool) -> Result<(), Box<WarpStop>> {
         let gone = self.warps.iter().find(|w| w.live != w.lanes);
-        if let (true, true, Some(gone)) = (all, env.options.checks, gone) {
+        if let (true, true, Some(gone)) = (all, env.checks.early_exits, gone) {
             let lane = (gone.lanes & !gone.live).trailing_zeros();
             let name = thread_name(env, gone, lane);
             let detail = format!("barrier {id} waits for thread {name}, which has left the kernel");
             let first = &self.warps[members[0]];
-            return Err(WarpStop::new(first, &first.groups[0], FaultKind::ExitBeforeBarrier, detail));
+            let at = WarpStop::new(first, &first.groups[0], FaultKind::ExitBeforeBarrier, detail);
+            self.report(env, at)?;
         }
         self.reduce(env, members);
         if all {
@@ -230,6 +215,12 @@ impl Block {
             group.wait = Wait::Ready;
         }
         Ok(())
+    }
+
+    /// Keeps a fault after which the block can go on, while faults are collected.
+    fn report(&self, env: &Env, at: Box<WarpStop>) -> Result<(), Box<WarpStop>> {
+        let fault = env.fault(self.state.ctaid, at.warp as u32, at.pc, at.stop.clone());
+        env.collect(fault).map_err(|_| at)
     }
 
     /// Reduces the predicates of all members, if the barrier is a `bar.red`.

@@ -62,7 +62,7 @@ fn writes_of(inst: &Inst, mut visit: impl FnMut(RegisterFile, Slot)) {
 }
 
 /// Calls `visit` for each instruction that may follow the one at `pc`.
-fn successors(program: &Program, pc: usize, mut visit: impl FnMut(usize)) {
+pub(crate) fn successors(program: &Program, pc: usize, mut visit: impl FnMut(usize)) {
     let inst = &program.code[pc];
     let falls = match &inst.op {
         Op::Branch { target } => {
@@ -131,6 +131,7 @@ pub(crate) fn mark_suspects(program: &mut Program, steps: &mut Steps) -> Result<
         });
         taken?;
     }
+    program.leaders = leaders.iter().map(|&pc| pc as u32).collect();
     let mut watched = Set(vec![0; set]);
     for (block, &first) in leaders.iter().enumerate() {
         let Some(written) = &mut entry[block] else { continue };

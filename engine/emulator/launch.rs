@@ -10,6 +10,7 @@ use crate::meter::Meter;
 use crate::module::Module;
 use crate::queue::Queue;
 use crate::releases::Published;
+use crate::suspicion::Suspicions;
 use crate::tally::Tally;
 
 impl Machine {
@@ -17,7 +18,8 @@ impl Machine {
     ///
     /// # Errors
     /// [`FaultKind::Arguments`] or [`FaultKind::Limits`] before anything runs, else the fault of the first block in the
-    /// order of the seed that has one. Memory then holds what was stored until the launch stopped.
+    /// order of the seed that has one, and with [`Options::collect`](crate::Options::collect) the others that were found in
+    /// [`Fault::more`]. Memory then holds what was stored until the launch stopped.
     pub fn launch(
         &self,
         module: &Module,
@@ -25,8 +27,14 @@ impl Machine {
         launch: Launch,
         args: &[Arg],
     ) -> Result<Meter, Fault> {
-        let fault =
-            |kind, detail| Fault { kind, kernel: Some(kernel.into()), location: None, address: None, detail };
+        let fault = |kind, detail| Fault {
+            kind,
+            kernel: Some(kernel.into()),
+            location: None,
+            address: None,
+            detail,
+            more: Vec::new(),
+        };
         let Some((entry, program)) = module.program(kernel) else {
             return Err(fault(FaultKind::Arguments, format!("{} has no kernel of this name", module.file())));
         };
@@ -40,12 +48,15 @@ impl Machine {
             kernel,
             program: program.clone(),
             options: self.options,
+            checks: self.options.checks(),
             grid: launch.grid,
             block: launch.block,
             dynamic_shared: launch.shared,
             params,
             views,
             published: Published::default(),
+            suspicions: Suspicions::default(),
+            found: Mutex::default(),
             wide_atomics: Mutex::new(()),
         })
     }
@@ -67,9 +78,7 @@ fn run_blocks(env: &Env) -> Result<Meter, Fault> {
     } else {
         rayon::scope(|scope| (0..workers).for_each(|_| scope.spawn(|_| work())));
     }
-    if let Some(fault) = queue.fault() {
-        return Err(fault);
-    }
+    env.end(queue.fault())?;
     let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut meter = tally.meter(&env.program);
     meter.launches = 1;

@@ -11,6 +11,7 @@ mod operands;
 mod types;
 
 // Results: faults and counts.
+mod checks;
 mod fault;
 mod meter;
 
@@ -47,6 +48,7 @@ mod access;
 mod args;
 mod block;
 mod block_state;
+mod divergence;
 mod env;
 mod exec;
 mod launch;
@@ -54,10 +56,12 @@ mod order;
 mod progress;
 mod queue;
 mod run;
+mod suspicion;
 mod together;
 mod warp;
 
 pub use args::{Access, Arg, Launch};
+pub use checks::Checks;
 pub use fault::{Fault, FaultKind, Location, ParseError};
 pub use layout::Param;
 pub use memory::{Machine, Options};

@@ -11,7 +11,7 @@ impl Exec<'_, '_> {
     #[cold]
     #[inline(never)]
     pub(crate) fn fence(&mut self, order: MemoryOrder, active: u32) {
-        if !self.env.options.checks {
+        if !self.env.checks.races() {
             return;
         }
         if order.acquires() {
@@ -33,7 +33,7 @@ impl Exec<'_, '_> {
 
     /// Whether strong accesses have anything to see or to publish.
     fn synchronises(&self, order: MemoryOrder) -> bool {
-        self.env.options.checks
+        self.env.checks.races()
             && (order.acquires()
                 || order.releases()
                 || self.state.clock.releases.is_some()
@@ -42,14 +42,14 @@ impl Exec<'_, '_> {
 
     /// Comes before a strong store or an atomic of the lanes of `active`: notes what a `.release` releases.
     pub(crate) fn before_release(&mut self, order: MemoryOrder, active: u32) {
-        if order.releases() && self.env.options.checks {
+        if order.releases() && self.env.checks.races() {
             self.state.clock.note_fence(self.warp.index, active, order.scope);
         }
     }
 
     /// Comes after it: what the threads do from now on is not released.
     pub(crate) fn after_release(&mut self, order: MemoryOrder) {
-        if order.releases() && self.env.options.checks {
+        if order.releases() && self.env.checks.races() {
             self.state.clock.now += 1;
         }
     }

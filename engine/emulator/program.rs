@@ -83,6 +83,10 @@ pub(crate) struct Program {
     pub specials: Vec<(Special, Slot)>,
     /// Registers that some path reads unwritten; see [`crate::flow`].
     pub watched: Vec<(RegisterFile, Slot)>,
+    /// The first instructions of the basic blocks, in order.
+    pub leaders: Vec<u32>,
+    /// The program has an atomic `cas`.
+    pub has_cas: bool,
     /// The targets of each branch table.
     pub tables: Vec<Vec<u32>>,
     pub shared: Vec<Placed>,

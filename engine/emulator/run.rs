@@ -3,7 +3,7 @@
 use crate::alu;
 use crate::block_state::BARRIERS;
 use crate::exec::Exec;
-use crate::fault::{FaultKind, Run, stop};
+use crate::fault::{FaultKind, Run, Stop, stop};
 use crate::isa::{NO_SLOT, Op, Slot};
 use crate::lanes::lanes_where;
 use crate::program::Inst;
@@ -28,7 +28,10 @@ impl Exec<'_, '_> {
     pub fn run(&mut self) -> Run<()> {
         self.warp.polls = false;
         self.start_turn();
-        while let Some((group, limit)) = self.warp.take() {
+        while let Some((group, mut limit)) = self.warp.take() {
+            if self.env.checks.skipped_barriers && self.warp.at_barrier() {
+                limit = self.check_skipped(&group, limit)?;
+            }
             self.run_group(group.pc, group.mask, limit)?;
         }
         Ok(())
@@ -53,7 +56,7 @@ impl Exec<'_, '_> {
             count.threads += u64::from((if branch { mask } else { active }).count_ones());
             count.partial += u64::from(mask != self.warp.lanes);
             self.warp.executed += 1;
-            if inst.suspect && env.options.checks {
+            if inst.suspect && env.checks.uninitialised_registers {
                 self.check_written(inst, mask, active)?;
             }
             let next = if alu::execute(&mut self.warp.registers, &inst.op, active) || active == 0 {
@@ -107,7 +110,10 @@ impl Exec<'_, '_> {
         self.state.tally.checks += u64::from(mask.count_ones());
         match self.warp.registers.unwritten(inst, mask, active) {
             None => Ok(()),
-            Some(lane) => stop(FaultKind::Uninitialised, lane, None, "reads a register that nothing wrote"),
+            Some(lane) => {
+                let detail = "reads a register that nothing wrote".into();
+                self.report(Stop { kind: FaultKind::Uninitialised, lane, address: None, detail })
+            }
         }
     }
 
@@ -223,10 +229,10 @@ impl Exec<'_, '_> {
             // A mask may name lanes that do not exist because the block ends within the warp.
             let wanted = wanted & self.warp.lanes;
             let gone = wanted & !self.warp.live;
-            if gone != 0 && self.env.options.checks {
+            if gone != 0 && self.env.checks.masks {
                 let detail =
                     format!("the mask names lane {}, which has left the kernel", gone.trailing_zeros());
-                return stop(FaultKind::ExitBeforeBarrier, lane, None, detail);
+                self.report(Stop { kind: FaultKind::ExitBeforeBarrier, lane, address: None, detail })?;
             }
             if wanted & self.warp.live & !same == 0 {
                 ready |= same;

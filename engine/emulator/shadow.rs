@@ -16,6 +16,8 @@ pub(crate) struct Conflict {
     pub block: Option<u32>,
     /// The access was a write.
     pub wrote: bool,
+    /// The access was an atomic, or a strong load or store.
+    pub strong: bool,
     /// Both accesses are writes by threads of one warp.
     pub same_warp_writes: bool,
 }
@@ -78,8 +80,18 @@ impl Cell {
             thread: writer,
             block: None,
             wrote: true,
+            strong: u32::from(self.writer) & ATOMIC != 0,
             same_warp_writes: writes && writer / 32 == warp,
         })
+    }
+
+    /// Forgets the reads of some lanes of a warp.
+    pub fn forget_read(&mut self, warp: u32, lanes: u32) {
+        for k in 0..2 {
+            if u32::from(self.reader_warps[k]) == warp {
+                self.reader_lanes[k] &= !lanes;
+            }
+        }
     }
 
     /// Notes a write by one thread and returns what it conflicts with.
@@ -102,6 +114,7 @@ impl Cell {
                     thread: first + l,
                     block: None,
                     wrote: false,
+                    strong: false,
                     same_warp_writes: false,
                 });
             }
@@ -177,6 +190,7 @@ impl Note {
             thread: self.thread(),
             block: if same_block { None } else { Some(self.block() - 1) },
             wrote,
+            strong: self.atomic(),
             same_warp_writes: wrote && writes && same_block && self.thread() / 32 == later.thread() / 32,
         }
     }
@@ -206,6 +220,17 @@ impl GlobalShadow {
             let read = Note(r.load(SeqCst));
             read.conflicts(note, clock).then(|| read.conflict(note, false, true))
         })
+    }
+
+    /// Forgets the plain reads of a thread; `note` is one of them.
+    pub fn forget_read(&self, granule: usize, note: Note) {
+        for read in self.reads.get().into_iter().flat_map(|reads| &reads[granule]) {
+            let known = Note(read.load(SeqCst));
+            if known.0 >> TIME_BITS == note.0 >> TIME_BITS {
+                // Where another worker has noted a read meanwhile, that stays.
+                let _ = read.compare_exchange(known.0, 0, SeqCst, SeqCst);
+            }
+        }
     }
 
     /// Notes a read and returns what it conflicts with. Keeps the newest reader, and one of another block where there was

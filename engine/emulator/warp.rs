@@ -108,6 +108,11 @@ impl Warp {
         self.groups.iter().any(|g| g.wait == Wait::Ready)
     }
 
+    /// Whether some lanes wait at a barrier of the block.
+    pub fn at_barrier(&self) -> bool {
+        self.groups.iter().any(|g| matches!(g.wait, Wait::Block { .. }))
+    }
+
     /// Takes out the ready group with the lowest counter, joined by all others at that counter, and says where the next
     /// group is: the taken one must come back when it gets there. When all ready groups have had their turn, there is none
     /// to take, and each has a turn again.

@@ -114,6 +114,12 @@ impl Exec<'_, '_> {
                 self.publish(lane, here, access.order, Space::Shared);
             }
             self.see(lane, here, access.order, Space::Shared);
+            if access.op == Atomic::Cas {
+                self.clear_suspicion(lane, here, Space::Shared);
+                let warp = self.warp.index;
+                let cells = self.state.shared.cells(here, bytes);
+                cells.iter_mut().for_each(|cell| cell.forget_read(warp, 1 << lane));
+            }
             let words = &mut self.state.shared.words;
             let new = combine(access, false, old, a, b);
             words[first] = new as u32;
@@ -149,9 +155,12 @@ impl Exec<'_, '_> {
                 self.publish(lane, here, access.order, Space::Global);
             }
             let written = (0..bytes as usize / 4).all(|k| buffer.has(first + k, WHOLE_WORD));
-            if env.options.checks && !written {
-                let detail = format!("byte {} of a buffer, which nothing wrote", here - view.at);
-                return stop(FaultKind::Uninitialised, lane, Some(here), detail);
+            if !written {
+                self.unwritten(
+                    lane,
+                    here,
+                    format!("byte {} of a buffer, which nothing wrote", here - view.at),
+                )?;
             }
             let old = if bytes == 8 {
                 let _held = env.wide_atomics.lock().unwrap_or_else(PoisonError::into_inner);
@@ -167,6 +176,13 @@ impl Exec<'_, '_> {
                 u64::from(word.fetch_update(SeqCst, SeqCst, update).unwrap_or_default())
             };
             self.see(lane, here, access.order, Space::Global);
+            if access.op == Atomic::Cas {
+                self.clear_suspicion(lane, here, Space::Global);
+                if let Some(shadow) = &view.shadow {
+                    self.granules(view, here, bytes)
+                        .for_each(|g| shadow.forget_read(g, self.note(lane, false)));
+                }
+            }
             self.give(access, lane as usize, old);
         }
         Ok(())

@@ -6,6 +6,7 @@ mod copy;
 mod global;
 mod local;
 mod param;
+mod race;
 mod shared;
 mod words;
 

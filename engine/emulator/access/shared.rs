@@ -1,6 +1,7 @@
 //! Loads and stores of shared memory.
 
 use super::address::uniform;
+use super::race::Doing;
 use super::words::{collect, deliver, word_mask};
 use crate::exec::Exec;
 use crate::fault::{FaultKind, Run, stop};
@@ -78,7 +79,7 @@ impl Exec<'_, '_> {
         let state = &self.state.shared.bytes;
         let mask = word_mask(at, bytes);
         let first = (at / 4) as usize;
-        let wanted = if load && self.env.options.checks { mask } else { 0 };
+        let wanted = if load && self.env.checks.uninitialised_memory { mask } else { 0 };
         let looked_at = wanted | (mask * OUTSIDE);
         let words = bytes.div_ceil(4) as usize;
         let fine = first.checked_add(words).and_then(|end| state.get(first..end));
@@ -101,7 +102,7 @@ impl Exec<'_, '_> {
                 p.name,
                 at - u64::from(p.at)
             );
-            return stop(FaultKind::Uninitialised, lane, Some(at), detail);
+            return self.unwritten(lane, at, detail);
         }
         let before = program.shared.iter().filter(|p| u64::from(p.at) <= at).max_by_key(|p| p.at);
         let detail = match before {
@@ -132,7 +133,7 @@ impl Exec<'_, '_> {
         }
         match conflict {
             None => Ok(()),
-            Some(conflict) => self.race(lane, at, conflict, false),
+            Some(conflict) => self.race(lane, at, conflict, Doing::read(strong), Space::Shared),
         }
     }
 
@@ -155,7 +156,7 @@ impl Exec<'_, '_> {
             None => Ok(()),
             // Lanes of a warp store one value to one address: whichever comes last, the result is the same.
             Some(conflict) if conflict.same_warp_writes && same => Ok(()),
-            Some(conflict) => self.race(lane, at, conflict, true),
+            Some(conflict) => self.race(lane, at, conflict, Doing::write(atomic), Space::Shared),
         }
     }
 }

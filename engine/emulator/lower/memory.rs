@@ -169,6 +169,7 @@ impl<'t> Builder<'t, '_> {
         let b = b.map_or(Ok(a), |b| self.src(b, ty))?;
         let dest = dest.map(|d| self.dst(d, ty)).transpose()?;
         self.note_granule(space, ty.bytes());
+        self.program.has_cas |= op == Atomic::Cas;
         self.emit(i, Class::Atomic, Op::Atomic(AtomicAccess { space, address, op, ty, order, dest, a, b }))
     }
 
