@@ -28,10 +28,8 @@ impl WarpStop {
     }
 }
 
-/// The instructions that a block may execute while all its warps wait for others, before another block comes to turn;
-/// the number doubles each time, up to the larger one.
+/// The instructions that a block may execute while all its warps wait for others, before another block comes to turn.
 const WAITING_TURN: u64 = 1 << 14;
-const LONGEST_WAITING_TURN: u64 = 1 << 20;
 
 /// Storage for one block after another; each worker has one, and one more for each block that it set aside.
 #[derive(Debug)]
@@ -43,8 +41,6 @@ pub(crate) struct Block {
     random: u64,
     /// The instructions of the block when it last did more than wait.
     moved_at: u64,
-    /// The instructions after which it is set aside while it only waits.
-    patience: u64,
 }
 
 impl Block {
@@ -71,7 +67,6 @@ impl Block {
             order: (0..warps as usize).collect(),
             random: 0,
             moved_at: 0,
-            patience: 0,
         }
     }
 
@@ -114,7 +109,6 @@ impl Block {
         self.random = env.options.seed ^ u64::from(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.order.sort_unstable();
         self.moved_at = 0;
-        self.patience = WAITING_TURN;
     }
 
     /// Runs the block until it ends, or until it has waited for other blocks for a while. Says whether it has ended.
@@ -144,9 +138,8 @@ impl Block {
             let executed = self.state.executed;
             if !only_waits {
                 self.moved_at = executed;
-            } else if executed - self.moved_at >= self.patience {
+            } else if executed - self.moved_at >= WAITING_TURN {
                 self.moved_at = executed;
-                self.patience = (2 * self.patience).min(LONGEST_WAITING_TURN);
                 return Ok(false);
             }
         }
