@@ -108,13 +108,7 @@ impl Machine {
     pub fn overwrite<T: Pod>(&self, slice: Slice<T>, elements: &[T]) -> Result<(), Fault> {
         if elements.len() != slice.len {
             let detail = format!("{} elements are written to a slice of {}", elements.len(), slice.len);
-            return Err(Fault {
-                kind: FaultKind::Host,
-                kernel: None,
-                location: None,
-                address: Some(slice.at),
-                detail,
-            });
+            return Err(Fault::host(FaultKind::Host, Some(slice.at), detail));
         }
         self.write(slice.at, bytemuck::cast_slice(elements))
     }

@@ -96,5 +96,5 @@ impl Symbol {
 }
 
 fn fault(address: Option<u64>, detail: String) -> Fault {
-    Fault { kind: FaultKind::Host, kernel: None, location: None, address, detail }
+    Fault::host(FaultKind::Host, address, detail)
 }
