@@ -6,7 +6,7 @@ use crate::exec::Exec;
 use crate::fault::{Fault, FaultKind, Location, Stop};
 use crate::isa::{BarrierReduce, Op};
 use crate::lanes::ALL_LANES;
-use crate::program::Special;
+use crate::program::{Special, WORKSPACE};
 use crate::shadow::Clock;
 use crate::shared::SharedMemory;
 use crate::tally::Tally;
@@ -288,7 +288,10 @@ fn fill_thread_specials(warp: &mut Warp, env: &Env) {
             Special::SmCount => 1,
             Special::DynamicShared => env.dynamic_shared,
             Special::TotalShared => env.program.static_shared + env.dynamic_shared,
-            Special::SmId | Special::Ctaid(_) => 0,
+            Special::GridId => env.number,
+            Special::EnvReg(1) => (WORKSPACE >> 32) as u32,
+            Special::EnvReg(2) => WORKSPACE as u32,
+            Special::SmId | Special::Ctaid(_) | Special::EnvReg(_) => 0,
         };
         let values = std::array::from_fn(|l| value(l as u32));
         warp.registers.words[slot as usize] = values;

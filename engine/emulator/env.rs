@@ -6,7 +6,7 @@ use crate::args::{Access, Arg};
 use crate::layout::Global;
 use crate::memory::{Buffer, Loaded, Machine, Options};
 use crate::module::Module;
-use crate::program::Program;
+use crate::program::{Program, Special, WORKSPACE, WORKSPACE_BYTES};
 use crate::shadow::GlobalShadow;
 
 /// A part of global memory that a launch may use.
@@ -33,6 +33,8 @@ pub(crate) struct Env<'l> {
     /// The parameter block.
     pub params: Vec<u8>,
     pub views: Vec<View>,
+    /// The number of the launch on its machine.
+    pub number: u32,
     /// Held during atomics of 64 bits.
     pub wide_atomics: Mutex<()>,
 }
@@ -79,6 +81,10 @@ impl Machine {
         for (global, buffer) in module.globals.iter().zip(self.variables(module)) {
             let access = if global.constant { Access::Read } else { Access::ReadWrite };
             views.push(self.view(global.at, global.bytes, buffer, access, program));
+        }
+        if program.specials.iter().any(|(special, _)| matches!(special, Special::EnvReg(1 | 2))) {
+            let buffer = Arc::new(Buffer::filled(WORKSPACE, WORKSPACE_BYTES, &[]));
+            views.push(self.view(WORKSPACE, WORKSPACE_BYTES, buffer, Access::ReadWrite, program));
         }
         // Two arguments may name the same memory. What may be written is found first, and may then be read as well.
         views.sort_by_key(|v| v.access == Access::Read);

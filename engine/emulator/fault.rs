@@ -76,6 +76,8 @@ pub enum FaultKind {
     Trap,
     /// A copy by the host is not within one buffer.
     Host,
+    /// The kernel has something that the emulator does not have.
+    Unsupported,
 }
 
 impl FaultKind {
@@ -96,6 +98,7 @@ impl FaultKind {
             Self::EndlessLoop => "endless loop",
             Self::Trap => "trap",
             Self::Host => "host access",
+            Self::Unsupported => "unsupported kernel",
         }
     }
 }

@@ -275,9 +275,14 @@ pub(crate) struct MemoryAccess {
     pub strong: bool,
     /// The load goes through a cache that does not see stores of the same launch (`.nc`).
     pub non_coherent: bool,
+    /// One bit for each byte of a load whose value is used: a pragma can say that some are padding.
+    pub used: u16,
     /// [`NO_SLOT`] for elements that nobody wants.
     pub registers: [Slot; 4],
 }
+
+/// The mask of a load whose bytes are all used.
+pub(crate) const ALL_BYTES: u16 = u16::MAX;
 
 impl MemoryAccess {
     /// The bytes that a thread moves.

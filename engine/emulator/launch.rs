@@ -16,7 +16,7 @@ impl Machine {
     /// Runs a kernel of a module to its end, and returns what it executed.
     ///
     /// # Errors
-    /// [`FaultKind::Arguments`] or [`FaultKind::Limits`] before anything runs, else the fault of the first block in the
+    /// [`FaultKind::Arguments`], [`FaultKind::Limits`] or [`FaultKind::Unsupported`] before anything runs, else the fault of the first block in the
     /// order of the seed that has one. Memory then holds what was stored until the launch stopped.
     pub fn launch(
         &self,
@@ -30,6 +30,9 @@ impl Machine {
         let Some((entry, program)) = module.program(kernel) else {
             return Err(fault(FaultKind::Arguments, format!("{} has no kernel of this name", module.file())));
         };
+        if let Some(reason) = &entry.unsupported {
+            return Err(fault(FaultKind::Unsupported, reason.to_string()));
+        }
         check_limits(entry, launch, self.options.max_shared)
             .map_err(|detail| fault(FaultKind::Limits, detail))?;
         let params = pack(entry, args).map_err(|detail| fault(FaultKind::Arguments, detail))?;
@@ -45,6 +48,7 @@ impl Machine {
             dynamic_shared: launch.shared,
             params,
             views,
+            number: self.launches.fetch_add(1, SeqCst),
             wide_atomics: Mutex::new(()),
         })
     }

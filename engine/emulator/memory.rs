@@ -161,6 +161,8 @@ pub struct Machine {
     /// The variables of the modules whose kernels were launched here.
     pub(crate) loaded: Mutex<Vec<Loaded>>,
     next: AtomicU64,
+    /// The number of launches so far.
+    pub(crate) launches: AtomicU32,
 }
 
 impl Default for Machine {
@@ -177,7 +179,13 @@ impl Machine {
 
     /// Makes a machine with other options.
     pub fn with(options: Options) -> Self {
-        Self { options, buffers: RwLock::default(), loaded: Mutex::default(), next: AtomicU64::new(FIRST) }
+        Self {
+            options,
+            buffers: RwLock::default(),
+            loaded: Mutex::default(),
+            next: AtomicU64::new(FIRST),
+            launches: AtomicU32::new(0),
+        }
     }
 
     /// Allocates `bytes` of memory, which count as never written, and returns their address. It is a multiple of 256, and

@@ -10,6 +10,25 @@ use crate::types::RegisterFile;
 pub(crate) const SHARED_WINDOW: u64 = 0x7000_0000_0000;
 /// The generic address at which the window of local memory starts, the same for each thread.
 pub(crate) const LOCAL_WINDOW: u64 = 0x7100_0000_0000;
+/// The address of the first function. Functions have addresses of their own, at which no data lie.
+const FUNCTIONS: u64 = 0x7200_0000_0000;
+/// The distance between the addresses of functions.
+const FUNCTION_BYTES: u64 = 16;
+
+/// The address of a function, by its number in the file.
+pub(crate) fn function_address(number: u32) -> u64 {
+    FUNCTIONS + u64::from(number) * FUNCTION_BYTES
+}
+
+/// The number of the function at an address; `None` where no function can begin.
+pub(crate) fn function_number(address: u64) -> Option<u32> {
+    let offset = address.checked_sub(FUNCTIONS)?;
+    if offset.is_multiple_of(FUNCTION_BYTES) { u32::try_from(offset / FUNCTION_BYTES).ok() } else { None }
+}
+
+/// Where the workspace lies in which the blocks of a cooperative launch meet, and its bytes.
+pub(crate) const WORKSPACE: u64 = 0x1_f000_0000;
+pub(crate) const WORKSPACE_BYTES: u64 = 1024;
 /// The bytes that a window spans.
 pub(crate) const WINDOW: u64 = 1 << 32;
 /// The first offset of shared memory in use, so that null is never valid.
@@ -40,6 +59,10 @@ pub(crate) enum Special {
     SmCount,
     DynamicShared,
     TotalShared,
+    /// The number of the launch.
+    GridId,
+    /// What a driver tells a kernel. Cooperative groups find the workspace of the grid by the first two of them.
+    EnvReg(u8),
 }
 
 /// A variable in shared or local memory, at an offset of its space.

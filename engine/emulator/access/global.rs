@@ -8,7 +8,7 @@ use crate::args::Access;
 use crate::env::View;
 use crate::exec::Exec;
 use crate::fault::{FaultKind, Run, stop};
-use crate::isa::MemoryAccess;
+use crate::isa::{ALL_BYTES, MemoryAccess};
 use crate::lanes::{Lanes, each_lane, lanes_where, map, set_lanes};
 use crate::memory::{WHOLE_WORD, byte_mask};
 use crate::meter::Traffic;
@@ -33,13 +33,28 @@ impl<'e> Exec<'e, '_> {
             let (view, lanes) = self.view(at, rest, bytes, Effect::Load)?;
             rest &= !lanes;
             if self.env.options.checks {
-                self.check_load(view, at, lanes, bytes, access.strong)?;
+                if access.used == ALL_BYTES {
+                    self.check_load(view, at, lanes, bytes, access.strong)?;
+                } else {
+                    self.check_used(view, access, at, lanes)?;
+                }
                 self.check_coherent(view, access, at, lanes)?;
             }
             let buffer = &view.buffer;
             let offsets = map(at, |a| a.wrapping_sub(buffer.at));
             let word = |_: usize, index: usize| buffer.word(index).load(Relaxed);
             deliver(&mut self.warp.registers, access, &offsets, lanes, word);
+        }
+        Ok(())
+    }
+
+    /// Checks a load of which only some bytes are used.
+    #[cold]
+    #[inline(never)]
+    fn check_used(&self, view: &View, access: &MemoryAccess, at: &Lanes<u64>, lanes: u32) -> Run<()> {
+        for byte in set_lanes(u32::from(access.used)).filter(|&byte| byte < access.bytes()) {
+            let there = map(at, |a| a.wrapping_add(u64::from(byte)));
+            self.check_load(view, &there, lanes, 1, access.strong)?;
         }
         Ok(())
     }

@@ -45,7 +45,8 @@ impl Exec<'_, '_> {
             if load && self.env.options.checks {
                 let unwritten =
                     |b: u64| self.warp.local_written[(b / 4) as usize][(b % 4) as usize] >> lane & 1 == 0;
-                if let Some(b) = (here..here + u64::from(bytes)).find(|&b| unwritten(b)) {
+                let used = |b: u64| access.used >> (b - here) & 1 == 1;
+                if let Some(b) = (here..here + u64::from(bytes)).find(|&b| unwritten(b) && used(b)) {
                     return stop(
                         FaultKind::Uninitialised,
                         lane,

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::names::{FileNames, Home, Name, Scope};
+use super::names::{Counted, FileNames, Home, Name, Scope, VectorSlots};
 use crate::fault::ParseError;
 use crate::flow;
 use crate::isa::{NO_SLOT, Op, Slot};
 use crate::meter::{Class, Line};
-use crate::program::{Inst, LOCAL_GAP, Placed, Program, SHARED_BASE, SHARED_GAP, Special};
+use crate::program::{Inst, LOCAL_GAP, Placed, Program, SHARED_BASE, SHARED_GAP, Special, function_address};
 use crate::steps::{Steps, TooMany};
 use crate::syntax::{Guard, Instruction, Operand, Variable};
 use crate::types::{RegisterFile, Space, Type};
@@ -48,6 +48,8 @@ struct DynamicSlot {
 pub(super) struct Builder<'t, 'b> {
     pub file: &'b FileNames<'t, 'b>,
     steps: &'b mut Steps,
+    /// The file has taken all its steps.
+    over_limit: bool,
     /// The scopes that are open, innermost last. The first has the module's shared variables that the kernel uses.
     pub scopes: Vec<Scope<'t, 'b>>,
     /// The calls that are being inlined, innermost last.
@@ -66,6 +68,11 @@ pub(super) struct Builder<'t, 'b> {
     double_constants: HashMap<u64, Slot>,
     specials: HashMap<Special, Slot>,
     pub program: Program,
+    /// There are vector registers, or declarations of them.
+    vectors: bool,
+    counts_vectors: bool,
+    /// The bytes of the next load that are used, where a pragma says so.
+    pub used_bytes: Option<u32>,
     /// The first free offset of shared memory.
     shared_next: u32,
     dynamic: Vec<DynamicSlot>,
@@ -77,6 +84,7 @@ impl<'t, 'b> Builder<'t, 'b> {
         Builder {
             file,
             steps,
+            over_limit: false,
             scopes: vec![Scope::default()],
             calls: Vec::new(),
             depth: 0,
@@ -94,6 +102,9 @@ impl<'t, 'b> Builder<'t, 'b> {
                 global_granule: 4,
                 ..Program::default()
             },
+            vectors: false,
+            counts_vectors: false,
+            used_bytes: None,
             shared_next: SHARED_BASE,
             dynamic: Vec::new(),
         }
@@ -111,7 +122,15 @@ impl<'t, 'b> Builder<'t, 'b> {
 
     /// Counts steps of the file before they are taken.
     pub(super) fn take(&mut self, steps: usize) -> Lowered<()> {
-        self.steps.take(steps).or_else(|too_many| self.fail(too_many.to_string()))
+        self.steps.take(steps).or_else(|too_many| {
+            self.over_limit = true;
+            self.fail(too_many.to_string())
+        })
+    }
+
+    /// Whether the last error concerns the whole file.
+    pub(super) fn over_limit(&self) -> bool {
+        self.over_limit
     }
 
     /// Checks that the registers of the kernel are not too many.
@@ -165,18 +184,80 @@ impl<'t, 'b> Builder<'t, 'b> {
             let scope = &self.scopes[at];
             let known = scope.names.get(name).or_else(|| self.file.variables.get(name).filter(|_| at == 0));
             if let Some(&known) = known {
-                let Name::Unplaced(variable) = known else { return Ok(Some(known)) };
+                let variable = match known {
+                    Name::Unplaced(variable) => variable,
+                    Name::Refused(reason) => return Err(self.file.refused[reason].clone()),
+                    _ => return Ok(Some(known)),
+                };
                 let placed = Name::Variable(self.place_shared(variable)?);
                 self.scopes[at].names.insert(name, placed);
                 return Ok(Some(placed));
             }
-            if let Some(ty) = scope.counted(name) {
-                let register = Name::Register(ty, self.new_slot(ty.file()));
+            if let Some(counted) = scope.counted(name) {
+                let register = self.new_register(counted.ty, counted.elements);
                 self.scopes[at].names.insert(name, register);
                 return Ok(Some(register));
             }
         }
-        Ok(None)
+        self.element_named(name)
+    }
+
+    /// Makes a register, which may be a vector of `elements`.
+    pub(super) fn new_register(&mut self, ty: Type, elements: u32) -> Name<'t, 'b> {
+        if elements == 1 {
+            return Name::Register(ty, self.new_slot(ty.file()));
+        }
+        self.vectors = true;
+        let mut slots = [NO_SLOT; 4];
+        slots[..elements as usize].iter_mut().for_each(|slot| *slot = self.new_slot(ty.file()));
+        Name::Vector(ty, VectorSlots { slots, count: elements as u8 })
+    }
+
+    /// Finds an element of a vector register: `%v.x`.
+    fn element_named(&mut self, name: &'t str) -> Lowered<Option<Name<'t, 'b>>> {
+        let Some((vector, end)) = name.rsplit_once('.').filter(|_| self.vectors || self.counts_vectors)
+        else {
+            return Ok(None);
+        };
+        Ok(match self.lookup(vector)? {
+            Some(Name::Vector(ty, all)) => all.element(end).map(|slot| Name::Register(ty, slot)),
+            _ => None,
+        })
+    }
+
+    /// Declares the registers of a prefix and a count.
+    pub(super) fn declare_counted(&mut self, prefix: &'t str, counted: Counted) -> Lowered<()> {
+        self.counts_vectors |= counted.elements > 1;
+        if self.scope().counted.insert(prefix, counted).is_some() {
+            return self.fail(format!("registers `{prefix}` are declared twice"));
+        }
+        Ok(())
+    }
+
+    /// The operands of an instruction, with vector registers as lists of their elements.
+    pub(super) fn spelled_out(&mut self, operands: &[Operand<'t>]) -> Lowered<Option<Vec<Operand<'t>>>> {
+        if !self.vectors && !self.counts_vectors {
+            return Ok(None);
+        }
+        let mut out = Vec::with_capacity(operands.len());
+        for operand in operands {
+            if let Operand::Name(name, 0) = operand
+                && let Some(Name::Vector(_, all)) = self.lookup(name)?
+            {
+                out.push(Operand::Vector((0..all.count).map(|k| Operand::Part(name, k)).collect()));
+            } else {
+                out.push(operand.clone());
+            }
+        }
+        Ok(Some(out))
+    }
+
+    /// The type and the slot of an element of a vector register.
+    fn part(&mut self, name: &'t str, part: u8) -> Lowered<(Type, Slot)> {
+        match self.lookup(name)? {
+            Some(Name::Vector(ty, all)) => Ok((ty, all.slots[part as usize])),
+            _ => self.fail(format!("`{name}` is not a vector")),
+        }
     }
 
     /// Gives a shared variable its address.
@@ -241,7 +322,7 @@ impl<'t, 'b> Builder<'t, 'b> {
     /// The slot of an operand, whose register must be as wide as `ty`.
     fn exact(&self, operand: &Operand<'t>, (has, slot): (Type, Slot), ty: Type) -> Lowered<Slot> {
         match operand {
-            Operand::Name(name, _) if has.bits() != ty.bits() => {
+            Operand::Name(name, _) | Operand::Part(name, _) if has.bits() != ty.bits() => {
                 self.fail(format!("`{name}` is {} bits wide, {} are needed", has.bits(), ty.bits()))
             }
             _ => Ok(slot),
@@ -268,9 +349,15 @@ impl<'t, 'b> Builder<'t, 'b> {
                         Ok((ty, self.address_constant(ty.file(), home, *offset)))
                     }
                     Some(_) => self.fail(format!("`{name}` cannot be an operand here")),
-                    None => self.fail(format!("`{name}` is not declared")),
+                    None => match self.file.functions.get(name) {
+                        Some(callee) if *offset == 0 && ty.bits() == 64 => {
+                            Ok((ty, self.constant(ty.file(), function_address(callee.number))))
+                        }
+                        _ => self.fail(format!("`{name}` is not declared")),
+                    },
                 };
             }
+            Operand::Part(name, part) => return self.part(name, *part),
             Operand::Int(n) if ty != Type::Pred && (!ty.float() || *n == 0) => *n & mask,
             Operand::F32(bits) if ty.bits() == 32 => u64::from(*bits),
             Operand::F64(bits) if ty == Type::F32 => u64::from((f64::from_bits(*bits) as f32).to_bits()),
@@ -291,6 +378,7 @@ impl<'t, 'b> Builder<'t, 'b> {
         match operand {
             Operand::Name("_", 0) => Ok((ty, self.new_slot(ty.file()))),
             Operand::Name(name, 0) => self.register(name),
+            Operand::Part(name, part) => self.part(name, *part),
             _ => self.fail("the destination must be a register"),
         }
     }
@@ -332,7 +420,11 @@ impl<'t, 'b> Builder<'t, 'b> {
                 "%dynamic_smem_size" => Some(Special::DynamicShared),
                 "%total_smem_size" => Some(Special::TotalShared),
                 "WARP_SZ" => return Ok(Some((Type::U32, self.constant(RegisterFile::Word, 32)))),
-                _ => None,
+                "%gridid" => Some(Special::GridId),
+                _ => name
+                    .strip_prefix("%envreg")
+                    .and_then(|n| n.parse().ok().filter(|&n| n < 32 && name.len() < 10))
+                    .map(Special::EnvReg),
             },
         };
         let Some(special) = special else { return Ok(None) };
@@ -376,7 +468,7 @@ impl<'t, 'b> Builder<'t, 'b> {
 
     /// Ends the program: labels become counters, dynamic shared memory gets its address, and the registers that need
     /// watching are marked. `line` is the one in which the kernel begins.
-    pub(super) fn finish(mut self, line: u32) -> Lowered<Program> {
+    pub(super) fn finish(&mut self, line: u32) -> Lowered<Program> {
         let last = self.lines.last().map_or(self.line, |l| l.line);
         let end = Instruction { guard: None, opcode: "ret", operands: Vec::new(), line: last };
         self.emit(&end, Class::Control, Op::Exit)?;
@@ -405,8 +497,11 @@ impl<'t, 'b> Builder<'t, 'b> {
         self.program.lines = std::mem::take(&mut self.lines).into();
         self.line = line;
         match flow::mark_suspects(&mut self.program, self.steps) {
-            Ok(()) => Ok(self.program),
-            Err(TooMany) => self.fail(TooMany.to_string()),
+            Ok(()) => Ok(std::mem::take(&mut self.program)),
+            Err(TooMany) => {
+                self.over_limit = true;
+                self.fail(TooMany.to_string())
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
 use super::names::Name;
-use crate::isa::{Address, AsyncCopy, Atomic, AtomicAccess, MemoryAccess, NO_SLOT, Op};
+use crate::isa::{ALL_BYTES, Address, AsyncCopy, Atomic, AtomicAccess, MemoryAccess, NO_SLOT, Op};
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand};
 use crate::types::{RegisterFile, Space, Type};
@@ -172,6 +172,7 @@ impl<'t> Builder<'t, '_> {
             register_bits,
             strong,
             non_coherent,
+            used: self.used_bytes.filter(|_| load).map_or(ALL_BYTES, |mask| mask as u16),
             registers,
         })
     }

@@ -2,7 +2,7 @@
 
 use super::builder::{Builder, InlinedCall, Lowered};
 use super::modifiers::Modifiers;
-use super::names::{Name, Scope};
+use super::names::{Counted, Name, Scope};
 use crate::isa::Op;
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand, Statement};
@@ -21,7 +21,8 @@ fn steps(statement: &Statement<'_>) -> usize {
         Statement::Label(name) | Statement::Targets { name, .. } | Statement::Registers { name, .. } => name,
         Statement::Variable(variable) => variable.name,
         Statement::Instruction(instruction) => instruction.opcode,
-        Statement::Source { .. } | Statement::Block(_) => "",
+        Statement::Prototype(prototype) => prototype.name,
+        Statement::Source { .. } | Statement::UsedBytes(_) | Statement::Block(_) => "",
     };
     4 + name.len() / 16
 }
@@ -47,6 +48,9 @@ impl<'t, 'b> Builder<'t, 'b> {
                 Statement::Targets { name, labels } => {
                     scope.names.insert(name, Name::Targets(labels));
                 }
+                Statement::Prototype(prototype) => {
+                    scope.names.insert(prototype.name, Name::Prototype(prototype));
+                }
                 _ => {}
             }
         }
@@ -68,16 +72,15 @@ impl<'t, 'b> Builder<'t, 'b> {
                 };
                 self.labels[label] = Some(self.program.code.len() as u32);
             }
-            Statement::Targets { .. } => {}
-            Statement::Registers { ty, name, count: Some(count) } => {
-                if self.scope().counted.insert(name, (*ty, *count)).is_some() {
-                    return self.fail(format!("registers `{name}` are declared twice"));
-                }
+            Statement::Targets { .. } | Statement::Prototype(_) => {}
+            &Statement::Registers { ty, elements, name, count: Some(count) } => {
+                self.declare_counted(name, Counted { ty, count, elements })?;
             }
-            Statement::Registers { ty, name, count: None } => {
-                let slot = self.new_slot(ty.file());
-                self.scope().names.insert(name, Name::Register(*ty, slot));
+            &Statement::Registers { ty, elements, name, count: None } => {
+                let register = self.new_register(ty, elements);
+                self.scope().names.insert(name, register);
             }
+            Statement::UsedBytes(mask) => self.used_bytes = Some(*mask),
             Statement::Variable(variable) => self.declare(variable)?,
             Statement::Source { file, line } => {
                 let name = self.file.sources.get(file);
@@ -87,7 +90,14 @@ impl<'t, 'b> Builder<'t, 'b> {
             Statement::Block(statements) => self.block(statements)?,
             Statement::Instruction(instruction) => {
                 self.line = instruction.line;
-                self.instruction(instruction)?;
+                match self.spelled_out(&instruction.operands)? {
+                    None => self.instruction(instruction)?,
+                    Some(operands) => {
+                        let guard = instruction.guard;
+                        self.instruction(&Instruction { guard, operands, ..*instruction })?;
+                    }
+                }
+                self.used_bytes = None;
             }
         }
         self.check_registers()
@@ -169,7 +179,7 @@ impl<'t, 'b> Builder<'t, 'b> {
             [Operand::Name(name, 0), Operand::List(args)] => (*name, args),
             _ => return self.fail("a call needs the name of a function"),
         };
-        let Some(function) = self.file.functions.get(name).copied() else {
+        let Some(function) = self.file.functions.get(name).map(|callee| callee.function) else {
             return self.fail(format!("`{name}` is called, but this file does not define it"));
         };
         if self.calls.iter().any(|c| c.name == name) {
@@ -180,6 +190,9 @@ impl<'t, 'b> Builder<'t, 'b> {
         }
         if args.len() != function.params.len() || returns.len() != function.returns.len() {
             return self.fail(format!("`{name}` is called with another number of parameters than it has"));
+        }
+        if let Some(refused) = &function.refused {
+            return Err(refused.clone());
         }
         let mut scope = Scope::default();
         let formals = function.params.iter().chain(&function.returns);
