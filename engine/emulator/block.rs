@@ -54,10 +54,16 @@ impl Block {
                 tally: Tally::new(&env.program),
                 arrived: [0; BARRIERS],
                 arrived_warps: [0; BARRIERS],
+                printed: Vec::new(),
                 executed: 0,
             },
             order: (0..warps as usize).collect(),
         }
+    }
+
+    /// Takes what the last block has printed.
+    pub fn take_printed(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.state.printed)
     }
 
     /// The counts of all blocks that ran here.

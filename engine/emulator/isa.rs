@@ -394,6 +394,12 @@ pub(crate) enum Op {
     ActiveMask { d: Slot },
     Clock { double: bool, d: Slot },
     Branch { target: u32 },
+    /// Calls a function that lies out of line: that of `calls[site]`, or the one at the address in `a`.
+    Call { site: u32, a: Slot },
+    /// Returns from a function that lies out of line.
+    Return,
+    /// Calls what a driver provides: `system_calls[call]`.
+    System { call: u32 },
     /// Jumps to `tables[table][a]`.
     BranchTable { table: u32, a: Slot },
     Exit,

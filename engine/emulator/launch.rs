@@ -10,6 +10,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::memory::Machine;
 use crate::meter::Meter;
 use crate::module::Module;
+use crate::output::Printed;
 use crate::tally::Tally;
 
 impl Machine {
@@ -38,7 +39,8 @@ impl Machine {
         let params = pack(entry, args).map_err(|detail| fault(FaultKind::Arguments, detail))?;
         let views =
             self.views(module, program, args).map_err(|detail| fault(FaultKind::Arguments, detail))?;
-        run_blocks(&Env {
+        let heap = self.heap_views(program);
+        let mut env = Env {
             machine: self,
             kernel,
             program: program.clone(),
@@ -50,12 +52,18 @@ impl Machine {
             views,
             number: self.launches.fetch_add(1, SeqCst),
             wide_atomics: Mutex::new(()),
-        })
+            heap,
+            printed: Printed::default(),
+        };
+        let (last, result) = run_blocks(&env);
+        self.output.add(&std::mem::take(&mut env.printed).up_to(last));
+        result
     }
 }
 
-/// Runs the blocks in the order of the seed; each is taken by the next free worker.
-fn run_blocks(env: &Env) -> Result<Meter, Fault> {
+/// Runs the blocks in the order of the seed; each is taken by the next free worker. Returns the turn of the fault too, or the
+/// largest number.
+fn run_blocks(env: &Env) -> (u32, Result<Meter, Fault>) {
     let blocks: u32 = env.grid.iter().product();
     let threads = if env.options.threads == 0 { rayon::current_num_threads() } else { env.options.threads };
     let workers = threads.min(blocks as usize);
@@ -71,7 +79,9 @@ fn run_blocks(env: &Env) -> Result<Meter, Fault> {
             if turn >= blocks || turn > stop_at.load(SeqCst) {
                 break;
             }
-            if let Err(fault) = block.run(env, order(turn, blocks, env.options.seed)) {
+            let result = block.run(env, order(turn, blocks, env.options.seed));
+            env.printed.add(turn, block.take_printed());
+            if let Err(fault) = result {
                 let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
                 if first.as_ref().is_none_or(|(other, _)| turn < *other) {
                     stop_at.fetch_min(turn, SeqCst);
@@ -86,8 +96,8 @@ fn run_blocks(env: &Env) -> Result<Meter, Fault> {
     } else {
         rayon::scope(|scope| (0..workers).for_each(|_| scope.spawn(|_| work())));
     }
-    if let Some((_, fault)) = first.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(fault);
+    if let Some((turn, fault)) = first.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return (turn, Err(fault));
     }
     let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut meter = tally.meter(&env.program);
@@ -95,7 +105,7 @@ fn run_blocks(env: &Env) -> Result<Meter, Fault> {
     meter.blocks = u64::from(blocks);
     meter.threads = u64::from(blocks) * u64::from(env.threads());
     meter.warps = u64::from(blocks) * u64::from(env.threads().div_ceil(32));
-    Ok(meter)
+    (u32::MAX, Ok(meter))
 }
 
 /// The block of a turn. For seed 0 this is the order of the grid; other seeds walk the grid by a step that shares no factor

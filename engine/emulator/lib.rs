@@ -35,7 +35,10 @@ mod integer;
 mod registers;
 
 // Memory, and notes of who accessed it.
+mod format;
+mod heap;
 mod memory;
+mod output;
 mod shadow;
 mod shared;
 
@@ -44,10 +47,13 @@ mod access;
 mod args;
 mod block;
 mod block_state;
+mod calls;
 mod env;
 mod exec;
+mod frames;
 mod launch;
 mod run;
+mod system;
 mod together;
 mod warp;
 

@@ -18,6 +18,8 @@ pub(crate) fn operands(op: &Op, visit: &mut impl FnMut(RegisterFile, Slot, Use))
         | Op::CopyWait { .. }
         | Op::Fence
         | Op::Branch { .. }
+        | Op::Return
+        | Op::System { .. }
         | Op::Exit
         | Op::Trap => {}
         Op::Move { d, a } => all(&[(Word, a)], &[(Word, d)]),
@@ -123,6 +125,8 @@ pub(crate) fn operands(op: &Op, visit: &mut impl FnMut(RegisterFile, Slot, Use))
         Op::ActiveMask { d } => all(&[], &[(Word, d)]),
         Op::Clock { double, d } => all(&[], &[(if double { Double } else { Word }, d)]),
         Op::BranchTable { a, .. } => all(&[(Word, a)], &[]),
+        Op::Call { a: NO_SLOT, .. } => {}
+        Op::Call { a, .. } => all(&[(Double, a)], &[]),
     }
 }
 

@@ -1,5 +1,6 @@
 //! A kernel that is ready to run: decoded instructions, slots to fill, and the layout of its memory.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::isa::{Op, Slot};
@@ -88,6 +89,83 @@ pub(crate) struct Inst {
     pub tracks: bool,
 }
 
+/// A function that is compiled out of line. Its registers are the slots of its ranges, and its variables lie in a frame.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FunctionCode {
+    /// The number of the function in its file.
+    pub number: u32,
+    /// The counter of its first instruction.
+    pub entry: u32,
+    pub words: Range<Slot>,
+    pub doubles: Range<Slot>,
+    pub preds: Range<Slot>,
+    pub frame_bytes: u32,
+    pub frame_align: u32,
+    /// The offset in the frame and the bytes of each parameter and of each result.
+    pub params: Vec<(u32, u32)>,
+    pub returns: Vec<(u32, u32)>,
+    /// The variables of the frame, parameters among them.
+    pub placed: Vec<Placed>,
+}
+
+/// A variable in local memory that a call passes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// The offset in local memory, or from the frame pointer.
+    pub at: u32,
+    pub bytes: u32,
+    pub in_frame: bool,
+}
+
+/// A call of a function out of line.
+#[derive(Debug, Clone)]
+pub(crate) struct CallSite {
+    /// The number of the function in [`Program::functions`]; none for an indirect call.
+    pub target: Option<u32>,
+    pub args: Vec<Place>,
+    pub returns: Vec<Place>,
+}
+
+/// The functions that a driver provides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SystemFunction {
+    Print,
+    AssertFail,
+    Malloc,
+    Free,
+}
+
+impl SystemFunction {
+    /// The function of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "vprintf" => Self::Print,
+            "__assertfail" => Self::AssertFail,
+            "malloc" => Self::Malloc,
+            "free" => Self::Free,
+            _ => return None,
+        })
+    }
+
+    /// The bytes of each parameter, and of each result.
+    pub fn signature(self) -> (&'static [u64], &'static [u64]) {
+        match self {
+            Self::Print => (&[8, 8], &[4]),
+            Self::AssertFail => (&[8, 8, 4, 8, 8], &[]),
+            Self::Malloc => (&[8], &[8]),
+            Self::Free => (&[8], &[]),
+        }
+    }
+}
+
+/// A call of a function that a driver provides.
+#[derive(Debug, Clone)]
+pub(crate) struct SystemCall {
+    pub function: SystemFunction,
+    pub args: Vec<Place>,
+    pub returns: Vec<Place>,
+}
+
 /// A kernel. The number of an instruction in `code` is its program counter.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Program {
@@ -108,6 +186,12 @@ pub(crate) struct Program {
     pub watched: Vec<(RegisterFile, Slot)>,
     /// The targets of each branch table.
     pub tables: Vec<Vec<u32>>,
+    /// The functions that are compiled out of line, and the calls of them.
+    pub functions: Vec<FunctionCode>,
+    pub calls: Vec<CallSite>,
+    pub system_calls: Vec<SystemCall>,
+    /// The register that holds where the frame of a thread's function begins.
+    pub frame_pointer: Option<Slot>,
     pub shared: Vec<Placed>,
     /// Bytes of static shared memory as a driver counts them, without the gaps.
     pub static_shared: u32,

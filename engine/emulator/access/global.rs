@@ -138,8 +138,24 @@ impl<'e> Exec<'e, '_> {
         let inside = |v: &View, at: u64| at >= v.at && at.checked_add(bytes).is_some_and(|end| end <= v.end);
         let allowed = |v: &View| effect == Effect::Load || v.access != Access::Read;
         let view = env.views.iter().find(|v| inside(v, at[lane as usize]) && allowed(v));
-        let Some(view) = view else { return self.no_view(lane, at[lane as usize], bytes, effect) };
+        let Some(view) = view else { return self.view_elsewhere(at, active, bytes, effect) };
         Ok((view, lanes_where(active, |l| inside(view, at[l]))))
+    }
+
+    /// A view that is none of the launch's buffers, but a part of the heap.
+    #[cold]
+    fn view_elsewhere(
+        &self,
+        at: &Lanes<u64>,
+        active: u32,
+        bytes: u64,
+        effect: Effect,
+    ) -> Run<(&'e View, u32)> {
+        let lane = active.trailing_zeros();
+        match self.heap_view(at, active, bytes)? {
+            Some(found) => Ok(found),
+            None => self.no_view(lane, at[lane as usize], bytes, effect),
+        }
     }
 
     /// Says why the launch may not use an address.

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::names::{Counted, FileNames, Home, Name, Scope, VectorSlots};
+use super::call::FrameBuilder;
+use super::names::{Callee, Counted, FileNames, Home, Name, Scope, VectorSlots};
 use crate::fault::ParseError;
 use crate::flow;
-use crate::isa::{NO_SLOT, Op, Slot};
+use crate::isa::{Int2, NO_SLOT, Op, Slot};
 use crate::meter::{Class, Line};
 use crate::program::{Inst, LOCAL_GAP, Placed, Program, SHARED_BASE, SHARED_GAP, Special, function_address};
 use crate::steps::{Steps, TooMany};
@@ -30,8 +31,7 @@ const DYNAMIC: u64 = u64::MAX;
 const DYNAMIC_ALIGN: u32 = 1024;
 
 /// A call that is being inlined.
-pub(super) struct InlinedCall<'t> {
-    pub name: &'t str,
+pub(super) struct InlinedCall {
     /// The label to which `ret` jumps.
     pub end: usize,
 }
@@ -53,7 +53,7 @@ pub(super) struct Builder<'t, 'b> {
     /// The scopes that are open, innermost last. The first has the module's shared variables that the kernel uses.
     pub scopes: Vec<Scope<'t, 'b>>,
     /// The calls that are being inlined, innermost last.
-    pub calls: Vec<InlinedCall<'t>>,
+    pub calls: Vec<InlinedCall>,
     /// The number of blocks that are open, those of all calls included.
     pub depth: usize,
     /// The counter of each label, once it is known.
@@ -68,6 +68,14 @@ pub(super) struct Builder<'t, 'b> {
     double_constants: HashMap<u64, Slot>,
     specials: HashMap<Special, Slot>,
     pub program: Program,
+    /// The opcode that is being lowered.
+    pub opcode: &'t str,
+    /// The frame of the function that is being compiled out of line; none in the kernel itself.
+    pub frame: Option<FrameBuilder>,
+    /// The numbers of the functions that are compiled out of line, by their numbers in the file.
+    pub out_of_line: HashMap<u32, u32>,
+    /// The same functions, in the order of their numbers.
+    pub pending: Vec<Callee<'t, 'b>>,
     /// There are vector registers, or declarations of them.
     vectors: bool,
     counts_vectors: bool,
@@ -102,6 +110,10 @@ impl<'t, 'b> Builder<'t, 'b> {
                 global_granule: 4,
                 ..Program::default()
             },
+            opcode: "",
+            frame: None,
+            out_of_line: HashMap::new(),
+            pending: Vec::new(),
             vectors: false,
             counts_vectors: false,
             used_bytes: None,
@@ -147,7 +159,15 @@ impl<'t, 'b> Builder<'t, 'b> {
         let name = match variable.space {
             Space::Shared => Name::Unplaced(variable),
             Space::Local | Space::Param => {
-                let at = self.program.local_bytes.next_multiple_of(variable.align.max(LOCAL_GAP));
+                let align = variable.align.max(LOCAL_GAP);
+                let (next, placed) = match &mut self.frame {
+                    Some(frame) => {
+                        frame.align = frame.align.max(align);
+                        (&mut frame.next, &mut frame.placed)
+                    }
+                    None => (&mut self.program.local_bytes, &mut self.program.local),
+                };
+                let at = next.next_multiple_of(align);
                 let bytes = variable.bytes as u32;
                 if u64::from(at) + variable.bytes > MOST_LOCAL {
                     return self.fail(format!(
@@ -155,9 +175,15 @@ impl<'t, 'b> Builder<'t, 'b> {
                         variable.name
                     ));
                 }
-                self.program.local_bytes = (at + bytes + LOCAL_GAP).next_multiple_of(LOCAL_GAP);
-                self.program.local.push(Placed { name: variable.name.into(), at, bytes });
-                Name::Variable(Home { space: Space::Local, at: u64::from(at), bytes: variable.bytes })
+                *next = (at + bytes + LOCAL_GAP).next_multiple_of(LOCAL_GAP);
+                placed.push(Placed { name: variable.name.into(), at, bytes });
+                let in_frame = self.frame.is_some();
+                Name::Variable(Home {
+                    space: Space::Local,
+                    at: u64::from(at),
+                    bytes: variable.bytes,
+                    in_frame,
+                })
             }
             space => return self.fail(format!("a .{space} variable inside a function is not supported")),
         };
@@ -266,7 +292,7 @@ impl<'t, 'b> Builder<'t, 'b> {
         if variable.bytes == 0 {
             // Its address is known when all other variables have theirs.
             self.program.shared.push(Placed { name, at: 0, bytes: 0 });
-            return Ok(Home { space: Space::Shared, at: DYNAMIC, bytes: 0 });
+            return Ok(Home { space: Space::Shared, at: DYNAMIC, bytes: 0, in_frame: false });
         }
         let at = self.shared_next.next_multiple_of(variable.align.max(SHARED_GAP));
         if u64::from(at) + variable.bytes > MOST_SHARED {
@@ -277,7 +303,7 @@ impl<'t, 'b> Builder<'t, 'b> {
         let real = self.program.static_shared.next_multiple_of(variable.align);
         self.program.static_shared = real + bytes;
         self.program.shared.push(Placed { name, at, bytes });
-        Ok(Home { space: Space::Shared, at: u64::from(at), bytes: variable.bytes })
+        Ok(Home { space: Space::Shared, at: u64::from(at), bytes: variable.bytes, in_frame: false })
     }
 
     /// The slot of a constant.
@@ -301,13 +327,25 @@ impl<'t, 'b> Builder<'t, 'b> {
     }
 
     /// The slot of a variable's address plus `offset`.
-    pub(super) fn address_constant(&mut self, file: RegisterFile, home: Home, offset: i64) -> Slot {
+    pub(super) fn address_constant(&mut self, file: RegisterFile, home: Home, offset: i64) -> Lowered<Slot> {
         if home.at == DYNAMIC {
             let slot = self.new_slot(file);
             self.dynamic.push(DynamicSlot { slot, file, offset: offset as u64 });
-            return slot;
+            return Ok(slot);
         }
-        self.constant(file, home.at.wrapping_add(offset as u64))
+        let at = home.at.wrapping_add(offset as u64);
+        if !home.in_frame {
+            return Ok(self.constant(file, at));
+        }
+        let (a, b) = (self.frame_pointer(), self.constant(RegisterFile::Double, at));
+        let d = self.new_slot(RegisterFile::Double);
+        self.emit_part(Class::Integer, Op::Int { f: Int2::Add, ty: Type::U64, d, a, b })?;
+        if file == RegisterFile::Double {
+            return Ok(d);
+        }
+        let (low, high) = (self.new_slot(RegisterFile::Word), self.new_slot(RegisterFile::Word));
+        self.emit_part(Class::Move, Op::Unpack64 { low, high, a: d })?;
+        Ok(low)
     }
 
     /// The type and the slot of a register.
@@ -346,7 +384,7 @@ impl<'t, 'b> Builder<'t, 'b> {
                 return match self.lookup(name)? {
                     Some(Name::Register(has, slot)) if *offset == 0 => Ok((has, slot)),
                     Some(Name::Variable(home)) if ty.bits() >= 32 => {
-                        Ok((ty, self.address_constant(ty.file(), home, *offset)))
+                        Ok((ty, self.address_constant(ty.file(), home, *offset)?))
                     }
                     Some(_) => self.fail(format!("`{name}` cannot be an operand here")),
                     None => match self.file.functions.get(name) {
@@ -466,12 +504,15 @@ impl<'t, 'b> Builder<'t, 'b> {
         Ok(())
     }
 
+    /// Adds a part of the instruction that is being lowered, without its guard.
+    pub(super) fn emit_part(&mut self, class: Class, op: Op) -> Lowered<()> {
+        let part = Instruction { guard: None, opcode: self.opcode, operands: Vec::new(), line: self.line };
+        self.emit(&part, class, op)
+    }
+
     /// Ends the program: labels become counters, dynamic shared memory gets its address, and the registers that need
     /// watching are marked. `line` is the one in which the kernel begins.
     pub(super) fn finish(&mut self, line: u32) -> Lowered<Program> {
-        let last = self.lines.last().map_or(self.line, |l| l.line);
-        let end = Instruction { guard: None, opcode: "ret", operands: Vec::new(), line: last };
-        self.emit(&end, Class::Control, Op::Exit)?;
         let labels: Vec<u32> = self.labels.iter().map(|l| l.expect("every label has a statement")).collect();
         for inst in &mut self.program.code {
             if let Op::Branch { target } = &mut inst.op {

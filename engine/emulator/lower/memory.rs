@@ -84,7 +84,11 @@ impl<'t> Builder<'t, '_> {
                 if !same && space != Space::Generic {
                     return self.fail(format!("`{name}` is a .{} variable", home.space));
                 }
-                let base = self.address_constant(RegisterFile::Double, home, 0);
+                if home.in_frame {
+                    let (base, offset) = (self.frame_pointer(), offset.wrapping_add(home.at as i64));
+                    return Ok((Address { base, short: false, offset }, home.space));
+                }
+                let base = self.address_constant(RegisterFile::Double, home, 0)?;
                 Ok((Address { base, short: false, offset: *offset }, home.space))
             }
             Some(_) => self.fail(format!("`{name}` cannot be an address")),

@@ -2,6 +2,8 @@
 //! are inlined.
 
 mod builder;
+mod call;
+mod calls_of;
 mod control;
 mod convert;
 mod float;
@@ -17,7 +19,9 @@ use self::builder::{Builder, Lowered};
 pub(crate) use self::names::FileNames;
 use self::names::{Home, Name, Scope};
 use crate::fault::ParseError;
+use crate::isa::Op;
 use crate::layout::Param;
+use crate::meter::Class;
 use crate::program::Program;
 use crate::steps::Steps;
 use crate::syntax::Function;
@@ -61,10 +65,15 @@ impl<'t, 'b> Builder<'t, 'b> {
         let mut scope = Scope::default();
         for (param, placed) in function.params.iter().zip(params) {
             let (at, bytes) = (u64::from(placed.offset), u64::from(placed.bytes));
-            scope.names.insert(param.name, Name::Variable(Home { space: Space::Param, at, bytes }));
+            scope
+                .names
+                .insert(param.name, Name::Variable(Home { space: Space::Param, at, bytes, in_frame: false }));
         }
         self.scopes.push(scope);
         self.block(&function.body)?;
+        self.opcode = "ret";
+        self.emit_part(Class::Control, Op::Exit)?;
+        self.functions()?;
         self.finish(function.line)
     }
 }

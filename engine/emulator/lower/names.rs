@@ -1,8 +1,9 @@
 //! What names mean: those of a file, which all of its kernels share, and those of a block.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::calls_of::CallsOf;
 use crate::fault::ParseError;
 use crate::isa::Slot;
 use crate::layout::Global;
@@ -14,8 +15,10 @@ use crate::types::{Space, Type};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Home {
     pub space: Space,
+    /// The offset, which counts from the frame pointer if the variable is one of a function out of line.
     pub at: u64,
     pub bytes: u64,
+    pub in_frame: bool,
 }
 
 /// What a name means.
@@ -74,6 +77,10 @@ pub(crate) struct FileNames<'t, 'b> {
     pub(super) variables: HashMap<&'t str, Name<'t, 'b>>,
     /// Why names of the module cannot be used.
     pub(super) refused: Vec<ParseError>,
+    /// The functions on cycles of calls, by their numbers.
+    pub(super) recursive: HashSet<u32>,
+    /// The functions whose address is taken.
+    pub(super) taken: Vec<Callee<'t, 'b>>,
 }
 
 impl<'t, 'b> FileNames<'t, 'b> {
@@ -87,7 +94,7 @@ impl<'t, 'b> FileNames<'t, 'b> {
                 Space::Shared => Name::Unplaced(variable),
                 space => {
                     let global = placed.next().expect("every other variable was placed, in this order");
-                    Name::Variable(Home { space, at: global.at, bytes: global.bytes })
+                    Name::Variable(Home { space, at: global.at, bytes: global.bytes, in_frame: false })
                 }
             };
             (variable.name, name)
@@ -105,7 +112,16 @@ impl<'t, 'b> FileNames<'t, 'b> {
                 functions.insert(name, callee);
             }
         }
-        Self { file, functions, sources, variables: unusable.chain(usable).collect(), refused }
+        let calls = CallsOf::gather(text, &functions);
+        Self {
+            file,
+            sources,
+            variables: unusable.chain(usable).collect(),
+            refused,
+            recursive: calls.recursive(),
+            taken: calls.taken,
+            functions,
+        }
     }
 
     /// Fills in the initial values that are addresses. A variable that names something without an address cannot be used.

@@ -1,15 +1,13 @@
 //! Statements in their order: names are declared, opcodes are dispatched, and calls are inlined.
 
-use super::builder::{Builder, InlinedCall, Lowered};
+use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
 use super::names::{Counted, Name, Scope};
 use crate::isa::Op;
 use crate::meter::Class;
-use crate::syntax::{Instruction, Operand, Statement};
+use crate::syntax::{Instruction, Statement};
 use crate::types::Type;
 
-/// How deep calls may nest.
-const DEEPEST_CALL: usize = 16;
 /// How deep blocks may nest, those of the calls included: each needs a part of the stack.
 const DEEPEST_BLOCK: usize = 128;
 /// The steps of entering a block.
@@ -90,6 +88,7 @@ impl<'t, 'b> Builder<'t, 'b> {
             Statement::Block(statements) => self.block(statements)?,
             Statement::Instruction(instruction) => {
                 self.line = instruction.line;
+                self.opcode = instruction.opcode;
                 match self.spelled_out(&instruction.operands)? {
                     None => self.instruction(instruction)?,
                     Some(operands) => {
@@ -157,74 +156,5 @@ impl<'t, 'b> Builder<'t, 'b> {
             (_, Some(_)) => self.integer(i, m),
             _ => self.unsupported(i),
         }
-    }
-
-    /// Lowers `call.uni (retval0), name, (param0, param1);` to the body of the function.
-    fn call(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
-        m.takes("uni");
-        self.done(i, m)?;
-        if i.guard.is_some() {
-            return self.fail("a guarded call is not supported");
-        }
-        let mut operands = i.operands.as_slice();
-        let returns: &[Operand<'t>] = match operands {
-            [Operand::List(list), rest @ ..] => {
-                operands = rest;
-                list
-            }
-            _ => &[],
-        };
-        let (name, args): (_, &[Operand<'t>]) = match operands {
-            [Operand::Name(name, 0)] => (*name, &[]),
-            [Operand::Name(name, 0), Operand::List(args)] => (*name, args),
-            _ => return self.fail("a call needs the name of a function"),
-        };
-        let Some(function) = self.file.functions.get(name).map(|callee| callee.function) else {
-            return self.fail(format!("`{name}` is called, but this file does not define it"));
-        };
-        if self.calls.iter().any(|c| c.name == name) {
-            return self.fail(format!("`{name}` calls itself"));
-        }
-        if self.calls.len() == DEEPEST_CALL {
-            return self.fail(format!("calls are nested deeper than {DEEPEST_CALL}"));
-        }
-        if args.len() != function.params.len() || returns.len() != function.returns.len() {
-            return self.fail(format!("`{name}` is called with another number of parameters than it has"));
-        }
-        if let Some(refused) = &function.refused {
-            return Err(refused.clone());
-        }
-        let mut scope = Scope::default();
-        let formals = function.params.iter().chain(&function.returns);
-        for (formal, actual) in formals.zip(args.iter().chain(returns)) {
-            let home = match actual {
-                Operand::Name(n, 0) => self.lookup(n)?,
-                _ => None,
-            };
-            let Some(Name::Variable(home)) = home else {
-                return self.fail("the parameters of a call must be .param variables");
-            };
-            if home.bytes != formal.bytes {
-                return self.fail(format!(
-                    "parameter `{}` has {} bytes, {} are given",
-                    formal.name, formal.bytes, home.bytes
-                ));
-            }
-            scope.names.insert(formal.name, Name::Variable(home));
-        }
-        self.labels.push(None);
-        let end = self.labels.len() - 1;
-        self.calls.push(InlinedCall { name, end });
-        // The function sees the names of the module and its parameters, and nothing of its caller.
-        let callers = self.scopes.split_off(1);
-        self.scopes.push(scope);
-        let source = self.source.clone();
-        self.block(&function.body)?;
-        self.source = source;
-        self.scopes.truncate(1);
-        self.scopes.extend(callers);
-        self.calls.pop();
-        self.labels[end] = Some(self.program.code.len() as u32);
-        Ok(())
     }
 }

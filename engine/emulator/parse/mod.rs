@@ -110,29 +110,26 @@ impl<'t> Parser<'_, 't> {
         }
     }
 
-    /// Takes a directive up to its semicolon, and keeps the name that it declares as one that cannot be used.
+    /// Takes a directive up to its semicolon, and keeps the names that it declares as ones that cannot be used.
     fn refuse_names(&mut self, error: Parsed<()>, refused: &mut Vec<(&'t str, ParseError)>) -> Parsed<()> {
         let Err(error) = error else { return Ok(()) };
-        let mut name = None;
-        let mut whole = true;
+        let (mut wanted, mut open, first) = (true, 0, refused.len());
         while !self.takes(';') {
             match self.peek() {
                 // It has a body, or no end.
-                None => return Err(error),
-                Some(Token::Word(".entry" | ".func" | ".visible")) => return Err(error),
-                Some(&Token::Word(word)) if !word.starts_with('.') && name.is_none() => name = Some(word),
-                Some(Token::Punct(',')) => whole = false,
+                None | Some(Token::Word(".entry" | ".func" | ".visible")) => return Err(error),
+                Some(&Token::Word(name)) if !name.starts_with('.') && wanted => {
+                    refused.push((name, error.clone()));
+                    wanted = false;
+                }
+                Some(Token::Punct(',')) => wanted = open == 0,
+                Some(Token::Punct('{')) => open += 1,
+                Some(Token::Punct('}')) => open -= 1,
                 _ => {}
             }
             self.at += 1;
         }
-        match name {
-            Some(name) if whole => {
-                refused.push((name, error));
-                Ok(())
-            }
-            _ => Err(error),
-        }
+        if refused.len() == first { Err(error) } else { Ok(()) }
     }
 
     /// Takes a section, whose content is not needed.
