@@ -34,6 +34,7 @@ mod convert;
 mod float;
 mod integer;
 mod registers;
+mod written;
 
 // Memory, and notes of who accessed it.
 mod clock;
@@ -42,6 +43,7 @@ mod memory;
 mod releases;
 mod shadow;
 mod shared;
+mod suspicion;
 
 // Running: a launch, its blocks, their warps.
 mod access;
@@ -56,7 +58,6 @@ mod order;
 mod progress;
 mod queue;
 mod run;
-mod suspicion;
 mod together;
 mod warp;
 

@@ -1,10 +1,9 @@
 //! The registers of a warp: 32 values for each register, and one bit per lane for each predicate.
 
-use crate::isa::{NO_SLOT, Slot, Use};
+use crate::isa::Slot;
 use crate::lanes::{ALL_LANES, Lanes, each_lane};
-use crate::operands::{moved, operands};
-use crate::program::{Inst, Program};
-use crate::types::RegisterFile;
+use crate::program::Program;
+use crate::written::Written;
 
 /// The three register files of one warp.
 #[derive(Debug, Clone)]
@@ -14,11 +13,8 @@ pub(crate) struct Registers {
     pub preds: Vec<u32>,
     /// The carry flag of each lane.
     pub carry: u32,
-    /// Which lanes wrote each register, by [`index`] of its file. Registers that [`crate::flow`] does not watch count as
-    /// written.
-    written: [Vec<u32>; 3],
-    /// The same at the start of a block.
-    given: [Vec<u32>; 3],
+    /// What was written of the registers that [`crate::flow`] watches.
+    pub written: Written,
 }
 
 /// Writes the lanes of `mask`.
@@ -31,29 +27,15 @@ fn blend<T: Copy>(out: &mut Lanes<T>, v: &Lanes<T>, mask: u32) {
     }
 }
 
-/// The position of a register file in [`Registers::written`].
-fn index(file: RegisterFile) -> usize {
-    match file {
-        RegisterFile::Word => 0,
-        RegisterFile::Double => 1,
-        RegisterFile::Pred => 2,
-    }
-}
-
 impl Registers {
     /// Makes registers whose constants are filled in; special registers are not.
     pub fn new(program: &Program) -> Self {
-        let mut given = [program.words, program.doubles, program.preds].map(|n| vec![ALL_LANES; n as usize]);
-        for &(file, slot) in &program.watched {
-            given[index(file)][slot as usize] = 0;
-        }
         let mut all = Self {
             words: vec![[0; 32]; program.words as usize],
             doubles: vec![[0; 32]; program.doubles as usize],
             preds: vec![0; program.preds as usize],
             carry: 0,
-            written: given.clone(),
-            given,
+            written: Written::new(program),
         };
         for &(slot, bits) in &program.word_constants {
             all.words[slot as usize] = [bits; 32];
@@ -62,13 +44,6 @@ impl Registers {
             all.doubles[slot as usize] = [bits; 32];
         }
         all
-    }
-
-    /// Forgets which registers were written, for a new block.
-    pub fn reset(&mut self) {
-        for (written, given) in self.written.iter_mut().zip(&self.given) {
-            written.copy_from_slice(given);
-        }
     }
 
     #[inline(always)]
@@ -100,39 +75,5 @@ impl Registers {
     pub fn set_pred(&mut self, slot: Slot, v: u32, mask: u32) {
         let p = &mut self.preds[slot as usize];
         *p = *p & !mask | v & mask;
-    }
-
-    fn written(&mut self, file: RegisterFile, slot: Slot) -> &mut u32 {
-        &mut self.written[index(file)][slot as usize]
-    }
-
-    /// Notes that the lanes of `mask` executed an instruction that writes watched registers. A move of what was never
-    /// written writes nothing.
-    pub fn note(&mut self, inst: &Inst, mask: u32) {
-        let mask = match moved(&inst.op) {
-            Some((file, a)) if inst.suspect => mask & *self.written(file, a),
-            _ => mask,
-        };
-        operands(&inst.op, &mut |file, slot, how| {
-            if how == Use::Write {
-                *self.written(file, slot) |= mask;
-            }
-        });
-    }
-
-    /// A lane that would use a register that it has not written: `lanes` read the guard, `guarded` the operands.
-    pub fn unwritten(&mut self, inst: &Inst, lanes: u32, guarded: u32) -> Option<u32> {
-        let mut missing = 0;
-        if inst.guard != NO_SLOT {
-            missing |= lanes & !*self.written(RegisterFile::Pred, inst.guard);
-        }
-        if moved(&inst.op).is_none() {
-            operands(&inst.op, &mut |file, slot, how| {
-                if how == Use::Read {
-                    missing |= guarded & !*self.written(file, slot);
-                }
-            });
-        }
-        if missing == 0 { None } else { Some(missing.trailing_zeros()) }
     }
 }

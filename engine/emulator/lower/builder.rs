@@ -61,6 +61,8 @@ pub(super) struct Builder<'t, 'b> {
     /// The source file and line that the last `.loc` named.
     pub source: Option<(Arc<str>, u32)>,
     lines: Vec<Line>,
+    /// The registers that have names.
+    pub names: Vec<(RegisterFile, Slot, &'t str)>,
     opcodes: HashMap<&'t str, Arc<str>>,
     word_constants: HashMap<u32, Slot>,
     double_constants: HashMap<u64, Slot>,
@@ -84,6 +86,7 @@ impl<'t, 'b> Builder<'t, 'b> {
             line,
             source: None,
             lines: Vec::new(),
+            names: Vec::new(),
             opcodes: HashMap::new(),
             word_constants: HashMap::new(),
             double_constants: HashMap::new(),
@@ -157,6 +160,21 @@ impl<'t, 'b> Builder<'t, 'b> {
         *count - 1
     }
 
+    /// Adds a register that has a name.
+    pub(super) fn named_slot(&mut self, ty: Type, name: &'t str) -> Slot {
+        let slot = self.new_slot(ty.file());
+        self.names.push((ty.file(), slot, name));
+        slot
+    }
+
+    /// The names of the watched registers, in their order.
+    fn watched_names(&self) -> Vec<String> {
+        let names: HashMap<_, _> =
+            self.names.iter().map(|&(file, slot, name)| ((file, slot), name)).collect();
+        let name = |register| names.get(register).copied().unwrap_or("a register").to_string();
+        self.program.watched.iter().map(name).collect()
+    }
+
     /// Finds a name from the innermost scope outwards. A register of a counted declaration gets its slot here, a shared
     /// variable its address.
     pub(super) fn lookup(&mut self, name: &'t str) -> Lowered<Option<Name<'t, 'b>>> {
@@ -171,7 +189,7 @@ impl<'t, 'b> Builder<'t, 'b> {
                 return Ok(Some(placed));
             }
             if let Some(ty) = scope.counted(name) {
-                let register = Name::Register(ty, self.new_slot(ty.file()));
+                let register = Name::Register(ty, self.named_slot(ty, name));
                 self.scopes[at].names.insert(name, register);
                 return Ok(Some(register));
             }
@@ -406,7 +424,10 @@ impl<'t, 'b> Builder<'t, 'b> {
         self.line = line;
         flow::drop_unused_results(&mut self.program);
         match flow::mark_suspects(&mut self.program, self.steps) {
-            Ok(()) => Ok(self.program),
+            Ok(()) => {
+                self.program.watched_names = self.watched_names();
+                Ok(self.program)
+            }
             Err(TooMany) => self.fail(TooMany.to_string()),
         }
     }

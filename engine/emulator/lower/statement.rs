@@ -75,7 +75,7 @@ impl<'t, 'b> Builder<'t, 'b> {
                 }
             }
             Statement::Registers { ty, name, count: None } => {
-                let slot = self.new_slot(ty.file());
+                let slot = self.named_slot(*ty, name);
                 self.scope().names.insert(name, Name::Register(*ty, slot));
             }
             Statement::Variable(variable) => self.declare(variable)?,
