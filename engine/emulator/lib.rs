@@ -42,6 +42,7 @@ mod registers;
 mod small;
 mod video;
 mod words;
+mod written;
 
 // Memory, and notes of who accessed it.
 mod clock;
@@ -53,6 +54,7 @@ mod output;
 mod releases;
 mod shadow;
 mod shared;
+mod suspicion;
 
 // Running: a launch, its blocks, their warps.
 mod access;
@@ -70,7 +72,6 @@ mod order;
 mod progress;
 mod queue;
 mod run;
-mod suspicion;
 mod system;
 mod together;
 mod warp;
