@@ -14,7 +14,7 @@ use crate::output::Printed;
 use crate::tally::Tally;
 
 impl Machine {
-    /// Runs a kernel of a module to its end, and returns what it executed.
+    /// Runs a kernel of a module to its end, and returns what it executed. The kernel is named as for [`Module::entry`].
     ///
     /// # Errors
     /// [`FaultKind::Arguments`], [`FaultKind::Limits`] or [`FaultKind::Unsupported`] before anything runs, else the fault of the first block in the
@@ -28,9 +28,8 @@ impl Machine {
     ) -> Result<Meter, Fault> {
         let fault =
             |kind, detail| Fault { kind, kernel: Some(kernel.into()), location: None, address: None, detail };
-        let Some((entry, program)) = module.program(kernel) else {
-            return Err(fault(FaultKind::Arguments, format!("{} has no kernel of this name", module.file())));
-        };
+        let at = module.find(kernel).map_err(|detail| fault(FaultKind::Arguments, detail))?;
+        let (entry, program) = module.kernel(at);
         if let Some(reason) = &entry.unsupported {
             return Err(fault(FaultKind::Unsupported, reason.to_string()));
         }

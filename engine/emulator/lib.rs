@@ -16,6 +16,7 @@ mod meter;
 
 // From text to a program.
 mod flow;
+mod kernel_names;
 mod layout;
 mod lexer;
 mod lower;
