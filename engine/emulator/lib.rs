@@ -18,6 +18,7 @@ mod meter;
 
 // From text to a program.
 mod flow;
+mod kernel_names;
 mod layout;
 mod lexer;
 mod lower;
