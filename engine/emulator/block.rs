@@ -6,6 +6,7 @@ use crate::exec::Exec;
 use crate::fault::{Fault, FaultKind, Location, Stop};
 use crate::isa::{BarrierReduce, Op};
 use crate::lanes::ALL_LANES;
+use crate::mbarrier::Mbarriers;
 use crate::program::Special;
 use crate::shadow::Clock;
 use crate::shared::SharedMemory;
@@ -50,6 +51,7 @@ impl Block {
                 index: 0,
                 ctaid: [0; 3],
                 shared: SharedMemory::new(&env.program, env.dynamic_shared, env.options.checks),
+                mbarriers: Mbarriers::default(),
                 clock: Clock::new(warps as usize),
                 tally: Tally::new(&env.program),
                 arrived: [0; BARRIERS],
@@ -87,6 +89,8 @@ impl Block {
                 }
             }
         }
+        state.mbarriers = Mbarriers::default();
+        state.mbarriers.cluster.start(self.warps.iter().map(|w| w.lanes).collect());
         let mut random = env.options.seed ^ u64::from(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         loop {
             shuffle(&mut self.order, &mut random);
@@ -127,12 +131,13 @@ impl Block {
         }
     }
 
-    /// Opens the barriers whose threads are all there, when all warps wait or are done.
+    /// Opens the barriers whose threads are all there, when all warps wait, have ended their turn or are done.
     fn release(&mut self, env: &Env) -> Result<(), Box<WarpStop>> {
-        let mut opened = false;
-        self.warps.iter().try_for_each(|w| check_warp(w, env))?;
+        // Warps that ended their turn to wait for others go on in the next.
+        let mut opened = self.warps.iter().any(Warp::ready);
+        self.warps.iter().filter(|w| !w.ready()).try_for_each(|w| check_warp(w, env))?;
         for id in 0..BARRIERS as u32 {
-            let waiting = |warp: &Warp| match warp.groups.first() {
+            let waiting = |warp: &Warp| match warp.groups.first().filter(|_| !warp.ready()) {
                 Some(&Group { wait: Wait::Block { id: at, count }, .. }) if at == id => Some(count),
                 _ => None,
             };

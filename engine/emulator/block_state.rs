@@ -1,5 +1,6 @@
 //! What the warps of a block share while it runs.
 
+use crate::mbarrier::Mbarriers;
 use crate::shadow::Clock;
 use crate::shared::SharedMemory;
 use crate::tally::Tally;
@@ -15,6 +16,7 @@ pub(crate) struct BlockState {
     /// The coordinates of the block in the grid.
     pub ctaid: [u32; 3],
     pub shared: SharedMemory,
+    pub mbarriers: Mbarriers,
     pub clock: Clock,
     /// Counts of the worker, over all its blocks.
     pub tally: Tally,

@@ -37,6 +37,7 @@ mod matrix;
 mod registers;
 
 // Memory, and notes of who accessed it.
+mod mbarrier;
 mod memory;
 mod shadow;
 mod shared;

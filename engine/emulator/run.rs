@@ -7,7 +7,7 @@ use crate::fault::{FaultKind, Run, stop};
 use crate::isa::{NO_SLOT, Op, Slot};
 use crate::lanes::lanes_where;
 use crate::program::Inst;
-use crate::warp::{NO_LIMIT, Wait};
+use crate::warp::{Group, NO_LIMIT, Wait};
 
 /// What the lanes of a warp do after an instruction.
 enum Next {
@@ -28,6 +28,14 @@ impl Exec<'_, '_> {
     pub fn run(&mut self) -> Run<()> {
         while let Some((group, limit)) = self.warp.take() {
             self.run_group(group.pc, group.mask, limit)?;
+            let yields = std::mem::take(&mut self.warp.yields);
+            if yields != 0 {
+                self.warp.last |= yields;
+                let last = |g: &Group| g.wait == Wait::Ready && g.mask & self.warp.last == 0;
+                if !self.warp.groups.iter().any(last) {
+                    break;
+                }
+            }
         }
         Ok(())
     }
@@ -70,7 +78,8 @@ impl Exec<'_, '_> {
                     if target <= pc {
                         self.check_endless()?;
                     }
-                    if rest != 0 || limit != NO_LIMIT || !self.warp.groups.is_empty() {
+                    let parts = rest != 0 || limit != NO_LIMIT || !self.warp.groups.is_empty();
+                    if parts || self.warp.yields != 0 {
                         self.warp.put(target, taken, Wait::Ready);
                         return Ok(());
                     }
@@ -78,6 +87,7 @@ impl Exec<'_, '_> {
                 }
                 Next::Exit(gone) => {
                     self.warp.live &= !gone;
+                    self.state.mbarriers.cluster.live[self.warp.index as usize] = self.warp.live;
                     mask &= !gone;
                     pc += 1;
                     if mask == 0 {
@@ -108,7 +118,7 @@ impl Exec<'_, '_> {
     }
 
     /// Adds what the warp executed to the total of the block, and checks that against the limit.
-    fn check_endless(&mut self) -> Run<()> {
+    pub(crate) fn check_endless(&mut self) -> Run<()> {
         self.state.executed += self.warp.executed - self.warp.reported;
         self.warp.reported = self.warp.executed;
         let most = self.env.options.max_instructions;
@@ -138,7 +148,8 @@ impl Exec<'_, '_> {
             Op::Extended { index } => {
                 let done = self.extended(index, active)?;
                 if done != active {
-                    return Ok(Next::Stay(active & !done, Wait::Lanes));
+                    let wait = if self.warp.yields != 0 { Wait::Ready } else { Wait::Lanes };
+                    return Ok(Next::Stay(active & !done, wait));
                 }
             }
             Op::Shuffle { mask, .. }
@@ -216,7 +227,7 @@ impl Exec<'_, '_> {
     }
 
     /// The lanes of `active` whose masks are complete here; the others must wait.
-    fn meet(&mut self, mask: Slot, active: u32) -> Run<u32> {
+    pub(crate) fn meet(&mut self, mask: Slot, active: u32) -> Run<u32> {
         let masks = *self.warp.registers.word(mask);
         let mut ready = 0;
         let mut rest = active;

@@ -65,6 +65,27 @@ impl Clock {
         self.now += 1;
     }
 
+    /// What a warp knows: for each warp, the time up to which it knows what that did. What the warp does later is not in it.
+    pub fn release(&mut self, warp: usize) -> Vec<u32> {
+        let n = self.warp.len();
+        let pair = |from| self.pairs.get(warp * n + from).copied().unwrap_or(0).max(self.full);
+        let known = (0..n).map(|from| if from == warp { self.now } else { pair(from) }).collect();
+        self.now += 1;
+        known
+    }
+
+    /// Lets a warp know what [`Clock::release`] gave.
+    pub fn acquire(&mut self, warp: usize, known: &[u32]) {
+        let n = self.warp.len();
+        if self.pairs.is_empty() {
+            self.pairs = vec![0; n * n];
+        }
+        for (from, &time) in known.iter().enumerate() {
+            let mine = if from == warp { &mut self.warp[warp] } else { &mut self.pairs[warp * n + from] };
+            *mine = (*mine).max(time);
+        }
+    }
+
     /// Whether what thread `from` did at `time` comes before what thread `to` does now.
     #[inline(always)]
     pub fn ordered(&self, from: u32, time: u32, to: u32) -> bool {

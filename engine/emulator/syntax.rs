@@ -29,6 +29,8 @@ pub(crate) struct Function<'t> {
     pub min_blocks: Option<u64>,
     /// The number of `.maxnreg`.
     pub max_registers: Option<u64>,
+    /// The blocks of a cluster along x, y and z, by `.reqnctapercluster`.
+    pub cluster: [u32; 3],
     pub body: Vec<Statement<'t>>,
     pub line: u32,
 }

@@ -50,6 +50,10 @@ pub(crate) struct Warp {
     pub lanes: u32,
     /// The lanes that have not exited.
     pub live: u32,
+    /// The lanes that end the turn of the warp with their next jump, so that those can run that they wait for.
+    pub yields: u32,
+    /// The lanes that go after the others, because they ended a turn.
+    pub last: u32,
     /// The words of local memory, by lane.
     pub local: Vec<Lanes<u32>>,
     /// For each byte of a word of local memory, the lanes that wrote it.
@@ -72,6 +76,8 @@ impl Warp {
             groups: Vec::new(),
             lanes: 0,
             live: 0,
+            yields: 0,
+            last: 0,
             local: vec![[u32::MAX; 32]; words],
             local_written: vec![[0; 4]; words],
             flights: Vec::new(),
@@ -88,6 +94,8 @@ impl Warp {
         self.groups.push(Group { pc: 0, mask: lanes, wait: Wait::Ready });
         self.lanes = lanes;
         self.live = lanes;
+        self.yields = 0;
+        self.last = 0;
         self.local_written.fill([0; 4]);
         self.flights.clear();
         self.committed = [0; 32];
@@ -103,7 +111,12 @@ impl Warp {
     /// Takes out the ready group with the lowest counter, joined by all others at that counter, and says where the next
     /// group is: the taken one must come back when it gets there.
     pub fn take(&mut self) -> Option<(Group, u32)> {
-        let pc = self.groups.iter().filter(|g| g.wait == Wait::Ready).map(|g| g.pc).min()?;
+        let ready = |g: &&Group| g.wait == Wait::Ready;
+        if self.last != 0 && self.groups.iter().filter(ready).all(|g| g.mask & self.last != 0) {
+            self.last = 0;
+        }
+        let first = |g: &&Group| g.wait == Wait::Ready && g.mask & self.last == 0;
+        let pc = self.groups.iter().filter(first).map(|g| g.pc).min()?;
         let mut mask = 0;
         self.groups.retain(|g| {
             if g.pc == pc {

@@ -2,10 +2,12 @@
 
 mod address;
 mod atomic;
+mod bulk;
 mod copy;
 mod global;
 mod local;
 mod matrix;
+mod mbarrier;
 mod param;
 mod shared;
 mod words;

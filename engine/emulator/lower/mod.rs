@@ -2,11 +2,13 @@
 //! are inlined.
 
 mod builder;
+mod bulk;
 mod control;
 mod convert;
 mod float;
 mod integer;
 mod matrix;
+mod mbarrier;
 mod memory;
 mod modifiers;
 mod names;

@@ -92,6 +92,7 @@ impl<'t> Parser<'_, 't> {
             exact_threads: false,
             min_blocks: None,
             max_registers: None,
+            cluster: [1; 3],
             body: Vec::new(),
             line: self.line(),
         };
@@ -125,7 +126,15 @@ impl<'t> Parser<'_, 't> {
                     self.at += 1;
                     self.int()?;
                 }
-                Some(".noreturn") => self.at += 1,
+                Some(".reqnctapercluster") => {
+                    self.at += 1;
+                    function.cluster = self.triple()?;
+                }
+                Some(".maxclusterrank") => {
+                    self.at += 1;
+                    self.int()?;
+                }
+                Some(".noreturn" | ".explicitcluster" | ".blocksareclusters") => self.at += 1,
                 Some(".pragma") => self.skip_to_semicolon()?,
                 _ => break,
             }
