@@ -41,6 +41,7 @@ impl Exec<'_, '_> {
             }
             What::Mbarrier(access) => self.mbarrier(access, active)?,
             What::Bulk(access) => self.bulk(access, active)?,
+            What::Tensor(access) => self.tensor(access, active)?,
             What::PendingCount { d, state } => {
                 let counts = map(self.warp.registers.double(*state), |state| token_parts(state).0);
                 self.warp.registers.set_word(*d, &counts, active);

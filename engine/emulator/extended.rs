@@ -29,6 +29,8 @@ pub(crate) enum What {
     Mbarrier(MbarrierAccess),
     /// `cp.async.bulk`.
     Bulk(BulkAccess),
+    /// `cp.async.bulk.tensor`.
+    Tensor(TensorAccess),
     /// `mbarrier.pending_count`.
     PendingCount {
         d: Slot,
@@ -300,5 +302,16 @@ pub(crate) struct BulkAccess {
     /// The barrier that the copy reports to.
     pub barrier: Option<Address>,
     /// The blocks of the cluster that the copy goes to.
+    pub multicast: Option<Slot>,
+}
+
+/// `cp.async.bulk.tensor`: to shared memory with a barrier, from it without.
+#[derive(Debug, Clone)]
+pub(crate) struct TensorAccess {
+    pub map: Address,
+    /// The coordinates of the box, the innermost first.
+    pub corner: Vec<Slot>,
+    pub shared: Address,
+    pub barrier: Option<Address>,
     pub multicast: Option<Slot>,
 }

@@ -41,6 +41,7 @@ mod mbarrier;
 mod memory;
 mod shadow;
 mod shared;
+mod tensor_map;
 
 // Running: a launch, its blocks, their warps.
 mod access;
@@ -61,4 +62,5 @@ pub use layout::Param;
 pub use memory::{Machine, Options};
 pub use meter::{AccessKind, Class, Count, Line, Meter, Traffic};
 pub use module::{Entry, Module};
+pub use tensor_map::{Swizzle, TensorMap};
 pub use types::Space;

@@ -104,6 +104,8 @@ pub(crate) enum Operand<'t> {
     F64(u64),
     /// `[name+offset]` or `[number]`
     Address(Option<&'t str>, i64),
+    /// `[name, {a, b}]`: coordinates in what the address describes.
+    Tensor(&'t str, Vec<Operand<'t>>),
     /// `{a, b}`
     Vector(Vec<Operand<'t>>),
     /// `%r|%p`
@@ -123,6 +125,7 @@ impl fmt::Display for Operand<'_> {
             Self::F32(bits) => write!(f, "`0f{bits:08X}`"),
             Self::F64(bits) => write!(f, "`0d{bits:016X}`"),
             Self::Address(..) => f.write_str("an address"),
+            Self::Tensor(..) => f.write_str("coordinates of a tensor"),
             Self::Vector(_) => f.write_str("a vector"),
             Self::Pair(first, second) => write!(f, "`{first}|{second}`"),
             Self::List(_) => f.write_str("a list"),

@@ -91,6 +91,14 @@ impl Tally {
                         add(Space::Global, global, 16, traffic.global);
                         add(Space::Shared, shared, 16, traffic.shared);
                     }
+                    What::Tensor(a) => {
+                        let (global, shared) = match a.barrier {
+                            None => (Class::Store, Class::Load),
+                            Some(_) => (Class::Load, Class::Store),
+                        };
+                        add(Space::Global, global, 16, traffic.global);
+                        add(Space::Shared, shared, 16, traffic.shared);
+                    }
                     _ => {}
                 },
                 Op::Atomic(a) => {

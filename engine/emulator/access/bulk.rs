@@ -16,7 +16,7 @@ use crate::memory::WHOLE_WORD;
 use crate::meter::Traffic;
 
 /// The bytes of which sizes and addresses are multiples.
-pub(super) const UNIT: u32 = 16;
+const UNIT: u32 = 16;
 /// The most words that may be under way in a block.
 const MOST_FLYING: usize = 4 << 20;
 
@@ -69,11 +69,7 @@ impl Exec<'_, '_> {
         if self.env.options.checks {
             self.check_load(view, &all, 1 << lane, bytes, false)?;
         }
-        let traffic = Traffic {
-            sectors: (at + u64::from(bytes) - 1) / 32 - at / 32 + 1,
-            ..self.request(1 << lane, bytes)
-        };
-        self.traffic().global += traffic;
+        self.count_bulk_global(lane, at, bytes);
         let first = ((at - view.buffer.at) / 4) as usize;
         Ok((first..first + bytes as usize / 4).map(|k| view.buffer.word(k).load(Relaxed)).collect())
     }
@@ -88,11 +84,7 @@ impl Exec<'_, '_> {
         let same = || words.iter().enumerate().all(|(k, w)| view.buffer.word(first + k).load(Relaxed) == *w);
         self.note_global_write(view, lane, at, bytes, false, same)?;
         words.iter().enumerate().for_each(|(k, &word)| view.buffer.put(first + k, word, WHOLE_WORD));
-        let traffic = Traffic {
-            sectors: (at + u64::from(bytes) - 1) / 32 - at / 32 + 1,
-            ..self.request(1 << lane, bytes)
-        };
-        self.traffic().global += traffic;
+        self.count_bulk_global(lane, at, bytes);
         Ok(())
     }
 
@@ -145,6 +137,13 @@ impl Exec<'_, '_> {
             self.complete_bytes(barrier, 4 * words.len() as u32, &known)?;
         }
         Ok(())
+    }
+
+    /// Counts a request for global memory.
+    pub(super) fn count_bulk_global(&mut self, lane: u32, at: u64, bytes: u32) {
+        let sectors = (at + u64::from(bytes) - 1) / 32 - at / 32 + 1;
+        let traffic = Traffic { sectors, ..self.request(1 << lane, bytes) };
+        self.traffic().global += traffic;
     }
 
     /// Counts a request for shared memory, which a bulk copy makes without conflicts.

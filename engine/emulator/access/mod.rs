@@ -10,6 +10,7 @@ mod matrix;
 mod mbarrier;
 mod param;
 mod shared;
+mod tensor;
 mod words;
 
 use crate::exec::Exec;

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::bulk::UNIT;
 use super::global::Effect;
 use super::words::word_mask;
 use crate::exec::Exec;
@@ -175,6 +174,3 @@ impl Exec<'_, '_> {
         Ok(())
     }
 }
-
-// Rows of a box are read and written in units of a bulk copy.
-const _: () = assert!(BOX_ALIGN.is_multiple_of(UNIT));

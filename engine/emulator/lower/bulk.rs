@@ -3,7 +3,7 @@
 use super::builder::{Builder, Lowered};
 use super::matrix::base;
 use super::modifiers::Modifiers;
-use crate::extended::{BulkAccess, BulkWay, What};
+use crate::extended::{BulkAccess, BulkWay, TensorAccess, What};
 use crate::isa::{Address, Op, Slot, Use};
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand};
@@ -34,6 +34,9 @@ impl<'t> Builder<'t, '_> {
         if m.takes("prefetch") {
             return self.emit(i, Class::Other, Op::Nop);
         }
+        if m.takes("tensor") {
+            return self.tensor(i, m);
+        }
         let (way, extras) = self.bulk_way(i, m)?;
         self.done(i, m)?;
         let [to, from, bytes, rest @ ..] = i.operands.as_slice() else {
@@ -53,6 +56,38 @@ impl<'t> Builder<'t, '_> {
         uses.extend(multicast.map(|s| (RegisterFile::Word, s, Use::Read)));
         let access = BulkAccess { way: way.way, to, from, bytes, barrier, multicast };
         self.emit_extended(i, Class::Copy, What::Bulk(access), uses)
+    }
+
+    /// `cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [to], [map, {x, y}], [barrier]` and
+    /// `cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [map, {x, y}], [from]`
+    fn tensor(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
+        let dimensions = m.find(|p| ["1d", "2d", "3d", "4d", "5d"].iter().position(|d| *d == p));
+        let Some(dimensions) = dimensions.map(|d| d + 1) else { return self.unsupported(i) };
+        let (way, extras) = self.bulk_way(i, m)?;
+        m.takes("tile");
+        self.done(i, m)?;
+        let (shared, tensor, rest) = match (way.way, i.operands.as_slice()) {
+            (BulkWay::FromGlobal, [shared, tensor, rest @ ..])
+            | (BulkWay::ToGlobal, [tensor, shared, rest @ ..]) => (shared, tensor, rest),
+            _ => return self.unsupported(i),
+        };
+        let Operand::Tensor(map, corner) = tensor else {
+            return self.fail("the coordinates of a tensor are needed here");
+        };
+        if corner.len() != dimensions {
+            return self.fail(format!("{} coordinates, where {dimensions} are needed", corner.len()));
+        }
+        let (map, _) = self.address(&Operand::Address(Some(map), 0), Space::Generic)?;
+        let (shared, _) = self.address(shared, Space::Shared)?;
+        let corner = corner.iter().map(|c| self.src(c, Type::S32)).collect::<Lowered<Vec<_>>>()?;
+        let (barrier, multicast) = self.bulk_extras(i, rest, &way, &extras)?;
+        // Boxes may start at any element.
+        self.note_granule(Space::Global, 1);
+        let mut uses = vec![base(map), base(shared)];
+        uses.extend(barrier.map(base));
+        uses.extend(corner.iter().chain(&multicast).map(|&s| (RegisterFile::Word, s, Use::Read)));
+        let access = TensorAccess { map, corner, shared, barrier, multicast };
+        self.emit_extended(i, Class::Copy, What::Tensor(access), uses)
     }
 
     /// The memories of a copy, how it reports that it is done, and which operands are at its end.
