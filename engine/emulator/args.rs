@@ -140,6 +140,9 @@ pub(crate) fn check_limits(entry: &Entry, launch: Launch, most_shared: u32) -> R
             return Err(format!("block {block:?}: the kernel is compiled for {most:?}"));
         }
     }
+    if entry.cluster != [1; 3] {
+        return Err(format!("clusters of {:?} blocks are not supported, only of one", entry.cluster));
+    }
     if entry.shared > MOST_STATIC_SHARED {
         return Err(format!(
             "the kernel has {} bytes of static shared memory, where at most {MOST_STATIC_SHARED} are possible",

@@ -8,6 +8,7 @@ use crate::exec::Exec;
 use crate::fault::{Fault, FaultKind, Stop};
 use crate::isa::{BarrierReduce, Op};
 use crate::lanes::ALL_LANES;
+use crate::mbarrier::Mbarriers;
 use crate::program::{Special, WORKSPACE};
 use crate::shared::SharedMemory;
 use crate::tally::Tally;
@@ -57,6 +58,7 @@ impl Block {
                 index: 0,
                 ctaid: [0; 3],
                 shared: SharedMemory::new(&env.program, env.dynamic_shared, env.checks.shared_races),
+                mbarriers: Mbarriers::default(),
                 clock: Clock::new(0, warps as usize),
                 tally: Tally::default(),
                 arrived: [0; BARRIERS],
@@ -112,6 +114,8 @@ impl Block {
                 }
             }
         }
+        state.mbarriers = Mbarriers::default();
+        state.mbarriers.cluster.start(self.warps.iter().map(|w| w.lanes).collect());
         self.random = env.options.seed ^ u64::from(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.order.sort_unstable();
         self.moved_at = 0;

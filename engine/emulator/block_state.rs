@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::divergence::Behind;
+use crate::mbarrier::Mbarriers;
 use crate::shared::SharedMemory;
 use crate::tally::Tally;
 
@@ -16,6 +17,7 @@ pub(crate) struct BlockState {
     /// The coordinates of the block in the grid.
     pub ctaid: [u32; 3],
     pub shared: SharedMemory,
+    pub mbarriers: Mbarriers,
     pub clock: Clock,
     /// Counts of the worker, over all its blocks.
     pub tally: Tally,

@@ -30,6 +30,23 @@ pub(crate) struct Clock {
     pub releases: Option<Box<Releases>>,
 }
 
+/// What a warp knows of others: for each warp of the block the time up to which it knows what that did, and what its threads
+/// acquired.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Knowledge {
+    warps: Vec<u32>,
+    acquired: Known,
+}
+
+impl Knowledge {
+    /// Adds what another warp knows.
+    pub fn add(&mut self, other: &Knowledge) {
+        self.warps.resize(other.warps.len().max(self.warps.len()), 0);
+        self.warps.iter_mut().zip(&other.warps).for_each(|(mine, theirs)| *mine = (*mine).max(*theirs));
+        self.acquired.add(&other.acquired);
+    }
+}
+
 impl Clock {
     /// The clock of a block that starts.
     pub fn new(block: u32, warps: usize) -> Self {
@@ -128,6 +145,34 @@ impl Clock {
     /// Whether a thread of any block released what it did at `time`, and thread `to` of this block acquired it.
     pub fn acquired(&self, block: u32, from: u32, time: u32, to: u32, strong: bool) -> bool {
         self.releases.as_ref().is_some_and(|r| r.knows(block, from, time, to, strong))
+    }
+
+    /// What a warp knows, with what its lanes acquired. What it does later is not in it.
+    pub fn knowledge(&mut self, warp: usize, lanes: u32) -> Knowledge {
+        let n = self.warp.len();
+        let pair = |from| self.pairs.get(warp * n + from).copied().unwrap_or(0).max(self.full);
+        let warps = (0..n).map(|from| if from == warp { self.now } else { pair(from) }).collect();
+        let mut acquired = Known::default();
+        if let Some(releases) = &self.releases {
+            set_lanes(lanes).for_each(|lane| releases.add_acquired(32 * warp as u32 + lane, &mut acquired));
+        }
+        self.now += 1;
+        Knowledge { warps, acquired }
+    }
+
+    /// Lets a lane know what others knew; what is known by warps goes to its whole warp.
+    pub fn learn(&mut self, warp: usize, lane: u32, known: &Knowledge) {
+        let n = self.warp.len();
+        if self.pairs.is_empty() {
+            self.pairs = vec![0; n * n];
+        }
+        for (from, &time) in known.warps.iter().enumerate() {
+            let mine = if from == warp { &mut self.warp[warp] } else { &mut self.pairs[warp * n + from] };
+            *mine = (*mine).max(time);
+        }
+        if !known.acquired.is_empty() {
+            self.releases().learn(32 * warp as u32 + lane, &known.acquired);
+        }
     }
 
     /// What the threads released and acquired.

@@ -21,7 +21,37 @@ pub(crate) enum What {
     /// `ldmatrix` and `stmatrix`.
     Rows(RowAccess),
     /// `movmatrix`.
-    Transpose { d: Slot, a: Slot },
+    Transpose {
+        d: Slot,
+        a: Slot,
+    },
+    /// `mbarrier` and `cp.async.mbarrier.arrive`.
+    Mbarrier(MbarrierAccess),
+    /// `cp.async.bulk`.
+    Bulk(BulkAccess),
+    /// `cp.async.bulk.tensor`.
+    Tensor(TensorAccess),
+    /// `mbarrier.pending_count`.
+    PendingCount {
+        d: Slot,
+        state: Slot,
+    },
+    /// `barrier.cluster.arrive` and `barrier.cluster.wait`.
+    ClusterArrive,
+    ClusterWait,
+    /// `mapa`, on registers of 64 bits with `double`.
+    MapRank {
+        double: bool,
+        d: Slot,
+        a: Slot,
+        rank: Slot,
+    },
+    /// `elect.sync`.
+    Elect {
+        d: Option<Slot>,
+        p: Slot,
+        mask: Slot,
+    },
 }
 
 /// The type of the elements of a matrix.
@@ -213,4 +243,75 @@ pub(crate) struct RowAccess {
     pub space: Space,
     pub address: Address,
     pub slots: Vec<Slot>,
+}
+
+/// What is done with a barrier in shared memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BarrierAction {
+    Init,
+    Invalidate,
+    ExpectBytes,
+    CompleteBytes,
+    Arrive {
+        /// Later phases need fewer arrivals.
+        drop: bool,
+        /// The arrival may complete the phase.
+        completes: bool,
+    },
+    /// `test_wait` and `try_wait`.
+    Wait,
+    /// An arrival when the earlier `cp.async` of the thread are done; `counted` if it is one of those that are expected.
+    CopyArrive {
+        counted: bool,
+    },
+}
+
+/// `mbarrier`.
+#[derive(Debug, Clone)]
+pub(crate) struct MbarrierAccess {
+    pub action: BarrierAction,
+    pub space: Space,
+    pub address: Address,
+    /// The arrivals.
+    pub count: Option<Slot>,
+    /// The bytes that are expected or come.
+    pub bytes: Option<Slot>,
+    /// Receives the state of the phase, or says which one a wait is for.
+    pub state: Option<Slot>,
+    /// The parity of the phase that a wait is for.
+    pub parity: Option<Slot>,
+    /// Tells whether the phase has ended.
+    pub p: Option<Slot>,
+}
+
+/// Between which memories a bulk copy goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BulkWay {
+    FromGlobal,
+    ToGlobal,
+    InShared,
+}
+
+/// `cp.async.bulk`.
+#[derive(Debug, Clone)]
+pub(crate) struct BulkAccess {
+    pub way: BulkWay,
+    pub to: Address,
+    pub from: Address,
+    pub bytes: Slot,
+    /// The barrier that the copy reports to.
+    pub barrier: Option<Address>,
+    /// The blocks of the cluster that the copy goes to.
+    pub multicast: Option<Slot>,
+}
+
+/// `cp.async.bulk.tensor`: to shared memory with a barrier, from it without.
+#[derive(Debug, Clone)]
+pub(crate) struct TensorAccess {
+    pub map: Address,
+    /// The coordinates of the box, the innermost first.
+    pub corner: Vec<Slot>,
+    pub shared: Address,
+    pub barrier: Option<Address>,
+    pub multicast: Option<Slot>,
 }

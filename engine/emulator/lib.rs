@@ -50,12 +50,14 @@ mod clock;
 mod format;
 mod heap;
 mod known;
+mod mbarrier;
 mod memory;
 mod output;
 mod releases;
 mod shadow;
 mod shared;
 mod suspicion;
+mod tensor_map;
 
 // Running: a launch, its blocks, their warps.
 mod access;
@@ -92,4 +94,5 @@ pub use meter::{AccessKind, Class, Count, Line, Meter, Traffic};
 pub use module::{Entry, Module};
 pub use slices::Slice;
 pub use symbol::Symbol;
+pub use tensor_map::{Swizzle, TensorMap};
 pub use types::Space;

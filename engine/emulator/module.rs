@@ -35,6 +35,8 @@ pub struct Entry {
     pub min_blocks: Option<u64>,
     /// The most registers of a thread, by `.maxnreg`.
     pub max_registers: Option<u64>,
+    /// The blocks of a cluster along x, y and z, by `.reqnctapercluster`. Only clusters of one block can be launched.
+    pub cluster: [u32; 3],
     /// Bytes of static shared memory, as a driver counts them.
     pub shared: u32,
     /// The line of `.entry` in the PTX file.
@@ -89,6 +91,7 @@ impl Module {
                 exact_threads: function.exact_threads,
                 min_blocks: function.min_blocks,
                 max_registers: function.max_registers,
+                cluster: function.cluster,
                 shared: program.static_shared,
                 line: function.line,
                 unsupported,

@@ -161,6 +161,17 @@ impl Releases {
         }
     }
 
+    /// Adds what a thread has acquired.
+    pub fn add_acquired(&self, thread: u32, known: &mut Known) {
+        known.add(&self.all.acquired);
+        known.add(&self.threads[thread as usize].acquired);
+    }
+
+    /// Lets a thread know what others have acquired.
+    pub fn learn(&mut self, thread: u32, known: &Known) {
+        self.threads[thread as usize].acquired.add(known);
+    }
+
     /// Notes a fence of a thread, which knows `block` of its block by barriers.
     pub fn note_fence(&mut self, thread: u32, scope: Scope, time: u32, block: &Known) {
         let mut acquired = self.all.acquired.clone();

@@ -88,6 +88,7 @@ impl Exec<'_, '_> {
                 }
                 Next::Exit(gone) => {
                     self.warp.live &= !gone;
+                    self.state.mbarriers.cluster.live[self.warp.index as usize] = self.warp.live;
                     mask &= !gone;
                     pc += 1;
                     if mask == 0 {
@@ -146,9 +147,9 @@ impl Exec<'_, '_> {
             Op::CopyCommit => self.copy_commit(active),
             Op::CopyWait { pending } => self.copy_wait(pending, active)?,
             Op::Extended { index } => {
-                let done = self.extended(index, active)?;
+                let (done, wait) = self.extended(index, active)?;
                 if done != active {
-                    return Ok(Next::Stay(active & !done, Wait::Lanes));
+                    return Ok(Next::Stay(active & !done, wait));
                 }
             }
             Op::Shuffle { mask, .. }
@@ -240,7 +241,7 @@ impl Exec<'_, '_> {
     }
 
     /// The lanes of `active` whose masks are complete here; the others must wait.
-    fn meet(&mut self, mask: Slot, active: u32) -> Run<u32> {
+    pub(crate) fn meet(&mut self, mask: Slot, active: u32) -> Run<u32> {
         let masks = *self.warp.registers.word(mask);
         let mut ready = 0;
         let mut rest = active;

@@ -52,6 +52,8 @@ pub(crate) struct Function<'t> {
     pub min_blocks: Option<u64>,
     /// The number of `.maxnreg`.
     pub max_registers: Option<u64>,
+    /// The blocks of a cluster along x, y and z, by `.reqnctapercluster`.
+    pub cluster: [u32; 3],
     pub body: Vec<Statement<'t>>,
     /// The first part of the function that could not be read.
     pub refused: Option<ParseError>,
@@ -143,6 +145,8 @@ pub(crate) enum Operand<'t> {
     F64(u64),
     /// `[name+offset]` or `[number]`
     Address(Option<&'t str>, i64),
+    /// `[name, {a, b}]`: coordinates in what the address describes.
+    Tensor(&'t str, Vec<Operand<'t>>),
     /// `{a, b}`
     Vector(Vec<Operand<'t>>),
     /// `%r|%p`
@@ -163,6 +167,7 @@ impl fmt::Display for Operand<'_> {
             Self::F32(bits) => write!(f, "`0f{bits:08X}`"),
             Self::F64(bits) => write!(f, "`0d{bits:016X}`"),
             Self::Address(..) => f.write_str("an address"),
+            Self::Tensor(..) => f.write_str("coordinates of a tensor"),
             Self::Vector(_) => f.write_str("a vector"),
             Self::Pair(first, second) => write!(f, "`{first}|{second}`"),
             Self::List(_) => f.write_str("a list"),

@@ -1,6 +1,6 @@
 //! Counts of what one worker executed, by instruction.
 
-use crate::extended::{Shape, What};
+use crate::extended::{BulkWay, Shape, What};
 use crate::isa::Op;
 use crate::meter::{AccessKind, Class, Count, Meter, Traffic};
 use crate::program::Program;
@@ -83,7 +83,23 @@ impl Tally {
                         add(Space::Global, class, bytes, traffic.global);
                         add(Space::Shared, class, bytes, traffic.shared);
                     }
-                    What::Transpose { .. } => {}
+                    What::Bulk(a) => {
+                        let (global, shared) = match a.way {
+                            BulkWay::ToGlobal => (Class::Store, Class::Load),
+                            BulkWay::FromGlobal | BulkWay::InShared => (Class::Load, Class::Store),
+                        };
+                        add(Space::Global, global, 16, traffic.global);
+                        add(Space::Shared, shared, 16, traffic.shared);
+                    }
+                    What::Tensor(a) => {
+                        let (global, shared) = match a.barrier {
+                            None => (Class::Store, Class::Load),
+                            Some(_) => (Class::Load, Class::Store),
+                        };
+                        add(Space::Global, global, 16, traffic.global);
+                        add(Space::Shared, shared, 16, traffic.shared);
+                    }
+                    _ => {}
                 },
                 Op::Atomic(a) => {
                     add(Space::Global, class, a.ty.bytes(), traffic.global);

@@ -120,7 +120,8 @@ impl Space {
     pub(crate) fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "global" => Self::Global,
-            "shared" | "shared::cta" => Self::Shared,
+            // A cluster has one block, whose memory is that of the cluster.
+            "shared" | "shared::cta" | "shared::cluster" => Self::Shared,
             "local" => Self::Local,
             "param" | "param::entry" | "param::func" => Self::Param,
             "const" => Self::Const,

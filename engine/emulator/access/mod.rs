@@ -2,14 +2,17 @@
 
 mod address;
 mod atomic;
+mod bulk;
 mod bytes;
 mod copy;
 mod global;
 mod local;
 mod matrix;
+mod mbarrier;
 mod param;
 mod race;
 mod shared;
+mod tensor;
 mod words;
 
 use crate::exec::Exec;

@@ -462,6 +462,15 @@ impl<'t, 'b> Builder<'t, 'b> {
             Some(("%ntid", a)) => axis(a).map(Special::Ntid),
             Some(("%ctaid", a)) => axis(a).map(Special::Ctaid),
             Some(("%nctaid", a)) => axis(a).map(Special::Nctaid),
+            // A cluster has one block.
+            Some(("%clusterid", a)) => axis(a).map(Special::Ctaid),
+            Some(("%nclusterid", a)) => axis(a).map(Special::Nctaid),
+            Some(("%cluster_ctaid", a)) if axis(a).is_some() => {
+                return Ok(Some((Type::U32, self.constant(RegisterFile::Word, 0))));
+            }
+            Some(("%cluster_nctaid", a)) if axis(a).is_some() => {
+                return Ok(Some((Type::U32, self.constant(RegisterFile::Word, 1))));
+            }
             _ => match name {
                 "%laneid" => Some(Special::LaneId),
                 "%warpid" => Some(Special::WarpId),
@@ -475,6 +484,8 @@ impl<'t, 'b> Builder<'t, 'b> {
                 "%nsmid" => Some(Special::SmCount),
                 "%dynamic_smem_size" => Some(Special::DynamicShared),
                 "%total_smem_size" => Some(Special::TotalShared),
+                "%cluster_ctarank" => return Ok(Some((Type::U32, self.constant(RegisterFile::Word, 0)))),
+                "%cluster_nctarank" => return Ok(Some((Type::U32, self.constant(RegisterFile::Word, 1)))),
                 "WARP_SZ" => return Ok(Some((Type::U32, self.constant(RegisterFile::Word, 32)))),
                 "%gridid" => Some(Special::GridId),
                 _ => name

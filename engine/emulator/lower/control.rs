@@ -54,6 +54,9 @@ impl<'t> Builder<'t, '_> {
 
     /// `bar` and `barrier`
     pub(super) fn barrier(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
+        if m.takes("cluster") {
+            return self.cluster_barrier(i, m);
+        }
         m.takes("cta");
         if m.takes("warp") {
             m.takes("sync");

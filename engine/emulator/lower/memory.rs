@@ -144,6 +144,12 @@ impl<'t> Builder<'t, '_> {
         if !m.takes("async") {
             return self.unsupported(i);
         }
+        if m.takes("bulk") {
+            return self.bulk(i, m);
+        }
+        if m.takes("mbarrier") {
+            return self.copy_arrive(i, m);
+        }
         if m.takes("commit_group") {
             self.done(i, m)?;
             return self.emit(i, Class::Copy, Op::CopyCommit);

@@ -3,6 +3,7 @@
 
 mod atomic;
 mod builder;
+mod bulk;
 mod call;
 mod calls_of;
 mod control;
@@ -11,6 +12,7 @@ mod float;
 mod half;
 mod integer;
 mod matrix;
+mod mbarrier;
 mod memory;
 mod modifiers;
 mod names;

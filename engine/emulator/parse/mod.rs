@@ -156,6 +156,7 @@ impl<'t> Parser<'_, 't> {
             exact_threads: false,
             min_blocks: None,
             max_registers: None,
+            cluster: [1; 3],
             body: Vec::new(),
             refused: None,
             line: self.line(),
@@ -197,10 +198,11 @@ impl<'t> Parser<'_, 't> {
             }
             ".minnctapersm" => function.min_blocks = Some(self.int()?),
             ".maxnreg" => function.max_registers = Some(self.int()?),
-            ".maxnctapersm" => {
+            ".reqnctapercluster" => function.cluster = self.triple()?,
+            ".maxnctapersm" | ".maxclusterrank" => {
                 self.int()?;
             }
-            ".noreturn" => {}
+            ".noreturn" | ".explicitcluster" | ".blocksareclusters" => {}
             ".pragma" => self.skip_to_semicolon()?,
             _ if word.starts_with('.') => {
                 self.at -= 1;

@@ -59,6 +59,10 @@ impl<'t> Parser<'_, 't> {
     fn address(&mut self) -> Parsed<Operand<'t>> {
         if let Some(name) = self.peek_word() {
             self.at += 1;
+            if self.takes(',') {
+                self.need('{')?;
+                return Ok(Operand::Tensor(name, self.list('}')?));
+            }
             return Ok(Operand::Address(Some(name), self.offset()?));
         }
         Ok(Operand::Address(None, self.whole()? as i64))
