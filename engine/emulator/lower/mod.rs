@@ -14,6 +14,7 @@ mod names;
 mod select;
 mod statement;
 mod together;
+mod vectors;
 
 use self::builder::{Builder, Lowered};
 pub(crate) use self::names::FileNames;
