@@ -2,9 +2,10 @@
 
 use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
+use super::names::{Home, Name};
 use crate::isa::{Convert, Op, Round};
 use crate::meter::Class;
-use crate::syntax::Instruction;
+use crate::syntax::{Instruction, Operand};
 use crate::types::{Space, Type};
 
 impl<'t> Builder<'t, '_> {
@@ -93,6 +94,9 @@ impl<'t> Builder<'t, '_> {
         let Some(space) = m.find(Space::parse) else { return self.unsupported(i) };
         if m.name == "isspacep" {
             self.done(i, m)?;
+            if space == Space::Const {
+                return self.unsupported(i);
+            }
             let [d, a] = self.operands(i)?;
             let a = self.src(a, Type::U64)?;
             let d = self.dst(d, Type::Pred)?;
@@ -100,13 +104,33 @@ impl<'t> Builder<'t, '_> {
         }
         let ty = self.ty(i, m)?;
         self.done(i, m)?;
-        if ty != Type::U64 || space == Space::Param {
+        if ty != Type::U64 {
             return self.unsupported(i);
         }
         let [d, a] = self.operands(i)?;
+        let space = self.generic_space(space, a)?;
         let a = self.src(a, ty)?;
         let d = self.dst(d, ty)?;
         self.emit(i, Class::Move, Op::Generic { space, to, d, a })
+    }
+}
+
+impl<'t> Builder<'t, '_> {
+    /// The space that `cvta` means. Parameters of functions lie in local memory, those of a kernel in a window of their own.
+    fn generic_space(&mut self, space: Space, a: &Operand<'t>) -> Lowered<Space> {
+        if space != Space::Param {
+            return Ok(space);
+        }
+        if let Operand::Name(name, _) = a
+            && let Some(Name::Variable(Home { space: Space::Local, .. })) = self.lookup(name)?
+        {
+            return Ok(Space::Local);
+        }
+        if self.frame.is_some() || !self.calls.is_empty() {
+            return self.fail("cvta.param of a register in a function is not supported");
+        }
+        self.program.generic_params = true;
+        Ok(space)
     }
 }
 
