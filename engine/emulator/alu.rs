@@ -5,7 +5,7 @@ use crate::float::{self, NAN, flush, saturate};
 use crate::integer as int;
 use crate::isa::{Combine, Compare, Comparison, Float1, Float2, FloatClass, Logic, Mode, Op, Round, Slot};
 use crate::lanes::{Lanes, lanes, map, zip};
-use crate::program::{LOCAL_WINDOW, SHARED_WINDOW, WINDOW};
+use crate::program::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW};
 use crate::registers::Registers;
 use crate::types::{Space, Type};
 use crate::{approx, carry, double, half_float, words};
@@ -118,6 +118,7 @@ fn rare(r: &mut Registers, op: &Op, m: u32) -> bool {
             let base = match space {
                 Space::Shared => SHARED_WINDOW,
                 Space::Local => LOCAL_WINDOW,
+                Space::Param => PARAM_WINDOW,
                 _ => 0,
             };
             let v = map(r.double(a), |a| if to { a.wrapping_sub(base) } else { a.wrapping_add(base) });
@@ -167,6 +168,7 @@ fn in_space(space: Space, a: u64) -> bool {
     match space {
         Space::Shared => shared,
         Space::Local => local,
+        Space::Param => (PARAM_WINDOW..PARAM_WINDOW + WINDOW).contains(&a),
         _ => !shared && !local,
     }
 }

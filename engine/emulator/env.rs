@@ -11,7 +11,7 @@ use crate::layout::Global;
 use crate::memory::{Buffer, Loaded, Machine, Options};
 use crate::module::Module;
 use crate::output::Printed;
-use crate::program::{Program, Special, SystemFunction, WORKSPACE, WORKSPACE_BYTES};
+use crate::program::{PARAM_WINDOW, Program, Special, SystemFunction, WORKSPACE, WORKSPACE_BYTES};
 use crate::releases::Published;
 use crate::shadow::GlobalShadow;
 use crate::suspicion::Suspicions;
@@ -151,6 +151,7 @@ impl Machine {
         module: &Module,
         program: &Program,
         args: &[Arg],
+        params: &[u8],
     ) -> Result<Vec<View>, String> {
         let mut views = Vec::new();
         for (k, arg) in args.iter().enumerate() {
@@ -177,6 +178,11 @@ impl Machine {
         if program.specials.iter().any(|(special, _)| matches!(special, Special::EnvReg(1 | 2))) {
             let buffer = Arc::new(Buffer::filled(WORKSPACE, WORKSPACE_BYTES, &[]));
             views.push(self.view(WORKSPACE, WORKSPACE_BYTES, buffer, Access::ReadWrite, program));
+        }
+        if program.generic_params && !params.is_empty() {
+            let bytes = params.len() as u64;
+            let buffer = Arc::new(Buffer::filled(PARAM_WINDOW, bytes, params));
+            views.push(self.view(PARAM_WINDOW, bytes, buffer, Access::Read, program));
         }
         // Two arguments may name the same memory. What may be written is found first, and may then be read as well.
         views.sort_by_key(|v| v.access == Access::Read);

@@ -46,8 +46,9 @@ impl Machine {
         check_limits(entry, launch, self.options.max_shared)
             .map_err(|detail| fault(FaultKind::Limits, detail))?;
         let params = pack(entry, args).map_err(|detail| fault(FaultKind::Arguments, detail))?;
-        let views =
-            self.views(module, program, args).map_err(|detail| fault(FaultKind::Arguments, detail))?;
+        let views = self
+            .views(module, program, args, &params)
+            .map_err(|detail| fault(FaultKind::Arguments, detail))?;
         let heap = self.heap_views(program);
         let mut env = Env {
             machine: self,

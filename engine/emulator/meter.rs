@@ -39,7 +39,7 @@ pub enum Class {
     Convert,
     /// `mov` and `cvta`.
     Move,
-    /// Branches, returns and `trap`.
+    /// Branches, returns, `trap`, and calls that are not inlined.
     Control,
     /// Loads from any space.
     Load,

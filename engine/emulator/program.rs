@@ -33,6 +33,8 @@ pub(crate) fn function_number(address: u64) -> Option<u32> {
 /// Where the workspace lies in which the blocks of a cooperative launch meet, and its bytes.
 pub(crate) const WORKSPACE: u64 = 0x1_f000_0000;
 pub(crate) const WORKSPACE_BYTES: u64 = 1024;
+/// The generic address of the first parameter of a kernel, for which the window of parameters is a part of global memory.
+pub(crate) const PARAM_WINDOW: u64 = 0x7300_0000_0000;
 /// The bytes that a window spans.
 pub(crate) const WINDOW: u64 = 1 << 32;
 /// The first offset of shared memory in use, so that null is never valid.
@@ -203,6 +205,8 @@ pub(crate) struct Program {
     pub functions: Vec<FunctionCode>,
     pub calls: Vec<CallSite>,
     pub system_calls: Vec<SystemCall>,
+    /// The kernel makes generic addresses of its parameters.
+    pub generic_params: bool,
     /// The register that holds where the frame of a thread's function begins.
     pub frame_pointer: Option<Slot>,
     pub shared: Vec<Placed>,

@@ -2,9 +2,10 @@
 
 use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
+use super::names::{Home, Name};
 use crate::isa::{Convert, Op, Round, Small, ToSmall, WordOp};
 use crate::meter::Class;
-use crate::syntax::Instruction;
+use crate::syntax::{Instruction, Operand};
 use crate::types::{Space, Type};
 
 impl<'t> Builder<'t, '_> {
@@ -167,8 +168,7 @@ impl<'t> Builder<'t, '_> {
         let Some(space) = m.find(Space::parse) else { return self.unsupported(i) };
         if m.name == "isspacep" {
             self.done(i, m)?;
-            // Constants and parameters lie among the variables of global memory here, and cannot be told apart.
-            if !matches!(space, Space::Global | Space::Shared | Space::Local) {
+            if space == Space::Const {
                 return self.unsupported(i);
             }
             let [d, a] = self.operands(i)?;
@@ -178,10 +178,11 @@ impl<'t> Builder<'t, '_> {
         }
         let ty = self.ty(i, m)?;
         self.done(i, m)?;
-        if ty != Type::U64 || space == Space::Param {
+        if ty != Type::U64 {
             return self.unsupported(i);
         }
         let [d, a] = self.operands(i)?;
+        let space = self.generic_space(space, a)?;
         let a = self.src(a, ty)?;
         let d = self.dst(d, ty)?;
         self.emit(i, Class::Move, Op::Generic { space, to, d, a })
@@ -212,6 +213,25 @@ impl Form {
     /// The type of a register.
     fn ty(self) -> Type {
         if self.bits == 16 { Type::B16 } else { Type::B32 }
+    }
+}
+
+impl<'t> Builder<'t, '_> {
+    /// The space that `cvta` means. Parameters of functions lie in local memory, those of a kernel in a window of their own.
+    fn generic_space(&mut self, space: Space, a: &Operand<'t>) -> Lowered<Space> {
+        if space != Space::Param {
+            return Ok(space);
+        }
+        if let Operand::Name(name, _) = a
+            && let Some(Name::Variable(Home { space: Space::Local, .. })) = self.lookup(name)?
+        {
+            return Ok(Space::Local);
+        }
+        if self.frame.is_some() || !self.calls.is_empty() {
+            return self.fail("cvta.param of a register in a function is not supported");
+        }
+        self.program.generic_params = true;
+        Ok(space)
     }
 }
 

@@ -20,6 +20,7 @@ mod order;
 mod select;
 mod statement;
 mod together;
+mod vectors;
 mod video;
 mod words;
 

@@ -55,7 +55,9 @@ impl<'t> Parser<'_, 't> {
             ".extern" if matches!(self.peek_word(), Some(".global" | ".const")) => {
                 let from = out.refused.len();
                 let (mut declared, line) = (Vec::new(), self.line());
+                let addresses = self.addresses.len();
                 self.module_variables(&mut declared, &mut out.refused)?;
+                self.addresses.truncate(addresses);
                 if out.refused.len() == from {
                     let file = self.file();
                     out.refused.extend(declared.iter().map(|v| {

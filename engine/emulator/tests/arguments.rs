@@ -82,3 +82,23 @@ fn pointers_in_structs_are_named_beside() {
     machine.read(at, &mut word).unwrap();
     assert_eq!(word, [9, 0, 0, 0]);
 }
+
+/// The address of a parameter, as a kernel passes it on.
+#[test]
+fn parameters_have_generic_addresses() {
+    let bytes: Vec<u8> = (1..=24).collect();
+    let params = ".param .u32 n, .param .align 8 .b8 s[24]";
+    let args = [Arg::U32(8), Arg::Bytes(bytes)];
+    let run = |body: &str| run(params, &format!("mov.b64 %rd2, s; cvta.param.u64 %rd3, %rd2; {body}"), &args);
+    let indexed = "ld.param.u32 %r1, [n]; cvt.u64.u32 %rd4, %r1; add.s64 %rd3, %rd3, %rd4;";
+    assert_eq!(run(&format!("{indexed} ld.u64 %rd1, [%rd3];")), Ok(0x100f_0e0d_0c0b_0a09));
+    assert_eq!(run("cvta.to.param.u64 %rd4, %rd3; ld.param.u8 %rd1, [%rd4+1];"), Ok(2));
+    assert_eq!(run("ld.u64 %rd1, [%rd3+24];"), Err(FaultKind::OutOfBounds));
+    assert_eq!(run("st.u32 [%rd3], 0; mov.u64 %rd1, 0;"), Err(FaultKind::ReadOnly));
+    let is = |space: &str, of: &str| {
+        run(&format!(".reg .pred %p; isspacep.{space} %p, {of}; selp.b64 %rd1, 1, 0, %p;"))
+    };
+    let all = [("param", 1), ("global", 1), ("shared", 0), ("local", 0)];
+    all.iter().for_each(|&(space, want)| assert_eq!(is(space, "%rd3"), Ok(want), "{space}"));
+    assert_eq!(is("param", "%rd0"), Ok(0));
+}

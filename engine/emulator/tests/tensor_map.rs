@@ -217,6 +217,6 @@ fn what_a_map_reaches_is_checked() {
     assert_eq!(fault.kind, FaultKind::Arguments, "{fault}");
 
     let refused = text.replace("complete_tx::bytes", "complete_tx::bytes.im2col");
-    let error = Module::parse("tensor.ptx", &refused).unwrap_err().to_string();
+    let error = Module::parse_whole("tensor.ptx", &refused).unwrap_err().to_string();
     assert!(error.contains("is not supported"), "{error}");
 }
