@@ -1,10 +1,13 @@
 //! Which registers an operation reads and writes.
 
+use crate::extended::Extended;
 use crate::isa::{Address, BarrierReduce, MemoryAccess, NO_SLOT, Op, Slot, Use, VoteMode};
 use crate::types::{RegisterFile, Type};
 
 /// Calls `visit` for each register that an operation reads or writes, reads first.
-pub(crate) fn operands(op: &Op, visit: &mut impl FnMut(RegisterFile, Slot, Use)) {
+///
+/// `extended` is the list of its program.
+pub(crate) fn operands(op: &Op, extended: &[Extended], visit: &mut impl FnMut(RegisterFile, Slot, Use)) {
     use RegisterFile::{Double, Pred, Word};
     use Use::{Read, Write};
     let of = Type::file;
@@ -13,11 +16,17 @@ pub(crate) fn operands(op: &Op, visit: &mut impl FnMut(RegisterFile, Slot, Use))
         writes.iter().for_each(|&(f, s)| visit(f, s, Write));
     };
     match *op {
+        Op::Extended { index } => {
+            let uses = &extended[index as usize].uses;
+            uses.iter().for_each(|&(file, slot, how)| visit(file, slot, how));
+        }
         Op::Nop
         | Op::CopyCommit
         | Op::CopyWait { .. }
-        | Op::Fence
+        | Op::Fence(_)
         | Op::Branch { .. }
+        | Op::Return
+        | Op::System { .. }
         | Op::Exit
         | Op::Trap => {}
         Op::Move { d, a } => all(&[(Word, a)], &[(Word, d)]),
@@ -141,6 +150,8 @@ pub(crate) fn operands(op: &Op, visit: &mut impl FnMut(RegisterFile, Slot, Use))
         Op::ActiveMask { d } => all(&[], &[(Word, d)]),
         Op::Clock { double, d } => all(&[], &[(if double { Double } else { Word }, d)]),
         Op::BranchTable { a, .. } => all(&[(Word, a)], &[]),
+        Op::Call { a: NO_SLOT, .. } => {}
+        Op::Call { a, .. } => all(&[(Double, a)], &[]),
     }
 }
 
