@@ -57,7 +57,7 @@ fn vectors_are_aligned() {
     let machine = Machine::new();
     let at = machine.alloc(8);
     let mut args = vec![Arg::Buffer { at, bytes: 8, access: Access::Write }];
-    args.extend([Arg::U64(0); 4]);
+    args.extend((0..4).map(|_| Arg::U64(0)));
     let launch = Launch { grid: [1; 3], block: [1; 3], shared: 0 };
     let fault = machine.launch(&module(&body).unwrap(), "k", launch, &args).unwrap_err();
     assert_eq!(fault.kind, FaultKind::Misaligned, "{fault}");

@@ -29,7 +29,7 @@ fn module(body: &str) -> Result<Module, ParseError> {
 .reg .pred %p<5>;\n.reg .b16 %h<9>;\n.reg .b32 %r<9>;\n.reg .b64 %d<9>;\n.reg .b64 out;\n.shared .align 16 .b8 s[16];
 ld.param.u64 out, [p0];\n{load}\n{body};\n{widen}\nst.global.b64 [out], %d0;\nret;\n}}"
     );
-    Module::parse("k.ptx", &text)
+    Module::parse_whole("k.ptx", &text)
 }
 
 /// What `body` makes of the operands.
