@@ -4,7 +4,7 @@ use crate::float::{self, NAN, flush, saturate};
 use crate::isa::{Convert, Round, Slot, Small, ToSmall};
 use crate::lanes::{Lanes, each_lane, map, zip};
 use crate::registers::Registers;
-use crate::small::narrow;
+use crate::small::{narrow, nearest};
 use crate::types::{RegisterFile, Type};
 
 /// Converts register `a` to register `d` for the lanes of `m`.
@@ -37,6 +37,12 @@ fn frequent(c: &Convert, r: &mut Registers, d: Slot, a: Slot, m: u32) -> bool {
         }
         (Type::Bf16, Type::F32) if near && !c.relu && !c.ftz && !c.finite => {
             word(r, d, m, map(r.word(a), |x| u32::from(float::to_bf16(f32::from_bits(x), Round::Nearest))));
+        }
+        (Type::F16, Type::F32) if near && !c.relu && !c.ftz && !c.finite => {
+            word(r, d, m, map(r.word(a), |x| u32::from(float::to_f16(f32::from_bits(x)))));
+        }
+        (Type::F32, Type::F16) if !c.ftz && !c.sat => {
+            word(r, d, m, map(r.word(a), |x| float32(c, float::from_f16(x as u16))));
         }
         (Type::F32, Type::Bf16) if !c.ftz && !c.sat => {
             word(r, d, m, map(r.word(a), |x| float32(c, float::from_bf16(x as u16))));
@@ -124,6 +130,9 @@ pub(crate) fn convert_pair(r: &mut Registers, how: ToSmall, d: Slot, high: Slot,
             let x = f32::from_bits(x);
             u32::from(float::to_bf16(if how.relu && x < 0.0 { 0.0 } else { x }, how.round))
         };
+        zip(low, high, |low, high| one(low) | one(high) << 16)
+    } else if how == nearest(Small::F16) {
+        let one = |x: u32| u32::from(float::to_f16(f32::from_bits(x)));
         zip(low, high, |low, high| one(low) | one(high) << 16)
     } else {
         let width = if matches!(how.to, Small::E4m3 | Small::E5m2) { 8 } else { 16 };

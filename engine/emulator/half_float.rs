@@ -1,42 +1,68 @@
 //! Arithmetic on f16 and bf16, on one value or on a pair in a word. Each result is rounded once, from the exact one.
 
 use crate::approx;
-use crate::float::{self, fused};
-use crate::isa::{Extreme, Half, HalfMode, Slot, Small};
+use crate::float;
+use crate::isa::{Extreme, Half, HalfMode, Round, Slot, Small};
 use crate::lanes::lanes;
 use crate::registers::Registers;
 use crate::small::{narrow, nearest, widen};
 
 /// The bits of a NaN of 16 bits.
-pub(crate) const NAN16: u16 = 0x7fff;
+const NAN16: u16 = 0x7fff;
+/// The bits of 1 in f16.
+const ONE16: u16 = 0x3c00;
 
 /// Executes `f` for the lanes of `m`.
 #[inline(never)]
 pub(crate) fn execute(r: &mut Registers, f: Half, mode: HalfMode, [d, a, b, c]: [Slot; 4], m: u32) {
-    let format = mode.format;
-    let value = |x: u16| f64::from(widen(format, u32::from(x)));
-    let round = |x: f64| narrow(x, nearest(format)) as u16;
     let at = [d, a, b, c];
+    match mode.format {
+        Small::F16 => execute_f16(r, f, mode, at, m),
+        _ => execute_bf16(r, f, mode, at, m),
+    }
+}
+
+fn execute_f16(r: &mut Registers, f: Half, mode: HalfMode, at: [Slot; 4], m: u32) {
+    let value = float::from_f16;
+    let fma = |a: u16, b: u16, c: u16| float::to_f16(float::fused_f16(value(a), value(b), value(c)));
     match f {
-        Half::Fma { relu } if format == Small::Bf16 => each(r, mode, at, m, |a, b, c| {
-            let v = float::fma_bf16(a, b, c);
-            // `.relu` turns negative numbers into +0; NaN stays.
-            if relu && float::from_bf16(v) < 0.0 { 0 } else { v }
-        }),
-        Half::Fma { relu } => each(r, mode, at, m, |a, b, c| {
-            let v = round(fused(value(a), value(b), value(c)));
-            if relu && value(v) < 0.0 { 0 } else { v }
-        }),
-        Half::Add => each(r, mode, at, m, |a, b, _| add(format, a, b)),
-        Half::Sub => each(r, mode, at, m, |a, b, _| round(fused(value(b), -1.0, value(a)))),
-        // The product of two values has at most 22 bits.
-        Half::Mul => each(r, mode, at, m, |a, b, _| round(value(a) * value(b))),
-        Half::Extreme(f) => each(r, mode, at, m, |a, b, _| extreme(format, f, a, b)),
+        Half::Fma { relu: false } => each(r, mode, at, m, fma),
+        Half::Fma { relu: true } => each(r, mode, at, m, |a, b, c| relu(fma(a, b, c), 0x7c00)),
+        Half::Add => each(r, mode, at, m, |a, b, _| fma(a, ONE16, b)),
+        Half::Sub => each(r, mode, at, m, |a, b, _| fma(b, ONE16 | 0x8000, a)),
+        // The product of two values has at most 22 bits, and is no denormal of f32.
+        Half::Mul => each(r, mode, at, m, |a, b, _| float::to_f16(value(a) * value(b))),
+        Half::Extreme(f) => each(r, mode, at, m, |a, b, _| extreme(Small::F16, f, a, b)),
         Half::Neg => each(r, mode, at, m, |a, _, _| a ^ 0x8000),
         Half::Abs => each(r, mode, at, m, |a, _, _| a & 0x7fff),
-        Half::Ex2 => each(r, mode, at, m, |a, _, _| round(f64::from(approx::ex2(value(a) as f32)))),
-        Half::Tanh => each(r, mode, at, m, |a, _, _| round(f64::from(approx::tanh(value(a) as f32)))),
+        Half::Ex2 => each(r, mode, at, m, |a, _, _| float::to_f16(approx::ex2(value(a)))),
+        Half::Tanh => each(r, mode, at, m, |a, _, _| float::to_f16(approx::tanh(value(a)))),
     }
+}
+
+fn execute_bf16(r: &mut Registers, f: Half, mode: HalfMode, at: [Slot; 4], m: u32) {
+    let value = float::from_bf16;
+    let round = |x: f32| float::to_bf16(x, Round::Nearest);
+    let fma = float::fma_bf16;
+    match f {
+        Half::Fma { relu: false } => each(r, mode, at, m, fma),
+        Half::Fma { relu: true } => each(r, mode, at, m, |a, b, c| relu(fma(a, b, c), 0x7f80)),
+        Half::Add => each(r, mode, at, m, |a, b, _| fma(a, 0x3f80, b)),
+        Half::Sub => each(r, mode, at, m, |a, b, _| fma(b, 0xbf80, a)),
+        Half::Mul => each(r, mode, at, m, |a, b, _| float::mul_bf16(a, b)),
+        Half::Extreme(f) => each(r, mode, at, m, |a, b, _| extreme(Small::Bf16, f, a, b)),
+        Half::Neg => each(r, mode, at, m, |a, _, _| a ^ 0x8000),
+        Half::Abs => each(r, mode, at, m, |a, _, _| a & 0x7fff),
+        Half::Ex2 => each(r, mode, at, m, |a, _, _| round(approx::ex2(value(a)))),
+        Half::Tanh => each(r, mode, at, m, |a, _, _| round(approx::tanh(value(a)))),
+    }
+}
+
+/// Turns negative numbers into +0; -0 and NaN stay. `infinity` tells them from NaN.
+#[inline(always)]
+fn relu(x: u16, infinity: u16) -> u16 {
+    let magnitude = x & 0x7fff;
+    if x != magnitude && magnitude != 0 && magnitude <= infinity { 0 } else { x }
 }
 
 /// Applies `f` to the values of every lane, with the modifiers around it.
@@ -82,20 +108,25 @@ pub(crate) fn flush(format: Small, x: u16) -> u16 {
 
 /// The sum of two values, which the atomics need too.
 pub(crate) fn add(format: Small, a: u16, b: u16) -> u16 {
-    let value = |x: u16| f64::from(widen(format, u32::from(x)));
-    narrow(fused(value(a), 1.0, value(b)), nearest(format)) as u16
+    match format {
+        Small::F16 => float::to_f16(float::fused_f16(float::from_f16(a), 1.0, float::from_f16(b))),
+        _ => float::fma_bf16(a, 0x3f80, b),
+    }
 }
 
 /// The smaller or larger of two values. A number wins over NaN unless the form says otherwise; -0 is below +0.
+#[inline(always)]
 pub(crate) fn extreme(format: Small, f: Extreme, a: u16, b: u16) -> u16 {
-    let clear = if f.magnitude { 0x7fff } else { 0xffff };
-    let (x, y) = (widen(format, u32::from(a & clear)), widen(format, u32::from(b & clear)));
-    let v = if f.max { float::max(x, y, f.nan) } else { float::min(x, y, f.nan) };
-    if v.is_nan() {
-        return NAN16;
-    }
+    let infinity = if format == Small::F16 { 0x7c00 } else { 0x7f80 };
     let sign = if f.magnitude { (a ^ b) & 0x8000 } else { 0 };
-    narrow(f64::from(v), nearest(format)) as u16 | sign
+    let clear = if f.magnitude { 0x7fff } else { 0xffff };
+    let (a, b) = (a & clear, b & clear);
+    let (a_nan, b_nan) = (a & 0x7fff > infinity, b & 0x7fff > infinity);
+    // The bits of a number in their order: those of negative numbers count down.
+    let order = |x: u16| if x & 0x8000 == 0 { i32::from(x) } else { -1 - i32::from(x & 0x7fff) };
+    let first = if f.max { order(a) > order(b) } else { order(a) < order(b) };
+    let number = if b_nan || first && !a_nan { a } else { b };
+    if a_nan && b_nan || f.nan && (a_nan || b_nan) { NAN16 } else { number | sign }
 }
 
 /// `min` and `max` of the magnitudes of f32, with the product of their signs.

@@ -25,7 +25,7 @@ pub enum Class {
     FloatDivide,
     /// Everything on f64.
     Double,
-    /// Arithmetic on bf16, without its special functions.
+    /// Arithmetic on bf16 and f16, without their special functions.
     Bf16,
     /// Products of matrices (`mma` and `wmma.mma`).
     Mma,

@@ -231,17 +231,51 @@ pub(crate) fn to_bf16(a: f32, round: Round) -> u16 {
     }
 }
 
-/// The value of an f16.
+/// The value of an f16. There are no branches, so that loops over it vectorise.
 #[inline(always)]
 pub(crate) fn from_f16(a: u16) -> f32 {
-    let (exponent, mantissa) = (u32::from(a >> 10 & 31), u32::from(a & 0x3ff));
-    let magnitude = match exponent {
-        // Exact, as the product has at most ten bits.
-        0 => (mantissa as f32 * 2f32.powi(-24)).to_bits(),
-        31 => 0x7f80_0000 | mantissa << 13,
-        _ => (exponent + 112) << 23 | mantissa << 13,
-    };
-    f32::from_bits(u32::from(a >> 15) << 31 | magnitude)
+    let magnitude = u32::from(a & 0x7fff) << 13;
+    // The bits have the exponent of f16; the product corrects it, also that of denormals.
+    let scaled = (f32::from_bits(magnitude) * 2f32.powi(112)).to_bits();
+    let special = magnitude | 0x7f80_0000;
+    let bits = if magnitude >= 0x7c00 << 13 { special } else { scaled };
+    f32::from_bits(u32::from(a >> 15) << 31 | bits)
+}
+
+/// Rounds an f32 to the bits of the nearest f16, without branches. NaN becomes 0x7fff.
+#[inline(always)]
+pub(crate) fn to_f16(a: f32) -> u16 {
+    let magnitude = a.to_bits() & 0x7fff_ffff;
+    let normal = (magnitude.wrapping_add(0xfff + (magnitude >> 13 & 1)) >> 13).wrapping_sub(112 << 10);
+    // The last bit of numbers from a half to one is that of the denormals of f16.
+    let denormal = (f32::from_bits(magnitude) + 0.5).to_bits().wrapping_sub(0.5f32.to_bits());
+    let bits = if magnitude < 0x3880_0000 { denormal } else { normal };
+    let bits = if magnitude >= 0x477f_f000 { 0x7c00 } else { bits };
+    let signed = bits | a.to_bits() >> 16 & 0x8000;
+    if magnitude > 0x7f80_0000 { 0x7fff } else { signed as u16 }
+}
+
+/// Computes `a b + c` of the values of f16 in f32, where the product is exact, rounded to odd.
+#[inline(always)]
+pub(crate) fn fused_f16(a: f32, b: f32, c: f32) -> f32 {
+    let p = a * b;
+    let s = p + c;
+    let t = s - p;
+    let e = (p - (s - t)) + (c - t);
+    let bits = s.to_bits();
+    let inexact = e != 0.0 && s.is_finite();
+    let moved = if (e > 0.0) == (s > 0.0) { bits.wrapping_add(1) } else { bits.wrapping_sub(1) };
+    f32::from_bits(if inexact && bits & 1 == 0 { moved } else { bits })
+}
+
+/// Rounds an f64 to odd in f32, so that rounding the result to fewer bits rounds only once in all.
+#[inline(always)]
+fn odd32(x: f64) -> f32 {
+    let near = x as f32;
+    let back = f64::from(near);
+    let inexact = back < x || back > x;
+    let bits = near.to_bits() - u32::from(back.abs() > x.abs());
+    f32::from_bits(bits | u32::from(inexact))
 }
 
 /// The value of a bf16.
@@ -258,15 +292,15 @@ pub(crate) fn fused(a: f64, b: f64, c: f64) -> f64 {
 }
 
 /// Computes `a b + c` on bf16 bits with one rounding.
+#[inline(always)]
 pub(crate) fn fma_bf16(a: u16, b: u16, c: u16) -> u16 {
-    let (a, b, c) = (from_bf16(a), from_bf16(b), from_bf16(c));
-    let (s, e) = two_sum(f64::from(a) * f64::from(b), f64::from(c));
-    // Rounding to odd in f32 as well makes the last rounding the only one.
-    let odd = to_odd(s, e);
-    let near = odd as f32;
-    if !near.is_finite() || f64::from(near) == odd {
-        return to_bf16(near, Round::Nearest);
-    }
-    let cut = round_sum(odd, 0.0, Round::Zero);
-    to_bf16(f32::from_bits(cut.to_bits() | 1), Round::Nearest)
+    let value = |x| f64::from(from_bf16(x));
+    to_bf16(odd32(fused(value(a), value(b), value(c))), Round::Nearest)
+}
+
+/// Computes `a b` on bf16 bits with one rounding.
+#[inline(always)]
+pub(crate) fn mul_bf16(a: u16, b: u16) -> u16 {
+    let value = |x| f64::from(from_bf16(x));
+    to_bf16(odd32(value(a) * value(b)), Round::Nearest)
 }

@@ -132,3 +132,19 @@ fn min_and_max_prefer_numbers_and_order_zeros() {
     assert!(max(0.0, -0.0, false).is_sign_positive() && max(-0.0, 0.0, false).is_sign_positive());
     assert_eq!((saturate(nan), saturate(2.0), saturate(-1.0)), (0.0, 1.0, 0.0));
 }
+
+/// Against the crate that the rest of the project converts with.
+#[test]
+fn f16_is_that_of_others() {
+    for bits in 0..=u16::MAX {
+        let want = half::f16::from_bits(bits).to_f32();
+        assert!(same(from_f16(bits), want), "{bits:#x}: {:e}, not {want:e}", from_f16(bits));
+    }
+    let dense = (0x3280_0000..0x4790_0000).step_by(1009);
+    for bits in dense.chain((0..=u32::MAX).step_by(99_991)) {
+        let x = f32::from_bits(bits);
+        let want = if x.is_nan() { 0x7fff } else { half::f16::from_f32(x).to_bits() };
+        assert_eq!(to_f16(x), want, "{x:e}");
+        assert_eq!(to_f16(-x), if x.is_nan() { 0x7fff } else { want ^ 0x8000 }, "{x:e}");
+    }
+}
