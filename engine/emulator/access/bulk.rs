@@ -39,6 +39,9 @@ impl Exec<'_, '_> {
                 continue;
             }
             let (to, from) = (to[lane as usize], from[lane as usize]);
+            if access.barrier.is_some() {
+                self.check_shared(lane, to, bytes, false)?;
+            }
             let words = match access.way {
                 BulkWay::FromGlobal => self.read_global(lane, from, bytes)?,
                 BulkWay::ToGlobal | BulkWay::InShared => self.read_shared(lane, from, bytes)?,

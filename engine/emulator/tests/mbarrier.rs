@@ -288,3 +288,29 @@ setmaxnreg.inc.sync.aligned.u32 232;\ngriddepcontrol.wait;\n{STORE}ret;"
     let want: Vec<u32> = (0..32).map(|t| [1000, 108, 8][usize::from(t >= 8) + usize::from(t > 8)]).collect();
     assert_eq!(Bench::new("", &code).words(32, 32), want);
 }
+
+#[test]
+fn bulk_copies_within_shared_memory_and_to_the_blocks_of_a_cluster() {
+    // Each thread's word goes from the first half of `s` to the second.
+    let code = format!(
+        "shl.b32 %r1, %r0, 2;\nmov.u32 %r2, s;\nadd.u32 %r3, %r2, %r1;\nadd.u32 %r4, %r0, 11;
+st.shared.u32 [%r3], %r4;\nbar.sync 0;\n@%p0 mbarrier.arrive.expect_tx.shared.b64 _, [b], 128;
+@%p0 cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [s+128], [s], 128, [b];
+{}ld.shared.u32 %r9, [%r3+128];\n{STORE}",
+        wait(0)
+    );
+    let want: Vec<u32> = (11..43).collect();
+    assert_eq!(with_barrier(1, &code).words(32, 32), want);
+
+    for (mask, want) in [(1, None), (3, Some(FaultKind::OutOfBounds))] {
+        let code = format!(
+            "ld.param.u64 %rd1, [p0];\nmov.u16 %rs1, {mask};\nmov.u64 %rd5, 0;
+@%p0 mbarrier.arrive.expect_tx.shared.b64 _, [b], 64;
+@%p0 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster.L2::cache_hint [s], [%rd1], 64, [b], %rs1, %rd5;
+{}",
+            wait(0)
+        );
+        let fault = with_barrier(1, &code).run(32, &[In::bytes(64)]).err();
+        assert_eq!(fault.map(|f| f.kind), want, "mask {mask}");
+    }
+}
