@@ -1,5 +1,7 @@
 //! Where the parameters of a kernel and the variables of a module lie.
 
+use std::sync::Arc;
+
 use crate::program::MODULE_BASE;
 use crate::syntax::Variable;
 use crate::types::Space;
@@ -30,6 +32,7 @@ impl Param {
 /// A `.global` or `.const` variable with its address.
 #[derive(Debug, Clone)]
 pub(crate) struct Global {
+    pub name: Arc<str>,
     pub at: u64,
     pub bytes: u64,
     pub init: Vec<u8>,
@@ -59,7 +62,8 @@ pub(crate) fn place_globals(variables: &[Variable<'_>]) -> Vec<Global> {
         .map(|v| {
             let here = at.next_multiple_of(u64::from(v.align).max(GLOBAL_GAP));
             at = here + v.bytes + GLOBAL_GAP;
-            Global { at: here, bytes: v.bytes, init: v.init.clone(), constant: v.space == Space::Const }
+            let (name, init) = (v.name.into(), v.init.clone());
+            Global { name, at: here, bytes: v.bytes, init, constant: v.space == Space::Const }
         })
         .collect()
 }

@@ -160,7 +160,7 @@ impl Exec<'_, '_> {
                 self.unwritten(
                     lane,
                     here,
-                    format!("byte {} of a buffer, which nothing wrote", here - view.at),
+                    format!("byte {} of {}, which nothing wrote", here - view.at, view.name),
                 )?;
             }
             let old = if bytes == 8 {
