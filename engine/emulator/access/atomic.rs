@@ -74,7 +74,7 @@ impl Exec<'_, '_> {
         self.after_release(access.order);
         if access.op == Atomic::Cas {
             // Reads that follow are later than it.
-            self.state.clock.now += 1;
+            self.state.clock.advance();
         }
         done
     }

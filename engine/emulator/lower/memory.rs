@@ -3,7 +3,7 @@
 use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
 use super::names::Name;
-use crate::isa::{Address, AsyncCopy, Atomic, AtomicAccess, MemoryAccess, NO_SLOT, Op, Strength};
+use crate::isa::{Address, AsyncCopy, Atomic, AtomicAccess, MemoryAccess, NO_SLOT, Op};
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand};
 use crate::types::{RegisterFile, Space, Type};
@@ -89,7 +89,7 @@ impl<'t> Builder<'t, '_> {
     ) -> Lowered<MemoryAccess> {
         let space = m.find(Space::parse).unwrap_or(Space::Generic);
         let non_coherent = load && m.takes("nc");
-        let order = m.order(Strength::Weak);
+        let order = self.order(i, m)?;
         let count = m.vector();
         let ty = self.ty(i, m)?;
         self.done(i, m)?;
@@ -138,7 +138,7 @@ impl<'t> Builder<'t, '_> {
     pub(super) fn atomic(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let returns = m.name == "atom";
         let space = m.find(Space::parse).unwrap_or(Space::Generic);
-        let order = m.order(Strength::Relaxed);
+        let order = self.order(i, m)?;
         let Some(op) = m.find(Atomic::parse) else { return self.unsupported(i) };
         let ty = self.ty(i, m)?;
         self.done(i, m)?;
