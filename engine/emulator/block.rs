@@ -30,7 +30,7 @@ impl WarpStop {
 }
 
 /// The instructions that a block may execute while all its warps wait for others, before another block comes to turn.
-const WAITING_TURN: u64 = 1 << 14;
+const WAITING_TURN: u64 = 1 << 13;
 
 /// Storage for one block after another; each worker has one, and one more for each block that it set aside.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Block {
         let registers = 128 * (program.words + 2 * program.doubles) + 4 * program.preds;
         let warps = env.threads().div_ceil(32);
         let shared = u64::from(program.dynamic_at + env.dynamic_shared);
-        u64::from(warps) * u64::from(registers + 37 * program.local_bytes) + 9 * shared
+        u64::from(warps) * u64::from(registers + 37 * program.local_bytes) + 12 * shared
     }
 
     /// Takes what the last block has printed.

@@ -66,13 +66,18 @@ impl Clock {
         32 * self.warp.len() as u32
     }
 
+    /// Lets time pass: what threads do now and what they do later are told apart. At its end, everything counts as ordered.
+    pub fn advance(&mut self) {
+        self.now = self.now.saturating_add(1);
+    }
+
     /// Passes a barrier of all threads.
     pub fn join_all(&mut self) {
         if let Some(releases) = &mut self.releases {
             releases.meet_all();
         }
         self.full = self.now;
-        self.now += 1;
+        self.advance();
     }
 
     /// Passes a barrier of some warps.
@@ -90,7 +95,7 @@ impl Clock {
             members.iter().for_each(|&to| self.pairs[to * n + from] = known);
         }
         members.iter().for_each(|&w| self.warp[w] = self.now);
-        self.now += 1;
+        self.advance();
     }
 
     /// Passes a barrier of some lanes of a warp; `live` are the lanes that have not exited.
@@ -109,7 +114,7 @@ impl Clock {
                 members().for_each(|to| known[to][from] = time);
             }
         }
-        self.now += 1;
+        self.advance();
     }
 
     /// Up to this time, everything in the block is ordered.

@@ -1,5 +1,6 @@
 //! What all blocks of a launch share.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -16,6 +17,36 @@ use crate::releases::Published;
 use crate::shadow::GlobalShadow;
 use crate::suspicion::Suspicions;
 
+/// What a part of global memory is to a launch.
+#[derive(Debug, Clone)]
+pub(crate) enum ViewName {
+    /// An argument, by its number from 0.
+    Argument(usize),
+    /// Memory that an [`Arg::Reached`] names, by its number among those.
+    Reached(usize),
+    /// A variable of the module.
+    Variable(Arc<str>),
+    /// A page of the heap from which kernels take memory.
+    Heap,
+    /// The workspace of a grid whose blocks wait for each other.
+    Workspace,
+    /// The parameters of the kernel.
+    Parameters,
+}
+
+impl fmt::Display for ViewName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Argument(n) => write!(f, "argument {n}"),
+            Self::Reached(n) => write!(f, "reached memory {n}"),
+            Self::Variable(name) => write!(f, "variable `{name}`"),
+            Self::Heap => f.write_str("the heap"),
+            Self::Workspace => f.write_str("the workspace of the grid"),
+            Self::Parameters => f.write_str("the parameters"),
+        }
+    }
+}
+
 /// A part of global memory that a launch may use.
 #[derive(Debug)]
 pub(crate) struct View {
@@ -23,6 +54,8 @@ pub(crate) struct View {
     pub end: u64,
     pub buffer: Arc<Buffer>,
     pub access: Access,
+    /// How messages name it.
+    pub name: ViewName,
     /// Notes of accesses, for what may be written and with checks on.
     pub shadow: Option<GlobalShadow>,
 }
@@ -124,7 +157,7 @@ impl Env<'_> {
     /// The part of memory that a page of the heap is.
     pub fn page_view(&self, number: usize) -> View {
         let buffer = self.machine.heap_page(number);
-        self.machine.view(buffer.at, PAGE, buffer, Access::ReadWrite, &self.program)
+        self.machine.view((buffer.at, PAGE), buffer, Access::ReadWrite, &self.program, ViewName::Heap)
     }
 
     /// Forgets who accessed a part of a page, which is given out anew.
@@ -154,7 +187,15 @@ impl Machine {
         params: &[u8],
     ) -> Result<Vec<View>, String> {
         let mut views = Vec::new();
+        let (mut arguments, mut reached) = (0, 0);
         for (k, arg) in args.iter().enumerate() {
+            let name = if let Arg::Reached { .. } = arg {
+                reached += 1;
+                ViewName::Reached(reached - 1)
+            } else {
+                arguments += 1;
+                ViewName::Argument(arguments - 1)
+            };
             let (Arg::Buffer { at, bytes, access } | Arg::Reached { at, bytes, access }) = *arg else {
                 continue;
             };
@@ -169,20 +210,23 @@ impl Machine {
                     "argument {k}: {bytes} bytes at {at:#x}, where {left} are left in the buffer"
                 ));
             }
-            views.push(self.view(at, bytes as u64, buffer, access, program));
+            views.push(self.view((at, bytes as u64), buffer, access, program, name));
         }
         for (global, buffer) in module.globals.iter().zip(self.variables(module)) {
             let access = if global.constant { Access::Read } else { Access::ReadWrite };
-            views.push(self.view(global.at, global.bytes, buffer, access, program));
+            let name = ViewName::Variable(global.name.clone());
+            views.push(self.view((global.at, global.bytes), buffer, access, program, name));
         }
         if program.specials.iter().any(|(special, _)| matches!(special, Special::EnvReg(1 | 2))) {
             let buffer = Arc::new(Buffer::filled(WORKSPACE, WORKSPACE_BYTES, &[]));
-            views.push(self.view(WORKSPACE, WORKSPACE_BYTES, buffer, Access::ReadWrite, program));
+            let place = (WORKSPACE, WORKSPACE_BYTES);
+            views.push(self.view(place, buffer, Access::ReadWrite, program, ViewName::Workspace));
         }
         if program.generic_params && !params.is_empty() {
             let bytes = params.len() as u64;
             let buffer = Arc::new(Buffer::filled(PARAM_WINDOW, bytes, params));
-            views.push(self.view(PARAM_WINDOW, bytes, buffer, Access::Read, program));
+            let place = (PARAM_WINDOW, bytes);
+            views.push(self.view(place, buffer, Access::Read, program, ViewName::Parameters));
         }
         // Two arguments may name the same memory. What may be written is found first, and may then be read as well.
         views.sort_by_key(|v| v.access == Access::Read);
@@ -211,10 +255,17 @@ impl Machine {
         variables
     }
 
-    fn view(&self, at: u64, bytes: u64, buffer: Arc<Buffer>, access: Access, program: &Program) -> View {
+    fn view(
+        &self,
+        (at, bytes): (u64, u64),
+        buffer: Arc<Buffer>,
+        access: Access,
+        program: &Program,
+        name: ViewName,
+    ) -> View {
         let granules = bytes.div_ceil(u64::from(program.global_granule)) as usize + 1;
         let shadow = (self.options.checks().notes_global() && access != Access::Read)
             .then(|| GlobalShadow::new(granules));
-        View { at, end: at + bytes, buffer, access, shadow }
+        View { at, end: at + bytes, buffer, access, name, shadow }
     }
 }

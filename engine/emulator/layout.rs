@@ -1,5 +1,7 @@
 //! Where the parameters of a kernel and the variables of a module lie.
 
+use std::sync::Arc;
+
 use crate::program::MODULE_BASE;
 use crate::syntax::Variable;
 use crate::types::Space;
@@ -31,7 +33,7 @@ impl Param {
 #[derive(Debug, Clone)]
 pub struct Global {
     /// The name in the PTX file.
-    pub name: String,
+    pub name: Arc<str>,
     /// The size in bytes.
     pub bytes: u64,
     /// Whether kernels can only read it (`.const`).

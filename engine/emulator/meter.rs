@@ -133,10 +133,10 @@ pub struct Line {
 }
 
 impl Line {
-    /// The line as messages name it: in the source where that is known, else in the PTX file.
+    /// The line as messages name it: in the PTX file, and in the source where that is known.
     pub(crate) fn place(&self) -> String {
         match &self.source {
-            Some((file, line)) => format!("{file}:{line}"),
+            Some((source, at)) => format!("{}:{} ({source}:{at})", self.file, self.line),
             None => format!("{}:{}", self.file, self.line),
         }
     }

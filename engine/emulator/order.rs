@@ -22,7 +22,7 @@ impl Exec<'_, '_> {
         }
         if order.releases() {
             self.state.clock.note_fence(self.warp.index, active, order.scope);
-            self.state.clock.now += 1;
+            self.state.clock.advance();
         }
     }
 
@@ -50,7 +50,7 @@ impl Exec<'_, '_> {
     /// Comes after it: what the threads do from now on is not released.
     pub(crate) fn after_release(&mut self, order: MemoryOrder) {
         if order.releases() && self.env.checks.races() {
-            self.state.clock.now += 1;
+            self.state.clock.advance();
         }
     }
 

@@ -3,7 +3,7 @@
 //! An access is noted with its thread and the time of its block. A later access of another thread conflicts with it unless
 //! something orders them (see [`crate::clock`]).
 
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
 use crate::clock::Clock;
 
@@ -14,6 +14,8 @@ pub(crate) struct Conflict {
     pub thread: u32,
     /// The time of its block.
     pub time: u32,
+    /// The instruction, where it is known.
+    pub pc: Option<u32>,
     /// The block, if it is another one.
     pub block: Option<u32>,
     /// The access was a write.
@@ -37,13 +39,16 @@ pub(crate) struct Cell {
     reader_warps: [u8; 2],
     read_at: [u32; 2],
     reader_lanes: [u32; 2],
+    /// The instructions of the write and of the reads.
+    write_pc: u32,
+    read_pc: [u32; 2],
 }
 
 impl Cell {
     /// Notes a read by `lanes` of a warp and returns the conflict of the first lane that has one. Strong reads (volatile,
     /// relaxed, acquire) go with atomics and are not noted.
     #[inline(always)]
-    pub fn read(&mut self, clock: &Clock, warp: u32, lanes: u32, strong: bool) -> Option<Conflict> {
+    pub fn read(&mut self, clock: &Clock, warp: u32, lanes: u32, strong: bool, pc: u32) -> Option<Conflict> {
         let mut conflict = None;
         let both_strong = strong && u32::from(self.writer) & ATOMIC != 0;
         if self.wrote_at > clock.full() && !both_strong {
@@ -58,11 +63,13 @@ impl Cell {
             self.reader_warps.swap(0, 1);
             self.read_at.swap(0, 1);
             self.reader_lanes.swap(0, 1);
+            self.read_pc.swap(0, 1);
         }
         let same = self.reader_warps[0] == warp && self.read_at[0] == clock.now;
         self.reader_lanes[0] = if same { self.reader_lanes[0] | lanes } else { lanes };
         self.reader_warps[0] = warp;
         self.read_at[0] = clock.now;
+        self.read_pc[0] = pc;
         conflict
     }
 
@@ -81,6 +88,7 @@ impl Cell {
         (0..32).find(unordered).map(|_| Conflict {
             thread: writer,
             time: self.wrote_at,
+            pc: Some(self.write_pc),
             block: None,
             wrote: true,
             strong: u32::from(self.writer) & ATOMIC != 0,
@@ -90,7 +98,7 @@ impl Cell {
 
     /// Notes a write by one thread and returns what it conflicts with.
     #[inline(always)]
-    pub fn write(&mut self, clock: &Clock, thread: u32, atomic: bool) -> Option<Conflict> {
+    pub fn write(&mut self, clock: &Clock, thread: u32, atomic: bool, pc: u32) -> Option<Conflict> {
         let mut conflict = None;
         let (warp, lane) = (thread / 32, thread % 32);
         let both_atomic = atomic && u32::from(self.writer) & ATOMIC != 0;
@@ -107,6 +115,7 @@ impl Cell {
                 conflict = (0..32).find(unordered).map(|l| Conflict {
                     thread: first + l,
                     time: self.read_at[k],
+                    pc: Some(self.read_pc[k]),
                     block: None,
                     wrote: false,
                     strong: false,
@@ -116,6 +125,7 @@ impl Cell {
         }
         self.writer = (thread | if atomic { ATOMIC } else { 0 }) as u16;
         self.wrote_at = clock.now;
+        self.write_pc = pc;
         conflict
     }
 }
@@ -124,7 +134,16 @@ impl Cell {
 #[derive(Debug)]
 pub(crate) struct GlobalShadow {
     writes: Box<[AtomicU64]>,
-    reads: std::sync::OnceLock<Box<[[AtomicU64; 2]]>>,
+    /// The instructions of the writes.
+    places: Box<[AtomicU32]>,
+    reads: std::sync::OnceLock<Box<[Readers]>>,
+}
+
+/// The newest reader, and one of another block where there was any, with their instructions.
+#[derive(Debug, Default)]
+struct Readers {
+    notes: [AtomicU64; 2],
+    places: [AtomicU32; 2],
 }
 
 /// An access in 64 bits. From the top: 27 bits of the block, one that marks atomics, 10 of the thread, and 26 of the time.
@@ -134,6 +153,9 @@ pub(crate) struct Note(u64);
 
 const TIME_BITS: u32 = 26;
 const THREAD_BITS: u32 = 10;
+/// The bits of the number of an instruction: no file has more of them.
+const PC_BITS: u32 = 21;
+const MOST_PC: u32 = (1 << PC_BITS) - 1;
 /// The most blocks that notes can tell apart.
 pub(crate) const MOST_NOTED_BLOCKS: u64 = (1 << (64 - TIME_BITS - THREAD_BITS - 1)) - 2;
 
@@ -160,6 +182,24 @@ impl Note {
         self.0 >> (TIME_BITS + THREAD_BITS) & 1 == 1
     }
 
+    /// What is kept of the instruction beside a note: its number, and bits of the note by which it is known to belong to
+    /// it, because two workers may note accesses at the same time.
+    #[inline(always)]
+    fn place(self, pc: u32) -> u32 {
+        pc & MOST_PC | self.mark()
+    }
+
+    /// The instruction of this note, if what was kept belongs to it.
+    fn pc(self, place: u32) -> Option<u32> {
+        (place & !MOST_PC == self.mark()).then_some(place & MOST_PC)
+    }
+
+    /// Bits of the thread and the time, above those of an instruction.
+    #[inline(always)]
+    fn mark(self) -> u32 {
+        ((self.0 >> TIME_BITS) as u32 ^ (self.0 as u32).rotate_left(5)) << PC_BITS
+    }
+
     /// Whether `self`, which was noted earlier, and `later` conflict.
     #[inline(always)]
     fn conflicts(self, later: Note, clock: &Clock) -> bool {
@@ -179,11 +219,13 @@ impl Note {
             && !clock.ordered(self.thread(), self.time(), later.thread(), later.atomic())
     }
 
-    fn conflict(self, later: Note, wrote: bool, writes: bool) -> Conflict {
+    /// The conflict with `later`, where `place` is what was kept of the instruction.
+    fn conflict(self, later: Note, place: &AtomicU32, wrote: bool, writes: bool) -> Conflict {
         let same_block = self.block() == later.block();
         Conflict {
             thread: self.thread(),
             time: self.time(),
+            pc: self.pc(place.load(Relaxed)),
             block: if same_block { None } else { Some(self.block() - 1) },
             wrote,
             strong: self.atomic(),
@@ -195,14 +237,15 @@ impl Note {
 impl GlobalShadow {
     pub fn new(granules: usize) -> Self {
         let writes = std::iter::repeat_with(AtomicU64::default).take(granules).collect();
-        Self { writes, reads: std::sync::OnceLock::new() }
+        let places = std::iter::repeat_with(AtomicU32::default).take(granules).collect();
+        Self { writes, places, reads: std::sync::OnceLock::new() }
     }
 
     /// Forgets all accesses of some granules.
     pub fn clear(&self, granules: std::ops::Range<usize>) {
         self.writes[granules.clone()].iter().for_each(|write| write.store(0, SeqCst));
         if let Some(reads) = self.reads.get() {
-            reads[granules].iter().flatten().for_each(|read| read.store(0, SeqCst));
+            reads[granules].iter().flat_map(|r| &r.notes).for_each(|note| note.store(0, SeqCst));
         }
     }
 
@@ -212,39 +255,42 @@ impl GlobalShadow {
         self.writes[granule].load(SeqCst) != 0
     }
 
-    /// Notes a write and returns what it conflicts with.
+    /// Notes a write by an instruction and returns what it conflicts with.
     #[inline(always)]
-    pub fn write(&self, granule: usize, note: Note, clock: &Clock) -> Option<Conflict> {
+    pub fn write(&self, granule: usize, note: Note, pc: u32, clock: &Clock) -> Option<Conflict> {
+        let place = &self.places[granule];
         let before = Note(self.writes[granule].swap(note.0, SeqCst));
         if before.conflicts(note, clock) {
-            return Some(before.conflict(note, true, true));
+            let conflict = before.conflict(note, place, true, true);
+            place.store(note.place(pc), Relaxed);
+            return Some(conflict);
         }
-        let reads = self.reads.get()?;
-        reads[granule].iter().find_map(|r| {
-            let read = Note(r.load(SeqCst));
-            read.conflicts(note, clock).then(|| read.conflict(note, false, true))
+        place.store(note.place(pc), Relaxed);
+        let readers = &self.reads.get()?[granule];
+        readers.notes.iter().zip(&readers.places).find_map(|(read, place)| {
+            let read = Note(read.load(SeqCst));
+            read.conflicts(note, clock).then(|| read.conflict(note, place, false, true))
         })
     }
 
-    /// Notes a read and returns what it conflicts with. Keeps the newest reader, and one of another block where there was
-    /// any.
+    /// Notes a read by an instruction and returns what it conflicts with. Keeps the newest reader, and one of another block
+    /// where there was any.
     #[inline(always)]
-    pub fn read(&self, granule: usize, note: Note, clock: &Clock) -> Option<Conflict> {
-        let make = || {
-            std::iter::repeat_with(Default::default)
-                .take(self.writes.len())
-                .collect::<Box<[[AtomicU64; 2]]>>()
-        };
-        let [newest, other] = &self.reads.get_or_init(make)[granule];
+    pub fn read(&self, granule: usize, note: Note, pc: u32, clock: &Clock) -> Option<Conflict> {
+        let make = || std::iter::repeat_with(Readers::default).take(self.writes.len()).collect();
+        let Readers { notes: [newest, other], places: [place, other_place] } =
+            &self.reads.get_or_init(make)[granule];
         let before = Note(newest.swap(note.0, SeqCst));
         let of_this_warp = |n: Note| n.block() == note.block() && n.thread() / 32 == note.thread() / 32;
         if before.0 != 0 && !of_this_warp(before) {
             let kept = Note(other.load(SeqCst));
             if kept.0 == 0 || kept.block() == note.block() || before.block() != note.block() {
                 other.store(before.0, SeqCst);
+                other_place.store(place.load(Relaxed), Relaxed);
             }
         }
+        place.store(note.place(pc), Relaxed);
         let written = Note(self.writes[granule].load(SeqCst));
-        written.conflicts(note, clock).then(|| written.conflict(note, true, false))
+        written.conflicts(note, clock).then(|| written.conflict(note, &self.places[granule], true, false))
     }
 }

@@ -35,8 +35,8 @@ impl Machine {
     /// # Errors
     /// [`FaultKind::Host`] if the module has no variable of this name; the message lists those that it has.
     pub fn symbol(&self, module: &Module, name: &str) -> Result<Symbol, Fault> {
-        let Some(at) = module.globals.iter().position(|global| global.name == name) else {
-            let names: Vec<_> = module.globals.iter().map(|global| global.name.as_str()).collect();
+        let Some(at) = module.globals.iter().position(|global| *global.name == *name) else {
+            let names: Vec<_> = module.globals.iter().map(|global| &*global.name).collect();
             let there = if names.is_empty() { "none".into() } else { names.join(", ") };
             let detail = format!("{} has no variable `{name}`; there are: {there}", module.file());
             return Err(fault(None, detail));

@@ -102,7 +102,7 @@ impl Exec<'_, '_> {
         self.after_release(access.order);
         if access.op == Atomic::Cas {
             // Reads that follow are later than it.
-            self.state.clock.now += 1;
+            self.state.clock.advance();
         }
         done
     }
@@ -193,7 +193,7 @@ impl Exec<'_, '_> {
                 self.unwritten(
                     lane,
                     here,
-                    format!("byte {} of a buffer, which nothing wrote", here - view.at),
+                    format!("byte {} of {}, which nothing wrote", here - view.at, view.name),
                 )?;
             }
             let old = if bytes == 8 {

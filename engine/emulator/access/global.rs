@@ -177,36 +177,30 @@ impl<'e> Exec<'e, '_> {
         if let Some(v) = views.iter().find(|v| at >= v.at && end <= v.end && effect != Effect::Load) {
             let constant = v.access == Access::Read;
             debug_assert!(constant, "a view that may be written was found before");
-            return fail(FaultKind::ReadOnly, format!("byte {} of a buffer given for reading", at - v.at));
+            return fail(FaultKind::ReadOnly, format!("byte {} of {}, given for reading", at - v.at, v.name));
         }
         if let Some(v) = views.iter().find(|v| at >= v.at && at < v.end) {
-            let detail = format!("{bytes} bytes at byte {} of a buffer of {}", at - v.at, v.end - v.at);
+            let detail =
+                format!("{bytes} bytes at byte {} of {}, which has {}", at - v.at, v.name, v.end - v.at);
             return fail(FaultKind::OutOfBounds, detail);
         }
-        if self.env.machine.buffer_at(at).is_some() {
-            let named =
-                views.iter().find(|v| self.env.machine.buffer_at(at).is_some_and(|b| b.at == v.buffer.at));
+        let beside = |v: &View| match at.checked_sub(v.end) {
+            Some(past) => format!("{past} bytes past the end of {}, which has {}", v.name, v.end - v.at),
+            None => format!("{} bytes before {}", v.at - at, v.name),
+        };
+        let distance = |v: &&View| if at < v.at { v.at - at } else { at - v.end };
+        let nearest = views.iter().min_by_key(distance);
+        if let Some(buffer) = self.env.machine.buffer_at(at) {
+            let named = views.iter().filter(|v| v.buffer.at == buffer.at).min_by_key(distance);
             return match named {
-                Some(v) if at >= v.end => fail(
-                    FaultKind::OutOfBounds,
-                    format!("{} bytes past the end of an argument's memory", at - v.end),
-                ),
-                Some(v) => {
-                    fail(FaultKind::OutOfBounds, format!("{} bytes before an argument's memory", v.at - at))
-                }
+                Some(v) => fail(FaultKind::OutOfBounds, beside(v)),
                 None => fail(
                     FaultKind::UnnamedBuffer,
                     "memory of the machine, but of none of the arguments".into(),
                 ),
             };
         }
-        let near = views.iter().min_by_key(|v| if at < v.at { v.at - at } else { at - v.end });
-        let detail = match near {
-            Some(v) if at >= v.end => format!("{} bytes past the end of the nearest buffer", at - v.end),
-            Some(v) => format!("{} bytes before the nearest buffer", v.at - at),
-            None => "the launch has no buffers".into(),
-        };
-        fail(FaultKind::OutOfBounds, detail)
+        fail(FaultKind::OutOfBounds, nearest.map_or("the launch has no buffers".into(), beside))
     }
 
     /// Checks that the bytes of a load were written and that it does not race.
@@ -228,7 +222,7 @@ impl<'e> Exec<'e, '_> {
                 let first = (offset / 4) as usize;
                 if !(0..bytes.div_ceil(4) as usize).all(|k| view.buffer.has(first + k, mask)) {
                     let detail =
-                        format!("byte {} of a buffer, which nothing wrote", at[lane as usize] - view.at);
+                        format!("byte {} of {}, which nothing wrote", at[lane as usize] - view.at, view.name);
                     self.unwritten(lane, at[lane as usize], detail)?;
                 }
             }
@@ -239,11 +233,14 @@ impl<'e> Exec<'e, '_> {
             let note = self.note(lane, strong);
             for g in self.granules(view, at, bytes) {
                 if view.access == Access::Write && !shadow.written(g) {
-                    let detail =
-                        format!("byte {} of an output, which this launch has not written yet", at - view.at);
+                    let detail = format!(
+                        "byte {} of {}, an output, which this launch has not written yet",
+                        at - view.at,
+                        view.name
+                    );
                     self.unwritten(lane, at, detail)?;
                 }
-                if let Some(conflict) = shadow.read(g, note, &self.state.clock) {
+                if let Some(conflict) = shadow.read(g, note, self.pc, &self.state.clock) {
                     self.race(lane, at, conflict, Doing::read(strong), Space::Global)?;
                 }
             }
@@ -270,7 +267,8 @@ impl<'e> Exec<'e, '_> {
     pub(super) fn note_failed_cas(&self, view: &View, lane: u32, at: u64, bytes: u32) -> Run<()> {
         let Some(shadow) = &view.shadow else { return Ok(()) };
         let note = self.note(lane, true);
-        let conflict = self.granules(view, at, bytes).find_map(|g| shadow.read(g, note, &self.state.clock));
+        let conflict =
+            self.granules(view, at, bytes).find_map(|g| shadow.read(g, note, self.pc, &self.state.clock));
         match conflict {
             None => Ok(()),
             Some(conflict) => self.race(lane, at, conflict, Doing::read(true), Space::Global),
@@ -305,7 +303,7 @@ impl<'e> Exec<'e, '_> {
         let Some(shadow) = &view.shadow else { return Ok(()) };
         let note = self.note(lane, atomic);
         for g in self.granules(view, at, bytes) {
-            if let Some(conflict) = shadow.write(g, note, &self.state.clock)
+            if let Some(conflict) = shadow.write(g, note, self.pc, &self.state.clock)
                 && !(conflict.same_warp_writes && same())
             {
                 self.race(lane, at, conflict, Doing::write(atomic), Space::Global)?;

@@ -61,7 +61,10 @@ impl Exec<'_, '_> {
         };
         let did = if conflict.wrote { "wrote" } else { "read" };
         let does = if matches!(doing, Doing::Write | Doing::StrongWrite) { "writes" } else { "reads" };
-        let detail = format!("{does} what thread ({x}, {y}, {z}){block} {did}, and nothing orders them");
+        let place = |pc: u32| format!(" at {}", self.env.program.lines[pc as usize].place());
+        let there = conflict.pc.map_or(String::new(), place);
+        let detail =
+            format!("{does} what thread ({x}, {y}, {z}){block} {did}{there}, and nothing orders them");
         let stop = Stop { kind: FaultKind::Race, lane, address: Some(at), detail };
         // Of a plain read and an atomic, the read may be the guess with which a loop around `cas` begins.
         let here = self.state.index;

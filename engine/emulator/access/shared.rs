@@ -146,7 +146,7 @@ impl Exec<'_, '_> {
     ) -> Run<()> {
         let mut conflict = None;
         for cell in self.state.shared.cells(at, bytes) {
-            conflict = conflict.or(cell.read(&self.state.clock, self.warp.index, lanes, strong));
+            conflict = conflict.or(cell.read(&self.state.clock, self.warp.index, lanes, strong, self.pc));
         }
         match conflict {
             None => Ok(()),
@@ -166,7 +166,7 @@ impl Exec<'_, '_> {
     ) -> Run<()> {
         let mut conflict = None;
         for cell in self.state.shared.cells(at, bytes) {
-            let found = cell.write(&self.state.clock, self.warp.index * 32 + lane, atomic);
+            let found = cell.write(&self.state.clock, self.warp.index * 32 + lane, atomic, self.pc);
             conflict = conflict.or(found);
         }
         match conflict {

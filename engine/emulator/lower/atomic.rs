@@ -2,7 +2,7 @@
 
 use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
-use crate::isa::{Address, Atomic, AtomicAccess, Op, Slot, Strength};
+use crate::isa::{Address, Atomic, AtomicAccess, Op, Slot};
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand};
 use crate::types::{Space, Type};
@@ -20,7 +20,7 @@ impl<'t> Builder<'t, '_> {
     pub(super) fn atomic(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let returns = m.name == "atom";
         let space = m.find(Space::parse).unwrap_or(Space::Generic);
-        let order = m.order(Strength::Relaxed);
+        let order = self.order(i, m)?;
         let Some(op) = m.find(Atomic::parse) else { return self.unsupported(i) };
         let count = m.find(|p| match p {
             "v2" => Some(2),

@@ -3,7 +3,7 @@
 use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
 use super::names::Name;
-use crate::isa::{ALL_BYTES, Address, AsyncCopy, MemoryAccess, NO_SLOT, Op, Strength};
+use crate::isa::{ALL_BYTES, Address, AsyncCopy, MemoryAccess, NO_SLOT, Op};
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand};
 use crate::types::{RegisterFile, Space, Type};
@@ -93,7 +93,7 @@ impl<'t> Builder<'t, '_> {
     ) -> Lowered<MemoryAccess> {
         let space = m.find(Space::parse).unwrap_or(Space::Generic);
         let non_coherent = load && m.takes("nc");
-        let order = m.order(Strength::Weak);
+        let order = self.order(i, m)?;
         let count = m.vector();
         let ty = self.ty(i, m)?;
         self.done(i, m)?;

@@ -41,26 +41,37 @@ impl Modifiers<'_> {
             self.takes(hint);
         }
     }
-
-    /// Takes the order and the scope of an access, and its cache hints. Without an order it has the strength `plain`.
-    pub(super) fn order(&mut self, plain: Strength) -> MemoryOrder {
-        self.skip_hints();
-        let mut strength = plain;
-        while let Some(found) = self.find(|name| match name {
-            "weak" => Some(Strength::Weak),
-            "volatile" | "mmio" | "relaxed" => Some(Strength::Relaxed),
-            "acquire" => Some(Strength::Acquire),
-            "release" => Some(Strength::Release),
-            "acq_rel" => Some(Strength::AcquireRelease),
-            _ => None,
-        }) {
-            strength = found;
-        }
-        MemoryOrder { strength, scope: self.find(scope).unwrap_or(Scope::Device) }
-    }
 }
 
 impl<'t> Builder<'t, '_> {
+    /// Takes the order and the scope of an access, and its cache hints.
+    pub(super) fn order(&self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<MemoryOrder> {
+        m.skip_hints();
+        let atomic = matches!(m.name, "atom" | "red");
+        // `volatile` has the scope of the system and names none.
+        let volatile = !atomic && m.takes("volatile");
+        let mmio = !atomic && m.takes("mmio");
+        let opcode = m.name;
+        let strength = m.find(|name| match name {
+            "weak" if !atomic && !mmio => Some(Strength::Weak),
+            "relaxed" => Some(Strength::Relaxed),
+            "acquire" if matches!(opcode, "ld" | "atom") => Some(Strength::Acquire),
+            "release" if opcode != "ld" => Some(Strength::Release),
+            "acq_rel" if opcode == "atom" => Some(Strength::AcquireRelease),
+            _ => None,
+        });
+        let scope = m.find(scope);
+        let strong = strength.is_some_and(|s| s != Strength::Weak);
+        if mmio && !strong {
+            return self.unsupported(i);
+        }
+        if volatile && (strength.is_some() || scope.is_some()) || !atomic && strong != scope.is_some() {
+            return self.unsupported(i);
+        }
+        let plain = if volatile || atomic { Strength::Relaxed } else { Strength::Weak };
+        Ok(MemoryOrder { strength: strength.unwrap_or(plain), scope: scope.unwrap_or(Scope::Device) })
+    }
+
     /// `membar.{cta,gl,sys}`, `fence{.sc,.acq_rel,.acquire,.release}.{cta,cluster,gpu,sys}`. Fences between proxies order
     /// what is not modelled.
     pub(super) fn fence(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
@@ -71,9 +82,11 @@ impl<'t> Builder<'t, '_> {
             _ => None,
         });
         let strength = strength.unwrap_or(Strength::AcquireRelease);
-        let op = match m.find(scope) {
+        let scope = m.find(scope);
+        let op = match scope {
+            _ if m.takes("proxy") || m.takes("mbarrier_init") => Op::Nop,
             Some(scope) if m.empty() => Op::Fence(MemoryOrder { strength, scope }),
-            _ => Op::Nop,
+            _ => return self.unsupported(i),
         };
         self.emit(i, Class::Fence, op)
     }

@@ -261,3 +261,48 @@ fn a_lock_loses_nothing() {
         assert_eq!(u32::from_le_bytes(out), 9 * 32);
     }
 }
+
+/// The forms that `ptxas` has, and those that it has not.
+#[test]
+fn orders_and_scopes_are_read_as_ptx_has_them() {
+    let parses = |op: &str| {
+        let text = Bench::new("", "ld.param.u64 %rd1, [p0]; mov.u32 %r1, 1; ret;")
+            .text()
+            .replace("ret;", &format!("{op} ret;"));
+        ptx_emulator::Module::parse("t.ptx", &text).is_ok()
+    };
+    for op in [
+        "red.release.gpu.global.add.u32 [%rd1], %r1;",
+        "atom.acquire.global.add.u32 %r2, [%rd1], %r1;",
+        "atom.relaxed.global.add.u32 %r2, [%rd1], %r1;",
+        "atom.cta.global.add.u32 %r2, [%rd1], %r1;",
+        "fence.gpu;",
+        "fence.sc.cta;",
+        "membar.cta;",
+        "fence.proxy.alias;",
+        "ld.weak.global.u32 %r1, [%rd1];",
+        "ld.mmio.relaxed.sys.global.u32 %r1, [%rd1];",
+        "ld.volatile.shared.u32 %r1, [%rd1];",
+        "st.release.sys.global.u32 [%rd1], %r1;",
+    ] {
+        assert!(parses(op), "{op}");
+    }
+    for op in [
+        "ld.release.gpu.global.u32 %r1, [%rd1];",
+        "ld.acq_rel.gpu.global.u32 %r1, [%rd1];",
+        "st.acquire.gpu.global.u32 [%rd1], %r1;",
+        "st.acq_rel.gpu.global.u32 [%rd1], %r1;",
+        "red.acquire.gpu.global.add.u32 [%rd1], %r1;",
+        "red.acq_rel.gpu.global.add.u32 [%rd1], %r1;",
+        "atom.weak.global.add.u32 %r2, [%rd1], %r1;",
+        "atom.volatile.global.add.u32 %r2, [%rd1], %r1;",
+        "ld.relaxed.global.u32 %r1, [%rd1];",
+        "ld.volatile.gpu.global.u32 %r1, [%rd1];",
+        "ld.gpu.global.u32 %r1, [%rd1];",
+        "fence.acq_rel;",
+        "membar;",
+        "fence.gpu.what;",
+    ] {
+        assert!(!parses(op), "{op}");
+    }
+}
