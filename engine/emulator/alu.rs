@@ -83,7 +83,7 @@ pub(crate) fn execute(r: &mut Registers, op: &Op, m: u32) -> bool {
 /// Executes the less frequent operations, which are kept out of the hot function.
 fn rare(r: &mut Registers, op: &Op, m: u32) -> bool {
     match *op {
-        Op::Nop | Op::Fence => {}
+        Op::Nop => {}
         Op::Move64 { d, a } => {
             let v = *r.double(a);
             r.set_double(d, &v, m);

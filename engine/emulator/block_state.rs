@@ -1,6 +1,7 @@
 //! What the warps of a block share while it runs.
 
-use crate::shadow::Clock;
+use crate::clock::Clock;
+use crate::divergence::Behind;
 use crate::shared::SharedMemory;
 use crate::tally::Tally;
 
@@ -24,4 +25,6 @@ pub(crate) struct BlockState {
     pub arrived_warps: [u32; BARRIERS],
     /// The instructions that all warps executed in this block.
     pub executed: u64,
+    /// What is known of instructions behind barriers.
+    pub behind: Behind,
 }

@@ -3,11 +3,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::args::{Access, Arg};
+use crate::checks::Checks;
+use crate::fault::{Fault, Location, Stop};
 use crate::layout::Global;
 use crate::memory::{Buffer, Loaded, Machine, Options};
 use crate::module::Module;
 use crate::program::Program;
+use crate::releases::Published;
 use crate::shadow::GlobalShadow;
+use crate::suspicion::Suspicions;
 
 /// A part of global memory that a launch may use.
 #[derive(Debug)]
@@ -27,12 +31,19 @@ pub(crate) struct Env<'l> {
     pub kernel: &'l str,
     pub program: Arc<Program>,
     pub options: Options,
+    /// The checks that are made.
+    pub checks: Checks,
     pub grid: [u32; 3],
     pub block: [u32; 3],
     pub dynamic_shared: u32,
     /// The parameter block.
     pub params: Vec<u8>,
     pub views: Vec<View>,
+    /// What threads released to other blocks.
+    pub published: Published,
+    pub suspicions: Suspicions,
+    /// Faults after which the launch went on, in the order in which they were found.
+    pub found: Mutex<Vec<Fault>>,
     /// Held during atomics of 64 bits.
     pub wide_atomics: Mutex<()>,
 }
@@ -47,6 +58,56 @@ impl Env<'_> {
     pub fn thread(&self, n: u32) -> [u32; 3] {
         let [x, y, _] = self.block;
         [n % x, n / x % y, n / x / y]
+    }
+
+    /// The fault of a lane of a warp, at an instruction.
+    pub fn fault(&self, block: [u32; 3], warp: u32, pc: u32, stop: Stop) -> Fault {
+        let line = &self.program.lines[pc as usize];
+        Fault {
+            kind: stop.kind,
+            kernel: Some(self.kernel.to_string()),
+            location: Some(Box::new(Location {
+                file: line.file.to_string(),
+                line: line.line,
+                source: line.source.as_ref().map(|(file, line)| format!("{file}:{line}")),
+                opcode: line.opcode.to_string(),
+                thread: self.thread(warp * 32 + stop.lane),
+                block,
+            })),
+            address: stop.address,
+            detail: stop.detail,
+            more: Vec::new(),
+        }
+    }
+
+    /// Keeps a fault after which the launch can go on. Gives it back if it must stop: faults are not collected, or there
+    /// are as many as were asked for.
+    pub fn collect(&self, fault: Fault) -> Result<(), Fault> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = |f: &Fault| (f.kind, f.location.as_ref().map(|l| l.line));
+        if found.iter().any(|other| place(other) == place(&fault)) {
+            return Ok(());
+        }
+        if found.len() + 1 >= self.options.collect {
+            return Err(fault);
+        }
+        found.push(fault);
+        Ok(())
+    }
+
+    /// The outcome of a launch that ended, perhaps by a fault.
+    pub fn end(&self, last: Option<Fault>) -> Result<(), Fault> {
+        let mut last = last;
+        if last.is_none() {
+            last = self.suspicions.left().into_iter().find_map(|fault| self.collect(fault).err());
+        }
+        let mut found = std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner));
+        found.extend(last);
+        let mut all = found.into_iter();
+        match all.next() {
+            None => Ok(()),
+            Some(first) => Err(Fault { more: all.collect(), ..first }),
+        }
     }
 }
 
@@ -109,7 +170,8 @@ impl Machine {
 
     fn view(&self, at: u64, bytes: u64, buffer: Arc<Buffer>, access: Access, program: &Program) -> View {
         let granules = bytes.div_ceil(u64::from(program.global_granule)) as usize + 1;
-        let shadow = (self.options.checks && access != Access::Read).then(|| GlobalShadow::new(granules));
+        let shadow = (self.options.checks().notes_global() && access != Access::Read)
+            .then(|| GlobalShadow::new(granules));
         View { at, end: at + bytes, buffer, access, shadow }
     }
 }

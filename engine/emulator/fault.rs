@@ -130,6 +130,15 @@ pub struct Fault {
     pub address: Option<u64>,
     /// The rest of the message, such as the buffer or the other thread.
     pub detail: String,
+    /// Further faults of the launch, where [`Options::collect`](crate::Options::collect) asks for them.
+    pub more: Vec<Fault>,
+}
+
+impl Fault {
+    /// A request of the host that the machine refuses.
+    pub(crate) fn host(kind: FaultKind, address: Option<u64>, detail: String) -> Self {
+        Self { kind, kernel: None, location: None, address, detail, more: Vec::new() }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -156,7 +165,7 @@ impl fmt::Display for Fault {
 impl std::error::Error for Fault {}
 
 /// A fault as the running code sees it; the location is added where the block is known.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Stop {
     pub kind: FaultKind,
     /// The lane of the warp.
@@ -201,6 +210,7 @@ mod tests {
             location: Some(Box::new(location)),
             address: None,
             detail: message,
+            more: Vec::new(),
         };
         let line = fault.to_string();
         assert!(line.len() < 3000 && !line.contains(|c: char| c.is_control() || c == '\u{202e}'), "{line}");

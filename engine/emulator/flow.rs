@@ -63,7 +63,7 @@ fn writes_of(inst: &Inst, extended: &[Extended], mut visit: impl FnMut(RegisterF
 }
 
 /// Calls `visit` for each instruction that may follow the one at `pc`.
-fn successors(program: &Program, pc: usize, mut visit: impl FnMut(usize)) {
+pub(crate) fn successors(program: &Program, pc: usize, mut visit: impl FnMut(usize)) {
     let inst = &program.code[pc];
     let falls = match &inst.op {
         Op::Branch { target } => {
@@ -132,6 +132,7 @@ pub(crate) fn mark_suspects(program: &mut Program, steps: &mut Steps) -> Result<
         });
         taken?;
     }
+    program.leaders = leaders.iter().map(|&pc| pc as u32).collect();
     let mut watched = Set(vec![0; set]);
     for (block, &first) in leaders.iter().enumerate() {
         let Some(written) = &mut entry[block] else { continue };
@@ -158,6 +159,32 @@ pub(crate) fn mark_suspects(program: &mut Program, steps: &mut Steps) -> Result<
         inst.tracks = any;
     }
     Ok(())
+}
+
+/// Takes the results of atomics away that nothing reads: a thread cannot wait for others by them, and compilers write
+/// `atom` where `red` is meant.
+pub(crate) fn drop_unused_results(program: &mut Program) {
+    let mut read = [program.words, program.doubles].map(|n| vec![false; n as usize]);
+    let file = |file: RegisterFile| match file {
+        RegisterFile::Word => Some(0),
+        RegisterFile::Double => Some(1),
+        RegisterFile::Pred => None,
+    };
+    for inst in &program.code {
+        reads_of(inst, &program.extended, |of, slot| {
+            if let Some(k) = file(of) {
+                read[k][slot as usize] = true;
+            }
+        });
+    }
+    for inst in &mut program.code {
+        if let Op::Atomic(atomic) = &mut inst.op
+            && let Some(k) = file(atomic.ty.file())
+            && atomic.dest.is_some_and(|d| !read[k][d as usize])
+        {
+            atomic.dest = None;
+        }
+    }
 }
 
 /// Adds what an instruction surely writes: its guard might not hold, and a move might copy what nothing wrote.

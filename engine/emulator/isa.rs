@@ -249,6 +249,50 @@ pub(crate) struct Address {
     pub offset: i64,
 }
 
+/// How an access takes part in synchronisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strength {
+    Weak,
+    /// Also `volatile`, and what an atomic is unless it says more.
+    Relaxed,
+    Acquire,
+    Release,
+    AcquireRelease,
+}
+
+/// The threads with which an access or a fence synchronises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Block,
+    /// All threads of the launch.
+    Device,
+}
+
+/// The order and the scope of an access or a fence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MemoryOrder {
+    pub strength: Strength,
+    pub scope: Scope,
+}
+
+impl MemoryOrder {
+    /// An access that takes no part in synchronisation.
+    pub const WEAK: Self = Self { strength: Strength::Weak, scope: Scope::Device };
+
+    /// The access does not race with atomics and other strong accesses.
+    pub fn strong(self) -> bool {
+        self.strength != Strength::Weak
+    }
+
+    pub fn acquires(self) -> bool {
+        matches!(self.strength, Strength::Acquire | Strength::AcquireRelease)
+    }
+
+    pub fn releases(self) -> bool {
+        matches!(self.strength, Strength::Release | Strength::AcquireRelease)
+    }
+}
+
 /// A load or store of up to four elements by each thread.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MemoryAccess {
@@ -264,8 +308,7 @@ pub(crate) struct MemoryAccess {
     pub signed: bool,
     /// The width of the registers in bits.
     pub register_bits: u32,
-    /// The access is volatile, relaxed, acquire or release: it does not race with atomics and other strong accesses.
-    pub strong: bool,
+    pub order: MemoryOrder,
     /// The load goes through a cache that does not see stores of the same launch (`.nc`).
     pub non_coherent: bool,
     /// [`NO_SLOT`] for elements that nobody wants.
@@ -286,6 +329,7 @@ pub(crate) struct AtomicAccess {
     pub address: Address,
     pub op: Atomic,
     pub ty: Type,
+    pub order: MemoryOrder,
     /// Receives the old value; none for `red`.
     pub dest: Option<Slot>,
     pub a: Slot,
@@ -385,8 +429,8 @@ pub(crate) enum Op {
     Barrier { id: Slot, count: Option<Slot>, wait: bool },
     BarrierReduce { f: BarrierReduce, id: Slot, count: Option<Slot>, d: Slot, p: Slot, negated: bool },
     WarpBarrier { mask: Slot },
-    /// Orders memory, which needs nothing here: execution is sequentially consistent.
-    Fence,
+    /// Releases what the thread did before, and lets it acquire what it has read.
+    Fence(MemoryOrder),
     Shuffle { mode: ShuffleMode, d: Slot, p: Option<Slot>, a: Slot, lane: Slot, clamp: Slot, mask: Slot },
     Vote { f: VoteMode, d: Slot, p: Slot, negated: bool, mask: Slot },
     Match { all: bool, ty: Type, d: Slot, p: Option<Slot>, a: Slot, mask: Slot },

@@ -12,6 +12,7 @@ mod operands;
 mod types;
 
 // Results: faults and counts.
+mod checks;
 mod fault;
 mod meter;
 
@@ -43,7 +44,10 @@ mod video;
 mod words;
 
 // Memory, and notes of who accessed it.
+mod clock;
+mod known;
 mod memory;
+mod releases;
 mod shadow;
 mod shared;
 
@@ -53,10 +57,15 @@ mod args;
 mod block;
 mod block_state;
 mod dispatch;
+mod divergence;
 mod env;
 mod exec;
 mod launch;
+mod order;
+mod progress;
+mod queue;
 mod run;
+mod suspicion;
 mod together;
 mod warp;
 
@@ -67,6 +76,7 @@ mod symbol;
 
 pub use args::{Access, Arg, Launch};
 pub use call::{Call, Size};
+pub use checks::Checks;
 pub use fault::{Fault, FaultKind, Location, ParseError};
 pub use layout::{Global, Param};
 pub use memory::{Machine, Options};

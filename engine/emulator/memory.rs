@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
+use crate::checks::Checks;
 use crate::fault::{Fault, FaultKind};
 
 /// The first address of a machine's buffers.
@@ -135,8 +136,13 @@ pub(crate) fn byte_mask(mask: u8) -> u32 {
 /// How a machine runs kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Looks for uninitialised reads, races and exits before barriers. Addresses are always checked.
+    /// Makes the checks of `which`. Addresses are always checked.
     pub checks: bool,
+    /// Which checks are made where `checks` is true.
+    pub which: Checks,
+    /// With 0, a launch stops at its first fault. Else it goes on after faults that these checks find, and returns them
+    /// together, at most so many: one for each kind and line. Other faults, such as addresses out of bounds, still stop it.
+    pub collect: usize,
     /// The number of workers that run blocks; 0 for as many as the global thread pool has.
     pub threads: usize,
     /// Chooses the order of blocks, and of warps between barriers; 0 runs blocks in the order of the grid.
@@ -147,9 +153,24 @@ pub struct Options {
     pub max_shared: u32,
 }
 
+impl Options {
+    /// The checks that are made.
+    pub(crate) fn checks(&self) -> Checks {
+        if self.checks { self.which } else { Checks::NONE }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
-        Self { checks: true, threads: 0, seed: 0, max_instructions: 1 << 32, max_shared: 227 << 10 }
+        Self {
+            checks: true,
+            which: Checks::default(),
+            collect: 0,
+            threads: 0,
+            seed: 0,
+            max_instructions: 1 << 32,
+            max_shared: 227 << 10,
+        }
     }
 }
 
@@ -221,16 +242,13 @@ impl Machine {
     /// the first byte that nothing wrote.
     pub fn read(&self, at: u64, bytes: &mut [u8]) -> Result<(), Fault> {
         let buffer = self.host_range(at, bytes.len(), "read")?;
-        let checked = self.options.checks && !buffer.is_whole();
-        buffer.read(at - buffer.at, bytes, checked).map_err(|offset| Fault {
-            kind: FaultKind::Uninitialised,
-            kernel: None,
-            location: None,
-            address: Some(buffer.at + offset),
-            detail: format!(
+        let checked = self.options.checks().uninitialised_memory && !buffer.is_whole();
+        buffer.read(at - buffer.at, bytes, checked).map_err(|offset| {
+            let detail = format!(
                 "host read of byte {offset} of a buffer of {} bytes, which nothing wrote",
                 buffer.bytes
-            ),
+            );
+            Fault::host(FaultKind::Uninitialised, Some(buffer.at + offset), detail)
         })
     }
 
@@ -247,8 +265,7 @@ impl Machine {
 
     /// The buffer that holds a whole range; `what` names the request in the fault.
     pub(crate) fn host_range(&self, at: u64, bytes: usize, what: &str) -> Result<Arc<Buffer>, Fault> {
-        let fault =
-            |detail| Fault { kind: FaultKind::Host, kernel: None, location: None, address: Some(at), detail };
+        let fault = |detail| Fault::host(FaultKind::Host, Some(at), detail);
         let buffer = self
             .buffer_at(at)
             .ok_or_else(|| fault(format!("{what} of {bytes} bytes that lie in no buffer")))?;

@@ -132,6 +132,16 @@ pub struct Line {
     pub opcode: Arc<str>,
 }
 
+impl Line {
+    /// The line as messages name it: in the source where that is known, else in the PTX file.
+    pub(crate) fn place(&self) -> String {
+        match &self.source {
+            Some((file, line)) => format!("{file}:{line}"),
+            None => format!("{}:{}", self.file, self.line),
+        }
+    }
+}
+
 /// Counts of launches; add them with `+=`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Meter {

@@ -23,7 +23,7 @@ pub(crate) fn operands(op: &Op, extended: &[Extended], visit: &mut impl FnMut(Re
         Op::Nop
         | Op::CopyCommit
         | Op::CopyWait { .. }
-        | Op::Fence
+        | Op::Fence(_)
         | Op::Branch { .. }
         | Op::Exit
         | Op::Trap => {}

@@ -86,6 +86,10 @@ pub(crate) struct Program {
     pub watched: Vec<(RegisterFile, Slot)>,
     /// Instructions with more operands than an [`Op`] holds.
     pub extended: Vec<Extended>,
+    /// The first instructions of the basic blocks, in order.
+    pub leaders: Vec<u32>,
+    /// The program has an atomic `cas`.
+    pub has_cas: bool,
     /// The targets of each branch table.
     pub tables: Vec<Vec<u32>>,
     pub shared: Vec<Placed>,

@@ -5,9 +5,8 @@ use std::marker::PhantomData;
 use bytemuck::Pod;
 
 use crate::args::{Access, Arg};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::memory::Machine;
-use crate::symbol::host_fault;
 
 // The bytes of elements are copied as they lie in the host's memory, and a GPU's lowest byte comes first.
 const _: () =
@@ -105,11 +104,11 @@ impl Machine {
     /// Copies elements over those of a slice.
     ///
     /// # Errors
-    /// [`FaultKind::Host`](crate::FaultKind::Host) if the numbers of elements differ, or the slice does not lie in one buffer.
+    /// [`FaultKind::Host`] if the numbers of elements differ, or the slice does not lie in one buffer.
     pub fn overwrite<T: Pod>(&self, slice: Slice<T>, elements: &[T]) -> Result<(), Fault> {
         if elements.len() != slice.len {
             let detail = format!("{} elements are written to a slice of {}", elements.len(), slice.len);
-            return Err(host_fault(Some(slice.at), detail));
+            return Err(Fault::host(FaultKind::Host, Some(slice.at), detail));
         }
         self.write(slice.at, bytemuck::cast_slice(elements))
     }
@@ -117,7 +116,7 @@ impl Machine {
     /// Copies the elements of a slice to the host.
     ///
     /// # Errors
-    /// [`FaultKind::Host`](crate::FaultKind::Host) if the slice does not lie in one buffer, and with checks on [`FaultKind::Uninitialised`](crate::FaultKind::Uninitialised) at the
+    /// [`FaultKind::Host`] if the slice does not lie in one buffer, and with checks on [`FaultKind::Uninitialised`] at the
     /// first byte that nothing wrote.
     pub fn download<T: Pod>(&self, slice: Slice<T>) -> Result<Vec<T>, Fault> {
         // No more is allocated than the machine has.

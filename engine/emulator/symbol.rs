@@ -39,7 +39,7 @@ impl Machine {
             let names: Vec<_> = module.globals.iter().map(|global| global.name.as_str()).collect();
             let there = if names.is_empty() { "none".into() } else { names.join(", ") };
             let detail = format!("{} has no variable `{name}`; there are: {there}", module.file());
-            return Err(host_fault(None, detail));
+            return Err(fault(None, detail));
         };
         Ok(Symbol { name: name.into(), buffer: self.variables(module)[at].clone() })
     }
@@ -91,11 +91,10 @@ impl Symbol {
 
     fn fault(&self, what: String) -> Fault {
         let bytes = self.bytes();
-        host_fault(Some(self.address()), format!("variable `{}` has {bytes} bytes and {what}", self.name))
+        fault(Some(self.address()), format!("variable `{}` has {bytes} bytes and {what}", self.name))
     }
 }
 
-/// The fault of a request of the host.
-pub(crate) fn host_fault(address: Option<u64>, detail: String) -> Fault {
-    Fault { kind: FaultKind::Host, kernel: None, location: None, address, detail }
+fn fault(address: Option<u64>, detail: String) -> Fault {
+    Fault::host(FaultKind::Host, address, detail)
 }

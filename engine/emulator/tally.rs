@@ -7,7 +7,7 @@ use crate::program::Program;
 use crate::types::Space;
 
 /// Counts of one worker, which are folded into a [`Meter`] at the end of a launch.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
     /// One for each instruction of the program.
     pub counts: Vec<Count>,

@@ -10,6 +10,8 @@ use crate::registers::Registers;
 pub(crate) enum Wait {
     /// Nothing: they can go on.
     Ready,
+    /// Their next turn: the other lanes of the warp that can go on come first.
+    Turn,
     /// Other lanes of the warp, at a shuffle, vote or warp barrier.
     Lanes,
     /// Other threads of the block, at barrier `id` of `count` threads, where 0 stands for all.
@@ -61,6 +63,10 @@ pub(crate) struct Warp {
     pub executed: u64,
     /// How many of them the block's total has already.
     pub reported: u64,
+    /// At which number of executed instructions the turn of the running lanes ends, at the next jump backwards.
+    pub turn_ends: u64,
+    /// The lanes might wait for others: in this turn they read what others may write meanwhile.
+    pub polls: bool,
 }
 
 impl Warp {
@@ -78,6 +84,8 @@ impl Warp {
             committed: [0; 32],
             executed: 0,
             reported: 0,
+            turn_ends: 0,
+            polls: false,
         }
     }
 
@@ -100,10 +108,19 @@ impl Warp {
         self.groups.iter().any(|g| g.wait == Wait::Ready)
     }
 
+    /// Whether some lanes wait at a barrier of the block.
+    pub fn at_barrier(&self) -> bool {
+        self.groups.iter().any(|g| matches!(g.wait, Wait::Block { .. }))
+    }
+
     /// Takes out the ready group with the lowest counter, joined by all others at that counter, and says where the next
-    /// group is: the taken one must come back when it gets there.
+    /// group is: the taken one must come back when it gets there. When all ready groups have had their turn, there is none
+    /// to take, and each has a turn again.
     pub fn take(&mut self) -> Option<(Group, u32)> {
-        let pc = self.groups.iter().filter(|g| g.wait == Wait::Ready).map(|g| g.pc).min()?;
+        let Some(pc) = self.groups.iter().filter(|g| g.wait == Wait::Ready).map(|g| g.pc).min() else {
+            self.groups.iter_mut().filter(|g| g.wait == Wait::Turn).for_each(|g| g.wait = Wait::Ready);
+            return None;
+        };
         let mut mask = 0;
         self.groups.retain(|g| {
             if g.pc == pc {

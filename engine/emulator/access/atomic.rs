@@ -83,7 +83,11 @@ impl Exec<'_, '_> {
     /// Executes for the lanes of `active`, lowest first.
     pub(crate) fn atomic(&mut self, access: &AtomicAccess, active: u32) -> Run<()> {
         let at = self.addresses(access.address);
-        match access.space {
+        if access.dest.is_some() {
+            self.poll();
+        }
+        self.before_release(access.order, active);
+        let done = match access.space {
             Space::Shared => self.atomic_shared(access, &at, active),
             Space::Generic => self.by_space(&at, active, |exec, space, at, lanes| match space {
                 Space::Shared => exec.atomic_shared(access, at, lanes),
@@ -94,7 +98,9 @@ impl Exec<'_, '_> {
                 _ => exec.atomic_global(access, at, lanes),
             }),
             _ => self.atomic_global(access, &at, active),
-        }
+        };
+        self.after_release(access.order);
+        done
     }
 
     /// One lane's value of an operand.
@@ -121,17 +127,30 @@ impl Exec<'_, '_> {
         for lane in set_lanes(active) {
             let here = at[lane as usize];
             self.check_shared(lane, here, bytes, true)?;
-            self.note_shared_write(lane, here, bytes, true, false)?;
             let (a, b) = (
                 self.operand(access, access.a, lane as usize),
                 self.operand(access, access.b, lane as usize),
             );
             let first = (here / 4) as usize;
-            let words = &mut self.state.shared.words;
+            let words = &self.state.shared.words;
             let wide = bytes == 8;
             let (ones, shift) = part(here, bytes);
             let low = u64::from(words[first] >> shift & ones);
             let old = low | if wide { u64::from(words[first + 1]) << 32 } else { 0 };
+            if access.op == Atomic::Cas && old != a {
+                self.note_shared_read(lane, here, bytes, 1 << lane, true)?;
+            } else {
+                self.note_shared_write(lane, here, bytes, true, false)?;
+                self.publish(lane, here, access.order, Space::Shared);
+            }
+            self.see(lane, here, access.order, Space::Shared);
+            if access.op == Atomic::Cas {
+                self.clear_suspicion(lane, here, Space::Shared);
+                let warp = self.warp.index;
+                let cells = self.state.shared.cells(here, bytes);
+                cells.iter_mut().for_each(|cell| cell.forget_read(warp, 1 << lane));
+            }
+            let words = &mut self.state.shared.words;
             let new = combine(access, false, old, a, b);
             words[first] = words[first] & !(ones << shift) | (new as u32 & ones) << shift;
             if wide {
@@ -150,20 +169,32 @@ impl Exec<'_, '_> {
         for lane in set_lanes(active) {
             let here = at[lane as usize];
             let (view, _) = self.view(at, 1 << lane, bytes, Effect::Atomic)?;
-            self.note_global_write(view, lane, here, bytes, true, || false)?;
             let buffer = &view.buffer;
             let first = ((here - buffer.at) / 4) as usize;
             let (ones, shift) = part(here, bytes);
-            let mask = word_mask(here - buffer.at, bytes);
-            let written = (0..bytes.div_ceil(4) as usize).all(|k| buffer.has(first + k, mask));
-            if env.options.checks && !written {
-                let detail = format!("byte {} of a buffer, which nothing wrote", here - view.at);
-                return stop(FaultKind::Uninitialised, lane, Some(here), detail);
-            }
             let (a, b) = (
                 self.operand(access, access.a, lane as usize),
                 self.operand(access, access.b, lane as usize),
             );
+            let word = |k: usize| buffer.word(first + k).load(SeqCst);
+            let low = || u64::from(word(0) >> shift & ones);
+            let now = || low() | if bytes == 8 { u64::from(word(1)) << 32 } else { 0 };
+            // One that fails only reads. If another worker is faster, it fails all the same, and has published too much.
+            if access.op == Atomic::Cas && now() != a {
+                self.note_failed_cas(view, lane, here, bytes)?;
+            } else {
+                self.note_global_write(view, lane, here, bytes, true, || false)?;
+                self.publish(lane, here, access.order, Space::Global);
+            }
+            let mask = word_mask(here - buffer.at, bytes);
+            let written = (0..bytes.div_ceil(4) as usize).all(|k| buffer.has(first + k, mask));
+            if !written {
+                self.unwritten(
+                    lane,
+                    here,
+                    format!("byte {} of a buffer, which nothing wrote", here - view.at),
+                )?;
+            }
             let old = if bytes == 8 {
                 let _held = env.wide_atomics.lock().unwrap_or_else(PoisonError::into_inner);
                 let old = u64::from(buffer.word(first).load(SeqCst))
@@ -180,6 +211,14 @@ impl Exec<'_, '_> {
                 };
                 u64::from(word.fetch_update(SeqCst, SeqCst, update).unwrap_or_default() >> shift & ones)
             };
+            self.see(lane, here, access.order, Space::Global);
+            if access.op == Atomic::Cas {
+                self.clear_suspicion(lane, here, Space::Global);
+                if let Some(shadow) = &view.shadow {
+                    self.granules(view, here, bytes)
+                        .for_each(|g| shadow.forget_read(g, self.note(lane, false)));
+                }
+            }
             self.give(access, lane as usize, old);
         }
         Ok(())

@@ -42,16 +42,11 @@ impl Exec<'_, '_> {
             if !same || lane == active.trailing_zeros() {
                 self.check_local(lane, here, bytes)?;
             }
-            if load && self.env.options.checks {
+            if load && self.env.checks.uninitialised_memory {
                 let unwritten =
                     |b: u64| self.warp.local_written[(b / 4) as usize][(b % 4) as usize] >> lane & 1 == 0;
                 if let Some(b) = (here..here + u64::from(bytes)).find(|&b| unwritten(b)) {
-                    return stop(
-                        FaultKind::Uninitialised,
-                        lane,
-                        Some(b),
-                        "local memory that the thread has not written",
-                    );
+                    self.unwritten(lane, b, "local memory that the thread has not written".into())?;
                 }
             }
         }

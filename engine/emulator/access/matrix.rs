@@ -3,7 +3,7 @@
 use crate::exec::Exec;
 use crate::extended::{FragmentAccess, RowAccess};
 use crate::fault::{FaultKind, Run, stop};
-use crate::isa::{MemoryAccess, NO_SLOT, Slot};
+use crate::isa::{MemoryAccess, MemoryOrder, NO_SLOT, Slot};
 use crate::lanes::{ALL_LANES, Lanes, lanes, lanes_where, set_lanes};
 use crate::memory::WHOLE_WORD;
 use crate::program::{SHARED_WINDOW, WINDOW};
@@ -164,7 +164,7 @@ fn request(access: &FragmentAccess, slot: Slot) -> MemoryAccess {
         double,
         signed: false,
         register_bits: if double { 64 } else { 32 },
-        strong: false,
+        order: MemoryOrder::WEAK,
         non_coherent: false,
         registers: [slot, NO_SLOT, NO_SLOT, NO_SLOT],
     }

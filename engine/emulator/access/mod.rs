@@ -7,6 +7,7 @@ mod global;
 mod local;
 mod matrix;
 mod param;
+mod race;
 mod shared;
 mod words;
 

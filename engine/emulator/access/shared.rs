@@ -1,6 +1,7 @@
 //! Loads and stores of shared memory.
 
 use super::address::uniform;
+use super::race::Doing;
 use super::words::{collect, deliver, word_mask};
 use crate::exec::Exec;
 use crate::fault::{FaultKind, Run, stop};
@@ -10,6 +11,7 @@ use crate::memory::byte_mask;
 use crate::meter::Traffic;
 use crate::program::Placed;
 use crate::shared::{OUTSIDE, wavefronts};
+use crate::types::Space;
 
 impl Exec<'_, '_> {
     /// Loads for lanes whose addresses are offsets of shared memory.
@@ -20,15 +22,18 @@ impl Exec<'_, '_> {
         if uniform(at, active) {
             let lane = active.trailing_zeros();
             self.check_shared(lane, at[lane as usize], bytes, true)?;
-            self.note_shared_read(lane, at[lane as usize], bytes, active, access.strong)?;
+            self.note_shared_read(lane, at[lane as usize], bytes, active, access.order.strong())?;
         } else {
             for lane in set_lanes(active) {
                 self.check_shared(lane, at[lane as usize], bytes, true)?;
-                self.note_shared_read(lane, at[lane as usize], bytes, 1 << lane, access.strong)?;
+                self.note_shared_read(lane, at[lane as usize], bytes, 1 << lane, access.order.strong())?;
             }
         }
         let words = &self.state.shared.words;
         deliver(&mut self.warp.registers, access, at, active, |_, index| words[index]);
+        if access.order.strong() {
+            self.after_strong_load(access.order, at, active, Space::Shared);
+        }
         Ok(())
     }
 
@@ -37,6 +42,9 @@ impl Exec<'_, '_> {
         let bytes = access.bytes();
         self.count_shared(at, active, bytes);
         self.check_aligned(at, active, bytes)?;
+        if access.order.strong() {
+            self.before_strong_store(access.order, at, active, Space::Shared);
+        }
         for lane in set_lanes(active) {
             let at = at[lane as usize];
             self.check_shared(lane, at, bytes, false)?;
@@ -46,7 +54,7 @@ impl Exec<'_, '_> {
             let bits = byte_mask(data.mask);
             let same = || (0..data.count).all(|k| (shared.words[first + k] ^ data.words[k]) & bits == 0);
             let same = shared.watched() && same();
-            self.note_shared_write(lane, at, bytes, access.strong, same)?;
+            self.note_shared_write(lane, at, bytes, access.order.strong(), same)?;
             let shared = &mut self.state.shared;
             for k in 0..data.count {
                 let word = &mut shared.words[first + k];
@@ -54,6 +62,7 @@ impl Exec<'_, '_> {
                 shared.bytes[first + k] |= data.mask;
             }
         }
+        self.after_release(access.order);
         Ok(())
     }
 
@@ -70,7 +79,7 @@ impl Exec<'_, '_> {
         let state = &self.state.shared.bytes;
         let mask = word_mask(at, bytes);
         let first = (at / 4) as usize;
-        let wanted = if load && self.env.options.checks { mask } else { 0 };
+        let wanted = if load && self.env.checks.uninitialised_memory { mask } else { 0 };
         let looked_at = wanted | (mask * OUTSIDE);
         let words = bytes.div_ceil(4) as usize;
         let fine = first.checked_add(words).and_then(|end| state.get(first..end));
@@ -93,7 +102,7 @@ impl Exec<'_, '_> {
                 p.name,
                 at - u64::from(p.at)
             );
-            return stop(FaultKind::Uninitialised, lane, Some(at), detail);
+            return self.unwritten(lane, at, detail);
         }
         let before = program.shared.iter().filter(|p| u64::from(p.at) <= at).max_by_key(|p| p.at);
         let detail = match before {
@@ -124,7 +133,7 @@ impl Exec<'_, '_> {
         }
         match conflict {
             None => Ok(()),
-            Some(conflict) => self.race(lane, at, conflict, false),
+            Some(conflict) => self.race(lane, at, conflict, Doing::read(strong), Space::Shared),
         }
     }
 
@@ -147,7 +156,7 @@ impl Exec<'_, '_> {
             None => Ok(()),
             // Lanes of a warp store one value to one address: whichever comes last, the result is the same.
             Some(conflict) if conflict.same_warp_writes && same => Ok(()),
-            Some(conflict) => self.race(lane, at, conflict, true),
+            Some(conflict) => self.race(lane, at, conflict, Doing::write(atomic), Space::Shared),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
-use crate::isa::{Address, Atomic, AtomicAccess, Op, Slot};
+use crate::isa::{Address, Atomic, AtomicAccess, Op, Slot, Strength};
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand};
 use crate::types::{Space, Type};
@@ -20,7 +20,7 @@ impl<'t> Builder<'t, '_> {
     pub(super) fn atomic(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let returns = m.name == "atom";
         let space = m.find(Space::parse).unwrap_or(Space::Generic);
-        m.skip_hints();
+        let order = m.order(Strength::Relaxed);
         let Some(op) = m.find(Atomic::parse) else { return self.unsupported(i) };
         let count = m.find(|p| match p {
             "v2" => Some(2),
@@ -59,7 +59,9 @@ impl<'t> Builder<'t, '_> {
             return self.unsupported(i);
         }
         self.note_granule(space, ty.bytes());
-        let access = |dest, a, b| AtomicAccess { space, address, op, ty, dest, a, b, align: ty.bytes() };
+        self.program.has_cas |= op == Atomic::Cas;
+        let access =
+            |dest, a, b| AtomicAccess { space, address, op, ty, order, dest, a, b, align: ty.bytes() };
         if let Some(count) = count {
             return self.atomic_vector(i, operands, count, access(None, 0, 0));
         }

@@ -404,6 +404,7 @@ impl<'t, 'b> Builder<'t, 'b> {
         }
         self.program.lines = std::mem::take(&mut self.lines).into();
         self.line = line;
+        flow::drop_unused_results(&mut self.program);
         match flow::mark_suspects(&mut self.program, self.steps) {
             Ok(()) => Ok(self.program),
             Err(TooMany) => self.fail(TooMany.to_string()),

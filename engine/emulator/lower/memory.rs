@@ -3,54 +3,12 @@
 use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
 use super::names::Name;
-use crate::isa::{Address, AsyncCopy, MemoryAccess, NO_SLOT, Op};
+use crate::isa::{Address, AsyncCopy, MemoryAccess, NO_SLOT, Op, Strength};
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand};
 use crate::types::{RegisterFile, Space, Type};
 
-/// Memory orders, scopes and cache hints. They change nothing here, because execution is sequentially consistent and caches
-/// are not modelled.
-const HINTS: [&str; 25] = [
-    "weak",
-    "volatile",
-    "relaxed",
-    "acquire",
-    "release",
-    "acq_rel",
-    "cta",
-    "gpu",
-    "sys",
-    "ca",
-    "cg",
-    "cs",
-    "lu",
-    "cv",
-    "wb",
-    "wt",
-    "L1::no_allocate",
-    "L1::evict_normal",
-    "L1::evict_first",
-    "L1::evict_last",
-    "L1::evict_unchanged",
-    "L2::64B",
-    "L2::128B",
-    "L2::256B",
-    "mmio",
-];
-
-/// The hints that make an access strong.
-const STRONG: [&str; 5] = ["volatile", "relaxed", "acquire", "release", "mmio"];
-
 impl<'t> Modifiers<'t> {
-    /// Takes all hints, and says whether they make the access strong: it then takes part in synchronisation.
-    pub(super) fn skip_hints(&mut self) -> bool {
-        let mut strong = false;
-        for hint in HINTS {
-            strong |= self.takes(hint) && STRONG.contains(&hint);
-        }
-        strong
-    }
-
     /// Takes the number of elements: 1, 2 or 4.
     fn vector(&mut self) -> u32 {
         match (self.takes("v2"), self.takes("v4")) {
@@ -131,7 +89,7 @@ impl<'t> Builder<'t, '_> {
     ) -> Lowered<MemoryAccess> {
         let space = m.find(Space::parse).unwrap_or(Space::Generic);
         let non_coherent = load && m.takes("nc");
-        let strong = m.skip_hints();
+        let order = m.order(Strength::Weak);
         let count = m.vector();
         let ty = self.ty(i, m)?;
         self.done(i, m)?;
@@ -170,7 +128,7 @@ impl<'t> Builder<'t, '_> {
             double: register_bits == 64,
             signed: ty.signed(),
             register_bits,
-            strong,
+            order,
             non_coherent,
             registers,
         })

@@ -12,6 +12,7 @@ mod matrix;
 mod memory;
 mod modifiers;
 mod names;
+mod order;
 mod select;
 mod statement;
 mod together;

@@ -131,7 +131,7 @@ impl<'t, 'b> Builder<'t, 'b> {
             "ldmatrix" | "stmatrix" => self.rows(i, m),
             "movmatrix" => self.transpose(i, m),
             "bar" | "barrier" => self.barrier(i, m),
-            "membar" | "fence" => self.emit(i, Class::Fence, Op::Fence),
+            "membar" | "fence" => self.fence(i, m),
             "shfl" => self.shuffle(i, m),
             "vote" => self.vote(i, m),
             "match" => self.matching(i, m),
