@@ -170,6 +170,34 @@ fn a_fault_of_the_kernel_is_one_line_and_leaves_no_result() {
 }
 
 #[test]
+fn each_check_has_its_switch() {
+    let folder = Folder::new("switches");
+    folder.put("x.bin", [0; 4096]);
+    let race = ["run", RACE, "block_sums", "--grid", "4", "--block", "256", "--arg", "in:x.bin", "--arg"];
+    let with = |more: &[&'static str]| [&race[..], &["out:z.bin:f32:4"], more].concat();
+    folder.fails(&with(&["--no-check", "global-races", "--no-check", "masks"]), 1, "data race in block_sums");
+    folder.works(&with(&["--no-check", "shared-races"]));
+    assert_eq!(folder.get("z.bin"), [0; 16]);
+    // Two steps of the loop race, and each line is told.
+    let output = folder.run(&with(&["--collect", "9"]));
+    let lines = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{lines}");
+    assert!((2..=9).contains(&lines.lines().count()), "{lines}");
+    assert!(lines.lines().all(|line| line.starts_with("data race in block_sums, ")), "{lines}");
+    let one = folder.run(&with(&["--collect", "1"]));
+    assert_eq!(String::from_utf8(one.stderr).unwrap().lines().count(), 1);
+    assert_eq!(folder.run(&with(&["--no-check", "races"])).status.code(), Some(2));
+
+    let head = ".version 8.4\n.target sm_80\n.address_size 64\n";
+    let body =
+        ".reg .pred %p1; .reg .b32 %r1; mov.u32 %r1, %tid.x; setp.lt.u32 %p1, %r1, 16; @%p1 ret; bar.sync 0;";
+    folder.put("early.ptx", format!("{head}.entry k() {{ {body} ret; }}\n"));
+    let early = ["run", "early.ptx", "k", "--grid", "1", "--block", "64"];
+    folder.works(&early);
+    folder.fails(&[&early[..], &["--check", "early-exits"]].concat(), 1, "exit before a barrier in k");
+}
+
+#[test]
 fn arguments_are_compared_with_the_parameters() {
     let folder = vectors("parameters");
     folder.fails(&axpy(&["in:x.npy"]), 2, "axpy has 4 parameters, and there are 1 --arg");
