@@ -8,7 +8,7 @@ use crate::exec::Exec;
 use crate::fault::{Fault, FaultKind, Stop};
 use crate::isa::{BarrierReduce, Op};
 use crate::lanes::ALL_LANES;
-use crate::program::Special;
+use crate::program::{Special, WORKSPACE};
 use crate::shared::SharedMemory;
 use crate::tally::Tally;
 use crate::warp::{Group, Wait, Warp};
@@ -61,6 +61,7 @@ impl Block {
                 tally: Tally::default(),
                 arrived: [0; BARRIERS],
                 arrived_warps: [0; BARRIERS],
+                printed: Vec::new(),
                 executed: 0,
                 behind: Behind::new(),
             },
@@ -77,6 +78,11 @@ impl Block {
         let warps = env.threads().div_ceil(32);
         let shared = u64::from(program.dynamic_at + env.dynamic_shared);
         u64::from(warps) * u64::from(registers + 37 * program.local_bytes) + 9 * shared
+    }
+
+    /// Takes what the last block has printed.
+    pub fn take_printed(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.state.printed)
     }
 
     /// The counts of all blocks that run here. A worker passes its own on to the block that it runs.
@@ -314,7 +320,10 @@ fn fill_thread_specials(warp: &mut Warp, env: &Env) {
             Special::SmCount => 1,
             Special::DynamicShared => env.dynamic_shared,
             Special::TotalShared => env.program.static_shared + env.dynamic_shared,
-            Special::SmId | Special::Ctaid(_) => 0,
+            Special::GridId => env.number,
+            Special::EnvReg(1) => (WORKSPACE >> 32) as u32,
+            Special::EnvReg(2) => WORKSPACE as u32,
+            Special::SmId | Special::Ctaid(_) | Special::EnvReg(_) => 0,
         };
         let values = std::array::from_fn(|l| value(l as u32));
         warp.registers.words[slot as usize] = values;

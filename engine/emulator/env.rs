@@ -1,14 +1,17 @@
 //! What all blocks of a launch share.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::args::{Access, Arg};
 use crate::checks::Checks;
 use crate::fault::{Fault, Location, Stop};
+use crate::heap::PAGE;
 use crate::layout::Global;
 use crate::memory::{Buffer, Loaded, Machine, Options};
 use crate::module::Module;
-use crate::program::Program;
+use crate::output::Printed;
+use crate::program::{Program, Special, SystemFunction, WORKSPACE, WORKSPACE_BYTES};
 use crate::releases::Published;
 use crate::shadow::GlobalShadow;
 use crate::suspicion::Suspicions;
@@ -44,6 +47,12 @@ pub(crate) struct Env<'l> {
     pub suspicions: Suspicions,
     /// Faults after which the launch went on, in the order in which they were found.
     pub found: Mutex<Vec<Fault>>,
+    /// The pages of the heap, each from its first use on; none where no kernel has called `malloc`.
+    pub heap: Option<Box<[OnceLock<View>]>>,
+    /// What blocks have printed.
+    pub printed: Printed,
+    /// The number of the launch on its machine.
+    pub number: u32,
     /// Held during atomics of 64 bits.
     pub wide_atomics: Mutex<()>,
 }
@@ -111,7 +120,31 @@ impl Env<'_> {
     }
 }
 
+impl Env<'_> {
+    /// The part of memory that a page of the heap is.
+    pub fn page_view(&self, number: usize) -> View {
+        let buffer = self.machine.heap_page(number);
+        self.machine.view(buffer.at, PAGE, buffer, Access::ReadWrite, &self.program)
+    }
+
+    /// Forgets who accessed a part of a page, which is given out anew.
+    pub fn forget_accesses(&self, page: usize, part: Range<u64>) {
+        let view = self.heap.as_ref().and_then(|pages| pages[page].get());
+        let granule = u64::from(self.program.global_granule);
+        if let Some(shadow) = view.and_then(|view| view.shadow.as_ref()) {
+            shadow.clear((part.start / granule) as usize..part.end.div_ceil(granule) as usize);
+        }
+    }
+}
+
 impl Machine {
+    /// Room for the pages of the heap, if this launch or an earlier one calls `malloc`.
+    pub(crate) fn heap_views(&self, program: &Program) -> Option<Box<[OnceLock<View>]>> {
+        let calls = program.system_calls.iter().any(|call| call.function == SystemFunction::Malloc);
+        let pages = self.heap.pages();
+        self.heap.note_use(calls).then(|| std::iter::repeat_with(OnceLock::new).take(pages).collect())
+    }
+
     /// The memory that the arguments name and the variables of the module. The error says which argument lies in no buffer.
     pub(crate) fn views(
         &self,
@@ -140,6 +173,10 @@ impl Machine {
         for (global, buffer) in module.globals.iter().zip(self.variables(module)) {
             let access = if global.constant { Access::Read } else { Access::ReadWrite };
             views.push(self.view(global.at, global.bytes, buffer, access, program));
+        }
+        if program.specials.iter().any(|(special, _)| matches!(special, Special::EnvReg(1 | 2))) {
+            let buffer = Arc::new(Buffer::filled(WORKSPACE, WORKSPACE_BYTES, &[]));
+            views.push(self.view(WORKSPACE, WORKSPACE_BYTES, buffer, Access::ReadWrite, program));
         }
         // Two arguments may name the same memory. What may be written is found first, and may then be read as well.
         views.sort_by_key(|v| v.access == Access::Read);

@@ -76,6 +76,14 @@ pub enum FaultKind {
     Trap,
     /// A copy by the host is not within one buffer.
     Host,
+    /// The frames of nested calls need more memory than a thread has.
+    StackOverflow,
+    /// An assertion of the kernel does not hold.
+    Assertion,
+    /// The kernel frees what `malloc` did not give it, or twice, or uses what it has freed.
+    Heap,
+    /// The kernel has something that the emulator does not have.
+    Unsupported,
 }
 
 impl FaultKind {
@@ -96,6 +104,10 @@ impl FaultKind {
             Self::EndlessLoop => "endless loop",
             Self::Trap => "trap",
             Self::Host => "host access",
+            Self::StackOverflow => "stack overflow",
+            Self::Assertion => "assertion",
+            Self::Heap => "heap of the device",
+            Self::Unsupported => "unsupported kernel",
         }
     }
 }

@@ -74,7 +74,7 @@ pub(crate) fn successors(program: &Program, pc: usize, mut visit: impl FnMut(usi
             program.tables[*table as usize].iter().for_each(|&t| visit(t as usize));
             inst.guard != NO_SLOT
         }
-        Op::Exit | Op::Trap => inst.guard != NO_SLOT,
+        Op::Exit | Op::Trap | Op::Return => inst.guard != NO_SLOT,
         _ => true,
     };
     if falls && pc + 1 < program.code.len() {
@@ -95,6 +95,7 @@ pub(crate) fn mark_suspects(program: &mut Program, steps: &mut Steps) -> Result<
     program.word_constants.iter().for_each(|c| start.add(number.at(RegisterFile::Word, c.0)));
     program.specials.iter().for_each(|c| start.add(number.at(RegisterFile::Word, c.1)));
     program.double_constants.iter().for_each(|c| start.add(number.at(RegisterFile::Double, c.0)));
+    program.frame_pointer.iter().for_each(|&slot| start.add(number.at(RegisterFile::Double, slot)));
 
     let leaders = leaders(program);
     let mut block_of = vec![0; program.code.len()];
@@ -105,8 +106,13 @@ pub(crate) fn mark_suspects(program: &mut Program, steps: &mut Steps) -> Result<
     // Forward over the basic blocks: what every path to a block has written. A block that no path has reached yet counts
     // as having written everything, and loses registers with each path.
     let mut entry: Vec<Option<Set>> = vec![None; leaders.len()];
-    entry[0] = Some(start);
+    // A function out of line starts without registers of its own, and a call leaves those of its caller as they are.
     let mut work = vec![0];
+    work.extend(program.functions.iter().map(|f| block_of[f.entry as usize]));
+    for &block in &work {
+        steps.take(set)?;
+        entry[block] = Some(start.clone());
+    }
     while let Some(block) = work.pop() {
         let end = leaders.get(block + 1).copied().unwrap_or(program.code.len());
         steps.take(1 + set + end - leaders[block])?;
@@ -198,9 +204,12 @@ fn after(inst: &Inst, extended: &[Extended], written: &mut Set, number: Numberin
 /// The first instructions of the basic blocks, in order.
 fn leaders(program: &Program) -> Vec<usize> {
     let mut all = vec![0];
+    all.extend(program.functions.iter().map(|f| f.entry as usize));
     for pc in 0..program.code.len() {
         let mut leaves = false;
-        if let Op::Branch { .. } | Op::BranchTable { .. } | Op::Exit | Op::Trap = program.code[pc].op {
+        if let Op::Branch { .. } | Op::BranchTable { .. } | Op::Exit | Op::Trap | Op::Return =
+            program.code[pc].op
+        {
             leaves = true;
             successors(program, pc, |next| all.push(next));
         }

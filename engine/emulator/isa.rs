@@ -311,9 +311,14 @@ pub(crate) struct MemoryAccess {
     pub order: MemoryOrder,
     /// The load goes through a cache that does not see stores of the same launch (`.nc`).
     pub non_coherent: bool,
+    /// One bit for each byte of a load whose value is used: a pragma can say that some are padding.
+    pub used: u16,
     /// [`NO_SLOT`] for elements that nobody wants.
     pub registers: [Slot; 4],
 }
+
+/// The mask of a load whose bytes are all used.
+pub(crate) const ALL_BYTES: u16 = u16::MAX;
 
 impl MemoryAccess {
     /// The bytes that a thread moves.
@@ -438,6 +443,12 @@ pub(crate) enum Op {
     ActiveMask { d: Slot },
     Clock { double: bool, d: Slot },
     Branch { target: u32 },
+    /// Calls a function that lies out of line: that of `calls[site]`, or the one at the address in `a`.
+    Call { site: u32, a: Slot },
+    /// Returns from a function that lies out of line.
+    Return,
+    /// Calls what a driver provides: `system_calls[call]`.
+    System { call: u32 },
     /// Jumps to `tables[table][a]`.
     BranchTable { table: u32, a: Slot },
     Exit,

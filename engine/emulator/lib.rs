@@ -45,8 +45,11 @@ mod words;
 
 // Memory, and notes of who accessed it.
 mod clock;
+mod format;
+mod heap;
 mod known;
 mod memory;
+mod output;
 mod releases;
 mod shadow;
 mod shared;
@@ -56,16 +59,19 @@ mod access;
 mod args;
 mod block;
 mod block_state;
+mod calls;
 mod dispatch;
 mod divergence;
 mod env;
 mod exec;
+mod frames;
 mod launch;
 mod order;
 mod progress;
 mod queue;
 mod run;
 mod suspicion;
+mod system;
 mod together;
 mod warp;
 

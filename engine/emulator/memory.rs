@@ -1,11 +1,14 @@
 //! Global memory: buffers that lie far apart, and for each byte whether it was written.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 use crate::checks::Checks;
 use crate::fault::{Fault, FaultKind};
+use crate::heap::{Heap, PAGE};
+use crate::output::Output;
 
 /// The first address of a machine's buffers.
 const FIRST: u64 = 0x2_0000_0000;
@@ -97,6 +100,14 @@ impl Buffer {
         self.whole.store(true, Relaxed);
     }
 
+    /// Makes bytes count as never written.
+    pub fn forget(&self, part: Range<u64>) {
+        for at in part {
+            self.written[(at / 4) as usize].fetch_and(!(1 << (at % 4)), Relaxed);
+        }
+        self.whole.store(false, Relaxed);
+    }
+
     /// Writes bytes from `offset` on.
     pub fn write(&self, offset: u64, bytes: &[u8]) {
         let mut at = offset;
@@ -151,6 +162,8 @@ pub struct Options {
     pub max_instructions: u64,
     /// The bytes of static and dynamic shared memory that a block may have together; 227 KiB on an H100.
     pub max_shared: u32,
+    /// The bytes from which kernels take memory by `malloc`, up to 3.5 GiB; 8 MiB unless told, as on a GPU.
+    pub heap: usize,
 }
 
 impl Options {
@@ -170,6 +183,7 @@ impl Default for Options {
             seed: 0,
             max_instructions: 1 << 32,
             max_shared: 227 << 10,
+            heap: 8 << 20,
         }
     }
 }
@@ -189,6 +203,12 @@ pub struct Machine {
     /// The variables of the modules whose kernels were launched here.
     pub(crate) loaded: Mutex<Vec<Loaded>>,
     next: AtomicU64,
+    /// The number of launches so far.
+    pub(crate) launches: AtomicU32,
+    pub(crate) heap: Heap,
+    /// The memory of the heap, by pages that are made when they are first used.
+    heap_pages: Box<[OnceLock<Arc<Buffer>>]>,
+    pub(crate) output: Output,
 }
 
 impl Default for Machine {
@@ -205,7 +225,18 @@ impl Machine {
 
     /// Makes a machine with other options.
     pub fn with(options: Options) -> Self {
-        Self { options, buffers: RwLock::default(), loaded: Mutex::default(), next: AtomicU64::new(FIRST) }
+        let heap = Heap::new(options.heap);
+        let heap_pages = std::iter::repeat_with(OnceLock::new).take(heap.pages()).collect();
+        Self {
+            options,
+            buffers: RwLock::default(),
+            loaded: Mutex::default(),
+            next: AtomicU64::new(FIRST),
+            launches: AtomicU32::new(0),
+            heap,
+            heap_pages,
+            output: Output::default(),
+        }
     }
 
     /// Allocates `bytes` of memory, which count as never written, and returns their address. It is a multiple of 256, and
@@ -250,6 +281,19 @@ impl Machine {
             );
             Fault::host(FaultKind::Uninitialised, Some(buffer.at + offset), detail)
         })
+    }
+
+    /// The memory of a page of the heap.
+    pub(crate) fn heap_page(&self, number: usize) -> Arc<Buffer> {
+        let make = || Arc::new(Buffer::new(self.heap.page_address(number), PAGE));
+        self.heap_pages[number].get_or_init(make).clone()
+    }
+
+    /// Takes what kernels have printed since the last call: for each launch block by block, in the order in which blocks
+    /// take their turns. Of what nobody takes, 1 MiB is kept, and a last line says so. A launch that ends in a fault prints
+    /// up to it.
+    pub fn take_output(&self) -> String {
+        self.output.take()
     }
 
     fn buffers_mut(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<u64, Arc<Buffer>>> {

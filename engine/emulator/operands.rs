@@ -25,6 +25,8 @@ pub(crate) fn operands(op: &Op, extended: &[Extended], visit: &mut impl FnMut(Re
         | Op::CopyWait { .. }
         | Op::Fence(_)
         | Op::Branch { .. }
+        | Op::Return
+        | Op::System { .. }
         | Op::Exit
         | Op::Trap => {}
         Op::Move { d, a } => all(&[(Word, a)], &[(Word, d)]),
@@ -148,6 +150,8 @@ pub(crate) fn operands(op: &Op, extended: &[Extended], visit: &mut impl FnMut(Re
         Op::ActiveMask { d } => all(&[], &[(Word, d)]),
         Op::Clock { double, d } => all(&[], &[(if double { Double } else { Word }, d)]),
         Op::BranchTable { a, .. } => all(&[(Word, a)], &[]),
+        Op::Call { a: NO_SLOT, .. } => {}
+        Op::Call { a, .. } => all(&[(Double, a)], &[]),
     }
 }
 

@@ -62,10 +62,9 @@ impl Queue {
         Self { state: Mutex::new(state), changed: Condvar::new(), blocks, most }
     }
 
-    /// The fault that ended the launch.
-    pub fn fault(self) -> Option<Fault> {
-        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        state.first.map(|(_, fault)| fault)
+    /// The fault that ended the launch, and the turn of its block.
+    pub fn fault(self) -> Option<(u32, Fault)> {
+        self.state.into_inner().unwrap_or_else(PoisonError::into_inner).first
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -78,7 +77,7 @@ impl Queue {
         let mut tally = Tally::new(&env.program);
         let mut free: Option<Block> = None;
         loop {
-            let (turn, mut block) = match self.next() {
+            let (turn, mut block) = match self.next(env) {
                 Task::Nothing => return tally,
                 Task::GoOn(turn, block) => (turn, block),
                 Task::Start(turn) => {
@@ -97,6 +96,7 @@ impl Queue {
                 state.aside.push_back((turn, block));
             } else {
                 state.started -= 1;
+                env.printed.add(turn, block.take_printed());
                 free = Some(block);
             }
             if let Err(fault) = outcome
@@ -109,7 +109,7 @@ impl Queue {
     }
 
     /// The next block for a worker. With a fault, only blocks of earlier turns go on.
-    fn next(&self) -> Task {
+    fn next(&self, env: &Env) -> Task {
         let mut state = self.state();
         let mut paused = false;
         loop {
@@ -122,7 +122,9 @@ impl Queue {
             }
             if state.first.is_some() {
                 state.started -= state.aside.len();
-                state.aside.clear();
+                for (turn, mut block) in state.aside.drain(..) {
+                    env.printed.add(turn, block.take_printed());
+                }
             }
             if state.aside.is_empty() {
                 return Task::Nothing;

@@ -1,8 +1,10 @@
 //! The registers of a warp: 32 values for each register, and one bit per lane for each predicate.
 
+use std::ops::Range;
+
 use crate::extended::Extended;
 use crate::isa::{NO_SLOT, Slot, Use};
-use crate::lanes::{ALL_LANES, Lanes, each_lane};
+use crate::lanes::{ALL_LANES, Lanes, each_lane, set_lanes};
 use crate::operands::{moved, operands};
 use crate::program::{Inst, Program};
 use crate::types::RegisterFile;
@@ -20,6 +22,23 @@ pub(crate) struct Registers {
     written: [Vec<u32>; 3],
     /// The same at the start of a block.
     given: [Vec<u32>; 3],
+}
+
+/// What some lanes had in ranges of registers: for each register, the values of these lanes, lowest first.
+#[derive(Debug, Default)]
+pub(crate) struct Saved {
+    lanes: u32,
+    words: Vec<u32>,
+    doubles: Vec<u64>,
+    preds: Vec<u32>,
+    written: Vec<u32>,
+}
+
+impl Saved {
+    /// The bytes that are kept.
+    pub fn bytes(&self) -> usize {
+        4 * (self.words.len() + self.preds.len() + self.written.len()) + 8 * self.doubles.len()
+    }
 }
 
 /// Writes the lanes of `mask`.
@@ -101,6 +120,59 @@ impl Registers {
     pub fn set_pred(&mut self, slot: Slot, v: u32, mask: u32) {
         let p = &mut self.preds[slot as usize];
         *p = *p & !mask | v & mask;
+    }
+
+    /// Keeps what some lanes have in ranges of the three register files, in the order words, doubles and predicates.
+    pub fn save(&self, ranges: [Range<Slot>; 3], lanes: u32) -> Saved {
+        let all = ranges.map(|r| r.start as usize..r.end as usize);
+        let mut saved = Saved { lanes, ..Saved::default() };
+        for word in &self.words[all[0].clone()] {
+            saved.words.extend(set_lanes(lanes).map(|l| word[l as usize]));
+        }
+        for double in &self.doubles[all[1].clone()] {
+            saved.doubles.extend(set_lanes(lanes).map(|l| double[l as usize]));
+        }
+        saved.preds.extend_from_slice(&self.preds[all[2].clone()]);
+        for (written, range) in self.written.iter().zip(all) {
+            saved.written.extend_from_slice(&written[range]);
+        }
+        saved
+    }
+
+    /// Gives some of the lanes back what they had.
+    pub fn restore(&mut self, ranges: [Range<Slot>; 3], saved: &Saved, lanes: u32) {
+        let all = ranges.map(|r| r.start as usize..r.end as usize);
+        let kept = saved.lanes.count_ones() as usize;
+        // The place of each lane among those that were kept.
+        let place = |lane: u32| (saved.lanes & ((1 << lane) - 1)).count_ones() as usize;
+        for lane in set_lanes(lanes) {
+            let (at, lane) = (place(lane), lane as usize);
+            for (k, word) in self.words[all[0].clone()].iter_mut().enumerate() {
+                word[lane] = saved.words[k * kept + at];
+            }
+            for (k, double) in self.doubles[all[1].clone()].iter_mut().enumerate() {
+                double[lane] = saved.doubles[k * kept + at];
+            }
+        }
+        for (pred, old) in self.preds[all[2].clone()].iter_mut().zip(&saved.preds) {
+            *pred = *pred & !lanes | old & lanes;
+        }
+        let mut old = saved.written.iter();
+        for (written, range) in self.written.iter_mut().zip(all) {
+            for (written, old) in written[range].iter_mut().zip(&mut old) {
+                *written = *written & !lanes | old & lanes;
+            }
+        }
+    }
+
+    /// Forgets that lanes have written the registers of a function, which begins.
+    pub fn forget(&mut self, ranges: [Range<Slot>; 3], lanes: u32) {
+        for ((written, given), range) in self.written.iter_mut().zip(&self.given).zip(ranges) {
+            let range = range.start as usize..range.end as usize;
+            for (written, given) in written[range.clone()].iter_mut().zip(&given[range]) {
+                *written = *written & !lanes | given & lanes;
+            }
+        }
     }
 
     fn written(&mut self, file: RegisterFile, slot: Slot) -> &mut u32 {

@@ -96,7 +96,10 @@ impl Exec<'_, '_> {
                     self.warp.put(pc + 1, mask & !waiting, Wait::Ready);
                     return Ok(());
                 }
-                Next::Scattered => return Ok(()),
+                Next::Scattered => {
+                    self.warp.put(pc + 1, mask & !active, Wait::Ready);
+                    return Ok(());
+                }
             }
             if pc >= limit {
                 self.warp.put(pc, mask, Wait::Ready);
@@ -156,6 +159,17 @@ impl Exec<'_, '_> {
                     self.warp.registers.set_word(d, &[now as u32; 32], active);
                 }
             }
+            Op::Call { site, a } => {
+                self.call(site, a, active)?;
+                self.turn_is_over(active)?;
+                return Ok(Next::Scattered);
+            }
+            Op::Return => {
+                self.return_from(active)?;
+                self.turn_is_over(active)?;
+                return Ok(Next::Scattered);
+            }
+            Op::System { call } => self.system(call, active)?,
             Op::BranchTable { table, a } => return self.scatter(table, a, active),
             Op::Trap => {
                 return stop(FaultKind::Trap, active.trailing_zeros(), None, "the kernel stopped itself");

@@ -202,6 +202,14 @@ impl GlobalShadow {
         Self { writes, reads: std::sync::OnceLock::new() }
     }
 
+    /// Forgets all accesses of some granules.
+    pub fn clear(&self, granules: std::ops::Range<usize>) {
+        self.writes[granules.clone()].iter().for_each(|write| write.store(0, SeqCst));
+        if let Some(reads) = self.reads.get() {
+            reads[granules].iter().flatten().for_each(|read| read.store(0, SeqCst));
+        }
+    }
+
     /// Whether this launch wrote here.
     #[inline(always)]
     pub fn written(&self, granule: usize) -> bool {

@@ -1,5 +1,6 @@
 //! A warp: its registers, its local memory, and where each of its lanes is in the program.
 
+use crate::frames::Stack;
 use crate::isa::AsyncCopy;
 use crate::lanes::Lanes;
 use crate::program::Program;
@@ -46,6 +47,8 @@ pub(crate) const NO_LIMIT: u32 = u32::MAX;
 #[derive(Debug)]
 pub(crate) struct Warp {
     pub index: u32,
+    /// The bytes of local memory of the kernel itself.
+    local_bytes: u32,
     pub registers: Registers,
     pub groups: Vec<Group>,
     /// The lanes that exist.
@@ -56,6 +59,8 @@ pub(crate) struct Warp {
     pub local: Vec<Lanes<u32>>,
     /// For each byte of a word of local memory, the lanes that wrote it.
     pub local_written: Vec<[u32; 4]>,
+    /// The calls that lanes are in, of functions that lie out of line.
+    pub stack: Stack,
     pub flights: Vec<Flight>,
     /// The number of commit groups that each lane has closed.
     pub committed: Lanes<u32>,
@@ -74,12 +79,14 @@ impl Warp {
         let words = if program.local.is_empty() { 0 } else { program.local_bytes.div_ceil(4) as usize };
         Self {
             index,
+            local_bytes: program.local_bytes,
             registers: Registers::new(program),
             groups: Vec::new(),
             lanes: 0,
             live: 0,
             local: vec![[u32::MAX; 32]; words],
             local_written: vec![[0; 4]; words],
+            stack: Stack::new(program.local_bytes),
             flights: Vec::new(),
             committed: [0; 32],
             executed: 0,
@@ -97,6 +104,7 @@ impl Warp {
         self.lanes = lanes;
         self.live = lanes;
         self.local_written.fill([0; 4]);
+        self.stack = Stack::new(self.local_bytes);
         self.flights.clear();
         self.committed = [0; 32];
         self.executed = 0;

@@ -10,7 +10,7 @@ use crate::checks::Checks;
 use crate::env::View;
 use crate::exec::Exec;
 use crate::fault::{FaultKind, Run, Stop, stop};
-use crate::isa::MemoryAccess;
+use crate::isa::{ALL_BYTES, MemoryAccess};
 use crate::lanes::{Lanes, each_lane, lanes_where, map, set_lanes};
 use crate::memory::{WHOLE_WORD, byte_mask};
 use crate::meter::Traffic;
@@ -36,7 +36,11 @@ impl<'e> Exec<'e, '_> {
             let (view, lanes) = self.view(at, rest, bytes, Effect::Load)?;
             rest &= !lanes;
             if self.env.checks != Checks::NONE {
-                self.check_load(view, at, lanes, bytes, access.order.strong())?;
+                if access.used == ALL_BYTES {
+                    self.check_load(view, at, lanes, bytes, access.order.strong())?;
+                } else {
+                    self.check_used(view, access, at, lanes)?;
+                }
                 self.check_coherent(view, access, at, lanes)?;
             }
             let buffer = &view.buffer;
@@ -46,6 +50,17 @@ impl<'e> Exec<'e, '_> {
         }
         if access.order.strong() {
             self.after_strong_load(access.order, at, active, Space::Global);
+        }
+        Ok(())
+    }
+
+    /// Checks a load of which only some bytes are used.
+    #[cold]
+    #[inline(never)]
+    fn check_used(&self, view: &View, access: &MemoryAccess, at: &Lanes<u64>, lanes: u32) -> Run<()> {
+        for byte in set_lanes(u32::from(access.used)).filter(|&byte| byte < access.bytes()) {
+            let there = map(at, |a| a.wrapping_add(u64::from(byte)));
+            self.check_load(view, &there, lanes, 1, access.order.strong())?;
         }
         Ok(())
     }
@@ -133,8 +148,24 @@ impl<'e> Exec<'e, '_> {
         let inside = |v: &View, at: u64| at >= v.at && at.checked_add(bytes).is_some_and(|end| end <= v.end);
         let allowed = |v: &View| effect == Effect::Load || v.access != Access::Read;
         let view = env.views.iter().find(|v| inside(v, at[lane as usize]) && allowed(v));
-        let Some(view) = view else { return self.no_view(lane, at[lane as usize], bytes, effect) };
+        let Some(view) = view else { return self.view_elsewhere(at, active, bytes, effect) };
         Ok((view, lanes_where(active, |l| inside(view, at[l]))))
+    }
+
+    /// A view that is none of the launch's buffers, but a part of the heap.
+    #[cold]
+    fn view_elsewhere(
+        &self,
+        at: &Lanes<u64>,
+        active: u32,
+        bytes: u64,
+        effect: Effect,
+    ) -> Run<(&'e View, u32)> {
+        let lane = active.trailing_zeros();
+        match self.heap_view(at, active, bytes)? {
+            Some(found) => Ok(found),
+            None => self.no_view(lane, at[lane as usize], bytes, effect),
+        }
     }
 
     /// Says why the launch may not use an address.

@@ -3,7 +3,7 @@
 use crate::exec::Exec;
 use crate::extended::{FragmentAccess, RowAccess};
 use crate::fault::{FaultKind, Run, stop};
-use crate::isa::{MemoryAccess, MemoryOrder, NO_SLOT, Slot};
+use crate::isa::{ALL_BYTES, MemoryAccess, MemoryOrder, NO_SLOT, Slot};
 use crate::lanes::{ALL_LANES, Lanes, lanes, lanes_where, set_lanes};
 use crate::memory::WHOLE_WORD;
 use crate::program::{SHARED_WINDOW, WINDOW};
@@ -165,6 +165,7 @@ fn request(access: &FragmentAccess, slot: Slot) -> MemoryAccess {
         signed: false,
         register_bits: if double { 64 } else { 32 },
         order: MemoryOrder::WEAK,
+        used: ALL_BYTES,
         non_coherent: false,
         registers: [slot, NO_SLOT, NO_SLOT, NO_SLOT],
     }

@@ -2,6 +2,7 @@
 
 mod address;
 mod atomic;
+mod bytes;
 mod copy;
 mod global;
 mod local;

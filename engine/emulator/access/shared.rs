@@ -5,7 +5,7 @@ use super::race::Doing;
 use super::words::{collect, deliver, word_mask};
 use crate::exec::Exec;
 use crate::fault::{FaultKind, Run, stop};
-use crate::isa::MemoryAccess;
+use crate::isa::{ALL_BYTES, MemoryAccess};
 use crate::lanes::{Lanes, map, set_lanes};
 use crate::memory::byte_mask;
 use crate::meter::Traffic;
@@ -19,7 +19,9 @@ impl Exec<'_, '_> {
         let bytes = access.bytes();
         self.count_shared(at, active, bytes);
         self.check_aligned(at, active, bytes)?;
-        if uniform(at, active) {
+        if access.used != ALL_BYTES {
+            self.check_used_shared(access, at, active)?;
+        } else if uniform(at, active) {
             let lane = active.trailing_zeros();
             self.check_shared(lane, at[lane as usize], bytes, true)?;
             self.note_shared_read(lane, at[lane as usize], bytes, active, access.order.strong())?;
@@ -33,6 +35,21 @@ impl Exec<'_, '_> {
         deliver(&mut self.warp.registers, access, at, active, |_, index| words[index]);
         if access.order.strong() {
             self.after_strong_load(access.order, at, active, Space::Shared);
+        }
+        Ok(())
+    }
+
+    /// Checks a load of which only some bytes are used.
+    #[cold]
+    #[inline(never)]
+    fn check_used_shared(&mut self, access: &MemoryAccess, at: &Lanes<u64>, active: u32) -> Run<()> {
+        for lane in set_lanes(active) {
+            let here = at[lane as usize];
+            self.check_shared(lane, here, access.bytes(), false)?;
+            for byte in set_lanes(u32::from(access.used)).filter(|&byte| byte < access.bytes()) {
+                self.check_shared(lane, here + u64::from(byte), 1, true)?;
+                self.note_shared_read(lane, here + u64::from(byte), 1, 1 << lane, access.order.strong())?;
+            }
         }
         Ok(())
     }

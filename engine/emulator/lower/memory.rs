@@ -3,7 +3,7 @@
 use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
 use super::names::Name;
-use crate::isa::{Address, AsyncCopy, MemoryAccess, NO_SLOT, Op, Strength};
+use crate::isa::{ALL_BYTES, Address, AsyncCopy, MemoryAccess, NO_SLOT, Op, Strength};
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand};
 use crate::types::{RegisterFile, Space, Type};
@@ -42,7 +42,11 @@ impl<'t> Builder<'t, '_> {
                 if !same && space != Space::Generic {
                     return self.fail(format!("`{name}` is a .{} variable", home.space));
                 }
-                let base = self.address_constant(RegisterFile::Double, home, 0);
+                if home.in_frame {
+                    let (base, offset) = (self.frame_pointer(), offset.wrapping_add(home.at as i64));
+                    return Ok((Address { base, short: false, offset }, home.space));
+                }
+                let base = self.address_constant(RegisterFile::Double, home, 0)?;
                 Ok((Address { base, short: false, offset: *offset }, home.space))
             }
             Some(_) => self.fail(format!("`{name}` cannot be an address")),
@@ -130,6 +134,7 @@ impl<'t> Builder<'t, '_> {
             register_bits,
             order,
             non_coherent,
+            used: self.used_bytes.filter(|_| load).map_or(ALL_BYTES, |mask| mask as u16),
             registers,
         })
     }

@@ -136,12 +136,41 @@ impl<'t> Builder<'t, '_> {
         let ty = self.ty(i, m)?;
         self.done(i, m)?;
         let [d, a] = self.operands(i)?;
+        self.mov_of(i, ty, d, a)
+    }
+
+    /// A destination of a special register that has `bits`.
+    fn dst_of(&mut self, d: &Operand<'t>, ty: Type, bits: u32) -> Lowered<Slot> {
+        if ty.bits() != bits {
+            return self.fail(format!("the special register has {bits} bits"));
+        }
+        self.dst(d, ty)
+    }
+
+    /// `mov`, with its type and its operands.
+    fn mov_of(&mut self, i: &Instruction<'t>, ty: Type, d: &Operand<'t>, a: &Operand<'t>) -> Lowered<()> {
         let op = match (d, a) {
             (Operand::Vector(parts), a) => return self.unpack(i, ty, parts, a),
             (d, Operand::Vector(parts)) => return self.pack(i, ty, d, parts),
-            (d, Operand::Name("%clock" | "%clock_hi", 0)) => Op::Clock { double: false, d: self.dst(d, ty)? },
+            (d, Operand::Name("%clock" | "%globaltimer_lo", 0)) => {
+                Op::Clock { double: false, d: self.dst_of(d, ty, 32)? }
+            }
+            (d, Operand::Name("%clock_hi" | "%globaltimer_hi", 0)) => {
+                let (a, low) = (self.new_slot(RegisterFile::Double), self.new_slot(RegisterFile::Word));
+                self.emit(i, Class::Move, Op::Clock { double: true, d: a })?;
+                Op::Unpack64 { low, high: self.dst_of(d, ty, 32)?, a }
+            }
             (d, Operand::Name("%clock64" | "%globaltimer", 0)) => {
-                Op::Clock { double: true, d: self.dst(d, ty)? }
+                Op::Clock { double: true, d: self.dst_of(d, ty, 64)? }
+            }
+            (d, Operand::Name("%gridid", 0)) if ty.bits() == 64 => {
+                let low = self.src(a, Type::U32)?;
+                let high = self.constant(RegisterFile::Word, 0);
+                Op::Pack64 { d: self.dst(d, ty)?, low, high }
+            }
+            // A launch has no clusters but those of one block.
+            (d, Operand::Name("%is_explicit_cluster", 0)) if ty == Type::Pred => {
+                return self.mov_of(i, ty, d, &Operand::Int(0));
             }
             // Constants are words, so a constant predicate is a word that is compared with zero.
             (d, &Operand::Int(n)) if ty == Type::Pred => {

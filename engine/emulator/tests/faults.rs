@@ -154,7 +154,7 @@ fn buffers_that_no_argument_names() {
     machine.write(b, &[1; 16]).unwrap();
     let named = Arg::Buffer { at: a, bytes: 16, access: ptx_emulator::Access::Write };
     let launch = common::launch(1, 1);
-    let fault = machine.launch(&bench.module(), "k", launch, &[named, Arg::U64(b)]).unwrap_err();
+    let fault = machine.launch(&bench.module(), "k", launch, &[named.clone(), Arg::U64(b)]).unwrap_err();
     assert_eq!(fault.kind, FaultKind::UnnamedBuffer);
     let reached = Arg::Reached { at: b, bytes: 16, access: ptx_emulator::Access::Read };
     machine.launch(&bench.module(), "k", launch, &[named, Arg::U64(b), reached]).unwrap();
@@ -346,7 +346,7 @@ fn unknown_text_is_named_with_its_line() {
     ] {
         let text = bench.text().replace("ret;", &format!("\n\n{code}\nret;"));
         let line = text.lines().position(|l| l == code).unwrap() as u32 + 1;
-        let error = Module::parse("bad.ptx", &text).unwrap_err();
+        let error = Module::parse_whole("bad.ptx", &text).unwrap_err();
         assert_eq!((error.file.as_str(), error.line), ("bad.ptx", line), "{error}");
         assert!(error.message.contains(part), "{error}");
     }

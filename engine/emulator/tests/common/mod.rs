@@ -104,7 +104,7 @@ impl Bench {
     }
 
     pub fn module(&self) -> Module {
-        Module::parse("test.ptx", &self.text).unwrap_or_else(|e| panic!("{e}\n{}", self.text))
+        Module::parse_whole("test.ptx", &self.text).unwrap_or_else(|e| panic!("{e}\n{}", self.text))
     }
 
     pub fn run(&self, threads: u32, args: &[In]) -> Result<Meter, Fault> {
