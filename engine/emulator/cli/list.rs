@@ -30,6 +30,9 @@ pub fn list(path: &Path) -> Result<String, Failure> {
         if entry.shared > 0 {
             let _ = write!(out, "; {} bytes of static shared memory", entry.shared);
         }
+        if let Some(reason) = &entry.unsupported {
+            let _ = write!(out, "; cannot run: {reason}");
+        }
         out.push('\n');
     }
     for global in module.globals() {

@@ -81,6 +81,15 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Writes what a kernel printed. It may come from anywhere, and does not get at a terminal.
+fn print_kernel(text: &str) -> Result<(), Failure> {
+    if !std::io::stdout().is_terminal() {
+        return print(text);
+    }
+    let lines: Vec<_> = text.split('\n').map(shown).collect();
+    print(&lines.join("\n"))
+}
+
 /// A text in one line that steers no terminal.
 fn shown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -12,7 +12,7 @@ use crate::files::{Budget, Format, Staged, check_target, read_array};
 use crate::given::{Get, Given, Memory, Start, Target, parse_set};
 use crate::list::{kernel, module};
 use crate::npy::Header;
-use crate::{Failure, wrong};
+use crate::{Failure, print_kernel, wrong};
 
 const ARGUMENTS: &str = "\
 Arguments, one --arg for each parameter of the kernel, in their order:
@@ -168,7 +168,7 @@ pub fn run(request: &Request) -> Result<String, Failure> {
     let mut call = machine.kernel(module, &entry.name).grid(request.grid).block(request.block);
     for (given, text) in given.into_iter().zip(&request.args) {
         call = call.arg(match given {
-            Given::Value(bytes) => value(&bytes, text)?,
+            Given::Value(bytes) => Arg::Bytes(bytes),
             Given::Memory(memory) => {
                 let (slice, arg, target) = place(&machine, memory, text, &mut budget)?;
                 let output =
@@ -178,7 +178,10 @@ pub fn run(request: &Request) -> Result<String, Failure> {
             }
         });
     }
-    let meter = call.shared(request.shared).launch().map_err(failure)?;
+    let ran = call.shared(request.shared).launch();
+    // What the kernel printed may tell more of a fault.
+    print_kernel(&machine.take_output())?;
+    let meter = ran.map_err(failure)?;
     write_outputs(&machine, &outputs)?;
     Ok(request.meter.map(|style| counts(&meter, style)).unwrap_or_default())
 }
@@ -246,17 +249,6 @@ fn set_variables(
     Ok(())
 }
 
-/// A number as an argument of its width.
-fn value(bytes: &[u8], text: &str) -> Result<Arg, Failure> {
-    if let Ok(bytes) = bytes.try_into() {
-        Ok(Arg::U32(u32::from_le_bytes(bytes)))
-    } else if let Ok(bytes) = bytes.try_into() {
-        Ok(Arg::U64(u64::from_le_bytes(bytes)))
-    } else {
-        wrong(format!("--arg {text}: values of {} bytes are not supported", bytes.len()))
-    }
-}
-
 /// Makes memory for an argument, and its target with the header of the file that it came from.
 fn place(
     machine: &Machine,
@@ -302,7 +294,9 @@ fn write_outputs(machine: &Machine, outputs: &[Output]) -> Result<(), Failure> {
 /// What a fault of a launch means for who asked for it.
 fn failure(fault: Fault) -> Failure {
     match fault.kind {
-        FaultKind::Arguments | FaultKind::Limits | FaultKind::Host => Failure::Use(fault.to_string()),
+        FaultKind::Arguments | FaultKind::Limits | FaultKind::Host | FaultKind::Unsupported => {
+            Failure::Use(fault.to_string())
+        }
         _ => Failure::Kernel([&fault].into_iter().chain(&fault.more).map(Fault::to_string).collect()),
     }
 }
