@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn a_committed_file_has_the_parameters_that_the_emulator_finds() {
         let text = include_str!("../plain_gemm/kernel.ptx");
-        let module = ptx_emulator::Module::parse("plain_gemm/kernel.ptx", text).unwrap();
+        let module = ptx_emulator::Module::parse_whole("plain_gemm/kernel.ptx", text).unwrap();
         for entry in ["plain_gemm_f32_f32", "plain_gemm_bf16_f32", "plain_gemm_bf16_bf16"] {
             let want = module.entry(entry).unwrap().params.iter().map(|parameter| parameter.bytes as usize);
             assert_eq!(parameters(text, entry), Some(want.collect()), "{entry}");

@@ -83,7 +83,7 @@ impl Emulated {
     /// # Errors
     /// [`Error::Device`] with the line of the text that the emulator cannot parse.
     pub fn replace(&self, file: &str, text: &str) -> Result<()> {
-        let module = Module::parse(file, text).map_err(failed)?;
+        let module = Module::parse_whole(file, text).map_err(failed)?;
         self.0.modules.lock().unwrap().insert(file.into(), Arc::new(module));
         Ok(())
     }

@@ -99,7 +99,7 @@ impl Exec<'_, '_> {
             let detail = format!("the registers of nested calls need more than {MOST_SAVED} bytes");
             return stop(FaultKind::StackOverflow, lanes.trailing_zeros(), None, detail);
         }
-        warp.registers.forget(ranges(function), lanes);
+        warp.registers.written.forget(&ranges(function), lanes);
         for (from, &(at, bytes)) in args.iter().zip(&function.params) {
             let to = Place { at, bytes, in_frame: true };
             self.copy_local((from, &callers), (&to, &bases), lanes);

@@ -62,6 +62,8 @@ impl Checks {
 
 impl Default for Checks {
     fn default() -> Self {
-        Self { early_exits: false, ..Self::ALL }
+        let mut checks = Self::ALL;
+        checks.early_exits = false;
+        checks
     }
 }

@@ -5,8 +5,8 @@
 
 use crate::extended::Extended;
 use crate::isa::{NO_SLOT, Op, Slot, Use};
-use crate::operands::{moved, operands};
-use crate::program::{Inst, Program};
+use crate::operands::{computes, operands, uses};
+use crate::program::{Inst, Program, UNWATCHED};
 use crate::steps::{Steps, TooMany};
 use crate::types::RegisterFile;
 
@@ -38,6 +38,10 @@ impl Set {
 
     fn add(&mut self, at: usize) {
         self.0[at / 64] |= 1 << (at % 64);
+    }
+
+    fn remove(&mut self, at: usize) {
+        self.0[at / 64] &= !(1 << (at % 64));
     }
 }
 
@@ -82,7 +86,7 @@ pub(crate) fn successors(program: &Program, pc: usize, mut visit: impl FnMut(usi
     }
 }
 
-/// Sets `suspect` on instructions that may read an unwritten register, and `tracks` on those that write such a register.
+/// Sets `suspect` on instructions that may use an unwritten register, and `tracks` on those that write such a register.
 ///
 /// # Errors
 /// [`TooMany`] if the kernel has so many branches and registers that the file has no steps left for them.
@@ -151,13 +155,20 @@ pub(crate) fn mark_suspects(program: &mut Program, steps: &mut Steps) -> Result<
                     program.watched.push((file, slot));
                 }
             });
-            inst.suspect = {
-                let mut any = false;
-                reads_of(inst, &program.extended, |file, slot| any |= !written.has(number.at(file, slot)));
-                any
-            };
+            inst.suspect = inst.guard != NO_SLOT && !written.has(number.at(RegisterFile::Pred, inst.guard));
+            uses(&inst.op, &program.extended, &mut |file, slot| {
+                inst.suspect |= !written.has(number.at(file, slot))
+            });
             after(inst, &program.extended, written, number);
         }
+    }
+    if !program.watched.is_empty() {
+        let mut numbers =
+            [program.preds, program.words, program.doubles].map(|n| vec![UNWATCHED; n as usize]);
+        for (k, &(file, slot)) in program.watched.iter().enumerate() {
+            numbers[file as usize][slot as usize] = k as u32;
+        }
+        program.watched_numbers = numbers.into();
     }
     for inst in &mut program.code {
         let mut any = false;
@@ -193,10 +204,18 @@ pub(crate) fn drop_unused_results(program: &mut Program) {
     }
 }
 
-/// Adds what an instruction surely writes: its guard might not hold, and a move might copy what nothing wrote.
+/// Adds what an instruction surely writes: its guard might not hold, and what is computed from registers that nothing
+/// wrote, or shuffled out of them, counts as unwritten again.
 fn after(inst: &Inst, extended: &[Extended], written: &mut Set, number: Numbering) {
-    let copies = moved(&inst.op).is_none_or(|(file, a)| written.has(number.at(file, a)));
-    if inst.guard == NO_SLOT && copies {
+    let mut whole = true;
+    if computes(&inst.op) || matches!(inst.op, Op::Shuffle { .. }) {
+        operands(&inst.op, extended, &mut |file, slot, how| {
+            whole &= how == Use::Write || written.has(number.at(file, slot));
+        });
+    }
+    if !whole {
+        writes_of(inst, extended, |file, slot| written.remove(number.at(file, slot)));
+    } else if inst.guard == NO_SLOT {
         writes_of(inst, extended, |file, slot| written.add(number.at(file, slot)));
     }
 }

@@ -16,7 +16,7 @@ use crate::suspicion::Suspicions;
 use crate::tally::Tally;
 
 impl Machine {
-    /// Runs a kernel of a module to its end, and returns what it executed.
+    /// Runs a kernel of a module to its end, and returns what it executed. The kernel is named as for [`Module::entry`].
     ///
     /// # Errors
     /// [`FaultKind::Arguments`], [`FaultKind::Limits`] or [`FaultKind::Unsupported`] before anything runs, else the fault
@@ -38,9 +38,8 @@ impl Machine {
             detail,
             more: Vec::new(),
         };
-        let Some((entry, program)) = module.program(kernel) else {
-            return Err(fault(FaultKind::Arguments, format!("{} has no kernel of this name", module.file())));
-        };
+        let at = module.find(kernel).map_err(|detail| fault(FaultKind::Arguments, detail))?;
+        let (entry, program) = module.kernel(at);
         if let Some(reason) = &entry.unsupported {
             return Err(fault(FaultKind::Unsupported, reason.to_string()));
         }

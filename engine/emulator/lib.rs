@@ -18,6 +18,7 @@ mod meter;
 
 // From text to a program.
 mod flow;
+mod kernel_names;
 mod layout;
 mod lexer;
 mod lower;
@@ -42,6 +43,7 @@ mod registers;
 mod small;
 mod video;
 mod words;
+mod written;
 
 // Memory, and notes of who accessed it.
 mod clock;
@@ -53,6 +55,7 @@ mod output;
 mod releases;
 mod shadow;
 mod shared;
+mod suspicion;
 
 // Running: a launch, its blocks, their warps.
 mod access;
@@ -70,7 +73,6 @@ mod order;
 mod progress;
 mod queue;
 mod run;
-mod suspicion;
 mod system;
 mod together;
 mod warp;

@@ -128,13 +128,14 @@ impl Module {
         &self.globals
     }
 
-    /// The kernel of this name.
+    /// The kernel of this name: its symbol, or its name in C++, with the types of its parameters or without, if that means
+    /// no other kernel.
     pub fn entry(&self, name: &str) -> Option<&Entry> {
-        self.entries.iter().find(|e| e.name == name)
+        self.find(name).ok().map(|at| &self.entries[at])
     }
 
-    pub(crate) fn program(&self, name: &str) -> Option<(&Entry, &Arc<Program>)> {
-        let at = self.entries.iter().position(|e| e.name == name)?;
-        Some((&self.entries[at], &self.programs[at]))
+    /// A kernel by its position among the entries.
+    pub(crate) fn kernel(&self, at: usize) -> (&Entry, &Arc<Program>) {
+        (&self.entries[at], &self.programs[at])
     }
 }

@@ -155,15 +155,56 @@ pub(crate) fn operands(op: &Op, extended: &[Extended], visit: &mut impl FnMut(Re
     }
 }
 
-/// The source of a plain move. To copy what was never written is not a use of it: compilers do so where the variables of
-/// two paths meet.
-pub(crate) fn moved(op: &Op) -> Option<(RegisterFile, Slot)> {
-    match *op {
-        Op::Move { a, .. } => Some((RegisterFile::Word, a)),
-        Op::Move64 { a, .. } => Some((RegisterFile::Double, a)),
-        Op::MovePred { a, .. } => Some((RegisterFile::Pred, a)),
-        _ => None,
+/// Whether an operation only computes: each lane's results depend on its own operands and on nothing else. To compute with
+/// what was never written is not a use of it: compilers do so where the variables of two paths meet, and where only some
+/// lanes have a value. The results then count as unwritten.
+pub(crate) fn computes(op: &Op) -> bool {
+    !matches!(
+        op,
+        Op::Load(_)
+            | Op::Store(_)
+            | Op::Atomic(_)
+            | Op::CopyAsync(_)
+            | Op::CopyCommit
+            | Op::CopyWait { .. }
+            | Op::Barrier { .. }
+            | Op::BarrierReduce { .. }
+            | Op::WarpBarrier { .. }
+            | Op::Fence(_)
+            | Op::Shuffle { .. }
+            | Op::Vote { .. }
+            | Op::Match { .. }
+            | Op::Redux { .. }
+            | Op::ActiveMask { .. }
+            | Op::Clock { .. }
+            | Op::Branch { .. }
+            | Op::BranchTable { .. }
+            | Op::Exit
+            | Op::Trap
+            | Op::Extended { .. }
+            | Op::Call { .. }
+            | Op::Return
+            | Op::System { .. }
+    )
+}
+
+/// Calls `visit` for each register that an operation makes use of, so that it must have been written. A shuffle only
+/// copies.
+pub(crate) fn uses(op: &Op, extended: &[Extended], visit: &mut impl FnMut(RegisterFile, Slot)) {
+    if computes(op) {
+        return;
     }
+    let copied = if let Op::Shuffle { a, lane, clamp, mask, .. } = *op {
+        // The same register may also be what it is told by.
+        [lane, clamp, mask].iter().all(|&s| s != a).then_some(a)
+    } else {
+        None
+    };
+    operands(op, extended, &mut |file, slot, how| {
+        if how == Use::Read && !(file == RegisterFile::Word && copied == Some(slot)) {
+            visit(file, slot);
+        }
+    });
 }
 
 /// The file of a product in twice the width.

@@ -8,6 +8,8 @@ use crate::isa::{Op, Slot};
 use crate::meter::{Class, Line};
 use crate::types::RegisterFile;
 
+/// Stands for the number of a register that is not watched.
+pub(crate) const UNWATCHED: u32 = u32::MAX;
 /// The generic address at which the window of shared memory starts.
 pub(crate) const SHARED_WINDOW: u64 = 0x7000_0000_0000;
 /// The generic address at which the window of local memory starts, the same for each thread.
@@ -84,7 +86,7 @@ pub(crate) struct Inst {
     pub guard: Slot,
     /// The predicate must not hold.
     pub negated: bool,
-    /// The instruction reads a register that some path leaves unwritten.
+    /// The instruction uses a register that some path leaves unwritten.
     pub suspect: bool,
     /// The instruction writes such a register.
     pub tracks: bool,
@@ -187,6 +189,10 @@ pub(crate) struct Program {
     pub watched: Vec<(RegisterFile, Slot)>,
     /// Instructions with more operands than an [`Op`] holds.
     pub extended: Vec<Extended>,
+    /// For each register of the three files, its number among them, or [`UNWATCHED`].
+    pub watched_numbers: Arc<[Vec<u32>; 3]>,
+    /// The names of these registers.
+    pub watched_names: Vec<String>,
     /// The first instructions of the basic blocks, in order.
     pub leaders: Vec<u32>,
     /// The program has an atomic `cas`.

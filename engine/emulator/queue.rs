@@ -46,13 +46,6 @@ pub(crate) struct Queue {
     most: usize,
 }
 
-/// What a worker does next.
-enum Task {
-    Start(u32),
-    GoOn(u32, Block),
-    Nothing,
-}
-
 impl Queue {
     /// The queue of a launch of `blocks` blocks.
     pub fn new(env: &Env, blocks: u32, workers: usize) -> Self {
@@ -77,15 +70,12 @@ impl Queue {
         let mut tally = Tally::new(&env.program);
         let mut free: Option<Block> = None;
         loop {
-            let (turn, mut block) = match self.next(env) {
-                Task::Nothing => return tally,
-                Task::GoOn(turn, block) => (turn, block),
-                Task::Start(turn) => {
-                    let mut block = free.take().unwrap_or_else(|| Block::new(env));
-                    block.start(env, index(turn));
-                    (turn, block)
-                }
-            };
+            let Some((turn, block)) = self.next(env) else { return tally };
+            let mut block = block.unwrap_or_else(|| {
+                let mut block = free.take().unwrap_or_else(|| Block::new(env));
+                block.start(env, index(turn));
+                block
+            });
             std::mem::swap(block.tally(), &mut tally);
             let outcome = block.go_on(env);
             std::mem::swap(block.tally(), &mut tally);
@@ -108,8 +98,9 @@ impl Queue {
         }
     }
 
-    /// The next block for a worker. With a fault, only blocks of earlier turns go on.
-    fn next(&self, env: &Env) -> Task {
+    /// The turn of the next block for a worker, and the block where it has started. With a fault, only blocks of earlier
+    /// turns start.
+    fn next(&self, env: &Env) -> Option<(u32, Option<Block>)> {
         let mut state = self.state();
         let mut paused = false;
         loop {
@@ -118,7 +109,7 @@ impl Queue {
                 state.next += 1;
                 state.started += 1;
                 state.running += 1;
-                return Task::Start(state.next - 1);
+                return Some((state.next - 1, None));
             }
             if state.first.is_some() {
                 state.started -= state.aside.len();
@@ -127,12 +118,12 @@ impl Queue {
                 }
             }
             if state.aside.is_empty() {
-                return Task::Nothing;
+                return None;
             }
             if paused || state.running == 0 {
-                let Some((turn, block)) = state.aside.pop_front() else { return Task::Nothing };
+                let (turn, block) = state.aside.pop_front()?;
                 state.running += 1;
-                return Task::GoOn(turn, block);
+                return Some((turn, Some(block)));
             }
             (state, _) = self.changed.wait_timeout(state, PAUSE).unwrap_or_else(PoisonError::into_inner);
             paused = true;

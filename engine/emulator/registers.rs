@@ -2,12 +2,10 @@
 
 use std::ops::Range;
 
-use crate::extended::Extended;
-use crate::isa::{NO_SLOT, Slot, Use};
+use crate::isa::Slot;
 use crate::lanes::{ALL_LANES, Lanes, each_lane, set_lanes};
-use crate::operands::{moved, operands};
-use crate::program::{Inst, Program};
-use crate::types::RegisterFile;
+use crate::program::Program;
+use crate::written::{Parts, Written};
 
 /// The three register files of one warp.
 #[derive(Debug, Clone)]
@@ -17,11 +15,8 @@ pub(crate) struct Registers {
     pub preds: Vec<u32>,
     /// The carry flag of each lane.
     pub carry: u32,
-    /// Which lanes wrote each register, by [`index`] of its file. Registers that [`crate::flow`] does not watch count as
-    /// written.
-    written: [Vec<u32>; 3],
-    /// The same at the start of a block.
-    given: [Vec<u32>; 3],
+    /// What was written of the registers that [`crate::flow`] watches.
+    pub written: Written,
 }
 
 /// What some lanes had in ranges of registers: for each register, the values of these lanes, lowest first.
@@ -31,13 +26,15 @@ pub(crate) struct Saved {
     words: Vec<u32>,
     doubles: Vec<u64>,
     preds: Vec<u32>,
-    written: Vec<u32>,
+    written: Vec<(usize, Parts)>,
 }
 
 impl Saved {
     /// The bytes that are kept.
     pub fn bytes(&self) -> usize {
-        4 * (self.words.len() + self.preds.len() + self.written.len()) + 8 * self.doubles.len()
+        4 * (self.words.len() + self.preds.len())
+            + 8 * self.doubles.len()
+            + size_of::<(usize, Parts)>() * self.written.len()
     }
 }
 
@@ -51,29 +48,15 @@ fn blend<T: Copy>(out: &mut Lanes<T>, v: &Lanes<T>, mask: u32) {
     }
 }
 
-/// The position of a register file in [`Registers::written`].
-fn index(file: RegisterFile) -> usize {
-    match file {
-        RegisterFile::Word => 0,
-        RegisterFile::Double => 1,
-        RegisterFile::Pred => 2,
-    }
-}
-
 impl Registers {
     /// Makes registers whose constants are filled in; special registers are not.
     pub fn new(program: &Program) -> Self {
-        let mut given = [program.words, program.doubles, program.preds].map(|n| vec![ALL_LANES; n as usize]);
-        for &(file, slot) in &program.watched {
-            given[index(file)][slot as usize] = 0;
-        }
         let mut all = Self {
             words: vec![[0; 32]; program.words as usize],
             doubles: vec![[0; 32]; program.doubles as usize],
             preds: vec![0; program.preds as usize],
             carry: 0,
-            written: given.clone(),
-            given,
+            written: Written::new(program),
         };
         for &(slot, bits) in &program.word_constants {
             all.words[slot as usize] = [bits; 32];
@@ -82,13 +65,6 @@ impl Registers {
             all.doubles[slot as usize] = [bits; 32];
         }
         all
-    }
-
-    /// Forgets which registers were written, for a new block.
-    pub fn reset(&mut self) {
-        for (written, given) in self.written.iter_mut().zip(&self.given) {
-            written.copy_from_slice(given);
-        }
     }
 
     #[inline(always)]
@@ -124,8 +100,9 @@ impl Registers {
 
     /// Keeps what some lanes have in ranges of the three register files, in the order words, doubles and predicates.
     pub fn save(&self, ranges: [Range<Slot>; 3], lanes: u32) -> Saved {
+        let written = self.written.save(&ranges);
         let all = ranges.map(|r| r.start as usize..r.end as usize);
-        let mut saved = Saved { lanes, ..Saved::default() };
+        let mut saved = Saved { lanes, written, ..Saved::default() };
         for word in &self.words[all[0].clone()] {
             saved.words.extend(set_lanes(lanes).map(|l| word[l as usize]));
         }
@@ -133,9 +110,6 @@ impl Registers {
             saved.doubles.extend(set_lanes(lanes).map(|l| double[l as usize]));
         }
         saved.preds.extend_from_slice(&self.preds[all[2].clone()]);
-        for (written, range) in self.written.iter().zip(all) {
-            saved.written.extend_from_slice(&written[range]);
-        }
         saved
     }
 
@@ -157,55 +131,6 @@ impl Registers {
         for (pred, old) in self.preds[all[2].clone()].iter_mut().zip(&saved.preds) {
             *pred = *pred & !lanes | old & lanes;
         }
-        let mut old = saved.written.iter();
-        for (written, range) in self.written.iter_mut().zip(all) {
-            for (written, old) in written[range].iter_mut().zip(&mut old) {
-                *written = *written & !lanes | old & lanes;
-            }
-        }
-    }
-
-    /// Forgets that lanes have written the registers of a function, which begins.
-    pub fn forget(&mut self, ranges: [Range<Slot>; 3], lanes: u32) {
-        for ((written, given), range) in self.written.iter_mut().zip(&self.given).zip(ranges) {
-            let range = range.start as usize..range.end as usize;
-            for (written, given) in written[range.clone()].iter_mut().zip(&given[range]) {
-                *written = *written & !lanes | given & lanes;
-            }
-        }
-    }
-
-    fn written(&mut self, file: RegisterFile, slot: Slot) -> &mut u32 {
-        &mut self.written[index(file)][slot as usize]
-    }
-
-    /// Notes that the lanes of `mask` executed an instruction that writes watched registers. A move of what was never
-    /// written writes nothing.
-    pub fn note(&mut self, inst: &Inst, extended: &[Extended], mask: u32) {
-        let mask = match moved(&inst.op) {
-            Some((file, a)) if inst.suspect => mask & *self.written(file, a),
-            _ => mask,
-        };
-        operands(&inst.op, extended, &mut |file, slot, how| {
-            if how == Use::Write {
-                *self.written(file, slot) |= mask;
-            }
-        });
-    }
-
-    /// A lane that would use a register that it has not written: `lanes` read the guard, `guarded` the operands.
-    pub fn unwritten(&mut self, inst: &Inst, extended: &[Extended], lanes: u32, guarded: u32) -> Option<u32> {
-        let mut missing = 0;
-        if inst.guard != NO_SLOT {
-            missing |= lanes & !*self.written(RegisterFile::Pred, inst.guard);
-        }
-        if moved(&inst.op).is_none() {
-            operands(&inst.op, extended, &mut |file, slot, how| {
-                if how == Use::Read {
-                    missing |= guarded & !*self.written(file, slot);
-                }
-            });
-        }
-        if missing == 0 { None } else { Some(missing.trailing_zeros()) }
+        self.written.restore(&saved.written, lanes);
     }
 }

@@ -65,7 +65,10 @@ impl Exec<'_, '_> {
                 self.step(inst, active)?
             };
             if inst.tracks {
-                self.warp.registers.note(inst, &env.program.extended, active);
+                let registers = &mut self.warp.registers;
+                registers
+                    .written
+                    .note(&inst.op, &env.program.extended, active, |p| registers.preds[p as usize]);
             }
             match next {
                 Next::Step => pc += 1,
@@ -111,13 +114,22 @@ impl Exec<'_, '_> {
     /// Checks that the lanes of `mask` have written the guard, and those of `active` the operands.
     fn check_written(&mut self, inst: &Inst, mask: u32, active: u32) -> Run<()> {
         self.state.tally.checks += u64::from(mask.count_ones());
-        match self.warp.registers.unwritten(inst, &self.env.program.extended, mask, active) {
-            None => Ok(()),
-            Some(lane) => {
-                let detail = "reads a register that nothing wrote".into();
-                self.report(Stop { kind: FaultKind::Uninitialised, lane, address: None, detail })
+        let program = &self.env.program;
+        let missing = self.warp.registers.written.missing(inst, &program.extended, mask, active);
+        let Some((lane, register, from)) = missing else {
+            return Ok(());
+        };
+        let names = &program.watched_names;
+        let detail = match from {
+            None => format!("uses `{}`, which nothing wrote", names[register]),
+            Some(from) => {
+                format!(
+                    "uses `{}`, which was computed from `{}`, which nothing wrote",
+                    names[register], names[from]
+                )
             }
-        }
+        };
+        self.report(Stop { kind: FaultKind::Uninitialised, lane, address: None, detail })
     }
 
     /// Executes what [`alu`] does not. `active` is not empty.

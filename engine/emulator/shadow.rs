@@ -12,6 +12,8 @@ use crate::clock::Clock;
 pub(crate) struct Conflict {
     /// The number of the thread in its block.
     pub thread: u32,
+    /// The time of its block.
+    pub time: u32,
     /// The block, if it is another one.
     pub block: Option<u32>,
     /// The access was a write.
@@ -78,20 +80,12 @@ impl Cell {
             |l: &u32| lanes >> l & 1 == 1 && !clock.ordered(writer, self.wrote_at, warp * 32 + l, strong);
         (0..32).find(unordered).map(|_| Conflict {
             thread: writer,
+            time: self.wrote_at,
             block: None,
             wrote: true,
             strong: u32::from(self.writer) & ATOMIC != 0,
             same_warp_writes: writes && writer / 32 == warp,
         })
-    }
-
-    /// Forgets the reads of some lanes of a warp.
-    pub fn forget_read(&mut self, warp: u32, lanes: u32) {
-        for k in 0..2 {
-            if u32::from(self.reader_warps[k]) == warp {
-                self.reader_lanes[k] &= !lanes;
-            }
-        }
     }
 
     /// Notes a write by one thread and returns what it conflicts with.
@@ -112,6 +106,7 @@ impl Cell {
                 };
                 conflict = (0..32).find(unordered).map(|l| Conflict {
                     thread: first + l,
+                    time: self.read_at[k],
                     block: None,
                     wrote: false,
                     strong: false,
@@ -188,6 +183,7 @@ impl Note {
         let same_block = self.block() == later.block();
         Conflict {
             thread: self.thread(),
+            time: self.time(),
             block: if same_block { None } else { Some(self.block() - 1) },
             wrote,
             strong: self.atomic(),
@@ -228,17 +224,6 @@ impl GlobalShadow {
             let read = Note(r.load(SeqCst));
             read.conflicts(note, clock).then(|| read.conflict(note, false, true))
         })
-    }
-
-    /// Forgets the plain reads of a thread; `note` is one of them.
-    pub fn forget_read(&self, granule: usize, note: Note) {
-        for read in self.reads.get().into_iter().flat_map(|reads| &reads[granule]) {
-            let known = Note(read.load(SeqCst));
-            if known.0 >> TIME_BITS == note.0 >> TIME_BITS {
-                // Where another worker has noted a read meanwhile, that stays.
-                let _ = read.compare_exchange(known.0, 0, SeqCst, SeqCst);
-            }
-        }
     }
 
     /// Notes a read and returns what it conflicts with. Keeps the newest reader, and one of another block where there was

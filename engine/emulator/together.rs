@@ -83,12 +83,13 @@ impl Exec<'_, '_> {
         mode: ShuffleMode,
         d: Slot,
         p: Option<Slot>,
-        (a, lane, clamp): (Slot, Slot, Slot),
+        (from, lane, clamp): (Slot, Slot, Slot),
         m: u32,
     ) -> Run<()> {
         let r = &self.warp.registers;
-        let (a, lane, clamp) = (*r.word(a), *r.word(lane), *r.word(clamp));
+        let (a, lane, clamp) = (*r.word(from), *r.word(lane), *r.word(clamp));
         let mut v = a;
+        let mut sources = [0; 32];
         let mut inside = 0;
         let mut absent = None;
         each_lane(m, |l| {
@@ -109,6 +110,7 @@ impl Exec<'_, '_> {
                 absent = Some((l as u32, source));
             }
             v[l] = a[source as usize & 31];
+            sources[l] = source;
             inside |= u32::from(ok) << l;
         });
         if let (Some((lane, source)), true) = (absent, self.env.checks.masks) {
@@ -116,6 +118,9 @@ impl Exec<'_, '_> {
             self.report(Stop { kind: FaultKind::Mask, lane, address: None, detail })?;
         }
         let r = &mut self.warp.registers;
+        if r.written.watches() {
+            r.written.shuffle(d, from, &sources, m);
+        }
         r.set_word(d, &v, m);
         if let Some(p) = p {
             r.set_pred(p, inside, m);

@@ -25,7 +25,7 @@ pub(crate) enum Type {
 }
 
 /// The register file that holds an operand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum RegisterFile {
     /// Predicates, one bit per lane.
     Pred,

@@ -98,7 +98,7 @@ impl Warp {
 
     /// Starts a block with the lanes that exist.
     pub fn start(&mut self, lanes: u32) {
-        self.registers.reset();
+        self.registers.written.reset();
         self.groups.clear();
         self.groups.push(Group { pc: 0, mask: lanes, wait: Wait::Ready });
         self.lanes = lanes;

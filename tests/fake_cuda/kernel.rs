@@ -186,7 +186,7 @@ impl Context {
             let what = format!("the PTX needs CUDA {needed}, the driver knows {}", self.version);
             return Err((Status::UNSUPPORTED_PTX_VERSION, what));
         }
-        let module = ptx_emulator::Module::parse("ptx", text);
+        let module = ptx_emulator::Module::parse_whole("ptx", text);
         let module = module.map_err(|why| (Status::INVALID_PTX, why.to_string()))?;
         let follows = text.split(".entry").skip(1).filter(|body| {
             let mut loads = body.lines().filter(|line| line.contains("ld.global"));

@@ -100,6 +100,10 @@ impl Exec<'_, '_> {
             _ => self.atomic_global(access, &at, active),
         };
         self.after_release(access.order);
+        if access.op == Atomic::Cas {
+            // Reads that follow are later than it.
+            self.state.clock.now += 1;
+        }
         done
     }
 
@@ -146,9 +150,6 @@ impl Exec<'_, '_> {
             self.see(lane, here, access.order, Space::Shared);
             if access.op == Atomic::Cas {
                 self.clear_suspicion(lane, here, Space::Shared);
-                let warp = self.warp.index;
-                let cells = self.state.shared.cells(here, bytes);
-                cells.iter_mut().for_each(|cell| cell.forget_read(warp, 1 << lane));
             }
             let words = &mut self.state.shared.words;
             let new = combine(access, false, old, a, b);
@@ -214,10 +215,6 @@ impl Exec<'_, '_> {
             self.see(lane, here, access.order, Space::Global);
             if access.op == Atomic::Cas {
                 self.clear_suspicion(lane, here, Space::Global);
-                if let Some(shadow) = &view.shadow {
-                    self.granules(view, here, bytes)
-                        .for_each(|g| shadow.forget_read(g, self.note(lane, false)));
-                }
             }
             self.give(access, lane as usize, old);
         }

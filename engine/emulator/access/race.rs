@@ -65,28 +65,28 @@ impl Exec<'_, '_> {
         let stop = Stop { kind: FaultKind::Race, lane, address: Some(at), detail };
         // Of a plain read and an atomic, the read may be the guess with which a loop around `cas` begins.
         let here = self.state.index;
-        let suspect = match doing {
-            Doing::Read if conflict.strong => (here, 32 * self.warp.index + lane),
+        let (block, thread, time) = match doing {
+            Doing::Read if conflict.strong => (here, 32 * self.warp.index + lane, self.state.clock.now),
             Doing::StrongWrite if !conflict.wrote && !conflict.strong => {
-                (conflict.block.unwrap_or(here), conflict.thread)
+                (conflict.block.unwrap_or(here), conflict.thread, conflict.time)
             }
             _ => return self.report(stop),
         };
         if !self.env.program.has_cas {
             return self.report(stop);
         }
-        let suspect = self.suspect(suspect.0, suspect.1, at, space);
-        let fault = self.env.fault(self.state.ctaid, self.warp.index, self.pc, stop.clone());
-        match self.env.suspicions.keep(suspect, fault) {
-            Ok(()) => Ok(()),
-            Err(_) => self.report(stop),
-        }
+        let suspect = self.suspect(block, thread, at, space);
+        let fault = self.env.fault(self.state.ctaid, self.warp.index, self.pc, stop);
+        self.env.suspicions.keep(suspect, time, fault);
+        Ok(())
     }
 
-    /// Forgets that a lane may have read without order what others wrote, because it checks the value with a `cas`.
+    /// Clears a lane of having read without order what others wrote, because it checks the value with a `cas`.
     #[inline(never)]
     pub(super) fn clear_suspicion(&self, lane: u32, at: u64, space: Space) {
         let suspect = self.suspect(self.state.index, 32 * self.warp.index + lane, at, space);
-        self.env.suspicions.clear(suspect);
+        if self.env.checks.races() {
+            self.env.suspicions.clear(suspect, self.state.clock.now);
+        }
     }
 }

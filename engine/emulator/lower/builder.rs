@@ -63,6 +63,8 @@ pub(super) struct Builder<'t, 'b> {
     /// The source file and line that the last `.loc` named.
     pub source: Option<(Arc<str>, u32)>,
     lines: Vec<Line>,
+    /// The registers that have names.
+    pub names: Vec<(RegisterFile, Slot, &'t str)>,
     opcodes: HashMap<&'t str, Arc<str>>,
     word_constants: HashMap<u32, Slot>,
     double_constants: HashMap<u64, Slot>,
@@ -100,6 +102,7 @@ impl<'t, 'b> Builder<'t, 'b> {
             line,
             source: None,
             lines: Vec::new(),
+            names: Vec::new(),
             opcodes: HashMap::new(),
             word_constants: HashMap::new(),
             double_constants: HashMap::new(),
@@ -202,6 +205,21 @@ impl<'t, 'b> Builder<'t, 'b> {
         *count - 1
     }
 
+    /// Adds a register that has a name.
+    pub(super) fn named_slot(&mut self, ty: Type, name: &'t str) -> Slot {
+        let slot = self.new_slot(ty.file());
+        self.names.push((ty.file(), slot, name));
+        slot
+    }
+
+    /// The names of the watched registers, in their order.
+    fn watched_names(&self) -> Vec<String> {
+        let names: HashMap<_, _> =
+            self.names.iter().map(|&(file, slot, name)| ((file, slot), name)).collect();
+        let name = |register| names.get(register).copied().unwrap_or("a register").to_string();
+        self.program.watched.iter().map(name).collect()
+    }
+
     /// Finds a name from the innermost scope outwards. A register of a counted declaration gets its slot here, a shared
     /// variable its address.
     pub(super) fn lookup(&mut self, name: &'t str) -> Lowered<Option<Name<'t, 'b>>> {
@@ -220,7 +238,7 @@ impl<'t, 'b> Builder<'t, 'b> {
                 return Ok(Some(placed));
             }
             if let Some(counted) = scope.counted(name) {
-                let register = self.new_register(counted.ty, counted.elements);
+                let register = self.new_register(name, counted.ty, counted.elements);
                 self.scopes[at].names.insert(name, register);
                 return Ok(Some(register));
             }
@@ -229,13 +247,13 @@ impl<'t, 'b> Builder<'t, 'b> {
     }
 
     /// Makes a register, which may be a vector of `elements`.
-    pub(super) fn new_register(&mut self, ty: Type, elements: u32) -> Name<'t, 'b> {
+    pub(super) fn new_register(&mut self, name: &'t str, ty: Type, elements: u32) -> Name<'t, 'b> {
         if elements == 1 {
-            return Name::Register(ty, self.new_slot(ty.file()));
+            return Name::Register(ty, self.named_slot(ty, name));
         }
         self.vectors = true;
         let mut slots = [NO_SLOT; 4];
-        slots[..elements as usize].iter_mut().for_each(|slot| *slot = self.new_slot(ty.file()));
+        slots[..elements as usize].iter_mut().for_each(|slot| *slot = self.named_slot(ty, name));
         Name::Vector(ty, VectorSlots { slots, count: elements as u8 })
     }
 
@@ -539,7 +557,10 @@ impl<'t, 'b> Builder<'t, 'b> {
         self.line = line;
         flow::drop_unused_results(&mut self.program);
         match flow::mark_suspects(&mut self.program, self.steps) {
-            Ok(()) => Ok(std::mem::take(&mut self.program)),
+            Ok(()) => {
+                self.program.watched_names = self.watched_names();
+                Ok(std::mem::take(&mut self.program))
+            }
             Err(TooMany) => {
                 self.over_limit = true;
                 self.fail(TooMany.to_string())

@@ -76,7 +76,7 @@ impl<'t, 'b> Builder<'t, 'b> {
                 self.declare_counted(name, Counted { ty, count, elements })?;
             }
             &Statement::Registers { ty, elements, name, count: None } => {
-                let register = self.new_register(ty, elements);
+                let register = self.new_register(name, ty, elements);
                 self.scope().names.insert(name, register);
             }
             Statement::UsedBytes(mask) => self.used_bytes = Some(*mask),

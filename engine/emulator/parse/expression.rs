@@ -155,20 +155,8 @@ impl<'t> Parser<'_, 't> {
             if operator.level() < least {
                 break;
             }
-            // `%3` reads as a name: a remainder without a space.
-            let right = match self.peek() {
-                Some(&Token::Word(word)) => match word[1..].parse() {
-                    Ok(n) => {
-                        self.at += 1;
-                        Value::Signed(n)
-                    }
-                    Err(_) => return self.expected("an operator"),
-                },
-                _ => {
-                    self.at += tokens;
-                    self.binary(operator.level() + 1)?
-                }
-            };
+            self.at += tokens;
+            let right = self.binary(operator.level() + 1)?;
             left = self.apply(operator, left, right)?;
         }
         Ok(left)
@@ -179,7 +167,6 @@ impl<'t> Parser<'_, 't> {
         use Operator as O;
         let punct = |ahead: usize| match self.tokens.get(self.at + ahead).map(|t| &t.token) {
             Some(&Token::Punct(c)) => Some(c),
-            Some(Token::Word(word)) if ahead == 0 && word.starts_with('%') => Some('%'),
             _ => None,
         };
         Some(match (punct(0)?, punct(1)) {
@@ -404,7 +391,6 @@ mod tests {
             ("(1 + 2) * 3", 9),
             ("10 - 4 - 3", 3),
             ("7 % 4", 3),
-            ("7%4", 3),
             ("-7 / 2", -3),
             ("-7 % 2", -1),
             ("-8 >> 1", -4),

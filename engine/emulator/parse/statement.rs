@@ -5,6 +5,9 @@ use crate::fault::ParseError;
 use crate::lexer::Token;
 use crate::syntax::{Guard, Instruction, Prototype, Statement};
 
+/// Opcodes of textures and surfaces, whose operands have forms of their own. Lowering refuses them.
+const UNREAD: [&str; 7] = ["tex.", "tld4.", "txq.", "suld.", "sust.", "sured.", "suq."];
+
 impl<'t> Parser<'_, 't> {
     /// Takes the statements of a block after its `{`, and its `}`. Those that cannot be read are left out, and the first
     /// error is kept as that of the function.
@@ -40,6 +43,11 @@ impl<'t> Parser<'_, 't> {
             if self.takes(':') {
                 return self.labelled(word, out);
             }
+        }
+        if UNREAD.iter().any(|name| word.starts_with(name)) {
+            self.skip_to_semicolon()?;
+            out.push(Statement::Instruction(Instruction { guard, opcode: word, operands: Vec::new(), line }));
+            return Ok(());
         }
         let list = word == "call" || word.starts_with("call.");
         let mut operands = Vec::new();

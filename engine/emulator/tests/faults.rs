@@ -161,23 +161,6 @@ fn buffers_that_no_argument_names() {
 }
 
 #[test]
-fn registers_that_some_path_leaves_unwritten() {
-    // Only odd threads write `%r2`.
-    let code = |guard: &str| {
-        format!(
-            "mov.u32 %r1, %tid.x; and.b32 %r3, %r1, 1; setp.eq.s32 %p1, %r3, 1; @!%p1 bra L; mov.u32 %r2, 5; L:
-            mov.u32 %r5, %r2; {guard} add.s32 %r4, %r5, 1;"
-        )
-    };
-    let fault = one(&code("")).run(4, &[Out(4)]).unwrap_err();
-    assert_eq!(fault.kind, FaultKind::Uninitialised, "{fault}");
-    assert_eq!(fault.location.unwrap().thread, [0, 0, 0]);
-    one(&code("@%p1")).run(4, &[Out(4)]).unwrap();
-    // A guard counts as a read.
-    expect(&one("@%p1 mov.u32 %r1, 1;"), &[Out(4)], FaultKind::Uninitialised);
-}
-
-#[test]
 fn shared_and_local_memory() {
     let tile = ".shared .align 8 .b8 tile[10]; .shared .align 4 .b8 other[4]; .local .align 4 .b8 spot[8];";
     let bench =

@@ -537,7 +537,7 @@ fn what_is_not_there_is_refused_by_name() {
             0,
             &format!("{opcode} {}, {}, {}, {};\n", list(50, 4), list(10, 4), list(30, 2), list(50, 4)),
         );
-        let error = Module::parse("matrix.ptx", &text).unwrap_err().to_string();
+        let error = Module::parse_whole("matrix.ptx", &text).unwrap_err().to_string();
         assert!(error.contains(opcode), "{error}");
     }
 }

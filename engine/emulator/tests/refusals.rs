@@ -108,3 +108,60 @@ fn text_that_is_no_ptx_refuses_the_file() {
         assert!(Module::parse("k.ptx", &text).is_err(), "{text}");
     }
 }
+
+/// A kernel is found by its symbol and by its name in C++, and what there is is listed.
+#[test]
+fn kernels_have_names_in_cpp() {
+    let names = [
+        "_Z5scalePfi",
+        "_Z3addIfEvPT_",
+        "_Z3addIdEvPT_",
+        "_ZN2ns4fillEPi",
+        "_ZN2ns4fillEPf",
+        "plain",
+        "_Zwrong",
+    ];
+    let text = names
+        .iter()
+        .fold(String::from(HEAD), |text, name| text + &format!(".visible .entry {name}() {{ ret; }}\n"));
+    let module = Module::parse_whole("k.ptx", &text).unwrap();
+    for (name, want) in [
+        ("_Z5scalePfi", "_Z5scalePfi"),
+        ("scale", "_Z5scalePfi"),
+        ("scale(float*, int)", "_Z5scalePfi"),
+        ("add<float>", "_Z3addIfEvPT_"),
+        ("add<double>(double*)", "_Z3addIdEvPT_"),
+        ("void add<double>(double*)", "_Z3addIdEvPT_"),
+        ("ns::fill(int*)", "_ZN2ns4fillEPi"),
+        ("plain", "plain"),
+        ("_Zwrong", "_Zwrong"),
+    ] {
+        assert_eq!(module.entry(name).map(|e| e.name.as_str()), Some(want), "{name}");
+    }
+    let machine = Machine::new();
+    machine.launch(&module, "add<float>", LAUNCH, &[]).unwrap();
+    let message = |name: &str| {
+        let fault = machine.launch(&module, name, LAUNCH, &[]).unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Arguments);
+        fault.detail
+    };
+    assert_eq!(
+        message("other"),
+        "k.ptx has no kernel of this name, but scale(float*, int), add<float>(float*), add<double>(double*), ns::fill(int*), ns::fill(float*), plain, _Zwrong"
+    );
+    assert_eq!(message("ns::fill"), "this name means several kernels: ns::fill(int*), ns::fill(float*)");
+    assert!(message("add").contains("no kernel"));
+    // Names whose reading would never end.
+    let endless = format!(
+        "_Z1f{}",
+        (0..60).fold(String::from("PFvvE"), |name, k| format!(
+            "{name}PFvS{}_S{0}_E",
+            if k == 0 { String::new() } else { (k - 1).to_string() }
+        ))
+    );
+    let text = format!(
+        "{HEAD}.visible .entry {endless}() {{ ret; }}\n.visible .entry _Z{}() {{ ret; }}\n",
+        "1".repeat(1000)
+    );
+    assert!(Module::parse_whole("k.ptx", &text).unwrap().entry("other").is_none());
+}
