@@ -10,7 +10,7 @@ use ptx_emulator::{Access, Arg, Checks, Entry, Fault, FaultKind, Machine, Module
 use crate::counts::{Style, counts};
 use crate::files::{Budget, Format, Staged, check_target, read_array};
 use crate::given::{Get, Given, Memory, Start, Target, parse_set};
-use crate::list::{kernel, module};
+use crate::list::module;
 use crate::npy::Header;
 use crate::{Failure, print_kernel, wrong};
 
@@ -147,9 +147,11 @@ enum Origin {
 /// Runs a kernel, and returns what is to be printed.
 pub fn run(request: &Request) -> Result<String, Failure> {
     let module = &module(&request.file)?;
-    let entry = kernel(module, &request.kernel)?;
     let given: Vec<Given> = request.args.iter().map(|text| Given::parse(text)).collect::<Result<_, _>>()?;
-    check_parameters(request, entry, &given)?;
+    // Of an unknown kernel, the launch says which ones there are.
+    if let Some(entry) = module.entry(&request.kernel) {
+        check_parameters(request, entry, &given)?;
+    }
     let machine = Machine::with(Options {
         checks: !request.no_checks,
         which: which(request),
@@ -165,7 +167,7 @@ pub fn run(request: &Request) -> Result<String, Failure> {
 
     let mut budget = Budget::new(request.max_memory);
     set_variables(request, module, &machine, &mut budget)?;
-    let mut call = machine.kernel(module, &entry.name).grid(request.grid).block(request.block);
+    let mut call = machine.kernel(module, &request.kernel).grid(request.grid).block(request.block);
     for (given, text) in given.into_iter().zip(&request.args) {
         call = call.arg(match given {
             Given::Value(bytes) => Arg::Bytes(bytes),

@@ -211,7 +211,11 @@ fn arguments_are_compared_with_the_parameters() {
     let mut large = axpy(&["in:x.npy", "inout:y.npy", "f32:1", "u32:1"]);
     large[6] = "129";
     folder.fails(&large, 2, "launch limit in axpy");
-    folder.fails(&["run", RACE, "sums", "--grid", "1", "--block", "1"], 2, "there are: block_sums");
+    folder.fails(
+        &["run", RACE, "sums", "--grid", "1", "--block", "1"],
+        2,
+        "has no kernel of this name, but block_sums",
+    );
 }
 
 #[test]
@@ -401,14 +405,20 @@ fn values_have_any_size() {
 fn kernels_are_found_by_their_name_in_the_source() {
     let folder = Folder::new("names");
     let head = ".version 8.4\n.target sm_80\n.address_size 64\n";
-    let kernels =
-        ["_Z3onePf", "_Z5twiceIfEvv", "_Z5twiceIdEvv"].map(|k| format!(".entry {k}() {{ ret; }}\n"));
+    let kernels = ["_Z3onePf", "_Z5twiceIfEvv", "_Z5twiceIdEvv", "_Z4pairPf", "_Z4pairPd"]
+        .map(|k| format!(".entry {k}() {{ ret; }}\n"));
     folder.put("k.ptx", format!("{head}{}", kernels.concat()));
     let run = |kernel| ["run", "k.ptx", kernel, "--grid", "1", "--block", "1"];
     folder.works(&run("one"));
     folder.works(&run("_Z5twiceIdEvv"));
-    folder.fails(&run("twice"), 2, "several kernels `twice`; name one of: _Z5twiceIfEvv, _Z5twiceIdEvv");
-    folder.fails(&run("on"), 2, "there are: _Z3onePf, _Z5twiceIfEvv, _Z5twiceIdEvv");
+    folder.works(&run("twice<float>()"));
+    folder.fails(
+        &run("twice"),
+        2,
+        "no kernel of this name, but one(float*), twice<float>(), twice<double>(), ",
+    );
+    folder.fails(&run("pair"), 2, "this name means several kernels: pair(float*), pair(double*)");
+    assert!(folder.works(&["list", "k.ptx"]).starts_with("kernel _Z3onePf, one(float*): parameters none\n"));
 }
 
 #[test]
