@@ -122,7 +122,7 @@ fn frames_are_checked() {
     assert_eq!(kind("ld.local.u32 %r2, [x];"), FaultKind::Uninitialised);
     assert_eq!(kind("ld.local.u32 %r2, [x+8];"), FaultKind::OutOfBounds);
     assert_eq!(kind("st.local.u32 [x+-4], 1;"), FaultKind::OutOfBounds);
-    assert_eq!(kind("add.u32 %r2, %r3, 1;"), FaultKind::Uninitialised);
+    assert_eq!(kind("add.u32 %r2, %r3, 1; st.local.u32 [x], %r2;"), FaultKind::Uninitialised);
     bench(&recursive("st.local.u32 [x+4], 1; ld.local.u32 %r2, [x+4];"), call).words(32, 32);
     // The address of a variable whose function has returned.
     let dangling = ".func (.param .b64 out) f(.param .b32 n) { .local .b8 x[8]; .reg .b64 %rd<3>; .reg .pred %p; .reg .b32 %r1;
@@ -133,7 +133,7 @@ fn frames_are_checked() {
     // What a register held in the last call of the function counts for nothing in the next.
     let stale = ".func (.param .b32 out) f(.param .b32 n) { .reg .b32 %r<4>; .reg .pred %p<2>;
         ld.param.u32 %r1, [n]; setp.ne.u32 %p1, %r1, 0; @%p1 mov.u32 %r2, 7; @%p1 bra L;
-        add.u32 %r2, %r2, 1; L: st.param.b32 [out], %r1; setp.lt.u32 %p1, %r1, 0;
+        add.u32 %r2, %r2, 1; L: st.param.b32 [out], %r2; setp.lt.u32 %p1, %r1, 0;
         @%p1 bra M; ret; M: .param .b32 a; .param .b32 v; st.param.b32 [a], 0; call (v), f, (a); }";
     let twice = "{ .param .b32 a; .param .b32 v; st.param.b32 [a], 1; call (v), f, (a); }
         { .param .b32 a; .param .b32 v; st.param.b32 [a], 0; call (v), f, (a); } mov.u32 %r0, 0;";
