@@ -33,9 +33,11 @@ fn demangled(symbol: &str, options: DemangleOptions) -> Option<String> {
     Some(out.0)
 }
 
-/// How a kernel's name is shown.
-fn shown(entry: &Entry) -> String {
-    demangled(&entry.name, DemangleOptions::new().no_return_type()).unwrap_or_else(|| entry.name.clone())
+impl Entry {
+    /// The name as C++ writes it, such as `scale(float*, int)`; the symbol where that is not one of C++.
+    pub fn readable(&self) -> String {
+        demangled(&self.name, DemangleOptions::new().no_return_type()).unwrap_or_else(|| self.name.clone())
+    }
 }
 
 /// Whether a name that a person writes means a kernel: with the types of its parameters or without.
@@ -49,7 +51,7 @@ fn means(wanted: &str, symbol: &str) -> bool {
 /// The names of kernels, as a message lists them.
 fn list<'e>(entries: impl ExactSizeIterator<Item = &'e Entry>) -> String {
     let more = entries.len().saturating_sub(MOST_LISTED);
-    let names: Vec<String> = entries.take(MOST_LISTED).map(shown).collect();
+    let names: Vec<String> = entries.take(MOST_LISTED).map(Entry::readable).collect();
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{}{rest}", names.join(", "))
 }

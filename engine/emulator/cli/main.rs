@@ -22,8 +22,8 @@ use clap::{Parser, Subcommand};
 /// Why the program ends without success.
 #[derive(Debug)]
 enum Failure {
-    /// The kernel has a fault.
-    Kernel(String),
+    /// The kernel has these faults.
+    Kernel(Vec<String>),
     /// The request or a file is wrong.
     Use(String),
 }
@@ -58,16 +58,17 @@ fn main() -> ExitCode {
         Command::List { file } => list::list(&file),
     };
     let result = result.and_then(|text| print(&text));
-    let (message, status) = match result {
+    let (messages, status) = match result {
         Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Kernel(message)) => (message, 1),
-        Err(Failure::Use(message)) => (format!("error: {message}"), 2),
+        Err(Failure::Kernel(messages)) => (messages, 1),
+        Err(Failure::Use(message)) => (vec![format!("error: {message}")], 2),
     };
     let mut stderr = std::io::stderr().lock();
     let red = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let line = shown(&message);
-    // Where nobody listens, the status still tells.
-    let _ = if red { writeln!(stderr, "\x1b[1;31m{line}\x1b[0m") } else { writeln!(stderr, "{line}") };
+    for line in messages.iter().map(|message| shown(message)) {
+        // Where nobody listens, the status still tells.
+        let _ = if red { writeln!(stderr, "\x1b[1;31m{line}\x1b[0m") } else { writeln!(stderr, "{line}") };
+    }
     ExitCode::from(status)
 }
 
@@ -78,6 +79,15 @@ fn print(text: &str) -> Result<(), Failure> {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => wrong(format!("stdout: {error}")),
         _ => Ok(()),
     }
+}
+
+/// Writes what a kernel printed. It may come from anywhere, and does not get at a terminal.
+fn print_kernel(text: &str) -> Result<(), Failure> {
+    if !std::io::stdout().is_terminal() {
+        return print(text);
+    }
+    let lines: Vec<_> = text.split('\n').map(shown).collect();
+    print(&lines.join("\n"))
 }
 
 /// A text in one line that steers no terminal.

@@ -4,14 +4,15 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ptx_emulator::{Access, Arg, Entry, Fault, FaultKind, Machine, Module, Options, Slice, Symbol};
+use clap::builder::PossibleValuesParser;
+use ptx_emulator::{Access, Arg, Checks, Entry, Fault, FaultKind, Machine, Module, Options, Slice, Symbol};
 
 use crate::counts::{Style, counts};
 use crate::files::{Budget, Format, Staged, check_target, read_array};
 use crate::given::{Get, Given, Memory, Start, Target, parse_set};
-use crate::list::{kernel, module};
+use crate::list::module;
 use crate::npy::Header;
-use crate::{Failure, wrong};
+use crate::{Failure, print_kernel, wrong};
 
 const ARGUMENTS: &str = "\
 Arguments, one --arg for each parameter of the kernel, in their order:
@@ -62,9 +63,18 @@ pub struct Request {
     /// The number of blocks that run at once; 0 for as many as there are cores.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024), value_name = "NUMBER")]
     threads: u16,
-    /// Checks only addresses, masks and limits.
+    /// Checks only addresses and limits.
     #[arg(long)]
     no_checks: bool,
+    /// Makes a check that is off unless it is asked for.
+    #[arg(long, value_name = "NAME", value_parser = checks())]
+    check: Vec<String>,
+    /// Leaves out a check.
+    #[arg(long, value_name = "NAME", value_parser = checks())]
+    no_check: Vec<String>,
+    /// Goes on after faults that checks find, and tells up to so many: one for each kind and line.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16), value_name = "NUMBER")]
+    collect: u16,
     /// The instructions that the warps of a block may execute before it counts as an endless loop.
     #[arg(long, default_value_t = Options::default().max_instructions, value_name = "NUMBER")]
     max_instructions: u64,
@@ -75,6 +85,38 @@ pub struct Request {
     /// Prints what was executed.
     #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "text", value_name = "STYLE")]
     meter: Option<Style>,
+}
+
+/// A check by its name.
+type Check = (&'static str, fn(&mut Checks) -> &mut bool);
+
+const CHECKS: [Check; 8] = [
+    ("uninitialised-memory", |checks| &mut checks.uninitialised_memory),
+    ("uninitialised-registers", |checks| &mut checks.uninitialised_registers),
+    ("shared-races", |checks| &mut checks.shared_races),
+    ("global-races", |checks| &mut checks.global_races),
+    ("nc-loads", |checks| &mut checks.nc_loads),
+    ("skipped-barriers", |checks| &mut checks.skipped_barriers),
+    ("early-exits", |checks| &mut checks.early_exits),
+    ("masks", |checks| &mut checks.masks),
+];
+
+/// The names of checks.
+fn checks() -> PossibleValuesParser {
+    PossibleValuesParser::new(CHECKS.map(|(name, _)| name))
+}
+
+/// The checks that a request asks for.
+fn which(request: &Request) -> Checks {
+    let mut which = Checks::default();
+    for (names, on) in [(&request.check, true), (&request.no_check, false)] {
+        for (name, check) in CHECKS {
+            if names.iter().any(|given| given == name) {
+                *check(&mut which) = on;
+            }
+        }
+    }
+    which
 }
 
 /// One to three numbers.
@@ -105,11 +147,15 @@ enum Origin {
 /// Runs a kernel, and returns what is to be printed.
 pub fn run(request: &Request) -> Result<String, Failure> {
     let module = &module(&request.file)?;
-    let entry = kernel(module, &request.kernel)?;
     let given: Vec<Given> = request.args.iter().map(|text| Given::parse(text)).collect::<Result<_, _>>()?;
-    check_parameters(request, entry, &given)?;
+    // Of an unknown kernel, the launch says which ones there are.
+    if let Some(entry) = module.entry(&request.kernel) {
+        check_parameters(request, entry, &given)?;
+    }
     let machine = Machine::with(Options {
         checks: !request.no_checks,
+        which: which(request),
+        collect: request.collect.into(),
         threads: request.threads.into(),
         seed: request.seed,
         max_instructions: request.max_instructions,
@@ -121,10 +167,10 @@ pub fn run(request: &Request) -> Result<String, Failure> {
 
     let mut budget = Budget::new(request.max_memory);
     set_variables(request, module, &machine, &mut budget)?;
-    let mut call = machine.kernel(module, &entry.name).grid(request.grid).block(request.block);
+    let mut call = machine.kernel(module, &request.kernel).grid(request.grid).block(request.block);
     for (given, text) in given.into_iter().zip(&request.args) {
         call = call.arg(match given {
-            Given::Value(bytes) => value(&bytes, text)?,
+            Given::Value(bytes) => Arg::Bytes(bytes),
             Given::Memory(memory) => {
                 let (slice, arg, target) = place(&machine, memory, text, &mut budget)?;
                 let output =
@@ -134,7 +180,10 @@ pub fn run(request: &Request) -> Result<String, Failure> {
             }
         });
     }
-    let meter = call.shared(request.shared).launch().map_err(failure)?;
+    let ran = call.shared(request.shared).launch();
+    // What the kernel printed may tell more of a fault.
+    print_kernel(&machine.take_output())?;
+    let meter = ran.map_err(failure)?;
     write_outputs(&machine, &outputs)?;
     Ok(request.meter.map(|style| counts(&meter, style)).unwrap_or_default())
 }
@@ -202,17 +251,6 @@ fn set_variables(
     Ok(())
 }
 
-/// A number as an argument of its width.
-fn value(bytes: &[u8], text: &str) -> Result<Arg, Failure> {
-    if let Ok(bytes) = bytes.try_into() {
-        Ok(Arg::U32(u32::from_le_bytes(bytes)))
-    } else if let Ok(bytes) = bytes.try_into() {
-        Ok(Arg::U64(u64::from_le_bytes(bytes)))
-    } else {
-        wrong(format!("--arg {text}: values of {} bytes are not supported", bytes.len()))
-    }
-}
-
 /// Makes memory for an argument, and its target with the header of the file that it came from.
 fn place(
     machine: &Machine,
@@ -248,7 +286,7 @@ fn write_outputs(machine: &Machine, outputs: &[Output]) -> Result<(), Failure> {
             Origin::Variable(symbol) => symbol.read(),
         };
         // Where the kernel left a byte of an output unwritten, that is its fault.
-        let data = data.map_err(|fault| Failure::Kernel(format!("{text}: {fault}")))?;
+        let data = data.map_err(|fault| Failure::Kernel(vec![format!("{text}: {fault}")]))?;
         let header = target.header.as_ref().map(Header::to_bytes).unwrap_or_default();
         staged.push(Staged::write(Path::new(&target.path), &[&header, &data])?);
     }
@@ -258,7 +296,9 @@ fn write_outputs(machine: &Machine, outputs: &[Output]) -> Result<(), Failure> {
 /// What a fault of a launch means for who asked for it.
 fn failure(fault: Fault) -> Failure {
     match fault.kind {
-        FaultKind::Arguments | FaultKind::Limits | FaultKind::Host => Failure::Use(fault.to_string()),
-        _ => Failure::Kernel(fault.to_string()),
+        FaultKind::Arguments | FaultKind::Limits | FaultKind::Host | FaultKind::Unsupported => {
+            Failure::Use(fault.to_string())
+        }
+        _ => Failure::Kernel([&fault].into_iter().chain(&fault.more).map(Fault::to_string).collect()),
     }
 }

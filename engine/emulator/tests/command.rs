@@ -170,6 +170,34 @@ fn a_fault_of_the_kernel_is_one_line_and_leaves_no_result() {
 }
 
 #[test]
+fn each_check_has_its_switch() {
+    let folder = Folder::new("switches");
+    folder.put("x.bin", [0; 4096]);
+    let race = ["run", RACE, "block_sums", "--grid", "4", "--block", "256", "--arg", "in:x.bin", "--arg"];
+    let with = |more: &[&'static str]| [&race[..], &["out:z.bin:f32:4"], more].concat();
+    folder.fails(&with(&["--no-check", "global-races", "--no-check", "masks"]), 1, "data race in block_sums");
+    folder.works(&with(&["--no-check", "shared-races"]));
+    assert_eq!(folder.get("z.bin"), [0; 16]);
+    // Two steps of the loop race, and each line is told.
+    let output = folder.run(&with(&["--collect", "9"]));
+    let lines = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{lines}");
+    assert!((2..=9).contains(&lines.lines().count()), "{lines}");
+    assert!(lines.lines().all(|line| line.starts_with("data race in block_sums, ")), "{lines}");
+    let one = folder.run(&with(&["--collect", "1"]));
+    assert_eq!(String::from_utf8(one.stderr).unwrap().lines().count(), 1);
+    assert_eq!(folder.run(&with(&["--no-check", "races"])).status.code(), Some(2));
+
+    let head = ".version 8.4\n.target sm_80\n.address_size 64\n";
+    let body =
+        ".reg .pred %p1; .reg .b32 %r1; mov.u32 %r1, %tid.x; setp.lt.u32 %p1, %r1, 16; @%p1 ret; bar.sync 0;";
+    folder.put("early.ptx", format!("{head}.entry k() {{ {body} ret; }}\n"));
+    let early = ["run", "early.ptx", "k", "--grid", "1", "--block", "64"];
+    folder.works(&early);
+    folder.fails(&[&early[..], &["--check", "early-exits"]].concat(), 1, "exit before a barrier in k");
+}
+
+#[test]
 fn arguments_are_compared_with_the_parameters() {
     let folder = vectors("parameters");
     folder.fails(&axpy(&["in:x.npy"]), 2, "axpy has 4 parameters, and there are 1 --arg");
@@ -183,7 +211,11 @@ fn arguments_are_compared_with_the_parameters() {
     let mut large = axpy(&["in:x.npy", "inout:y.npy", "f32:1", "u32:1"]);
     large[6] = "129";
     folder.fails(&large, 2, "launch limit in axpy");
-    folder.fails(&["run", RACE, "sums", "--grid", "1", "--block", "1"], 2, "there are: block_sums");
+    folder.fails(
+        &["run", RACE, "sums", "--grid", "1", "--block", "1"],
+        2,
+        "has no kernel of this name, but block_sums",
+    );
 }
 
 #[test]
@@ -296,19 +328,97 @@ fn kernels_and_variables_are_listed() {
     assert!(race.ends_with("256 x 1 x 1 threads; 1024 bytes of static shared memory\n"), "{race}");
 }
 
+/// What kernels print goes to stdout, before a fault as well.
+#[test]
+fn printed_text_is_printed() {
+    let folder = Folder::new("printed");
+    let text = ".version 8.4\n.target sm_80\n.address_size 64
+.extern .func (.param .b32 r) vprintf(.param .b64 a, .param .b64 b);
+.global .b8 format[4] = {104, 105, 10, 0};
+.entry k(.param .u32 stop)
+{
+    .reg .pred %p1; .reg .b32 %r<9>; .reg .b64 %rd<9>;
+    mov.u64 %rd1, format;
+    cvta.global.u64 %rd1, %rd1;
+    { .param .b64 a; .param .b64 b; .param .b32 v; st.param.b64 [a], %rd1; st.param.b64 [b], 0;
+    call.uni (v), vprintf, (a, b); ld.param.b32 %r1, [v]; }
+    ld.param.u32 %r2, [stop];
+    setp.ne.u32 %p1, %r2, 0;
+    @%p1 trap;
+    ret;
+}";
+    folder.put("k.ptx", text);
+    let run = |stop| ["run", "k.ptx", "k", "--grid", "1", "--block", "2", "--arg", stop];
+    assert_eq!(folder.works(&run("u32:0")), "hi\nhi\n");
+    let output = folder.run(&run("u32:1"));
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b"hi\nhi\n"[..]), "{output:?}");
+    assert!(String::from_utf8(output.stderr).unwrap().starts_with("trap in k"));
+}
+
+/// One kernel that the emulator does not have leaves the others of its file.
+#[test]
+fn refused_kernels_are_named() {
+    let folder = Folder::new("refused");
+    let head = ".version 8.4\n.target sm_80\n.address_size 64\n";
+    let odd = ".entry odd() { .reg .b32 %r<9>;\nfoo.b32 %r1, %r2;\nret; }\n";
+    folder.put("k.ptx", format!("{head}.entry good() {{ ret; }}\n{odd}"));
+    let run = |kernel| ["run", "k.ptx", kernel, "--grid", "1", "--block", "1"];
+    folder.works(&run("good"));
+    folder.fails(&run("odd"), 2, "k.ptx:6: ");
+    let list = folder.works(&["list", "k.ptx"]);
+    let lines: Vec<_> = list.lines().collect();
+    assert_eq!(lines[0], "kernel good: parameters none");
+    assert!(lines[1].starts_with("kernel odd: parameters none; cannot run: k.ptx:6: "), "{list}");
+}
+
+/// A kernel that adds a byte, half a word and the parts of a struct.
+#[test]
+fn values_have_any_size() {
+    let folder = Folder::new("values");
+    let text = ".version 8.4\n.target sm_80\n.address_size 64
+.entry k(.param .u64 out, .param .u8 a, .param .s16 b, .param .align 4 .b8 s[12])
+{
+    .reg .b32 %r<9>;
+    .reg .b64 %rd<2>;
+    ld.param.u64 %rd1, [out];
+    ld.param.u8 %r1, [a];
+    ld.param.s16 %r2, [b];
+    ld.param.u32 %r3, [s];
+    ld.param.u32 %r4, [s+8];
+    add.s32 %r5, %r1, %r2;
+    add.s32 %r5, %r5, %r3;
+    add.s32 %r5, %r5, %r4;
+    st.global.u32 [%rd1], %r5;
+    ret;
+}";
+    folder.put("k.ptx", text);
+    let mut args = vec!["run", "k.ptx", "k", "--grid", "1", "--block", "1", "--arg", "out:sum.bin:i32:1"];
+    args.extend(["--arg", "u8:200", "--arg", "i16:-1000", "--arg", "bytes:0100000000000000e8030000"]);
+    folder.works(&args);
+    assert_eq!(folder.get("sum.bin"), 201i32.to_le_bytes());
+    *args.last_mut().unwrap() = "bytes:01000000";
+    folder.fails(&args, 2, "it has 4 bytes, and parameter 3 of k (from 0) has 12");
+}
+
 /// Names of C++ are found where they mean one kernel.
 #[test]
 fn kernels_are_found_by_their_name_in_the_source() {
     let folder = Folder::new("names");
     let head = ".version 8.4\n.target sm_80\n.address_size 64\n";
-    let kernels =
-        ["_Z3onePf", "_Z5twiceIfEvv", "_Z5twiceIdEvv"].map(|k| format!(".entry {k}() {{ ret; }}\n"));
+    let kernels = ["_Z3onePf", "_Z5twiceIfEvv", "_Z5twiceIdEvv", "_Z4pairPf", "_Z4pairPd"]
+        .map(|k| format!(".entry {k}() {{ ret; }}\n"));
     folder.put("k.ptx", format!("{head}{}", kernels.concat()));
     let run = |kernel| ["run", "k.ptx", kernel, "--grid", "1", "--block", "1"];
     folder.works(&run("one"));
     folder.works(&run("_Z5twiceIdEvv"));
-    folder.fails(&run("twice"), 2, "several kernels `twice`; name one of: _Z5twiceIfEvv, _Z5twiceIdEvv");
-    folder.fails(&run("on"), 2, "there are: _Z3onePf, _Z5twiceIfEvv, _Z5twiceIdEvv");
+    folder.works(&run("twice<float>()"));
+    folder.fails(
+        &run("twice"),
+        2,
+        "no kernel of this name, but one(float*), twice<float>(), twice<double>(), ",
+    );
+    folder.fails(&run("pair"), 2, "this name means several kernels: pair(float*), pair(double*)");
+    assert!(folder.works(&["list", "k.ptx"]).starts_with("kernel _Z3onePf, one(float*): parameters none\n"));
 }
 
 #[test]
