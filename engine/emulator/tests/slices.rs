@@ -99,7 +99,7 @@ fn a_launch_step_by_step() {
 #[test]
 fn variables_are_written_and_read_by_name() {
     let (module, machine) = (table(), Machine::new());
-    let known: Vec<_> = module.globals().iter().map(|g| (g.name.as_str(), g.bytes, g.constant)).collect();
+    let known: Vec<_> = module.globals().iter().map(|g| (&*g.name, g.bytes, g.constant)).collect();
     assert_eq!(known, [("table", 16, true), ("beside", 4, false)]);
     let (table, beside) =
         (machine.symbol(&module, "table").unwrap(), machine.symbol(&module, "beside").unwrap());
