@@ -273,7 +273,7 @@ pub(crate) fn fused_f16(a: f32, b: f32, c: f32) -> f32 {
 fn odd32(x: f64) -> f32 {
     let near = x as f32;
     let back = f64::from(near);
-    let inexact = back < x || back > x;
+    let inexact = back != x;
     let bits = near.to_bits() - u32::from(back.abs() > x.abs());
     f32::from_bits(bits | u32::from(inexact))
 }
