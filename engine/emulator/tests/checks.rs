@@ -5,8 +5,11 @@ mod common;
 use common::{Bench, Inout, Out};
 use ptx_emulator::{Checks, Fault, FaultKind, Options};
 
-/// A kernel that only one check stops, with its threads.
-fn cases() -> Vec<(&'static str, Bench, u32, fn(&mut Checks) -> &mut bool, FaultKind)> {
+/// The switch of a check.
+type Switch = fn(&mut Checks) -> &mut bool;
+
+/// Kernels that only one check stops: the name, the kernel, its threads, the check, and what it finds.
+fn cases() -> Vec<(&'static str, Bench, u32, Switch, FaultKind)> {
     let tile = ".shared .align 4 .b8 tile[256];";
     let start = "ld.param.u64 %rd1, [p0]; mov.u32 %r1, %tid.x; mov.u32 %r2, tile; mul.wide.u32 %rd2, %r1, 4;
         add.s64 %rd3, %rd1, %rd2; shl.b32 %r3, %r1, 2; add.u32 %r4, %r2, %r3;";
@@ -68,7 +71,6 @@ fn cases() -> Vec<(&'static str, Bench, u32, fn(&mut Checks) -> &mut bool, Fault
 
 fn run(bench: &Bench, options: Options, threads: u32) -> Result<(), Fault> {
     let again = Bench::from_text(bench.text().into()).options(options);
-    // An output of which the host wrote the first half would count as written, so that half is an own buffer.
     let written = !bench.text().contains("+1024");
     let arg = if written { Inout::bytes(1024) } else { Inout::fresh(4096) };
     again.run(threads, &[arg]).map(|_| ())
