@@ -1,0 +1,95 @@
+//! Forms that PTX does not have, although their parts exist. They are refused, because no document says what they would do.
+
+use super::modifiers::Modifiers;
+use crate::types::Type;
+
+const ROUNDINGS: [&str; 9] = ["rn", "rz", "rm", "rp", "rna", "rni", "rzi", "rmi", "rpi"];
+
+impl Modifiers<'_> {
+    /// Whether nothing speaks against these modifiers with this opcode. Whether the emulator has the form is told later.
+    pub fn legal(&self) -> bool {
+        let all = self.all();
+        let types: Vec<Type> = all.iter().filter_map(|m| Type::parse(m)).collect();
+        let twice = all.iter().enumerate().any(|(k, m)| Type::parse(m).is_none() && all[..k].contains(m));
+        let roundings = all.iter().filter(|m| ROUNDINGS.contains(m)).count();
+        if twice || roundings > 1 {
+            return false;
+        }
+        let has = |what: &str| all.contains(&what);
+        match types.last() {
+            Some(Type::F32) if types.len() == 1 => single(self.name, &has, roundings == 1, all.len()),
+            Some(Type::F64) if types.len() == 1 => double(self.name, &has, roundings == 1, all.len()),
+            Some(Type::Bf16 | Type::Bf16x2) if types.len() == 1 => brain(self.name, &has, all.len()),
+            _ => whole(self.name, &types, &has),
+        }
+    }
+}
+
+/// Forms of f32; `count` is the number of modifiers with the type.
+fn single(name: &str, has: &dyn Fn(&str) -> bool, rounded: bool, count: usize) -> bool {
+    let ways = usize::from(rounded) + usize::from(has("approx")) + usize::from(has("full"));
+    match name {
+        "copysign" => count == 1,
+        "tanh" => count == 2,
+        "div" | "rcp" | "sqrt" => ways == 1,
+        "setp" => !["lo", "ls", "hi", "hs"].iter().any(|c| has(c)),
+        _ => true,
+    }
+}
+
+/// Forms of f64.
+fn double(name: &str, has: &dyn Fn(&str) -> bool, rounded: bool, count: usize) -> bool {
+    match name {
+        "add" | "sub" | "mul" => count == 1 + usize::from(rounded),
+        "fma" | "mad" | "div" | "sqrt" => rounded && count == 2,
+        "rcp" => rounded && count == 2 || has("approx") && has("ftz") && count == 3,
+        "rsqrt" => !rounded,
+        "min" | "max" | "neg" | "abs" | "copysign" => count == 1,
+        "setp" => !["lo", "ls", "hi", "hs", "ftz"].iter().any(|c| has(c)),
+        _ => true,
+    }
+}
+
+/// Forms of bf16 and its pairs.
+fn brain(name: &str, has: &dyn Fn(&str) -> bool, count: usize) -> bool {
+    match name {
+        "neg" | "abs" => count == 1,
+        "tanh" => count == 2,
+        "ex2" => has("approx") && has("ftz") && count == 3,
+        "fma" => !has("ftz") && !has("NaN"),
+        "min" | "max" => !has("ftz") && !has("relu"),
+        _ => true,
+    }
+}
+
+/// Forms of whole numbers, bits and mixed types.
+fn whole(name: &str, types: &[Type], has: &dyn Fn(&str) -> bool) -> bool {
+    let bits = |ty: &Type| matches!(ty, Type::B8 | Type::B16 | Type::B32 | Type::B64);
+    let half = |ty: &Type| matches!(ty, Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2);
+    match name {
+        "and" | "or" | "xor" | "not" => types.iter().all(|ty| bits(ty) || *ty == Type::Pred),
+        "cnot" | "shl" | "popc" | "clz" | "bfi" => types.iter().all(bits),
+        "brev" => types.iter().all(|ty| bits(ty) && ty.bits() > 16),
+        "add" | "sub" | "mul" | "mad" | "div" | "rem" | "min" | "max" | "sad" | "bfe" | "bfind" | "addc"
+        | "subc" | "madc" | "cvt" => !types.iter().any(bits),
+        "dp4a" => types.iter().all(|ty| matches!(ty, Type::U32 | Type::S32)),
+        "neg" | "abs" => types.iter().all(|ty| ty.signed() || half(ty)),
+        "mov" => !types.iter().any(|ty| half(ty) || ty.bits() == 8),
+        "selp" => !types.iter().any(half),
+        "setp" | "set" => compared(types, has),
+        _ => true,
+    }
+}
+
+/// Whether a comparison exists for the type that is compared, the last one.
+fn compared(types: &[Type], has: &dyn Fn(&str) -> bool) -> bool {
+    let Some(ty) = types.last() else { return false };
+    let any = |all: &[&str]| all.iter().any(|c| has(c));
+    let (ordered, unsigned) = (["lt", "le", "gt", "ge"], ["lo", "ls", "hi", "hs"]);
+    let unordered = ["equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"];
+    if ty.float() {
+        return !any(&unsigned) && !(has("ftz") && *ty == Type::F64);
+    }
+    let plain = ty.signed() || matches!(ty, Type::U16 | Type::U32 | Type::U64);
+    !any(&unordered) && !has("ftz") && (plain || !any(&ordered)) && (!any(&unsigned) || plain && !ty.signed())
+}
