@@ -72,7 +72,10 @@ fn value(c: &Convert, bits: u64) -> u64 {
             let x = float::from_int(wide(bits, from), round);
             u64::from(if c.sat { saturate(x) } else { x }.to_bits())
         }
-        (Type::F64, from) if from.integer() => float::from_int64(wide(bits, from), round).to_bits(),
+        (Type::F64, from) if from.integer() => {
+            let x = float::from_int64(wide(bits, from), round);
+            (if c.sat { saturate64(x) } else { x }).to_bits()
+        }
         (Type::F64, Type::F32) => {
             let x = f32::from_bits(bits as u32);
             let x = f64::from(if c.ftz { flush(x) } else { x });

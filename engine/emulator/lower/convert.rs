@@ -93,6 +93,10 @@ impl<'t> Builder<'t, '_> {
         let Some(space) = m.find(Space::parse) else { return self.unsupported(i) };
         if m.name == "isspacep" {
             self.done(i, m)?;
+            // No parameter has a generic address here.
+            if space == Space::Param {
+                return self.unsupported(i);
+            }
             let [d, a] = self.operands(i)?;
             let a = self.src(a, Type::U64)?;
             let d = self.dst(d, Type::Pred)?;
@@ -119,9 +123,9 @@ fn exists(c: &Convert, plain_round: bool) -> bool {
     }
     match (c.to, c.from) {
         (to, from) if plain(to) && plain(from) => c.round.is_none() && !c.ftz,
-        (to, from) if plain(to) && wide(from) => c.whole,
-        (to, from) if wide(to) && plain(from) => c.round.is_some() && !c.whole,
-        (Type::F32, Type::F32) | (Type::F64, Type::F64) => c.whole || c.round.is_none(),
+        (to, from) if plain(to) && wide(from) => c.whole && !(c.ftz && from == Type::F64),
+        (to, from) if wide(to) && plain(from) => c.round.is_some() && !c.whole && !(c.ftz && to == Type::F64),
+        (Type::F32, Type::F32) | (Type::F64, Type::F64) => (c.whole || c.round.is_none()) && !(c.ftz && c.to == Type::F64),
         (Type::F32, Type::F64) => plain_round,
         (Type::F64, Type::F32) => c.round.is_none(),
         (Type::Bf16, Type::F32) => {

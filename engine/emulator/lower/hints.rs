@@ -12,7 +12,7 @@ impl<'t> Builder<'t, '_> {
     /// `membar.{cta, gl, sys}`, `fence{.sc, .acq_rel}.{cta, cluster, gpu, sys}` and the proxy fences
     pub(super) fn fence(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let known = if m.takes("proxy") {
-            let asynchronous = m.takes("async");
+            let asynchronous = m.name == "fence" && m.takes("async");
             if asynchronous {
                 m.find(|p| matches!(p, "global" | "shared::cta" | "shared::cluster").then_some(()));
             }

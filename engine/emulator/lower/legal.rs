@@ -5,6 +5,9 @@ use crate::types::Type;
 
 const ROUNDINGS: [&str; 9] = ["rn", "rz", "rm", "rp", "rna", "rni", "rzi", "rmi", "rpi"];
 
+const EVICTIONS: [&str; 5] =
+    ["L1::no_allocate", "L1::evict_normal", "L1::evict_first", "L1::evict_last", "L1::evict_unchanged"];
+
 impl Modifiers<'_> {
     /// Whether nothing speaks against these modifiers with this opcode. Whether the emulator has the form is told later.
     pub fn legal(&self) -> bool {
@@ -16,6 +19,10 @@ impl Modifiers<'_> {
             return false;
         }
         let has = |what: &str| all.contains(&what);
+        let to_brain = matches!(types.first(), Some(Type::Bf16 | Type::Bf16x2));
+        if !access(self.name, &has) || self.name == "cvt" && to_brain && (has("ftz") || has("sat")) {
+            return false;
+        }
         match types.last() {
             Some(Type::F32) if types.len() == 1 => single(self.name, &has, roundings == 1, all.len()),
             Some(Type::F64) if types.len() == 1 => double(self.name, &has, roundings == 1, all.len()),
@@ -50,11 +57,62 @@ fn double(name: &str, has: &dyn Fn(&str) -> bool, rounded: bool, count: usize) -
     }
 }
 
+/// Spaces, orders, scopes and hints of the instructions that access memory, and the parts of barriers.
+fn access(name: &str, has: &dyn Fn(&str) -> bool) -> bool {
+    let count = |all: &[&str]| all.iter().filter(|m| has(m)).count();
+    let order = count(&["weak", "volatile", "relaxed", "acquire", "release", "acq_rel"]);
+    let scope = count(&["cta", "cluster", "gpu", "sys"]);
+    let cache = count(&["ca", "cg", "cs", "lu", "cv", "wb", "wt"]);
+    let evict = count(&EVICTIONS);
+    let prefetch = count(&["L2::64B", "L2::128B", "L2::256B"]);
+    let spaces = count(&["global", "shared", "shared::cta", "shared::cluster", "local", "param", "const"]);
+    let near_device = has("global") || spaces == 0;
+    let plain = has("const") || has("param") || has("local");
+    let once = order <= 1 && scope <= 1 && cache <= 1 && evict <= 1 && prefetch <= 1 && spaces <= 1;
+    match name {
+        "ld" | "st" => {
+            let ordered = count(&["relaxed", "acquire", "release"]) == 1;
+            let foreign: &[&str] = if name == "ld" {
+                &["release", "acq_rel", "wb", "wt"]
+            } else {
+                &["acquire", "acq_rel", "ca", "lu", "cv", "nc", "L2::64B", "L2::128B", "L2::256B"]
+            };
+            let strong = ordered || has("volatile");
+            once && count(foreign) == 0
+                && ordered == (scope == 1)
+                && (!has("mmio") || has("relaxed") && has("sys"))
+                && !(strong && plain)
+                && !(cache == 1 && (strong || evict == 1))
+                && !(evict == 1 && (has("volatile") || !near_device))
+                && (prefetch == 0 || near_device)
+                && !(has("nc") && (!has("global") || strong || has("cv") || has("lu")))
+                && count(&["v2", "v4"]) <= 1
+        }
+        "ldu" => {
+            let vectors = count(&["v2", "v4"]);
+            near_device && vectors <= 1 && order + scope + cache + evict + prefetch + count(&["nc", "mmio"]) == 0
+        }
+        "atom" | "red" => {
+            let foreign = ["weak", "volatile", "mmio"];
+            once && cache + evict + prefetch + count(&foreign) == 0
+                && (name == "atom" || !has("acquire") && !has("acq_rel"))
+        }
+        "cp" => order + scope + evict + count(&["mmio"]) == 0 && prefetch <= 1 && (!has("global") || count(&["ca", "cg"]) == 1 && cache == 1),
+        "cvta" => spaces == 1,
+        "isspacep" => spaces == 1 && !has("to"),
+        "bar" if has("warp") => has("sync") && !has("cta"),
+        "bar" => !has("aligned"),
+        "barrier" => !has("warp"),
+        _ => true,
+    }
+}
+
 /// Forms of bf16 and its pairs.
 fn brain(name: &str, has: &dyn Fn(&str) -> bool, count: usize) -> bool {
     match name {
         "neg" | "abs" => count == 1,
         "tanh" => count == 2,
+        "mov" | "selp" | "ld" | "ldu" | "st" => false,
         "ex2" => has("approx") && has("ftz") && count == 3,
         "fma" => !has("ftz") && !has("NaN"),
         "min" | "max" => !has("ftz") && !has("relu"),
@@ -75,7 +133,9 @@ fn whole(name: &str, types: &[Type], has: &dyn Fn(&str) -> bool) -> bool {
         "dp4a" => types.iter().all(|ty| matches!(ty, Type::U32 | Type::S32)),
         "neg" | "abs" => types.iter().all(|ty| ty.signed() || half(ty)),
         "mov" => !types.iter().any(|ty| half(ty) || ty.bits() == 8),
-        "selp" => !types.iter().any(half),
+        "selp" | "ld" | "ldu" | "st" => !types.iter().any(half),
+        "redux" if ["and", "or", "xor"].iter().any(|f| has(f)) => types == [Type::B32],
+        "redux" => matches!(types, [Type::U32 | Type::S32]),
         "setp" | "set" => compared(types, has),
         _ => true,
     }

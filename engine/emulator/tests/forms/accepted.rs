@@ -2,8 +2,8 @@
 //!
 //! The words are those of the lowering itself: every literal in its source that could be a modifier, so that a new one is tried as soon
 //! as it is there. Operands do not matter for whether a form exists, so destinations are `_` and sources 0 where the table has registers.
-//! The words of a name are those of its forms and those that make an accepted form of one of a few of them, alone or with a type. From
-//! every form the search then goes on by adding, removing and exchanging one of these words, until nothing new is accepted.
+//! The words of a name are those of its forms, and those that make an accepted form of one of a few of them. From every form the search
+//! then goes on by adding, removing and exchanging one of these words, until nothing new is accepted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
@@ -196,8 +196,9 @@ impl Parser {
 /// A file with one instruction.
 fn probe(opcode: &str, operands: &str) -> String {
     format!(
-        ".version 8.4\n.target sm_90\n.address_size 64\n.func f1(){{ret;}}\n.visible .entry k(.param .u64 in, .param .u32 word){{
-.reg .pred %p<4>;.reg .b32 %r<4>;.reg .b64 %rd<2>;L1: T1: .branchtargets L1;\n{opcode} {operands};}}"
+        ".version 8.4\n.target sm_90\n.address_size 64\n.func f1(){{ret;}}.func(.param .b32 r)triple(.param .b32 q){{ret;}}\n.visible .entry k(.param .u64 in, .param .u32 word){{
+.reg .pred %p<4>;.reg .b32 %r<4>;.reg .b64 %rd<2>;.param .b32 q0;.param .b32 r0;.param .align 16 .b8 q[16];
+.param .align 16 .b8 r[16];L1: T1: .branchtargets L1;\n{opcode} {operands};}}"
     )
 }
 
@@ -229,10 +230,7 @@ pub fn search(table: &Table, parser: &mut Parser, most: usize) -> BTreeSet<Opcod
     }
     let mut accepted = BTreeSet::new();
     for (name, own) in &forms {
-        let t = std::time::Instant::now();
-        let a = parser.asked;
         accepted.extend(search_name(name, own, &words, table, parser, most));
-        if t.elapsed().as_millis() > 100 { println!("{name} {:?} {} words {}", t.elapsed(), parser.asked - a, words.len()); }
     }
     accepted
 }
@@ -248,12 +246,13 @@ fn search_name(
 ) -> BTreeSet<Opcode> {
     let mut seeds: Vec<Opcode> = own.iter().cloned().collect();
     seeds.push(Opcode::parse(name));
-    seeds.extend(words.iter().map(|w| Opcode::parse(&format!("{name}.{w}"))));
-    if !own.is_empty() {
+    if own.is_empty() {
+        seeds.extend(TYPES.map(|t| Opcode::parse(&format!("{name}.{t}"))));
+    } else {
+        seeds.extend(words.iter().map(|w| Opcode::parse(&format!("{name}.{w}"))));
         for opcode in own.iter().step_by(own.len().div_ceil(SAMPLES)) {
             opcode.neighbours(words, |o| seeds.push(o));
         }
-        seeds.extend(words.iter().flat_map(|w| TYPES.map(|t| Opcode::parse(&format!("{name}.{w}.{t}")))));
     }
     let mut tried: HashSet<Opcode> = HashSet::new();
     seeds.retain(|o| tried.insert(o.clone()) && parser.accepts(o));

@@ -66,11 +66,12 @@ def whole_part(to, source, mode, ftz):
 def whole_to_float(t):
     for source in INTEGERS:
         for mode in ("rn", "rz", "rm", "rp"):
-            for to in ("f32", "f64"):
+            # No whole number becomes a subnormal one, so `.ftz` changes nothing.
+            for to, ftz in (("f32", ""), ("f32", "ftz"), ("f64", "")):
                 for sat in ("", "sat"):
                     finish = (lambda r: o.saturate(r, to)) if sat else (lambda r: r)
-                    t.form(f"cvt.{mode}{suffix(sat, to, source)}", [register_of(source)], [to],
-                           lambda x: finish(o.of(Fraction(value(x, source)), to, mode)), count=32)
+                    t.form(f"cvt.{mode}{suffix(ftz, sat, to, source)}", [register_of(source)], [to],
+                           lambda x: finish(o.of(Fraction(value(x, source)), to, mode)), count=24)
 
 
 def changed(to, source, mode="rn", ftz=False, sat=False, relu=False, whole=None):

@@ -47,3 +47,14 @@ fn every_accepted_form_has_a_program() {
     }
     report("accepted forms have no program", &missing.into_iter().collect::<Vec<_>>());
 }
+
+/// For `ptxas.py`, which asks an assembler of PTX whether the forms of the table are its own.
+#[test]
+#[ignore = "writes the programs to the folder FORMS_FOLDER"]
+fn write_the_programs() {
+    let folder = std::env::var("FORMS_FOLDER").expect("FORMS_FOLDER names a folder");
+    let table = table();
+    for (k, forms) in table.forms.chunks(250).enumerate() {
+        std::fs::write(format!("{folder}/forms{k:03}.ptx"), run::file(&table, forms)).expect("a writable folder");
+    }
+}

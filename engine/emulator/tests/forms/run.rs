@@ -18,7 +18,14 @@ fn head() -> String {
     let bytes = bytes.join(", ");
     format!(
         ".version 8.4\n.target sm_90\n.address_size 64\n.global .align 16 .b8 globals[64] = {{{bytes}}};
-.const .align 16 .b8 constants[64] = {{{bytes}}};\n"
+.const .align 16 .b8 constants[64] = {{{bytes}}};
+.func f1() {{ ret; }}
+.func (.param .align 16 .b8 result[16]) same(.param .align 16 .b8 x[16]) {{
+.reg .b64 %x; ld.param.b64 %x, [x]; st.param.b64 [result], %x; ld.param.b64 %x, [x+8]; st.param.b64 [result+8], %x; ret;
+}}
+.func (.param .b32 result) triple(.param .b32 x) {{
+.reg .b32 %x; ld.param.b32 %x, [x]; mad.lo.u32 %x, %x, 3, 1; st.param.b32 [result], %x; ret;
+}}\n"
     )
 }
 
@@ -30,7 +37,8 @@ fn register(kind: Kind) -> String {
 }
 
 /// The kernel of a form. Each thread has a row: its inputs are in `%a0 ..`, its results in `%d0 ..`. The body may also use `%row`, the
-/// address `%mem` of scratch memory, and the parameters `word` and `double`.
+/// address `%mem` of scratch memory, the parameters `word` and `double`, and the
+/// registers `%t` and `%zero`, which are used after the body alone.
 pub fn kernel(name: &str, form: &Form, inputs: &[Kind]) -> String {
     let mut text = String::new();
     let out = &mut text;
