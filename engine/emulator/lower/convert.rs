@@ -125,7 +125,9 @@ fn exists(c: &Convert, plain_round: bool) -> bool {
         (to, from) if plain(to) && plain(from) => c.round.is_none() && !c.ftz,
         (to, from) if plain(to) && wide(from) => c.whole && !(c.ftz && from == Type::F64),
         (to, from) if wide(to) && plain(from) => c.round.is_some() && !c.whole && !(c.ftz && to == Type::F64),
-        (Type::F32, Type::F32) | (Type::F64, Type::F64) => (c.whole || c.round.is_none()) && !(c.ftz && c.to == Type::F64),
+        (Type::F32, Type::F32) | (Type::F64, Type::F64) => {
+            (c.whole || c.round.is_none()) && !(c.ftz && c.to == Type::F64)
+        }
         (Type::F32, Type::F64) => plain_round,
         (Type::F64, Type::F32) => c.round.is_none(),
         (Type::Bf16, Type::F32) => {

@@ -40,8 +40,10 @@ impl<'t> Builder<'t, '_> {
         };
         let global = matches!(space, Space::Generic | Space::Global);
         let known = match m.name {
-            "prefetch" => (global || space == Space::Local) && one(m, &["L1", "L2"])
-                || space == Space::Global && one(m, &["L2::evict_last", "L2::evict_normal"]),
+            "prefetch" => {
+                (global || space == Space::Local) && one(m, &["L1", "L2"])
+                    || space == Space::Global && one(m, &["L2::evict_last", "L2::evict_normal"])
+            }
             "prefetchu" => one(m, &["L1"]),
             "applypriority" => global && one(m, &["L2::evict_normal"]),
             "discard" => global && one(m, &["L2"]),
@@ -53,7 +55,9 @@ impl<'t> Builder<'t, '_> {
         }
         self.done(i, m)?;
         match (m.name, i.operands.as_slice()) {
-            ("prefetch" | "prefetchu", [Operand::Address(..)]) | ("brkpt", []) | ("pmevent", [Operand::Int(_)]) => {}
+            ("prefetch" | "prefetchu", [Operand::Address(..)])
+            | ("brkpt", [])
+            | ("pmevent", [Operand::Int(_)]) => {}
             ("applypriority" | "discard", [Operand::Address(..), Operand::Int(128)]) => {}
             ("nanosleep", [time]) => {
                 self.src(time, Type::U32)?;

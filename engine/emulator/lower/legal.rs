@@ -90,14 +90,20 @@ fn access(name: &str, has: &dyn Fn(&str) -> bool) -> bool {
         }
         "ldu" => {
             let vectors = count(&["v2", "v4"]);
-            near_device && vectors <= 1 && order + scope + cache + evict + prefetch + count(&["nc", "mmio"]) == 0
+            near_device
+                && vectors <= 1
+                && order + scope + cache + evict + prefetch + count(&["nc", "mmio"]) == 0
         }
         "atom" | "red" => {
             let foreign = ["weak", "volatile", "mmio"];
             once && cache + evict + prefetch + count(&foreign) == 0
                 && (name == "atom" || !has("acquire") && !has("acq_rel"))
         }
-        "cp" => order + scope + evict + count(&["mmio"]) == 0 && prefetch <= 1 && (!has("global") || count(&["ca", "cg"]) == 1 && cache == 1),
+        "cp" => {
+            order + scope + evict + count(&["mmio"]) == 0
+                && prefetch <= 1
+                && (!has("global") || count(&["ca", "cg"]) == 1 && cache == 1)
+        }
         "cvta" => spaces == 1,
         "isspacep" => spaces == 1 && !has("to"),
         "bar" if has("warp") => has("sync") && !has("cta"),
@@ -128,6 +134,9 @@ fn whole(name: &str, types: &[Type], has: &dyn Fn(&str) -> bool) -> bool {
         "and" | "or" | "xor" | "not" => types.iter().all(|ty| bits(ty) || *ty == Type::Pred),
         "cnot" | "shl" | "popc" | "clz" | "bfi" => types.iter().all(bits),
         "brev" => types.iter().all(|ty| bits(ty) && ty.bits() > 16),
+        "cvt" if has("sat") && types.iter().all(|ty| ty.integer()) => {
+            !types.iter().any(bits) && !matches!(types, [to, from] if holds_all(*to, *from))
+        }
         "add" | "sub" | "mul" | "mad" | "div" | "rem" | "min" | "max" | "sad" | "bfe" | "bfind" | "addc"
         | "subc" | "madc" | "cvt" => !types.iter().any(bits),
         "dp4a" => types.iter().all(|ty| matches!(ty, Type::U32 | Type::S32)),
@@ -138,6 +147,15 @@ fn whole(name: &str, types: &[Type], has: &dyn Fn(&str) -> bool) -> bool {
         "redux" => matches!(types, [Type::U32 | Type::S32]),
         "setp" | "set" => compared(types, has),
         _ => true,
+    }
+}
+
+/// Whether every value of a whole type is one of another, so that nothing can saturate.
+fn holds_all(to: Type, from: Type) -> bool {
+    match (to.signed(), from.signed()) {
+        (true, false) => to.bits() > from.bits(),
+        (false, true) => false,
+        _ => to.bits() >= from.bits(),
     }
 }
 

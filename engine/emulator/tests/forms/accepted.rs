@@ -14,8 +14,8 @@ use crate::table::{Form, Kind, Table};
 
 /// The order of types matters (the result comes first), that of other modifiers does not.
 const TYPES: [&str; 20] = [
-    "pred", "b8", "b16", "b32", "b64", "b128", "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "f16", "f16x2", "bf16",
-    "bf16x2", "f32", "f64",
+    "pred", "b8", "b16", "b32", "b64", "b128", "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "f16",
+    "f16x2", "bf16", "bf16x2", "f32", "f64",
 ];
 
 /// Modifiers of PTX that the lowering may not know.
@@ -115,7 +115,9 @@ fn shape(form: &Form, inputs: &[Kind], operands: &str) -> String {
     let mut rest = operands;
     while let Some(at) = rest.find('%') {
         let (before, name) = rest.split_at(at);
-        let end = name[1..].find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.')).map_or(name.len(), |n| n + 1);
+        let end = name[1..]
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.'))
+            .map_or(name.len(), |n| n + 1);
         let (name, after) = name.split_at(end);
         out.push_str(before);
         let number = |prefix: &str| name.strip_prefix(prefix).and_then(|n| n.parse::<usize>().ok());
@@ -147,7 +149,18 @@ pub struct Parser {
 
 /// Operands for names without a program.
 const SHAPES: [&str; 12] = [
-    "", "_", "_, 0", "_, 0, 0", "_, 0, 0, 0", "_, 0, 0, 0, 0", "%p0, 0", "%p0, 0, 0", "_, [%rd0]", "[%rd0], 0", "[%rd0]", "0",
+    "",
+    "_",
+    "_, 0",
+    "_, 0, 0",
+    "_, 0, 0, 0",
+    "_, 0, 0, 0, 0",
+    "%p0, 0",
+    "%p0, 0, 0",
+    "_, [%rd0]",
+    "[%rd0], 0",
+    "[%rd0]",
+    "0",
 ];
 
 impl Parser {
@@ -206,14 +219,19 @@ fn probe(opcode: &str, operands: &str) -> String {
 pub fn words(table: &Table) -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let lowering = std::fs::read_dir(root.join("lower")).expect("the sources of the lowering");
-    let files = lowering.map(|f| f.expect("a file").path()).chain([root.join("isa.rs"), root.join("types.rs")]);
+    let files =
+        lowering.map(|f| f.expect("a file").path()).chain([root.join("isa.rs"), root.join("types.rs")]);
     let mut words: BTreeSet<String> = TYPES.into_iter().chain(FOREIGN).map(String::from).collect();
     for file in files {
         let text = std::fs::read_to_string(&file).expect("a source");
         // Tests and documentation have no modifiers of their own.
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         let literals = code.split('"').skip(1).step_by(2);
-        let word = |w: &&str| w.len() < 24 && !w.is_empty() && w.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':');
+        let word = |w: &&str| {
+            w.len() < 24
+                && !w.is_empty()
+                && w.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
+        };
         words.extend(literals.filter(word).map(String::from));
     }
     words.extend(table.forms.iter().flat_map(|f| f.opcode.split('.').skip(1).map(String::from)));
@@ -223,7 +241,8 @@ pub fn words(table: &Table) -> BTreeSet<String> {
 /// Everything that is accepted. The search ends for a name of which `most` forms without a program were found.
 pub fn search(table: &Table, parser: &mut Parser, most: usize) -> BTreeSet<Opcode> {
     let words = words(table);
-    let mut forms: BTreeMap<String, BTreeSet<Opcode>> = words.iter().map(|w| (w.clone(), BTreeSet::new())).collect();
+    let mut forms: BTreeMap<String, BTreeSet<Opcode>> =
+        words.iter().map(|w| (w.clone(), BTreeSet::new())).collect();
     for form in &table.forms {
         let opcode = Opcode::parse(&form.opcode);
         forms.entry(opcode.name().to_string()).or_default().insert(opcode);

@@ -26,11 +26,13 @@ def register_of(ty):
 def whole_to_whole(t):
     for to in INTEGERS:
         for source in INTEGERS:
-            for sat in ("", "sat"):
+            low, high = limits(to)
+            # `.sat` is for types that do not hold every value of the source.
+            inside = low <= limits(source)[0] and limits(source)[1] <= high
+            for sat in ("",) if inside else ("", "sat"):
 
                 def oracle(x):
                     x = value(x, source)
-                    low, high = limits(to)
                     return min(max(x, low), high) if sat else value(x, to)
 
                 t.form(f"cvt{suffix(sat, to, source)}", [register_of(source)], [register_of(to)], oracle, count=32)

@@ -33,14 +33,24 @@ fn every_program_of_the_table_gives_its_results() {
 fn every_accepted_form_has_a_program() {
     let table = table();
     let mut parser = Parser::new(&table);
-    let forms: BTreeSet<Opcode> = table.forms.iter().map(|f| Opcode::parse(&f.opcode).split(&table).0).collect();
+    let forms: BTreeSet<Opcode> =
+        table.forms.iter().map(|f| Opcode::parse(&f.opcode).split(&table).0).collect();
     // Without this, the search could be blind.
-    let unseen: Vec<String> =
-        table.forms.iter().map(|f| Opcode::parse(&f.opcode)).filter(|o| !parser.accepts(o)).map(|o| o.text().to_string()).collect();
+    let unseen: Vec<String> = table
+        .forms
+        .iter()
+        .map(|f| Opcode::parse(&f.opcode))
+        .filter(|o| !parser.accepts(o))
+        .map(|o| o.text().to_string())
+        .collect();
     report("forms of the table are not found by the search", &unseen);
     let accepted = accepted::search(&table, &mut parser, MOST);
-    let missing: BTreeSet<String> =
-        accepted.iter().map(|o| o.split(&table).0).filter(|o| !forms.contains(o)).map(|o| o.text().to_string()).collect();
+    let missing: BTreeSet<String> = accepted
+        .iter()
+        .map(|o| o.split(&table).0)
+        .filter(|o| !forms.contains(o))
+        .map(|o| o.text().to_string())
+        .collect();
     println!("{} forms are accepted, of {} that were tried", accepted.len(), parser.asked);
     if let Ok(file) = std::env::var("FORMS_MISSING") {
         std::fs::write(file, missing.iter().cloned().collect::<Vec<_>>().join("\n")).unwrap();
@@ -55,6 +65,7 @@ fn write_the_programs() {
     let folder = std::env::var("FORMS_FOLDER").expect("FORMS_FOLDER names a folder");
     let table = table();
     for (k, forms) in table.forms.chunks(250).enumerate() {
-        std::fs::write(format!("{folder}/forms{k:03}.ptx"), run::file(&table, forms)).expect("a writable folder");
+        std::fs::write(format!("{folder}/forms{k:03}.ptx"), run::file(&table, forms))
+            .expect("a writable folder");
     }
 }

@@ -99,7 +99,13 @@ fn upload(machine: &Machine, rows: &[Vec<u64>]) -> (u64, usize) {
 }
 
 /// Runs one kernel and compares its results. The error names the first row that differs.
-fn compare(machine: &Machine, module: &Module, name: &str, form: &Form, inputs: &Inputs) -> Result<usize, String> {
+fn compare(
+    machine: &Machine,
+    module: &Module,
+    name: &str,
+    form: &Form,
+    inputs: &Inputs,
+) -> Result<usize, String> {
     let (input, input_bytes) = upload(machine, &inputs.rows);
     let rows = form.rows.len();
     let output = vec![0; 8 * rows * form.outputs.len()];
@@ -128,7 +134,10 @@ fn compare(machine: &Machine, module: &Module, name: &str, form: &Form, inputs: 
             let got = cells.next().expect("as many as asked for");
             if !want.accepts(got, *kind, form.tolerance) {
                 let row_inputs: Vec<_> = inputs.rows[row].iter().map(|v| format!("{v:#x}")).collect();
-                return Err(format!("row {row} ({}): %d{k} is {got:#x}, want {want:x?}", row_inputs.join(", ")));
+                return Err(format!(
+                    "row {row} ({}): %d{k} is {got:#x}, want {want:x?}",
+                    row_inputs.join(", ")
+                ));
             }
         }
     }
