@@ -1,14 +1,14 @@
 //! Instructions that touch only registers. Each runs over all lanes of a warp in one loop.
 
-use crate::approx;
-use crate::convert::convert;
+use crate::convert::{convert, convert_pair};
 use crate::float::{self, NAN, flush, saturate};
 use crate::integer as int;
-use crate::isa::{Combine, Compare, Comparison, Float1, Float2, Half, Logic, Mode, Op, Round, Slot};
+use crate::isa::{Combine, Compare, Comparison, Float1, Float2, FloatClass, Logic, Mode, Op, Round, Slot};
 use crate::lanes::{Lanes, lanes, map, zip};
 use crate::program::{CONST_BASE, CONST_END, LOCAL_WINDOW, SHARED_WINDOW, WINDOW};
 use crate::registers::Registers;
 use crate::types::{Space, Type};
+use crate::{approx, carry, double, half_float, words};
 
 /// Executes `op` for the lanes of `m`. Returns false for operations that need more than registers.
 #[inline]
@@ -50,13 +50,7 @@ pub(crate) fn execute(r: &mut Registers, op: &Op, m: u32) -> bool {
         }
         Op::SetPred { compare: how, d, q, a, b, combine } => {
             let yes = compare(r, how, a, b);
-            let with = |x: u32| match combine {
-                None => x,
-                Some(Combine { logic, p, negated }) => {
-                    apply(logic, x, if negated { !r.pred(p) } else { r.pred(p) })
-                }
-            };
-            let (yes, no) = (with(yes), with(!yes));
+            let (yes, no) = (combined(r, combine, yes), combined(r, combine, !yes));
             r.set_pred(d, yes, m);
             if let Some(q) = q {
                 r.set_pred(q, no, m);
@@ -64,12 +58,8 @@ pub(crate) fn execute(r: &mut Registers, op: &Op, m: u32) -> bool {
         }
         Op::Set { compare: how, float, d, a, b } => {
             let one = if float { 1f32.to_bits() } else { u32::MAX };
-            let v = if matches!(how.ty, Type::F16x2 | Type::Bf16x2) {
-                set_pair(r, how, a, b)
-            } else {
-                let yes = compare(r, how, a, b);
-                lanes(|l| if yes >> l & 1 == 1 { one } else { 0 })
-            };
+            let yes = compare(r, how, a, b);
+            let v = lanes(|l| if yes >> l & 1 == 1 { one } else { 0 });
             r.set_word(d, &v, m);
         }
         Op::Select { d, a, b, p } => {
@@ -93,7 +83,7 @@ pub(crate) fn execute(r: &mut Registers, op: &Op, m: u32) -> bool {
 /// Executes the less frequent operations, which are kept out of the hot function.
 fn rare(r: &mut Registers, op: &Op, m: u32) -> bool {
     match *op {
-        Op::Nop | Op::Fence => {}
+        Op::Nop => {}
         Op::Move64 { d, a } => {
             let v = *r.double(a);
             r.set_double(d, &v, m);
@@ -150,23 +140,21 @@ fn rare(r: &mut Registers, op: &Op, m: u32) -> bool {
             let v = lanes(|l| f(a[l]).mul_add(f(b[l]), f(c[l])).to_bits());
             r.set_double(d, &v, m);
         }
-        Op::Bf16 { f, pair, d, a, b, c } => {
-            let (a, b, c) = (r.word(a), r.word(b), r.word(c));
-            let v = lanes(|l| {
-                let low = half(f, a[l] as u16, b[l] as u16, c[l] as u16);
-                let high = half(f, (a[l] >> 16) as u16, (b[l] >> 16) as u16, (c[l] >> 16) as u16);
-                u32::from(low) | if pair { u32::from(high) << 16 } else { 0 }
-            });
-            r.set_word(d, &v, m);
+        Op::Half { f, mode, d, a, b, c } => half_float::execute(r, f, mode, [d, a, b, c], m),
+        Op::Directed64 { f, round, d, a, b, c } => double::execute(r, f, round, [d, a, b, c], m),
+        Op::Words { f, d, a, b, c } => words::execute(r, f, [d, a, b, c], m),
+        Op::ConvertPair { how, d, high, low } => convert_pair(r, how, d, high, low, m),
+        Op::TestFloat { f, double, d, a } => test_float(r, f, double, d, a, m),
+        Op::SetAny { compare, ones, d, a, b, combine } => {
+            set_any(r, compare, ones, [d, a, b], combine, m);
         }
-        Op::ConvertPair { round, relu, d, high, low } => {
-            let one = |x: u32| {
-                let x = f32::from_bits(x);
-                u32::from(float::to_bf16(if relu && x < 0.0 { 0.0 } else { x }, round))
-            };
-            let v = zip(r.word(low), r.word(high), |low, high| one(low) | one(high) << 16);
-            r.set_word(d, &v, m);
+        Op::SetPredPair { compare, d, q, a, b, combine } => {
+            let (low, high) = (compare_halves(r, compare, a, b, 0), compare_halves(r, compare, a, b, 16));
+            let (low, high) = (combined(r, combine, low), combined(r, combine, high));
+            r.set_pred(d, low, m);
+            r.set_pred(q, high, m);
         }
+        Op::Carry { .. } | Op::MadCarry { .. } => return carry::execute(r, op, m),
         _ => return int::execute(r, op, m),
     }
     true
@@ -182,6 +170,15 @@ fn in_space(space: Space, a: u64) -> bool {
         Space::Local => local,
         Space::Const => constant,
         _ => !shared && !local && !constant,
+    }
+}
+
+/// The result of a comparison, joined with a predicate where there is one.
+#[inline(always)]
+fn combined(r: &Registers, combine: Option<Combine>, x: u32) -> u32 {
+    match combine {
+        None => x,
+        Some(Combine { logic, p, negated }) => apply(logic, x, if negated { !r.pred(p) } else { r.pred(p) }),
     }
 }
 
@@ -307,24 +304,6 @@ fn double1(f: Float1, exact: bool, a: f64) -> f64 {
     if exact { v } else { approx::coarse64(v) }
 }
 
-fn half(f: Half, a: u16, b: u16, c: u16) -> u16 {
-    let (x, y) = (float::from_bf16(a), float::from_bf16(b));
-    let canonical = |x: f32| float::to_bf16(x, Round::Nearest);
-    match f {
-        Half::Neg => a ^ 0x8000,
-        Half::Abs => a & 0x7fff,
-        Half::Min { nan } => canonical(float::min(x, y, nan)),
-        Half::Max { nan } => canonical(float::max(x, y, nan)),
-        Half::Ex2 => canonical(approx::ex2(flush(x))),
-        Half::Tanh => canonical(approx::tanh(x)),
-        Half::Fma { relu } => {
-            let v = float::fma_bf16(a, b, c);
-            // `.relu` turns negative numbers into +0; NaN stays.
-            if relu && float::from_bf16(v) < 0.0 { 0 } else { v }
-        }
-    }
-}
-
 /// The lanes for which the comparison holds.
 #[inline(always)]
 fn compare(r: &Registers, Comparison { f, ty, ftz }: Comparison, a: Slot, b: Slot) -> u32 {
@@ -361,12 +340,41 @@ fn compare_halves(r: &Registers, Comparison { f, ty, ftz }: Comparison, a: Slot,
     partial(f, &map(r.word(a), of), &map(r.word(b), of))
 }
 
-/// What `set` gives for pairs of floats of 16 bits: ones in the half in which the comparison holds.
+/// `set` with results of 16 bits, on pairs or with a predicate.
 #[cold]
 #[inline(never)]
-fn set_pair(r: &Registers, how: Comparison, a: Slot, b: Slot) -> Lanes<u32> {
-    let (low, high) = (compare_halves(r, how, a, b, 0), compare_halves(r, how, a, b, 16));
-    lanes(|l| ((low >> l & 1) * 0xffff) | ((high >> l & 1) * 0xffff_0000))
+fn set_any(
+    r: &mut Registers,
+    how: Comparison,
+    ones: u32,
+    [d, a, b]: [Slot; 3],
+    combine: Option<Combine>,
+    m: u32,
+) {
+    let v = if matches!(how.ty, Type::F16x2 | Type::Bf16x2) {
+        let (low, high) = (compare_halves(r, how, a, b, 0), compare_halves(r, how, a, b, 16));
+        let (low, high) = (combined(r, combine, low), combined(r, combine, high));
+        lanes(|l| ((low >> l & 1) * ones) | (((high >> l & 1) * ones) << 16))
+    } else {
+        let yes = compare(r, how, a, b);
+        let yes = combined(r, combine, yes);
+        lanes(|l| (yes >> l & 1) * ones)
+    };
+    r.set_word(d, &v, m);
+}
+
+/// `testp`
+#[cold]
+#[inline(never)]
+fn test_float(r: &mut Registers, f: FloatClass, double: bool, d: Slot, a: Slot, m: u32) {
+    let yes = if double {
+        let x = map(r.double(a), f64::from_bits);
+        bits(&x, &x, |x, _| double::is(f, x, x.is_subnormal()))
+    } else {
+        let x = map(r.word(a), f32::from_bits);
+        bits(&x, &x, |x, _| double::is(f, x.into(), x.is_subnormal()))
+    };
+    r.set_pred(d, yes, m);
 }
 
 /// One bit per lane: whether `f` holds.

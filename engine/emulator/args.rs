@@ -27,7 +27,7 @@ pub enum Access {
 }
 
 /// One argument of a launch.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Arg {
     /// A pointer to memory that lies in one buffer of the machine.
     Buffer {
@@ -53,18 +53,59 @@ pub enum Arg {
     F32(f32),
     /// A whole number of 64 bits, or 0 for a pointer that is not used.
     U64(u64),
+    /// A value of any size, such as a struct with its padding, as it lies in memory. Memory to which pointers in it lead is
+    /// named by [`Arg::Reached`].
+    Bytes(Vec<u8>),
 }
 
 impl Arg {
-    /// The value in the lowest bytes, and its width in bytes, which is 0 for what is not an argument.
-    fn bits(self) -> (u64, u32) {
-        match self {
-            Self::Reached { .. } => (0, 0),
-            Self::Buffer { at, .. } => (at, 8),
-            Self::U32(x) => (u64::from(x), 4),
-            Self::F32(x) => (u64::from(x.to_bits()), 4),
-            Self::U64(x) => (x, 8),
+    /// The value as it lies in memory; `None` for what is not an argument.
+    fn bytes(&self) -> Option<Vec<u8>> {
+        Some(match self {
+            Self::Reached { .. } => return None,
+            Self::Buffer { at, .. } => at.to_le_bytes().into(),
+            Self::U32(x) => x.to_le_bytes().into(),
+            Self::F32(x) => x.to_le_bytes().into(),
+            Self::U64(x) => x.to_le_bytes().into(),
+            Self::Bytes(bytes) => bytes.clone(),
+        })
+    }
+}
+
+/// The argument for a parameter of the same type.
+macro_rules! from_scalars {
+    ($($ty:ty)*) => {$(
+        impl From<$ty> for Arg {
+            fn from(x: $ty) -> Self {
+                Self::Bytes(x.to_le_bytes().into())
+            }
         }
+    )*};
+}
+
+from_scalars!(i8 u8 i16 u16 i32 i64 f64);
+
+impl From<bool> for Arg {
+    fn from(x: bool) -> Self {
+        Self::Bytes(vec![u8::from(x)])
+    }
+}
+
+impl From<u32> for Arg {
+    fn from(x: u32) -> Self {
+        Self::U32(x)
+    }
+}
+
+impl From<f32> for Arg {
+    fn from(x: f32) -> Self {
+        Self::F32(x)
+    }
+}
+
+impl From<u64> for Arg {
+    fn from(x: u64) -> Self {
+        Self::U64(x)
     }
 }
 
@@ -116,7 +157,7 @@ pub(crate) fn check_limits(entry: &Entry, launch: Launch, most_shared: u32) -> R
 
 /// Lays the arguments out as the kernel's parameter block. The error says which argument does not fit.
 pub(crate) fn pack(entry: &Entry, args: &[Arg]) -> Result<Vec<u8>, String> {
-    let args: Vec<_> = args.iter().map(|a| a.bits()).filter(|(_, bytes)| *bytes > 0).collect();
+    let args: Vec<_> = args.iter().filter_map(Arg::bytes).collect();
     if args.len() != entry.params.len() {
         return Err(format!(
             "{} arguments are given, the kernel has {} parameters",
@@ -126,12 +167,12 @@ pub(crate) fn pack(entry: &Entry, args: &[Arg]) -> Result<Vec<u8>, String> {
     }
     let size = entry.params.last().map_or(0, |p| p.offset + p.bytes);
     let mut out = vec![0; size as usize];
-    for (k, (&(bits, bytes), param)) in args.iter().zip(&entry.params).enumerate() {
-        if bytes != param.bytes {
-            return Err(format!("argument {k} has {bytes} bytes, its parameter has {}", param.bytes));
+    for (k, (bytes, param)) in args.iter().zip(&entry.params).enumerate() {
+        if bytes.len() != param.bytes as usize {
+            return Err(format!("argument {k} has {} bytes, its parameter has {}", bytes.len(), param.bytes));
         }
         let at = param.offset as usize;
-        out[at..at + bytes as usize].copy_from_slice(&bits.to_le_bytes()[..bytes as usize]);
+        out[at..at + bytes.len()].copy_from_slice(bytes);
     }
     Ok(out)
 }

@@ -1,13 +1,14 @@
 //! Blocks: the warps of a block run in turn, each until it waits, and barriers let them go on.
 
 use crate::block_state::{BARRIERS, BlockState};
+use crate::clock::Clock;
+use crate::divergence::Behind;
 use crate::env::Env;
 use crate::exec::Exec;
-use crate::fault::{Fault, FaultKind, Location, Stop};
+use crate::fault::{Fault, FaultKind, Stop};
 use crate::isa::{BarrierReduce, Op};
 use crate::lanes::ALL_LANES;
-use crate::program::Special;
-use crate::shadow::Clock;
+use crate::program::{Special, WORKSPACE};
 use crate::shared::SharedMemory;
 use crate::tally::Tally;
 use crate::warp::{Group, Wait, Warp};
@@ -27,13 +28,19 @@ impl WarpStop {
     }
 }
 
-/// Storage for one block after another; each worker has one.
+/// The instructions that a block may execute while all its warps wait for others, before another block comes to turn.
+const WAITING_TURN: u64 = 1 << 14;
+
+/// Storage for one block after another; each worker has one, and one more for each block that it set aside.
 #[derive(Debug)]
 pub(crate) struct Block {
     warps: Vec<Warp>,
     state: BlockState,
     /// The warps in the order of their next turn.
     order: Vec<usize>,
+    random: u64,
+    /// The instructions of the block when it last did more than wait.
+    moved_at: u64,
 }
 
 impl Block {
@@ -49,24 +56,42 @@ impl Block {
             state: BlockState {
                 index: 0,
                 ctaid: [0; 3],
-                shared: SharedMemory::new(&env.program, env.dynamic_shared, env.options.checks),
-                clock: Clock::new(warps as usize),
-                tally: Tally::new(&env.program),
+                shared: SharedMemory::new(&env.program, env.dynamic_shared, env.checks.shared_races),
+                clock: Clock::new(0, warps as usize),
+                tally: Tally::default(),
                 arrived: [0; BARRIERS],
                 arrived_warps: [0; BARRIERS],
+                printed: Vec::new(),
                 executed: 0,
+                behind: Behind::new(),
             },
             order: (0..warps as usize).collect(),
+            random: 0,
+            moved_at: 0,
         }
     }
 
-    /// The counts of all blocks that ran here.
-    pub fn tally(&self) -> &Tally {
-        &self.state.tally
+    /// The bytes that the storage of one block takes, roughly.
+    pub fn bytes(env: &Env) -> u64 {
+        let program = &env.program;
+        let registers = 128 * (program.words + 2 * program.doubles) + 4 * program.preds;
+        let warps = env.threads().div_ceil(32);
+        let shared = u64::from(program.dynamic_at + env.dynamic_shared);
+        u64::from(warps) * u64::from(registers + 37 * program.local_bytes) + 9 * shared
     }
 
-    /// Runs block number `index` of the grid.
-    pub fn run(&mut self, env: &Env, index: u32) -> Result<(), Fault> {
+    /// Takes what the last block has printed.
+    pub fn take_printed(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.state.printed)
+    }
+
+    /// The counts of all blocks that run here. A worker passes its own on to the block that it runs.
+    pub fn tally(&mut self) -> &mut Tally {
+        &mut self.state.tally
+    }
+
+    /// Starts block number `index` of the grid.
+    pub fn start(&mut self, env: &Env, index: u32) {
         let [gx, gy, _] = env.grid;
         let ctaid = [index % gx, index / gx % gy, index / gx / gy];
         let threads = env.threads();
@@ -74,7 +99,7 @@ impl Block {
         state.index = index;
         state.ctaid = ctaid;
         state.shared.start();
-        state.clock = Clock::new(self.warps.len());
+        state.clock = Clock::new(index, self.warps.len());
         state.arrived = [0; BARRIERS];
         state.arrived_warps = [0; BARRIERS];
         state.executed = 0;
@@ -87,53 +112,53 @@ impl Block {
                 }
             }
         }
-        let mut random = env.options.seed ^ u64::from(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.random = env.options.seed ^ u64::from(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.order.sort_unstable();
+        self.moved_at = 0;
+    }
+
+    /// Runs the block until it ends, or until it has waited for other blocks for a while. Says whether it has ended.
+    pub fn go_on(&mut self, env: &Env) -> Result<bool, Fault> {
         loop {
-            shuffle(&mut self.order, &mut random);
+            shuffle(&mut self.order, &mut self.random);
+            // Whether every warp that ran may wait for something, and none reached a barrier or the end.
+            let mut only_waits = true;
             for &w in &self.order {
                 let warp = &mut self.warps[w];
                 if warp.ready() {
                     let mut exec = Exec { env, warp, state: &mut self.state, pc: 0 };
                     if let Err(stop) = exec.run() {
                         let pc = exec.pc;
-                        return Err(self.fault(env, w, pc, *stop));
+                        return Err(env.fault(self.state.ctaid, w as u32, pc, *stop));
                     }
+                    only_waits &= self.warps[w].polls && self.warps[w].ready();
                 }
             }
             if self.warps.iter().all(|w| w.live == 0) {
-                return Ok(());
+                return Ok(true);
             }
-            if let Err(at) = self.release(env) {
-                return Err(self.fault(env, at.warp, at.pc, at.stop));
+            match self.release(env) {
+                Ok(opened) => only_waits &= !opened,
+                Err(at) => return Err(env.fault(self.state.ctaid, at.warp as u32, at.pc, at.stop)),
+            }
+            let executed = self.state.executed;
+            if !only_waits {
+                self.moved_at = executed;
+            } else if executed - self.moved_at >= WAITING_TURN {
+                self.moved_at = executed;
+                return Ok(false);
             }
         }
     }
 
-    fn fault(&self, env: &Env, warp: usize, pc: u32, stop: Stop) -> Fault {
-        let line = &env.program.lines[pc as usize];
-        Fault {
-            kind: stop.kind,
-            kernel: Some(env.kernel.to_string()),
-            location: Some(Box::new(Location {
-                file: line.file.to_string(),
-                line: line.line,
-                source: line.source.as_ref().map(|(file, line)| format!("{file}:{line}")),
-                opcode: line.opcode.to_string(),
-                thread: env.thread(warp as u32 * 32 + stop.lane),
-                block: self.state.ctaid,
-            })),
-            address: stop.address,
-            detail: stop.detail,
-        }
-    }
-
-    /// Opens the barriers whose threads are all there, when all warps wait or are done.
-    fn release(&mut self, env: &Env) -> Result<(), Box<WarpStop>> {
+    /// Opens the barriers whose threads are all there, when every warp waits, is done or has had its turn. Says whether
+    /// there were any.
+    fn release(&mut self, env: &Env) -> Result<bool, Box<WarpStop>> {
         let mut opened = false;
-        self.warps.iter().try_for_each(|w| check_warp(w, env))?;
+        self.warps.iter().filter(|w| !w.ready()).try_for_each(|w| check_warp(w, env))?;
         for id in 0..BARRIERS as u32 {
-            let waiting = |warp: &Warp| match warp.groups.first() {
-                Some(&Group { wait: Wait::Block { id: at, count }, .. }) if at == id => Some(count),
+            let waiting = |warp: &Warp| match warp.groups.as_slice() {
+                &[Group { wait: Wait::Block { id: at, count }, .. }] if at == id => Some(count),
                 _ => None,
             };
             let mut members: Vec<usize> =
@@ -154,18 +179,19 @@ impl Block {
                 opened = true;
             }
         }
-        if opened { Ok(()) } else { Err(self.stuck()) }
+        if opened || self.warps.iter().any(Warp::ready) { Ok(opened) } else { Err(self.stuck()) }
     }
 
     /// Lets the members of a barrier go on.
     fn open(&mut self, env: &Env, id: u32, members: &[usize], all: bool) -> Result<(), Box<WarpStop>> {
         let gone = self.warps.iter().find(|w| w.live != w.lanes);
-        if let (true, true, Some(gone)) = (all, env.options.checks, gone) {
+        if let (true, true, Some(gone)) = (all, env.checks.early_exits, gone) {
             let lane = (gone.lanes & !gone.live).trailing_zeros();
             let name = thread_name(env, gone, lane);
             let detail = format!("barrier {id} waits for thread {name}, which has left the kernel");
             let first = &self.warps[members[0]];
-            return Err(WarpStop::new(first, &first.groups[0], FaultKind::ExitBeforeBarrier, detail));
+            let at = WarpStop::new(first, &first.groups[0], FaultKind::ExitBeforeBarrier, detail);
+            self.report(env, at)?;
         }
         self.reduce(env, members);
         if all {
@@ -188,6 +214,12 @@ impl Block {
             group.wait = Wait::Ready;
         }
         Ok(())
+    }
+
+    /// Keeps a fault after which the block can go on, while faults are collected.
+    fn report(&self, env: &Env, at: Box<WarpStop>) -> Result<(), Box<WarpStop>> {
+        let fault = env.fault(self.state.ctaid, at.warp as u32, at.pc, at.stop.clone());
+        env.collect(fault).map_err(|_| at)
     }
 
     /// Reduces the predicates of all members, if the barrier is a `bar.red`.
@@ -288,7 +320,10 @@ fn fill_thread_specials(warp: &mut Warp, env: &Env) {
             Special::SmCount => 1,
             Special::DynamicShared => env.dynamic_shared,
             Special::TotalShared => env.program.static_shared + env.dynamic_shared,
-            Special::SmId | Special::Ctaid(_) => 0,
+            Special::GridId => env.number,
+            Special::EnvReg(1) => (WORKSPACE >> 32) as u32,
+            Special::EnvReg(2) => WORKSPACE as u32,
+            Special::SmId | Special::Ctaid(_) | Special::EnvReg(_) => 0,
         };
         let values = std::array::from_fn(|l| value(l as u32));
         warp.registers.words[slot as usize] = values;

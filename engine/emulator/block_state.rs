@@ -1,6 +1,7 @@
 //! What the warps of a block share while it runs.
 
-use crate::shadow::Clock;
+use crate::clock::Clock;
+use crate::divergence::Behind;
 use crate::shared::SharedMemory;
 use crate::tally::Tally;
 
@@ -22,6 +23,10 @@ pub(crate) struct BlockState {
     pub arrived: [u32; BARRIERS],
     /// For each barrier, a bit for each warp that has such threads.
     pub arrived_warps: [u32; BARRIERS],
+    /// What the block has printed.
+    pub printed: Vec<u8>,
     /// The instructions that all warps executed in this block.
     pub executed: u64,
+    /// What is known of instructions behind barriers.
+    pub behind: Behind,
 }

@@ -1,9 +1,10 @@
 //! Conversions between types (`cvt`).
 
 use crate::float::{self, NAN, flush, saturate};
-use crate::isa::{Convert, Round, Slot};
-use crate::lanes::{Lanes, each_lane, map};
+use crate::isa::{Convert, Round, Slot, Small, ToSmall};
+use crate::lanes::{Lanes, each_lane, map, zip};
 use crate::registers::Registers;
+use crate::small::narrow;
 use crate::types::{RegisterFile, Type};
 
 /// Converts register `a` to register `d` for the lanes of `m`.
@@ -34,8 +35,11 @@ fn frequent(c: &Convert, r: &mut Registers, d: Slot, a: Slot, m: u32) -> bool {
         (Type::F32, Type::F32) if !c.whole => {
             word(r, d, m, map(r.word(a), |x| float32(c, f32::from_bits(x))))
         }
-        (Type::Bf16, Type::F32) if near && !c.relu => {
+        (Type::Bf16, Type::F32) if near && !c.relu && !c.ftz && !c.finite => {
             word(r, d, m, map(r.word(a), |x| u32::from(float::to_bf16(f32::from_bits(x), Round::Nearest))));
+        }
+        (Type::F32, Type::Bf16) if !c.ftz && !c.sat => {
+            word(r, d, m, map(r.word(a), |x| float32(c, float::from_bf16(x as u16))));
         }
         (to, from) if exact && to.bits() == 32 && from.bits() == 64 && c.register_bits == 32 => {
             word(r, d, m, map(r.double(a), |x| x as u32));
@@ -61,48 +65,72 @@ fn word(r: &mut Registers, d: Slot, m: u32, v: Lanes<u32>) {
 /// The bits of the destination register for one value.
 fn value(c: &Convert, bits: u64) -> u64 {
     let round = c.round.unwrap_or(Round::Nearest);
-    match (c.to, c.from) {
-        (to, Type::F32) if to.integer() => {
-            let x = f32::from_bits(bits as u32);
-            to_int(c, f64::from(if c.ftz { flush(x) } else { x }), round)
+    if c.from.integer() {
+        return from_int(c, wide(bits, c.from), round);
+    }
+    // The value of every float is exact in f64.
+    let x = match c.from {
+        Type::F64 => f64::from_bits(bits),
+        Type::F32 if c.ftz => flush(f32::from_bits(bits as u32)).into(),
+        Type::F32 => f32::from_bits(bits as u32).into(),
+        Type::F16 => float::from_f16(bits as u16).into(),
+        _ => float::from_bf16(bits as u16).into(),
+    };
+    if c.to.integer() {
+        return to_int(c, x, round);
+    }
+    let x = if c.whole { float::whole(x, round) } else { x };
+    // A whole value, or one of no more bits, needs no rounding.
+    to_float(c, x, if c.whole { Round::Nearest } else { round })
+}
+
+/// Rounds a value to the float type of the destination.
+fn to_float(c: &Convert, x: f64, round: Round) -> u64 {
+    let to = match c.to {
+        Type::F64 => return (if c.sat { saturate64(x) } else { x }).to_bits(),
+        Type::F32 => return float32(c, float::narrow(x, round)).into(),
+        Type::F16 => Small::F16,
+        _ => Small::Bf16,
+    };
+    let x = if c.sat { saturate64(x) } else { x };
+    narrow(x, ToSmall { to, round, away: false, relu: c.relu, finite: c.finite }).into()
+}
+
+/// Converts a whole number.
+fn from_int(c: &Convert, x: i128, round: Round) -> u64 {
+    match c.to {
+        Type::F64 => {
+            let x = float::from_int64(x, round);
+            (if c.sat { saturate64(x) } else { x }).to_bits()
         }
-        (to, Type::F64) if to.integer() => to_int(c, f64::from_bits(bits), round),
-        (to, from) if to.integer() => int_to_int(c, wide(bits, from)),
-        (Type::F32, from) if from.integer() => {
-            let x = float::from_int(wide(bits, from), round);
+        Type::F32 => {
+            let x = float::from_int(x, round);
             u64::from(if c.sat { saturate(x) } else { x }.to_bits())
         }
-        (Type::F64, from) if from.integer() => {
-            let x = float::from_int64(wide(bits, from), round);
-            (if c.sat { saturate64(x) } else { x }).to_bits()
-        }
-        (Type::F64, Type::F32) => {
-            let x = f32::from_bits(bits as u32);
-            let x = f64::from(if c.ftz { flush(x) } else { x });
-            (if c.sat { saturate64(x) } else { x }).to_bits()
-        }
-        (Type::F64, _) => {
-            let x = f64::from_bits(bits);
-            let x = if c.whole { float::whole(x, round) } else { x };
-            (if c.sat { saturate64(x) } else { x }).to_bits()
-        }
-        (Type::F32, Type::F64) => u64::from(float32(c, float::narrow(f64::from_bits(bits), round))),
-        (Type::F32, Type::F16) => u64::from(float32(c, half::f16::from_bits(bits as u16).to_f32())),
-        (Type::F16, _) => {
-            let x = f32::from_bits(bits as u32);
-            u64::from(if x.is_nan() { 0x7fff } else { half::f16::from_f32(x).to_bits() })
-        }
-        (Type::Bf16, _) => {
-            let x = f32::from_bits(bits as u32);
-            u64::from(float::to_bf16(if c.relu && x < 0.0 { 0.0 } else { x }, round))
-        }
-        // From f32 to f32: this rounds to a whole value, or only applies the modifiers.
+        to if to.integer() => int_to_int(c, x),
         _ => {
-            let x = f32::from_bits(bits as u32);
-            let x = if c.ftz { flush(x) } else { x };
-            u64::from(float32(c, if c.whole { float::whole(f64::from(x), round) as f32 } else { x }))
+            // Two f64 hold the number; rounding them to odd leaves one more rounding to the few bits of the destination.
+            let s = x as f64;
+            to_float(c, float::to_odd(s, (x - s as i128) as f64), round)
         }
     }
+}
+
+/// Converts two f32 to a pair for the lanes of `m`.
+pub(crate) fn convert_pair(r: &mut Registers, how: ToSmall, d: Slot, high: Slot, low: Slot, m: u32) {
+    let (low, high) = (r.word(low), r.word(high));
+    let v = if how.to == Small::Bf16 && !how.finite {
+        let one = |x: u32| {
+            let x = f32::from_bits(x);
+            u32::from(float::to_bf16(if how.relu && x < 0.0 { 0.0 } else { x }, how.round))
+        };
+        zip(low, high, |low, high| one(low) | one(high) << 16)
+    } else {
+        let width = if matches!(how.to, Small::E4m3 | Small::E5m2) { 8 } else { 16 };
+        let one = |x: u32| narrow(f32::from_bits(x).into(), how);
+        zip(low, high, |low, high| one(low) | one(high) << width)
+    };
+    r.set_word(d, &v, m);
 }
 
 fn saturate64(x: f64) -> f64 {

@@ -76,6 +76,14 @@ pub enum FaultKind {
     Trap,
     /// A copy by the host is not within one buffer.
     Host,
+    /// The frames of nested calls need more memory than a thread has.
+    StackOverflow,
+    /// An assertion of the kernel does not hold.
+    Assertion,
+    /// The kernel frees what `malloc` did not give it, or twice, or uses what it has freed.
+    Heap,
+    /// The kernel has something that the emulator does not have.
+    Unsupported,
 }
 
 impl FaultKind {
@@ -96,6 +104,10 @@ impl FaultKind {
             Self::EndlessLoop => "endless loop",
             Self::Trap => "trap",
             Self::Host => "host access",
+            Self::StackOverflow => "stack overflow",
+            Self::Assertion => "assertion",
+            Self::Heap => "heap of the device",
+            Self::Unsupported => "unsupported kernel",
         }
     }
 }
@@ -130,6 +142,15 @@ pub struct Fault {
     pub address: Option<u64>,
     /// The rest of the message, such as the buffer or the other thread.
     pub detail: String,
+    /// Further faults of the launch, where [`Options::collect`](crate::Options::collect) asks for them.
+    pub more: Vec<Fault>,
+}
+
+impl Fault {
+    /// A request of the host that the machine refuses.
+    pub(crate) fn host(kind: FaultKind, address: Option<u64>, detail: String) -> Self {
+        Self { kind, kernel: None, location: None, address, detail, more: Vec::new() }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -156,7 +177,7 @@ impl fmt::Display for Fault {
 impl std::error::Error for Fault {}
 
 /// A fault as the running code sees it; the location is added where the block is known.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Stop {
     pub kind: FaultKind,
     /// The lane of the warp.
@@ -201,6 +222,7 @@ mod tests {
             location: Some(Box::new(location)),
             address: None,
             detail: message,
+            more: Vec::new(),
         };
         let line = fault.to_string();
         assert!(line.len() < 3000 && !line.contains(|c: char| c.is_control() || c == '\u{202e}'), "{line}");

@@ -140,13 +140,6 @@ pub(crate) fn execute(r: &mut Registers, op: &Op, m: u32) -> bool {
                 r.set_word(d, &v, m);
             }
         }
-        Op::Carry { subtract, read, write, d, a, b } => carry(r, subtract, read, write, d, a, b, m),
-        Op::MadCarry { high, ty, read, write, d, a, b, c } => {
-            let f = if high { Int2::MulHi } else { Int2::Mul };
-            let p = binary32(f, ty.signed(), r.word(a), r.word(b));
-            let c = *r.word(c);
-            add_carry(r, &p, &c, read, write, d, m);
-        }
         Op::Sad { ty, d, a, b, c } => {
             if ty.bits() == 64 {
                 let s = zip(r.double(a), r.double(b), |a, b| {
@@ -307,38 +300,6 @@ fn shift64(f: Shift, a: u64, b: u32) -> u64 {
         Shift::Right => a.checked_shr(b).unwrap_or(0),
         Shift::RightSigned => ((a as i64) >> b.min(63)) as u64,
     }
-}
-
-fn carry(r: &mut Registers, subtract: bool, read: bool, write: bool, d: u32, a: u32, b: u32, m: u32) {
-    let (a, b) = (*r.word(a), *r.word(b));
-    if !subtract {
-        return add_carry(r, &a, &b, read, write, d, m);
-    }
-    // A GPU adds the complement: after a subtraction the flag is set where nothing was borrowed.
-    let mut carry = 0;
-    let v = lanes(|l| {
-        let borrow = u64::from(read && r.carry >> l & 1 == 0);
-        let x = u64::from(a[l]).wrapping_sub(u64::from(b[l])).wrapping_sub(borrow);
-        carry |= u32::from(x >> 32 == 0) << l;
-        x as u32
-    });
-    if write {
-        r.carry = r.carry & !m | carry & m;
-    }
-    r.set_word(d, &v, m);
-}
-
-fn add_carry(r: &mut Registers, a: &Lanes<u32>, b: &Lanes<u32>, read: bool, write: bool, d: u32, m: u32) {
-    let mut carry = 0;
-    let v = lanes(|l| {
-        let x = u64::from(a[l]) + u64::from(b[l]) + u64::from(read && r.carry >> l & 1 == 1);
-        carry |= u32::from(x >> 32 != 0) << l;
-        x as u32
-    });
-    if write {
-        r.carry = r.carry & !m | carry & m;
-    }
-    r.set_word(d, &v, m);
 }
 
 /// Takes the field of `len` bits at `pos`, both modulo 256. Bits beyond the top are the sign bit of the field, or zero.

@@ -4,7 +4,10 @@
 //! registers are slots too, which are filled before a warp starts, so no instruction looks at what kind of operand it
 //! has.
 
+pub(crate) use self::words::*;
 use crate::types::{Space, Type};
+
+mod words;
 
 /// An index into a register file.
 pub(crate) type Slot = u32;
@@ -160,18 +163,6 @@ pub(crate) struct Combine {
     pub negated: bool,
 }
 
-/// Operations on bf16, on one value or on a pair in a 32-bit register.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Half {
-    Fma { relu: bool },
-    Min { nan: bool },
-    Max { nan: bool },
-    Neg,
-    Abs,
-    Ex2,
-    Tanh,
-}
-
 /// A conversion (`cvt`) between two types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Convert {
@@ -183,6 +174,8 @@ pub(crate) struct Convert {
     pub ftz: bool,
     pub sat: bool,
     pub relu: bool,
+    /// What is too large becomes the largest number, not infinity (`.satfinite`).
+    pub finite: bool,
     /// The width of the destination register in bits.
     pub register_bits: u32,
 }
@@ -256,6 +249,50 @@ pub(crate) struct Address {
     pub offset: i64,
 }
 
+/// How an access takes part in synchronisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strength {
+    Weak,
+    /// Also `volatile`, and what an atomic is unless it says more.
+    Relaxed,
+    Acquire,
+    Release,
+    AcquireRelease,
+}
+
+/// The threads with which an access or a fence synchronises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Block,
+    /// All threads of the launch.
+    Device,
+}
+
+/// The order and the scope of an access or a fence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MemoryOrder {
+    pub strength: Strength,
+    pub scope: Scope,
+}
+
+impl MemoryOrder {
+    /// An access that takes no part in synchronisation.
+    pub const WEAK: Self = Self { strength: Strength::Weak, scope: Scope::Device };
+
+    /// The access does not race with atomics and other strong accesses.
+    pub fn strong(self) -> bool {
+        self.strength != Strength::Weak
+    }
+
+    pub fn acquires(self) -> bool {
+        matches!(self.strength, Strength::Acquire | Strength::AcquireRelease)
+    }
+
+    pub fn releases(self) -> bool {
+        matches!(self.strength, Strength::Release | Strength::AcquireRelease)
+    }
+}
+
 /// A load or store of up to four elements by each thread.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MemoryAccess {
@@ -271,13 +308,17 @@ pub(crate) struct MemoryAccess {
     pub signed: bool,
     /// The width of the registers in bits.
     pub register_bits: u32,
-    /// The access is volatile, relaxed, acquire or release: it does not race with atomics and other strong accesses.
-    pub strong: bool,
+    pub order: MemoryOrder,
     /// The load goes through a cache that does not see stores of the same launch (`.nc`).
     pub non_coherent: bool,
+    /// One bit for each byte of a load whose value is used: a pragma can say that some are padding.
+    pub used: u16,
     /// [`NO_SLOT`] for elements that nobody wants.
     pub registers: [Slot; 4],
 }
+
+/// The mask of a load whose bytes are all used.
+pub(crate) const ALL_BYTES: u16 = u16::MAX;
 
 impl MemoryAccess {
     /// The bytes that a thread moves.
@@ -293,11 +334,14 @@ pub(crate) struct AtomicAccess {
     pub address: Address,
     pub op: Atomic,
     pub ty: Type,
+    pub order: MemoryOrder,
     /// Receives the old value; none for `red`.
     pub dest: Option<Slot>,
     pub a: Slot,
     /// The new value of `cas`, whose `a` is compared.
     pub b: Slot,
+    /// The multiple of bytes at which the address must lie.
+    pub align: u32,
 }
 
 /// A `cp.async` from global to shared memory.
@@ -327,7 +371,7 @@ pub(crate) enum Op {
     Unpack32 { low: Slot, high: Slot, a: Slot },
     Int { f: Int2, ty: Type, d: Slot, a: Slot, b: Slot },
     /// `a + b` or `a - b`, where `read` and `write` say how the carry flag is used.
-    Carry { subtract: bool, read: bool, write: bool, d: Slot, a: Slot, b: Slot },
+    Carry { subtract: bool, ty: Type, read: bool, write: bool, d: Slot, a: Slot, b: Slot },
     /// The low or high half of `a * b`, plus `c`; `read` and `write` as in `Carry`.
     MadCarry { high: bool, ty: Type, read: bool, write: bool, d: Slot, a: Slot, b: Slot, c: Slot },
     Unary { f: Int1, ty: Type, d: Slot, a: Slot },
@@ -362,11 +406,19 @@ pub(crate) enum Op {
     /// The `.approx.ftz.f64` reciprocals: the low half of the result is zero.
     Approx64 { f: Float1, d: Slot, a: Slot },
     Fma64 { d: Slot, a: Slot, b: Slot, c: Slot },
-    /// On one bf16 or on a pair of them; operands that `f` does not have repeat `a`.
-    Bf16 { f: Half, pair: bool, d: Slot, a: Slot, b: Slot, c: Slot },
+    /// On one float of 16 bits or on a pair of them; operands that `f` does not have repeat `a`.
+    Half { f: Half, mode: HalfMode, d: Slot, a: Slot, b: Slot, c: Slot },
+    /// Rounded to `round`, which is not to nearest; operands that `f` does not have repeat `a`.
+    Directed64 { f: Exact64, round: Round, d: Slot, a: Slot, b: Slot, c: Slot },
+    Words { f: WordOp, d: Slot, a: Slot, b: Slot, c: Slot },
+    TestFloat { f: FloatClass, double: bool, d: Slot, a: Slot },
+    /// Gives `ones` where the comparison and `combine` hold; for pairs, in each half.
+    SetAny { compare: Comparison, ones: u32, d: Slot, a: Slot, b: Slot, combine: Option<Combine> },
+    /// Compares pairs; `d` is the result of the low halves, `q` that of the high ones.
+    SetPredPair { compare: Comparison, d: Slot, q: Slot, a: Slot, b: Slot, combine: Option<Combine> },
     Convert { convert: Convert, d: Slot, a: Slot },
-    /// Converts two f32 to a pair of bf16; `high` is the first operand.
-    ConvertPair { round: Round, relu: bool, d: Slot, high: Slot, low: Slot },
+    /// Converts two f32 to a pair; `high` is the first operand.
+    ConvertPair { how: ToSmall, d: Slot, high: Slot, low: Slot },
     /// Converts between generic addresses and those of a space (`to`: to the space).
     Generic { space: Space, to: bool, d: Slot, a: Slot },
     Load(MemoryAccess),
@@ -376,12 +428,14 @@ pub(crate) enum Op {
     CopyCommit,
     /// Waits for all but the newest `pending` groups; `None` waits for every copy.
     CopyWait { pending: Option<u32> },
+    /// The instruction of this number in [`Program::extended`](crate::program::Program::extended).
+    Extended { index: u32 },
     /// Without a count, all threads of the block take part; `bar.arrive` does not wait.
     Barrier { id: Slot, count: Option<Slot>, wait: bool },
     BarrierReduce { f: BarrierReduce, id: Slot, count: Option<Slot>, d: Slot, p: Slot, negated: bool },
     WarpBarrier { mask: Slot },
-    /// Orders memory, which needs nothing here: execution is sequentially consistent.
-    Fence,
+    /// Releases what the thread did before, and lets it acquire what it has read.
+    Fence(MemoryOrder),
     Shuffle { mode: ShuffleMode, d: Slot, p: Option<Slot>, a: Slot, lane: Slot, clamp: Slot, mask: Slot },
     Vote { f: VoteMode, d: Slot, p: Slot, negated: bool, mask: Slot },
     Match { all: bool, ty: Type, d: Slot, p: Option<Slot>, a: Slot, mask: Slot },
@@ -389,6 +443,12 @@ pub(crate) enum Op {
     ActiveMask { d: Slot },
     Clock { double: bool, d: Slot },
     Branch { target: u32 },
+    /// Calls a function that lies out of line: that of `calls[site]`, or the one at the address in `a`.
+    Call { site: u32, a: Slot },
+    /// Returns from a function that lies out of line.
+    Return,
+    /// Calls what a driver provides: `system_calls[call]`.
+    System { call: u32 },
     /// Jumps to `tables[table][a]`.
     BranchTable { table: u32, a: Slot },
     Exit,

@@ -50,6 +50,7 @@ pub(crate) fn set_lanes(mask: u32) -> SetLanes {
 }
 
 /// See [`set_lanes`]; holds the lanes that are still to come.
+#[derive(Clone)]
 pub(crate) struct SetLanes(u32);
 
 impl Iterator for SetLanes {

@@ -27,13 +27,17 @@ impl Param {
     }
 }
 
-/// A `.global` or `.const` variable with its address.
+/// A `.global` or `.const` variable of a module (`__device__` or `__constant__`).
 #[derive(Debug, Clone)]
-pub(crate) struct Global {
-    pub at: u64,
+pub struct Global {
+    /// The name in the PTX file.
+    pub name: String,
+    /// The size in bytes.
     pub bytes: u64,
-    pub init: Vec<u8>,
+    /// Whether kernels can only read it (`.const`).
     pub constant: bool,
+    pub(crate) at: u64,
+    pub(crate) init: Vec<u8>,
 }
 
 /// Lays parameters out in the order of their declaration, each at its alignment.
@@ -60,7 +64,8 @@ pub(crate) fn place_globals(variables: &[Variable<'_>]) -> Vec<Global> {
             let at = if v.space == Space::Const { &mut constants } else { &mut globals };
             let here = at.next_multiple_of(u64::from(v.align).max(GLOBAL_GAP));
             *at = here + v.bytes + GLOBAL_GAP;
-            Global { at: here, bytes: v.bytes, init: v.init.clone(), constant: v.space == Space::Const }
+            let constant = v.space == Space::Const;
+            Global { name: v.name.into(), bytes: v.bytes, constant, at: here, init: v.init.clone() }
         })
         .collect()
 }

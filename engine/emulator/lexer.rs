@@ -15,8 +15,10 @@ const MOST_TOKENS: usize = 1 << 22;
 pub(crate) enum Token<'t> {
     /// An identifier, a directive or an opcode with its dots: `ld.global.v4.f32`, `%tid.x`, `.reg`, `$L__BB0_1`.
     Word(&'t str),
-    /// A whole number, modulo 2^64.
+    /// A whole number, which is signed where it fits into 64 bits so.
     Int(u64),
+    /// A whole number with `U` after it.
+    Unsigned(u64),
     /// The bits of an f32, written as `0f...`.
     F32(u32),
     /// The bits of an f64, written as `0d...` or as a decimal literal.
@@ -32,7 +34,7 @@ impl fmt::Display for Token<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Word(word) => write!(f, "`{word}`"),
-            Self::Int(n) => write!(f, "`{n}`"),
+            Self::Int(n) | Self::Unsigned(n) => write!(f, "`{n}`"),
             Self::F32(bits) => write!(f, "`0f{bits:08X}`"),
             Self::F64(bits) => write!(f, "`0d{bits:016X}`"),
             Self::Text(text) => write!(f, "the string {text:?}"),
@@ -106,6 +108,10 @@ impl<'t> Lexer<'_, 't> {
         let Some(c) = self.peek() else { return Ok(None) };
         let line = self.line;
         let token = match c {
+            b'%' if !self.named() => {
+                self.at += 1;
+                Token::Punct('%')
+            }
             b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' | b'%' | b'.' => Token::Word(self.word()?),
             b'0'..=b'9' => self.number()?,
             b'"' => {
@@ -132,13 +138,22 @@ impl<'t> Lexer<'_, 't> {
         Ok(part)
     }
 
+    /// Whether the `%` that comes next begins a name; it may be the operator too.
+    fn named(&self) -> bool {
+        let next = self.text.as_bytes().get(self.at + 1);
+        next.is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'$'))
+    }
+
+    /// Takes a word. A directive ends where the next begins, as in `.reg.b32`, and a register where the next begins.
     fn word(&mut self) -> Result<&'t str, ParseError> {
         let rest = &self.text[self.at..];
         let bytes = rest.as_bytes();
+        let directive = bytes[0] == b'.';
         let mut end = 1;
         while end < bytes.len() {
             match bytes[end] {
-                b'_' | b'$' | b'%' | b'.' => end += 1,
+                b'.' | b'$' if directive => break,
+                b'_' | b'$' | b'.' => end += 1,
                 c if c.is_ascii_alphanumeric() => end += 1,
                 // `.L1::no_allocate` is one word, but `$L__BB0_1:` ends before its colon.
                 b':' if bytes.get(end + 1) == Some(&b':') => end += 2,
@@ -177,7 +192,8 @@ impl<'t> Lexer<'_, 't> {
         } else {
             digits.parse()
         };
-        Ok(Token::Int(parsed.map_err(|_| bad())?))
+        let n = parsed.map_err(|_| bad())?;
+        Ok(if digits.len() == word.len() { Token::Int(n) } else { Token::Unsigned(n) })
     }
 }
 
@@ -207,13 +223,13 @@ mod tests {
 
     #[test]
     fn numbers_of_every_form() {
-        use Token::{F32, F64, Int};
+        use Token::{F32, F64, Int, Unsigned};
         assert_eq!(
             words("0f3F800000 0d3FF0000000000000 0x8000U 17 0b101 010 1.5"),
             [
                 F32(0x3f80_0000),
                 F64(1f64.to_bits()),
-                Int(0x8000),
+                Unsigned(0x8000),
                 Int(17),
                 Int(5),
                 Int(8),

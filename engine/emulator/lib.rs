@@ -5,12 +5,14 @@
 // The groups go from the bottom up: a module imports from its own group and from those before it, never in a circle.
 
 // What a program is made of.
+mod extended;
 mod isa;
 mod lanes;
 mod operands;
 mod types;
 
 // Results: faults and counts.
+mod checks;
 mod fault;
 mod meter;
 
@@ -29,13 +31,26 @@ mod tally;
 // Arithmetic on registers.
 mod alu;
 mod approx;
+mod carry;
 mod convert;
+mod double;
 mod float;
+mod half_float;
 mod integer;
+mod matrix;
 mod registers;
+mod small;
+mod video;
+mod words;
 
 // Memory, and notes of who accessed it.
+mod clock;
+mod format;
+mod heap;
+mod known;
 mod memory;
+mod output;
+mod releases;
 mod shadow;
 mod shared;
 
@@ -44,17 +59,35 @@ mod access;
 mod args;
 mod block;
 mod block_state;
+mod calls;
+mod dispatch;
+mod divergence;
 mod env;
 mod exec;
+mod frames;
 mod launch;
+mod order;
+mod progress;
+mod queue;
 mod run;
+mod suspicion;
+mod system;
 mod together;
 mod warp;
 
+// What makes launches short to write.
+mod call;
+mod slices;
+mod symbol;
+
 pub use args::{Access, Arg, Launch};
+pub use call::{Call, Size};
+pub use checks::Checks;
 pub use fault::{Fault, FaultKind, Location, ParseError};
-pub use layout::Param;
+pub use layout::{Global, Param};
 pub use memory::{Machine, Options};
 pub use meter::{AccessKind, Class, Count, Line, Meter, Traffic};
 pub use module::{Entry, Module};
+pub use slices::Slice;
+pub use symbol::Symbol;
 pub use types::Space;

@@ -1,10 +1,14 @@
 //! Global memory: buffers that lie far apart, and for each byte whether it was written.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
+use crate::checks::Checks;
 use crate::fault::{Fault, FaultKind};
+use crate::heap::{Heap, PAGE};
+use crate::output::Output;
 
 /// The first address of a machine's buffers.
 const FIRST: u64 = 0x2_0000_0000;
@@ -90,7 +94,22 @@ impl Buffer {
         }
     }
 
-    fn write(&self, offset: u64, bytes: &[u8]) {
+    /// Writes all bytes.
+    pub fn fill(&self, bytes: &[u8]) {
+        self.write(0, bytes);
+        self.whole.store(true, Relaxed);
+    }
+
+    /// Makes bytes count as never written.
+    pub fn forget(&self, part: Range<u64>) {
+        for at in part {
+            self.written[(at / 4) as usize].fetch_and(!(1 << (at % 4)), Relaxed);
+        }
+        self.whole.store(false, Relaxed);
+    }
+
+    /// Writes bytes from `offset` on.
+    pub fn write(&self, offset: u64, bytes: &[u8]) {
         let mut at = offset;
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -106,7 +125,7 @@ impl Buffer {
     }
 
     /// Reads bytes from `offset` on. The error is the first offset that nothing wrote.
-    fn read(&self, offset: u64, bytes: &mut [u8], checked: bool) -> Result<(), u64> {
+    pub fn read(&self, offset: u64, bytes: &mut [u8], checked: bool) -> Result<(), u64> {
         for (k, byte) in bytes.iter_mut().enumerate() {
             let at = offset + k as u64;
             let (index, in_word) = ((at / 4) as usize, (at % 4) as usize);
@@ -128,8 +147,13 @@ pub(crate) fn byte_mask(mask: u8) -> u32 {
 /// How a machine runs kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Looks for uninitialised reads, races and exits before barriers. Addresses are always checked.
+    /// Makes the checks of `which`. Addresses are always checked.
     pub checks: bool,
+    /// Which checks are made where `checks` is true.
+    pub which: Checks,
+    /// With 0, a launch stops at its first fault. Else it goes on after faults that these checks find, and returns them
+    /// together, at most so many: one for each kind and line. Other faults, such as addresses out of bounds, still stop it.
+    pub collect: usize,
     /// The number of workers that run blocks; 0 for as many as the global thread pool has.
     pub threads: usize,
     /// Chooses the order of blocks, and of warps between barriers; 0 runs blocks in the order of the grid.
@@ -138,11 +162,29 @@ pub struct Options {
     pub max_instructions: u64,
     /// The bytes of static and dynamic shared memory that a block may have together; 227 KiB on an H100.
     pub max_shared: u32,
+    /// The bytes from which kernels take memory by `malloc`, up to 3.5 GiB; 8 MiB unless told, as on a GPU.
+    pub heap: usize,
+}
+
+impl Options {
+    /// The checks that are made.
+    pub(crate) fn checks(&self) -> Checks {
+        if self.checks { self.which } else { Checks::NONE }
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { checks: true, threads: 0, seed: 0, max_instructions: 1 << 32, max_shared: 227 << 10 }
+        Self {
+            checks: true,
+            which: Checks::default(),
+            collect: 0,
+            threads: 0,
+            seed: 0,
+            max_instructions: 1 << 32,
+            max_shared: 227 << 10,
+            heap: 8 << 20,
+        }
     }
 }
 
@@ -161,6 +203,12 @@ pub struct Machine {
     /// The variables of the modules whose kernels were launched here.
     pub(crate) loaded: Mutex<Vec<Loaded>>,
     next: AtomicU64,
+    /// The number of launches so far.
+    pub(crate) launches: AtomicU32,
+    pub(crate) heap: Heap,
+    /// The memory of the heap, by pages that are made when they are first used.
+    heap_pages: Box<[OnceLock<Arc<Buffer>>]>,
+    pub(crate) output: Output,
 }
 
 impl Default for Machine {
@@ -177,7 +225,18 @@ impl Machine {
 
     /// Makes a machine with other options.
     pub fn with(options: Options) -> Self {
-        Self { options, buffers: RwLock::default(), loaded: Mutex::default(), next: AtomicU64::new(FIRST) }
+        let heap = Heap::new(options.heap);
+        let heap_pages = std::iter::repeat_with(OnceLock::new).take(heap.pages()).collect();
+        Self {
+            options,
+            buffers: RwLock::default(),
+            loaded: Mutex::default(),
+            next: AtomicU64::new(FIRST),
+            launches: AtomicU32::new(0),
+            heap,
+            heap_pages,
+            output: Output::default(),
+        }
     }
 
     /// Allocates `bytes` of memory, which count as never written, and returns their address. It is a multiple of 256, and
@@ -214,17 +273,27 @@ impl Machine {
     /// the first byte that nothing wrote.
     pub fn read(&self, at: u64, bytes: &mut [u8]) -> Result<(), Fault> {
         let buffer = self.host_range(at, bytes.len(), "read")?;
-        let checked = self.options.checks && !buffer.is_whole();
-        buffer.read(at - buffer.at, bytes, checked).map_err(|offset| Fault {
-            kind: FaultKind::Uninitialised,
-            kernel: None,
-            location: None,
-            address: Some(buffer.at + offset),
-            detail: format!(
+        let checked = self.options.checks().uninitialised_memory && !buffer.is_whole();
+        buffer.read(at - buffer.at, bytes, checked).map_err(|offset| {
+            let detail = format!(
                 "host read of byte {offset} of a buffer of {} bytes, which nothing wrote",
                 buffer.bytes
-            ),
+            );
+            Fault::host(FaultKind::Uninitialised, Some(buffer.at + offset), detail)
         })
+    }
+
+    /// The memory of a page of the heap.
+    pub(crate) fn heap_page(&self, number: usize) -> Arc<Buffer> {
+        let make = || Arc::new(Buffer::new(self.heap.page_address(number), PAGE));
+        self.heap_pages[number].get_or_init(make).clone()
+    }
+
+    /// Takes what kernels have printed since the last call: for each launch block by block, in the order in which blocks
+    /// take their turns. Of what nobody takes, 1 MiB is kept, and a last line says so. A launch that ends in a fault prints
+    /// up to it.
+    pub fn take_output(&self) -> String {
+        self.output.take()
     }
 
     fn buffers_mut(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<u64, Arc<Buffer>>> {
@@ -239,9 +308,8 @@ impl Machine {
     }
 
     /// The buffer that holds a whole range; `what` names the request in the fault.
-    fn host_range(&self, at: u64, bytes: usize, what: &str) -> Result<Arc<Buffer>, Fault> {
-        let fault =
-            |detail| Fault { kind: FaultKind::Host, kernel: None, location: None, address: Some(at), detail };
+    pub(crate) fn host_range(&self, at: u64, bytes: usize, what: &str) -> Result<Arc<Buffer>, Fault> {
+        let fault = |detail| Fault::host(FaultKind::Host, Some(at), detail);
         let buffer = self
             .buffer_at(at)
             .ok_or_else(|| fault(format!("{what} of {bytes} bytes that lie in no buffer")))?;

@@ -27,6 +27,8 @@ pub enum Class {
     Double,
     /// Arithmetic on bf16, without its special functions.
     Bf16,
+    /// Products of matrices (`mma` and `wmma.mma`).
+    Mma,
     /// Whole numbers, bits and predicates, without products and divisions.
     Integer,
     /// Products of whole numbers.
@@ -130,6 +132,16 @@ pub struct Line {
     pub opcode: Arc<str>,
 }
 
+impl Line {
+    /// The line as messages name it: in the source where that is known, else in the PTX file.
+    pub(crate) fn place(&self) -> String {
+        match &self.source {
+            Some((file, line)) => format!("{file}:{line}"),
+            None => format!("{}:{}", self.file, self.line),
+        }
+    }
+}
+
 /// Counts of launches; add them with `+=`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Meter {
@@ -149,6 +161,8 @@ pub struct Meter {
     pub(crate) coverage: Vec<(Arc<[Line]>, Vec<Count>)>,
     /// Barriers of blocks that were completed.
     pub barriers: u64,
+    /// Multiply-adds of products of matrices (`mma` and `wmma.mma`).
+    pub multiply_adds: u64,
     /// Checks of addresses, of initialisation, of races and of barriers, each counted for every thread.
     pub checks: u64,
 }
@@ -196,6 +210,7 @@ impl AddAssign<&Meter> for Meter {
         self.warps += other.warps;
         self.threads += other.threads;
         self.barriers += other.barriers;
+        self.multiply_adds += other.multiply_adds;
         self.checks += other.checks;
         other.classes.iter().for_each(|(k, &c)| *self.classes.entry(*k).or_default() += c);
         other.accesses.iter().for_each(|(k, &t)| *self.accesses.entry(*k).or_default() += t);

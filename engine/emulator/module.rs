@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::fault::ParseError;
 use crate::layout::{Global, MOST_PARAMS, Param, place_globals, place_params};
-use crate::lower::{FileNames, lower};
+use crate::lower::{FileNames, Refusal, lower};
 use crate::parse::parse;
 use crate::program::Program;
-use crate::steps::Steps;
+use crate::steps::{Steps, TooMany};
 
 /// A parsed PTX file.
 #[derive(Debug)]
@@ -39,14 +39,16 @@ pub struct Entry {
     pub shared: u32,
     /// The line of `.entry` in the PTX file.
     pub line: u32,
+    /// Why the kernel cannot run: the first thing in it, or in a function that it calls, that the emulator does not have.
+    pub unsupported: Option<ParseError>,
 }
 
 impl Module {
-    /// Parses and lowers every kernel of `text`; `file` is its name for messages.
+    /// Parses and lowers every kernel of `text`; `file` is its name for messages. A kernel with something that the emulator
+    /// does not have is kept, with its reason in [`Entry::unsupported`], and its launch is a fault.
     ///
     /// # Errors
-    /// Names the first line that is not PTX, or that has an instruction or a directive outside the supported set,
-    /// or with which the file goes beyond one of the limits on its size.
+    /// Names the first line that is not PTX, or with which the file goes beyond one of the limits on its size.
     pub fn parse(file: &str, text: &str) -> Result<Self, ParseError> {
         let text = parse(file, text)?;
         let globals = place_globals(&text.variables);
@@ -57,15 +59,29 @@ impl Module {
             entries: Vec::new(),
             programs: Vec::new(),
         };
-        let names = FileNames::new(module.file.clone(), &text, &module.globals);
+        let mut names = FileNames::new(module.file.clone(), &text, &module.globals);
+        names.fill(&text, &mut module.globals);
         let mut steps = Steps::default();
+        let refused_program = Arc::new(Program::default());
         for function in text.functions.iter().filter(|f| f.entry) {
             let params = place_params(&function.params);
-            if params.last().is_some_and(|p| p.offset + p.bytes > MOST_PARAMS) {
+            let large = params.last().is_some_and(|p| p.offset + p.bytes > MOST_PARAMS);
+            let program = if large {
                 let message = format!("the parameters have more than {MOST_PARAMS} bytes");
-                return Err(ParseError { file: file.into(), line: function.line, message });
-            }
-            let program = lower(&names, function, &params, &mut steps)?;
+                Err(Refusal::Kernel(ParseError { file: file.into(), line: function.line, message }))
+            } else {
+                lower(&names, function, &params, &mut steps)
+            };
+            let (program, unsupported) = match program {
+                Ok(program) => (Arc::new(program), None),
+                Err(Refusal::Kernel(reason)) => {
+                    // Kernels share functions, and each keeps the reason.
+                    let error = |e: TooMany| ParseError { message: e.to_string(), ..reason.clone() };
+                    steps.take(reason.message.len()).map_err(error)?;
+                    (refused_program.clone(), Some(reason))
+                }
+                Err(Refusal::File(error)) => return Err(error),
+            };
             module.entries.push(Entry {
                 name: function.name.into(),
                 params,
@@ -75,10 +91,26 @@ impl Module {
                 max_registers: function.max_registers,
                 shared: program.static_shared,
                 line: function.line,
+                unsupported,
             });
-            module.programs.push(Arc::new(program));
+            module.programs.push(program);
         }
         Ok(module)
+    }
+
+    /// Like [`Module::parse`], for files of which every kernel has to run.
+    ///
+    /// # Errors
+    /// Those of [`Module::parse`], and the reason of the first kernel that is refused.
+    pub fn parse_whole(file: &str, text: &str) -> Result<Self, ParseError> {
+        let module = Self::parse(file, text)?;
+        let reason = module.refused().next().map(|(_, reason)| reason.clone());
+        reason.map_or(Ok(module), Err)
+    }
+
+    /// The kernels that cannot run, each with its reason.
+    pub fn refused(&self) -> impl Iterator<Item = (&Entry, &ParseError)> {
+        self.entries.iter().filter_map(|e| Some((e, e.unsupported.as_ref()?)))
     }
 
     /// The file name that was given to [`Module::parse`].
@@ -89,6 +121,11 @@ impl Module {
     /// The kernels, in the order of the file.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// The variables, in the order of the file.
+    pub fn globals(&self) -> &[Global] {
+        &self.globals
     }
 
     /// The kernel of this name.

@@ -1,10 +1,13 @@
 //! Which registers an operation reads and writes.
 
+use crate::extended::Extended;
 use crate::isa::{Address, BarrierReduce, MemoryAccess, NO_SLOT, Op, Slot, Use, VoteMode};
 use crate::types::{RegisterFile, Type};
 
 /// Calls `visit` for each register that an operation reads or writes, reads first.
-pub(crate) fn operands(op: &Op, visit: &mut impl FnMut(RegisterFile, Slot, Use)) {
+///
+/// `extended` is the list of its program.
+pub(crate) fn operands(op: &Op, extended: &[Extended], visit: &mut impl FnMut(RegisterFile, Slot, Use)) {
     use RegisterFile::{Double, Pred, Word};
     use Use::{Read, Write};
     let of = Type::file;
@@ -13,11 +16,17 @@ pub(crate) fn operands(op: &Op, visit: &mut impl FnMut(RegisterFile, Slot, Use))
         writes.iter().for_each(|&(f, s)| visit(f, s, Write));
     };
     match *op {
+        Op::Extended { index } => {
+            let uses = &extended[index as usize].uses;
+            uses.iter().for_each(|&(file, slot, how)| visit(file, slot, how));
+        }
         Op::Nop
         | Op::CopyCommit
         | Op::CopyWait { .. }
-        | Op::Fence
+        | Op::Fence(_)
         | Op::Branch { .. }
+        | Op::Return
+        | Op::System { .. }
         | Op::Exit
         | Op::Trap => {}
         Op::Move { d, a } => all(&[(Word, a)], &[(Word, d)]),
@@ -28,8 +37,8 @@ pub(crate) fn operands(op: &Op, visit: &mut impl FnMut(RegisterFile, Slot, Use))
         Op::Pack32 { d, low, high } => all(&[(Word, low), (Word, high)], &[(Word, d)]),
         Op::Unpack32 { low, high, a } => all(&[(Word, a)], &[(Word, low), (Word, high)]),
         Op::Int { ty, d, a, b, .. } => all(&[(of(ty), a), (of(ty), b)], &[(of(ty), d)]),
-        Op::Carry { d, a, b, .. } => all(&[(Word, a), (Word, b)], &[(Word, d)]),
-        Op::MadCarry { d, a, b, c, .. } | Op::Dp4a { d, a, b, c, .. } => {
+        Op::Carry { ty, d, a, b, .. } => all(&[(of(ty), a), (of(ty), b)], &[(of(ty), d)]),
+        Op::Dp4a { d, a, b, c, .. } => {
             all(&[(Word, a), (Word, b), (Word, c)], &[(Word, d)]);
         }
         Op::Unary { ty, d, a, .. } => all(&[(of(ty), a)], &[(of(ty), d)]),
@@ -37,7 +46,7 @@ pub(crate) fn operands(op: &Op, visit: &mut impl FnMut(RegisterFile, Slot, Use))
         Op::Shift { ty, d, a, b, .. } => all(&[(of(ty), a), (Word, b)], &[(of(ty), d)]),
         Op::MulWide { ty, d, a, b } => all(&[(Word, a), (Word, b)], &[(wide(ty), d)]),
         Op::MadWide { ty, d, a, b, c } => all(&[(Word, a), (Word, b), (wide(ty), c)], &[(wide(ty), d)]),
-        Op::Mad { ty, d, a, b, c, .. } | Op::Sad { ty, d, a, b, c } => {
+        Op::Mad { ty, d, a, b, c, .. } | Op::MadCarry { ty, d, a, b, c, .. } | Op::Sad { ty, d, a, b, c } => {
             all(&[(of(ty), a), (of(ty), b), (of(ty), c)], &[(of(ty), d)]);
         }
         Op::Bfe { ty, d, a, b, c } => all(&[(of(ty), a), (Word, b), (Word, c)], &[(of(ty), d)]),
@@ -48,7 +57,8 @@ pub(crate) fn operands(op: &Op, visit: &mut impl FnMut(RegisterFile, Slot, Use))
         | Op::Funnel { d, a, b, c, .. }
         | Op::Lop3 { d, a, b, c, .. }
         | Op::Fma { d, a, b, c, .. }
-        | Op::Bf16 { d, a, b, c, .. } => all(&[(Word, a), (Word, b), (Word, c)], &[(Word, d)]),
+        | Op::Half { d, a, b, c, .. }
+        | Op::Words { d, a, b, c, .. } => all(&[(Word, a), (Word, b), (Word, c)], &[(Word, d)]),
         Op::SetPred { compare, d, q, a, b, combine } => {
             let ty = compare.ty;
             all(&[(of(ty), a), (of(ty), b)], &[]);
@@ -60,6 +70,21 @@ pub(crate) fn operands(op: &Op, visit: &mut impl FnMut(RegisterFile, Slot, Use))
         Op::Set { compare, d, a, b, .. } => {
             all(&[(of(compare.ty), a), (of(compare.ty), b)], &[(Word, d)]);
         }
+        Op::SetAny { compare, d, a, b, combine, .. } => {
+            all(&[(of(compare.ty), a), (of(compare.ty), b)], &[]);
+            if let Some(combine) = combine {
+                all(&[(Pred, combine.p)], &[]);
+            }
+            all(&[], &[(Word, d)]);
+        }
+        Op::SetPredPair { d, q, a, b, combine, .. } => {
+            all(&[(Word, a), (Word, b)], &[]);
+            if let Some(combine) = combine {
+                all(&[(Pred, combine.p)], &[]);
+            }
+            all(&[], &[(Pred, d), (Pred, q)]);
+        }
+        Op::TestFloat { double, d, a, .. } => all(&[(if double { Double } else { Word }, a)], &[(Pred, d)]),
         Op::Select { d, a, b, p } => all(&[(Word, a), (Word, b), (Pred, p)], &[(Word, d)]),
         Op::Select64 { d, a, b, p } => all(&[(Double, a), (Double, b), (Pred, p)], &[(Double, d)]),
         Op::Logic { d, a, b, .. } => all(&[(Pred, a), (Pred, b)], &[(Pred, d)]),
@@ -70,7 +95,9 @@ pub(crate) fn operands(op: &Op, visit: &mut impl FnMut(RegisterFile, Slot, Use))
         Op::Unary64 { d, a, .. } | Op::Approx64 { d, a, .. } | Op::Generic { d, a, .. } => {
             all(&[(Double, a)], &[(Double, d)]);
         }
-        Op::Fma64 { d, a, b, c } => all(&[(Double, a), (Double, b), (Double, c)], &[(Double, d)]),
+        Op::Fma64 { d, a, b, c } | Op::Directed64 { d, a, b, c, .. } => {
+            all(&[(Double, a), (Double, b), (Double, c)], &[(Double, d)])
+        }
         Op::Convert { convert, d, a } => {
             let into = if convert.register_bits == 64 { Double } else { Word };
             all(&[(of(convert.from), a)], &[(into, d)]);
@@ -123,6 +150,8 @@ pub(crate) fn operands(op: &Op, visit: &mut impl FnMut(RegisterFile, Slot, Use))
         Op::ActiveMask { d } => all(&[], &[(Word, d)]),
         Op::Clock { double, d } => all(&[], &[(if double { Double } else { Word }, d)]),
         Op::BranchTable { a, .. } => all(&[(Word, a)], &[]),
+        Op::Call { a: NO_SLOT, .. } => {}
+        Op::Call { a, .. } => all(&[(Double, a)], &[]),
     }
 }
 

@@ -1,7 +1,9 @@
 //! A kernel that is ready to run: decoded instructions, slots to fill, and the layout of its memory.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use crate::extended::Extended;
 use crate::isa::{Op, Slot};
 use crate::meter::{Class, Line};
 use crate::types::RegisterFile;
@@ -10,6 +12,25 @@ use crate::types::RegisterFile;
 pub(crate) const SHARED_WINDOW: u64 = 0x7000_0000_0000;
 /// The generic address at which the window of local memory starts, the same for each thread.
 pub(crate) const LOCAL_WINDOW: u64 = 0x7100_0000_0000;
+/// The address of the first function. Functions have addresses of their own, at which no data lie.
+const FUNCTIONS: u64 = 0x7200_0000_0000;
+/// The distance between the addresses of functions.
+const FUNCTION_BYTES: u64 = 16;
+
+/// The address of a function, by its number in the file.
+pub(crate) fn function_address(number: u32) -> u64 {
+    FUNCTIONS + u64::from(number) * FUNCTION_BYTES
+}
+
+/// The number of the function at an address; `None` where no function can begin.
+pub(crate) fn function_number(address: u64) -> Option<u32> {
+    let offset = address.checked_sub(FUNCTIONS)?;
+    if offset.is_multiple_of(FUNCTION_BYTES) { u32::try_from(offset / FUNCTION_BYTES).ok() } else { None }
+}
+
+/// Where the workspace lies in which the blocks of a cooperative launch meet, and its bytes.
+pub(crate) const WORKSPACE: u64 = 0x1_f000_0000;
+pub(crate) const WORKSPACE_BYTES: u64 = 1024;
 /// The bytes that a window spans.
 pub(crate) const WINDOW: u64 = 1 << 32;
 /// The first offset of shared memory in use, so that null is never valid.
@@ -44,6 +65,10 @@ pub(crate) enum Special {
     SmCount,
     DynamicShared,
     TotalShared,
+    /// The number of the launch.
+    GridId,
+    /// What a driver tells a kernel. Cooperative groups find the workspace of the grid by the first two of them.
+    EnvReg(u8),
 }
 
 /// A variable in shared or local memory, at an offset of its space.
@@ -69,6 +94,83 @@ pub(crate) struct Inst {
     pub tracks: bool,
 }
 
+/// A function that is compiled out of line. Its registers are the slots of its ranges, and its variables lie in a frame.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FunctionCode {
+    /// The number of the function in its file.
+    pub number: u32,
+    /// The counter of its first instruction.
+    pub entry: u32,
+    pub words: Range<Slot>,
+    pub doubles: Range<Slot>,
+    pub preds: Range<Slot>,
+    pub frame_bytes: u32,
+    pub frame_align: u32,
+    /// The offset in the frame and the bytes of each parameter and of each result.
+    pub params: Vec<(u32, u32)>,
+    pub returns: Vec<(u32, u32)>,
+    /// The variables of the frame, parameters among them.
+    pub placed: Vec<Placed>,
+}
+
+/// A variable in local memory that a call passes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// The offset in local memory, or from the frame pointer.
+    pub at: u32,
+    pub bytes: u32,
+    pub in_frame: bool,
+}
+
+/// A call of a function out of line.
+#[derive(Debug, Clone)]
+pub(crate) struct CallSite {
+    /// The number of the function in [`Program::functions`]; none for an indirect call.
+    pub target: Option<u32>,
+    pub args: Vec<Place>,
+    pub returns: Vec<Place>,
+}
+
+/// The functions that a driver provides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SystemFunction {
+    Print,
+    AssertFail,
+    Malloc,
+    Free,
+}
+
+impl SystemFunction {
+    /// The function of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "vprintf" => Self::Print,
+            "__assertfail" => Self::AssertFail,
+            "malloc" => Self::Malloc,
+            "free" => Self::Free,
+            _ => return None,
+        })
+    }
+
+    /// The bytes of each parameter, and of each result.
+    pub fn signature(self) -> (&'static [u64], &'static [u64]) {
+        match self {
+            Self::Print => (&[8, 8], &[4]),
+            Self::AssertFail => (&[8, 8, 4, 8, 8], &[]),
+            Self::Malloc => (&[8], &[8]),
+            Self::Free => (&[8], &[]),
+        }
+    }
+}
+
+/// A call of a function that a driver provides.
+#[derive(Debug, Clone)]
+pub(crate) struct SystemCall {
+    pub function: SystemFunction,
+    pub args: Vec<Place>,
+    pub returns: Vec<Place>,
+}
+
 /// A kernel. The number of an instruction in `code` is its program counter.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Program {
@@ -87,8 +189,20 @@ pub(crate) struct Program {
     pub specials: Vec<(Special, Slot)>,
     /// Registers that some path reads unwritten; see [`crate::flow`].
     pub watched: Vec<(RegisterFile, Slot)>,
+    /// Instructions with more operands than an [`Op`] holds.
+    pub extended: Vec<Extended>,
+    /// The first instructions of the basic blocks, in order.
+    pub leaders: Vec<u32>,
+    /// The program has an atomic `cas`.
+    pub has_cas: bool,
     /// The targets of each branch table.
     pub tables: Vec<Vec<u32>>,
+    /// The functions that are compiled out of line, and the calls of them.
+    pub functions: Vec<FunctionCode>,
+    pub calls: Vec<CallSite>,
+    pub system_calls: Vec<SystemCall>,
+    /// The register that holds where the frame of a thread's function begins.
+    pub frame_pointer: Option<Slot>,
     pub shared: Vec<Placed>,
     /// Bytes of static shared memory as a driver counts them, without the gaps.
     pub static_shared: u32,

@@ -3,7 +3,7 @@
 use crate::alu;
 use crate::block_state::BARRIERS;
 use crate::exec::Exec;
-use crate::fault::{FaultKind, Run, stop};
+use crate::fault::{FaultKind, Run, Stop, stop};
 use crate::isa::{NO_SLOT, Op, Slot};
 use crate::lanes::lanes_where;
 use crate::program::Inst;
@@ -24,9 +24,14 @@ enum Next {
 }
 
 impl Exec<'_, '_> {
-    /// Runs the warp until every lane waits or has exited.
+    /// Runs the warp until every lane waits, has exited, or has had its turn.
     pub fn run(&mut self) -> Run<()> {
-        while let Some((group, limit)) = self.warp.take() {
+        self.warp.polls = false;
+        self.start_turn();
+        while let Some((group, mut limit)) = self.warp.take() {
+            if self.env.checks.skipped_barriers && self.warp.at_barrier() {
+                limit = self.check_skipped(&group, limit)?;
+            }
             self.run_group(group.pc, group.mask, limit)?;
         }
         Ok(())
@@ -51,7 +56,7 @@ impl Exec<'_, '_> {
             count.threads += u64::from((if branch { mask } else { active }).count_ones());
             count.partial += u64::from(mask != self.warp.lanes);
             self.warp.executed += 1;
-            if inst.suspect && env.options.checks {
+            if inst.suspect && env.checks.uninitialised_registers {
                 self.check_written(inst, mask, active)?;
             }
             let next = if alu::execute(&mut self.warp.registers, &inst.op, active) || active == 0 {
@@ -60,15 +65,17 @@ impl Exec<'_, '_> {
                 self.step(inst, active)?
             };
             if inst.tracks {
-                self.warp.registers.note(inst, active);
+                self.warp.registers.note(inst, &env.program.extended, active);
             }
             match next {
                 Next::Step => pc += 1,
                 Next::Jump { taken, target } => {
                     let rest = mask & !taken;
                     self.warp.put(pc + 1, rest, Wait::Ready);
-                    if target <= pc {
-                        self.check_endless()?;
+                    if target <= pc && self.turn_is_over(taken)? {
+                        self.warp.put(target, taken, Wait::Turn);
+                        self.start_turn();
+                        return Ok(());
                     }
                     if rest != 0 || limit != NO_LIMIT || !self.warp.groups.is_empty() {
                         self.warp.put(target, taken, Wait::Ready);
@@ -89,7 +96,10 @@ impl Exec<'_, '_> {
                     self.warp.put(pc + 1, mask & !waiting, Wait::Ready);
                     return Ok(());
                 }
-                Next::Scattered => return Ok(()),
+                Next::Scattered => {
+                    self.warp.put(pc + 1, mask & !active, Wait::Ready);
+                    return Ok(());
+                }
             }
             if pc >= limit {
                 self.warp.put(pc, mask, Wait::Ready);
@@ -101,26 +111,13 @@ impl Exec<'_, '_> {
     /// Checks that the lanes of `mask` have written the guard, and those of `active` the operands.
     fn check_written(&mut self, inst: &Inst, mask: u32, active: u32) -> Run<()> {
         self.state.tally.checks += u64::from(mask.count_ones());
-        match self.warp.registers.unwritten(inst, mask, active) {
+        match self.warp.registers.unwritten(inst, &self.env.program.extended, mask, active) {
             None => Ok(()),
-            Some(lane) => stop(FaultKind::Uninitialised, lane, None, "reads a register that nothing wrote"),
+            Some(lane) => {
+                let detail = "reads a register that nothing wrote".into();
+                self.report(Stop { kind: FaultKind::Uninitialised, lane, address: None, detail })
+            }
         }
-    }
-
-    /// Adds what the warp executed to the total of the block, and checks that against the limit.
-    fn check_endless(&mut self) -> Run<()> {
-        self.state.executed += self.warp.executed - self.warp.reported;
-        self.warp.reported = self.warp.executed;
-        let most = self.env.options.max_instructions;
-        if self.state.executed > most {
-            return stop(
-                FaultKind::EndlessLoop,
-                0,
-                None,
-                format!("the block has executed more than {most} instructions"),
-            );
-        }
-        Ok(())
     }
 
     /// Executes what [`alu`] does not. `active` is not empty.
@@ -133,8 +130,15 @@ impl Exec<'_, '_> {
             Op::Barrier { .. } | Op::BarrierReduce { .. } => return self.barrier(&inst.op, active),
             Op::Atomic(ref access) => self.atomic(access, active)?,
             Op::CopyAsync(ref copy) => self.copy_async(copy, active)?,
+            Op::Fence(order) => self.fence(order, active),
             Op::CopyCommit => self.copy_commit(active),
             Op::CopyWait { pending } => self.copy_wait(pending, active)?,
+            Op::Extended { index } => {
+                let done = self.extended(index, active)?;
+                if done != active {
+                    return Ok(Next::Stay(active & !done, Wait::Lanes));
+                }
+            }
             Op::Shuffle { mask, .. }
             | Op::Vote { mask, .. }
             | Op::Match { mask, .. }
@@ -155,6 +159,17 @@ impl Exec<'_, '_> {
                     self.warp.registers.set_word(d, &[now as u32; 32], active);
                 }
             }
+            Op::Call { site, a } => {
+                self.call(site, a, active)?;
+                self.turn_is_over(active)?;
+                return Ok(Next::Scattered);
+            }
+            Op::Return => {
+                self.return_from(active)?;
+                self.turn_is_over(active)?;
+                return Ok(Next::Scattered);
+            }
+            Op::System { call } => self.system(call, active)?,
             Op::BranchTable { table, a } => return self.scatter(table, a, active),
             Op::Trap => {
                 return stop(FaultKind::Trap, active.trailing_zeros(), None, "the kernel stopped itself");
@@ -168,6 +183,10 @@ impl Exec<'_, '_> {
     fn scatter(&mut self, table: u32, a: Slot, active: u32) -> Run<Next> {
         let targets = &self.env.program.tables[table as usize];
         let index = *self.warp.registers.word(a);
+        let over = self.turn_is_over(active)?;
+        if over {
+            self.start_turn();
+        }
         let mut rest = active;
         while rest != 0 {
             let lane = rest.trailing_zeros();
@@ -177,10 +196,9 @@ impl Exec<'_, '_> {
                 return stop(FaultKind::OutOfBounds, lane, None, detail);
             };
             let same = lanes_where(rest, |l| index[l] == wanted);
-            self.warp.put(target, same, Wait::Ready);
+            self.warp.put(target, same, if over { Wait::Turn } else { Wait::Ready });
             rest &= !same;
         }
-        self.check_endless()?;
         Ok(Next::Scattered)
     }
 
@@ -231,10 +249,10 @@ impl Exec<'_, '_> {
             // A mask may name lanes that do not exist because the block ends within the warp.
             let wanted = wanted & self.warp.lanes;
             let gone = wanted & !self.warp.live;
-            if gone != 0 && self.env.options.checks {
+            if gone != 0 && self.env.checks.masks {
                 let detail =
                     format!("the mask names lane {}, which has left the kernel", gone.trailing_zeros());
-                return stop(FaultKind::ExitBeforeBarrier, lane, None, detail);
+                self.report(Stop { kind: FaultKind::ExitBeforeBarrier, lane, address: None, detail })?;
             }
             if wanted & self.warp.live & !same == 0 {
                 ready |= same;

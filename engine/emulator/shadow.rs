@@ -1,86 +1,11 @@
-//! The race detector: who accessed what last, and what orders threads.
+//! The race detector: who accessed what last.
 //!
-//! Time is a counter of each block that every barrier advances. An access is noted with its thread and its time. A later
-//! access of another thread conflicts with it unless a barrier in which both took part lies between. `bar.sync` orders
-//! its threads, `bar.warp.sync` the lanes of its mask. Shuffles and votes order nothing, because CUDA documents no memory
-//! ordering for them.
+//! An access is noted with its thread and the time of its block. A later access of another thread conflicts with it unless
+//! something orders them (see [`crate::clock`]).
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-/// The logical time of a block, and up to which time each thread knows what the others did.
-#[derive(Debug)]
-pub(crate) struct Clock {
-    /// The time of accesses that happen now.
-    pub now: u32,
-    /// All threads know everything up to this time.
-    full: u32,
-    /// Each warp knows everything that its own lanes did up to this time.
-    warp: Vec<u32>,
-    /// In `pairs[to * warps + from]`, the time up to which warp `to` knows warp `from`, through barriers of a part of the
-    /// block.
-    pairs: Vec<u32>,
-    /// For each warp, the same in `[to][from]` between its lanes, through barriers of a part of the warp.
-    lanes: Vec<Option<Box<[[u32; 32]; 32]>>>,
-}
-
-impl Clock {
-    pub fn new(warps: usize) -> Self {
-        Self { now: 1, full: 0, warp: vec![0; warps], pairs: Vec::new(), lanes: vec![None; warps] }
-    }
-
-    /// Passes a barrier of all threads.
-    pub fn join_all(&mut self) {
-        self.full = self.now;
-        self.now += 1;
-    }
-
-    /// Passes a barrier of some warps.
-    pub fn join_warps(&mut self, members: &[usize]) {
-        let n = self.warp.len();
-        if self.pairs.is_empty() {
-            self.pairs = vec![0; n * n];
-        }
-        for from in 0..n {
-            let known = members.iter().map(|&to| self.pairs[to * n + from]).max().unwrap_or(0);
-            let known = if members.contains(&from) { self.now } else { known };
-            members.iter().for_each(|&to| self.pairs[to * n + from] = known);
-        }
-        members.iter().for_each(|&w| self.warp[w] = self.now);
-        self.now += 1;
-    }
-
-    /// Passes a barrier of some lanes of a warp; `live` are the lanes that have not exited.
-    pub fn join_lanes(&mut self, warp: usize, mask: u32, live: u32) {
-        if mask & live == live {
-            self.warp[warp] = self.now;
-        } else {
-            let known = self.lanes[warp].get_or_insert_with(|| Box::new([[0; 32]; 32]));
-            let members = || (0..32).filter(|l| mask >> l & 1 == 1);
-            for from in 0..32 {
-                let time = members().map(|to| known[to][from]).max().unwrap_or(0);
-                let time = if mask >> from & 1 == 1 { self.now } else { time };
-                members().for_each(|to| known[to][from] = time);
-            }
-        }
-        self.now += 1;
-    }
-
-    /// Whether what thread `from` did at `time` comes before what thread `to` does now.
-    #[inline(always)]
-    pub fn ordered(&self, from: u32, time: u32, to: u32) -> bool {
-        time <= self.full || from == to || self.ordered_in_part(from, time, to)
-    }
-
-    fn ordered_in_part(&self, from: u32, time: u32, to: u32) -> bool {
-        let (f, t) = (from as usize / 32, to as usize / 32);
-        if f == t {
-            let lanes = &self.lanes[t];
-            return time <= self.warp[t]
-                || lanes.as_ref().is_some_and(|k| time <= k[to as usize % 32][from as usize % 32]);
-        }
-        !self.pairs.is_empty() && time <= self.pairs[t * self.warp.len() + f]
-    }
-}
+use crate::clock::Clock;
 
 /// The earlier of two accesses that conflict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +16,8 @@ pub(crate) struct Conflict {
     pub block: Option<u32>,
     /// The access was a write.
     pub wrote: bool,
+    /// The access was an atomic, or a strong load or store.
+    pub strong: bool,
     /// Both accesses are writes by threads of one warp.
     pub same_warp_writes: bool,
 }
@@ -117,8 +44,8 @@ impl Cell {
     pub fn read(&mut self, clock: &Clock, warp: u32, lanes: u32, strong: bool) -> Option<Conflict> {
         let mut conflict = None;
         let both_strong = strong && u32::from(self.writer) & ATOMIC != 0;
-        if self.wrote_at > clock.full && !both_strong {
-            conflict = self.unordered_write(clock, warp, lanes, false);
+        if self.wrote_at > clock.full() && !both_strong {
+            conflict = self.unordered_write(clock, warp, lanes, false, strong);
         }
         if strong {
             return conflict;
@@ -138,15 +65,33 @@ impl Cell {
     }
 
     /// The last write as a conflict, if it is not ordered before one of `lanes`.
-    fn unordered_write(&self, clock: &Clock, warp: u32, lanes: u32, writes: bool) -> Option<Conflict> {
+    fn unordered_write(
+        &self,
+        clock: &Clock,
+        warp: u32,
+        lanes: u32,
+        writes: bool,
+        strong: bool,
+    ) -> Option<Conflict> {
         let writer = u32::from(self.writer) & !ATOMIC;
-        let unordered = |l: &u32| lanes >> l & 1 == 1 && !clock.ordered(writer, self.wrote_at, warp * 32 + l);
+        let unordered =
+            |l: &u32| lanes >> l & 1 == 1 && !clock.ordered(writer, self.wrote_at, warp * 32 + l, strong);
         (0..32).find(unordered).map(|_| Conflict {
             thread: writer,
             block: None,
             wrote: true,
+            strong: u32::from(self.writer) & ATOMIC != 0,
             same_warp_writes: writes && writer / 32 == warp,
         })
+    }
+
+    /// Forgets the reads of some lanes of a warp.
+    pub fn forget_read(&mut self, warp: u32, lanes: u32) {
+        for k in 0..2 {
+            if u32::from(self.reader_warps[k]) == warp {
+                self.reader_lanes[k] &= !lanes;
+            }
+        }
     }
 
     /// Notes a write by one thread and returns what it conflicts with.
@@ -155,19 +100,21 @@ impl Cell {
         let mut conflict = None;
         let (warp, lane) = (thread / 32, thread % 32);
         let both_atomic = atomic && u32::from(self.writer) & ATOMIC != 0;
-        if self.wrote_at > clock.full && !both_atomic {
-            conflict = self.unordered_write(clock, warp, 1 << lane, true);
+        if self.wrote_at > clock.full() && !both_atomic {
+            conflict = self.unordered_write(clock, warp, 1 << lane, true, atomic);
         }
         for k in 0..2 {
-            if self.read_at[k] > clock.full && conflict.is_none() {
+            if self.read_at[k] > clock.full() && conflict.is_none() {
                 let first = u32::from(self.reader_warps[k]) * 32;
                 let unordered = |l: &u32| {
-                    self.reader_lanes[k] >> l & 1 == 1 && !clock.ordered(first + l, self.read_at[k], thread)
+                    self.reader_lanes[k] >> l & 1 == 1
+                        && !clock.ordered(first + l, self.read_at[k], thread, atomic)
                 };
                 conflict = (0..32).find(unordered).map(|l| Conflict {
                     thread: first + l,
                     block: None,
                     wrote: false,
+                    strong: false,
                     same_warp_writes: false,
                 });
             }
@@ -225,9 +172,16 @@ impl Note {
             return false;
         }
         if self.block() != later.block() {
-            return true;
+            return !clock.acquired(
+                self.block() - 1,
+                self.thread(),
+                self.time(),
+                later.thread(),
+                later.atomic(),
+            );
         }
-        self.time() > clock.full && !clock.ordered(self.thread(), self.time(), later.thread())
+        self.time() > clock.full()
+            && !clock.ordered(self.thread(), self.time(), later.thread(), later.atomic())
     }
 
     fn conflict(self, later: Note, wrote: bool, writes: bool) -> Conflict {
@@ -236,6 +190,7 @@ impl Note {
             thread: self.thread(),
             block: if same_block { None } else { Some(self.block() - 1) },
             wrote,
+            strong: self.atomic(),
             same_warp_writes: wrote && writes && same_block && self.thread() / 32 == later.thread() / 32,
         }
     }
@@ -245,6 +200,14 @@ impl GlobalShadow {
     pub fn new(granules: usize) -> Self {
         let writes = std::iter::repeat_with(AtomicU64::default).take(granules).collect();
         Self { writes, reads: std::sync::OnceLock::new() }
+    }
+
+    /// Forgets all accesses of some granules.
+    pub fn clear(&self, granules: std::ops::Range<usize>) {
+        self.writes[granules.clone()].iter().for_each(|write| write.store(0, SeqCst));
+        if let Some(reads) = self.reads.get() {
+            reads[granules].iter().flatten().for_each(|read| read.store(0, SeqCst));
+        }
     }
 
     /// Whether this launch wrote here.
@@ -265,6 +228,17 @@ impl GlobalShadow {
             let read = Note(r.load(SeqCst));
             read.conflicts(note, clock).then(|| read.conflict(note, false, true))
         })
+    }
+
+    /// Forgets the plain reads of a thread; `note` is one of them.
+    pub fn forget_read(&self, granule: usize, note: Note) {
+        for read in self.reads.get().into_iter().flat_map(|reads| &reads[granule]) {
+            let known = Note(read.load(SeqCst));
+            if known.0 >> TIME_BITS == note.0 >> TIME_BITS {
+                // Where another worker has noted a read meanwhile, that stays.
+                let _ = read.compare_exchange(known.0, 0, SeqCst, SeqCst);
+            }
+        }
     }
 
     /// Notes a read and returns what it conflicts with. Keeps the newest reader, and one of another block where there was

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::fault::ParseError;
 use crate::types::{Space, Type};
 
 /// The content of one file.
@@ -11,6 +12,28 @@ pub(crate) struct ParsedFile<'t> {
     pub sources: Vec<(u64, &'t str)>,
     pub variables: Vec<Variable<'t>>,
     pub functions: Vec<Function<'t>>,
+    /// Other names of functions (`.alias`), each before the function's own.
+    pub aliases: Vec<(&'t str, &'t str)>,
+    /// Initial values that are addresses.
+    pub addresses: Vec<AddressValue<'t>>,
+    /// Names of the module that cannot be used, and why.
+    pub refused: Vec<(&'t str, ParseError)>,
+}
+
+/// An initial value that is the address of a variable or of a function, or a part of it.
+#[derive(Debug)]
+pub(crate) struct AddressValue<'t> {
+    /// The number of the variable that holds it, in [`ParsedFile::variables`].
+    pub variable: usize,
+    /// Where its bytes lie in the variable, and how many there are.
+    pub at: usize,
+    pub bytes: usize,
+    pub name: &'t str,
+    /// What is added to the address.
+    pub offset: i64,
+    /// The bits that are kept, which then move down to bit 0.
+    pub mask: u64,
+    pub line: u32,
 }
 
 /// A kernel (`.entry`) or a function (`.func`).
@@ -30,6 +53,8 @@ pub(crate) struct Function<'t> {
     /// The number of `.maxnreg`.
     pub max_registers: Option<u64>,
     pub body: Vec<Statement<'t>>,
+    /// The first part of the function that could not be read.
+    pub refused: Option<ParseError>,
     pub line: u32,
 }
 
@@ -55,6 +80,8 @@ pub(crate) enum Statement<'t> {
     /// `.reg .f32 %f<3>` declares `%f0 %f1 %f2` by a prefix and a count. Without a count, it declares one name.
     Registers {
         ty: Type,
+        /// The elements of each: 1, or 2 or 4 of a vector.
+        elements: u32,
         name: &'t str,
         count: Option<u32>,
     },
@@ -64,17 +91,29 @@ pub(crate) enum Statement<'t> {
         file: u64,
         line: u32,
     },
-    /// `name: .branchtargets a, b, c;`
+    /// `name: .branchtargets a, b, c;`, or `.calltargets`.
     Targets {
         name: &'t str,
         labels: Vec<&'t str>,
     },
+    /// `name: .callprototype (returns) _ (params);`
+    Prototype(Box<Prototype<'t>>),
+    /// `.pragma "used_bytes_mask 0x0f"`: the bytes of the next load that are used.
+    UsedBytes(u32),
     Block(Vec<Statement<'t>>),
     Instruction(Instruction<'t>),
 }
 
-/// The predicate that must hold for an instruction to be executed, or that must not hold if it is negated.
+/// The parameters of what an indirect call may call.
 #[derive(Debug)]
+pub(crate) struct Prototype<'t> {
+    pub name: &'t str,
+    pub params: Vec<Variable<'t>>,
+    pub returns: Vec<Variable<'t>>,
+}
+
+/// The predicate that must hold for an instruction to be executed, or that must not hold if it is negated.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Guard<'t> {
     pub name: &'t str,
     pub negated: bool,
@@ -95,6 +134,8 @@ pub(crate) struct Instruction<'t> {
 pub(crate) enum Operand<'t> {
     /// A register, a special register, a variable or a label, possibly with an offset: `name+8`.
     Name(&'t str, i64),
+    /// An element of a vector register that stands for all of them: `%v` is `{%v.x, %v.y}`.
+    Part(&'t str, u8),
     /// `!%p`
     Not(&'t str),
     Int(u64),
@@ -116,6 +157,7 @@ impl fmt::Display for Operand<'_> {
         match self {
             Self::Name(name, 0) => write!(f, "`{name}`"),
             Self::Name(name, offset) => write!(f, "`{name}{offset:+}`"),
+            Self::Part(name, part) => write!(f, "element {part} of `{name}`"),
             Self::Not(name) => write!(f, "`!{name}`"),
             Self::Int(n) => write!(f, "`{n}`"),
             Self::F32(bits) => write!(f, "`0f{bits:08X}`"),

@@ -1,12 +1,13 @@
 //! Counts of what one worker executed, by instruction.
 
+use crate::extended::{Shape, What};
 use crate::isa::Op;
 use crate::meter::{AccessKind, Class, Count, Meter, Traffic};
 use crate::program::Program;
 use crate::types::Space;
 
 /// Counts of one worker, which are folded into a [`Meter`] at the end of a launch.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
     /// One for each instruction of the program.
     pub counts: Vec<Count>,
@@ -69,6 +70,21 @@ impl Tally {
                     add(Space::Shared, class, a.bytes(), traffic.shared);
                     add(Space::Local, class, a.bytes(), traffic.local);
                 }
+                Op::Extended { index } => match &program.extended[index as usize].what {
+                    What::Multiply(product) => {
+                        let Shape { m, n, k } = product.shape;
+                        // A warp whose lanes come one after the other executes it once, when all are there.
+                        let whole = (count.warps - count.partial).min(count.threads / 32);
+                        meter.multiply_adds += whole * u64::from(m * n * k);
+                    }
+                    What::Rows(_) => add(Space::Shared, class, 16, traffic.shared),
+                    What::Fragment(a) => {
+                        let bytes = a.request_bytes();
+                        add(Space::Global, class, bytes, traffic.global);
+                        add(Space::Shared, class, bytes, traffic.shared);
+                    }
+                    What::Transpose { .. } => {}
+                },
                 Op::Atomic(a) => {
                     add(Space::Global, class, a.ty.bytes(), traffic.global);
                     add(Space::Shared, class, a.ty.bytes(), traffic.shared);

@@ -1,7 +1,7 @@
 //! What the lanes of a warp do together: shuffles, votes, matches, reductions and warp barriers.
 
 use crate::exec::Exec;
-use crate::fault::{FaultKind, Run, stop};
+use crate::fault::{FaultKind, Run, Stop};
 use crate::integer::combine32;
 use crate::isa::{Op, ShuffleMode, Slot, VoteMode};
 use crate::lanes::{ALL_LANES, each_lane, lanes_where};
@@ -111,13 +111,9 @@ impl Exec<'_, '_> {
             v[l] = a[source as usize & 31];
             inside |= u32::from(ok) << l;
         });
-        if let (Some((lane, source)), true) = (absent, self.env.options.checks) {
-            return stop(
-                FaultKind::Mask,
-                lane,
-                None,
-                format!("takes the value of lane {source}, which is not in the mask"),
-            );
+        if let (Some((lane, source)), true) = (absent, self.env.checks.masks) {
+            let detail = format!("takes the value of lane {source}, which is not in the mask");
+            self.report(Stop { kind: FaultKind::Mask, lane, address: None, detail })?;
         }
         let r = &mut self.warp.registers;
         r.set_word(d, &v, m);

@@ -122,7 +122,7 @@ impl Space {
             "global" => Self::Global,
             "shared" | "shared::cta" => Self::Shared,
             "local" => Self::Local,
-            "param" => Self::Param,
+            "param" | "param::entry" | "param::func" => Self::Param,
             "const" => Self::Const,
             _ => return None,
         })

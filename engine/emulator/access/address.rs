@@ -6,7 +6,6 @@ use crate::isa::Address;
 use crate::lanes::{Lanes, each_lane, lanes_where, map, set_lanes};
 use crate::meter::Traffic;
 use crate::program::{LOCAL_WINDOW, SHARED_WINDOW, WINDOW};
-use crate::shadow::Conflict;
 use crate::tally::SpaceTraffic;
 use crate::types::Space;
 
@@ -80,19 +79,5 @@ impl Exec<'_, '_> {
     #[inline(always)]
     pub(super) fn traffic(&mut self) -> &mut SpaceTraffic {
         &mut self.state.tally.traffic[self.pc as usize]
-    }
-
-    /// Stops with a race between `lane` and the access it conflicts with.
-    #[cold]
-    pub(super) fn race(&self, lane: u32, at: u64, conflict: Conflict, write: bool) -> Run<()> {
-        let [x, y, z] = self.env.thread(conflict.thread);
-        let block = match conflict.block {
-            None => String::new(),
-            Some(n) => format!(" of block {n}"),
-        };
-        let did = if conflict.wrote { "wrote" } else { "read" };
-        let does = if write { "writes" } else { "reads" };
-        let detail = format!("{does} what thread ({x}, {y}, {z}){block} {did}, with no barrier between them");
-        stop(FaultKind::Race, lane, Some(at), detail)
     }
 }

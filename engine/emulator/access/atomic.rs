@@ -4,11 +4,13 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::global::Effect;
+use super::words::word_mask;
 use crate::exec::Exec;
 use crate::fault::{FaultKind, Run, stop};
 use crate::float::flush;
+use crate::half_float::{add, extreme};
 use crate::integer::combine32;
-use crate::isa::{Atomic, AtomicAccess};
+use crate::isa::{Atomic, AtomicAccess, Extreme, Small};
 use crate::lanes::{Lanes, set_lanes};
 use crate::memory::WHOLE_WORD;
 use crate::types::{Space, Type};
@@ -19,6 +21,9 @@ fn combine(access: &AtomicAccess, in_global: bool, old: u64, a: u64, b: u64) -> 
         return if old == a { b } else { old };
     }
     match (access.ty, access.op) {
+        (Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2, _) => {
+            combine_halves(access, old as u32, a as u32)
+        }
         (Type::F32, _) => {
             let (old, a) = (f32::from_bits(old as u32), f32::from_bits(a as u32));
             // Units beside global memory have no denormals; those beside shared memory have.
@@ -51,11 +56,38 @@ fn combine(access: &AtomicAccess, in_global: bool, old: u64, a: u64, b: u64) -> 
     }
 }
 
+/// [`combine`] of floats of 16 bits, alone or in pairs. They keep their denormals everywhere.
+#[cold]
+#[inline(never)]
+fn combine_halves(access: &AtomicAccess, old: u32, a: u32) -> u64 {
+    let format = match access.ty {
+        Type::F16 | Type::F16x2 => Small::F16,
+        _ => Small::Bf16,
+    };
+    let one = |old: u32, a: u32| {
+        let (old, a) = (old as u16, a as u16);
+        u64::from(match access.op {
+            Atomic::Add => add(format, old, a),
+            op => extreme(format, Extreme { max: op == Atomic::Max, nan: false, magnitude: false }, old, a),
+        })
+    };
+    if access.ty.bits() == 16 { one(old, a) } else { one(old, a) | one(old >> 16, a >> 16) << 16 }
+}
+
+/// The bits of a word that an access to `bytes` bytes at `at` touches, and their position.
+fn part(at: u64, bytes: u32) -> (u32, u32) {
+    if bytes == 2 { (0xffff, (at % 4) as u32 * 8) } else { (u32::MAX, 0) }
+}
+
 impl Exec<'_, '_> {
     /// Executes for the lanes of `active`, lowest first.
     pub(crate) fn atomic(&mut self, access: &AtomicAccess, active: u32) -> Run<()> {
         let at = self.addresses(access.address);
-        match access.space {
+        if access.dest.is_some() {
+            self.poll();
+        }
+        self.before_release(access.order, active);
+        let done = match access.space {
             Space::Shared => self.atomic_shared(access, &at, active),
             Space::Generic => self.by_space(&at, active, |exec, space, at, lanes| match space {
                 Space::Shared => exec.atomic_shared(access, at, lanes),
@@ -66,7 +98,9 @@ impl Exec<'_, '_> {
                 _ => exec.atomic_global(access, at, lanes),
             }),
             _ => self.atomic_global(access, &at, active),
-        }
+        };
+        self.after_release(access.order);
+        done
     }
 
     /// One lane's value of an operand.
@@ -88,22 +122,37 @@ impl Exec<'_, '_> {
 
     fn atomic_shared(&mut self, access: &AtomicAccess, at: &Lanes<u64>, active: u32) -> Run<()> {
         let bytes = access.ty.bytes();
-        self.check_aligned(at, active, bytes)?;
+        self.check_aligned(at, active, access.align)?;
         self.count_shared(at, active, bytes);
         for lane in set_lanes(active) {
             let here = at[lane as usize];
             self.check_shared(lane, here, bytes, true)?;
-            self.note_shared_write(lane, here, bytes, true, false)?;
             let (a, b) = (
                 self.operand(access, access.a, lane as usize),
                 self.operand(access, access.b, lane as usize),
             );
             let first = (here / 4) as usize;
-            let words = &mut self.state.shared.words;
+            let words = &self.state.shared.words;
             let wide = bytes == 8;
-            let old = u64::from(words[first]) | if wide { u64::from(words[first + 1]) << 32 } else { 0 };
+            let (ones, shift) = part(here, bytes);
+            let low = u64::from(words[first] >> shift & ones);
+            let old = low | if wide { u64::from(words[first + 1]) << 32 } else { 0 };
+            if access.op == Atomic::Cas && old != a {
+                self.note_shared_read(lane, here, bytes, 1 << lane, true)?;
+            } else {
+                self.note_shared_write(lane, here, bytes, true, false)?;
+                self.publish(lane, here, access.order, Space::Shared);
+            }
+            self.see(lane, here, access.order, Space::Shared);
+            if access.op == Atomic::Cas {
+                self.clear_suspicion(lane, here, Space::Shared);
+                let warp = self.warp.index;
+                let cells = self.state.shared.cells(here, bytes);
+                cells.iter_mut().for_each(|cell| cell.forget_read(warp, 1 << lane));
+            }
+            let words = &mut self.state.shared.words;
             let new = combine(access, false, old, a, b);
-            words[first] = new as u32;
+            words[first] = words[first] & !(ones << shift) | (new as u32 & ones) << shift;
             if wide {
                 words[first + 1] = (new >> 32) as u32;
             }
@@ -115,23 +164,37 @@ impl Exec<'_, '_> {
     fn atomic_global(&mut self, access: &AtomicAccess, at: &Lanes<u64>, active: u32) -> Run<()> {
         let bytes = access.ty.bytes();
         self.count_global(at, active, bytes);
-        self.check_aligned(at, active, bytes)?;
+        self.check_aligned(at, active, access.align)?;
         let env = self.env;
         for lane in set_lanes(active) {
             let here = at[lane as usize];
             let (view, _) = self.view(at, 1 << lane, bytes, Effect::Atomic)?;
-            self.note_global_write(view, lane, here, bytes, true, || false)?;
             let buffer = &view.buffer;
             let first = ((here - buffer.at) / 4) as usize;
-            let written = (0..bytes as usize / 4).all(|k| buffer.has(first + k, WHOLE_WORD));
-            if env.options.checks && !written {
-                let detail = format!("byte {} of a buffer, which nothing wrote", here - view.at);
-                return stop(FaultKind::Uninitialised, lane, Some(here), detail);
-            }
+            let (ones, shift) = part(here, bytes);
             let (a, b) = (
                 self.operand(access, access.a, lane as usize),
                 self.operand(access, access.b, lane as usize),
             );
+            let word = |k: usize| buffer.word(first + k).load(SeqCst);
+            let low = || u64::from(word(0) >> shift & ones);
+            let now = || low() | if bytes == 8 { u64::from(word(1)) << 32 } else { 0 };
+            // One that fails only reads. If another worker is faster, it fails all the same, and has published too much.
+            if access.op == Atomic::Cas && now() != a {
+                self.note_failed_cas(view, lane, here, bytes)?;
+            } else {
+                self.note_global_write(view, lane, here, bytes, true, || false)?;
+                self.publish(lane, here, access.order, Space::Global);
+            }
+            let mask = word_mask(here - buffer.at, bytes);
+            let written = (0..bytes.div_ceil(4) as usize).all(|k| buffer.has(first + k, mask));
+            if !written {
+                self.unwritten(
+                    lane,
+                    here,
+                    format!("byte {} of a buffer, which nothing wrote", here - view.at),
+                )?;
+            }
             let old = if bytes == 8 {
                 let _held = env.wide_atomics.lock().unwrap_or_else(PoisonError::into_inner);
                 let old = u64::from(buffer.word(first).load(SeqCst))
@@ -142,9 +205,20 @@ impl Exec<'_, '_> {
                 old
             } else {
                 let word = buffer.word(first);
-                let update = |old| Some(combine(access, true, u64::from(old), a, b) as u32);
-                u64::from(word.fetch_update(SeqCst, SeqCst, update).unwrap_or_default())
+                let update = |word: u32| {
+                    let new = combine(access, true, u64::from(word >> shift & ones), a, b) as u32;
+                    Some(word & !(ones << shift) | (new & ones) << shift)
+                };
+                u64::from(word.fetch_update(SeqCst, SeqCst, update).unwrap_or_default() >> shift & ones)
             };
+            self.see(lane, here, access.order, Space::Global);
+            if access.op == Atomic::Cas {
+                self.clear_suspicion(lane, here, Space::Global);
+                if let Some(shadow) = &view.shadow {
+                    self.granules(view, here, bytes)
+                        .for_each(|g| shadow.forget_read(g, self.note(lane, false)));
+                }
+            }
             self.give(access, lane as usize, old);
         }
         Ok(())

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use super::global::Effect;
 use super::words::word_mask;
+use crate::checks::Checks;
 use crate::exec::Exec;
 use crate::fault::{FaultKind, Run, stop};
 use crate::isa::AsyncCopy;
@@ -85,7 +86,7 @@ impl Exec<'_, '_> {
         let mut words = [0u32; 4];
         if taken > 0 {
             let (view, _) = self.view(&flight.from, 1 << lane, taken, Effect::Load)?;
-            if self.env.options.checks {
+            if self.env.checks != Checks::NONE {
                 self.check_load(view, &flight.from, 1 << lane, taken, false)?;
             }
             let first = ((flight.from[lane] - view.buffer.at) / 4) as usize;

@@ -3,16 +3,19 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::address::uniform;
+use super::race::Doing;
 use super::words::{collect, deliver, word_mask};
 use crate::args::Access;
+use crate::checks::Checks;
 use crate::env::View;
 use crate::exec::Exec;
-use crate::fault::{FaultKind, Run, stop};
-use crate::isa::MemoryAccess;
+use crate::fault::{FaultKind, Run, Stop, stop};
+use crate::isa::{ALL_BYTES, MemoryAccess};
 use crate::lanes::{Lanes, each_lane, lanes_where, map, set_lanes};
 use crate::memory::{WHOLE_WORD, byte_mask};
 use crate::meter::Traffic;
 use crate::shadow::Note;
+use crate::types::Space;
 
 /// What an access does to the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,14 +35,32 @@ impl<'e> Exec<'e, '_> {
         while rest != 0 {
             let (view, lanes) = self.view(at, rest, bytes, Effect::Load)?;
             rest &= !lanes;
-            if self.env.options.checks {
-                self.check_load(view, at, lanes, bytes, access.strong)?;
+            if self.env.checks != Checks::NONE {
+                if access.used == ALL_BYTES {
+                    self.check_load(view, at, lanes, bytes, access.order.strong())?;
+                } else {
+                    self.check_used(view, access, at, lanes)?;
+                }
                 self.check_coherent(view, access, at, lanes)?;
             }
             let buffer = &view.buffer;
             let offsets = map(at, |a| a.wrapping_sub(buffer.at));
             let word = |_: usize, index: usize| buffer.word(index).load(Relaxed);
             deliver(&mut self.warp.registers, access, &offsets, lanes, word);
+        }
+        if access.order.strong() {
+            self.after_strong_load(access.order, at, active, Space::Global);
+        }
+        Ok(())
+    }
+
+    /// Checks a load of which only some bytes are used.
+    #[cold]
+    #[inline(never)]
+    fn check_used(&self, view: &View, access: &MemoryAccess, at: &Lanes<u64>, lanes: u32) -> Run<()> {
+        for byte in set_lanes(u32::from(access.used)).filter(|&byte| byte < access.bytes()) {
+            let there = map(at, |a| a.wrapping_add(u64::from(byte)));
+            self.check_load(view, &there, lanes, 1, access.order.strong())?;
         }
         Ok(())
     }
@@ -49,12 +70,16 @@ impl<'e> Exec<'e, '_> {
         let bytes = access.bytes();
         self.count_global(at, active, bytes);
         self.check_aligned(at, active, bytes)?;
+        if access.order.strong() {
+            self.before_strong_store(access.order, at, active, Space::Global);
+        }
         let mut rest = active;
         while rest != 0 {
             let (view, lanes) = self.view(at, rest, bytes, Effect::Store)?;
             rest &= !lanes;
             self.store_view(view, access, at, lanes)?;
         }
+        self.after_release(access.order);
         Ok(())
     }
 
@@ -74,7 +99,7 @@ impl<'e> Exec<'e, '_> {
                     (0..data.count)
                         .all(|k| (buffer.word(first + k).load(Relaxed) ^ data.words[k]) & bits == 0)
                 };
-                self.note_global_write(view, lane, at, bytes, access.strong, same)?;
+                self.note_global_write(view, lane, at, bytes, access.order.strong(), same)?;
             }
             if data.mask == WHOLE_WORD {
                 for k in 0..data.count {
@@ -123,8 +148,24 @@ impl<'e> Exec<'e, '_> {
         let inside = |v: &View, at: u64| at >= v.at && at.checked_add(bytes).is_some_and(|end| end <= v.end);
         let allowed = |v: &View| effect == Effect::Load || v.access != Access::Read;
         let view = env.views.iter().find(|v| inside(v, at[lane as usize]) && allowed(v));
-        let Some(view) = view else { return self.no_view(lane, at[lane as usize], bytes, effect) };
+        let Some(view) = view else { return self.view_elsewhere(at, active, bytes, effect) };
         Ok((view, lanes_where(active, |l| inside(view, at[l]))))
+    }
+
+    /// A view that is none of the launch's buffers, but a part of the heap.
+    #[cold]
+    fn view_elsewhere(
+        &self,
+        at: &Lanes<u64>,
+        active: u32,
+        bytes: u64,
+        effect: Effect,
+    ) -> Run<(&'e View, u32)> {
+        let lane = active.trailing_zeros();
+        match self.heap_view(at, active, bytes)? {
+            Some(found) => Ok(found),
+            None => self.no_view(lane, at[lane as usize], bytes, effect),
+        }
     }
 
     /// Says why the launch may not use an address.
@@ -188,23 +229,22 @@ impl<'e> Exec<'e, '_> {
                 if !(0..bytes.div_ceil(4) as usize).all(|k| view.buffer.has(first + k, mask)) {
                     let detail =
                         format!("byte {} of a buffer, which nothing wrote", at[lane as usize] - view.at);
-                    return stop(FaultKind::Uninitialised, lane, Some(at[lane as usize]), detail);
+                    self.unwritten(lane, at[lane as usize], detail)?;
                 }
             }
         }
         let Some(shadow) = &view.shadow else { return Ok(()) };
-        let granule = self.env.program.global_granule.trailing_zeros();
         for lane in set_lanes(lanes) {
             let at = at[lane as usize];
             let note = self.note(lane, strong);
-            for g in self.granules(view, at, bytes, granule) {
+            for g in self.granules(view, at, bytes) {
                 if view.access == Access::Write && !shadow.written(g) {
                     let detail =
                         format!("byte {} of an output, which this launch has not written yet", at - view.at);
-                    return stop(FaultKind::Uninitialised, lane, Some(at), detail);
+                    self.unwritten(lane, at, detail)?;
                 }
                 if let Some(conflict) = shadow.read(g, note, &self.state.clock) {
-                    return self.race(lane, at, conflict, false);
+                    self.race(lane, at, conflict, Doing::read(strong), Space::Global)?;
                 }
             }
         }
@@ -214,26 +254,39 @@ impl<'e> Exec<'e, '_> {
     /// Checks that a load through the non-coherent cache does not see a store of the same launch, not even one of its own
     /// thread.
     fn check_coherent(&self, view: &View, access: &MemoryAccess, at: &Lanes<u64>, lanes: u32) -> Run<()> {
-        let (true, Some(shadow)) = (access.non_coherent, &view.shadow) else { return Ok(()) };
-        let granule = self.env.program.global_granule.trailing_zeros();
+        let wanted = access.non_coherent && self.env.checks.nc_loads;
+        let (true, Some(shadow)) = (wanted, &view.shadow) else { return Ok(()) };
         for lane in set_lanes(lanes) {
             let at = at[lane as usize];
-            if self.granules(view, at, access.bytes(), granule).any(|g| shadow.written(g)) {
-                return stop(FaultKind::Race, lane, Some(at), "a .nc load of what this launch wrote");
+            if self.granules(view, at, access.bytes()).any(|g| shadow.written(g)) {
+                let detail = "a .nc load of what this launch wrote".into();
+                self.report(Stop { kind: FaultKind::Race, lane, address: Some(at), detail })?;
             }
         }
         Ok(())
     }
 
+    /// Notes a read by a `cas` that changes nothing, and stops where it races.
+    pub(super) fn note_failed_cas(&self, view: &View, lane: u32, at: u64, bytes: u32) -> Run<()> {
+        let Some(shadow) = &view.shadow else { return Ok(()) };
+        let note = self.note(lane, true);
+        let conflict = self.granules(view, at, bytes).find_map(|g| shadow.read(g, note, &self.state.clock));
+        match conflict {
+            None => Ok(()),
+            Some(conflict) => self.race(lane, at, conflict, Doing::read(true), Space::Global),
+        }
+    }
+
     /// The note of an access by one lane now.
     #[inline(always)]
-    fn note(&self, lane: u32, atomic: bool) -> Note {
+    pub(super) fn note(&self, lane: u32, atomic: bool) -> Note {
         Note::new(self.state.index, self.warp.index * 32 + lane, self.state.clock.now, atomic)
     }
 
-    /// The granules that an access touches; `granule` is the base-2 logarithm of their size.
+    /// The granules that an access touches.
     #[inline(always)]
-    fn granules(&self, view: &View, at: u64, bytes: u32, granule: u32) -> std::ops::RangeInclusive<usize> {
+    pub(super) fn granules(&self, view: &View, at: u64, bytes: u32) -> std::ops::RangeInclusive<usize> {
+        let granule = self.env.program.global_granule.trailing_zeros();
         let offset = at - view.at;
         (offset >> granule) as usize..=((offset + u64::from(bytes) - 1) >> granule) as usize
     }
@@ -250,13 +303,12 @@ impl<'e> Exec<'e, '_> {
         same: impl Fn() -> bool,
     ) -> Run<()> {
         let Some(shadow) = &view.shadow else { return Ok(()) };
-        let granule = self.env.program.global_granule.trailing_zeros();
         let note = self.note(lane, atomic);
-        for g in self.granules(view, at, bytes, granule) {
+        for g in self.granules(view, at, bytes) {
             if let Some(conflict) = shadow.write(g, note, &self.state.clock)
                 && !(conflict.same_warp_writes && same())
             {
-                return self.race(lane, at, conflict, true);
+                self.race(lane, at, conflict, Doing::write(atomic), Space::Global)?;
             }
         }
         Ok(())

@@ -11,10 +11,13 @@ use crate::program::Placed;
 
 impl Exec<'_, '_> {
     /// Checks that an access lies in a local variable. There are only a few of them.
-    fn check_local(&self, lane: u32, at: u64, bytes: u32) -> Run<()> {
+    pub(super) fn check_local(&self, lane: u32, at: u64, bytes: u32) -> Run<()> {
         let within = |p: &Placed| at >= u64::from(p.at) && at + u64::from(bytes) <= u64::from(p.at + p.bytes);
         let placed = &self.env.program.local;
         if at < u64::from(self.env.program.local_bytes) && placed.iter().any(within) {
+            return Ok(());
+        }
+        if self.in_frame(lane, at, bytes) {
             return Ok(());
         }
         let before = placed.iter().rfind(|p| u64::from(p.at) <= at);
@@ -39,19 +42,15 @@ impl Exec<'_, '_> {
         let same = uniform(at, active);
         for lane in set_lanes(active) {
             let here = at[lane as usize];
-            if !same || lane == active.trailing_zeros() {
+            if !same || lane == active.trailing_zeros() || self.env.program.frame_pointer.is_some() {
                 self.check_local(lane, here, bytes)?;
             }
-            if load && self.env.options.checks {
+            if load && self.env.checks.uninitialised_memory {
                 let unwritten =
                     |b: u64| self.warp.local_written[(b / 4) as usize][(b % 4) as usize] >> lane & 1 == 0;
-                if let Some(b) = (here..here + u64::from(bytes)).find(|&b| unwritten(b)) {
-                    return stop(
-                        FaultKind::Uninitialised,
-                        lane,
-                        Some(b),
-                        "local memory that the thread has not written",
-                    );
+                let used = |b: u64| access.used >> (b - here) & 1 == 1;
+                if let Some(b) = (here..here + u64::from(bytes)).find(|&b| unwritten(b) && used(b)) {
+                    self.unwritten(lane, b, "local memory that the thread has not written".into())?;
                 }
             }
         }

@@ -1,15 +1,17 @@
 //! Loads and stores of shared memory.
 
 use super::address::uniform;
+use super::race::Doing;
 use super::words::{collect, deliver, word_mask};
 use crate::exec::Exec;
 use crate::fault::{FaultKind, Run, stop};
-use crate::isa::MemoryAccess;
+use crate::isa::{ALL_BYTES, MemoryAccess};
 use crate::lanes::{Lanes, map, set_lanes};
 use crate::memory::byte_mask;
 use crate::meter::Traffic;
 use crate::program::Placed;
 use crate::shared::{OUTSIDE, wavefronts};
+use crate::types::Space;
 
 impl Exec<'_, '_> {
     /// Loads for lanes whose addresses are offsets of shared memory.
@@ -17,18 +19,38 @@ impl Exec<'_, '_> {
         let bytes = access.bytes();
         self.count_shared(at, active, bytes);
         self.check_aligned(at, active, bytes)?;
-        if uniform(at, active) {
+        if access.used != ALL_BYTES {
+            self.check_used_shared(access, at, active)?;
+        } else if uniform(at, active) {
             let lane = active.trailing_zeros();
             self.check_shared(lane, at[lane as usize], bytes, true)?;
-            self.note_shared_read(lane, at[lane as usize], bytes, active, access.strong)?;
+            self.note_shared_read(lane, at[lane as usize], bytes, active, access.order.strong())?;
         } else {
             for lane in set_lanes(active) {
                 self.check_shared(lane, at[lane as usize], bytes, true)?;
-                self.note_shared_read(lane, at[lane as usize], bytes, 1 << lane, access.strong)?;
+                self.note_shared_read(lane, at[lane as usize], bytes, 1 << lane, access.order.strong())?;
             }
         }
         let words = &self.state.shared.words;
         deliver(&mut self.warp.registers, access, at, active, |_, index| words[index]);
+        if access.order.strong() {
+            self.after_strong_load(access.order, at, active, Space::Shared);
+        }
+        Ok(())
+    }
+
+    /// Checks a load of which only some bytes are used.
+    #[cold]
+    #[inline(never)]
+    fn check_used_shared(&mut self, access: &MemoryAccess, at: &Lanes<u64>, active: u32) -> Run<()> {
+        for lane in set_lanes(active) {
+            let here = at[lane as usize];
+            self.check_shared(lane, here, access.bytes(), false)?;
+            for byte in set_lanes(u32::from(access.used)).filter(|&byte| byte < access.bytes()) {
+                self.check_shared(lane, here + u64::from(byte), 1, true)?;
+                self.note_shared_read(lane, here + u64::from(byte), 1, 1 << lane, access.order.strong())?;
+            }
+        }
         Ok(())
     }
 
@@ -37,6 +59,9 @@ impl Exec<'_, '_> {
         let bytes = access.bytes();
         self.count_shared(at, active, bytes);
         self.check_aligned(at, active, bytes)?;
+        if access.order.strong() {
+            self.before_strong_store(access.order, at, active, Space::Shared);
+        }
         for lane in set_lanes(active) {
             let at = at[lane as usize];
             self.check_shared(lane, at, bytes, false)?;
@@ -46,7 +71,7 @@ impl Exec<'_, '_> {
             let bits = byte_mask(data.mask);
             let same = || (0..data.count).all(|k| (shared.words[first + k] ^ data.words[k]) & bits == 0);
             let same = shared.watched() && same();
-            self.note_shared_write(lane, at, bytes, access.strong, same)?;
+            self.note_shared_write(lane, at, bytes, access.order.strong(), same)?;
             let shared = &mut self.state.shared;
             for k in 0..data.count {
                 let word = &mut shared.words[first + k];
@@ -54,6 +79,7 @@ impl Exec<'_, '_> {
                 shared.bytes[first + k] |= data.mask;
             }
         }
+        self.after_release(access.order);
         Ok(())
     }
 
@@ -70,7 +96,7 @@ impl Exec<'_, '_> {
         let state = &self.state.shared.bytes;
         let mask = word_mask(at, bytes);
         let first = (at / 4) as usize;
-        let wanted = if load && self.env.options.checks { mask } else { 0 };
+        let wanted = if load && self.env.checks.uninitialised_memory { mask } else { 0 };
         let looked_at = wanted | (mask * OUTSIDE);
         let words = bytes.div_ceil(4) as usize;
         let fine = first.checked_add(words).and_then(|end| state.get(first..end));
@@ -93,7 +119,7 @@ impl Exec<'_, '_> {
                 p.name,
                 at - u64::from(p.at)
             );
-            return stop(FaultKind::Uninitialised, lane, Some(at), detail);
+            return self.unwritten(lane, at, detail);
         }
         let before = program.shared.iter().filter(|p| u64::from(p.at) <= at).max_by_key(|p| p.at);
         let detail = match before {
@@ -110,14 +136,21 @@ impl Exec<'_, '_> {
 
     /// Notes a read by `lanes`, and stops where it races.
     #[inline(always)]
-    fn note_shared_read(&mut self, lane: u32, at: u64, bytes: u32, lanes: u32, strong: bool) -> Run<()> {
+    pub(super) fn note_shared_read(
+        &mut self,
+        lane: u32,
+        at: u64,
+        bytes: u32,
+        lanes: u32,
+        strong: bool,
+    ) -> Run<()> {
         let mut conflict = None;
         for cell in self.state.shared.cells(at, bytes) {
             conflict = conflict.or(cell.read(&self.state.clock, self.warp.index, lanes, strong));
         }
         match conflict {
             None => Ok(()),
-            Some(conflict) => self.race(lane, at, conflict, false),
+            Some(conflict) => self.race(lane, at, conflict, Doing::read(strong), Space::Shared),
         }
     }
 
@@ -140,7 +173,7 @@ impl Exec<'_, '_> {
             None => Ok(()),
             // Lanes of a warp store one value to one address: whichever comes last, the result is the same.
             Some(conflict) if conflict.same_warp_writes && same => Ok(()),
-            Some(conflict) => self.race(lane, at, conflict, true),
+            Some(conflict) => self.race(lane, at, conflict, Doing::write(atomic), Space::Shared),
         }
     }
 }

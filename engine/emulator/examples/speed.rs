@@ -1,5 +1,5 @@
-//! Measures the thread-instructions a second of one core on a small selective scan, with checks and without:
-//! `cargo run --release -p ptx-emulator --example speed`
+//! Measures one core: the thread-instructions a second of a small selective scan, with checks and without, and the
+//! multiply-adds a second of `mma`. `cargo run --release -p ptx-emulator --example speed`
 
 use std::time::Instant;
 
@@ -41,7 +41,51 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             );
         }
     }
+    for (opcode, sums, factors) in PRODUCTS {
+        let n = multiply_adds_a_second(opcode, sums, factors)?;
+        println!("{opcode}: {:.0} million multiply-adds a second", n / 1e6);
+    }
     Ok(())
+}
+
+/// Opcodes of `mma`, with the numbers of registers of D and of A.
+const PRODUCTS: [(&str, usize, usize); 5] = [
+    ("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32", 4, 4),
+    ("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32", 4, 4),
+    ("mma.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16", 2, 4),
+    ("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32", 4, 4),
+    ("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32", 4, 4),
+];
+
+/// Runs a loop of products by one warp.
+fn multiply_adds_a_second(
+    opcode: &str,
+    sums: usize,
+    factors: usize,
+) -> Result<f64, Box<dyn std::error::Error>> {
+    let list = |first: usize, n: usize| {
+        let all: Vec<String> = (first..first + n).map(|r| format!("%r{r}")).collect();
+        format!("{{{}}}", all.join(", "))
+    };
+    let (d, a, b) = (list(10, sums), list(20, factors), list(30, factors / 2));
+    let fill: String = (10..40).map(|r| format!("mov.b32 %r{r}, 0x3c003c00;\n")).collect();
+    let product = format!("{opcode} {d}, {a}, {b}, {d};\n").repeat(8);
+    let text = format!(
+        ".version 8.4\n.target sm_80\n.address_size 64\n.visible .entry products(.param .u32 n)\n{{
+.reg .pred %p;\n.reg .b32 %r<40>;\nld.param.u32 %r0, [n];\n{fill}LOOP:\n{product}
+sub.u32 %r0, %r0, 1;\nsetp.ne.u32 %p, %r0, 0;\n@%p bra LOOP;\nret;\n}}\n"
+    );
+    let module = Module::parse("products.ptx", &text)?;
+    let machine = Machine::with(Options { threads: 1, ..Options::default() });
+    let launch = Launch { grid: [1, 1, 1], block: [32, 1, 1], shared: 0 };
+    let mut best = 0f64;
+    // Short runs, so that some are not interrupted on a machine that does other work.
+    for _ in 0..200 {
+        let start = Instant::now();
+        let meter = machine.launch(&module, "products", launch, &[Arg::U32(300)])?;
+        best = best.max(meter.multiply_adds as f64 / start.elapsed().as_secs_f64());
+    }
+    Ok(best)
 }
 
 fn scan(machine: &Machine, module: &Module) -> Result<Meter, Box<dyn std::error::Error>> {

@@ -67,7 +67,7 @@ fn directed(near: f32, over: f64, round: Round) -> f32 {
 
 /// Rounds `s + e` to odd in f64, so that rounding the result to f32 rounds only once in all.
 #[inline(always)]
-fn to_odd(s: f64, e: f64) -> f64 {
+pub(crate) fn to_odd(s: f64, e: f64) -> f64 {
     let bits = s.to_bits();
     // The result moves by one unit towards e if e is not zero and the last bit is even.
     let inexact = e != 0.0 && s.is_finite();
@@ -231,7 +231,7 @@ pub(crate) fn to_bf16(a: f32, round: Round) -> u16 {
     }
 }
 
-/// The f32 of a bf16's bits, which is exact.
+/// The value of an f16.
 #[inline(always)]
 pub(crate) fn from_f16(a: u16) -> f32 {
     let (exponent, mantissa) = (u32::from(a >> 10 & 31), u32::from(a & 0x3ff));
@@ -247,6 +247,14 @@ pub(crate) fn from_f16(a: u16) -> f32 {
 /// The value of a bf16.
 pub(crate) fn from_bf16(a: u16) -> f32 {
     f32::from_bits(u32::from(a) << 16)
+}
+
+/// Computes `a b + c`, where the product is exact in f64, rounded to odd: a second rounding to half of the bits is then the
+/// only one.
+#[inline(always)]
+pub(crate) fn fused(a: f64, b: f64, c: f64) -> f64 {
+    let (s, e) = two_sum(a * b, c);
+    to_odd(s, e)
 }
 
 /// Computes `a b + c` on bf16 bits with one rounding.

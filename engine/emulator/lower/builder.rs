@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::names::{FileNames, Home, Name, Scope};
+use super::call::FrameBuilder;
+use super::names::{Callee, Counted, FileNames, Home, Name, Scope, VectorSlots};
 use crate::fault::ParseError;
 use crate::flow;
-use crate::isa::{NO_SLOT, Op, Slot};
+use crate::isa::{Int2, NO_SLOT, Op, Slot};
 use crate::meter::{Class, Line};
-use crate::program::{Inst, LOCAL_GAP, Placed, Program, SHARED_BASE, SHARED_GAP, Special};
+use crate::program::{Inst, LOCAL_GAP, Placed, Program, SHARED_BASE, SHARED_GAP, Special, function_address};
 use crate::steps::{Steps, TooMany};
 use crate::syntax::{Guard, Instruction, Operand, Variable};
 use crate::types::{RegisterFile, Space, Type};
@@ -30,8 +31,7 @@ const DYNAMIC: u64 = u64::MAX;
 const DYNAMIC_ALIGN: u32 = 1024;
 
 /// A call that is being inlined.
-pub(super) struct InlinedCall<'t> {
-    pub name: &'t str,
+pub(super) struct InlinedCall {
     /// The label to which `ret` jumps.
     pub end: usize,
 }
@@ -48,10 +48,12 @@ struct DynamicSlot {
 pub(super) struct Builder<'t, 'b> {
     pub file: &'b FileNames<'t, 'b>,
     steps: &'b mut Steps,
+    /// The file has taken all its steps.
+    over_limit: bool,
     /// The scopes that are open, innermost last. The first has the module's shared variables that the kernel uses.
     pub scopes: Vec<Scope<'t, 'b>>,
     /// The calls that are being inlined, innermost last.
-    pub calls: Vec<InlinedCall<'t>>,
+    pub calls: Vec<InlinedCall>,
     /// The number of blocks that are open, those of all calls included.
     pub depth: usize,
     /// The counter of each label, once it is known.
@@ -66,6 +68,19 @@ pub(super) struct Builder<'t, 'b> {
     double_constants: HashMap<u64, Slot>,
     specials: HashMap<Special, Slot>,
     pub program: Program,
+    /// The opcode that is being lowered.
+    pub opcode: &'t str,
+    /// The frame of the function that is being compiled out of line; none in the kernel itself.
+    pub frame: Option<FrameBuilder>,
+    /// The numbers of the functions that are compiled out of line, by their numbers in the file.
+    pub out_of_line: HashMap<u32, u32>,
+    /// The same functions, in the order of their numbers.
+    pub pending: Vec<Callee<'t, 'b>>,
+    /// There are vector registers, or declarations of them.
+    vectors: bool,
+    counts_vectors: bool,
+    /// The bytes of the next load that are used, where a pragma says so.
+    pub used_bytes: Option<u32>,
     /// The first free offset of shared memory.
     shared_next: u32,
     dynamic: Vec<DynamicSlot>,
@@ -77,6 +92,7 @@ impl<'t, 'b> Builder<'t, 'b> {
         Builder {
             file,
             steps,
+            over_limit: false,
             scopes: vec![Scope::default()],
             calls: Vec::new(),
             depth: 0,
@@ -94,6 +110,13 @@ impl<'t, 'b> Builder<'t, 'b> {
                 global_granule: 4,
                 ..Program::default()
             },
+            opcode: "",
+            frame: None,
+            out_of_line: HashMap::new(),
+            pending: Vec::new(),
+            vectors: false,
+            counts_vectors: false,
+            used_bytes: None,
             shared_next: SHARED_BASE,
             dynamic: Vec::new(),
         }
@@ -111,7 +134,15 @@ impl<'t, 'b> Builder<'t, 'b> {
 
     /// Counts steps of the file before they are taken.
     pub(super) fn take(&mut self, steps: usize) -> Lowered<()> {
-        self.steps.take(steps).or_else(|too_many| self.fail(too_many.to_string()))
+        self.steps.take(steps).or_else(|too_many| {
+            self.over_limit = true;
+            self.fail(too_many.to_string())
+        })
+    }
+
+    /// Whether the last error concerns the whole file.
+    pub(super) fn over_limit(&self) -> bool {
+        self.over_limit
     }
 
     /// Checks that the registers of the kernel are not too many.
@@ -128,7 +159,15 @@ impl<'t, 'b> Builder<'t, 'b> {
         let name = match variable.space {
             Space::Shared => Name::Unplaced(variable),
             Space::Local | Space::Param => {
-                let at = self.program.local_bytes.next_multiple_of(variable.align.max(LOCAL_GAP));
+                let align = variable.align.max(LOCAL_GAP);
+                let (next, placed) = match &mut self.frame {
+                    Some(frame) => {
+                        frame.align = frame.align.max(align);
+                        (&mut frame.next, &mut frame.placed)
+                    }
+                    None => (&mut self.program.local_bytes, &mut self.program.local),
+                };
+                let at = next.next_multiple_of(align);
                 let bytes = variable.bytes as u32;
                 if u64::from(at) + variable.bytes > MOST_LOCAL {
                     return self.fail(format!(
@@ -136,9 +175,15 @@ impl<'t, 'b> Builder<'t, 'b> {
                         variable.name
                     ));
                 }
-                self.program.local_bytes = (at + bytes + LOCAL_GAP).next_multiple_of(LOCAL_GAP);
-                self.program.local.push(Placed { name: variable.name.into(), at, bytes });
-                Name::Variable(Home { space: Space::Local, at: u64::from(at), bytes: variable.bytes })
+                *next = (at + bytes + LOCAL_GAP).next_multiple_of(LOCAL_GAP);
+                placed.push(Placed { name: variable.name.into(), at, bytes });
+                let in_frame = self.frame.is_some();
+                Name::Variable(Home {
+                    space: Space::Local,
+                    at: u64::from(at),
+                    bytes: variable.bytes,
+                    in_frame,
+                })
             }
             space => return self.fail(format!("a .{space} variable inside a function is not supported")),
         };
@@ -165,18 +210,80 @@ impl<'t, 'b> Builder<'t, 'b> {
             let scope = &self.scopes[at];
             let known = scope.names.get(name).or_else(|| self.file.variables.get(name).filter(|_| at == 0));
             if let Some(&known) = known {
-                let Name::Unplaced(variable) = known else { return Ok(Some(known)) };
+                let variable = match known {
+                    Name::Unplaced(variable) => variable,
+                    Name::Refused(reason) => return Err(self.file.refused[reason].clone()),
+                    _ => return Ok(Some(known)),
+                };
                 let placed = Name::Variable(self.place_shared(variable)?);
                 self.scopes[at].names.insert(name, placed);
                 return Ok(Some(placed));
             }
-            if let Some(ty) = scope.counted(name) {
-                let register = Name::Register(ty, self.new_slot(ty.file()));
+            if let Some(counted) = scope.counted(name) {
+                let register = self.new_register(counted.ty, counted.elements);
                 self.scopes[at].names.insert(name, register);
                 return Ok(Some(register));
             }
         }
-        Ok(None)
+        self.element_named(name)
+    }
+
+    /// Makes a register, which may be a vector of `elements`.
+    pub(super) fn new_register(&mut self, ty: Type, elements: u32) -> Name<'t, 'b> {
+        if elements == 1 {
+            return Name::Register(ty, self.new_slot(ty.file()));
+        }
+        self.vectors = true;
+        let mut slots = [NO_SLOT; 4];
+        slots[..elements as usize].iter_mut().for_each(|slot| *slot = self.new_slot(ty.file()));
+        Name::Vector(ty, VectorSlots { slots, count: elements as u8 })
+    }
+
+    /// Finds an element of a vector register: `%v.x`.
+    fn element_named(&mut self, name: &'t str) -> Lowered<Option<Name<'t, 'b>>> {
+        let Some((vector, end)) = name.rsplit_once('.').filter(|_| self.vectors || self.counts_vectors)
+        else {
+            return Ok(None);
+        };
+        Ok(match self.lookup(vector)? {
+            Some(Name::Vector(ty, all)) => all.element(end).map(|slot| Name::Register(ty, slot)),
+            _ => None,
+        })
+    }
+
+    /// Declares the registers of a prefix and a count.
+    pub(super) fn declare_counted(&mut self, prefix: &'t str, counted: Counted) -> Lowered<()> {
+        self.counts_vectors |= counted.elements > 1;
+        if self.scope().counted.insert(prefix, counted).is_some() {
+            return self.fail(format!("registers `{prefix}` are declared twice"));
+        }
+        Ok(())
+    }
+
+    /// The operands of an instruction, with vector registers as lists of their elements.
+    pub(super) fn spelled_out(&mut self, operands: &[Operand<'t>]) -> Lowered<Option<Vec<Operand<'t>>>> {
+        if !self.vectors && !self.counts_vectors {
+            return Ok(None);
+        }
+        let mut out = Vec::with_capacity(operands.len());
+        for operand in operands {
+            if let Operand::Name(name, 0) = operand
+                && let Some(Name::Vector(_, all)) = self.lookup(name)?
+            {
+                out.push(Operand::Vector((0..all.count).map(|k| Operand::Part(name, k)).collect()));
+            } else {
+                out.push(operand.clone());
+            }
+        }
+        Ok(Some(out))
+    }
+
+    /// The type and the slot of an element of a vector register.
+    fn part(&mut self, name: &'t str, part: u8) -> Lowered<(Type, Slot)> {
+        match self.lookup(name)? {
+            Some(Name::Vector(ty, all)) => Ok((ty, all.slots[part as usize])),
+            _ => self.fail(format!("`{name}` is not a vector")),
+        }
     }
 
     /// Gives a shared variable its address.
@@ -185,7 +292,7 @@ impl<'t, 'b> Builder<'t, 'b> {
         if variable.bytes == 0 {
             // Its address is known when all other variables have theirs.
             self.program.shared.push(Placed { name, at: 0, bytes: 0 });
-            return Ok(Home { space: Space::Shared, at: DYNAMIC, bytes: 0 });
+            return Ok(Home { space: Space::Shared, at: DYNAMIC, bytes: 0, in_frame: false });
         }
         let at = self.shared_next.next_multiple_of(variable.align.max(SHARED_GAP));
         if u64::from(at) + variable.bytes > MOST_SHARED {
@@ -196,7 +303,7 @@ impl<'t, 'b> Builder<'t, 'b> {
         let real = self.program.static_shared.next_multiple_of(variable.align);
         self.program.static_shared = real + bytes;
         self.program.shared.push(Placed { name, at, bytes });
-        Ok(Home { space: Space::Shared, at: u64::from(at), bytes: variable.bytes })
+        Ok(Home { space: Space::Shared, at: u64::from(at), bytes: variable.bytes, in_frame: false })
     }
 
     /// The slot of a constant.
@@ -220,13 +327,25 @@ impl<'t, 'b> Builder<'t, 'b> {
     }
 
     /// The slot of a variable's address plus `offset`.
-    pub(super) fn address_constant(&mut self, file: RegisterFile, home: Home, offset: i64) -> Slot {
+    pub(super) fn address_constant(&mut self, file: RegisterFile, home: Home, offset: i64) -> Lowered<Slot> {
         if home.at == DYNAMIC {
             let slot = self.new_slot(file);
             self.dynamic.push(DynamicSlot { slot, file, offset: offset as u64 });
-            return slot;
+            return Ok(slot);
         }
-        self.constant(file, home.at.wrapping_add(offset as u64))
+        let at = home.at.wrapping_add(offset as u64);
+        if !home.in_frame {
+            return Ok(self.constant(file, at));
+        }
+        let (a, b) = (self.frame_pointer(), self.constant(RegisterFile::Double, at));
+        let d = self.new_slot(RegisterFile::Double);
+        self.emit_part(Class::Integer, Op::Int { f: Int2::Add, ty: Type::U64, d, a, b })?;
+        if file == RegisterFile::Double {
+            return Ok(d);
+        }
+        let (low, high) = (self.new_slot(RegisterFile::Word), self.new_slot(RegisterFile::Word));
+        self.emit_part(Class::Move, Op::Unpack64 { low, high, a: d })?;
+        Ok(low)
     }
 
     /// The type and the slot of a register.
@@ -241,7 +360,7 @@ impl<'t, 'b> Builder<'t, 'b> {
     /// The slot of an operand, whose register must be as wide as `ty`.
     fn exact(&self, operand: &Operand<'t>, (has, slot): (Type, Slot), ty: Type) -> Lowered<Slot> {
         match operand {
-            Operand::Name(name, _) if has.bits() != ty.bits() => {
+            Operand::Name(name, _) | Operand::Part(name, _) if has.bits() != ty.bits() => {
                 self.fail(format!("`{name}` is {} bits wide, {} are needed", has.bits(), ty.bits()))
             }
             _ => Ok(slot),
@@ -265,12 +384,18 @@ impl<'t, 'b> Builder<'t, 'b> {
                 return match self.lookup(name)? {
                     Some(Name::Register(has, slot)) if *offset == 0 => Ok((has, slot)),
                     Some(Name::Variable(home)) if ty.bits() >= 32 => {
-                        Ok((ty, self.address_constant(ty.file(), home, *offset)))
+                        Ok((ty, self.address_constant(ty.file(), home, *offset)?))
                     }
                     Some(_) => self.fail(format!("`{name}` cannot be an operand here")),
-                    None => self.fail(format!("`{name}` is not declared")),
+                    None => match self.file.functions.get(name) {
+                        Some(callee) if *offset == 0 && ty.bits() == 64 => {
+                            Ok((ty, self.constant(ty.file(), function_address(callee.number))))
+                        }
+                        _ => self.fail(format!("`{name}` is not declared")),
+                    },
                 };
             }
+            Operand::Part(name, part) => return self.part(name, *part),
             Operand::Int(n) if ty != Type::Pred && (!ty.float() || *n == 0) => *n & mask,
             Operand::F32(bits) if ty.bits() == 32 => u64::from(*bits),
             Operand::F64(bits) if ty == Type::F32 => u64::from((f64::from_bits(*bits) as f32).to_bits()),
@@ -291,6 +416,7 @@ impl<'t, 'b> Builder<'t, 'b> {
         match operand {
             Operand::Name("_", 0) => Ok((ty, self.new_slot(ty.file()))),
             Operand::Name(name, 0) => self.register(name),
+            Operand::Part(name, part) => self.part(name, *part),
             _ => self.fail("the destination must be a register"),
         }
     }
@@ -332,7 +458,11 @@ impl<'t, 'b> Builder<'t, 'b> {
                 "%dynamic_smem_size" => Some(Special::DynamicShared),
                 "%total_smem_size" => Some(Special::TotalShared),
                 "WARP_SZ" => return Ok(Some((Type::U32, self.constant(RegisterFile::Word, 32)))),
-                _ => None,
+                "%gridid" => Some(Special::GridId),
+                _ => name
+                    .strip_prefix("%envreg")
+                    .and_then(|n| n.parse().ok().filter(|&n| n < 32 && name.len() < 10))
+                    .map(Special::EnvReg),
             },
         };
         let Some(special) = special else { return Ok(None) };
@@ -374,12 +504,15 @@ impl<'t, 'b> Builder<'t, 'b> {
         Ok(())
     }
 
+    /// Adds a part of the instruction that is being lowered, without its guard.
+    pub(super) fn emit_part(&mut self, class: Class, op: Op) -> Lowered<()> {
+        let part = Instruction { guard: None, opcode: self.opcode, operands: Vec::new(), line: self.line };
+        self.emit(&part, class, op)
+    }
+
     /// Ends the program: labels become counters, dynamic shared memory gets its address, and the registers that need
     /// watching are marked. `line` is the one in which the kernel begins.
-    pub(super) fn finish(mut self, line: u32) -> Lowered<Program> {
-        let last = self.lines.last().map_or(self.line, |l| l.line);
-        let end = Instruction { guard: None, opcode: "ret", operands: Vec::new(), line: last };
-        self.emit(&end, Class::Control, Op::Exit)?;
+    pub(super) fn finish(&mut self, line: u32) -> Lowered<Program> {
         let labels: Vec<u32> = self.labels.iter().map(|l| l.expect("every label has a statement")).collect();
         for inst in &mut self.program.code {
             if let Op::Branch { target } = &mut inst.op {
@@ -404,9 +537,13 @@ impl<'t, 'b> Builder<'t, 'b> {
         }
         self.program.lines = std::mem::take(&mut self.lines).into();
         self.line = line;
+        flow::drop_unused_results(&mut self.program);
         match flow::mark_suspects(&mut self.program, self.steps) {
-            Ok(()) => Ok(self.program),
-            Err(TooMany) => self.fail(TooMany.to_string()),
+            Ok(()) => Ok(std::mem::take(&mut self.program)),
+            Err(TooMany) => {
+                self.over_limit = true;
+                self.fail(TooMany.to_string())
+            }
         }
     }
 }

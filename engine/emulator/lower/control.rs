@@ -46,6 +46,7 @@ impl<'t> Builder<'t, '_> {
         self.done(i, m)?;
         let op = match self.calls.last() {
             Some(call) => Op::Branch { target: call.end as u32 },
+            None if self.frame.is_some() => Op::Return,
             None => Op::Exit,
         };
         self.emit(i, Class::Control, op)

@@ -2,7 +2,7 @@
 
 use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
-use crate::isa::{Convert, Op, Round};
+use crate::isa::{Convert, Op, Round, Small, ToSmall, WordOp};
 use crate::meter::Class;
 use crate::syntax::Instruction;
 use crate::types::{Space, Type};
@@ -10,6 +10,9 @@ use crate::types::{Space, Type};
 impl<'t> Builder<'t, '_> {
     /// `cvt`
     pub(super) fn convert(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
+        if m.takes("pack") {
+            return self.convert_pack(i, m);
+        }
         let whole = m.find(|p| {
             Some(match p {
                 "rni" => Round::Nearest,
@@ -19,14 +22,23 @@ impl<'t> Builder<'t, '_> {
                 _ => return None,
             })
         });
-        let rounded = m.round();
-        let (ftz, sat, relu) = (m.takes("ftz"), m.takes("sat"), m.takes("relu"));
-        let to = self.ty(i, m)?;
-        if to == Type::Bf16x2 {
-            return self.convert_pair(i, m, rounded, relu);
+        let (rounded, away) = (m.round(), m.takes("rna"));
+        let (ftz, sat) = (m.takes("ftz"), m.takes("sat"));
+        let (relu, finite) = (m.takes("relu"), m.takes("satfinite"));
+        let formats: [Option<Form>; 2] = [m.find(Form::parse), m.find(Form::parse)];
+        if let [Some(to), from] = formats {
+            if whole.is_some() || ftz || sat {
+                return self.unsupported(i);
+            }
+            let round = if away { Some(Round::Nearest) } else { rounded };
+            return self.convert_small(i, m, (round, away), (relu, finite), (to, from));
         }
+        let to = self.ty(i, m)?;
         let from = self.ty(i, m)?;
         self.done(i, m)?;
+        if away {
+            return self.unsupported(i);
+        }
         let convert = Convert {
             to,
             from,
@@ -35,6 +47,7 @@ impl<'t> Builder<'t, '_> {
             ftz,
             sat,
             relu,
+            finite,
             register_bits: 0,
         };
         if !exists(&convert, rounded.is_some()) {
@@ -69,22 +82,83 @@ impl<'t> Builder<'t, '_> {
         )
     }
 
-    /// `cvt.rn.bf16x2.f32 d, a, b`, where `a` goes to the upper half.
-    fn convert_pair(
+    /// Conversions of pairs, and those to tf32. The first operand of two goes to the upper half.
+    fn convert_small(
         &mut self,
         i: &Instruction<'t>,
         m: &mut Modifiers<'t>,
-        round: Option<Round>,
-        relu: bool,
+        (round, away): (Option<Round>, bool),
+        (relu, finite): (bool, bool),
+        (to, from): (Form, Option<Form>),
     ) -> Lowered<()> {
-        let (Some(round @ (Round::Nearest | Round::Zero)), Type::F32) = (round, self.ty(i, m)?) else {
+        let f32 = m.takes("f32") && i.opcode.ends_with(".f32");
+        self.done(i, m)?;
+        let Some(round) = round else { return self.unsupported(i) };
+        let how = ToSmall { to: to.format, round, away, relu, finite };
+        let near = round == Round::Nearest && !away;
+        let fp8 = |form: Form| form.bits == 16;
+        match (to.format, from, f32) {
+            (Small::Tf32, None, true) => {
+                let exists =
+                    if away { !relu } else { !finite && matches!(round, Round::Nearest | Round::Zero) };
+                let ([d, a], true) = (self.operands(i)?, exists) else { return self.unsupported(i) };
+                let a = self.src(a, Type::F32)?;
+                let d = self.dst(d, Type::B32)?;
+                self.emit(i, Class::Convert, Op::Words { f: WordOp::Narrow(how), d, a, b: a, c: a })
+            }
+            (Small::F16 | Small::Bf16 | Small::E4m3 | Small::E5m2, None, true) => {
+                let exists = if fp8(to) { near && finite } else { near || round == Round::Zero && !away };
+                let ([d, high, low], true) = (self.operands(i)?, exists) else { return self.unsupported(i) };
+                let (high, low) = (self.src(high, Type::F32)?, self.src(low, Type::F32)?);
+                let d = self.dst(d, to.ty())?;
+                self.emit(i, Class::Convert, Op::ConvertPair { how, d, high, low })
+            }
+            (_, Some(from), false) => {
+                let exists = match (to.format, from.format) {
+                    (Small::E4m3 | Small::E5m2, Small::F16) => near && finite,
+                    (Small::F16, Small::E4m3 | Small::E5m2) => near && !finite,
+                    _ => false,
+                };
+                let ([d, a], true) = (self.operands(i)?, exists) else { return self.unsupported(i) };
+                let a = self.src(a, from.ty())?;
+                let d = self.dst(d, to.ty())?;
+                let f = WordOp::NarrowPair { from: from.format, how };
+                self.emit(i, Class::Convert, Op::Words { f, d, a, b: a, c: a })
+            }
+            _ => self.unsupported(i),
+        }
+    }
+
+    /// `cvt.pack.sat.u16.s32 d, a, b` and `cvt.pack.sat.u8.s32.b32 d, a, b, c`
+    fn convert_pack(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
+        let to = m.find(|p| {
+            Some(match p {
+                "u2" => (2, false),
+                "s2" => (2, true),
+                "u4" => (4, false),
+                "s4" => (4, true),
+                "u8" => (8, false),
+                "s8" => (8, true),
+                "u16" => (16, false),
+                "s16" => (16, true),
+                _ => return None,
+            })
+        });
+        let (sat, word, third) = (m.takes("sat"), m.takes("s32"), m.takes("b32"));
+        self.done(i, m)?;
+        let ordered = i.opcode.ends_with(if third { ".s32.b32" } else { ".s32" });
+        let (Some((bits, signed)), true, true) = (to, sat && ordered, word) else {
             return self.unsupported(i);
         };
-        self.done(i, m)?;
-        let [d, high, low] = self.operands(i)?;
-        let (high, low) = (self.src(high, Type::F32)?, self.src(low, Type::F32)?);
+        let (d, a, b, c) = match i.operands.as_slice() {
+            [d, a, b] if bits == 16 && !third => (d, a, b, None),
+            [d, a, b, c] if bits < 16 && third => (d, a, b, Some(c)),
+            _ => return self.unsupported(i),
+        };
+        let (a, b) = (self.src(a, Type::S32)?, self.src(b, Type::S32)?);
+        let c = c.map_or(Ok(a), |c| self.src(c, Type::B32))?;
         let d = self.dst(d, Type::B32)?;
-        self.emit(i, Class::Convert, Op::ConvertPair { round, relu, d, high, low })
+        self.emit(i, Class::Convert, Op::Words { f: WordOp::PackSat { bits, signed }, d, a, b, c })
     }
 
     /// `cvta` and `isspacep`
@@ -114,27 +188,57 @@ impl<'t> Builder<'t, '_> {
     }
 }
 
+/// The formats that lie in pairs, and tf32, with the bits of their registers.
+#[derive(Clone, Copy)]
+struct Form {
+    format: Small,
+    bits: u32,
+}
+
+impl Form {
+    /// The format that a modifier names, written without its dot.
+    fn parse(name: &str) -> Option<Self> {
+        let (format, bits) = match name {
+            "f16x2" => (Small::F16, 32),
+            "bf16x2" => (Small::Bf16, 32),
+            "tf32" => (Small::Tf32, 32),
+            "e4m3x2" => (Small::E4m3, 16),
+            "e5m2x2" => (Small::E5m2, 16),
+            _ => return None,
+        };
+        Some(Self { format, bits })
+    }
+
+    /// The type of a register.
+    fn ty(self) -> Type {
+        if self.bits == 16 { Type::B16 } else { Type::B32 }
+    }
+}
+
 /// Whether PTX has this conversion and the emulator runs it.
 fn exists(c: &Convert, plain_round: bool) -> bool {
-    let plain = |ty: Type| ty.integer();
-    let wide = |ty: Type| matches!(ty, Type::F32 | Type::F64);
-    if c.relu && !(c.to == Type::Bf16 && c.from == Type::F32) {
+    use Type::{Bf16, F16, F32, F64};
+    let half = |ty: Type| matches!(ty, F16 | Bf16);
+    // bf16 and bytes do not meet.
+    if c.to == Bf16 && c.from.bits() == 8 || c.from == Bf16 && c.to.bits() == 8 {
+        return false;
+    }
+    let cut = matches!(c.round, Some(Round::Nearest | Round::Zero)) && !c.whole && !c.sat;
+    if (c.relu || c.finite) && !(half(c.to) && c.from == F32 && cut && !c.ftz) {
+        return false;
+    }
+    // `.ftz` is for the denormals of f32, and bf16 does not know `.sat`.
+    if c.ftz && c.to != F32 && c.from != F32 || c.sat && (c.to == Bf16 || c.from == Bf16) {
         return false;
     }
     match (c.to, c.from) {
-        (to, from) if plain(to) && plain(from) => c.round.is_none() && !c.ftz,
-        (to, from) if plain(to) && wide(from) => c.whole && !(c.ftz && from == Type::F64),
-        (to, from) if wide(to) && plain(from) => c.round.is_some() && !c.whole && !(c.ftz && to == Type::F64),
-        (Type::F32, Type::F32) | (Type::F64, Type::F64) => {
-            (c.whole || c.round.is_none()) && !(c.ftz && c.to == Type::F64)
-        }
-        (Type::F32, Type::F64) => plain_round,
-        (Type::F64, Type::F32) => c.round.is_none(),
-        (Type::Bf16, Type::F32) => {
-            matches!(c.round, Some(Round::Nearest | Round::Zero)) && !c.whole && !c.sat
-        }
-        (Type::F16, Type::F32) => c.round == Some(Round::Nearest) && !c.whole && !c.sat,
-        (Type::F32, Type::F16) => c.round.is_none(),
+        (to, from) if to.integer() && from.integer() => c.round.is_none(),
+        (to, from) if to.integer() && from.float() => c.whole,
+        (to, from) if to.float() && from.integer() => plain_round && !c.whole,
+        (F16, F16) | (Bf16, Bf16) | (F32, F32) | (F64, F64) => c.whole || c.round.is_none(),
+        (F64, F32 | F16) | (F32, F16) => c.round.is_none(),
+        (F64 | F32, Bf16) => !c.whole,
+        (F32, F64) | (F16 | Bf16, F32 | F64) | (F16, Bf16) | (Bf16, F16) => plain_round && !c.whole,
         _ => false,
     }
 }

@@ -1,11 +1,11 @@
-//! Arithmetic on f32, f64 and bf16.
+//! Arithmetic on f32 and f64.
 
 use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
-use crate::isa::{Float1, Float2, Half, Mode, Op, Round};
+use crate::isa::{Exact64, Extreme, Float1, Float2, FloatClass, Mode, Op, Round, WordOp};
 use crate::meter::Class;
 use crate::syntax::Instruction;
-use crate::types::Type;
+use crate::types::{RegisterFile, Type};
 
 /// The modifiers of an f32 instruction.
 #[derive(Clone, Copy)]
@@ -22,16 +22,22 @@ impl<'t> Builder<'t, '_> {
     /// Arithmetic on any float type.
     pub(super) fn float(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let ty = self.ty(i, m)?;
+        if m.name == "testp" {
+            return self.test(i, m, ty);
+        }
         match ty {
             Type::F32 => self.f32(i, m),
             Type::F64 => self.f64(i, m),
-            Type::Bf16 | Type::Bf16x2 => self.bf16(i, m, ty == Type::Bf16x2),
+            Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2 => self.half(i, m, ty),
             _ => self.unsupported(i),
         }
     }
 
     fn f32(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let rounded = m.round();
+        if m.takes("xorsign") {
+            return self.f32_magnitude(i, m);
+        }
         let form = F32Form {
             rounded: rounded.is_some(),
             mode: Mode { round: rounded.unwrap_or(Round::Nearest), ..m.mode() },
@@ -72,6 +78,43 @@ impl<'t> Builder<'t, '_> {
         let (a, b) = (self.src(a, Type::F32)?, self.src(b, Type::F32)?);
         let d = self.dst(d, Type::F32)?;
         self.emit(i, class, Op::Float { f, mode, d, a, b })
+    }
+
+    /// `min` and `max` with `.xorsign.abs`
+    fn f32_magnitude(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
+        let (ftz, nan, abs) = (m.takes("ftz"), m.takes("NaN"), m.takes("abs"));
+        self.done(i, m)?;
+        if !abs || !matches!(m.name, "min" | "max") {
+            return self.unsupported(i);
+        }
+        let [d, a, b] = self.operands(i)?;
+        let (a, b) = (self.src(a, Type::F32)?, self.src(b, Type::F32)?);
+        let d = self.dst(d, Type::F32)?;
+        let f = Extreme { max: m.name == "max", nan, magnitude: true };
+        self.emit(i, Class::Float, Op::Words { f: WordOp::Extreme32 { f, ftz }, d, a, b, c: a })
+    }
+
+    /// `testp`
+    fn test(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>, ty: Type) -> Lowered<()> {
+        let f = m.find(|p| {
+            Some(match p {
+                "finite" => FloatClass::Finite,
+                "infinite" => FloatClass::Infinite,
+                "number" => FloatClass::Number,
+                "notanumber" => FloatClass::NotANumber,
+                "normal" => FloatClass::Normal,
+                "subnormal" => FloatClass::Subnormal,
+                _ => return None,
+            })
+        });
+        self.done(i, m)?;
+        let (Some(f), Type::F32 | Type::F64) = (f, ty) else { return self.unsupported(i) };
+        let [d, a] = self.operands(i)?;
+        let a = self.src(a, ty)?;
+        let d = self.dst(d, Type::Pred)?;
+        let double = ty == Type::F64;
+        let class = if double { Class::Double } else { Class::Float };
+        self.emit(i, class, Op::TestFloat { f, double, d, a })
     }
 
     fn f32_fma(&mut self, i: &Instruction<'t>, form: F32Form) -> Lowered<()> {
@@ -119,10 +162,13 @@ impl<'t> Builder<'t, '_> {
         let approx = m.takes("approx");
         let ftz = m.takes("ftz");
         self.done(i, m)?;
-        if !matches!(rounded, None | Some(Round::Nearest)) || ftz && !approx {
+        if ftz && !approx {
             return self.unsupported(i);
         }
         let ty = Type::F64;
+        if let Some(round @ (Round::Zero | Round::Down | Round::Up)) = rounded {
+            return if approx { self.unsupported(i) } else { self.f64_directed(i, m.name, round) };
+        }
         let f = match m.name {
             "add" => Some(Float2::Add),
             "sub" => Some(Float2::Sub),
@@ -161,37 +207,35 @@ impl<'t> Builder<'t, '_> {
         self.emit(i, Class::Double, op)
     }
 
-    fn bf16(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>, pair: bool) -> Lowered<()> {
-        let nearest = m.takes("rn");
-        let (relu, nan) = (m.takes("relu"), m.takes("NaN"));
-        let (approx, _) = (m.takes("approx"), m.takes("ftz"));
-        self.done(i, m)?;
-        let (f, operands) = match (m.name, nearest, approx) {
-            ("fma", true, false) => (Half::Fma { relu }, 3),
-            ("min", false, false) => (Half::Min { nan }, 2),
-            ("max", false, false) => (Half::Max { nan }, 2),
-            ("neg", false, false) => (Half::Neg, 1),
-            ("abs", false, false) => (Half::Abs, 1),
-            ("ex2", false, true) => (Half::Ex2, 1),
-            ("tanh", false, true) => (Half::Tanh, 1),
+    /// Arithmetic that rounds to one side.
+    fn f64_directed(&mut self, i: &Instruction<'t>, name: &str, round: Round) -> Lowered<()> {
+        let (f, count) = match name {
+            "add" => (Exact64::Add, 2),
+            "sub" => (Exact64::Sub, 2),
+            "mul" => (Exact64::Mul, 2),
+            "fma" | "mad" => (Exact64::Fma, 3),
+            "div" => (Exact64::Div, 2),
+            // The reciprocal is the quotient of one.
+            "rcp" => (Exact64::Div, 1),
+            "sqrt" => (Exact64::Sqrt, 1),
             _ => return self.unsupported(i),
         };
-        let ty = if pair { Type::B32 } else { Type::B16 };
         let [d, sources @ ..] = i.operands.as_slice() else { return self.unsupported(i) };
-        if sources.len() != operands {
-            return self.fail(format!("`{}` needs {operands} source operands", i.opcode));
+        if sources.len() != count {
+            return self.fail(format!("`{}` needs {count} source operands", i.opcode));
         }
         let mut slots = [0; 3];
         for (slot, source) in slots.iter_mut().zip(sources) {
-            *slot = self.src(source, ty)?;
+            *slot = self.src(source, Type::F64)?;
         }
-        // Operands that the operation does not have repeat the first, which may be read more than once.
-        for k in operands..3 {
+        for k in count..3 {
             slots[k] = slots[0];
         }
-        let d = self.dst(d, ty)?;
-        let class = if matches!(f, Half::Ex2 | Half::Tanh) { Class::Mufu } else { Class::Bf16 };
+        if name == "rcp" {
+            slots[0] = self.constant(RegisterFile::Double, 1f64.to_bits());
+        }
+        let d = self.dst(d, Type::F64)?;
         let [a, b, c] = slots;
-        self.emit(i, class, Op::Bf16 { f, pair, d, a, b, c })
+        self.emit(i, Class::Double, Op::Directed64 { f, round, d, a, b, c })
     }
 }

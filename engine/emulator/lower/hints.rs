@@ -1,5 +1,4 @@
-//! Instructions that change nothing here: fences, because execution is sequentially consistent, and hints to caches that are not
-//! modelled. Their forms are those of PTX all the same.
+//! Instructions that change nothing here, such as hints to caches that are not modelled. Their forms are those of PTX all the same.
 
 use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
@@ -9,28 +8,6 @@ use crate::syntax::{Instruction, Operand};
 use crate::types::{Space, Type};
 
 impl<'t> Builder<'t, '_> {
-    /// `membar.{cta, gl, sys}`, `fence{.sc, .acq_rel}.{cta, cluster, gpu, sys}` and the proxy fences
-    pub(super) fn fence(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
-        let known = if m.takes("proxy") {
-            let asynchronous = m.name == "fence" && m.takes("async");
-            if asynchronous {
-                m.find(|p| matches!(p, "global" | "shared::cta" | "shared::cluster").then_some(()));
-            }
-            asynchronous || m.takes("alias")
-        } else if m.name == "membar" {
-            m.find(|p| matches!(p, "cta" | "gl" | "sys").then_some(())).is_some()
-        } else {
-            let _ = m.takes("sc") || m.takes("acq_rel");
-            m.find(|p| matches!(p, "cta" | "cluster" | "gpu" | "sys").then_some(())).is_some()
-        };
-        if !known {
-            return self.unsupported(i);
-        }
-        self.done(i, m)?;
-        let [] = self.operands(i)?;
-        self.emit(i, Class::Fence, Op::Fence)
-    }
-
     /// Hints, and instructions for debuggers and profilers
     pub(super) fn nothing(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let one = |m: &mut Modifiers<'t>, all: &[&str]| m.find(|p| all.contains(&p).then_some(())).is_some();

@@ -2,9 +2,10 @@
 
 use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
-use crate::isa::{BitCount, Int1, Int2, Logic, Op, Shift};
+use super::words::permutation;
+use crate::isa::{BitCount, Int1, Int2, Logic, Op, Shift, WordOp};
 use crate::meter::Class;
-use crate::syntax::{Instruction, Operand};
+use crate::syntax::Instruction;
 use crate::types::Type;
 
 /// The part of a product that an instruction gives.
@@ -30,6 +31,8 @@ impl<'t> Builder<'t, '_> {
                 self.mad_carry(i, m, true, write)
             }
             "mad" if m.takes("cc") => self.mad_carry(i, m, false, true),
+            "add" | "sub" | "mad" if m.takes("sat") => self.saturating(i, m),
+            "min" | "max" if m.takes("relu") => self.relu(i, m),
             "mad" => self.mad(i, m),
             "mul" => self.mul(i, m),
             "add" => self.int2(i, m, Int2::Add),
@@ -150,14 +153,14 @@ impl<'t> Builder<'t, '_> {
     /// `add`, `sub`, `addc` and `subc` with the carry flag.
     fn carry(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>, read: bool, write: bool) -> Lowered<()> {
         let ty = self.int_type(i, m)?;
-        if ty.bits() != 32 {
+        if ty.bits() < 32 {
             return self.unsupported(i);
         }
         let subtract = m.name.starts_with("sub");
         let [d, a, b] = self.operands(i)?;
         let (a, b) = (self.src(a, ty)?, self.src(b, ty)?);
         let d = self.dst(d, ty)?;
-        self.emit(i, Class::Integer, Op::Carry { subtract, read, write, d, a, b })
+        self.emit(i, Class::Integer, Op::Carry { subtract, ty, read, write, d, a, b })
     }
 
     /// `mad` and `madc` with the carry flag.
@@ -170,7 +173,7 @@ impl<'t> Builder<'t, '_> {
     ) -> Lowered<()> {
         let (high, low) = (m.takes("hi"), m.takes("lo"));
         let ty = self.int_type(i, m)?;
-        if high == low || ty.bits() != 32 {
+        if high == low || ty.bits() < 32 {
             return self.unsupported(i);
         }
         let [d, a, b, c] = self.operands(i)?;
@@ -242,14 +245,7 @@ impl<'t> Builder<'t, '_> {
     fn words(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         let u = Type::B32;
         if m.name == "lop3" {
-            if !m.takes("b32") {
-                return self.unsupported(i);
-            }
-            self.done(i, m)?;
-            let [d, a, b, c, Operand::Int(table)] = self.operands(i)? else { return self.unsupported(i) };
-            let (a, b, c) = (self.src(a, u)?, self.src(b, u)?, self.src(c, u)?);
-            let d = self.dst(d, u)?;
-            return self.emit(i, Class::Integer, Op::Lop3 { table: *table as u8, d, a, b, c });
+            return self.lop3(i, m);
         }
         let [d, a, b, c] = self.operands(i)?;
         let (a, b, c) = (self.src(a, u)?, self.src(b, u)?, self.src(c, u)?);
@@ -257,8 +253,13 @@ impl<'t> Builder<'t, '_> {
         let name = m.name;
         match name {
             "prmt" if m.takes("b32") => {
+                let mode = m.find(permutation);
                 self.done(i, m)?;
-                self.emit(i, Class::Integer, Op::Prmt { d, a, b, c })
+                let op = match mode {
+                    Some(mode) => Op::Words { f: WordOp::Permute(mode), d, a, b, c },
+                    None => Op::Prmt { d, a, b, c },
+                };
+                self.emit(i, Class::Integer, op)
             }
             "shf" => {
                 let (left, right) = (m.takes("l"), m.takes("r"));
@@ -273,6 +274,10 @@ impl<'t> Builder<'t, '_> {
                 let a_type = self.ty(i, m)?;
                 let b_type = self.ty(i, m)?;
                 self.done(i, m)?;
+                let word = |ty| matches!(ty, Type::U32 | Type::S32);
+                if !word(a_type) || !word(b_type) {
+                    return self.unsupported(i);
+                }
                 let (a_signed, b_signed) = (a_type.signed(), b_type.signed());
                 self.emit(i, Class::IntegerMul, Op::Dp4a { a_signed, b_signed, d, a, b, c })
             }

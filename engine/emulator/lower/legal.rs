@@ -15,18 +15,19 @@ impl Modifiers<'_> {
         let types: Vec<Type> = all.iter().filter_map(|m| Type::parse(m)).collect();
         let twice = all.iter().enumerate().any(|(k, m)| Type::parse(m).is_none() && all[..k].contains(m));
         let roundings = all.iter().filter(|m| ROUNDINGS.contains(m)).count();
-        if twice || roundings > 1 {
+        // Products of matrices name the types of both factors.
+        if twice && !matches!(self.name, "mma" | "wmma") || roundings > 1 {
             return false;
         }
         let has = |what: &str| all.contains(&what);
-        let to_brain = matches!(types.first(), Some(Type::Bf16 | Type::Bf16x2));
-        if !access(self.name, &has) || self.name == "cvt" && to_brain && (has("ftz") || has("sat")) {
+        if !access(self.name, &has) {
             return false;
         }
         match types.last() {
-            Some(Type::F32) if types.len() == 1 => single(self.name, &has, roundings == 1, all.len()),
+            Some(Type::F32) if types.len() == 1 && self.name != "cvt" => {
+                single(self.name, &has, roundings == 1, all.len())
+            }
             Some(Type::F64) if types.len() == 1 => double(self.name, &has, roundings == 1, all.len()),
-            Some(Type::Bf16 | Type::Bf16x2) if types.len() == 1 => brain(self.name, &has, all.len()),
             _ => whole(self.name, &types, &has),
         }
     }
@@ -65,9 +66,13 @@ fn access(name: &str, has: &dyn Fn(&str) -> bool) -> bool {
     let cache = count(&["ca", "cg", "cs", "lu", "cv", "wb", "wt"]);
     let evict = count(&EVICTIONS);
     let prefetch = count(&["L2::64B", "L2::128B", "L2::256B"]);
-    let spaces = count(&["global", "shared", "shared::cta", "shared::cluster", "local", "param", "const"]);
+    let spaces = count(&["global", "shared", "shared::cta", "shared::cluster", "local", "const"])
+        + count(&["param", "param::entry", "param::func"]);
     let near_device = has("global") || spaces == 0;
-    let plain = has("const") || has("param") || has("local");
+    let plain = count(&["const", "param", "param::entry", "param::func", "local"]) > 0;
+    if has("gl") && name != "membar" {
+        return false;
+    }
     let once = order <= 1 && scope <= 1 && cache <= 1 && evict <= 1 && prefetch <= 1 && spaces <= 1;
     match name {
         "ld" | "st" => {
@@ -75,7 +80,18 @@ fn access(name: &str, has: &dyn Fn(&str) -> bool) -> bool {
             let foreign: &[&str] = if name == "ld" {
                 &["release", "acq_rel", "wb", "wt"]
             } else {
-                &["acquire", "acq_rel", "ca", "lu", "cv", "nc", "L2::64B", "L2::128B", "L2::256B"]
+                &[
+                    "acquire",
+                    "acq_rel",
+                    "ca",
+                    "lu",
+                    "cv",
+                    "nc",
+                    "L2::64B",
+                    "L2::128B",
+                    "L2::256B",
+                    "param::entry",
+                ]
             };
             let strong = ordered || has("volatile");
             once && count(foreign) == 0
@@ -104,6 +120,7 @@ fn access(name: &str, has: &dyn Fn(&str) -> bool) -> bool {
                 && prefetch <= 1
                 && (!has("global") || count(&["ca", "cg"]) == 1 && cache == 1)
         }
+        "fence" | "membar" => fence(name, has, order, scope),
         "cvta" => spaces == 1,
         "isspacep" => spaces == 1 && !has("to"),
         "bar" if has("warp") => has("sync") && !has("cta"),
@@ -113,16 +130,22 @@ fn access(name: &str, has: &dyn Fn(&str) -> bool) -> bool {
     }
 }
 
-/// Forms of bf16 and its pairs.
-fn brain(name: &str, has: &dyn Fn(&str) -> bool, count: usize) -> bool {
-    match name {
-        "neg" | "abs" => count == 1,
-        "tanh" => count == 2,
-        "mov" | "selp" | "ld" | "ldu" | "st" => false,
-        "ex2" => has("approx") && has("ftz") && count == 3,
-        "fma" => !has("ftz") && !has("NaN"),
-        "min" | "max" => !has("ftz") && !has("relu"),
-        _ => true,
+/// Forms of fences, from the number of their orders and scopes.
+fn fence(name: &str, has: &dyn Fn(&str) -> bool, order: usize, scope: usize) -> bool {
+    let orders = order + usize::from(has("sc"));
+    let spaces = ["global", "shared::cta", "shared::cluster"].iter().filter(|m| has(m)).count();
+    match (has("proxy"), name) {
+        (true, "membar") => has("alias") && !has("async") && orders + scope + spaces == 0,
+        (true, _) => {
+            has("alias") != has("async") && spaces <= usize::from(has("async")) && orders + scope == 0
+        }
+        (false, "membar") => {
+            orders == 0
+                && !has("mbarrier_init")
+                && usize::from(has("cta")) + usize::from(has("gl")) + usize::from(has("sys")) == 1
+        }
+        _ if has("mbarrier_init") => has("release") && has("cluster") && orders + scope == 2,
+        _ => scope == 1 && orders <= 1 && !["weak", "volatile", "relaxed", "gl"].iter().any(|m| has(m)),
     }
 }
 
@@ -134,6 +157,8 @@ fn whole(name: &str, types: &[Type], has: &dyn Fn(&str) -> bool) -> bool {
         "and" | "or" | "xor" | "not" => types.iter().all(|ty| bits(ty) || *ty == Type::Pred),
         "cnot" | "shl" | "popc" | "clz" | "bfi" => types.iter().all(bits),
         "brev" => types.iter().all(|ty| bits(ty) && ty.bits() > 16),
+        "cvt" if has("pack") => true,
+        "cvt" if types.len() + ["tf32", "e4m3x2", "e5m2x2"].iter().filter(|f| has(f)).count() != 2 => false,
         "cvt" if has("sat") && types.iter().all(|ty| ty.integer()) => {
             !types.iter().any(bits) && !matches!(types, [to, from] if holds_all(*to, *from))
         }
@@ -166,6 +191,10 @@ fn compared(types: &[Type], has: &dyn Fn(&str) -> bool) -> bool {
     let (ordered, unsigned) = (["lt", "le", "gt", "ge"], ["lo", "ls", "hi", "hs"]);
     let unordered = ["equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"];
     if ty.float() {
+        let brain = types.first() == Some(&Type::Bf16) && types.len() == 2;
+        if brain && (has("ftz") || *ty == Type::F16) {
+            return false;
+        }
         return !any(&unsigned) && !(has("ftz") && *ty == Type::F64);
     }
     let plain = ty.signed() || matches!(ty, Type::U16 | Type::U32 | Type::U64);

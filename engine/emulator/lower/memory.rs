@@ -1,56 +1,14 @@
-//! Loads, stores, atomics and asynchronous copies.
+//! Loads, stores and asynchronous copies.
 
 use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
 use super::names::Name;
-use crate::isa::{Address, AsyncCopy, Atomic, AtomicAccess, MemoryAccess, NO_SLOT, Op};
+use crate::isa::{ALL_BYTES, Address, AsyncCopy, MemoryAccess, NO_SLOT, Op, Strength};
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand};
 use crate::types::{RegisterFile, Space, Type};
 
-/// Memory orders, scopes and cache hints. They change nothing here, because execution is sequentially consistent and caches
-/// are not modelled.
-const HINTS: [&str; 25] = [
-    "weak",
-    "volatile",
-    "relaxed",
-    "acquire",
-    "release",
-    "acq_rel",
-    "cta",
-    "gpu",
-    "sys",
-    "ca",
-    "cg",
-    "cs",
-    "lu",
-    "cv",
-    "wb",
-    "wt",
-    "L1::no_allocate",
-    "L1::evict_normal",
-    "L1::evict_first",
-    "L1::evict_last",
-    "L1::evict_unchanged",
-    "L2::64B",
-    "L2::128B",
-    "L2::256B",
-    "mmio",
-];
-
-/// The hints that make an access strong.
-const STRONG: [&str; 5] = ["volatile", "relaxed", "acquire", "release", "mmio"];
-
 impl<'t> Modifiers<'t> {
-    /// Takes all hints, and says whether they make the access strong: it then takes part in synchronisation.
-    fn skip_hints(&mut self) -> bool {
-        let mut strong = false;
-        for hint in HINTS {
-            strong |= self.takes(hint) && STRONG.contains(&hint);
-        }
-        strong
-    }
-
     /// Takes the number of elements: 1, 2 or 4.
     fn vector(&mut self) -> u32 {
         match (self.takes("v2"), self.takes("v4")) {
@@ -64,7 +22,7 @@ impl<'t> Modifiers<'t> {
 impl<'t> Builder<'t, '_> {
     /// The address, and its space, which is that of the variable if the operand names one: parameters of calls lie in
     /// local memory.
-    fn address(&mut self, operand: &Operand<'t>, space: Space) -> Lowered<(Address, Space)> {
+    pub(super) fn address(&mut self, operand: &Operand<'t>, space: Space) -> Lowered<(Address, Space)> {
         let Operand::Address(name, offset) = operand else { return self.fail("an address is needed here") };
         let Some(name) = name else {
             let base = self.constant(RegisterFile::Double, 0);
@@ -84,7 +42,11 @@ impl<'t> Builder<'t, '_> {
                 if !same && space != Space::Generic {
                     return self.fail(format!("`{name}` is a .{} variable", home.space));
                 }
-                let base = self.address_constant(RegisterFile::Double, home, 0);
+                if home.in_frame {
+                    let (base, offset) = (self.frame_pointer(), offset.wrapping_add(home.at as i64));
+                    return Ok((Address { base, short: false, offset }, home.space));
+                }
+                let base = self.address_constant(RegisterFile::Double, home, 0)?;
                 Ok((Address { base, short: false, offset: *offset }, home.space))
             }
             Some(_) => self.fail(format!("`{name}` cannot be an address")),
@@ -93,7 +55,7 @@ impl<'t> Builder<'t, '_> {
     }
 
     /// Lets races be tracked by the width of an access, if it is the narrowest so far.
-    fn note_granule(&mut self, space: Space, width: u32) {
+    pub(super) fn note_granule(&mut self, space: Space, width: u32) {
         let width = width.min(4);
         if matches!(space, Space::Shared | Space::Generic) {
             self.program.shared_granule = self.program.shared_granule.min(width);
@@ -131,7 +93,7 @@ impl<'t> Builder<'t, '_> {
     ) -> Lowered<MemoryAccess> {
         let space = m.find(Space::parse).unwrap_or(Space::Generic);
         let non_coherent = load && m.takes("nc");
-        let strong = m.skip_hints();
+        let order = m.order(Strength::Weak);
         let count = m.vector();
         let ty = self.ty(i, m)?;
         self.done(i, m)?;
@@ -170,48 +132,11 @@ impl<'t> Builder<'t, '_> {
             double: register_bits == 64,
             signed: ty.signed(),
             register_bits,
-            strong,
+            order,
             non_coherent,
+            used: self.used_bytes.filter(|_| load).map_or(ALL_BYTES, |mask| mask as u16),
             registers,
         })
-    }
-
-    /// `atom` and `red`
-    pub(super) fn atomic(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
-        let returns = m.name == "atom";
-        let space = m.find(Space::parse).unwrap_or(Space::Generic);
-        m.skip_hints();
-        let Some(op) = m.find(Atomic::parse) else { return self.unsupported(i) };
-        let ty = self.ty(i, m)?;
-        self.done(i, m)?;
-        let ok = match op {
-            Atomic::Add => matches!(ty, Type::U32 | Type::S32 | Type::U64 | Type::F32 | Type::F64),
-            Atomic::Min | Atomic::Max => matches!(ty, Type::U32 | Type::S32 | Type::U64 | Type::S64),
-            Atomic::Inc | Atomic::Dec => ty == Type::U32,
-            _ => matches!(ty, Type::B32 | Type::B64),
-        };
-        if !ok || !returns && matches!(op, Atomic::Exch | Atomic::Cas) {
-            return self.unsupported(i);
-        }
-        let mut operands = i.operands.iter();
-        let mut next = || operands.next();
-        let dest = if returns { next() } else { None };
-        let (Some(address), Some(a)) = (next(), next()) else {
-            return self.fail(format!("`{}` has too few operands", i.opcode));
-        };
-        let b = if op == Atomic::Cas { next() } else { None };
-        if next().is_some() || (op == Atomic::Cas && b.is_none()) || (returns && dest.is_none()) {
-            return self.fail(format!("`{}` has a wrong number of operands", i.opcode));
-        }
-        let (address, space) = self.address(address, space)?;
-        if !matches!(space, Space::Global | Space::Shared | Space::Generic) {
-            return self.unsupported(i);
-        }
-        let a = self.src(a, ty)?;
-        let b = b.map_or(Ok(a), |b| self.src(b, ty))?;
-        let dest = dest.map(|d| self.dst(d, ty)).transpose()?;
-        self.note_granule(space, ty.bytes());
-        self.emit(i, Class::Atomic, Op::Atomic(AtomicAccess { space, address, op, ty, dest, a, b }))
     }
 
     /// `cp.async.{ca,cg}.shared.global [to], [from], bytes{, source bytes}`, `.commit_group`, `.wait_group n`, `.wait_all`

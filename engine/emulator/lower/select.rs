@@ -2,7 +2,7 @@
 
 use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
-use crate::isa::{Combine, Compare, Comparison, Logic, Op};
+use crate::isa::{Combine, Compare, Comparison, Logic, Op, Slot};
 use crate::meter::Class;
 use crate::syntax::{Instruction, Operand};
 use crate::types::{RegisterFile, Type};
@@ -20,34 +20,14 @@ impl<'t> Builder<'t, '_> {
             })
         });
         let ftz = m.takes("ftz");
-        if m.name == "set" {
-            let result = self.ty(i, m)?;
-            let ty = self.ty(i, m)?;
-            self.done(i, m)?;
-            let half = matches!(ty, Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2);
-            let taken = match result {
-                Type::U32 | Type::S32 => ty.bits() >= 16,
-                Type::F32 => ty.bits() >= 16 && !half,
-                _ => false,
-            };
-            let brain = matches!(ty, Type::Bf16 | Type::Bf16x2);
-            if logic.is_some() || !taken || brain && ftz {
-                return self.unsupported(i);
-            }
-            f = ordered(f, ty);
-            let [d, a, b] = self.operands(i)?;
-            let (a, b) = (self.src(a, ty)?, self.src(b, ty)?);
-            let d = self.dst(d, result)?;
-            let class = class_of(ty);
-            return self.emit(
-                i,
-                class,
-                Op::Set { compare: Comparison { f, ty, ftz }, float: result == Type::F32, d, a, b },
-            );
-        }
+        let result = if m.name == "set" { Some(self.ty(i, m)?) } else { None };
         let ty = self.ty(i, m)?;
         self.done(i, m)?;
-        if ty.bits() < 16 || matches!(ty, Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2) {
+        let brain = matches!(ty, Type::Bf16 | Type::Bf16x2);
+        if ty.bits() < 16 || ftz && (brain || ty == Type::F64 || !ty.float()) {
+            return self.unsupported(i);
+        }
+        if !ty.float() && matches!(f, Compare::Num | Compare::Nan) {
             return self.unsupported(i);
         }
         f = ordered(f, ty);
@@ -60,6 +40,10 @@ impl<'t> Builder<'t, '_> {
             _ => return self.fail(format!("`{}` has a wrong number of operands", i.opcode)),
         };
         let (a, b) = (self.src(a, ty)?, self.src(b, ty)?);
+        let compare = Comparison { f, ty, ftz };
+        if let Some(result) = result {
+            return self.set(i, compare, result, d, [a, b], combine);
+        }
         let (d, q) = match d {
             Operand::Pair(d, q) => {
                 let q = self.dst(&Operand::Name(q, 0), Type::Pred)?;
@@ -67,7 +51,68 @@ impl<'t> Builder<'t, '_> {
             }
             _ => (self.dst(d, Type::Pred)?, None),
         };
-        self.emit(i, class_of(ty), Op::SetPred { compare: Comparison { f, ty, ftz }, d, q, a, b, combine })
+        let op = match (ty, q) {
+            // The second predicate is that of the upper halves.
+            (Type::F16x2 | Type::Bf16x2, Some(q)) => Op::SetPredPair { compare, d, q, a, b, combine },
+            (Type::F16x2 | Type::Bf16x2, None) | (Type::F16 | Type::Bf16, Some(_)) => {
+                return self.unsupported(i);
+            }
+            _ => Op::SetPred { compare, d, q, a, b, combine },
+        };
+        self.emit(i, class_of(ty), op)
+    }
+
+    /// `set`, whose result is a number: 1.0, or all ones.
+    fn set(
+        &mut self,
+        i: &Instruction<'t>,
+        compare: Comparison,
+        result: Type,
+        d: &Operand<'t>,
+        [a, b]: [Slot; 2],
+        combine: Option<Combine>,
+    ) -> Lowered<()> {
+        let ty = compare.ty;
+        let (half, pair) = (matches!(ty, Type::F16 | Type::Bf16), matches!(ty, Type::F16x2 | Type::Bf16x2));
+        let ones = match result {
+            Type::U32 | Type::S32 if pair => 0xffff,
+            Type::U32 | Type::S32 => u32::MAX,
+            Type::F32 if !half && !pair => 1f32.to_bits(),
+            Type::U16 | Type::S16 if half => 0xffff,
+            Type::F16 if !pair && ty != Type::Bf16 => 0x3c00,
+            Type::Bf16 if !pair => 0x3f80,
+            Type::F16x2 if ty == result => 0x3c00,
+            Type::Bf16x2 if ty == result => 0x3f80,
+            _ => return self.unsupported(i),
+        };
+        let d = self.dst(d, result)?;
+        let op = if combine.is_none() && !pair && result.bits() == 32 {
+            Op::Set { compare, float: result == Type::F32, d, a, b }
+        } else {
+            Op::SetAny { compare, ones, d, a, b, combine }
+        };
+        self.emit(i, class_of(ty), op)
+    }
+
+    /// `slct d, a, b, c`: `a` where `c` is not negative.
+    pub(super) fn select_by_sign(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
+        let ftz = m.takes("ftz");
+        let ty = self.ty(i, m)?;
+        let by = self.ty(i, m)?;
+        self.done(i, m)?;
+        let half = matches!(ty, Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2);
+        if ty.bits() < 16 || half || !(by == Type::S32 && !ftz || by == Type::F32) {
+            return self.unsupported(i);
+        }
+        let [d, a, b, c] = self.operands(i)?;
+        let (a, b, c) = (self.src(a, ty)?, self.src(b, ty)?, self.src(c, by)?);
+        let d = self.dst(d, ty)?;
+        let (zero, p) = (self.constant(RegisterFile::Word, 0), self.new_slot(RegisterFile::Pred));
+        let compare = Comparison { f: Compare::Ge, ty: by, ftz };
+        let test = Op::SetPred { compare, d: p, q: None, a: c, b: zero, combine: None };
+        self.emit(i, class_of(by), test)?;
+        let op = if ty.bits() == 64 { Op::Select64 { d, a, b, p } } else { Op::Select { d, a, b, p } };
+        self.emit(i, Class::Integer, op)
     }
 
     /// `selp`
@@ -91,12 +136,41 @@ impl<'t> Builder<'t, '_> {
         let ty = self.ty(i, m)?;
         self.done(i, m)?;
         let [d, a] = self.operands(i)?;
+        self.mov_of(i, ty, d, a)
+    }
+
+    /// A destination of a special register that has `bits`.
+    fn dst_of(&mut self, d: &Operand<'t>, ty: Type, bits: u32) -> Lowered<Slot> {
+        if ty.bits() != bits {
+            return self.fail(format!("the special register has {bits} bits"));
+        }
+        self.dst(d, ty)
+    }
+
+    /// `mov`, with its type and its operands.
+    fn mov_of(&mut self, i: &Instruction<'t>, ty: Type, d: &Operand<'t>, a: &Operand<'t>) -> Lowered<()> {
         let op = match (d, a) {
             (Operand::Vector(parts), a) => return self.unpack(i, ty, parts, a),
             (d, Operand::Vector(parts)) => return self.pack(i, ty, d, parts),
-            (d, Operand::Name("%clock" | "%clock_hi", 0)) => Op::Clock { double: false, d: self.dst(d, ty)? },
+            (d, Operand::Name("%clock" | "%globaltimer_lo", 0)) => {
+                Op::Clock { double: false, d: self.dst_of(d, ty, 32)? }
+            }
+            (d, Operand::Name("%clock_hi" | "%globaltimer_hi", 0)) => {
+                let (a, low) = (self.new_slot(RegisterFile::Double), self.new_slot(RegisterFile::Word));
+                self.emit(i, Class::Move, Op::Clock { double: true, d: a })?;
+                Op::Unpack64 { low, high: self.dst_of(d, ty, 32)?, a }
+            }
             (d, Operand::Name("%clock64" | "%globaltimer", 0)) => {
-                Op::Clock { double: true, d: self.dst(d, ty)? }
+                Op::Clock { double: true, d: self.dst_of(d, ty, 64)? }
+            }
+            (d, Operand::Name("%gridid", 0)) if ty.bits() == 64 => {
+                let low = self.src(a, Type::U32)?;
+                let high = self.constant(RegisterFile::Word, 0);
+                Op::Pack64 { d: self.dst(d, ty)?, low, high }
+            }
+            // A launch has no clusters but those of one block.
+            (d, Operand::Name("%is_explicit_cluster", 0)) if ty == Type::Pred => {
+                return self.mov_of(i, ty, d, &Operand::Int(0));
             }
             // Constants are words, so a constant predicate is a word that is compared with zero.
             (d, &Operand::Int(n)) if ty == Type::Pred => {
@@ -179,6 +253,7 @@ impl<'t> Builder<'t, '_> {
 fn class_of(ty: Type) -> Class {
     match ty {
         Type::F64 => Class::Double,
+        Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2 => Class::Bf16,
         ty if ty.float() => Class::Float,
         _ => Class::Integer,
     }

@@ -1,15 +1,14 @@
 //! Statements in their order: names are declared, opcodes are dispatched, and calls are inlined.
 
-use super::builder::{Builder, InlinedCall, Lowered};
+use super::builder::{Builder, Lowered};
 use super::modifiers::Modifiers;
-use super::names::{Name, Scope};
+use super::names::{Counted, Name, Scope};
+use super::video::is_video;
 use crate::isa::Op;
 use crate::meter::Class;
-use crate::syntax::{Instruction, Operand, Statement};
+use crate::syntax::{Instruction, Statement};
 use crate::types::Type;
 
-/// How deep calls may nest.
-const DEEPEST_CALL: usize = 16;
 /// How deep blocks may nest, those of the calls included: each needs a part of the stack.
 const DEEPEST_BLOCK: usize = 128;
 /// The steps of entering a block.
@@ -21,7 +20,8 @@ fn steps(statement: &Statement<'_>) -> usize {
         Statement::Label(name) | Statement::Targets { name, .. } | Statement::Registers { name, .. } => name,
         Statement::Variable(variable) => variable.name,
         Statement::Instruction(instruction) => instruction.opcode,
-        Statement::Source { .. } | Statement::Block(_) => "",
+        Statement::Prototype(prototype) => prototype.name,
+        Statement::Source { .. } | Statement::UsedBytes(_) | Statement::Block(_) => "",
     };
     4 + name.len() / 16
 }
@@ -47,6 +47,9 @@ impl<'t, 'b> Builder<'t, 'b> {
                 Statement::Targets { name, labels } => {
                     scope.names.insert(name, Name::Targets(labels));
                 }
+                Statement::Prototype(prototype) => {
+                    scope.names.insert(prototype.name, Name::Prototype(prototype));
+                }
                 _ => {}
             }
         }
@@ -68,16 +71,15 @@ impl<'t, 'b> Builder<'t, 'b> {
                 };
                 self.labels[label] = Some(self.program.code.len() as u32);
             }
-            Statement::Targets { .. } => {}
-            Statement::Registers { ty, name, count: Some(count) } => {
-                if self.scope().counted.insert(name, (*ty, *count)).is_some() {
-                    return self.fail(format!("registers `{name}` are declared twice"));
-                }
+            Statement::Targets { .. } | Statement::Prototype(_) => {}
+            &Statement::Registers { ty, elements, name, count: Some(count) } => {
+                self.declare_counted(name, Counted { ty, count, elements })?;
             }
-            Statement::Registers { ty, name, count: None } => {
-                let slot = self.new_slot(ty.file());
-                self.scope().names.insert(name, Name::Register(*ty, slot));
+            &Statement::Registers { ty, elements, name, count: None } => {
+                let register = self.new_register(ty, elements);
+                self.scope().names.insert(name, register);
             }
+            Statement::UsedBytes(mask) => self.used_bytes = Some(*mask),
             Statement::Variable(variable) => self.declare(variable)?,
             Statement::Source { file, line } => {
                 let name = self.file.sources.get(file);
@@ -87,7 +89,15 @@ impl<'t, 'b> Builder<'t, 'b> {
             Statement::Block(statements) => self.block(statements)?,
             Statement::Instruction(instruction) => {
                 self.line = instruction.line;
-                self.instruction(instruction)?;
+                self.opcode = instruction.opcode;
+                match self.spelled_out(&instruction.operands)? {
+                    None => self.instruction(instruction)?,
+                    Some(operands) => {
+                        let guard = instruction.guard;
+                        self.instruction(&Instruction { guard, operands, ..*instruction })?;
+                    }
+                }
+                self.used_bytes = None;
             }
         }
         self.check_registers()
@@ -109,6 +119,9 @@ impl<'t, 'b> Builder<'t, 'b> {
             "sqrt" | "rcp" | "rsqrt" | "ex2" | "lg2" | "sin" | "cos" | "tanh" | "copysign" | "testp" => {
                 self.float(i, m)
             }
+            "dp2a" | "bmsk" | "szext" | "fns" | "mul24" | "mad24" => self.rare_words(i, m),
+            name if is_video(name) => self.video(i, m),
+            "slct" => self.select_by_sign(i, m),
             "mov" => self.mov(i, m),
             "cvt" => self.convert(i, m),
             "cvta" | "isspacep" => self.generic(i, m),
@@ -124,6 +137,10 @@ impl<'t, 'b> Builder<'t, 'b> {
             "call" => self.call(i, m),
             "ret" => self.ret(i, m),
             "exit" | "trap" => self.end(i, m),
+            "mma" => self.mma(i, m),
+            "wmma" => self.wmma(i, m),
+            "ldmatrix" | "stmatrix" => self.rows(i, m),
+            "movmatrix" => self.transpose(i, m),
             "bar" | "barrier" => self.barrier(i, m),
             "membar" | "fence" => self.fence(i, m),
             "shfl" => self.shuffle(i, m),
@@ -149,75 +166,10 @@ impl<'t, 'b> Builder<'t, 'b> {
         match (m.name, last) {
             ("setp" | "set", _) => self.compare(i, m),
             ("selp", _) => self.select(i, m),
+            ("add" | "min" | "max", None) => self.pairs(i, m),
             (_, Some(ty)) if ty.float() => self.float(i, m),
             (_, Some(_)) => self.integer(i, m),
             _ => self.unsupported(i),
         }
-    }
-
-    /// Lowers `call.uni (retval0), name, (param0, param1);` to the body of the function.
-    fn call(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
-        m.takes("uni");
-        self.done(i, m)?;
-        if i.guard.is_some() {
-            return self.fail("a guarded call is not supported");
-        }
-        let mut operands = i.operands.as_slice();
-        let returns: &[Operand<'t>] = match operands {
-            [Operand::List(list), rest @ ..] => {
-                operands = rest;
-                list
-            }
-            _ => &[],
-        };
-        let (name, args): (_, &[Operand<'t>]) = match operands {
-            [Operand::Name(name, 0)] => (*name, &[]),
-            [Operand::Name(name, 0), Operand::List(args)] => (*name, args),
-            _ => return self.fail("a call needs the name of a function"),
-        };
-        let Some(function) = self.file.functions.get(name).copied() else {
-            return self.fail(format!("`{name}` is called, but this file does not define it"));
-        };
-        if self.calls.iter().any(|c| c.name == name) {
-            return self.fail(format!("`{name}` calls itself"));
-        }
-        if self.calls.len() == DEEPEST_CALL {
-            return self.fail(format!("calls are nested deeper than {DEEPEST_CALL}"));
-        }
-        if args.len() != function.params.len() || returns.len() != function.returns.len() {
-            return self.fail(format!("`{name}` is called with another number of parameters than it has"));
-        }
-        let mut scope = Scope::default();
-        let formals = function.params.iter().chain(&function.returns);
-        for (formal, actual) in formals.zip(args.iter().chain(returns)) {
-            let home = match actual {
-                Operand::Name(n, 0) => self.lookup(n)?,
-                _ => None,
-            };
-            let Some(Name::Variable(home)) = home else {
-                return self.fail("the parameters of a call must be .param variables");
-            };
-            if home.bytes != formal.bytes {
-                return self.fail(format!(
-                    "parameter `{}` has {} bytes, {} are given",
-                    formal.name, formal.bytes, home.bytes
-                ));
-            }
-            scope.names.insert(formal.name, Name::Variable(home));
-        }
-        self.labels.push(None);
-        let end = self.labels.len() - 1;
-        self.calls.push(InlinedCall { name, end });
-        // The function sees the names of the module and its parameters, and nothing of its caller.
-        let callers = self.scopes.split_off(1);
-        self.scopes.push(scope);
-        let source = self.source.clone();
-        self.block(&function.body)?;
-        self.source = source;
-        self.scopes.truncate(1);
-        self.scopes.extend(callers);
-        self.calls.pop();
-        self.labels[end] = Some(self.program.code.len() as u32);
-        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! The parser. It reads the directives of a module, functions, statements and operands; what an opcode means is decided
 //! in [`crate::lower`].
 
+mod expression;
 mod operand;
 mod parser;
 mod statement;
@@ -10,6 +11,7 @@ use self::parser::{Parsed, Parser};
 use crate::fault::ParseError;
 use crate::lexer::{Token, tokens};
 use crate::syntax::{Function, ParsedFile, Variable};
+use crate::types::{Space, Type};
 
 /// Parses a PTX file; `file` is its name for messages.
 ///
@@ -22,6 +24,7 @@ pub(crate) fn parse<'t>(file: &str, text: &'t str) -> Result<ParsedFile<'t>, Par
     while parser.at < tokens.len() {
         parser.top(&mut out)?;
     }
+    out.addresses = parser.addresses;
     Ok(out)
 }
 
@@ -49,7 +52,26 @@ impl<'t> Parser<'_, 't> {
                 out.sources.push((number, name));
             }
             ".section" => self.skip_section()?,
+            ".extern" if matches!(self.peek_word(), Some(".global" | ".const")) => {
+                let from = out.refused.len();
+                let (mut declared, line) = (Vec::new(), self.line());
+                self.module_variables(&mut declared, &mut out.refused)?;
+                if out.refused.len() == from {
+                    let file = self.file();
+                    out.refused.extend(declared.iter().map(|v| {
+                        let message =
+                            format!("`{}` is declared .extern, and this file does not define it", v.name);
+                        (v.name, ParseError { file: file.into(), line, message })
+                    }));
+                }
+            }
             ".visible" | ".extern" | ".weak" | ".common" => {}
+            ".alias" => {
+                let name = self.word("a function")?;
+                self.need(',')?;
+                out.aliases.push((name, self.word("a function")?));
+                self.need(';')?;
+            }
             ".entry" | ".func" => {
                 if let Some(function) = self.function(word == ".entry")? {
                     out.functions.push(function);
@@ -57,15 +79,57 @@ impl<'t> Parser<'_, 't> {
             }
             ".global" | ".const" | ".shared" => {
                 self.at -= 1;
-                self.variables(&mut out.variables)?;
+                self.module_variables(&mut out.variables, &mut out.refused)?;
             }
             ".pragma" => self.skip_to_semicolon()?,
+            _ if word.starts_with('.') => {
+                self.at -= 1;
+                let error = self.fail::<()>(format!("directive `{word}` is not supported"));
+                self.refuse_names(error, &mut out.refused)?;
+            }
             _ => {
                 self.at -= 1;
-                return self.fail(format!("directive `{word}` is not supported"));
+                return self.expected("a directive");
             }
         }
         Ok(())
+    }
+
+    /// Takes variables of the module. Those of a type that the emulator does not have are kept as refused names.
+    fn module_variables(
+        &mut self,
+        out: &mut Vec<Variable<'t>>,
+        refused: &mut Vec<(&'t str, ParseError)>,
+    ) -> Parsed<()> {
+        match self.variable_head() {
+            Ok(head) => self.variable_names(&head, out),
+            Err(error) if !self.failed() && self.peek_word().is_some_and(unknown_type) => {
+                self.refuse_names(Err(error), refused)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes a directive up to its semicolon, and keeps the names that it declares as ones that cannot be used.
+    fn refuse_names(&mut self, error: Parsed<()>, refused: &mut Vec<(&'t str, ParseError)>) -> Parsed<()> {
+        let Err(error) = error else { return Ok(()) };
+        let (mut wanted, mut open, first) = (true, 0, refused.len());
+        while !self.takes(';') {
+            match self.peek() {
+                // It has a body, or no end.
+                None | Some(Token::Word(".entry" | ".func" | ".visible")) => return Err(error),
+                Some(&Token::Word(name)) if !name.starts_with('.') && wanted => {
+                    refused.push((name, error.clone()));
+                    wanted = false;
+                }
+                Some(Token::Punct(',')) => wanted = open == 0,
+                Some(Token::Punct('{')) => open += 1,
+                Some(Token::Punct('}')) => open -= 1,
+                _ => {}
+            }
+            self.at += 1;
+        }
+        if refused.len() == first { Err(error) } else { Ok(()) }
     }
 
     /// Takes a section, whose content is not needed.
@@ -93,41 +157,24 @@ impl<'t> Parser<'_, 't> {
             min_blocks: None,
             max_registers: None,
             body: Vec::new(),
+            refused: None,
             line: self.line(),
         };
+        self.refused = None;
+        while self.takes_word(".attribute") {
+            self.need('(')?;
+            self.skip_parentheses()?;
+        }
         if self.takes('(') {
-            function.returns = self.params()?;
+            function.returns = self.formals()?;
         }
         function.name = self.word("a function name")?;
         if self.takes('(') {
-            function.params = self.params()?;
+            function.params = self.formals()?;
         }
-        loop {
-            match self.peek_word() {
-                Some(".maxntid") => {
-                    self.at += 1;
-                    function.max_threads = Some(self.triple()?);
-                }
-                Some(".reqntid") => {
-                    self.at += 1;
-                    function.max_threads = Some(self.triple()?);
-                    function.exact_threads = true;
-                }
-                Some(".minnctapersm") => {
-                    self.at += 1;
-                    function.min_blocks = Some(self.int()?);
-                }
-                Some(".maxnreg") => {
-                    self.at += 1;
-                    function.max_registers = Some(self.int()?);
-                }
-                Some(".maxnctapersm") => {
-                    self.at += 1;
-                    self.int()?;
-                }
-                Some(".noreturn") => self.at += 1,
-                Some(".pragma") => self.skip_to_semicolon()?,
-                _ => break,
+        while let Some(word) = self.peek_word() {
+            if !self.function_directive(word, &mut function)? {
+                break;
             }
         }
         if self.takes(';') {
@@ -135,7 +182,57 @@ impl<'t> Parser<'_, 't> {
         }
         self.need('{')?;
         function.body = self.block()?;
+        function.refused = self.refused.take();
         Ok(Some(function))
+    }
+
+    /// Takes a directive between the parameters of a function and its body. Returns false for another word.
+    fn function_directive(&mut self, word: &str, function: &mut Function<'t>) -> Parsed<bool> {
+        self.at += 1;
+        match word {
+            ".maxntid" => function.max_threads = Some(self.triple()?),
+            ".reqntid" => {
+                function.max_threads = Some(self.triple()?);
+                function.exact_threads = true;
+            }
+            ".minnctapersm" => function.min_blocks = Some(self.int()?),
+            ".maxnreg" => function.max_registers = Some(self.int()?),
+            ".maxnctapersm" => {
+                self.int()?;
+            }
+            ".noreturn" => {}
+            ".pragma" => self.skip_to_semicolon()?,
+            _ if word.starts_with('.') => {
+                self.at -= 1;
+                let error = self.fail::<()>(format!("directive `{word}` is not supported"));
+                self.at += 1;
+                if let Err(error) = error {
+                    self.refused.get_or_insert(error);
+                }
+                while matches!(self.peek(), Some(Token::Int(_) | Token::Unsigned(_) | Token::Punct(','))) {
+                    self.at += 1;
+                }
+            }
+            _ => {
+                self.at -= 1;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes the parameters of a function after their `(`, and the `)`. If they cannot be read, the function is refused.
+    fn formals(&mut self) -> Parsed<Vec<Variable<'t>>> {
+        let start = self.at;
+        match self.params() {
+            Err(error) if !self.failed() => {
+                self.at = start;
+                self.skip_parentheses()?;
+                self.refused.get_or_insert(error);
+                Ok(Vec::new())
+            }
+            all => all,
+        }
     }
 
     /// Takes up to three whole numbers; those that are left out are 1.
@@ -162,4 +259,9 @@ impl<'t> Parser<'_, 't> {
         }
         Ok(all)
     }
+}
+
+/// Whether a word stands where a type or a space does, and is none that the emulator has.
+fn unknown_type(word: &str) -> bool {
+    word.strip_prefix('.').is_some_and(|name| Type::parse(name).is_none() && Space::parse(name).is_none())
 }

@@ -1,12 +1,13 @@
 //! Operands: registers, numbers, addresses, vectors and pairs.
 
+use super::expression::Value;
 use super::parser::{Parsed, Parser};
 use crate::lexer::Token;
 use crate::syntax::Operand;
 
 impl<'t> Parser<'_, 't> {
-    /// Takes one operand.
-    pub(super) fn operand(&mut self) -> Parsed<Operand<'t>> {
+    /// Takes one operand. Parentheses hold a `list` of operands in calls, and an expression elsewhere.
+    pub(super) fn operand(&mut self, list: bool) -> Parsed<Operand<'t>> {
         if self.takes('[') {
             let operand = self.address()?;
             self.need(']')?;
@@ -15,35 +16,30 @@ impl<'t> Parser<'_, 't> {
         if self.takes('{') {
             return Ok(Operand::Vector(self.list('}')?));
         }
-        if self.takes('(') {
+        if list && self.takes('(') {
             return Ok(Operand::List(self.list(')')?));
         }
-        if self.takes('!') {
-            return Ok(Operand::Not(self.word("a predicate")?));
+        let next = self.tokens.get(self.at + 1).map(|t| &t.token);
+        if let (Some(Token::Punct('!')), Some(&Token::Word(name))) = (self.peek(), next) {
+            self.at += 2;
+            return Ok(Operand::Not(name));
         }
-        let negative = self.takes('-');
-        match self.peek() {
-            Some(&Token::Int(n)) => {
-                self.at += 1;
-                Ok(Operand::Int(if negative { n.wrapping_neg() } else { n }))
+        if let Some(name) = self.peek_word() {
+            self.at += 1;
+            if self.takes('|') {
+                return Ok(Operand::Pair(name, self.word("a predicate")?));
             }
-            Some(&Token::F32(bits)) => {
-                self.at += 1;
-                Ok(Operand::F32(bits ^ (u32::from(negative) << 31)))
-            }
-            Some(&Token::F64(bits)) => {
-                self.at += 1;
-                Ok(Operand::F64(bits ^ (u64::from(negative) << 63)))
-            }
-            Some(&Token::Word(name)) if !negative => {
-                self.at += 1;
-                if self.takes('|') {
-                    return Ok(Operand::Pair(name, self.word("a predicate")?));
-                }
-                Ok(Operand::Name(name, self.offset()?))
-            }
-            _ => self.expected("an operand"),
+            return Ok(Operand::Name(name, self.offset()?));
         }
+        if !self.at_expression() {
+            return self.expected("an operand");
+        }
+        Ok(match self.expression()? {
+            Value::Signed(n) => Operand::Int(n as u64),
+            Value::Unsigned(n) => Operand::Int(n),
+            Value::Single(bits) => Operand::F32(bits),
+            Value::Double(x) => Operand::F64(x.to_bits()),
+        })
     }
 
     /// Takes operands up to `end`, and that too.
@@ -53,7 +49,7 @@ impl<'t> Parser<'_, 't> {
             if !all.is_empty() {
                 parser.need(',')?;
             }
-            all.push(parser.operand()?);
+            all.push(parser.operand(end == ')')?);
             Ok(())
         })?;
         Ok(all)
@@ -65,19 +61,6 @@ impl<'t> Parser<'_, 't> {
             self.at += 1;
             return Ok(Operand::Address(Some(name), self.offset()?));
         }
-        Ok(Operand::Address(None, self.int()? as i64))
-    }
-
-    /// Takes `+8`, `+-8`, `-8` or nothing.
-    fn offset(&mut self) -> Parsed<i64> {
-        let negative = if self.takes('+') {
-            self.takes('-')
-        } else if self.takes('-') {
-            true
-        } else {
-            return Ok(0);
-        };
-        let n = self.int()? as i64;
-        Ok(if negative { n.wrapping_neg() } else { n })
+        Ok(Operand::Address(None, self.whole()? as i64))
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::fault::ParseError;
 use crate::lexer::{Token, TokenAt};
+use crate::syntax::AddressValue;
 use crate::types::Type;
 
 /// How deep blocks, operands and initial values may nest. Those of inline assembly never nest deeper than a few.
-const DEEPEST: usize = 64;
+pub(super) const DEEPEST: usize = 64;
 
 /// Reads tokens from `at` on.
 pub(super) struct Parser<'p, 't> {
@@ -14,8 +15,16 @@ pub(super) struct Parser<'p, 't> {
     pub at: usize,
     /// The number of braces and parentheses that are open.
     depth: usize,
+    /// The number of expressions that are open.
+    pub expressions: usize,
     /// Bytes of all variables that were declared so far, with the gaps between them.
     pub variables: u64,
+    /// The initial values so far that are addresses.
+    pub addresses: Vec<AddressValue<'t>>,
+    /// The last error is not one of a single function: the file is beyond a limit, or no PTX.
+    fatal: bool,
+    /// The first error in the function that is being read.
+    pub refused: Option<ParseError>,
 }
 
 /// The result of parsing a part of the text.
@@ -24,7 +33,22 @@ pub(super) type Parsed<T> = Result<T, ParseError>;
 impl<'p, 't> Parser<'p, 't> {
     /// Starts at the first token of a file.
     pub fn new(file: &'p str, tokens: &'p [TokenAt<'t>]) -> Self {
-        Parser { file, tokens, at: 0, depth: 0, variables: 0 }
+        Parser {
+            file,
+            tokens,
+            at: 0,
+            depth: 0,
+            expressions: 0,
+            variables: 0,
+            addresses: Vec::new(),
+            fatal: false,
+            refused: None,
+        }
+    }
+
+    /// The name of the file, for messages.
+    pub fn file(&self) -> &'p str {
+        self.file
     }
 
     /// The line of the next token, or of the last at the end of the file.
@@ -53,14 +77,84 @@ impl<'p, 't> Parser<'p, 't> {
         what: &str,
         mut one: impl FnMut(&mut Self) -> Parsed<()>,
     ) -> Parsed<()> {
+        self.deeper(what, |parser| {
+            while !parser.takes(end) {
+                one(parser)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes what lies one level deeper; see [`Parser::nested`].
+    pub fn deeper<T>(&mut self, what: &str, inner: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
         if self.depth == DEEPEST {
-            return self.fail(format!("{what} are nested deeper than {DEEPEST}"));
+            return self.over(format!("{what} are nested deeper than {DEEPEST}"));
         }
         self.depth += 1;
-        while !self.takes(end) {
-            one(self)?;
-        }
+        let taken = inner(self)?;
         self.depth -= 1;
+        Ok(taken)
+    }
+
+    /// Fails at the next token for the whole file, which is beyond a limit.
+    pub fn over<T>(&mut self, message: impl Into<String>) -> Parsed<T> {
+        self.fatal = true;
+        self.fail(message)
+    }
+
+    /// Takes what may be wrong without harm to the rest of the file: where `one` fails, everything up to a semicolon, or
+    /// to the end of the block, is skipped, and the error is kept as that of the function.
+    ///
+    /// # Errors
+    /// What concerns the whole file: a limit, or text whose statements have no ends.
+    pub fn forgiving(&mut self, one: impl FnOnce(&mut Self) -> Parsed<()>) -> Parsed<()> {
+        let (start, depth) = (self.at, self.depth);
+        let Err(error) = one(self) else { return Ok(()) };
+        if self.fatal {
+            return Err(error);
+        }
+        self.at = start;
+        self.depth = depth;
+        self.expressions = 0;
+        let mut open = 0;
+        loop {
+            match self.peek() {
+                None | Some(Token::Word(".entry" | ".func" | ".visible" | ".version")) => {
+                    self.fatal = true;
+                    return Err(error);
+                }
+                Some(Token::Punct('}')) if open == 0 => break,
+                Some(Token::Punct('}')) => open -= 1,
+                Some(Token::Punct('{')) => open += 1,
+                Some(Token::Punct(';')) => {
+                    self.at += 1;
+                    break;
+                }
+                _ => {}
+            }
+            self.at += 1;
+        }
+        self.refused.get_or_insert(error);
+        Ok(())
+    }
+
+    /// Whether the last error concerns the whole file.
+    pub fn failed(&self) -> bool {
+        self.fatal
+    }
+
+    /// Takes everything up to the `)` that belongs to a `(` which was taken, and that too.
+    pub fn skip_parentheses(&mut self) -> Parsed<()> {
+        let mut open = 1;
+        while open > 0 {
+            match self.peek() {
+                None => return self.over("expected `)`, found the end of the file"),
+                Some(Token::Punct('(')) => open += 1,
+                Some(Token::Punct(')')) => open -= 1,
+                _ => {}
+            }
+            self.at += 1;
+        }
         Ok(())
     }
 
@@ -110,7 +204,7 @@ impl<'p, 't> Parser<'p, 't> {
     /// Takes a whole number.
     pub fn int(&mut self) -> Parsed<u64> {
         match self.peek() {
-            Some(&Token::Int(n)) => {
+            Some(&(Token::Int(n) | Token::Unsigned(n))) => {
                 self.at += 1;
                 Ok(n)
             }

@@ -2,13 +2,15 @@
 
 use super::parser::{Parsed, Parser};
 use crate::fault::ParseError;
-use crate::syntax::{Guard, Instruction, Statement};
+use crate::lexer::Token;
+use crate::syntax::{Guard, Instruction, Prototype, Statement};
 
 impl<'t> Parser<'_, 't> {
-    /// Takes the statements of a block after its `{`, and its `}`.
+    /// Takes the statements of a block after its `{`, and its `}`. Those that cannot be read are left out, and the first
+    /// error is kept as that of the function.
     pub(super) fn block(&mut self) -> Parsed<Vec<Statement<'t>>> {
         let mut all = Vec::new();
-        self.nested('}', "blocks", |parser| parser.statement(&mut all))?;
+        self.nested('}', "blocks", |parser| parser.forgiving(|parser| parser.statement(&mut all)))?;
         Ok(all)
     }
 
@@ -36,30 +38,41 @@ impl<'t> Parser<'_, 't> {
                 return self.body_directive(word, out);
             }
             if self.takes(':') {
-                if self.takes_word(".branchtargets") {
-                    let mut labels = vec![self.word("a label")?];
-                    while self.takes(',') {
-                        labels.push(self.word("a label")?);
-                    }
-                    self.need(';')?;
-                    out.push(Statement::Targets { name: word, labels });
-                } else {
-                    out.push(Statement::Label(word));
-                }
-                return Ok(());
+                return self.labelled(word, out);
             }
         }
+        let list = word == "call" || word.starts_with("call.");
         let mut operands = Vec::new();
+        let named = |e: ParseError| ParseError { message: format!("`{word}`: {}", e.message), ..e };
         while !self.takes(';') {
             if !operands.is_empty() {
                 self.need(',')?;
             }
-            operands.push(
-                self.operand()
-                    .map_err(|e| ParseError { message: format!("`{word}`: {}", e.message), ..e })?,
-            );
+            operands.push(self.operand(list).map_err(named)?);
         }
         out.push(Statement::Instruction(Instruction { guard, opcode: word, operands, line }));
+        Ok(())
+    }
+
+    /// Takes what follows the `:` of a label: a list of names, a prototype, or nothing.
+    fn labelled(&mut self, name: &'t str, out: &mut Vec<Statement<'t>>) -> Parsed<()> {
+        if self.takes_word(".branchtargets") || self.takes_word(".calltargets") {
+            let mut labels = vec![self.word("a label")?];
+            while self.takes(',') {
+                labels.push(self.word("a label")?);
+            }
+            out.push(Statement::Targets { name, labels });
+            return self.need(';');
+        }
+        if self.takes_word(".callprototype") {
+            let returns = if self.takes('(') { self.params()? } else { Vec::new() };
+            self.word("`_`")?;
+            let params = if self.takes('(') { self.params()? } else { Vec::new() };
+            let _ = self.takes_word(".noreturn");
+            out.push(Statement::Prototype(Box::new(Prototype { name, params, returns })));
+            return self.need(';');
+        }
+        out.push(Statement::Label(name));
         Ok(())
     }
 
@@ -68,21 +81,7 @@ impl<'t> Parser<'_, 't> {
         match word {
             ".reg" => {
                 self.at += 1;
-                let ty = self.ty()?;
-                loop {
-                    let name = self.word("a register")?;
-                    let count = if self.takes('<') {
-                        let count = self.small()?;
-                        self.need('>')?;
-                        Some(count)
-                    } else {
-                        None
-                    };
-                    out.push(Statement::Registers { ty, name, count });
-                    if !self.takes(',') {
-                        return self.need(';');
-                    }
-                }
+                self.registers(out)
             }
             ".shared" | ".local" | ".param" => {
                 let mut all = Vec::new();
@@ -98,8 +97,54 @@ impl<'t> Parser<'_, 't> {
                 out.push(Statement::Source { file, line });
                 Ok(())
             }
-            ".pragma" => self.skip_to_semicolon(),
+            ".pragma" => {
+                self.at += 1;
+                loop {
+                    let Some(&Token::Text(text)) = self.peek() else { return self.expected("a string") };
+                    if let Some(mask) = text.strip_prefix("used_bytes_mask") {
+                        let Some(mask) = number(mask.trim()) else {
+                            return self.fail(format!("`{text}` has no mask of 32 bits"));
+                        };
+                        out.push(Statement::UsedBytes(mask));
+                    }
+                    self.at += 1;
+                    if !self.takes(',') {
+                        return self.need(';');
+                    }
+                }
+            }
             _ => self.fail(format!("directive `{word}` is not supported")),
+        }
+    }
+
+    /// Takes `.f32 %f<3>, %g;` after `.reg`.
+    fn registers(&mut self, out: &mut Vec<Statement<'t>>) -> Parsed<()> {
+        let elements = self.vector();
+        let ty = self.ty()?;
+        loop {
+            let name = self.word("a register")?;
+            let count = if self.takes('<') {
+                let count = self.small()?;
+                self.need('>')?;
+                Some(count)
+            } else {
+                None
+            };
+            out.push(Statement::Registers { ty, elements, name, count });
+            if !self.takes(',') {
+                return self.need(';');
+            }
+        }
+    }
+
+    /// Takes `.v2` or `.v4` if it comes next, as the number of elements.
+    pub(super) fn vector(&mut self) -> u32 {
+        if self.takes_word(".v2") {
+            2
+        } else if self.takes_word(".v4") {
+            4
+        } else {
+            1
         }
     }
 
@@ -122,5 +167,13 @@ impl<'t> Parser<'_, 't> {
             }
         }
         Ok(())
+    }
+}
+
+/// A number in a string: decimal, or with `0x` before it.
+fn number(text: &str) -> Option<u32> {
+    match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
     }
 }

@@ -1,9 +1,10 @@
 //! Declarations of variables and parameters.
 
+use super::expression::Value;
 use super::parser::{Parsed, Parser};
 use crate::layout::GLOBAL_GAP;
 use crate::lexer::Token;
-use crate::syntax::Variable;
+use crate::syntax::{AddressValue, Variable};
 use crate::types::{Space, Type};
 
 /// The most bytes that all variables of a file may have together, with the gap after each. Tables in kernels need far less,
@@ -14,60 +15,74 @@ impl<'t> Parser<'_, 't> {
     /// Takes `.global .align 4 .b8 a[4], b[4];`.
     pub(super) fn variables(&mut self, out: &mut Vec<Variable<'t>>) -> Parsed<()> {
         let head = self.variable_head()?;
+        self.variable_names(&head, out)
+    }
+
+    /// Takes `a[4], b[4];` after what they have in common.
+    pub(super) fn variable_names(&mut self, head: &Variable<'t>, out: &mut Vec<Variable<'t>>) -> Parsed<()> {
         loop {
-            out.push(self.variable(&head)?);
+            let first = self.addresses.len();
+            let variable = self.variable(head)?;
+            self.addresses[first..].iter_mut().for_each(|a| a.variable = out.len());
+            out.push(variable);
             if !self.takes(',') {
-                break;
+                return self.need(';');
             }
         }
-        self.need(';')
     }
 
     /// Takes `.space .align n .type`, after which one or several names follow.
     pub(super) fn variable_head(&mut self) -> Parsed<Variable<'t>> {
         let word = self.word("a state space")?;
         let Some(space) = Space::parse(&word[1..]) else {
+            self.at -= 1;
             return self.fail(format!("state space `{word}` is not supported"));
         };
         let mut align = None;
         loop {
             if self.takes_word(".align") {
                 align = Some(self.small()?);
+            } else if self.takes_word(".attribute") {
+                self.need('(')?;
+                self.skip_parentheses()?;
             } else if !self.takes_word(".volatile") {
                 break;
             }
         }
+        let elements = self.vector();
         let ty = self.ty()?;
         // `.param .u64 .ptr .global .align 16 name` says where the pointer points, which is not needed.
         if space == Space::Param && self.takes_word(".ptr") {
-            let _ = self.takes_word(".global") || self.takes_word(".shared") || self.takes_word(".const");
-            if self.takes_word(".align") {
-                self.small()?;
+            while let Some(word) = self.peek_word().filter(|w| w.starts_with('.')) {
+                self.at += 1;
+                if word == ".align" {
+                    self.small()?;
+                }
             }
         }
-        let align = align.unwrap_or(ty.bytes());
+        let bytes = ty.bytes() * elements;
+        let align = align.unwrap_or(bytes);
         if !align.is_power_of_two() || align > 4096 {
             return self.fail(format!("alignment {align} is not a power of two up to 4096"));
         }
-        Ok(Variable { name: "", space, ty, align, bytes: 0, init: Vec::new() })
+        Ok(Variable { name: "", space, ty, align, bytes: u64::from(bytes), init: Vec::new() })
     }
 
-    /// Takes a name with its dimensions and its initial value.
+    /// Takes a name with its dimensions and its initial value. The bytes of the head are those of an element.
     pub(super) fn variable(&mut self, head: &Variable<'t>) -> Parsed<Variable<'t>> {
         let name = self.word("a name")?;
-        let element = u64::from(head.ty.bytes());
         let mut dims = vec![];
         while self.takes('[') {
             // Of an array without a length, 0 stands for it.
-            let dim = if self.peek() == Some(&Token::Punct(']')) { 0 } else { self.int()? };
+            let dim = if self.peek() == Some(&Token::Punct(']')) { 0 } else { self.whole()? };
             dims.push(dim);
             self.need(']')?;
         }
-        let bytes = dims.iter().fold(element, |bytes, &dim| bytes.saturating_mul(dim));
+        let bytes = dims.iter().fold(head.bytes, |bytes, &dim| bytes.saturating_mul(dim));
         let gap = GLOBAL_GAP.max(u64::from(head.align));
         self.variables = self.variables.saturating_add(bytes).saturating_add(gap);
         if self.variables > MOST_VARIABLES {
-            return self.fail(format!(
+            return self.over(format!(
                 "`{name}` makes the variables of the file larger than {MOST_VARIABLES} bytes"
             ));
         }
@@ -76,10 +91,14 @@ impl<'t> Parser<'_, 't> {
             if !matches!(head.space, Space::Global | Space::Const) {
                 return self.fail(format!("`{name}` cannot have initial values in .{} memory", head.space));
             }
+            let elements = head.bytes / u64::from(head.ty.bytes());
+            if elements > 1 {
+                dims.push(elements);
+            }
             self.initial(head.ty, &dims, &mut variable.init)?;
             let filled = variable.init.len() as u64;
             match dims.first() {
-                Some(0) => variable.bytes = filled,
+                Some(0) => variable.bytes = filled.next_multiple_of(head.bytes),
                 _ if filled > bytes => {
                     return self.fail(format!("`{name}` has more initial values than elements"));
                 }
@@ -111,27 +130,75 @@ impl<'t> Parser<'_, 't> {
                 Ok(())
             });
         }
-        let negative = self.takes('-');
-        let Some(bits) = self.peek().and_then(|number| element(ty, number, negative)) else {
+        let bytes = ty.bytes() as usize;
+        if self.initial_address(ty, out.len())? {
+            out.resize(out.len() + bytes, 0);
+            return Ok(());
+        }
+        if !self.at_expression() {
+            return self.expected("a number of the variable's type");
+        }
+        let start = self.at;
+        let Some(bits) = element(ty, self.expression()?) else {
+            self.at = start;
             return self.expected("a number of the variable's type");
         };
-        self.at += 1;
-        out.extend_from_slice(&bits.to_le_bytes()[..ty.bytes() as usize]);
+        out.extend_from_slice(&bits.to_le_bytes()[..bytes]);
         Ok(())
+    }
+
+    /// Takes an initial value that is an address, if one comes next: `name+4`, `generic(name)+4`, or the bits of one that a
+    /// mask keeps, as `0xff00(name)`. `at` is its place in the variable.
+    fn initial_address(&mut self, ty: Type, at: usize) -> Parsed<bool> {
+        let next = self.tokens.get(self.at + 1).map(|t| &t.token);
+        let masked = next == Some(&Token::Punct('('));
+        let mut mask = if ty.bits() == 64 { u64::MAX } else { (1 << ty.bits()) - 1 };
+        let line = self.line();
+        let (name, offset) = match self.peek() {
+            Some(&(Token::Int(n) | Token::Unsigned(n))) if masked => {
+                if n == 0 {
+                    return self.fail("a mask of an address keeps no bits");
+                }
+                mask = n;
+                self.at += 2;
+                let address = self.address_value()?;
+                self.need(')')?;
+                address
+            }
+            Some(Token::Word(word)) if *word != "WARP_SZ" => self.address_value()?,
+            _ => return Ok(false),
+        };
+        if ty.float() || ty == Type::Pred || ty.bits() < 32 && !masked {
+            return self.fail("an address is no value of this type");
+        }
+        let bytes = ty.bytes() as usize;
+        self.addresses.push(AddressValue { variable: 0, at, bytes, name, offset, mask, line });
+        Ok(true)
+    }
+
+    /// Takes `name+4` or `generic(name)+4`.
+    fn address_value(&mut self) -> Parsed<(&'t str, i64)> {
+        let mut name = self.word("a name")?;
+        if name == "generic" && self.takes('(') {
+            name = self.word("a name")?;
+            self.need(')')?;
+        }
+        Ok((name, self.offset()?))
     }
 }
 
 /// The bits of an initial value. Floats of 16 bits and pairs have none.
-fn element(ty: Type, number: &Token<'_>, negative: bool) -> Option<u64> {
-    let bits = match (ty, number) {
-        (Type::F32, &Token::Int(n)) => u64::from((n as f32).to_bits()),
-        (Type::F32 | Type::B32, &Token::F32(bits)) => u64::from(bits),
-        (Type::F32, &Token::F64(bits)) => u64::from((f64::from_bits(bits) as f32).to_bits()),
-        (Type::F64, &Token::Int(n)) => (n as f64).to_bits(),
-        (Type::F64, &Token::F32(bits)) => f64::from(f32::from_bits(bits)).to_bits(),
-        (Type::F64 | Type::B64, &Token::F64(bits)) => bits,
-        (ty, &Token::Int(n)) if !ty.float() => return Some(if negative { n.wrapping_neg() } else { n }),
+fn element(ty: Type, value: Value) -> Option<u64> {
+    Some(match (ty, value) {
+        (Type::F32, Value::Signed(n)) => u64::from((n as f32).to_bits()),
+        (Type::F32, Value::Unsigned(n)) => u64::from((n as f32).to_bits()),
+        (Type::F32 | Type::B32, Value::Single(bits)) => u64::from(bits),
+        (Type::F32, Value::Double(x)) => u64::from((x as f32).to_bits()),
+        (Type::F64, Value::Signed(n)) => (n as f64).to_bits(),
+        (Type::F64, Value::Unsigned(n)) => (n as f64).to_bits(),
+        (Type::F64, Value::Single(bits)) => f64::from(f32::from_bits(bits)).to_bits(),
+        (Type::F64 | Type::B64, Value::Double(x)) => x.to_bits(),
+        (ty, value) if !ty.float() => value.whole()?,
         _ => return None,
-    };
-    Some(if negative { bits ^ 1 << (ty.bits() - 1) } else { bits })
+    })
 }

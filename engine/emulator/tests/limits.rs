@@ -49,7 +49,7 @@ const HEAD: &str = ".version 8.4\n.target sm_80\n.address_size 64\n";
 fn parse(text: &str) -> Result<Module, ParseError> {
     let before = HELD.get();
     PEAK.set(before);
-    let module = Module::parse("hostile.ptx", text);
+    let module = Module::parse_whole("hostile.ptx", text);
     let held = PEAK.get() - before;
     assert!(held < MOST_HELD, "{} MiB for {} bytes of text", held >> 20, text.len());
     module
@@ -108,7 +108,20 @@ fn calls_at_the_bottom_of_blocks_are_bounded() {
     parse(&chain(7, 14)).unwrap();
     refused(&chain(60, 14), 5, &["blocks", "deeper than 128"]);
     refused(&chain(1, 20), 19, &["nested deeper than 16"]);
-    refused(&format!("{HEAD}.func f() {{ call f; }}\n{}", kernel("call f;")), 4, &["`f` calls itself"]);
+    // A function that calls itself is not inlined.
+    parse(&format!("{HEAD}.func f() {{ call f; }}\n{}", kernel("call f;"))).unwrap();
+    // Functions out of line are compiled for each kernel, within the same limit.
+    let long =
+        format!(".func f() {{ .reg .b32 %r<4>; {} call f; }}\n", "add.s32 %r1, %r1, %r1; ".repeat(1000));
+    let kernels = times(10_000, ".visible .entry k#() { call f; ret; }\n");
+    refused(&format!("{HEAD}{long}{kernels}"), 4, &[STEPS]);
+    // Names of functions and prototypes that kernels look through in vain.
+    let functions = times(3_000, ".func f#(.param .b32 a) { ret; }\n.global .u64 p# = f#;\n");
+    let call = "t: .callprototype _ (); call %rd1, t;\n".repeat(3_000).replace("t: .callprototype _ ();", "");
+    let body = format!(".reg .b64 %rd<2>; t: .callprototype _ ();\n{call}");
+    let error = parse(&format!("{HEAD}{functions}{}{}", kernel(&body), kernel(&body).replace("k()", "l()")))
+        .unwrap_err();
+    assert!(error.message.contains(STEPS), "{error}");
 }
 
 /// The limit is one for the whole file: no kernel of these is large.

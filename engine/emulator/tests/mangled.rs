@@ -90,13 +90,19 @@ fn run(module: &Module) {
 #[test]
 fn mangled_kernels_are_refused_or_run() {
     let mut random = Random(1);
-    let (mut refused, mut ran) = (0, 0);
+    let (mut refused, mut refused_kernels, mut ran) = (0, 0, 0);
     for _ in 0..4000 {
         let text = mangle(include_str!("../examples/axpy.ptx"), &mut random);
         match Module::parse("mangled.ptx", &text) {
             Ok(module) => {
                 run(&module);
                 ran += 1;
+                for (entry, error) in module.refused() {
+                    assert!((1..=text.lines().count() as u32).contains(&error.line), "{error}");
+                    assert!(!error.message.contains('\n') && entry.name == "axpy", "{error}");
+                    ran -= 1;
+                    refused_kernels += 1;
+                }
             }
             Err(error) => {
                 assert!((1..=text.lines().count() as u32).contains(&error.line), "{error}");
@@ -105,7 +111,7 @@ fn mangled_kernels_are_refused_or_run() {
             }
         }
     }
-    assert!(refused > 500 && ran > 500, "{refused} {ran}");
+    assert!(refused > 50 && refused_kernels > 500 && ran > 500, "{refused} {refused_kernels} {ran}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn module(top: &str, body: &str) -> Module {
     ret;
 }}"
     );
-    Module::parse("k.ptx", &text).unwrap_or_else(|e| panic!("{e}"))
+    Module::parse_whole("k.ptx", &text).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// What a launch stores.

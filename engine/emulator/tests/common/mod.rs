@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use ptx_emulator::{Access, Arg, Fault, Launch, Machine, Meter, Module, Options};
+use ptx_emulator::{Access, Arg, Checks, Fault, Launch, Machine, Meter, Module, Options};
 
 /// An argument, which is made on the machine that runs the kernel.
 #[derive(Clone, Copy)]
@@ -61,7 +61,7 @@ pub fn launch(blocks: u32, threads: u32) -> Launch {
 /// A kernel of up to two parameters: `p0` has 64 bits, `p1` has 32, or 64 where the code loads it so.
 pub struct Bench {
     text: String,
-    seed: u64,
+    options: Options,
 }
 
 impl Bench {
@@ -77,15 +77,26 @@ impl Bench {
 .reg .pred %p<9>;\n.reg .b16 %rs<9>;\n.reg .b32 %r<32>;\n.reg .f32 %f<9>;\n.reg .b64 %rd<9>;
 {variables}\n{code}\n}}\n.file 1 \"dir/test.cu\"\n"
         );
-        Self { text, seed: 0 }
+        Self::from_text(text)
     }
 
     pub fn from_text(text: String) -> Self {
-        Self { text, seed: 0 }
+        Self { text, options: Options::default() }
     }
 
-    pub fn seed(self, seed: u64) -> Self {
-        Self { seed, ..self }
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.options.seed = seed;
+        self
+    }
+
+    /// Runs with all of these checks and no others.
+    pub fn checks(mut self, which: Checks) -> Self {
+        self.options.which = which;
+        self
+    }
+
+    pub fn options(self, options: Options) -> Self {
+        Self { options, ..self }
     }
 
     pub fn text(&self) -> &str {
@@ -93,7 +104,7 @@ impl Bench {
     }
 
     pub fn module(&self) -> Module {
-        Module::parse("test.ptx", &self.text).unwrap_or_else(|e| panic!("{e}\n{}", self.text))
+        Module::parse_whole("test.ptx", &self.text).unwrap_or_else(|e| panic!("{e}\n{}", self.text))
     }
 
     pub fn run(&self, threads: u32, args: &[In]) -> Result<Meter, Fault> {
@@ -101,7 +112,7 @@ impl Bench {
     }
 
     pub fn launch(&self, launch: Launch, args: &[In]) -> Result<Meter, Fault> {
-        let machine = Machine::with(Options { seed: self.seed, ..Options::default() });
+        let machine = Machine::with(self.options);
         let make = |arg: &In| match *arg {
             In::Word(x) => Arg::U32(x),
             In::Memory { bytes, written, access } => {
@@ -118,7 +129,7 @@ impl Bench {
 
     /// Runs one block, and returns the words of `p0`, an output of `words` words.
     pub fn words(&self, threads: u32, words: usize) -> Vec<u32> {
-        let machine = Machine::with(Options { seed: self.seed, ..Options::default() });
+        let machine = Machine::with(self.options);
         let at = machine.alloc(4 * words);
         let out = Arg::Buffer { at, bytes: 4 * words, access: Access::Write };
         machine

@@ -12,14 +12,15 @@ use ptx_emulator::Module;
 
 use crate::table::{Form, Kind, Table};
 
-/// The order of types matters (the result comes first), that of other modifiers does not.
-const TYPES: [&str; 20] = [
+/// The order of types matters (the result comes first), and that of the layouts of matrices; that of other modifiers does not.
+const TYPES: [&str; 35] = [
     "pred", "b8", "b16", "b32", "b64", "b128", "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "f16",
-    "f16x2", "bf16", "bf16x2", "f32", "f64",
+    "f16x2", "bf16", "bf16x2", "f32", "f64", "tf32", "e4m3", "e5m2", "e4m3x2", "e5m2x2", "s4", "u4", "b1",
+    "s2", "u2", "u16x2", "s16x2", "row", "col", "b4",
 ];
 
 /// Modifiers of PTX that the lowering may not know.
-const FOREIGN: [&str; 8] = ["rna", "rs", "satfinite", "oob", "xorsign", "abs", "tf32", "volatile"];
+const FOREIGN: [&str; 6] = ["rna", "rs", "satfinite", "oob", "xorsign", "volatile"];
 
 /// The number of forms of a name that all words are tried with.
 const SAMPLES: usize = 6;
@@ -188,7 +189,7 @@ impl Parser {
         }
         let mut try_shape = |shape: &str| {
             self.asked += 1;
-            Module::parse("probe.ptx", &probe(opcode.text(), shape)).is_ok()
+            Module::parse_whole("probe.ptx", &probe(opcode.text(), shape)).is_ok()
         };
         let accepted = match self.shapes.get_mut(opcode.name()) {
             Some(shapes) => {

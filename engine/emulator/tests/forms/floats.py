@@ -2,7 +2,7 @@
 import math
 
 import oracle as o
-from integers import COMPARISONS, compared
+from integers import COMPARISONS, LOGIC, compared
 from oracle import ANY, ANY_NAN, Near, decode, encode, flush, mask, negative, width
 
 ROUNDINGS = ("rn", "rz", "rm", "rp")
@@ -48,20 +48,32 @@ def single(t):
 
 
 def double(t):
-    for mode in ("", "rn"):
-        for name, f in BINARY.items():
-            t.form(f"{name}{suffix(mode, 'f64')}", ["f64"] * 2, ["f64"], rounded(f, "f64"))
-    for name in ("fma", "mad"):
-        t.form(f"{name}.rn.f64", ["f64"] * 3, ["f64"], rounded(o.fma, "f64"))
-    t.form("div.rn.f64", ["f64"] * 2, ["f64"], rounded(o.div, "f64"))
-    t.form("rcp.rn.f64", ["f64"], ["f64"], rounded(o.rcp, "f64"))
-    t.form("sqrt.rn.f64", ["f64"], ["f64"], rounded(o.sqrt, "f64"))
+    for name, f in BINARY.items():
+        for mode in ("", *ROUNDINGS):
+            t.form(f"{name}{suffix(mode, 'f64')}", ["f64"] * 2, ["f64"], rounded(f, "f64", mode or "rn"))
+    for mode in ROUNDINGS:
+        for name in ("fma", "mad"):
+            t.form(f"{name}.{mode}.f64", ["f64"] * 3, ["f64"], rounded(o.fma, "f64", mode))
+        t.form(f"div.{mode}.f64", ["f64"] * 2, ["f64"], rounded(o.div, "f64", mode))
+        t.form(f"rcp.{mode}.f64", ["f64"], ["f64"], rounded(o.rcp, "f64", mode))
+        t.form(f"sqrt.{mode}.f64", ["f64"], ["f64"], rounded(o.sqrt, "f64", mode))
 
 
-def brain(t):
-    for ty in ("bf16", "bf16x2"):
-        for relu in ("", "relu"):
-            halves(t, f"fma.rn{suffix(relu, ty)}", ty, 3, rounded(o.fma, "bf16", relu=relu))
+HALVES = ("f16", "f16x2", "bf16", "bf16x2")
+
+
+def half_arithmetic(t):
+    for ty in HALVES:
+        one = ty.removesuffix("x2")
+        flushes = ("", "ftz") if one == "f16" else ("",)
+        clamps = ("", "sat") if one == "f16" else ("",)
+        for ftz in flushes:
+            for sat in clamps:
+                for name, f in BINARY.items():
+                    for mode in ("", "rn"):
+                        halves(t, f"{name}{suffix(mode, ftz, sat, ty)}", ty, 2, rounded(f, one, "rn", ftz, sat))
+                halves(t, f"fma.rn{suffix(ftz, sat, ty)}", ty, 3, rounded(o.fma, one, "rn", ftz, sat))
+            halves(t, f"fma.rn{suffix(ftz, 'relu', ty)}", ty, 3, rounded(o.fma, one, "rn", ftz, relu=True))
 
 
 def halves(t, opcode, ty, count, f, **options):
@@ -74,46 +86,87 @@ def halves(t, opcode, ty, count, f, **options):
     t.form(opcode, [ty] * count, [ty[:-2]] * 2, both, body=body, **options)
 
 
+def flushed(ty, ftz):
+    return (lambda x: flush(x, ty)) if ftz else (lambda x: x)
+
+
 def least(t):
-    for ty in ("f32", "f64", "bf16", "bf16x2"):
-        for ftz in ("", "ftz") if ty == "f32" else ("",):
+    """`min` and `max`; with `.xorsign.abs` of magnitudes, with the sign of the product."""
+    for ty in ("f32", "f64", *HALVES):
+        one = ty.removesuffix("x2")
+        top = 1 << (width(one) - 1)
+        for ftz in ("", "ftz") if one in ("f32", "f16") else ("",):
+            zero = flushed(one, ftz)
             for nan in ("", "NaN") if ty != "f64" else ("",):
                 for name in ("min", "max"):
-                    one = ty.removesuffix("x2")
-                    zero = (lambda x: flush(x, "f32")) if ftz else (lambda x: x)
-                    halves(t, f"{name}{suffix(ftz, nan, ty)}", ty, 2,
-                           lambda a, b: o.least_or_greatest(zero(a), zero(b), one, name == "max", nan))
+                    pick = lambda a, b: o.least_or_greatest(a, b, one, name == "max", nan)
+                    halves(t, f"{name}{suffix(ftz, nan, ty)}", ty, 2, lambda a, b: pick(zero(a), zero(b)))
+                    if ty == "f64":
+                        continue
+
+                    def signed_pick(a, b):
+                        result = pick(zero(a) & ~top, zero(b) & ~top)
+                        return result if result == ANY_NAN else result | (a ^ b) & top
+
+                    halves(t, f"{name}{suffix(ftz, nan, 'xorsign', 'abs', ty)}", ty, 2, signed_pick)
 
 
 def signs(t):
     """PTX leaves the bits of a NaN open for `neg` and `abs`."""
-    for ty in ("f32", "f64", "bf16", "bf16x2"):
+    for ty in ("f32", "f64", *HALVES):
         one = ty.removesuffix("x2")
         top = 1 << (width(one) - 1)
-        for ftz in ("", "ftz") if ty == "f32" else ("",):
-            zero = (lambda x: flush(x, "f32")) if ftz else (lambda x: x)
+        for ftz in ("", "ftz") if one in ("f32", "f16") else ("",):
+            zero = flushed(one, ftz)
             changed = lambda f: lambda a: ANY_NAN if decode(a, one) == o.NAN else f(zero(a))
             halves(t, f"neg{suffix(ftz, ty)}", ty, 1, changed(lambda a: a ^ top))
             halves(t, f"abs{suffix(ftz, ty)}", ty, 1, changed(lambda a: a & ~top))
-        if width(ty) >= 32 and not ty.endswith("x2"):
+        if ty in ("f32", "f64"):
             t.form(f"copysign.{ty}", [ty] * 2, [ty],
                    lambda a, b: ANY_NAN if decode(b, ty) == o.NAN else b & ~top | a & top)
+
+
+def classes(t):
+    """`testp`"""
+    for ty in ("f32", "f64"):
+        e, m = o.FORMATS[ty]
+        exponent, fraction = (lambda a: a >> m & mask(e)), (lambda a: a & mask(m))
+        tests = {
+            "finite": lambda a: exponent(a) != mask(e),
+            "infinite": lambda a: exponent(a) == mask(e) and fraction(a) == 0,
+            "number": lambda a: exponent(a) != mask(e) or fraction(a) == 0,
+            "notanumber": lambda a: exponent(a) == mask(e) and fraction(a) != 0,
+            # PTX counts zeros as normal.
+            "normal": lambda a: 0 < exponent(a) < mask(e) or fraction(a) == exponent(a) == 0,
+            "subnormal": lambda a: exponent(a) == 0 and fraction(a) != 0,
+        }
+        for name, test in tests.items():
+            t.form(f"testp.{name}.{ty}", [ty], ["pred"], lambda a: int(test(a)))
 
 
 def comparisons(t):
     for name in COMPARISONS["f"]:
         for ty in ("f32", "f64"):
             for ftz in ("", "ftz") if ty == "f32" else ("",):
-                compared(t, name, ftz, ty, (lambda x: flush(x, "f32")) if ftz else (lambda x: x))
+                compared(t, name, ftz, ty, flushed("f32", ftz))
         for ty in ("f16", "bf16"):
             for ftz in ("", "ftz") if ty == "f16" else ("",):
-                zero = (lambda x: flush(x, "f16")) if ftz else (lambda x: x)
-                compared(t, name, ftz, ty, zero, sets=("u32", "s32"), setp=False)
-                # Pairs give a mask of 16 bits for each half.
-                for result in ("u32", "s32"):
-                    one = lambda a, b: mask(16) * o.compare(name, zero(a), zero(b), ty)
-                    t.form(f"set.{name}{suffix(ftz, result, ty)}x2", [f"{ty}x2"] * 2, ["b32"],
-                           lambda a, b: one(a & 0xFFFF, b & 0xFFFF) | one(a >> 16, b >> 16) << 16, count=40)
+                compared(t, name, ftz, ty, flushed("f16", ftz), sets=("u16", "s16", "u32", "s32", ty), two=False)
+                pairs_compared(t, name, ftz, ty, flushed("f16", ftz))
+
+
+def pairs_compared(t, name, ftz, ty, zero):
+    """Comparisons of pairs: `setp` gives a predicate for each half, lower first, and `set` a half for each."""
+    both = lambda a, b: [int(o.compare(name, zero(a >> s & 0xFFFF), zero(b >> s & 0xFFFF), ty)) for s in (0, 16)]
+    for logic, f in (("", lambda h, p: h), *LOGIC.items()):
+        joined = ["pred"] if logic else []
+        opcode = f"setp{suffix(name, logic, ftz, ty)}x2"
+        last = ", !%a2" if logic else ""
+        t.form(opcode, [f"{ty}x2"] * 2 + joined, ["pred"] * 2, lambda a, b, p=0: tuple(f(h, 1 - p) for h in both(a, b)),
+               body=f"{opcode} %d0|%d1, %a0, %a1{last};", count=16)
+        for result, yes in (("u32", mask(16)), ("s32", mask(16)), (f"{ty}x2", 0x3C00 if ty == "f16" else 0x3F80)):
+            t.form(f"set{suffix(name, logic, ftz, result, ty)}x2", [f"{ty}x2"] * 2 + joined, ["b32"],
+                   lambda a, b, p=1: sum(yes * f(h, p) << 16 * k for k, h in enumerate(both(a, b))), count=6 if logic else 14)
 
 
 def approximate(f, ty, ftz=False, bits=36):
@@ -207,13 +260,16 @@ def approximations(t):
             for most, error in ((6.28, -20.5), (314.0, -14.7)):
                 one(name, circular(f, most), abs=error, rows=angles(most))
     t.form("tanh.approx.f32", ["f32"], ["f32"], approximate(math.tanh, "f32"), rel=-10.987)
-    for ty in ("bf16", "bf16x2"):
-        halves(t, f"ex2.approx.ftz.{ty}", ty, 1, approximate(power, "bf16", True), rel=-7)
-        halves(t, f"tanh.approx.{ty}", ty, 1, approximate(math.tanh, "bf16"), abs=-8)
+    for pair in ("", "x2"):
+        halves(t, f"ex2.approx.ftz.bf16{pair}", f"bf16{pair}", 1, approximate(power, "bf16", True), rel=-7)
+        halves(t, f"tanh.approx.bf16{pair}", f"bf16{pair}", 1, approximate(math.tanh, "bf16"), abs=-8)
+        # Of a subnormal result of f16, half a unit in the last place is lost to its format.
+        halves(t, f"ex2.approx.f16{pair}", f"f16{pair}", 1, approximate(power, "f16"), rel=-9.9, abs=-25)
+        halves(t, f"tanh.approx.f16{pair}", f"f16{pair}", 1, approximate(math.tanh, "f16"), abs=-10.987)
     # One of the two functions of this name is of the full width, the others see the upper word alone.
     t.form("rsqrt.approx.f64", ["f64"], ["f64"], approximate(inverse_root, "f64", bits=52), rel=-50)
     t.form("rsqrt.approx.ftz.f64", ["f64"], ["f64"], approximate(inverse_root, "f64", True), rel=-19)
     t.form("rcp.approx.ftz.f64", ["f64"], ["f64"], approximate(lambda a: quotient(1.0, a), "f64", True), rel=-19)
 
 
-FAMILIES = (single, double, brain, least, signs, comparisons, approximations)
+FAMILIES = (single, double, half_arithmetic, least, signs, classes, comparisons, approximations)

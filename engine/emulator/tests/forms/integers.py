@@ -4,6 +4,9 @@ from oracle import ANY, compare, mask, signed, width
 INTEGERS = ("u16", "s16", "u32", "s32", "u64", "s64")
 
 
+LOGIC = {"and": lambda a, b: a & b, "or": lambda a, b: a | b, "xor": lambda a, b: a ^ b}
+
+
 def value(x, ty):
     return signed(x, width(ty)) if ty[0] == "s" else x
 
@@ -157,6 +160,124 @@ def words(t):
             t.form(f"dp4a.{a}.{b}", ["b32"] * 3, ["b32"], dot4(a, b))
 
 
+def clamp(x, low, high):
+    return min(max(x, low), high)
+
+
+def signed_clamp(x, bits=32):
+    return clamp(x, -(1 << bits - 1), (1 << bits - 1) - 1)
+
+
+def saturating(t):
+    s = lambda x: signed(x, 32)
+    t.form("add.sat.s32", ["s32"] * 2, ["s32"], lambda a, b: signed_clamp(s(a) + s(b)))
+    t.form("sub.sat.s32", ["s32"] * 2, ["s32"], lambda a, b: signed_clamp(s(a) - s(b)))
+    t.form("mad.hi.sat.s32", ["s32"] * 3, ["s32"], lambda a, b, c: signed_clamp((s(a) * s(b) >> 32) + s(c)))
+    for name, f in (("min", min), ("max", max)):
+        t.form(f"{name}.relu.s32", ["s32"] * 2, ["s32"], lambda a, b: max(f(s(a), s(b)), 0))
+        for relu in ("", ".relu"):
+            floor = (lambda x: max(x, 0)) if relu else (lambda x: x)
+            t.form(f"{name}{relu}.s16x2", ["b32"] * 2, ["b32"], by_halves(lambda x, y: floor(f(signed(x, 16), signed(y, 16)))))
+        t.form(f"{name}.u16x2", ["b32"] * 2, ["b32"], by_halves(f))
+    for ty in ("u16x2", "s16x2"):
+        t.form(f"add.{ty}", ["b32"] * 2, ["b32"], by_halves(lambda x, y: x + y))
+
+
+def by_halves(f):
+    return lambda a, b: f(a & 0xFFFF, b & 0xFFFF) & 0xFFFF | (f(a >> 16, b >> 16) & 0xFFFF) << 16
+
+
+def bit_mask(clamped):
+    def oracle(a, b):
+        if clamped:
+            return mask(min(b, 32)) << a if a < 32 else 0
+        return mask(b & 31) << (a & 31)
+
+    return oracle
+
+
+def sign_extend(ty, clamped):
+    def oracle(a, b):
+        n = min(b, 32) if clamped else b & 31
+        if n == 0:
+            return 0
+        return signed(a, n) if ty == "s32" else a & mask(n)
+
+    return oracle
+
+
+def find_set(bits_, base, offset):
+    """`fns`: the position of a set bit, counted from `base`."""
+    offset = signed(offset, 32)
+    if offset == 0:
+        return base if bits_ >> base & 1 else mask(32)
+    found, at, step = 0, base, 1 if offset > 0 else -1
+    while 0 <= at < 32:
+        if bits_ >> at & 1:
+            found += 1
+            if found == abs(offset):
+                return at
+        at += step
+    return mask(32)
+
+
+def dot2(a_type, b_type, high):
+    def oracle(a, b, c):
+        total = c
+        for i in range(2):
+            x = a >> 16 * i & 0xFFFF
+            y = b >> 8 * (i + (2 if high else 0)) & 255
+            total += (signed(x, 16) if a_type == "s32" else x) * (signed(y, 8) if b_type == "s32" else y)
+        return total
+
+    return oracle
+
+
+def product24(ty, high, add, sat):
+    def oracle(a, b, c=0):
+        x, y = (signed(v, 24) if ty == "s32" else v & mask(24) for v in (a, b))
+        part = x * y >> 16 if high else x * y
+        if not add:
+            return part
+        if sat:
+            return signed_clamp(signed(part, 32) + signed(c, 32))
+        return part + c
+
+    return oracle
+
+
+PERMUTATIONS = {"f4e": lambda i, s: i + s, "b4e": lambda i, s: (s - i) & 7, "rc8": lambda i, s: s, "ecl": max, "ecr": min,
+                "rc16": lambda i, s: (i & 1) + 2 * (s & 1)}
+
+
+def rare_words(t):
+    for name, pick in PERMUTATIONS.items():
+        t.form(f"prmt.b32.{name}", ["b32"] * 3, ["b32"],
+               lambda a, b, c: sum(((b << 32 | a) >> 8 * (pick(i, c & 3) & 7) & 255) << 8 * i for i in range(4)))
+    for clamped in (False, True):
+        mode = "clamp" if clamped else "wrap"
+        t.form(f"bmsk.{mode}.b32", ["amount"] * 2, ["b32"], bit_mask(clamped))
+        for ty in ("u32", "s32"):
+            t.form(f"szext.{mode}.{ty}", [ty, "amount"], [ty], sign_extend(ty, clamped))
+    rows = [[x, base, n & mask(32)] for x in (0, 0xFFFFFFFF, 0x80000001, 0x00F0A050, 0x12345678) for base in (0, 1, 7, 31)
+            for n in (0, 1, -1, 2, -3, 5, 32)]
+    t.form("fns.b32", ["b32"] * 3, ["b32"], find_set, rows=rows)
+    for a in ("u32", "s32"):
+        for b in ("u32", "s32"):
+            for half in ("lo", "hi"):
+                t.form(f"dp2a.{half}.{a}.{b}", ["b32"] * 3, ["b32"], dot2(a, b, half == "hi"))
+    for ty in ("u32", "s32"):
+        for half in ("lo", "hi"):
+            t.form(f"mul24.{half}.{ty}", [ty] * 2, [ty], product24(ty, half == "hi", False, False))
+            t.form(f"mad24.{half}.{ty}", [ty] * 3, [ty], product24(ty, half == "hi", True, False))
+    t.form("mad24.hi.sat.s32", ["s32"] * 3, ["s32"], product24("s32", True, True, True))
+    for logic in ("and", "or"):
+        f = LOGIC[logic]
+        t.form(f"lop3.{logic}.b32", ["b32"] * 3 + ["pred"], ["b32", "pred"],
+               lambda a, b, c, q: ((x := lop3(0xE8)(a, b, c)), f(int(x != 0), q)),
+               body=f"lop3.{logic}.b32 %d0|%d1, %a0, %a1, %a2, 0xE8, %a3;")
+
+
 def carry_step(name, ty, w, a, b, c, flag):
     """The result and the carry flag of one instruction. `sub` sets the flag where nothing was borrowed, as `subc` and `addc` see it."""
     parts = name.split(".")
@@ -183,7 +304,7 @@ def carry_line(name, ty, d, first):
     return f"{name}.{ty} {d}, {', '.join(sources)};"
 
 
-def carries(t, types=("u32", "s32")):
+def carries(t, types=("u32", "s32", "u64", "s64")):
     """Each writer of the carry flag before each reader, alone and with one that does both between them."""
     for ty in types:
         w = width(ty)
@@ -209,7 +330,6 @@ def carries(t, types=("u32", "s32")):
 COMPARISONS = {"b": ("eq", "ne"), "s": ("eq", "ne", "lt", "le", "gt", "ge"),
                "u": ("eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs"),
                "f": ("eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan")}
-LOGIC = {"and": lambda a, b: a & b, "or": lambda a, b: a | b, "xor": lambda a, b: a ^ b}
 
 
 def comparisons(t):
@@ -220,24 +340,30 @@ def comparisons(t):
                 compared(t, name, "", ty)
 
 
-def compared(t, name, ftz, ty, flush=lambda x: x, sets=("u32", "s32", "f32"), setp=True, joined=False):
-    """`setp`, alone and joined with a predicate, and `set`, which `joined` says to join too."""
+def all_ones(result):
+    """What `set` gives where the comparison holds."""
+    return {"f32": 0x3F800000, "f16": 0x3C00, "bf16": 0x3F80}.get(result) or mask(width(result))
+
+
+def compared(t, name, ftz, ty, flush=lambda x: x, sets=("u32", "s32", "f32", "f16", "bf16"), two=True):
+    """`setp` and `set`, alone and joined with a predicate; `two` says that `setp` can give two results."""
     holds = lambda a, b: int(compare(name, flush(a), flush(b), ty))
     ftz = ".ftz" if ftz else ""
-    if setp:
-        t.form(f"setp.{name}{ftz}.{ty}", [ty] * 2, ["pred"] * 2, lambda a, b: (holds(a, b), 1 - holds(a, b)),
-               body=f"setp.{name}{ftz}.{ty} %d0|%d1, %a0, %a1;", count=40)
-        for logic, f in LOGIC.items():
-            t.form(f"setp.{name}.{logic}{ftz}.{ty}", [ty] * 2 + ["pred"], ["pred"] * 2,
-                   lambda a, b, p: (f(holds(a, b), 1 - p), f(1 - holds(a, b), 1 - p)),
-                   body=f"setp.{name}.{logic}{ftz}.{ty} %d0|%d1, %a0, %a1, !%a2;", count=32)
-    for result in sets:
-        yes = 0x3F800000 if result == "f32" else mask(32)
-        t.form(f"set.{name}{ftz}.{result}.{ty}", [ty] * 2, ["b32"], lambda a, b: yes * holds(a, b), count=40)
-        for logic, f in LOGIC.items() if joined else ():
-            t.form(f"set.{name}.{logic}{ftz}.{result}.{ty}", [ty] * 2 + ["pred"], ["b32"],
-                   lambda a, b, p: yes * f(holds(a, b), 1 - p),
-                   body=f"set.{name}.{logic}{ftz}.{result}.{ty} %d0, %a0, %a1, !%a2;", count=32)
+    for logic, f in (("", lambda h, p: h), *LOGIC.items()):
+        joined = ["pred"] if logic else []
+        last = ", !%a2" if logic else ""
+        opcode = f"setp.{name}{'.' + logic if logic else ''}{ftz}.{ty}"
+        oracle = lambda a, b, p=0: (f(holds(a, b), 1 - p), f(1 - holds(a, b), 1 - p))
+        if two:
+            t.form(opcode, [ty] * 2 + joined, ["pred"] * 2, oracle, body=f"{opcode} %d0|%d1, %a0, %a1{last};", count=16)
+        else:
+            t.form(opcode, [ty] * 2 + joined, ["pred"], lambda *a: oracle(*a)[0], body=f"{opcode} %d0, %a0, %a1{last};", count=16)
+        for result in sets:
+            if ftz and result == "bf16":
+                continue
+            opcode = f"set.{name}{'.' + logic if logic else ''}{ftz}.{result}.{ty}"
+            t.form(opcode, [ty] * 2 + joined, [result], lambda a, b, p=1: all_ones(result) * f(holds(a, b), p),
+                   count=6 if logic else 14)
 
 
 def predicates(t):
@@ -256,6 +382,15 @@ def predicates(t):
 def selected(t, ty):
     t.form(f"selp.{ty}", [ty, ty, "pred"], [ty] * 2, lambda a, b, p: (a, b) if p else (b, a),
            body=f"selp.{ty} %d0, %a0, %a1, %a2; selp.{ty} %d1, %a0, %a1, !%a2;", count=24)
+
+
+def selected_by_sign(t):
+    """`slct`: the first where the third is not negative. NaN selects the second."""
+    for ty in [f"{kind}{w}" for kind in "bus" for w in (16, 32, 64)] + ["f32", "f64"]:
+        t.form(f"slct.{ty}.s32", [ty, ty, "s32"], [ty], lambda a, b, c: b if c >> 31 else a, count=24)
+        for ftz in ("", ".ftz"):
+            zero = (lambda x: x & 0x80000000 if x & 0x7F800000 == 0 else x) if ftz else (lambda x: x)
+            t.form(f"slct{ftz}.{ty}.f32", [ty, ty, "f32"], [ty], lambda a, b, c: a if compare("ge", zero(c), 0, "f32") else b, count=24)
 
 
 def moves(t):
@@ -289,4 +424,4 @@ def immediates(t):
     t.form("mov.f32", [], ["f32"], lambda: 0x40200000, body="mov.f32 %d0, 2.5;", rows=[[]])
 
 
-FAMILIES = (arithmetic, bits, words, carries, comparisons, predicates, moves, immediates)
+FAMILIES = (arithmetic, saturating, bits, words, rare_words, carries, comparisons, predicates, selected_by_sign, moves, immediates)

@@ -18,8 +18,25 @@ fn report(what: &str, wrong: &[String]) {
     assert!(wrong.is_empty(), "{} {what}:\n{}", wrong.len(), wrong[..wrong.len().min(400)].join("\n"));
 }
 
+/// Names whose forms have tests of their own, and are not in the table yet: `tests/matrix.rs`, `tests/arithmetic` and `tests/mbarrier.rs`.
+const ELSEWHERE: [&str; 13] = [
+    "wmma.",
+    "vadd",
+    "vsub",
+    "vabsdiff",
+    "vavrg",
+    "vmin",
+    "vmax",
+    "vset",
+    "vshl",
+    "vshr",
+    "vmad",
+    "mbarrier.",
+    "cp.async.bulk",
+];
+
 /// The search goes no further for a name of which so many forms without a program were found.
-const MOST: usize = 100;
+const MOST: usize = 400;
 
 #[test]
 fn every_program_of_the_table_gives_its_results() {
@@ -44,11 +61,20 @@ fn every_accepted_form_has_a_program() {
         .map(|o| o.text().to_string())
         .collect();
     report("forms of the table are not found by the search", &unseen);
+    for (name, words) in &table.hints {
+        for word in words {
+            let has = |f: &table::Form| {
+                f.opcode.starts_with(&format!("{name}.")) && f.opcode.split('.').any(|w| w == word)
+            };
+            assert!(table.forms.iter().any(has), "`{word}` has no program with `{name}`");
+        }
+    }
+    let elsewhere = |o: &Opcode| ELSEWHERE.iter().any(|name| o.text().starts_with(name));
     let accepted = accepted::search(&table, &mut parser, MOST);
     let missing: BTreeSet<String> = accepted
         .iter()
         .map(|o| o.split(&table).0)
-        .filter(|o| !forms.contains(o))
+        .filter(|o| !forms.contains(o) && !elsewhere(o))
         .map(|o| o.text().to_string())
         .collect();
     println!("{} forms are accepted, of {} that were tried", accepted.len(), parser.asked);

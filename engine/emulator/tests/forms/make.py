@@ -12,11 +12,12 @@ import control
 import conversions
 import floats
 import integers
+import matrices
 import memory
 import warps
 from table import Table
 
-MODULES = (integers, floats, conversions, memory, warps, control)
+MODULES = (integers, floats, conversions, memory, warps, matrices, control)
 
 
 def main():

@@ -2,7 +2,7 @@
 
 A program works on 16 bytes of its own in each space, at `%p`; constants and the variable `globals` hold the bytes `37 i + 129`.
 """
-from oracle import ANY_NAN, decode, flush, mask, signed, width
+from oracle import mask, signed, width
 from floats import rounded
 import oracle as o
 
@@ -18,16 +18,16 @@ PLACES = {
     "local": ".local .align 16 .b8 lo[16]; mov.u64 %p, lo;",
 }
 TABLE = "and.b32 %t, %row, 3; mov.u64 %p, {name}; mad.wide.u32 %p, %t, 16, %p;"
-ORDERS = {"ld": ("weak", "volatile", "relaxed", "acquire", "mmio", "cta", "gpu", "sys"),
-          "st": ("weak", "volatile", "relaxed", "release", "mmio", "cta", "gpu", "sys")}
+ORDERS = {"ld": ("weak", "volatile", "relaxed", "acquire", "mmio", "cta", "cluster", "gpu", "sys"),
+          "st": ("weak", "volatile", "relaxed", "release", "mmio", "cta", "cluster", "gpu", "sys")}
 CACHES = {"ld": ("ca", "cg", "cs", "lu", "cv"), "st": ("wb", "cg", "cs", "wt")}
 EVICTIONS = tuple(f"L1::{e}" for e in ("no_allocate", "evict_normal", "evict_first", "evict_last", "evict_unchanged"))
 PREFETCHES = ("L2::64B", "L2::128B", "L2::256B")
 HINTS = {
-    "ld": ORDERS["ld"] + CACHES["ld"] + EVICTIONS + PREFETCHES,
-    "st": ORDERS["st"] + CACHES["st"] + EVICTIONS,
-    "atom": ("relaxed", "acquire", "release", "acq_rel", "cta", "gpu", "sys"),
-    "red": ("relaxed", "release", "cta", "gpu", "sys"),
+    "ld": ORDERS["ld"] + CACHES["ld"] + EVICTIONS + PREFETCHES + ("param::entry", "param::func"),
+    "st": ORDERS["st"] + CACHES["st"] + EVICTIONS + ("param::func",),
+    "atom": ("relaxed", "acquire", "release", "acq_rel", "cta", "cluster", "gpu", "sys"),
+    "red": ("relaxed", "release", "cta", "cluster", "gpu", "sys"),
     "cp": PREFETCHES,
 }
 
@@ -134,7 +134,7 @@ def stores(t):
 def hinted(t):
     """Orders, scopes and hints to caches, which must not change a value."""
     place = PLACES["global"]
-    strong = ("relaxed.cta", "relaxed.gpu", "relaxed.sys", "acquire.gpu", "release.gpu", "mmio.relaxed.sys", "volatile", "weak")
+    strong = ("relaxed.cta", "relaxed.cluster", "relaxed.gpu", "relaxed.sys", "acquire.gpu", "release.gpu", "mmio.relaxed.sys", "volatile", "weak")
     for order in (*strong, *CACHES["ld"], *EVICTIONS, *PREFETCHES):
         if not order.startswith("release"):
             opcode = dotted("ld", order, "global", "u32")
@@ -145,7 +145,12 @@ def hinted(t):
             opcode = dotted("st", order, "global", "u32")
             t.form(opcode, ["b32"], ["b32"], lambda a: a, count=4,
                    body=f".reg .b64 %p; {place} {opcode} [%p], %a0; ld.global.u32 %d0, [%p];")
-    orders = ("relaxed.cta", "relaxed.gpu", "relaxed.sys", "acquire.gpu", "release.gpu", "acq_rel.gpu")
+    t.form("ld.param::entry.u32", [], ["b32"], lambda: 0xFEDCBA98, body="ld.param::entry.u32 %d0, [word];", rows=[[]])
+    for opcode, put, get in (("st.param::func.b32", "st.param::func.b32", "ld.param.b32"),
+                             ("ld.param::func.b32", "st.param.b32", "ld.param::func.b32")):
+        t.form(opcode, ["u32"], ["u32"], lambda a: 3 * a + 1, rows=[[0], [5]],
+               body=f".param .b32 q0; .param .b32 r0; {put} [q0], %a0; call (r0), triple, (q0); {get} %d0, [r0];")
+    orders = ("relaxed.cta", "relaxed.cluster", "relaxed.gpu", "relaxed.sys", "acquire.gpu", "release.gpu", "acq_rel.gpu")
     for order in orders:
         atomic(t, "atom", order, "global", "add", "u32", count=4)
         if not order.startswith("ac"):
@@ -195,6 +200,62 @@ def atomic(t, name, order, space, op, ty, count=24):
 
 
 SAMPLES = {w: [0, 1, mask(w), 5, 5, 1 << (w - 1), mask(w - 1), 0x12345678, 7, 0] for w in (32, 64)}
+
+
+def half_atomics(t):
+    """Sums of 16-bit floats keep subnormals; the compare and swap of 16 bits has no neighbours to disturb."""
+    for space in ("", "global", "shared", "shared::cta"):
+        mid = f".{space}" if space else ""
+        for one in ("f16", "bf16"):
+            new = rounded(o.add, one)
+            for ty, both in ((one, False), (f"{one}x2", True)):
+                w = width(ty)
+                start = f".reg .b64 %p; {PLACES[space]} st{mid}.b{w} [%p], %a0;"
+                outputs = [one] * (2 if both else 1)
+                read = f"ld{mid}.b32 %t, [%p]; mov.b32 {{%d0, %d1}}, %t;" if both else f"ld{mid}.b16 %d0, [%p];"
+                oracle = (lambda a, b: (new(a & 0xFFFF, b & 0xFFFF), new(a >> 16, b >> 16))) if both else new
+                opcode = dotted("red", space, "add.noftz", ty)
+                t.form(opcode, [ty] * 2, outputs, oracle, body=f"{start} {opcode} [%p], %a1; {read}", count=24)
+                opcode = dotted("atom", space, "add.noftz", ty)
+                t.form(opcode, [ty] * 2, [f"b{w}"], lambda a, b: a, body=f"{start} {opcode} %d0, [%p], %a1;", count=8)
+                t.form(opcode, [ty] * 2, outputs, oracle, body=f"{start} {opcode} _, [%p], %a1; {read}", count=16)
+        opcode = dotted("atom", space, "cas.b16")
+        rows = [[0, 0, 5], [7, 7, 0xFFFF], [7, 8, 9], [0xFFFF, 0xFFFF, 0], [0x8000, 0, 1]]
+        t.form(opcode, ["b16"] * 3, ["b16", "b64"], lambda a, x, y: (a, mask(64) >> 16 << 16 | (y if a == x else a)), rows=rows,
+               body=f".reg .b64 %p; {PLACES[space]} st{mid}.b64 [%p], -1; st{mid}.b16 [%p], %a0; {opcode} %d0, [%p], %a1, %a2; "
+                    f"ld{mid}.b64 %d1, [%p];")
+
+
+def vector_atomics(t):
+    """Each element of a vector is an atomic of its own."""
+    for space in ("", "global"):
+        mid = f".{space}" if space else ""
+        for ty, counts in (("f32", (2, 4)), ("f16", (2, 4, 8)), ("bf16", (2, 4, 8)), ("f16x2", (2, 4)), ("bf16x2", (2, 4))):
+            w, one = width(ty), ty.removesuffix("x2")
+            for op in ("add", "min", "max") if ty != "f32" else ("add",):
+                if op == "add":
+                    new = rounded(o.add, one, "rn", ftz=ty == "f32")
+                else:
+                    new = lambda a, b: o.least_or_greatest(a, b, one, op == "max", False)
+                if ty.endswith("x2"):
+                    # Numbers alone, so that the halves need not be told apart.
+                    f = lambda a, b: new(a & 0xFFFF, b & 0xFFFF) | new(a >> 16, b >> 16) << 16
+                else:
+                    f = new
+                for count in counts:
+                    values = [1, 2, 3, 5, -2, -7, 4, 6]
+                    code = lambda x: o.of(o.Fraction(x), one) * (0x10001 if ty.endswith("x2") else 1)
+                    rows = [[code(values[k % 8]) for k in range(count)] + [code(values[(3 * k + 1) % 8]) for k in range(count)]]
+                    registers = lambda letter, first: "{" + ", ".join(f"%{letter}{k + first}" for k in range(count)) + "}"
+                    noftz = "" if ty == "f32" else "noftz"
+                    start = ".reg .b64 %p; " + PLACES[space] + " " + " ".join(f"st{mid}.b{w} [%p+{k * w // 8}], %a{k};" for k in range(count))
+                    then = " ".join(f"ld{mid}.b{w} %d{k}, [%p+{k * w // 8}];" for k in range(count))
+                    opcode = dotted("red", space, op, noftz, f"v{count}", ty)
+                    t.form(opcode, [ty] * 2 * count, [f"b{w}"] * count, lambda *v: tuple(f(v[k], v[k + count]) for k in range(count)),
+                           rows=rows, body=f"{start} {opcode} [%p], {registers('a', count)}; {then}")
+                    opcode = dotted("atom", space, op, noftz, f"v{count}", ty)
+                    t.form(opcode, [ty] * 2 * count, [f"b{w}"] * count, lambda *v: v[:count], rows=rows,
+                           body=f"{start} {opcode} {registers('d', 0)}, [%p], {registers('a', count)};")
 
 
 def atomics(t):
@@ -274,4 +335,4 @@ def addresses(t):
                body=f".reg .b64 %g, %s, %l, %c; {' '.join(places.values())} {asked}")
 
 
-FAMILIES = (loads, stores, parameters, hinted, atomics, copies, addresses)
+FAMILIES = (loads, stores, parameters, hinted, atomics, half_atomics, vector_atomics, copies, addresses)

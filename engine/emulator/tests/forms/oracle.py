@@ -5,7 +5,7 @@ A value is `NAN`, `(sign, INF)` or `(sign, Fraction)`. Results are bits, or one 
 import math
 from fractions import Fraction
 
-FORMATS = {"f16": (5, 10), "bf16": (8, 7), "f32": (8, 23), "f64": (11, 52)}
+FORMATS = {"f16": (5, 10), "bf16": (8, 7), "f32": (8, 23), "f64": (11, 52), "tf32": (8, 10)}
 INF = "inf"
 NAN = "nan"
 # Marks in place of result bits: any NaN of the type, anything at all.

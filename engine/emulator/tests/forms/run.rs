@@ -150,12 +150,12 @@ pub fn all(table: &Table) -> (usize, Vec<String>) {
     let (mut compared, mut wrong) = (0, Vec::new());
     for forms in table.forms.chunks(KERNELS) {
         // A refused form must not hide the others.
-        let parsed = Module::parse("forms.ptx", &file(table, forms));
+        let parsed = Module::parse_whole("forms.ptx", &file(table, forms));
         for (k, form) in forms.iter().enumerate() {
             let inputs = &table.inputs[&form.inputs];
             let result = match &parsed {
                 Ok(module) => compare(&machine, module, &format!("k{k}"), form, inputs),
-                Err(_) => Module::parse("forms.ptx", &file(table, std::slice::from_ref(form)))
+                Err(_) => Module::parse_whole("forms.ptx", &file(table, std::slice::from_ref(form)))
                     .map_err(|e| e.to_string())
                     .and_then(|module| compare(&machine, &module, "k0", form, inputs)),
             };

@@ -60,9 +60,7 @@ class Table:
                 cells.append(hexed(x))
             results.append(",".join(cells))
         options.pop("lanes", None)
-        if body is None:
-            operands = [f"%d{k}" for k in range(len(outputs))] + [f"%a{k}" for k in range(len(inputs))]
-            body = f"{opcode} {', '.join(operands)};"
+        body = body or "="
         kinds = ",".join(outputs)
         extra = " ".join(f"{k}={v}" for k, v in options.items())
         self.lines.append("\t".join([opcode, name, kinds, extra, body, " ".join(results)]))

@@ -178,6 +178,13 @@ fn rows<T>(text: &str, cell: impl Fn(&str) -> T) -> Vec<Vec<T>> {
     text.split(' ').map(row).collect()
 }
 
+/// The opcode with its results and inputs as operands.
+fn plain(opcode: &str, results: usize, inputs: usize) -> String {
+    let results = (0..results).map(|k| format!("%d{k}"));
+    let operands: Vec<String> = results.chain((0..inputs).map(|k| format!("%a{k}"))).collect();
+    format!("{opcode} {};", operands.join(", "))
+}
+
 impl Table {
     pub fn read(text: &str) -> Self {
         let mut table = Self::default();
@@ -191,14 +198,21 @@ impl Table {
                     let rows = rows(cells, |c| u64::from_str_radix(c, 16).expect("a hexadecimal number"));
                     table.inputs.insert(name.into(), Inputs { kinds: kinds(types), rows });
                 }
-                ["form", opcode, inputs, outputs, options, body, results] => table.forms.push(Form {
-                    opcode: opcode.into(),
-                    inputs: inputs.into(),
-                    outputs: kinds(outputs),
-                    tolerance: Tolerance::parse(options),
-                    body: body.into(),
-                    rows: rows(results, Want::parse),
-                }),
+                ["form", opcode, inputs, outputs, options, body, results] => {
+                    let outputs = kinds(outputs);
+                    let body = match body {
+                        "=" => plain(opcode, outputs.len(), table.inputs[inputs].kinds.len()),
+                        _ => body.into(),
+                    };
+                    table.forms.push(Form {
+                        opcode: opcode.into(),
+                        inputs: inputs.into(),
+                        outputs,
+                        tolerance: Tolerance::parse(options),
+                        body,
+                        rows: rows(results, Want::parse),
+                    });
+                }
                 _ => panic!("this line of the table is not understood: {line}"),
             }
         }
