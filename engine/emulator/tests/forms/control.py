@@ -56,7 +56,7 @@ def barriers(t):
 
 FENCES = ("membar.cta", "membar.gl", "membar.sys", "membar.proxy.alias", "fence.cta", "fence.gpu", "fence.sys", "fence.cluster",
           *(f"fence.{kind}.{scope}" for kind in ("sc", "acq_rel") for scope in ("cta", "cluster", "gpu", "sys")), "fence.proxy.alias",
-          "fence.acquire.gpu", "fence.release.cta", "fence.mbarrier_init.release.cluster", "fence.proxy.async", "fence.proxy.async.global", "fence.proxy.async.shared::cta", "fence.proxy.async.shared::cluster")
+          *(f"fence.{kind}.{scope}" for kind in ("acquire", "release") for scope in ("cta", "cluster", "gpu", "sys")), "fence.mbarrier_init.release.cluster", "fence.proxy.async", "fence.proxy.async.global", "fence.proxy.async.shared::cta", "fence.proxy.async.shared::cluster")
 NOTHING = ("prefetch.L1 [%mem]", "prefetch.L2 [%mem]", "prefetch.global.L1 [%mem]", "prefetch.global.L2 [%mem]",
            "prefetch.local.L1 [%mem]", "prefetch.local.L2 [%mem]", "prefetch.global.L2::evict_last [%mem]",
            "prefetch.global.L2::evict_normal [%mem]", "prefetchu.L1 [%mem]", "applypriority.global.L2::evict_normal [%mem], 128",
