@@ -5,7 +5,7 @@ use crate::float::{self, NAN, flush, saturate};
 use crate::integer as int;
 use crate::isa::{Combine, Compare, Comparison, Float1, Float2, FloatClass, Logic, Mode, Op, Round, Slot};
 use crate::lanes::{Lanes, lanes, map, zip};
-use crate::program::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW};
+use crate::program::{CONST_BASE, CONST_END, LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW};
 use crate::registers::Registers;
 use crate::types::{Space, Type};
 use crate::{approx, carry, double, half_float, words};
@@ -165,11 +165,14 @@ fn rare(r: &mut Registers, op: &Op, m: u32) -> bool {
 fn in_space(space: Space, a: u64) -> bool {
     let shared = (SHARED_WINDOW..SHARED_WINDOW + WINDOW).contains(&a);
     let local = (LOCAL_WINDOW..LOCAL_WINDOW + WINDOW).contains(&a);
+    let constant = (CONST_BASE..CONST_END).contains(&a);
+    let param = (PARAM_WINDOW..PARAM_WINDOW + WINDOW).contains(&a);
     match space {
         Space::Shared => shared,
         Space::Local => local,
-        Space::Param => (PARAM_WINDOW..PARAM_WINDOW + WINDOW).contains(&a),
-        _ => !shared && !local,
+        Space::Const => constant,
+        Space::Param => param,
+        _ => !shared && !local && !constant && !param,
     }
 }
 
@@ -292,6 +295,8 @@ fn double2(f: Float2, a: f64, b: f64) -> f64 {
 }
 
 fn double1(f: Float1, exact: bool, a: f64) -> f64 {
+    // The coarse functions exist with `.ftz` only.
+    let a = if exact { a } else { approx::flush64(a) };
     let v = match f {
         Float1::Neg => -a,
         Float1::Abs => a.abs(),

@@ -82,7 +82,12 @@ pub(crate) fn tanh(x: f32) -> f32 {
 
 /// Cuts a result to what `rcp.approx.ftz.f64` and `rsqrt.approx.f64` keep: 20 bits of mantissa, the low word zero.
 pub(crate) fn coarse64(x: f64) -> f64 {
-    f64::from_bits(x.to_bits() & 0xffff_ffff_0000_0000)
+    flush64(f64::from_bits(x.to_bits() & 0xffff_ffff_0000_0000))
+}
+
+/// Turns denormals into zeros of their sign.
+pub(crate) fn flush64(x: f64) -> f64 {
+    if x.is_subnormal() { 0f64.copysign(x) } else { x }
 }
 
 /// Applies `f` to every lane, read and written as the bits of an f32.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::program::MODULE_BASE;
+use crate::program::{CONST_BASE, MODULE_BASE};
 use crate::syntax::Variable;
 use crate::types::Space;
 
@@ -56,15 +56,16 @@ pub(crate) fn place_params(params: &[Variable<'_>]) -> Vec<Param> {
         .collect()
 }
 
-/// Gives addresses to the variables of a module, with gaps between them.
+/// Gives addresses to the variables of a module, with gaps between them; constants have a range of their own.
 pub(crate) fn place_globals(variables: &[Variable<'_>]) -> Vec<Global> {
-    let mut at = MODULE_BASE;
+    let (mut globals, mut constants) = (MODULE_BASE, CONST_BASE);
     variables
         .iter()
         .filter(|v| matches!(v.space, Space::Global | Space::Const))
         .map(|v| {
+            let at = if v.space == Space::Const { &mut constants } else { &mut globals };
             let here = at.next_multiple_of(u64::from(v.align).max(GLOBAL_GAP));
-            at = here + v.bytes + GLOBAL_GAP;
+            *at = here + v.bytes + GLOBAL_GAP;
             let constant = v.space == Space::Const;
             Global { name: v.name.into(), bytes: v.bytes, constant, at: here, init: v.init.clone() }
         })

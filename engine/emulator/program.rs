@@ -45,6 +45,10 @@ pub(crate) const SHARED_GAP: u32 = 128;
 pub(crate) const LOCAL_GAP: u32 = 16;
 /// The first address of a module's variables; the buffers of a machine lie above.
 pub(crate) const MODULE_BASE: u64 = 0x1000_0000;
+/// The address of a module's first constant. The variables below it have less than a gigabyte, and the machine's buffers lie above 2^33.
+pub(crate) const CONST_BASE: u64 = 0x8000_0000;
+/// The end of the addresses that a module's constants can have.
+pub(crate) const CONST_END: u64 = 0x1_0000_0000;
 
 /// A special register, which can differ between threads. The numbers are axes: 0 is x.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -52,6 +52,13 @@ impl<'t> Builder<'t, '_> {
         self.emit(i, Class::Control, op)
     }
 
+    /// `exit` and `trap`
+    pub(super) fn end(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
+        self.done(i, m)?;
+        let [] = self.operands(i)?;
+        self.emit(i, Class::Control, if m.name == "exit" { Op::Exit } else { Op::Trap })
+    }
+
     /// `bar` and `barrier`
     pub(super) fn barrier(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
         if m.takes("cluster") {

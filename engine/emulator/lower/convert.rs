@@ -168,9 +168,6 @@ impl<'t> Builder<'t, '_> {
         let Some(space) = m.find(Space::parse) else { return self.unsupported(i) };
         if m.name == "isspacep" {
             self.done(i, m)?;
-            if space == Space::Const {
-                return self.unsupported(i);
-            }
             let [d, a] = self.operands(i)?;
             let a = self.src(a, Type::U64)?;
             let d = self.dst(d, Type::Pred)?;

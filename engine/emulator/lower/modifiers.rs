@@ -37,6 +37,11 @@ impl<'t> Modifiers<'t> {
         Some(found)
     }
 
+    /// The modifiers that were not taken yet, in their order.
+    pub fn all(&self) -> &[&'t str] {
+        &self.rest
+    }
+
     /// Whether every modifier was taken.
     pub fn empty(&self) -> bool {
         self.rest.is_empty()

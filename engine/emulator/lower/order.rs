@@ -82,12 +82,21 @@ impl<'t> Builder<'t, '_> {
             _ => None,
         });
         let strength = strength.unwrap_or(Strength::AcquireRelease);
-        let scope = m.find(scope);
-        let op = match scope {
-            _ if m.takes("proxy") || m.takes("mbarrier_init") => Op::Nop,
-            Some(scope) if m.empty() => Op::Fence(MemoryOrder { strength, scope }),
-            _ => return self.unsupported(i),
+        // `Modifiers::legal` knows which of these parts go together.
+        let op = if m.takes("proxy") {
+            let _ = m.takes("alias") || m.takes("async");
+            m.find(|name| matches!(name, "global" | "shared::cta" | "shared::cluster").then_some(()));
+            Op::Nop
+        } else {
+            let initialised = m.takes("mbarrier_init");
+            match m.find(scope) {
+                Some(_) if initialised => Op::Nop,
+                Some(scope) => Op::Fence(MemoryOrder { strength, scope }),
+                None => return self.unsupported(i),
+            }
         };
+        self.done(i, m)?;
+        let [] = self.operands(i)?;
         self.emit(i, Class::Fence, op)
     }
 }

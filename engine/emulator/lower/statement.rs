@@ -107,6 +107,9 @@ impl<'t, 'b> Builder<'t, 'b> {
     fn instruction(&mut self, i: &Instruction<'t>) -> Lowered<()> {
         let mut mods = Modifiers::new(i.opcode);
         let m = &mut mods;
+        if !m.legal() {
+            return self.unsupported(i);
+        }
         match m.name {
             "add" | "sub" | "mul" | "min" | "max" | "neg" | "abs" | "div" | "mad" | "fma" | "set"
             | "setp" | "selp" => self.typed(i, m),
@@ -127,14 +130,13 @@ impl<'t, 'b> Builder<'t, 'b> {
             "atom" | "red" => self.atomic(i, m),
             "cp" => self.copy(i, m),
             "prefetch" | "prefetchu" | "discard" | "applypriority" | "pmevent" | "nanosleep" | "brkpt" => {
-                self.emit(i, Class::Other, Op::Nop)
+                self.nothing(i, m)
             }
             "bra" => self.branch(i, m),
             "brx" => self.branch_table(i, m),
             "call" => self.call(i, m),
             "ret" => self.ret(i, m),
-            "exit" => self.emit(i, Class::Control, Op::Exit),
-            "trap" => self.emit(i, Class::Control, Op::Trap),
+            "exit" | "trap" => self.end(i, m),
             "mma" => self.mma(i, m),
             "wmma" => self.wmma(i, m),
             "ldmatrix" | "stmatrix" => self.rows(i, m),
@@ -151,6 +153,10 @@ impl<'t, 'b> Builder<'t, 'b> {
             "match" => self.matching(i, m),
             "redux" => self.redux(i, m),
             "activemask" => {
+                if !m.takes("b32") {
+                    return self.unsupported(i);
+                }
+                self.done(i, m)?;
                 let [d] = self.operands(i)?;
                 let d = self.dst(d, Type::B32)?;
                 self.emit(i, Class::Vote, Op::ActiveMask { d })
