@@ -53,6 +53,9 @@ fn compare(device: &Device, path: &Path, golden: Golden) -> Verdict {
         Some("selective_scan") => ops::selective_scan(device, &golden),
         Some("causal_conv1d") => ops::causal_conv1d(device, &golden),
         Some("add_rms_norm") => ops::add_rms_norm(device, &golden),
+        Some("layer_norm") => ops::layer_norm(device, &golden),
+        Some("gelu") => ops::gelu(device, &golden),
+        Some("attention") => ops::attention(device, &golden),
         // These are computed on the host for every device.
         Some("pos_embed_interpolation") => ops::pos_embed_interpolation(&golden),
         Some("agglomerative") => clusters::agglomerative(&golden),
