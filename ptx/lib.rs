@@ -24,6 +24,7 @@ pub mod gelu;
 pub mod grad_norm;
 pub mod layer_norm;
 pub mod linear;
+pub mod mean_rows;
 pub mod nearest;
 pub mod patch_embed;
 pub mod prompt_add_norm;

@@ -7,8 +7,10 @@
 mod clusters;
 mod method_training;
 mod ops;
+mod optimizer;
 mod self_prompts;
 mod training;
+mod vit_checkpoints;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -58,8 +60,13 @@ fn compare(device: &Device, path: &Path, golden: Golden) -> Verdict {
         Some("attention") => ops::attention(device, &golden),
         // These are computed on the host for every device.
         Some("pos_embed_interpolation") => ops::pos_embed_interpolation(&golden),
+        Some("vit_pos_embed") => ops::vit_pos_embed(&golden),
         Some("agglomerative") => clusters::agglomerative(&golden),
+        Some("spt_init") if golden.metadata.get("backbone").is_some_and(|family| family == "vit") => {
+            return Verdict::NotRun("method side missing: spt on vit".into());
+        }
         Some("spt_init") => self_prompts::spt_init(device, &golden),
+        Some("vit_checkpoint") => vit_checkpoints::compare(device, path, &golden),
         Some("vim_training") => training::vim_training(device, &golden),
         Some("method_training") => {
             let training = MethodTraining::new(golden);

@@ -7,7 +7,7 @@ use ptx::causal_conv1d::{Filter, causal_conv1d as conv};
 use ptx::layer_norm::{Norm, layer_norm as norm_of};
 use ptx::prompt_add_norm::prompt_add_norm;
 use ptx::selective_scan::{Direction, selective_scan as scan};
-use svp::backbones::pos_embed::{ClassRow, resize_pos_embed};
+use svp::backbones::pos_embed::{ClassRow, Interpolation, resize_pos_embed};
 use testkit::golden::{Differences, Golden, values};
 
 const FORWARD: f64 = 1e-5;
@@ -215,8 +215,26 @@ pub fn pos_embed_interpolation(golden: &Golden) -> Vec<String> {
     let mut found = Differences::default();
     for side in [24, 8] {
         let name = format!("pos_embed_to_{side}x{side}");
-        let got = resize_pos_embed(golden.get("pos_embed"), (side, side), ClassRow::First).unwrap();
+        let (from, by) = (golden.get("pos_embed"), Interpolation::Bicubic);
+        let got = resize_pos_embed(from, (side, side), ClassRow::First, by).unwrap();
         found.compare(&name, got.as_slice(), golden.get(&name).as_slice(), FORWARD);
     }
+    found.0
+}
+
+/// Every way to resize a ViT's embedding, to all grids that the file has: `FORM.to_HxW`.
+pub fn vit_pos_embed(golden: &Golden) -> Vec<String> {
+    let mut found = Differences::default();
+    let mut compared = 0;
+    for (name, want) in &golden.tensors {
+        let Some((form, grid)) = name.split_once(".to_") else { continue };
+        let by: Interpolation = serde_json::from_value(form.into()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let (h, w) = grid.split_once('x').expect("HxW");
+        let grid = (h.parse().expect("a height"), w.parse().expect("a width"));
+        let got = resize_pos_embed(golden.get("pos_embed"), grid, ClassRow::First, by).unwrap();
+        found.compare(name, got.as_slice(), want.as_slice(), FORWARD);
+        compared += 1;
+    }
+    assert!(compared >= 11, "only {compared} grids in the file");
     found.0
 }
