@@ -29,7 +29,7 @@ use svp_cli::values::word;
 #[derive(Parser)]
 #[command(version, max_term_width = 110)]
 struct Cli {
-    /// Checkpoint to read, .pth or .safetensors, or the folder of a run
+    /// Checkpoint to read, .pth, .safetensors or .npz, or the folder of a run
     #[arg(value_name = "IN")]
     input: PathBuf,
     /// File to write: .onnx, .safetensors, or .pth (as torch.save writes it, with the state dict under `model`)
@@ -118,7 +118,9 @@ fn convert_run(cli: &Cli) -> Result<Vec<String>> {
     };
     let kept = model.params.iter().filter(|param| !cli.merge || [BACKBONE, HEAD].contains(&param.part));
     let tensors: Vec<_> = kept.map(|param| (param.name.clone(), &param.value)).collect();
-    let metadata = Metadata::from([("classes".to_string(), trained.classes.join("\n"))]);
+    // What the tensors do not tell of the backbone goes with them.
+    let mut metadata = model.backbone.facts();
+    metadata.insert("classes".into(), trained.classes.join("\n"));
     write(cli, &tensors, &metadata)?;
     Ok(told.iter().map(|line| format!("{line}\n")).collect())
 }

@@ -37,14 +37,41 @@ impl<'a> Mat<'a> {
 /// Panics when an operand has fewer elements than its size needs.
 #[allow(clippy::too_many_arguments)]
 pub fn gemm(m: usize, n: usize, k: usize, a: Mat, b: Mat, c: &mut [f32], ldc: usize, accumulate: bool) {
+    // Below this a second thread costs more than it saves.
+    let parallelism = if m * n * k > 1 << 16 { Parallelism::Rayon(0) } else { Parallelism::None };
+    product([m, n, k], a, b, c, ldc, accumulate, parallelism);
+}
+
+/// [`gemm`] on the calling thread alone, for products inside of a parallel loop.
+#[allow(clippy::too_many_arguments)]
+pub fn gemm_serial(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Mat,
+    b: Mat,
+    c: &mut [f32],
+    ldc: usize,
+    accumulate: bool,
+) {
+    product([m, n, k], a, b, c, ldc, accumulate, Parallelism::None);
+}
+
+fn product(
+    [m, n, k]: [usize; 3],
+    a: Mat,
+    b: Mat,
+    c: &mut [f32],
+    ldc: usize,
+    accumulate: bool,
+    parallelism: Parallelism,
+) {
     if m == 0 || n == 0 {
         return;
     }
     let (ars, acs) = a.strides(m, k);
     let (brs, bcs) = b.strides(k, n);
     assert!(n <= ldc && (m - 1) * ldc + n <= c.len());
-    // Below this a second thread costs more than it saves.
-    let parallelism = if m * n * k > 1 << 16 { Parallelism::Rayon(0) } else { Parallelism::None };
     // SAFETY: the asserts above and in `strides` keep every access of the m x n x k product inside its slice.
     unsafe {
         gemm::gemm(
@@ -119,6 +146,9 @@ mod tests {
                 c
             };
             let one = run(1);
+            let mut serial = vec![0.0; m * n];
+            gemm_serial(m, n, k, Mat::rows(&a, k), Mat::rows(&b, n), &mut serial, n, false);
+            assert!(serial == one, "{m} {n} {k} on the calling thread");
             for threads in [2, 3, 7] {
                 assert!(run(threads) == one, "{m} {n} {k} with {threads} threads");
             }

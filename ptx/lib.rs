@@ -14,13 +14,17 @@
 #![warn(missing_docs)]
 
 pub mod adamw;
+pub mod attention;
 pub mod causal_conv1d;
 pub mod clamp;
 pub mod cross_entropy;
 pub mod ema;
 pub mod frame;
+pub mod gelu;
 pub mod grad_norm;
+pub mod layer_norm;
 pub mod linear;
+pub mod mean_rows;
 pub mod nearest;
 pub mod patch_embed;
 pub mod prompt_add_norm;

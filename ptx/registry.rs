@@ -77,8 +77,11 @@ mod tests {
                 let name = format!("{}:{}", op.name(), case.name);
                 assert_eq!((forward.len(), call.op), (1, op.name()), "{name}");
                 assert_eq!(flop(&forward), Ok(cost.0.flop), "{name}");
+                if inputs.iter().all(|input| !input.wants_grad()) {
+                    continue;
+                }
                 let output =
-                    outputs.iter().find(|output| output.wants_grad()).expect("a case has a gradient");
+                    outputs.iter().find(|output| output.wants_grad()).expect("a gradient is asked for");
                 let seed = Tensor::zeros(&device, output.shape());
                 let (walked, backward) = noted(|| tape.backward(output, seed));
                 walked.unwrap();

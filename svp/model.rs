@@ -153,11 +153,12 @@ impl Model {
         let mut lines = self.method.published().unwrap_or_else(|| match added.len() {
             0 => vec![],
             n => vec![format!(
-                "{} of {} ({}) stand beside the backbone's: no published Vim has them; --merge folds them in where \
+                "{} of {} ({}) stand beside the backbone's: no published {} has them; --merge folds them in where \
                  the method allows it",
                 count(n, "tensor"),
                 self.chosen.entry.name,
                 first(added),
+                crate::backbones::title(self.spec()),
             )],
         });
         let head = own(|param| param.part == HEAD && !param.name.starts_with("head."));
@@ -238,7 +239,7 @@ impl Model {
         let params = self.params.bind(&tape);
         let (noise, watch, precision, assignment) = (Noise::default(), None, self.precision, None);
         let mut pass = Pass { tape: &tape, params: &params, noise, watch, precision, assignment };
-        let features = self.backbone.forward(&mut pass, images, &Frozen)?.class_features(&tape)?;
+        let features = self.backbone.forward(&mut pass, images, &Frozen)?.features(&tape)?;
         Ok(Some(nearest(&self.device, features.value(), self.params.get(prototypes))?))
     }
 

@@ -37,6 +37,8 @@ pub struct Spec {
     pub scan_width: Option<usize>,
     /// Number of blocks.
     pub depth: usize,
+    /// Additions of a block to the residual stream: 1 in Vim, 2 in ViT.
+    pub additions: usize,
     /// Row of the class token among the stem's tokens; `None` without one.
     pub class_row: Option<usize>,
     /// Mean and deviation for normalising images, as in pre-training.
@@ -71,7 +73,8 @@ impl fmt::Display for Spec {
 /// The sequence between two blocks. A method that inserts rows moves `class_row` and lists its rows in `prompt_rows`.
 #[derive(Clone)]
 pub struct Tokens {
-    /// Tokens `[b l d]` that enter the next block, or the normalised tokens after the last one.
+    /// Tokens `[b l d]` that enter the next block, or those after the last one: normalised, or as they are where the
+    /// backbone pools otherwise than by the class token's row.
     pub h: Var,
     /// Residual stream `[b l d]`, f32, that `h` has not been added to yet; `None` before the first block, and in
     /// backbones that keep no such pair.
@@ -80,13 +83,18 @@ pub struct Tokens {
     pub class_row: Option<usize>,
     /// Rows that are prompts, in rising order.
     pub prompt_rows: Vec<usize>,
+    /// Features `[b d]` of a backbone that pools otherwise than by the class token's row, after its last block.
+    pub pooled: Option<Var>,
 }
 
 impl Tokens {
-    /// The class token's row `[b d]`, in f32.
+    /// What the head reads, `[b d]`, in f32: what the backbone has pooled, or else the class token's row.
     ///
-    /// A sequence without a class token.
-    pub fn class_features(&self, tape: &Tape) -> Result<Var> {
+    /// A sequence without either.
+    pub fn features(&self, tape: &Tape) -> Result<Var> {
+        if let Some(pooled) = &self.pooled {
+            return Ok(tape.cast(pooled, DType::F32)?);
+        }
         let row = self.class_row.ok_or_else(|| {
             Error::input("head", "this backbone has no class token", "use a head that pools the tokens")
         })?;
@@ -97,14 +105,14 @@ impl Tokens {
 /// The random numbers of a training step; evaluation has none.
 #[derive(Clone, Copy, Default)]
 pub struct Noise<'a> {
-    /// Factor of every residual addition in stochastic depth, `[depth b]`. Row `i` is for the output of block `i`.
+    /// Factor of every residual addition in stochastic depth, `[depth * additions b]`, in the order of the additions.
     pub drop_path: Option<&'a Tensor>,
     /// Keys of prompt dropout, `[b 2]` (see [`ptx::prompt_rows::Dropout`]).
     pub dropout: Option<&'a Tensor>,
 }
 
 impl<'a> Noise<'a> {
-    /// The factors for adding the output of block `i`.
+    /// The factors of addition `i`; in a Vim that of the output of block `i`.
     pub fn keep(&self, i: usize) -> Option<Keep<'a>> {
         self.drop_path.map(|scales| Keep { scales, row: i })
     }

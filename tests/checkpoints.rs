@@ -50,6 +50,28 @@ fn converting_keeps_the_weights() {
     fails(&convert(&[&a, &place.at("none/c.safetensors")]), &["none/c.safetensors", "cannot write"]);
 }
 
+/// A ViT in another program's layout is written under timm's names, with what its tensors do not tell beside them.
+#[test]
+fn a_vit_of_google_is_converted_with_what_its_layout_tells() {
+    let place = Scratch::new("convert-vit");
+    let (a, b) = (place.at("a.safetensors"), place.at("b.safetensors"));
+    let told = succeeds(&convert(&[&golden("vit/ckpt_augreg.npz"), &a]));
+    assert!(told.contains("Google's files, behind `opt/target/`"), "{told}");
+    assert!(told.contains("left out: ") && !told.contains("no complete backbone"), "{told}");
+    let file = Checkpoint::open(Path::new(&a)).unwrap();
+    assert_eq!(file.metadata()["vit.heads"], "2");
+    let want = Golden::open(&root().join("tests/golden/vit/ckpt_augreg.expected.safetensors"));
+    for name in file.entries().keys() {
+        let want = want.get(&format!("param.{name}"));
+        assert_eq!(file.tensor(name).unwrap().as_slice(), want.as_slice(), "{name}");
+    }
+    assert!(succeeds(&convert(&[&a, &b])).contains("backbone "));
+    assert_eq!(fs::read(&a).unwrap(), fs::read(&b).unwrap());
+    // The heads are told by nothing in a plain state dict.
+    let told = succeeds(&convert(&[&golden("vit/ckpt_timm_st.safetensors"), &b, "--force"]));
+    assert!(told.contains("no complete backbone"), "{told}");
+}
+
 /// That the model computes what the run does is tested in `svp/export/tests.rs`.
 #[test]
 fn a_run_becomes_an_onnx_model() {

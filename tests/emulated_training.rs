@@ -95,7 +95,7 @@ fn three_steps(device: &Device, method: &str, precision: Precision) -> Steps {
         let images = (0..BATCH * 3 * 32 * 32).map(|_| rng.normal() as f32).collect();
         let labels: Vec<u32> = (0..BATCH).map(|_| (rng.range(0.0, CLASSES as f64)) as u32).collect();
         let samples = [0, 1, 2, 3].map(|i| BATCH as u32 * step + i);
-        let keep = drop_path::factors(0.3, DEPTH, 5, 0, &samples).unwrap();
+        let keep = drop_path::factors(0.3, (DEPTH, 1), 5, 0, &samples).unwrap();
         let keep = Tensor::from_slice(device, &keep, &[DEPTH, BATCH]);
 
         let tape = Tape::new(device).checking_finite();

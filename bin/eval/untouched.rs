@@ -14,7 +14,8 @@ const BATCH: usize = 32;
 /// Loads the backbone and opens the images.
 pub fn open(measure: &Measure, using: &Using) -> Result<Measured> {
     let device = using.compute.start()?;
-    let model = untouched(using.backbone.as_deref(), &device)?;
+    let (model, notes) = untouched(using.backbone.as_deref(), &device)?;
+    notes.iter().for_each(|note| tell(note));
     let place = measure.data.as_deref().expect("clap requires it");
     let data = Dataset::open_labelled(place, Layout::Auto, 0, measure.allow_outside)?;
     let Logits { of, names, note } = logits(place, &data.classes, model.classes())?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use svp::Result;
-use svp::backbones::{FAMILIES, Sizes};
+use svp::backbones::title;
 use svp::train::{Preset, Rate, TrainConfig, backbone_spec};
 
 use svp_cli::options::Options;
@@ -70,11 +70,9 @@ impl Origins {
     /// # Errors
     /// A checkpoint that cannot be read.
     pub fn line(&self, config: &TrainConfig) -> Result<String> {
-        let &TrainConfig { img_size, patch_size, stride, embed_dim, depth, .. } = config;
-        let sizes = Sizes { img_size, patch_size, stride, embed_dim, depth };
-        let spec =
-            backbone_spec(config.backbone.as_deref(), config.weights, config.model.as_deref(), &sizes)?;
-        let family = FAMILIES.iter().find(|family| family.name == spec.family);
+        let &TrainConfig { img_size, stride, .. } = config;
+        let model = config.model.as_deref();
+        let spec = backbone_spec(config.backbone.as_deref(), config.weights, model, &config.sizes())?;
         let backbone = match (&config.model, &config.backbone) {
             (Some(name), _) => format!("{name} from scratch ({})", self.of("model")),
             (None, Some(path)) => format!("{} ({})", path.display(), self.of("backbone")),
@@ -99,7 +97,7 @@ impl Origins {
         Ok(format!(
             "backbone: {backbone}, {} of {spec}{}, stride {}{}; method: {} ({}); batch: {}{steps} ({}); rate: {rate}; \
              epochs: {} ({})",
-            family.map_or(spec.family, |family| family.title),
+            title(&spec),
             by("img_size", img_size),
             spec.stride,
             by("stride", stride),

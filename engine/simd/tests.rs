@@ -15,6 +15,8 @@ simd_fn! {
                 "softplus" => s.softplus(v),
                 "softplus'" => s.softplus_and_grad(v).1,
                 "recip" => s.recip(v),
+                "normal" => s.normal(v).0,
+                "normal'" => s.normal(v).1,
                 _ => unreachable!("no function {function}"),
             };
             s.write(y, i, r);
@@ -66,6 +68,38 @@ fn every_level_agrees_with_f64() {
         assert!(one[0].abs() < 1e-30, "sigmoid far below: {}", one[0]);
         let whole: Vec<f32> = (0..19).map(|i| (1 << i) as f32).collect();
         assert_eq!(total(&whole), ((1 << 19) - 1) as f32);
+    }
+    limit(Level::Avx512);
+}
+
+/// The distribution function by a series whose terms have one sign (Marsaglia 2004).
+fn normal(x: f64) -> f64 {
+    let (mut term, mut sum) = (x, x);
+    for k in 1..500 {
+        term *= x * x / f64::from(2 * k + 1);
+        sum += term;
+    }
+    if x.abs() > 9.0 { f64::from(x > 0.0) } else { 0.5 + sum * density(x) }
+}
+
+fn density(x: f64) -> f64 {
+    (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt()
+}
+
+#[test]
+fn the_normal_distribution_agrees_with_its_series() {
+    let mut x: Vec<f32> = (0..20_003).map(|i| (i as f32 - 10_001.5) * 0.002).collect();
+    x.extend([0.0, -1e4, 1e4, -1e18, 1e18, f32::MAX, f32::MIN]);
+    for limit_to in [Level::Avx512, Level::Avx2, Level::Portable] {
+        limit(limit_to);
+        for (name, exact) in [("normal", normal as fn(f64) -> f64), ("normal'", density)] {
+            let mut y = vec![f32::NAN; x.len()];
+            apply(name, &x, &mut y);
+            for (x, y) in x.iter().zip(&y) {
+                let error = (f64::from(*y) - exact(f64::from(*x))).abs();
+                assert!(error <= 2e-7, "{limit_to:?} {name}({x}) = {y}, error {error:e}");
+            }
+        }
     }
     limit(Level::Avx512);
 }

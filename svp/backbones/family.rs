@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use autograd::Var;
 use engine::Tensor;
 
-use super::pos_embed::ClassRow;
-use crate::Result;
-use crate::checkpoint::Checkpoint;
-use crate::data::Seen;
+use serde::{Deserialize, Serialize};
+
+use super::pos_embed::{ClassRow, Interpolation};
+use crate::checkpoint::{Checkpoint, Metadata};
+use crate::data::{Normalisation, Seen};
 use crate::params::Params;
 use crate::pass::{Method, Pass, Spec, Tokens};
+use crate::{Error, Result};
 
 /// A pre-trained network without its head.
 pub trait Backbone: Send + Sync {
@@ -26,6 +28,11 @@ pub trait Backbone: Send + Sync {
     /// Whether a tensor, by its state-dict name, is the weight of a matrix product. Such a weight is kept in the type
     /// of the activations while it is frozen.
     fn is_product_weight(&self, tensor: &str) -> bool;
+
+    /// What a file must say beside the tensors to make this backbone of them, as text by key.
+    fn facts(&self) -> Metadata {
+        Metadata::new()
+    }
 
     /// Whether its blocks have scans, whose gates `svp-gates` can draw.
     fn has_gates(&self) -> bool {
@@ -43,9 +50,13 @@ pub struct Family {
     pub marks: &'static str,
     /// The kind of checkpoint that such an error asks for.
     pub wanted: &'static str,
-    /// The sizes of a checkpoint with tensors of these names and shapes, at this stride where the shapes do not tell;
-    /// `None` where it is not of the family.
-    pub spec: fn(&Shapes, Option<usize>) -> Option<Spec>,
+    /// Whether tensors of these names and shapes are of the family.
+    pub recognises: fn(&Shapes) -> bool,
+    /// A checkpoint of the family in another layout, under the family's own names; `None` where it is in none that is
+    /// known.
+    pub translated: fn(&Checkpoint) -> Result<Option<Checkpoint>>,
+    /// The sizes of a recognised checkpoint, with what replaces or completes them.
+    pub spec: fn(&Checkpoint, &Sizes) -> Result<Spec>,
     /// Loads the backbone of a recognised checkpoint; values are those of the file in memory where they can be.
     pub load: fn(&Checkpoint, &LoadOptions) -> Result<Loaded>,
     /// Names of the sizes that `named` and `from_scratch` take, in a sentence.
@@ -68,6 +79,10 @@ pub struct LoadOptions {
     pub stride: Option<usize>,
     /// Which row of the position embedding is taken for the class token's when it is resized.
     pub class_row: ClassRow,
+    /// How it is resized; `None` for the way of the family's published programs.
+    pub interpolation: Option<Interpolation>,
+    /// What the tensors do not tell.
+    pub reading: Reading,
     /// Load although keys are missing, unexpected or of another shape; missing ones get initial values.
     pub allow_mismatch: bool,
     /// Seed of those initial values.
@@ -87,6 +102,73 @@ pub struct Sizes {
     pub embed_dim: Option<usize>,
     /// Number of blocks.
     pub depth: Option<usize>,
+    /// What no shape tells.
+    pub reading: Reading,
+}
+
+/// What the tensors of some families do not tell, where it is given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Heads of the attention.
+    pub heads: Option<usize>,
+    /// Mean and deviation for normalising images.
+    pub normalise: Option<Normalise>,
+    /// What the head reads.
+    pub pool: Option<Pool>,
+}
+
+impl Reading {
+    /// Refuses what is given, for a family whose tensors tell all.
+    ///
+    /// # Errors
+    /// Anything that is given.
+    pub(super) fn refuse(&self, title: &str) -> Result<()> {
+        let given = [
+            ("--heads", self.heads.is_some()),
+            ("--normalise", self.normalise.is_some()),
+            ("--pool", self.pool.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((flag, _)) => {
+                Err(Error::input(flag, format!("a {title} leaves nothing of that open"), "leave it out"))
+            }
+        }
+    }
+}
+
+/// What the head reads of the rows after the last block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pool {
+    /// The class token's row of the normalised rows.
+    #[default]
+    Class,
+    /// The mean of all rows but the class token's, prompts included, by the norm of the rows.
+    Mean,
+    /// The same by a norm of its own, `fc_norm`, in place of that of the rows, as MAE is fine-tuned. Where a checkpoint has
+    /// none it is a new one, as in VPT on MAE: scales of 1, shifts of 0.
+    Mae,
+}
+
+/// A way to normalise images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Normalise {
+    /// By the mean and the deviation of ImageNet.
+    Imagenet,
+    /// By one half for both.
+    Half,
+}
+
+impl Normalise {
+    /// Mean and deviation.
+    pub fn values(self) -> Normalisation {
+        match self {
+            Normalise::Imagenet => Normalisation::IMAGENET,
+            Normalise::Half => Normalisation::HALF,
+        }
+    }
 }
 
 /// A frozen backbone with its parameters.
@@ -103,6 +185,19 @@ pub struct Loaded {
     pub files: Vec<Seen>,
     /// Facts for the log, one line each.
     pub notes: Vec<String>,
+}
+
+/// The checkpoint's head, where it is one map of features `[width]`.
+///
+/// # Errors
+/// Values that cannot be read.
+pub(super) fn own_head(file: &Checkpoint, width: usize) -> Result<Option<[Tensor; 2]>> {
+    let shape = |name: &str| file.entries().get(name).map(|entry| entry.shape().to_vec());
+    let (Some(weight), Some(bias)) = (shape("head.weight"), shape("head.bias")) else { return Ok(None) };
+    if bias.len() != 1 || weight != [bias[0], width] {
+        return Ok(None);
+    }
+    Ok(Some([file.tensor("head.weight")?, file.tensor("head.bias")?]))
 }
 
 /// The shapes of a checkpoint's tensors.

@@ -6,21 +6,27 @@ pub mod drop_path;
 mod family;
 pub mod pos_embed;
 pub mod vim;
+pub mod vit;
 mod wrapped;
 
 use crate::checkpoint::Checkpoint;
 use crate::pass::Spec;
 use crate::{Error, Result};
 
-pub use family::{Backbone, Family, LoadOptions, Loaded, Shapes, Sizes, shapes};
+pub use family::{Backbone, Family, LoadOptions, Loaded, Normalise, Pool, Reading, Shapes, Sizes, shapes};
 pub use wrapped::unwrapped;
 
 /// All families. A checkpoint belongs to the first one that recognises it.
-pub static FAMILIES: [&Family; 1] = [&vim::FAMILY];
+pub static FAMILIES: [&Family; 2] = [&vim::FAMILY, &vit::FAMILY];
+
+/// The name for people of a backbone's family.
+pub fn title(spec: &Spec) -> &'static str {
+    FAMILIES.iter().find(|family| family.name == spec.family).map_or(spec.family, |family| family.title)
+}
 
 /// The first family that recognises a checkpoint with tensors of these names and shapes.
 fn family_of(shapes: &Shapes) -> Option<&'static Family> {
-    FAMILIES.into_iter().find(|family| (family.spec)(shapes, None).is_some())
+    FAMILIES.into_iter().find(|family| (family.recognises)(shapes))
 }
 
 /// Loads the backbone of a checkpoint, whose family is recognised by its tensors, [`unwrapped`] where need be.
@@ -52,9 +58,8 @@ pub fn spec(file: &Checkpoint, sizes: &Sizes) -> Result<Spec> {
         ));
     }
     let file = &*unwrapped(file)?;
-    let shapes = shapes(file);
-    let found = FAMILIES.iter().find_map(|family| (family.spec)(&shapes, sizes.stride));
-    let spec = found.ok_or_else(|| unknown(file))?;
+    let family = family_of(&shapes(file)).ok_or_else(|| unknown(file))?;
+    let spec = (family.spec)(file, sizes)?;
     Ok(Spec { img_size: sizes.img_size.unwrap_or(spec.img_size), ..spec })
 }
 
@@ -63,7 +68,7 @@ fn unknown(file: &Checkpoint) -> Error {
     let join = |of: fn(&Family) -> String, between| FAMILIES.map(of).join(between);
     let what = join(|f| format!("is not a {} checkpoint ({} is missing)", f.title, f.marks), ", and ");
     let wanted = join(|f| f.wanted.into(), ", or ");
-    Error::path(file.path(), what, format!("give {wanted}, saved as .pth or .safetensors"))
+    Error::path(file.path(), what, format!("give {wanted}, saved as .pth, .safetensors or .npz"))
 }
 
 /// The sizes of a backbone of a named size.

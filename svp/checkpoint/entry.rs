@@ -91,6 +91,12 @@ impl Bytes {
         Ok(Bytes { map: Arc::new(map), range: 0..len })
     }
 
+    /// Those from byte `start` on; none where there are fewer.
+    pub(super) fn from(&self, start: usize) -> Self {
+        let start = self.range.start.saturating_add(start).min(self.range.end);
+        Bytes { map: self.map.clone(), range: start..self.range.end }
+    }
+
     pub(super) fn as_slice(&self) -> &[u8] {
         &self.map[self.range.clone()]
     }
@@ -106,15 +112,21 @@ pub type Entries = BTreeMap<String, Entry>;
 /// Text by key, as `.safetensors` keeps it beside the tensors.
 pub type Metadata = BTreeMap<String, String>;
 
-/// A tensor in a file: a strided view of a storage, checked to lie inside it.
+/// A tensor in a file: a strided view of a storage, checked to lie inside it, or the rows of several.
 #[derive(Debug, Clone)]
 pub struct Entry {
     dtype: Dtype,
     shape: Vec<usize>,
-    /// Strides in elements, like `offset`.
-    strides: Vec<usize>,
-    offset: usize,
-    bytes: Bytes,
+    values: Values,
+}
+
+/// Where the values of a tensor are.
+#[derive(Debug, Clone)]
+enum Values {
+    /// In a storage; strides are in elements, like the offset.
+    View { strides: Vec<usize>, offset: usize, bytes: Bytes },
+    /// In these tensors of the same type, one after the other along the first axis.
+    Stacked(Vec<Entry>),
 }
 
 impl Entry {
@@ -129,7 +141,8 @@ impl Entry {
     ) -> Result<Self, Fault> {
         let wanted = shape.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim));
         if wanted == Some(0) {
-            return Ok(Entry { dtype, strides: row_major(&shape), shape, offset: 0, bytes });
+            let values = Values::View { strides: row_major(&shape), offset: 0, bytes };
+            return Ok(Entry { dtype, shape, values });
         }
         let held = bytes.as_slice().len() / dtype.size();
         let last = shape.iter().zip(&strides).try_fold(offset, |at, (&dim, &stride)| {
@@ -143,7 +156,45 @@ impl Entry {
         }
         // The stride of an axis of length 1 is never taken, so it may be any number.
         let strides = shape.iter().zip(strides).map(|(&dim, stride)| if dim == 1 { 0 } else { stride });
-        Ok(Entry { dtype, strides: strides.collect(), shape, offset, bytes })
+        let values = Values::View { strides: strides.collect(), offset, bytes };
+        Ok(Entry { dtype, shape, values })
+    }
+
+    /// The same values with the axes in this order; `None` where the tensor has another number of axes, or is stacked.
+    pub(crate) fn permuted(&self, axes: &[usize]) -> Option<Self> {
+        let Values::View { strides, offset, bytes } = &self.values else { return None };
+        let mut sorted = axes.to_vec();
+        sorted.sort_unstable();
+        if !sorted.into_iter().eq(0..self.shape.len()) {
+            return None;
+        }
+        let reordered = |of: &[usize]| axes.iter().map(|&axis| of[axis]).collect::<Vec<_>>();
+        let values = Values::View { strides: reordered(strides), offset: *offset, bytes: bytes.clone() };
+        Some(Entry { dtype: self.dtype, shape: reordered(&self.shape), values })
+    }
+
+    /// The same values in another shape; `None` where the numbers of values differ, or the tensor is not row-major.
+    pub(crate) fn reshaped(&self, shape: &[usize]) -> Option<Self> {
+        let Values::View { offset, bytes, .. } = &self.values else { return None };
+        if !self.is_contiguous() || count(shape)? != count(&self.shape)? {
+            return None;
+        }
+        let values = Values::View { strides: row_major(shape), offset: *offset, bytes: bytes.clone() };
+        Some(Entry { dtype: self.dtype, shape: shape.to_vec(), values })
+    }
+
+    /// The rows of all these tensors, one after the other; `None` where their types or the lengths of their later axes
+    /// differ.
+    pub(crate) fn stacked(all: Vec<Entry>) -> Option<Self> {
+        let first = all.first()?;
+        let (dtype, rest) = (first.dtype, first.shape.get(1..)?.to_vec());
+        if !all.iter().all(|entry| entry.dtype == dtype && entry.shape.get(1..) == Some(&rest[..])) {
+            return None;
+        }
+        let rows = all.iter().try_fold(0usize, |sum, entry| sum.checked_add(entry.shape[0]))?;
+        let shape = [vec![rows], rest].concat();
+        count(&shape)?;
+        Some(Entry { dtype, shape, values: Values::Stacked(all) })
     }
 
     /// A row-major tensor that fills `bytes`.
@@ -168,11 +219,12 @@ impl Entry {
     /// # Errors
     /// Elements that are not floating-point numbers, and memory that the budget does not have.
     pub(super) fn tensor(&self) -> Result<Tensor, Fault> {
-        let Bytes { map, range } = &self.bytes;
-        let start = range.start + 4 * self.offset;
-        let aligned = (map.as_ptr() as usize + start).is_multiple_of(4);
-        if self.dtype == Dtype::F32 && aligned && self.is_contiguous() {
-            return self.view(map.clone(), start);
+        if let Values::View { offset, bytes: Bytes { map, range }, .. } = &self.values {
+            let start = range.start + 4 * offset;
+            let aligned = (map.as_ptr() as usize + start).is_multiple_of(4);
+            if self.dtype == Dtype::F32 && aligned && self.is_contiguous() {
+                return self.view(map.clone(), start);
+            }
         }
         let converted = match self.dtype {
             Dtype::F64 => self.gather(|b| f64::from_le_bytes(b) as f32),
@@ -192,48 +244,63 @@ impl Entry {
     }
 
     fn is_contiguous(&self) -> bool {
-        let mut axes = self.shape.iter().zip(self.strides.iter().zip(row_major(&self.shape)));
+        let Values::View { strides, .. } = &self.values else { return false };
+        let mut axes = self.shape.iter().zip(strides.iter().zip(row_major(&self.shape)));
         axes.all(|(&dim, (&have, want))| dim == 1 || have == want)
     }
 
     /// All elements in row-major order.
     fn gather<const SIZE: usize>(&self, decode: impl Fn([u8; SIZE]) -> f32) -> Result<Mmap, Fault> {
-        let (stored, _) = self.bytes.as_slice().as_chunks::<SIZE>();
-        let n = if self.shape.contains(&0) { 0 } else { self.shape.iter().product() };
+        let n = count(&self.shape).expect("checked when it was made");
         let values = memory(4 * n, |bytes| {
-            self.put(stored, decode, bytemuck::cast_slice_mut(bytes));
+            self.put(&decode, bytemuck::cast_slice_mut(bytes));
             Ok(())
         });
         values?.map_err(|e| Fault::new(format!("has {n} values: {e}"), "free some memory"))
     }
 
     /// Writes all elements in row-major order into `values`.
-    fn put<const SIZE: usize>(
-        &self,
-        stored: &[[u8; SIZE]],
-        decode: impl Fn([u8; SIZE]) -> f32,
-        values: &mut [f32],
-    ) {
+    fn put<const SIZE: usize>(&self, decode: &impl Fn([u8; SIZE]) -> f32, mut values: &mut [f32]) {
+        let (strides, offset, bytes) = match &self.values {
+            Values::View { strides, offset, bytes } => (strides, *offset, bytes),
+            Values::Stacked(all) => {
+                for entry in all {
+                    let n = count(&entry.shape).expect("checked when it was made");
+                    entry.put(decode, &mut values[..n]);
+                    values = &mut values[n..];
+                }
+                return;
+            }
+        };
+        let (stored, _) = bytes.as_slice().as_chunks::<SIZE>();
         if self.is_contiguous() {
-            values.iter_mut().zip(&stored[self.offset..]).for_each(|(value, &b)| *value = decode(b));
+            values.iter_mut().zip(&stored[offset..]).for_each(|(value, &b)| *value = decode(b));
         } else {
             let mut index = vec![0; self.shape.len()];
-            let mut at = self.offset;
+            let mut at = offset;
             for value in values {
                 *value = decode(stored[at]);
                 // The index counts up like an odometer, with the last axis fastest.
                 for axis in (0..index.len()).rev() {
                     index[axis] += 1;
-                    at += self.strides[axis];
+                    at += strides[axis];
                     if index[axis] < self.shape[axis] {
                         break;
                     }
-                    at -= self.strides[axis] * self.shape[axis];
+                    at -= strides[axis] * self.shape[axis];
                     index[axis] = 0;
                 }
             }
         }
     }
+}
+
+/// Number of values of a shape; `None` where it is beyond any memory.
+fn count(shape: &[usize]) -> Option<usize> {
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    shape.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim))
 }
 
 /// Strides of a row-major tensor.
@@ -286,6 +353,23 @@ mod tests {
         assert!(refused(&[1 << 40], &[0], 0), "expanded");
         assert!(refused(&[2, 3], &[3], 0), "rank");
         assert!(!refused(&[2, 3], &[3, 1], 0));
+    }
+
+    #[test]
+    fn axes_are_permuted_and_merged_and_rows_stacked() {
+        let entry = Entry::contiguous(Dtype::F32, vec![2, 1, 3], f32s(6)).unwrap();
+        let read =
+            |entry: Option<Entry>| entry.map(|e| (e.shape.clone(), e.tensor().unwrap().as_slice().to_vec()));
+        let turned = entry.reshaped(&[2, 3]).and_then(|e| e.permuted(&[1, 0])).unwrap();
+        assert_eq!(read(Some(turned.clone())), Some((vec![3, 2], vec![0., 3., 1., 4., 2., 5.])));
+        let flat = Entry::contiguous(Dtype::F32, vec![1, 2], f32s(2)).unwrap();
+        let stacked = Entry::stacked(vec![turned.clone(), flat]).unwrap();
+        assert_eq!(read(Some(stacked.clone())), Some((vec![4, 2], vec![0., 3., 1., 4., 2., 5., 0., 1.])));
+        assert!(turned.reshaped(&[6]).is_none(), "not row-major");
+        assert!(entry.reshaped(&[5]).is_none() && entry.reshaped(&[usize::MAX, 9]).is_none());
+        assert!(entry.permuted(&[0, 1]).is_none() && entry.permuted(&[0, 1, 1]).is_none());
+        assert!(stacked.permuted(&[1, 0]).is_none() && stacked.reshaped(&[8]).is_none());
+        assert!(Entry::stacked(vec![turned, entry]).is_none() && Entry::stacked(vec![]).is_none());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{Checkpoint, Weights};
 use crate::{Error, Result};
 
 /// Endings of the names of checkpoints.
-const ENDINGS: [&str; 5] = [".safetensors", ".pth", ".pt", ".bin", ".ckpt"];
+const ENDINGS: [&str; 6] = [".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".npz"];
 
 /// Opens the index in a folder, or else the only checkpoint there, and notes which it is.
 pub(super) fn open(folder: &Path, weights: Option<Weights>) -> Result<Checkpoint> {

@@ -1,6 +1,6 @@
 //! Weights in files: reads what others wrote, and writes what is trained here.
 //!
-//! [`Checkpoint::open`] reads `.pth` (zip and legacy form) and `.safetensors`, which it tells apart by content. The
+//! [`Checkpoint::open`] reads `.pth` (zip and legacy form), `.safetensors` and `.npz`, which it tells apart by content. The
 //! file is read into memory: float32 tensors that are row-major and aligned in it are used in place, others are converted
 //! once, when they are asked for. So what becomes of the file meanwhile changes nothing. Nothing in a file is ever
 //! executed ([`pickle`]), and no file makes the program allocate more than [`engine::budget`] has.
@@ -24,6 +24,8 @@ mod fault;
 mod folder;
 mod hash;
 mod keys;
+mod members;
+mod npz;
 mod parts;
 mod precision;
 mod safetensors;
@@ -33,6 +35,8 @@ mod torch;
 mod write;
 
 use fault::Fault;
+use members::Members;
+use torch::state_dict::Dict;
 
 pub use choice::Weights;
 pub use data::pickle;
@@ -53,6 +57,10 @@ pub struct Checkpoint {
     path: PathBuf,
     entries: Entries,
     metadata: Metadata,
+    /// The key under which a `.pth` held the tensors.
+    key: Option<&'static str>,
+    /// What stood before the names of the tensors in the file.
+    prefix: String,
     allow_non_finite: bool,
     files: Vec<Seen>,
     notes: Vec<String>,
@@ -70,8 +78,8 @@ impl Checkpoint {
     /// Opens a checkpoint and lists its tensors; no weight is read yet. `path` is a file, an index of the parts of a
     /// checkpoint (`*.index.json`), or a folder with one of these alone.
     ///
-    /// In a `.pth` the tensors are those under `model`, `state_dict` or `model_state_dict`, or else those at the top, or
-    /// else those of a moving average; `weights` chooses where both are there.
+    /// In a `.pth` the tensors are those under `model`, `state_dict`, `model_state_dict` or `teacher`, or else those at
+    /// the top, or else those of a moving average; `weights` chooses where both are there.
     ///
     /// # Errors
     /// A file that cannot be read, is larger than the budget of memory, is damaged, is no checkpoint, or does not hold the weights that are wanted.
@@ -98,7 +106,7 @@ impl Checkpoint {
 
     fn from_map_weights(map: Arc<Mmap>, path: &Path, weights: Option<Weights>) -> Result<Self> {
         let found = read(&map, weights).map_err(|fault| fault.in_file(path))?;
-        let Found { entries, metadata, note } = found;
+        let Found { entries, metadata, key, note } = found;
         if let Some(name) = entries.keys().find(|name| name.contains(char::is_control)) {
             return Err(Fault::damaged(format!("tensor name {name:?} has control characters")).in_file(path));
         }
@@ -106,6 +114,8 @@ impl Checkpoint {
             path: path.into(),
             entries,
             metadata,
+            key,
+            prefix: String::new(),
             allow_non_finite: false,
             files: vec![],
             notes: vec![],
@@ -131,7 +141,35 @@ impl Checkpoint {
         }
         let stripped = |(name, entry): (&String, &Entry)| (name[prefix.len()..].to_string(), entry.clone());
         let entries = inside.into_iter().map(stripped).collect();
-        Checkpoint { entries, ..self.clone() }.noted(line)
+        let prefix = self.prefix.clone() + prefix;
+        Checkpoint { entries, prefix, ..self.clone() }.noted(line)
+    }
+
+    /// The same file with other tensors: those of the file under other names, in other views.
+    pub(crate) fn with_entries(&self, entries: Entries) -> Self {
+        Checkpoint { entries, ..self.clone() }
+    }
+
+    /// The same file with further metadata; what it says itself wins.
+    pub(crate) fn described(&self, metadata: Metadata) -> Self {
+        let metadata = metadata.into_iter().chain(self.metadata.clone()).collect();
+        Checkpoint { metadata, ..self.clone() }
+    }
+
+    /// The same file with metadata that replace what it says itself.
+    pub(crate) fn redescribed(mut self, metadata: Metadata) -> Self {
+        self.metadata.extend(metadata);
+        self
+    }
+
+    /// The key under which a `.pth` held the tensors, such as `model`; `None` where they stood at the top.
+    pub fn key(&self) -> Option<&'static str> {
+        self.key
+    }
+
+    /// What was taken off the names of the tensors, such as `module.`.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// Sets whether [`tensor`](Self::tensor) returns weights with NaN or infinity, which it refuses by default.
@@ -192,6 +230,7 @@ impl Checkpoint {
 struct Found {
     entries: Entries,
     metadata: Metadata,
+    key: Option<&'static str>,
     note: Option<String>,
 }
 
@@ -200,19 +239,27 @@ const NO_CHOICE: (&str, &str) =
     ("holds one set of weights, so there is none to choose", "leave out --weights");
 
 fn read(map: &Arc<Mmap>, weights: Option<Weights>) -> std::result::Result<Found, Fault> {
-    let torch = |(entries, note)| Found { entries, metadata: Metadata::new(), note };
+    let torch = |Dict { entries, key, note }| Found { entries, metadata: Metadata::new(), key, note };
+    let chosen = || match weights {
+        None => Ok(()),
+        Some(_) => Err(Fault::new(NO_CHOICE.0, NO_CHOICE.1)),
+    };
     let starts = |magic: &[u8]| map.starts_with(magic);
     if map.is_empty() {
         Err(Fault::damaged("is empty"))
-    } else if starts(torch::zip::MAGIC) {
-        torch::zip::read(map, weights).map(torch)
+    } else if starts(members::MAGIC) {
+        let members = Members::open(map)?;
+        if !npz::is_npz(&members) {
+            return torch::zip::read(members, weights).map(torch);
+        }
+        chosen()?;
+        let (entries, note) = npz::read(members)?;
+        Ok(Found { entries, metadata: Metadata::new(), key: None, note })
     } else if map.get(8) == Some(&b'{') {
         // This is asked before the pickle, because the length of a header, which comes first, can begin like a pickle.
         let (entries, metadata) = safetensors::read(map)?;
-        match weights {
-            None => Ok(Found { entries, metadata, note: None }),
-            Some(_) => Err(Fault::new(NO_CHOICE.0, NO_CHOICE.1)),
-        }
+        chosen()?;
+        Ok(Found { entries, metadata, key: None, note: None })
     } else if starts(&[0x80]) {
         torch::legacy::read(map, weights).map(torch)
     } else if starts(b"version https://git-lfs") {
@@ -220,6 +267,9 @@ fn read(map: &Arc<Mmap>, weights: Option<Weights>) -> std::result::Result<Found,
     } else if map.trim_ascii_start().starts_with(b"<") {
         Err(Fault::new("is a web page, not a checkpoint", "download the file itself"))
     } else {
-        Err(Fault::new("is neither .pth nor .safetensors", "give a checkpoint in one of these formats"))
+        Err(Fault::new(
+            "is neither .pth nor .safetensors nor .npz",
+            "give a checkpoint in one of these formats",
+        ))
     }
 }

@@ -54,6 +54,8 @@ pub(super) fn open(path: &Path, weights: Option<Weights>) -> Result<Checkpoint> 
         path: path.into(),
         entries,
         metadata: Metadata::new(),
+        key: None,
+        prefix: String::new(),
         allow_non_finite: false,
         files,
         notes: vec![],

@@ -4,7 +4,7 @@ use half::f16;
 use zip::write::SimpleFileOptions;
 
 use super::*;
-use crate::backbones::pos_embed::{ClassRow, resize_pos_embed};
+use crate::backbones::pos_embed::{ClassRow, Interpolation, resize_pos_embed};
 use crate::backbones::{LoadOptions, Loaded, Sizes, from_scratch, load};
 
 fn golden(name: &str) -> PathBuf {
@@ -205,7 +205,8 @@ fn position_embedding_matches_the_published_resize() {
     let embedding = goldens.tensor("pos_embed").unwrap();
     for (key, side) in [("pos_embed_to_24x24", 24), ("pos_embed_to_8x8", 8)] {
         let want = goldens.tensor(key).unwrap();
-        let got = resize_pos_embed(&embedding, (side, side), ClassRow::First).unwrap();
+        let got =
+            resize_pos_embed(&embedding, (side, side), ClassRow::First, Interpolation::Bicubic).unwrap();
         assert_eq!(got.shape(), want.shape());
         let worst =
             got.as_slice().iter().zip(want.as_slice()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -213,7 +214,7 @@ fn position_embedding_matches_the_published_resize() {
         assert!(worst <= 1e-5 && got.as_slice().iter().all(|v| v.is_finite()), "{key}: {worst}");
     }
     for class_row in [ClassRow::First, ClassRow::Middle] {
-        let same = resize_pos_embed(&embedding, (14, 14), class_row).unwrap();
+        let same = resize_pos_embed(&embedding, (14, 14), class_row, Interpolation::Bicubic).unwrap();
         assert_eq!(same.as_slice(), embedding.as_slice());
     }
 }
@@ -231,8 +232,8 @@ fn the_middle_class_row_stays_out_of_the_grid() {
     };
     let class_first = moved(&embedding, 98, 0);
     for (h, w) in [(24, 24), (27, 27), (8, 8), (7, 12), (1, 1)] {
-        let got = resize_pos_embed(&embedding, (h, w), ClassRow::Middle).unwrap();
-        let want = resize_pos_embed(&class_first, (h, w), ClassRow::First).unwrap();
+        let got = resize_pos_embed(&embedding, (h, w), ClassRow::Middle, Interpolation::Bicubic).unwrap();
+        let want = resize_pos_embed(&class_first, (h, w), ClassRow::First, Interpolation::Bicubic).unwrap();
         assert_eq!(got.shape(), [1, 1 + h * w, 8]);
         assert_eq!(got.as_slice(), moved(&want, 0, h * w / 2).as_slice(), "{h} x {w}");
     }
@@ -241,7 +242,9 @@ fn the_middle_class_row_stays_out_of_the_grid() {
 #[test]
 fn grids_that_make_no_sense_are_refused() {
     let embedding = |shape: &[usize]| Tensor::from_vec(vec![0.0; shape.iter().product()], shape);
-    let middle = |shape: &[usize], grid| resize_pos_embed(&embedding(shape), grid, ClassRow::Middle);
+    let middle = |shape: &[usize], grid| {
+        resize_pos_embed(&embedding(shape), grid, ClassRow::Middle, Interpolation::Timm)
+    };
     assert!(middle(&[1, 3, 2], (2, 2)).is_err(), "no square grid");
     assert!(middle(&[1, 1, 2], (2, 2)).is_err(), "no patches");
     assert!(middle(&[5, 2], (2, 2)).is_err(), "rank");

@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::process::Command;
 
@@ -44,6 +44,8 @@ fn model(method: &str, settings: &[(&str, &str)], head: &str) -> (Model, Trained
         img_size: 16,
         stride: 4,
         class_row: ClassRow::Middle,
+        interpolation: None,
+        facts: BTreeMap::new(),
         classes: vec!["a \"b\"".into(), "ü".into(), "c".into()],
         backbone_hash: "ff".into(),
     };

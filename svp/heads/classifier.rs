@@ -102,7 +102,7 @@ impl Head for Classifier {
     }
 
     fn features(&self, tape: &Tape, tokens: &Tokens) -> Result<Var> {
-        tokens.class_features(tape)
+        tokens.features(tape)
     }
 
     fn logits(&self, tape: &Tape, params: &Bound, features: &Var) -> Result<Var> {

@@ -1,11 +1,12 @@
 //! BitFit (Zaken et al., ACL 2022): trains the biases of the backbone, and the head.
 //!
 //! Every tensor with `bias` in its name is trained. In a Vim these are the biases of the patch embedding and, in each
-//! block, of the two causal convolutions and the two step-size projections. Its norms and other products have none.
+//! block, of the two causal convolutions and the two step-size projections; its norms and other products have none. In a
+//! ViT every norm and product has one.
 
 use super::entry::{Defaults, Entry};
 use crate::Result;
-use crate::backbones::vim;
+use crate::backbones::{vim, vit};
 use crate::params::Params;
 use crate::pass::Method;
 
@@ -16,7 +17,7 @@ pub static ENTRY: Entry = Entry {
     about: "The biases of an otherwise frozen backbone",
     trains: "every bias of the backbone, and the head",
     source: "BitFit, ACL 2022",
-    backbones: &[vim::NAME],
+    backbones: &[vim::NAME, vit::NAME],
     settings: &[],
     defaults: |spec, _| Defaults::adamw(5e-3, 1e-4).narrow(spec, 0.12),
     head: |_| None,

@@ -2,7 +2,7 @@
 
 use super::entry::{Defaults, Entry};
 use crate::Result;
-use crate::backbones::vim;
+use crate::backbones::{vim, vit};
 use crate::params::Params;
 use crate::pass::Method;
 
@@ -13,7 +13,7 @@ pub static ENTRY: Entry = Entry {
     about: "A whole backbone",
     trains: "everything; also from scratch",
     source: "",
-    backbones: &[vim::NAME],
+    backbones: &[vim::NAME, vit::NAME],
     settings: &[],
     defaults: |spec, _| Defaults::adamw(1e-3, 0.05).narrow(spec, 1.2e-2),
     head: |_| None,

@@ -2,7 +2,7 @@
 
 use super::entry::{Defaults, Entry};
 use crate::Result;
-use crate::backbones::vim;
+use crate::backbones::{vim, vit};
 use crate::params::Params;
 use crate::pass::Method;
 
@@ -13,7 +13,7 @@ pub static ENTRY: Entry = Entry {
     about: "A linear probe on a frozen backbone",
     trains: "the head, on features that are computed once",
     source: "",
-    backbones: &[vim::NAME],
+    backbones: &[vim::NAME, vit::NAME],
     settings: &[],
     defaults: |spec, _| Defaults::adamw(2e-2, 1e-4).narrow(spec, 8e-2),
     head: |_| None,

@@ -10,7 +10,7 @@ use ptx::frame::frame;
 
 use super::entry::{Defaults, Entry, OptimizerKind, Site};
 use super::settings::{Kind, Setting, Settings, Value};
-use crate::backbones::vim;
+use crate::backbones::{vim, vit};
 use crate::params::ParamId;
 use crate::pass::{Method, Pass, Spec};
 use crate::{Error, Result, streams};
@@ -22,7 +22,7 @@ pub static ENTRY: Entry = Entry {
     about: "A frame of pixels around the images of a frozen backbone",
     trains: "a frame of pixels, and the head",
     source: "VP, 2022",
-    backbones: &[vim::NAME],
+    backbones: &[vim::NAME, vit::NAME],
     settings: &[
         PAD,
         Setting::new(
@@ -42,12 +42,15 @@ pub static ENTRY: Entry = Entry {
 };
 
 /// The width of the frame.
-pub(super) const PAD: Setting = Setting::new(
-    "pad",
-    Kind::Count(0, 4096),
-    Value::Count(0),
-    "Width of the frame in pixels; 0 stands for 30 at 224 px, and as much of other sizes",
-);
+pub(super) const PAD: Setting = Setting {
+    published: Some("width"),
+    ..Setting::new(
+        "pad",
+        Kind::Count(0, 4096),
+        Value::Count(0),
+        "Width of the frame in pixels; 0 stands for 30 at 224 px, and as much of other sizes",
+    )
+};
 
 const HEAD: &str = "head";
 const FIRST_K: &str = "first_k";

@@ -13,7 +13,7 @@ use ptx::prompt_rows::{Dropout, Prompts, insert, replace};
 
 use super::entry::{Defaults, Entry, Site};
 use super::settings::{Kind, Setting, Settings, Value};
-use crate::backbones::vim;
+use crate::backbones::{vim, vit};
 use crate::params::{ParamId, Params};
 use crate::pass::{Generated, Method, Pass, Spec, Tokens};
 use crate::report::html::{Figure, Section};
@@ -26,7 +26,7 @@ pub static ENTRY: Entry = Entry {
     about: "Prompt rows among the tokens of a frozen backbone",
     trains: "prompt rows before the first block or before every block, and the head",
     source: "VPT, ECCV 2022",
-    backbones: &[vim::NAME],
+    backbones: &[vim::NAME, vit::NAME],
     settings: &[tokens(10), DEEP, POSITION, INJECT, PROMPT_DROPOUT],
     defaults: |spec, _| Defaults::adamw(5e-3, 1e-4).narrow(spec, 0.12),
     head: |_| None,
@@ -118,14 +118,16 @@ pub(super) fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Meth
     }))
 }
 
-/// The stem's row before which each prompt goes; the number of rows stands for the end.
+/// The stem's row before which each prompt goes; the number of rows stands for the end. Where the class token is the first
+/// row, as in a ViT, it stays that: what stands before the patches stands after it, as published.
 fn insert_before(position: &str, n: usize, spec: &Spec) -> Vec<usize> {
     let (l, half) = (spec.tokens(), n / 2);
+    let first = usize::from(spec.class_row == Some(0));
     let split = |first: usize, last: usize| [vec![first; half], vec![last; n - half]].concat();
     match position {
-        "pre" => vec![0; n],
+        "pre" => vec![first; n],
         "post" => vec![l; n],
-        "both" => split(0, l),
+        "both" => split(first, l),
         // Prompt j of 1 to n goes to l j / (n + 1), with halves rounded up.
         "uniform" => (1..=n).map(|j| (2 * l * j + n + 1) / (2 * (n + 1))).collect(),
         "middle" => match spec.class_row {
@@ -193,6 +195,7 @@ impl Method for Vpt {
 mod tests {
     use super::*;
     use crate::backbones::vim::VimConfig;
+    use crate::backbones::vit::VitConfig;
 
     /// Checks the rules for odd n and for ties of `uniform` (`docs/methods.md`, "VPT") on 16 patches around row 8.
     #[test]
@@ -205,5 +208,8 @@ mod tests {
         assert_eq!(at("middle", 5), [8, 8, 9, 9, 9]);
         assert_eq!(at("uniform", 1), [9], "17 / 2 is a tie: half up, after the class token");
         assert_eq!(at("uniform", 4), [3, 7, 10, 14]);
+        let vit = VitConfig::sized(32, 8, 64, 3).spec();
+        assert_eq!(insert_before("pre", 2, &vit), [1, 1], "after the class token, before the patches");
+        assert_eq!(insert_before("both", 3, &vit), [1, 17, 17]);
     }
 }

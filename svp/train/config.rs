@@ -11,8 +11,8 @@ use super::optim::HeadRates;
 use super::schedule::{Decay, Schedule};
 use super::state::Position;
 use super::stepper::StepSettings;
-use crate::backbones::LoadOptions;
-use crate::backbones::pos_embed::ClassRow;
+use crate::backbones::pos_embed::{ClassRow, Interpolation};
+use crate::backbones::{LoadOptions, Normalise, Pool, Reading, Sizes};
 use crate::checkpoint::Weights;
 use crate::data::{Augment, Layout, Mix, RandAugment, Sampler};
 use crate::heads::HeadKind;
@@ -94,6 +94,18 @@ pub struct TrainConfig {
     /// Side of the input images in pixels. A side other than the checkpoint's resizes the position embedding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub img_size: Option<usize>,
+    /// Heads of the attention, where the checkpoint does not tell, or in place of those of `model`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
+    /// How images are normalised, in place of what comes with the checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalise: Option<Normalise>,
+    /// What the head reads, in place of what is usual for the checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
+    /// How the position embedding is resized, in place of the way of the backbone's family.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pos_embed: Option<Interpolation>,
     /// Load a checkpoint with missing, unexpected or mis-shaped tensors; missing ones get initial values.
     pub allow_mismatch: bool,
     /// Folder of the data set, or `builtin:TASK`.
@@ -322,9 +334,21 @@ impl TrainConfig {
             img_size: self.img_size,
             stride: self.stride,
             class_row: self.class_row,
+            interpolation: self.pos_embed,
+            reading: self.reading(),
             allow_mismatch: self.allow_mismatch,
             seed: self.seed,
         }
+    }
+
+    /// What replaces sizes of the backbone.
+    pub fn sizes(&self) -> Sizes {
+        let &TrainConfig { img_size, patch_size, stride, embed_dim, depth, .. } = self;
+        Sizes { img_size, patch_size, stride, embed_dim, depth, reading: self.reading() }
+    }
+
+    fn reading(&self) -> Reading {
+        Reading { heads: self.heads, normalise: self.normalise, pool: self.pool }
     }
 
     /// Random changes of training images; `None` where features are cached, which cannot change.

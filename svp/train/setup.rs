@@ -10,7 +10,7 @@ use super::config::{BUILTIN, Precision, TrainConfig};
 use super::feed::Feed;
 use super::state::check_backbone;
 use super::trained::Trained;
-use crate::backbones::{self, Loaded, Sizes};
+use crate::backbones::{self, Loaded};
 use crate::checkpoint::{Checkpoint, Weights};
 use crate::data::{Dataset, Loader, LoaderOptions, Transform, Turn, mapped};
 use crate::model::{Model, Parts};
@@ -37,8 +37,7 @@ pub fn backbone(config: &TrainConfig) -> Result<Loaded> {
         let file = open_backbone(config.backbone.as_deref(), config.weights)?;
         return backbones::load(&file, config.load_options());
     };
-    let &TrainConfig { img_size, patch_size, stride, embed_dim, depth, .. } = config;
-    backbones::from_scratch(name, &Sizes { img_size, patch_size, stride, embed_dim, depth }, config.seed)
+    backbones::from_scratch(name, &config.sizes(), config.seed)
 }
 
 /// Opens the checkpoint of a backbone, the built-in one for no path. The folder of a run stands for what it trained.
@@ -137,7 +136,7 @@ pub fn model(
     loaded: Loaded,
     classes: &[String],
 ) -> Result<(Model, Trained)> {
-    let trained = Trained::new(config, loaded.backbone.spec(), classes, &loaded.hash);
+    let trained = Trained::new(config, &*loaded.backbone, classes, &loaded.hash);
     let parts = Parts {
         method: config.method.clone(),
         head: config.head,

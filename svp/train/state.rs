@@ -89,7 +89,9 @@ pub(super) fn save_average(
 }
 
 fn description(trained: &Trained, position: &Position) -> BTreeMap<String, String> {
-    BTreeMap::from([(MODEL.to_string(), json(trained)), (POSITION.to_string(), json(position))])
+    let own = [(MODEL.to_string(), json(trained)), (POSITION.to_string(), json(position))];
+    // The file of a whole backbone is read as a checkpoint too, which needs the facts about it.
+    trained.facts.clone().into_iter().chain(own).collect()
 }
 
 /// The contents of `last`.

@@ -6,11 +6,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::config::TrainConfig;
-use crate::backbones::pos_embed::ClassRow;
-use crate::backbones::vim;
+use crate::backbones::pos_embed::{ClassRow, Interpolation};
+use crate::backbones::{Backbone, vim};
+use crate::checkpoint::Metadata;
 use crate::heads::HeadKind;
 use crate::methods::Chosen;
-use crate::pass::Spec;
 
 /// The description of a trained model.
 ///
@@ -34,6 +34,10 @@ pub struct Trained {
     pub stride: usize,
     /// Which row of the position embedding was taken for the class token's when it was resized.
     pub class_row: ClassRow,
+    /// How it was resized, where that was chosen.
+    pub interpolation: Option<Interpolation>,
+    /// What the backbone's tensors do not tell, as text by key (see [`Backbone::facts`]).
+    pub facts: Metadata,
     /// Names of the classes, in the order of the logits.
     pub classes: Vec<String>,
     /// Hash of the backbone's weights (see [`crate::checkpoint::hash_tensors`]).
@@ -42,7 +46,8 @@ pub struct Trained {
 
 impl Trained {
     /// The description of what a run with these settings trains.
-    pub fn new(config: &TrainConfig, spec: &Spec, classes: &[String], hash: &str) -> Self {
+    pub fn new(config: &TrainConfig, backbone: &dyn Backbone, classes: &[String], hash: &str) -> Self {
+        let spec = backbone.spec();
         Trained {
             method: config.method.clone(),
             head: config.head,
@@ -51,6 +56,8 @@ impl Trained {
             img_size: spec.img_size,
             stride: spec.stride,
             class_row: config.class_row,
+            interpolation: config.pos_embed,
+            facts: backbone.facts(),
             classes: classes.to_vec(),
             backbone_hash: hash.to_string(),
         }
@@ -74,6 +81,12 @@ impl Serialize for Trained {
         map.serialize_entry("img_size", &self.img_size)?;
         map.serialize_entry("stride", &self.stride)?;
         map.serialize_entry("class_row_first", &(self.class_row == ClassRow::First))?;
+        if let Some(interpolation) = &self.interpolation {
+            map.serialize_entry("pos_embed", interpolation)?;
+        }
+        if !self.facts.is_empty() {
+            map.serialize_entry("backbone", &self.facts)?;
+        }
         map.serialize_entry("classes", &self.classes)?;
         map.serialize_entry("backbone_hash", &self.backbone_hash)?;
         map.end()
@@ -91,6 +104,10 @@ struct Rest {
     img_size: usize,
     stride: usize,
     class_row_first: bool,
+    #[serde(default)]
+    pos_embed: Option<Interpolation>,
+    #[serde(default)]
+    backbone: Metadata,
     classes: Vec<String>,
     backbone_hash: String,
 }
@@ -114,6 +131,8 @@ impl<'de> Deserialize<'de> for Trained {
             img_size: rest.img_size,
             stride: rest.stride,
             class_row: if rest.class_row_first { ClassRow::First } else { ClassRow::Middle },
+            interpolation: rest.pos_embed,
+            facts: rest.backbone,
             classes: rest.classes,
             backbone_hash: rest.backbone_hash,
         })

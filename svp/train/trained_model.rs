@@ -42,8 +42,10 @@ pub fn load_trained(run: &Path, backbone: Option<&Path>, device: &Device) -> Res
         img_size: Some(trained.img_size),
         stride: Some(trained.stride),
         class_row: trained.class_row,
+        interpolation: trained.interpolation,
         allow_mismatch: config.as_ref().is_some_and(|config| config.allow_mismatch),
         seed: config.as_ref().map_or(0, |config| config.seed),
+        ..LoadOptions::default()
     };
     let Loaded { backbone, mut params, head, .. } = if trained.method.entry.whole_backbone {
         load(&Checkpoint::open(&path)?, options)?
@@ -108,7 +110,7 @@ fn own_backbone(
     trained: &Trained,
     options: LoadOptions,
 ) -> Result<Loaded> {
-    let loaded = load(checkpoint, options)?;
+    let loaded = load(&checkpoint.clone().redescribed(trained.facts.clone()), options)?;
     if loaded.hash == trained.backbone_hash {
         return Ok(loaded);
     }

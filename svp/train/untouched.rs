@@ -11,12 +11,13 @@ use crate::methods::{Chosen, linear};
 use crate::model::{Model, Parts};
 use crate::{Error, Result};
 
-/// Loads the backbone at `backbone`, or the built-in one, with its own head, as it was trained.
+/// Loads the backbone at `backbone`, or the built-in one, with its own head, as it was trained; beside it facts for the log,
+/// a line each.
 ///
 /// # Errors
 /// A checkpoint that cannot be read, is of no known family, or has no head of one map.
-pub fn untouched(backbone: Option<&Path>, device: &Device) -> Result<Model> {
-    let Loaded { backbone: network, params, head, .. } =
+pub fn untouched(backbone: Option<&Path>, device: &Device) -> Result<(Model, Vec<String>)> {
+    let Loaded { backbone: network, params, head, notes, .. } =
         load(&open_backbone(backbone, None)?, LoadOptions::default())?;
     let Some([_, bias]) = &head else {
         let place = backbone.unwrap_or(Path::new(BUILTIN_BACKBONE));
@@ -26,5 +27,5 @@ pub fn untouched(backbone: Option<&Path>, device: &Device) -> Result<Model> {
     // The method changes nothing of the backbone, and the head takes all logits.
     let parts = Parts::new(Chosen::named(linear::ENTRY.name)?, bias.numel());
     let parts = Parts { head: HeadKind::named("first-k")?, source_head: head, ..parts };
-    Model::new(device, network, params, parts, 0)
+    Ok((Model::new(device, network, params, parts, 0)?, notes))
 }

@@ -7,8 +7,10 @@
 mod clusters;
 mod method_training;
 mod ops;
+mod optimizer;
 mod self_prompts;
 mod training;
+mod vit_checkpoints;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,10 +55,18 @@ fn compare(device: &Device, path: &Path, golden: Golden) -> Verdict {
         Some("selective_scan") => ops::selective_scan(device, &golden),
         Some("causal_conv1d") => ops::causal_conv1d(device, &golden),
         Some("add_rms_norm") => ops::add_rms_norm(device, &golden),
+        Some("layer_norm") => ops::layer_norm(device, &golden),
+        Some("gelu") => ops::gelu(device, &golden),
+        Some("attention") => ops::attention(device, &golden),
         // These are computed on the host for every device.
         Some("pos_embed_interpolation") => ops::pos_embed_interpolation(&golden),
+        Some("vit_pos_embed") => ops::vit_pos_embed(&golden),
         Some("agglomerative") => clusters::agglomerative(&golden),
+        Some("spt_init") if golden.metadata.get("backbone").is_some_and(|family| family == "vit") => {
+            return Verdict::NotRun("method side missing: spt on vit".into());
+        }
         Some("spt_init") => self_prompts::spt_init(device, &golden),
+        Some("vit_checkpoint") => vit_checkpoints::compare(device, path, &golden),
         Some("vim_training") => training::vim_training(device, &golden),
         Some("method_training") => {
             let training = MethodTraining::new(golden);

@@ -2,10 +2,12 @@
 
 use autograd::{Function, Sinks, Tape, Var};
 use engine::{Device, Result, Tensor};
+use ptx::attention::{Settings, attention as attend};
 use ptx::causal_conv1d::{Filter, causal_conv1d as conv};
-use ptx::prompt_add_norm::{Settings, prompt_add_norm};
+use ptx::layer_norm::{Norm, layer_norm as norm_of};
+use ptx::prompt_add_norm::prompt_add_norm;
 use ptx::selective_scan::{Direction, selective_scan as scan};
-use svp::backbones::pos_embed::{ClassRow, resize_pos_embed};
+use svp::backbones::pos_embed::{ClassRow, Interpolation, resize_pos_embed};
 use testkit::golden::{Differences, Golden, values};
 
 const FORWARD: f64 = 1e-5;
@@ -146,7 +148,7 @@ pub fn add_rms_norm(device: &Device, golden: &Golden) -> Vec<String> {
     };
     let (x, residual) = (leaf(&tape, tokens("x")), leaf(&tape, tokens("residual")));
     let weight = leaf(&tape, golden.get("weight").clone());
-    let [sum, out] = prompt_add_norm(&tape, &x, Some(&residual), &[], &weight, Settings::default()).unwrap();
+    let [sum, out] = prompt_add_norm(&tape, &x, Some(&residual), &[], &weight, Default::default()).unwrap();
     found.compare("residual_out", &values(sum.value()), golden.get("residual_out").as_slice(), FORWARD);
     found.compare("out", &values(out.value()), golden.get("out").as_slice(), FORWARD);
     let mut grads = backward(tape, &[&sum, &out], vec![tokens("grad_residual_out"), tokens("grad_out")]);
@@ -157,12 +159,82 @@ pub fn add_rms_norm(device: &Device, golden: &Golden) -> Vec<String> {
     found.0
 }
 
+pub fn layer_norm(device: &Device, golden: &Golden) -> Vec<String> {
+    let mut found = Differences::default();
+    let tape = Tape::new(device);
+    let [x, weight, bias] = ["x", "weight", "bias"].map(|name| leaf(&tape, golden.get(name).clone()));
+    let norm = Norm { weight: &weight, bias: &bias, eps: 1e-6 };
+    let out = norm_of(&tape, &x, norm).unwrap();
+    found.compare("out", &values(out.value()), golden.get("out").as_slice(), FORWARD);
+    let mut grads = backward(tape, &[&out], vec![golden.get("grad_out").clone()]);
+    for (name, var) in [("x", &x), ("weight", &weight), ("bias", &bias)] {
+        let got = values(&grads.take(var).unwrap());
+        found.compare(name, &got, golden.get(&format!("grad.{name}")).as_slice(), GRADIENT);
+    }
+    found.0
+}
+
+pub fn gelu(device: &Device, golden: &Golden) -> Vec<String> {
+    let mut found = Differences::default();
+    let tape = Tape::new(device);
+    let x = leaf(&tape, golden.get("x").clone());
+    let out = ptx::gelu::gelu(&tape, &x).unwrap();
+    found.compare("out", &values(out.value()), golden.get("out").as_slice(), FORWARD);
+    let mut grads = backward(tape, &[&out], vec![golden.get("grad_out").clone()]);
+    found.compare("x", &values(&grads.take(&x).unwrap()), golden.get("grad.x").as_slice(), GRADIENT);
+    found.0
+}
+
+pub fn attention(device: &Device, golden: &Golden) -> Vec<String> {
+    let mut found = Differences::default();
+    let tape = Tape::new(device);
+    let given = |name: &str| leaf(&tape, golden.get(name).clone());
+    let qkv = given("qkv");
+    let extra = (golden.size("extra_rows") > 0).then(|| given("extra"));
+    let temperature = (golden.setting("temperature") == "True").then(|| given("temp"));
+    let settings = Settings {
+        extra: extra.as_ref(),
+        temperature: temperature.as_ref().map(|temperature| (temperature, 0)),
+        class_row: Some(0),
+        ..Settings::heads(golden.size("heads"))
+    };
+    let attended = attend(&tape, &qkv, settings).unwrap();
+    found.compare("out", &values(attended.out.value()), golden.get("out").as_slice(), FORWARD);
+    let probabilities = values(attended.probabilities.unwrap().value());
+    found.compare("class_probs", &probabilities, golden.get("class_probs").as_slice(), FORWARD);
+    let mut grads = backward(tape, &[&attended.out], vec![golden.get("grad_out").clone()]);
+    for (name, var) in [("qkv", Some(&qkv)), ("extra", extra.as_ref()), ("temp", temperature.as_ref())] {
+        let Some(var) = var else { continue };
+        let got = values(&grads.take(var).unwrap());
+        found.compare(name, &got, golden.get(&format!("grad.{name}")).as_slice(), GRADIENT);
+    }
+    found.0
+}
+
 pub fn pos_embed_interpolation(golden: &Golden) -> Vec<String> {
     let mut found = Differences::default();
     for side in [24, 8] {
         let name = format!("pos_embed_to_{side}x{side}");
-        let got = resize_pos_embed(golden.get("pos_embed"), (side, side), ClassRow::First).unwrap();
+        let (from, by) = (golden.get("pos_embed"), Interpolation::Bicubic);
+        let got = resize_pos_embed(from, (side, side), ClassRow::First, by).unwrap();
         found.compare(&name, got.as_slice(), golden.get(&name).as_slice(), FORWARD);
     }
+    found.0
+}
+
+/// Every way to resize a ViT's embedding, to all grids that the file has: `FORM.to_HxW`.
+pub fn vit_pos_embed(golden: &Golden) -> Vec<String> {
+    let mut found = Differences::default();
+    let mut compared = 0;
+    for (name, want) in &golden.tensors {
+        let Some((form, grid)) = name.split_once(".to_") else { continue };
+        let by: Interpolation = serde_json::from_value(form.into()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let (h, w) = grid.split_once('x').expect("HxW");
+        let grid = (h.parse().expect("a height"), w.parse().expect("a width"));
+        let got = resize_pos_embed(golden.get("pos_embed"), grid, ClassRow::First, by).unwrap();
+        found.compare(name, got.as_slice(), want.as_slice(), FORWARD);
+        compared += 1;
+    }
+    assert!(compared >= 11, "only {compared} grids in the file");
     found.0
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Deserialize;
-use svp::backbones::Sizes;
-use svp::backbones::pos_embed::ClassRow;
+use svp::backbones::pos_embed::{ClassRow, Interpolation};
+use svp::backbones::{Normalise, Pool, Reading, Sizes};
 use svp::checkpoint::Weights;
 use svp::data::text::read_settings;
 use svp::data::{Layout, Sampler};
@@ -119,14 +119,14 @@ options! {
     /// config file win. list: the names
     #[arg(value_name = "NAME")]
     preset: String,
-    /// Checkpoint of a backbone, .pth or .safetensors [default: a small built-in one]
+    /// Checkpoint of a backbone, .pth, .safetensors or .npz [default: a small built-in one]
     #[arg(value_name = "FILE", help_heading = "Model")]
     backbone: PathBuf,
     /// Which weights of a backbone's .pth that holds both: model, or ema (their moving average)
     #[arg(value_name = "WEIGHTS", value_parser = word::<Weights>, help_heading = "Model")]
     weights: Weights => "model, or ema where no others are there".into(),
     /// Train this size from scratch instead (with --method full): vim_tiny, vim_small, vim_base, vim_nano,
-    /// each published one also with _stride8
+    /// each published one also with _stride8; vit_tiny, vit_small, vit_base, vit_large, each also with _patch32; vit_huge
     #[arg(value_name = "NAME", help_heading = "Model")]
     model: String,
     /// Width, in place of the named size's
@@ -144,6 +144,19 @@ options! {
     /// Input size; another than the checkpoint's resizes its position embedding
     #[arg(value_name = "PIXELS", help_heading = "Model")]
     img_size: usize,
+    /// Heads of a ViT's attention, where the checkpoint does not tell, or in place of the named size's
+    #[arg(value_name = "N", help_heading = "Model")]
+    heads: usize,
+    /// How images for a ViT are normalised: imagenet (its mean and deviation) or half (0.5 for both)
+    #[arg(value_name = "HOW", value_parser = word::<Normalise>, help_heading = "Model")]
+    normalise: Normalise => "as the weights were trained, which the log tells".into(),
+    /// What the head reads of a ViT: class (the class token's row), mean (the norm of the mean of all other rows), or mae
+    /// (the same by a norm of its own, as MAE is fine-tuned)
+    #[arg(value_name = "HOW", value_parser = word::<Pool>, help_heading = "Model")]
+    pool: Pool => "mae for MAE's weights, else class".into(),
+    /// How a position embedding is resized: timm (cubic, antialiased), bicubic, bilinear, zoom (corners aligned), dino
+    #[arg(value_name = "HOW", value_parser = word::<Interpolation>, help_heading = "Model")]
+    pos_embed: Interpolation => "bicubic for a Vim, timm for a ViT".into(),
     /// Which row of a checkpoint's position embedding is taken for the class token's when it is resized: middle (where
     /// it is) or first (as the published loader takes it)
     #[arg(value_name = "ROW", value_parser = word::<ClassRow>, help_heading = "Model")]
@@ -421,8 +434,9 @@ impl Options {
     ///
     /// A checkpoint that cannot be read, or an unknown size.
     pub fn backbone_spec(&self) -> Result<Spec> {
-        let &Options { img_size, patch_size, stride, embed_dim, depth, .. } = self;
-        let sizes = Sizes { img_size, patch_size, stride, embed_dim, depth };
+        let &Options { img_size, patch_size, stride, embed_dim, depth, heads, normalise, pool, .. } = self;
+        let reading = Reading { heads, normalise, pool };
+        let sizes = Sizes { img_size, patch_size, stride, embed_dim, depth, reading };
         backbone_spec(self.backbone.as_deref(), self.weights, self.model.as_deref(), &sizes)
     }
 
@@ -501,6 +515,10 @@ impl Options {
             patch_size: self.patch_size,
             stride: self.stride,
             img_size: self.img_size,
+            heads: self.heads,
+            normalise: self.normalise,
+            pool: self.pool,
+            pos_embed: self.pos_embed,
         })
     }
 }

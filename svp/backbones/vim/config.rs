@@ -105,6 +105,7 @@ impl VimConfig {
             width: self.embed_dim,
             scan_width: Some(self.d_inner()),
             depth: self.depth,
+            additions: 1,
             class_row: Some(self.class_row()),
             normalisation: Normalisation::IMAGENET,
         }

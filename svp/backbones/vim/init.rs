@@ -15,6 +15,7 @@ use crate::{Result, streams};
 /// # Errors
 /// An unknown name, or sizes that no model can have.
 pub(super) fn sized(name: &str, sizes: &Sizes) -> Result<VimConfig> {
+    sizes.reading.refuse("Vim")?;
     let named = VimConfig::named(name)?;
     let patch_size = sizes.patch_size.unwrap_or(named.patch_size);
     let stride = sizes.stride.or(sizes.patch_size).unwrap_or(named.stride);

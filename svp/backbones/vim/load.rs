@@ -6,8 +6,8 @@ use super::config::VimConfig;
 use super::network::Vim;
 use super::weights;
 use crate::Result;
-use crate::backbones::family::{LoadOptions, Loaded, shapes};
-use crate::backbones::pos_embed::{ClassRow, resize_pos_embed};
+use crate::backbones::family::{LoadOptions, Loaded, own_head, shapes};
+use crate::backbones::pos_embed::{ClassRow, Interpolation, resize_pos_embed};
 use crate::checkpoint::{Checkpoint, hash_tensors};
 use crate::params::Params;
 
@@ -19,20 +19,11 @@ fn is_head(name: &str) -> bool {
         || name.starts_with("deep_prompt_")
 }
 
-/// The checkpoint's head, where it is one map of the features.
-fn own_head(file: &Checkpoint, width: usize) -> Result<Option<[Tensor; 2]>> {
-    let shape = |name: &str| file.entries().get(name).map(|entry| entry.shape().to_vec());
-    let (Some(weight), Some(bias)) = (shape("head.weight"), shape("head.bias")) else { return Ok(None) };
-    if bias.len() != 1 || weight != [bias[0], width] {
-        return Ok(None);
-    }
-    Ok(Some([file.tensor("head.weight")?, file.tensor("head.bias")?]))
-}
-
 /// Loads the backbone of a checkpoint that was recognised as a Vim. Values are those of the file in memory
 /// where they can be.
 pub(super) fn load(file: &Checkpoint, options: &LoadOptions) -> Result<Loaded> {
     let path = file.path();
+    options.reading.refuse("Vim")?;
     let stored = VimConfig::of_shapes(&shapes(file), options.stride).expect("recognised as a Vim before");
     stored.check()?;
     let report = file.compare(&weights::shapes(&stored)).without(is_head);
@@ -75,7 +66,8 @@ pub(super) fn load(file: &Checkpoint, options: &LoadOptions) -> Result<Loaded> {
                 ClassRow::First => "row 0 kept, as the published loader",
             }
         ));
-        resize_pos_embed(&value, (grid, grid), options.class_row)
+        let by = options.interpolation.unwrap_or(Interpolation::Bicubic);
+        resize_pos_embed(&value, (grid, grid), options.class_row, by)
     })?;
     let hash = hash_tensors(originals.iter().map(|(name, value)| (name.as_str(), value)));
     let (head, files) = (own_head(file, config.embed_dim)?, file.files().to_vec());

@@ -10,7 +10,10 @@ mod load;
 mod network;
 mod weights;
 
-use crate::backbones::family::Family;
+use crate::Result;
+use crate::backbones::family::{Family, Sizes, shapes};
+use crate::checkpoint::Checkpoint;
+use crate::pass::Spec;
 
 pub use config::{NAME, VimConfig};
 pub use network::Vim;
@@ -21,9 +24,16 @@ pub static FAMILY: Family = Family {
     title: "Vim",
     marks: "cls_token, pos_embed on a square grid, patch_embed or layers.0",
     wanted: "a Vim with a middle class token",
-    spec: |shapes, stride| VimConfig::of_shapes(shapes, stride).map(|config| config.spec()),
+    recognises: |shapes| VimConfig::of_shapes(shapes, None).is_some(),
+    translated: |_| Ok(None),
+    spec,
     load: load::load,
     sizes: config::NAMES,
     named: |name, sizes| Ok(init::sized(name, sizes)?.spec()),
     from_scratch: init::from_scratch,
 };
+
+fn spec(file: &Checkpoint, sizes: &Sizes) -> Result<Spec> {
+    sizes.reading.refuse(FAMILY.title)?;
+    Ok(VimConfig::of_shapes(&shapes(file), sizes.stride).expect("recognised as a Vim before").spec())
+}

@@ -96,7 +96,7 @@ impl Backbone for Vim {
             pos: &params[self.params.pos],
         };
         let h = patch_embed(tape, images, &weights, self.config.stride, self.config.class_row())?;
-        let mut tokens = Tokens { h, residual: None, class_row, prompt_rows: vec![] };
+        let mut tokens = Tokens { h, residual: None, class_row, prompt_rows: vec![], pooled: None };
         tokens = method.stem(pass, tokens)?;
         for (i, block) in self.params.blocks.iter().enumerate() {
             tape.scope(format!("layers.{i}"));

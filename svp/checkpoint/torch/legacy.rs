@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use data::mapped::Mmap;
 
-use super::state_dict::{StorageRef, is_module, model_entries, storage_ref};
+use super::state_dict::{Dict, StorageRef, is_module, model_entries, storage_ref};
 use crate::checkpoint::choice::Weights;
-use crate::checkpoint::entry::{Bytes, Entries};
+use crate::checkpoint::entry::Bytes;
 use crate::checkpoint::fault::Fault;
 use data::pickle::{Node, Pickle, Value};
 
@@ -16,10 +16,7 @@ use data::pickle::{Node, Pickle, Value};
 const MAGIC: Value = Value::Long(&[0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19]);
 const VERSION: Value = Value::Int(1001);
 
-pub(in crate::checkpoint) fn read(
-    map: &Arc<Mmap>,
-    wanted: Option<Weights>,
-) -> Result<(Entries, Option<String>), Fault> {
+pub(in crate::checkpoint) fn read(map: &Arc<Mmap>, wanted: Option<Weights>) -> Result<Dict, Fault> {
     let magic = Pickle::read(map, 0)?;
     if magic.root() != MAGIC {
         return Err(Fault::new("is a pickle, but not one of torch.save", "give a .pth or .safetensors file"));

@@ -2,6 +2,6 @@
 //! storage lie; what is in them is the same (`state_dict`).
 
 pub(super) mod legacy;
-mod state_dict;
+pub(super) mod state_dict;
 pub(super) mod write;
 pub(super) mod zip;

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::checkpoint::choice::Weights;
+use crate::checkpoint::choice::{STUDENT, TEACHER, Weights};
 use crate::checkpoint::entry::{Bytes, Dtype, Entries, Entry};
 use crate::checkpoint::fault::Fault;
 use data::pickle::{Node, Pickle, Value};
@@ -32,14 +32,24 @@ impl StorageRef<'_> {
     }
 }
 
+/// The dict of tensors that was taken from a file.
+pub(in crate::checkpoint) struct Dict {
+    /// Its tensors.
+    pub entries: Entries,
+    /// The key under which it stood; `None` for the file itself.
+    pub key: Option<&'static str>,
+    /// What else there was to take.
+    pub note: Option<String>,
+}
+
 /// The tensors of the model's dict, or of its moving average's, and a note where the file has a moving average. Whatever
 /// lies beside them is not looked at.
 pub(super) fn model_entries<'a>(
     pickle: &Pickle<'a>,
     wanted: Option<Weights>,
     mut open: impl FnMut(StorageRef<'a>) -> Result<Bytes, Fault>,
-) -> Result<(Entries, Option<String>), Fault> {
-    let (dict, note) = model_dict(pickle, wanted)?;
+) -> Result<Dict, Fault> {
+    let Chosen { dict, key, note } = model_dict(pickle, wanted)?;
     let mut entries = BTreeMap::new();
     for (name, value) in pickle.pairs(dict).into_iter().flatten() {
         let Some(name) = name.text() else { continue };
@@ -50,14 +60,18 @@ pub(super) fn model_entries<'a>(
             return Err(at(Fault::new(format!("is a {module}.{class}"), "save it as a plain dense tensor")));
         }
     }
-    Ok((entries, note))
+    Ok(Dict { entries, key, note })
+}
+
+/// A dict of a file, the key under which it stands, and a note.
+struct Chosen<'a> {
+    dict: Value<'a>,
+    key: Option<&'static str>,
+    note: Option<String>,
 }
 
 /// The dict of tensors that is wanted: the model's, or else the file itself, or else that of a moving average.
-fn model_dict<'a>(
-    pickle: &Pickle<'a>,
-    wanted: Option<Weights>,
-) -> Result<(Value<'a>, Option<String>), Fault> {
+fn model_dict<'a>(pickle: &Pickle<'a>, wanted: Option<Weights>) -> Result<Chosen<'a>, Fault> {
     let root = pickle.root();
     let tensors_in = |value: Value<'a>| {
         let pairs = pickle.pairs(value).unwrap_or_default();
@@ -69,26 +83,35 @@ fn model_dict<'a>(
         weights.keys().iter().find_map(named)
     };
     let average = under(Weights::Ema);
-    let model = under(Weights::Model).map(|(key, dict)| (format!("`{key}`"), dict));
+    let model = under(Weights::Model).map(|(key, dict)| (Some(key), dict));
     // A stray tensor or two beside a moving average are no model.
     let at_top = tensors_in(root) > average.map_or(0, |(_, dict)| tensors_in(dict) / 2);
-    let model = model.or_else(|| at_top.then(|| ("the top".into(), root)));
+    let model = model.or_else(|| at_top.then_some((None, root)));
+    let place = |key: Option<&str>| key.map_or("the top".to_string(), |key| format!("`{key}`"));
     let choose = "leave out --weights";
     match (model, average, wanted) {
-        (Some((_, dict)), None, None | Some(Weights::Model)) => Ok((dict, None)),
-        (Some((at, dict)), Some((ema, _)), None | Some(Weights::Model)) => {
+        (Some((key, dict)), None, None | Some(Weights::Model)) => {
+            // A student and its teacher, as DINO writes them; the released backbones are the teachers.
+            let taught = key == Some(TEACHER) && pickle.get(root, STUDENT).is_some();
+            let note =
+                taught.then(|| format!("weights: those under `{TEACHER}`, not those under `{STUDENT}`"));
+            Ok(Chosen { dict, key, note })
+        }
+        (Some((key, dict)), Some((ema, _)), None | Some(Weights::Model)) => {
+            let at = place(key);
             let note = format!("weights: those under {at}; `{ema}` has their moving average (--weights ema)");
-            Ok((dict, Some(note)))
+            Ok(Chosen { dict, key, note: Some(note) })
         }
-        (Some((at, _)), Some((ema, dict)), Some(Weights::Ema)) => {
-            Ok((dict, Some(format!("weights: the moving average under `{ema}`, not those under {at}"))))
+        (Some((key, _)), Some((ema, dict)), Some(Weights::Ema)) => {
+            let note = format!("weights: the moving average under `{ema}`, not those under {}", place(key));
+            Ok(Chosen { dict, key: Some(ema), note: Some(note) })
         }
-        (None, Some((ema, dict)), None | Some(Weights::Ema)) => Ok((
-            dict,
-            Some(format!("weights: the moving average under `{ema}`, because no others are there")),
-        )),
-        (Some((at, _)), None, Some(Weights::Ema)) => {
-            let keys = Weights::Ema.keys().join(", ");
+        (None, Some((ema, dict)), None | Some(Weights::Ema)) => {
+            let note = format!("weights: the moving average under `{ema}`, because no others are there");
+            Ok(Chosen { dict, key: Some(ema), note: Some(note) })
+        }
+        (Some((key, _)), None, Some(Weights::Ema)) => {
+            let (at, keys) = (place(key), Weights::Ema.keys().join(", "));
             Err(Fault::new(format!("holds weights under {at}, but no moving average under {keys}"), choose))
         }
         (None, Some((ema, _)), Some(Weights::Model)) => {

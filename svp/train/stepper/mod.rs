@@ -209,7 +209,8 @@ impl Stepper {
     /// Sends a batch to the tensors that a step reads.
     fn send(&mut self, model: &Model, batch: &FeedBatch, epoch: u32, factors: &[Vec<f32>]) -> Result<()> {
         let StepSettings { features, smoothing, drop_path: rate, seed, accumulate, head, .. } = self.settings;
-        let (b, classes, depth) = (batch.labels.images(), model.classes(), model.spec().depth);
+        let (b, classes) = (batch.labels.images(), model.classes());
+        let blocks = (model.spec().depth, model.spec().additions);
         let fits = |inputs: &Inputs| {
             inputs.batch.shape() == batch.input.shape()
                 && inputs.assignment.is_some() == batch.assignment.is_some()
@@ -220,7 +221,7 @@ impl Stepper {
             self.inputs = Some(Inputs {
                 batch: empty(batch.input.shape()),
                 targets: empty(&[b, classes]),
-                drop_path: (!features && rate > 0.0).then(|| empty(&[depth, b])),
+                drop_path: (!features && rate > 0.0).then(|| empty(&[blocks.0 * blocks.1, b])),
                 dropout: (!features && model.method.drops()).then(|| empty(&[b, 2])),
                 assignment: batch.assignment.is_some().then(|| empty(&[b])),
                 factors: empty(&[self.optimizer.factors()]),
@@ -240,7 +241,7 @@ impl Stepper {
             to.send(factors)?;
         }
         if let Some(factors) = &mut inputs.drop_path {
-            factors.send(&drop_path::factors(rate, depth, seed, epoch, &batch.keys)?)?;
+            factors.send(&drop_path::factors(rate, blocks, seed, epoch, &batch.keys)?)?;
         }
         if let (Some(numbers), Some(known)) = (&mut inputs.assignment, &batch.assignment) {
             numbers.send(known)?;

@@ -15,14 +15,14 @@ static FILE: LazyLock<Unnamed> = LazyLock::new(Unnamed::new);
 static BACKBONE: LazyLock<(Folder, String)> = LazyLock::new(|| {
     let folder = Folder::with([]);
     let sizes =
-        Sizes { img_size: Some(4), patch_size: Some(2), stride: None, embed_dim: Some(8), depth: Some(1) };
+        Sizes { img_size: Some(4), patch_size: Some(2), embed_dim: Some(8), depth: Some(1), ..Sizes::default() };
     let made = from_scratch("vim_nano", &sizes, 0).expect("a small backbone");
     let tensors: Vec<(String, &Tensor)> = made.params.iter().map(|p| (p.name.clone(), &p.value)).collect();
     let path = folder.path().join("backbone.safetensors");
     save_safetensors(&path, &tensors, &Default::default()).expect("room in memory");
     let file = Checkpoint::open(&path).expect("it was written");
     let class_row = ClassRow::Middle;
-    let options = LoadOptions { img_size: None, stride: None, class_row, allow_mismatch: false, seed: 0 };
+    let options = LoadOptions { class_row, ..LoadOptions::default() };
     let hash = load(&file, options).expect("a backbone").hash;
     (folder, hash)
 });

@@ -1,0 +1,3 @@
+//! What the files of the op share.
+
+pub(super) const OP: &str = "gelu";

@@ -1,0 +1,18 @@
+//! The op as ONNX nodes.
+
+use onnx::{Graph, Name};
+
+use crate::export::Call;
+
+/// y, shaped as x.
+pub(super) fn write(graph: &mut Graph, call: &Call) -> Vec<Name> {
+    let x = call.input(0);
+    let root = graph.floats(&[], vec![std::f32::consts::FRAC_1_SQRT_2]);
+    let scaled = graph.mul(&x, &root);
+    let erf = graph.each("Erf", &scaled);
+    let one = graph.floats(&[], vec![1.0]);
+    let both = graph.add(&erf, &one);
+    let half = graph.floats(&[], vec![0.5]);
+    let distribution = graph.mul(&both, &half);
+    vec![graph.mul(&x, &distribution)]
+}

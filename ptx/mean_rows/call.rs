@@ -1,0 +1,33 @@
+//! The sizes of one call.
+
+use autograd::Var;
+use engine::shape::axes;
+use engine::{Error, Result};
+
+pub(super) const OP: &str = "mean_rows";
+
+/// Sizes of a sequence, and the row that is left out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dims {
+    pub b: usize,
+    pub l: usize,
+    pub d: usize,
+    pub skip: usize,
+}
+
+impl Dims {
+    /// The sizes of a call whose shapes are right.
+    pub fn new(x: &Var, skip: usize) -> Result<Self> {
+        let [b, l, d] = axes(OP, "x", "[b l d]", x.shape())?;
+        if skip >= l || l < 2 {
+            let what = format!("all rows but row {skip} of a sequence of {l}");
+            return Err(Error::Unsupported { op: OP, what });
+        }
+        Ok(Dims { b, l, d, skip })
+    }
+
+    /// What each row weighs in the mean.
+    pub fn share(&self) -> f32 {
+        1.0 / (self.l - 1) as f32
+    }
+}

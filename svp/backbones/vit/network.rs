@@ -1,0 +1,152 @@
+//! The forward pass of a ViT.
+//!
+//! A block has two branches, each behind a norm: `r += drop_path(attention(LN1(r)))`, `r += drop_path(MLP(LN2(r)))`. What a
+//! branch gives is added by the norm that comes next, so between blocks the sequence is a pair, as in a Vim: h, the last
+//! MLP's output, and r, the residual stream it has not been added to yet.
+
+use autograd::Var;
+use engine::Tensor;
+use ptx::attention::{Settings, attention};
+use ptx::gelu::gelu;
+use ptx::layer_norm::{add_layer_norm, layer_norm};
+use ptx::linear::linear;
+use ptx::mean_rows::mean_rows;
+use ptx::patch_embed::{Weights, patch_embed};
+use ptx::scale_shift::scale_shift;
+
+use super::config::VitConfig;
+use super::facts;
+use super::weights::{self, Affine, Block, VitParams};
+use crate::Result;
+use crate::backbones::family::{Backbone, Pool};
+use crate::checkpoint::Metadata;
+use crate::params::{ParamId, Params};
+use crate::pass::{Method, Pass, Spec, Tokens};
+
+/// A ViT without its head: its sizes, and where its parameters are.
+pub struct Vit {
+    config: VitConfig,
+    spec: Spec,
+    params: VitParams,
+}
+
+impl Vit {
+    /// Adds the parameters to `params`, frozen, values by `value(name, shape)`.
+    ///
+    /// # Errors
+    /// Sizes that no model can have, and those of `value`.
+    pub fn build(
+        config: VitConfig,
+        params: &mut Params,
+        value: impl FnMut(&str, &[usize]) -> Result<Tensor>,
+    ) -> Result<Self> {
+        let params = VitParams::build(&config, params, value)?;
+        Ok(Vit { spec: config.spec(), config, params })
+    }
+
+    /// Attention among the rows of `x [b l d]`: `[b l d]`.
+    fn attention(&self, pass: &mut Pass, method: &dyn Method, block: &Block, x: &Var) -> Result<Var> {
+        let qkv = product(pass, method, block.qkv, x)?;
+        let out = attention(pass.tape, &qkv, Settings::heads(self.config.heads))?.out;
+        let h = product(pass, method, block.proj, &out)?;
+        scaled(pass, block.layer_scale.map(|scales| scales[0]), h)
+    }
+
+    /// The MLP on each row of `x [b l d]`: `[b l d]`.
+    fn mlp(&self, pass: &mut Pass, method: &dyn Method, block: &Block, x: &Var) -> Result<Var> {
+        let wide = product(pass, method, block.fc1, x)?;
+        let wide = gelu(pass.tape, &wide)?;
+        let h = product(pass, method, block.fc2, &wide)?;
+        scaled(pass, block.layer_scale.map(|scales| scales[1]), h)
+    }
+
+    /// Adds `h` to the residual stream and normalises: `[r, x]`. Additions are counted from 0, two to a block.
+    fn norm(
+        &self,
+        pass: &mut Pass,
+        method: &dyn Method,
+        norm: Affine,
+        (h, residual): (&Var, Option<&Var>),
+        addition: Option<usize>,
+    ) -> Result<[Var; 2]> {
+        let keep = addition.and_then(|addition| pass.noise.keep(addition));
+        let settings = norm.norm(pass.params, self.config.eps);
+        let [r, x] = add_layer_norm(pass.tape, h, residual, settings, keep)?;
+        let x = method.site(pass, norm.weight, &r, x)?;
+        Ok([r, x])
+    }
+
+    /// The rows after the last block, and what is pooled of them otherwise than by the class token's row.
+    fn ended(&self, pass: &mut Pass, method: &dyn Method, tokens: Tokens) -> Result<Tokens> {
+        let (norm, last) = (self.params.norm, 2 * self.config.depth - 1);
+        let before = (&tokens.h, tokens.residual.as_ref());
+        if self.config.pool == Pool::Class {
+            let [_, hidden] = self.norm(pass, method, norm, before, Some(last))?;
+            return Ok(Tokens { h: hidden, residual: None, ..tokens });
+        }
+        // The norm of the rows is not used here, only their sum.
+        let settings = norm.norm(pass.params, self.config.eps);
+        let [r, _] = add_layer_norm(pass.tape, before.0, before.1, settings, pass.noise.keep(last))?;
+        let class_row = tokens.class_row.expect("a ViT has a class token");
+        let mean = mean_rows(pass.tape, &r, class_row)?;
+        let pooled = layer_norm(pass.tape, &mean, settings)?;
+        let pooled = Some(method.site(pass, norm.weight, &mean, pooled)?);
+        Ok(Tokens { h: r, residual: None, pooled, ..tokens })
+    }
+}
+
+/// A product of the backbone, adapted by the method.
+fn product(pass: &mut Pass, method: &dyn Method, of: Affine, x: &Var) -> Result<Var> {
+    let y = linear(pass.tape, x, &pass.params[of.weight], Some(&pass.params[of.bias]))?;
+    method.site(pass, of.weight, x, y)
+}
+
+/// A branch's output times the factors of its channels, where there are such.
+fn scaled(pass: &Pass, scale: Option<ParamId>, h: Var) -> Result<Var> {
+    match scale {
+        Some(scale) => Ok(scale_shift(pass.tape, &h, &pass.params[scale], None)?),
+        None => Ok(h),
+    }
+}
+
+impl Backbone for Vit {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn is_product_weight(&self, tensor: &str) -> bool {
+        weights::is_product_weight(tensor)
+    }
+
+    fn facts(&self) -> Metadata {
+        facts::written(&self.config)
+    }
+
+    fn forward(&self, pass: &mut Pass, images: &Var, method: &dyn Method) -> Result<Tokens> {
+        let (tape, params) = (pass.tape, pass.params);
+        tape.scope("patch_embed");
+        let weights = Weights {
+            weight: &params[self.params.patch.weight],
+            bias: &params[self.params.patch.bias],
+            cls: &params[self.params.cls],
+            pos: &params[self.params.pos],
+        };
+        let h = patch_embed(tape, images, &weights, self.config.stride, 0)?;
+        let mut tokens = Tokens { h, residual: None, class_row: Some(0), prompt_rows: vec![], pooled: None };
+        tokens = method.stem(pass, tokens)?;
+        for (i, block) in self.params.blocks.iter().enumerate() {
+            tape.scope(format!("blocks.{i}"));
+            let (entering, generated) = method.block(pass, i, tokens)?;
+            assert!(generated.is_empty(), "methods that generate prompts do not list this family");
+            // What enters block i is the output of the MLP of block i - 1, and is dropped at that block's rate.
+            let (before, first) = ((&entering.h, entering.residual.as_ref()), (2 * i).checked_sub(1));
+            let [r, x] = self.norm(pass, method, block.norm1, before, first)?;
+            let h = self.attention(pass, method, block, &x)?;
+            let [r, x] = self.norm(pass, method, block.norm2, (&h, Some(&r)), Some(2 * i))?;
+            let h = self.mlp(pass, method, block, &x)?;
+            tokens = Tokens { h, residual: Some(r), ..entering };
+        }
+        tape.scope("norm");
+        self.ended(pass, method, tokens)
+    }
+}
