@@ -13,7 +13,8 @@ pub struct Case {
     /// Its sizes as `b=2,l=5`: shown in reports, and used to run one case again.
     pub name: String,
     sizes: Vec<(&'static str, usize)>,
-    /// True for a shape of Vim-S training, which benches time. It is too large for the gradient check in f64.
+    /// True for a shape of training, which benches time: that of Vim-S, or of ViT-B for an op that only a ViT has. It is
+    /// too large for the gradient check in f64.
     pub bench: bool,
 }
 

@@ -6,7 +6,7 @@ use onnx::Graph;
 
 use super::{Settings, attention, reference};
 use crate::export::{Call, Written};
-use crate::spec::{Asked, Axis, Case, Cost, Draw, Input, Op, Values, sum_tolerance};
+use crate::spec::{Asked, Axis, Case, Cost, Draw, Input, Op, Values, WARP, sum_tolerance};
 
 pub(crate) struct Cases;
 
@@ -127,15 +127,18 @@ impl Op for Cases {
         let [b, l, heads, c, n] = ["b", "l", "heads", "c", "n"].map(|size| case.get(size) as f64);
         let rows = b * l * heads * c * dtype.size() as f64;
         let scores = b * heads * l * (n + l);
-        let of = |tensors: f64, products: f64| Cost {
+        // Slots and passes of shared memory are those of the bench case, whose last tiles are half empty, for each channel of
+        // a score.
+        let of = |tensors: f64, products: f64, slots: f64, shared: f64| Cost {
             bytes: tensors * rows,
             flop: 2.0 * products * scores * c,
             exp: scores,
-            ..Cost::default()
+            slots: slots * scores * c / WARP,
+            shared: shared * scores * c / WARP,
         };
         // Forward has two products, backward five, among them the scores once more. It reads qkv, out and its gradient, and
-        // writes the gradient of qkv.
-        (of(4.0, 2.0), of(8.0, 5.0))
+        // writes the gradient of qkv. The kernels of the backward pass make scores and their gradients twice.
+        (of(4.0, 2.0, 4.4, 1.4), of(8.0, 5.0, 14.5, 6.5))
     }
 
     fn onnx(&self, graph: &mut Graph, call: &Call) -> Written {

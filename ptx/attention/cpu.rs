@@ -42,8 +42,8 @@ impl Dims {
 
     /// Rows of a tile: all tiles have the same number but the last, which may have less.
     fn tile(self) -> usize {
-        let most = (TILE / self.keys()).max(1);
-        self.l.div_ceil(self.l.div_ceil(most))
+        let most = (TILE / self.keys().max(1)).max(1);
+        self.l.div_ceil(self.l.div_ceil(most).max(1)).max(1)
     }
 
     /// Where a row of a third of qkv begins.

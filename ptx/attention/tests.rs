@@ -21,6 +21,7 @@ fn misfits_are_refused_by_name() {
     let (qkv, two) = (&[2, 5, 24][..], Settings::heads(2));
     let row = |class_row| Settings { class_row: Some(class_row), ..two };
     assert_eq!(run(qkv, Some(&[2, 7, 4]), Some((&[3], 2)), row(4)).unwrap(), [2, 5, 8]);
+    assert_eq!(run(&[2, 0, 24], None, None, two).unwrap(), [2, 0, 8], "no rows");
     for (qkv, extra, temperature, settings, message) in [
         (&[2, 24][..], None, None, two, "qkv must be [b l 3d]"),
         (

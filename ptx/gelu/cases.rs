@@ -7,7 +7,7 @@ use onnx::Graph;
 use super::reference;
 use crate::export::{Call, Written};
 use crate::spec::{
-    Asked, Axis, Case, Cost, Draw, Input, Op, TRAINING_IMAGES, TRAINING_TOKENS, Values, sum_tolerance,
+    Asked, Axis, Case, Cost, Draw, Input, Op, TRAINING_IMAGES, TRAINING_TOKENS, Values, WARP, sum_tolerance,
 };
 
 pub(crate) struct Cases;
@@ -59,9 +59,11 @@ impl Op for Cases {
             bytes: tensors * dtype.size() as f64 * n,
             flop: flop * n,
             exp: n,
+            // Each operation takes one.
+            slots: flop * n / WARP,
             ..Cost::default()
         };
-        (of(2.0, 24.0), of(3.0, 28.0))
+        (of(2.0, 23.0), of(3.0, 27.0))
     }
 
     fn onnx(&self, graph: &mut Graph, call: &Call) -> Written {

@@ -8,16 +8,14 @@ fn distribution<T: Float>(x: T) -> T {
     if x.abs() > T::from(9.0).unwrap() {
         return if x > T::zero() { T::one() } else { T::zero() };
     }
-    let (mut term, mut sum, mut odd) = (x, x, T::one());
-    loop {
+    let (mut term, mut sum, mut odd) = (x, T::zero(), T::one());
+    // Also ends where x is NaN.
+    while (sum + term - sum).abs() > T::zero() {
+        sum = sum + term;
         odd = odd + T::from(2.0).unwrap();
         term = term * x * x / odd;
-        // Also ends where x is NaN.
-        if !((sum + term) != sum) || x.is_nan() {
-            return T::from(0.5).unwrap() + sum * density(x);
-        }
-        sum = sum + term;
     }
+    T::from(0.5).unwrap() + sum * density(x)
 }
 
 fn density<T: Float>(x: T) -> T {
