@@ -32,7 +32,7 @@ const TAIL: [f32; 9] = [
 ];
 
 /// 1 / sqrt(2 pi), the density of the standard normal distribution at 0.
-const NORMAL_PEAK: f32 = 0.398_942_28;
+const NORMAL_PEAK: f32 = 0.398_942_3;
 
 /// An instruction set with vectors of `LANES` floats. A value of an implementing type is the proof that the machine has the
 /// instructions: only [`simd_fn!`](crate::simd_fn) makes one.
