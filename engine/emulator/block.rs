@@ -2,12 +2,12 @@
 
 use crate::block_state::{BARRIERS, BlockState};
 use crate::clock::Clock;
-use crate::divergence::Behind;
+use crate::divergence::{Behind, is_aligned};
 use crate::env::Env;
 use crate::exec::Exec;
 use crate::fault::{Fault, FaultKind, Stop};
 use crate::isa::{BarrierReduce, Op};
-use crate::lanes::ALL_LANES;
+use crate::lanes::{ALL_LANES, set_lanes};
 use crate::mbarrier::Mbarriers;
 use crate::program::{Special, WORKSPACE};
 use crate::shared::SharedMemory;
@@ -61,8 +61,7 @@ impl Block {
                 mbarriers: Mbarriers::default(),
                 clock: Clock::new(0, warps as usize),
                 tally: Tally::default(),
-                arrived: [0; BARRIERS],
-                arrived_warps: [0; BARRIERS],
+                arrivals: Default::default(),
                 printed: Vec::new(),
                 executed: 0,
                 behind: Behind::new(),
@@ -102,8 +101,7 @@ impl Block {
         state.ctaid = ctaid;
         state.shared.start();
         state.clock = Clock::new(index, self.warps.len());
-        state.arrived = [0; BARRIERS];
-        state.arrived_warps = [0; BARRIERS];
+        state.arrivals = Default::default();
         state.executed = 0;
         for warp in &mut self.warps {
             let here = threads - warp.index * 32;
@@ -161,8 +159,10 @@ impl Block {
         let mut opened = false;
         self.warps.iter().filter(|w| !w.ready()).try_for_each(|w| check_warp(w, env))?;
         for id in 0..BARRIERS as u32 {
-            let waiting = |warp: &Warp| match warp.groups.as_slice() {
-                &[Group { wait: Wait::Block { id: at, count }, .. }] if at == id => Some(count),
+            let waiting = |warp: &Warp| match warp.groups.first() {
+                Some(&Group { wait: Wait::Block { id: at, count }, .. }) if at == id && !warp.ready() => {
+                    Some(count)
+                }
                 _ => None,
             };
             let mut members: Vec<usize> =
@@ -174,7 +174,7 @@ impl Block {
                 members.len() == live
             } else {
                 // Warps beyond the count wait for the next turn of the barrier.
-                let missing = count.saturating_sub(self.state.arrived[id as usize]) / 32;
+                let missing = count.saturating_sub(self.state.arrivals[id as usize].threads).div_ceil(32);
                 members.truncate(missing.max(1) as usize);
                 members.len() as u32 >= missing
             };
@@ -201,21 +201,21 @@ impl Block {
         if all {
             self.state.clock.join_all();
         } else {
-            let mut joined = members.to_vec();
-            joined.extend(
-                (0..self.warps.len()).filter(|w| self.state.arrived_warps[id as usize] >> w & 1 == 1),
-            );
-            joined.sort_unstable();
-            joined.dedup();
-            self.state.clock.join_warps(&joined);
+            self.state.clock.join_warps(members);
         }
-        self.state.arrived[id as usize] = 0;
-        self.state.arrived_warps[id as usize] = 0;
+        let arrivals = std::mem::take(&mut self.state.arrivals[id as usize]);
+        if arrivals.threads > 0 {
+            for &w in members {
+                set_lanes(self.warps[w].live)
+                    .for_each(|lane| self.state.clock.learn(w, lane, &arrivals.known));
+            }
+        }
         self.state.tally.barriers += 1;
         for &w in members {
-            let group = &mut self.warps[w].groups[0];
-            group.pc += 1;
-            group.wait = Wait::Ready;
+            for group in &mut self.warps[w].groups {
+                group.pc += 1;
+                group.wait = Wait::Ready;
+            }
         }
         Ok(())
     }
@@ -228,24 +228,30 @@ impl Block {
 
     /// Reduces the predicates of all members, if the barrier is a `bar.red`.
     fn reduce(&mut self, env: &Env, members: &[usize]) {
-        let op = |warp: &Warp| env.program.code[warp.groups[0].pc as usize].op;
+        let op = |group: &Group| env.program.code[group.pc as usize].op;
         let (mut ones, mut all) = (0, true);
         for &w in members {
-            if let Op::BarrierReduce { p, negated, .. } = op(&self.warps[w]) {
-                let warp = &self.warps[w];
-                let p = if negated { !warp.registers.pred(p) } else { warp.registers.pred(p) };
-                ones += (p & warp.groups[0].mask).count_ones();
-                all &= warp.groups[0].mask & !p == 0;
+            let warp = &self.warps[w];
+            for group in &warp.groups {
+                if let Op::BarrierReduce { p, negated, .. } = op(group) {
+                    let p = if negated { !warp.registers.pred(p) } else { warp.registers.pred(p) };
+                    ones += (p & group.mask).count_ones();
+                    all &= group.mask & !p == 0;
+                }
             }
         }
         for &w in members {
-            let Op::BarrierReduce { f, d, .. } = op(&self.warps[w]) else { continue };
             let warp = &mut self.warps[w];
-            let mask = warp.groups[0].mask;
-            match f {
-                BarrierReduce::Popc => warp.registers.set_word(d, &[ones; 32], mask),
-                BarrierReduce::And => warp.registers.set_pred(d, if all { ALL_LANES } else { 0 }, mask),
-                BarrierReduce::Or => warp.registers.set_pred(d, if ones > 0 { ALL_LANES } else { 0 }, mask),
+            for group in &warp.groups {
+                let Op::BarrierReduce { f, d, .. } = op(group) else { continue };
+                let registers = &mut warp.registers;
+                match f {
+                    BarrierReduce::Popc => registers.set_word(d, &[ones; 32], group.mask),
+                    BarrierReduce::And => registers.set_pred(d, if all { ALL_LANES } else { 0 }, group.mask),
+                    BarrierReduce::Or => {
+                        registers.set_pred(d, if ones > 0 { ALL_LANES } else { 0 }, group.mask);
+                    }
+                }
             }
         }
     }
@@ -277,7 +283,8 @@ fn thread_name(env: &Env, warp: &Warp, lane: u32) -> String {
     format!("({x}, {y}, {z})")
 }
 
-/// Checks that a warp that cannot go on waits at one barrier with all its lanes.
+/// Checks that a warp that cannot go on waits at one barrier with all its lanes, at one instruction if that is an aligned
+/// one.
 fn check_warp(warp: &Warp, env: &Env) -> Result<(), Box<WarpStop>> {
     let Some(first) = warp.groups.first() else { return Ok(()) };
     let name = |lanes: u32| thread_name(env, warp, lanes.trailing_zeros());
@@ -295,8 +302,12 @@ fn check_warp(warp: &Warp, env: &Env) -> Result<(), Box<WarpStop>> {
         };
         return Err(WarpStop::new(warp, group, kind, detail));
     }
-    if warp.groups.len() > 1 {
-        let other = warp.groups[1];
+    // Threads may come to a barrier at different instructions, where these do not ask for the whole warp.
+    let apart = |g: &&Group| g.wait != first.wait || is_aligned(&env.program, g.pc);
+    if warp.groups.len() > 1
+        && let Some(odd) = warp.groups.iter().find(apart)
+    {
+        let other = if odd.pc == first.pc { warp.groups[1] } else { *odd };
         let line = env.program.lines[other.pc as usize].line;
         let detail =
             format!("only a part of the warp is here; thread {} waits at line {line}", name(other.mask));

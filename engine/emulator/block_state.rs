@@ -1,6 +1,6 @@
 //! What the warps of a block share while it runs.
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Knowledge};
 use crate::divergence::Behind;
 use crate::mbarrier::Mbarriers;
 use crate::shared::SharedMemory;
@@ -8,6 +8,14 @@ use crate::tally::Tally;
 
 /// The number of barriers that a block has.
 pub(crate) const BARRIERS: usize = 16;
+
+/// The threads that arrived at a barrier and do not wait there.
+#[derive(Debug, Default)]
+pub(crate) struct Arrivals {
+    pub threads: u32,
+    /// What they knew when they arrived. What they did later is not ordered by the barrier.
+    pub known: Knowledge,
+}
 
 /// What the warps of a block share.
 #[derive(Debug)]
@@ -21,10 +29,8 @@ pub(crate) struct BlockState {
     pub clock: Clock,
     /// Counts of the worker, over all its blocks.
     pub tally: Tally,
-    /// For each barrier, the number of threads that passed its `bar.arrive`.
-    pub arrived: [u32; BARRIERS],
-    /// For each barrier, a bit for each warp that has such threads.
-    pub arrived_warps: [u32; BARRIERS],
+    /// For each barrier, the threads that passed its `bar.arrive`.
+    pub arrivals: [Arrivals; BARRIERS],
     /// What the block has printed.
     pub printed: Vec<u8>,
     /// The instructions that all warps executed in this block.

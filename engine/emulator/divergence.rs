@@ -52,11 +52,15 @@ fn only_ends(program: &Program, mut pc: u32) -> bool {
     true
 }
 
+/// Whether a barrier asks for all lanes of a warp at the same instruction.
+pub(crate) fn is_aligned(program: &Program, barrier: u32) -> bool {
+    let opcode = &program.lines[barrier as usize].opcode;
+    opcode.starts_with("bar.") || opcode.contains(".aligned")
+}
+
 fn lies_behind(program: &Program, barrier: u32, pc: u32) -> bool {
     let ends = |at: usize| matches!(program.code[at].op, Op::Exit);
-    // Only the aligned forms ask for all lanes of a warp.
-    let opcode = &program.lines[barrier as usize].opcode;
-    (opcode.starts_with("bar.") || opcode.contains(".aligned"))
+    is_aligned(program, barrier)
         && !only_ends(program, pc)
         && reaches(program, barrier, u32::MAX, |at| at == pc as usize)
         && !reaches(program, barrier, pc, ends)

@@ -21,6 +21,7 @@ impl Exec<'_, '_> {
             }
         }
         if order.releases() {
+            self.end_turn_soon();
             self.state.clock.note_fence(self.warp.index, active, order.scope);
             self.state.clock.advance();
         }
@@ -43,6 +44,7 @@ impl Exec<'_, '_> {
     /// Comes before a strong store or an atomic of the lanes of `active`: notes what a `.release` releases.
     pub(crate) fn before_release(&mut self, order: MemoryOrder, active: u32) {
         if order.releases() && self.env.checks.races() {
+            self.end_turn_soon();
             self.state.clock.note_fence(self.warp.index, active, order.scope);
         }
     }

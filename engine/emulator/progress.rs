@@ -26,6 +26,12 @@ impl Exec<'_, '_> {
         warp.turn_ends = warp.turn_ends.min(warp.executed + POLLING_TURN);
     }
 
+    /// Ends the turn of lanes that release something, at their next jump backwards. Those who wait for it run in between,
+    /// which shows whether the lanes wait for them in their turn before they write again.
+    pub(crate) fn end_turn_soon(&mut self) {
+        self.warp.turn_ends = self.warp.turn_ends.min(self.warp.executed);
+    }
+
     /// Adds what the warp executed to the total of the block and checks that against the limit, where `lanes` jump. Says
     /// whether their turn is over.
     pub(crate) fn turn_is_over(&mut self, lanes: u32) -> Run<bool> {

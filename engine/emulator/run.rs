@@ -1,7 +1,7 @@
 //! The instruction loop of a warp, and what moves its lanes: branches, exits and waits.
 
 use crate::alu;
-use crate::block_state::BARRIERS;
+use crate::block_state::{Arrivals, BARRIERS};
 use crate::exec::Exec;
 use crate::fault::{FaultKind, Run, Stop, stop};
 use crate::isa::{NO_SLOT, Op, Slot};
@@ -235,9 +235,24 @@ impl Exec<'_, '_> {
         if wait {
             return Ok(Next::Stay(active, Wait::Block { id, count }));
         }
-        self.state.arrived[id as usize] += 32;
-        self.state.arrived_warps[id as usize] |= 1 << self.warp.index;
-        Ok(Next::Step)
+        self.pass(id as usize, count, active);
+        Ok(Next::Scattered)
+    }
+
+    /// Passes a `bar.arrive`. The lanes have another turn after the barrier has opened, if it can, so that what arrives
+    /// next belongs to its next use.
+    #[cold]
+    fn pass(&mut self, id: usize, count: u32, active: u32) {
+        let known = self.state.clock.knowledge(self.warp.index as usize, active);
+        let arrivals = &mut self.state.arrivals[id];
+        arrivals.known.add(&known);
+        // Lanes that have left the kernel are not waited for.
+        arrivals.threads += if active == self.warp.live { 32 } else { active.count_ones() };
+        if arrivals.threads >= count {
+            // Nobody waited for them.
+            *arrivals = Arrivals::default();
+        }
+        self.warp.put(self.pc + 1, active, Wait::Turn);
     }
 
     /// The lanes of `active` whose masks are complete here; the others must wait.

@@ -171,8 +171,8 @@ impl Exec<'_, '_> {
         }
         match conflict {
             None => Ok(()),
-            // Lanes of a warp store one value to one address: whichever comes last, the result is the same.
-            Some(conflict) if conflict.same_warp_writes && same => Ok(()),
+            // Threads store one value to one address: whichever comes last, the result is the same.
+            Some(conflict) if conflict.wrote && same => Ok(()),
             Some(conflict) => self.race(lane, at, conflict, Doing::write(atomic), Space::Shared),
         }
     }

@@ -427,6 +427,13 @@ impl<'t, 'b> Builder<'t, 'b> {
                 "%dynamic_smem_size" => Some(Special::DynamicShared),
                 "%total_smem_size" => Some(Special::TotalShared),
                 "%cluster_ctarank" => return Ok(Some((Type::U32, self.constant(RegisterFile::Word, 0)))),
+                // Addresses of what the driver reserves: there is nothing to be read or written.
+                "%reserved_smem_offset_begin" | "%reserved_smem_offset_0" | "%reserved_smem_offset_1" => {
+                    return Ok(Some((Type::U32, self.constant(RegisterFile::Word, 0))));
+                }
+                "%reserved_smem_offset_end" | "%reserved_smem_offset_cap" => {
+                    return Ok(Some((Type::U32, self.constant(RegisterFile::Word, u64::from(SHARED_BASE)))));
+                }
                 "%cluster_nctarank" => return Ok(Some((Type::U32, self.constant(RegisterFile::Word, 1)))),
                 "WARP_SZ" => return Ok(Some((Type::U32, self.constant(RegisterFile::Word, 32)))),
                 "%gridid" => Some(Special::GridId),

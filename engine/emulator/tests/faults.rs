@@ -334,3 +334,37 @@ fn unknown_text_is_named_with_its_line() {
         assert!(error.message.contains(part), "{error}");
     }
 }
+
+#[test]
+fn equal_values_in_shared_memory_are_no_race() {
+    // Two warps store to one word, which both read behind a barrier.
+    let store = |value: &str| {
+        let code = format!(
+            "ld.param.u64 %rd1, [p0]; mov.u32 %r1, %tid.x; shr.u32 %r2, %r1, 5; mov.u32 %r3, tile; {value}
+            st.shared.u32 [%r3], %r4; bar.sync 0; ld.shared.u32 %r5, [%r3]; mul.wide.u32 %rd2, %r1, 4;
+            add.s64 %rd3, %rd1, %rd2; st.global.u32 [%rd3], %r5; ret;"
+        );
+        Bench::new(TILE, &code).run(64, &[Out(256)])
+    };
+    store("mov.u32 %r4, 7;").unwrap();
+    assert_eq!(store("mov.u32 %r4, %r2;").unwrap_err().kind, FaultKind::Race);
+    // Whoever reads beside such a store still races with it.
+    let code = "mov.u32 %r1, %tid.x; mov.u32 %r3, tile; st.shared.u32 [%r3], 7; bar.sync 0; setp.lt.u32 %p1, %r1, 32;
+        @%p1 st.shared.u32 [%r3], 7; @!%p1 ld.shared.u32 %r5, [%r3]; ret;";
+    for seed in 0..4 {
+        let fault = Bench::new(TILE, code).seed(seed).run(64, &[]).unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Race, "{fault}");
+    }
+}
+
+#[test]
+fn what_the_driver_reserves_in_shared_memory_is_no_variable() {
+    let code = |register: &str| format!("mov.u32 %r1, {register}; st.shared.u32 [%r1], 1; ret;");
+    for register in ["%reserved_smem_offset_begin", "%reserved_smem_offset_0", "%reserved_smem_offset_1"] {
+        let fault = Bench::new(TILE, &code(register)).run(1, &[]).unwrap_err();
+        assert_eq!(fault.kind, FaultKind::OutOfBounds, "{fault}");
+    }
+    Bench::new(TILE, "mov.u32 %r1, %reserved_smem_offset_end; mov.u32 %r2, %reserved_smem_offset_cap; ret;")
+        .run(1, &[])
+        .unwrap();
+}

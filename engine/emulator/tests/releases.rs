@@ -306,3 +306,29 @@ fn orders_and_scopes_are_read_as_ptx_has_them() {
         assert!(!parses(op), "{op}");
     }
 }
+
+/// A ring of four words, which one thread fills and another empties, with and without waiting until a word is free.
+#[test]
+fn a_ring_that_is_filled_again_too_early_is_a_race() {
+    let ring = |wait: &str| {
+        let code = format!(
+            "ld.param.u64 %rd1, [p0]; mov.u32 %r1, %tid.x; mov.u32 %r4, 0;
+            setp.eq.u32 %p1, %r1, 32; @%p1 bra TAKE; setp.ne.u32 %p1, %r1, 0; @%p1 ret;
+            FILL: {wait} and.b32 %r5, %r4, 3; mul.wide.u32 %rd2, %r5, 4; add.s64 %rd3, %rd1, %rd2;
+            st.global.u32 [%rd3], %r4; membar.cta; add.u32 %r4, %r4, 1; st.volatile.global.u32 [%rd1+16], %r4;
+            setp.lt.u32 %p2, %r4, 20; @%p2 bra FILL; ret;
+            TAKE: ld.volatile.global.u32 %r6, [%rd1+16]; setp.le.u32 %p3, %r6, %r4; @%p3 bra TAKE; membar.cta;
+            and.b32 %r5, %r4, 3; mul.wide.u32 %rd2, %r5, 4; add.s64 %rd3, %rd1, %rd2; ld.global.u32 %r7, [%rd3];
+            membar.cta; add.u32 %r4, %r4, 1; st.volatile.global.u32 [%rd1+20], %r4;
+            setp.lt.u32 %p2, %r4, 20; @%p2 bra TAKE; ret;"
+        );
+        Bench::new("", &code)
+    };
+    let wait = "WAIT: ld.volatile.global.u32 %r8, [%rd1+20]; sub.u32 %r9, %r4, %r8; setp.ge.u32 %p4, %r9, 4;
+        @%p4 bra WAIT; membar.cta;";
+    for seed in 0..8 {
+        ring(wait).seed(seed).run(64, &[Inout::bytes(24)]).unwrap();
+        let fault = ring("").seed(seed).run(64, &[Inout::bytes(24)]).unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Race, "seed {seed}: {fault}");
+    }
+}
