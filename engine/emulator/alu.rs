@@ -172,7 +172,8 @@ fn in_space(space: Space, a: u64) -> bool {
         Space::Local => local,
         Space::Const => constant,
         Space::Param => param,
-        _ => !shared && !local && !constant && !param,
+        // The window of parameters is a part of global memory.
+        _ => !shared && !local && !constant,
     }
 }
 

@@ -188,7 +188,6 @@ fn forms_that_ptx_does_not_have_are_refused() {
         "mad.lo.sat.s32 %r0, %r1, %r2, %r3",
         "addc.u16 %h0, %h1, %h2",
         "lop3.xor.b32 %r0|%p1, %r1, %r2, %r3, 0x96, %p1",
-        "isspacep.const %p1, %d1",
         "vadd.s32.s32.s32.min %r0, %r1, %r2, %r3",
         "vadd4.s32.s32.s32.sat.add %r0, %r1, %r2, %r3",
         "vadd4.s32.s32.s32 %r0.b13, %r1, %r2, %r3",
