@@ -269,7 +269,7 @@ fn orders_and_scopes_are_read_as_ptx_has_them() {
         let text = Bench::new("", "ld.param.u64 %rd1, [p0]; mov.u32 %r1, 1; ret;")
             .text()
             .replace("ret;", &format!("{op} ret;"));
-        ptx_emulator::Module::parse("t.ptx", &text).is_ok()
+        ptx_emulator::Module::parse_whole("t.ptx", &text).is_ok()
     };
     for op in [
         "red.release.gpu.global.add.u32 [%rd1], %r1;",
