@@ -195,7 +195,7 @@ fn compared(types: &[Type], has: &dyn Fn(&str) -> bool) -> bool {
         if brain && (has("ftz") || *ty == Type::F16) {
             return false;
         }
-        return !any(&unsigned) && !(has("ftz") && *ty == Type::F64);
+        return !(any(&unsigned) || has("ftz") && *ty == Type::F64);
     }
     let plain = ty.signed() || matches!(ty, Type::U16 | Type::U32 | Type::U64);
     !any(&unordered) && !has("ftz") && (plain || !any(&ordered)) && (!any(&unsigned) || plain && !ty.signed())
