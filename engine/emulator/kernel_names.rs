@@ -40,6 +40,22 @@ impl Entry {
     }
 }
 
+/// Whether a name that a person writes means a kernel of a template, whatever the template's arguments are.
+fn means_template(wanted: &str, symbol: &str) -> bool {
+    let plain = DemangleOptions::new().no_return_type().no_params();
+    demangled(symbol, plain).is_some_and(|name| without_arguments(&name) == Some(wanted))
+}
+
+/// The name of a template, `a<b>::twice` of `a<b>::twice<float>`; `None` for a name that ends in no arguments.
+fn without_arguments(name: &str) -> Option<&str> {
+    let mut open = 0;
+    let (at, _) = name.rmatch_indices(['<', '>']).find(|&(_, bracket)| {
+        open += if bracket == ">" { 1 } else { -1 };
+        open <= 0
+    })?;
+    (name.ends_with('>') && open == 0).then(|| &name[..at])
+}
+
 /// Whether a name that a person writes means a kernel: with the types of its parameters or without.
 fn means(wanted: &str, symbol: &str) -> bool {
     let options = DemangleOptions::new();
@@ -57,14 +73,20 @@ fn list<'e>(entries: impl ExactSizeIterator<Item = &'e Entry>) -> String {
 }
 
 impl Module {
-    /// The position of a kernel among the entries, by its symbol or by a name of C++ that means no other. The error says
-    /// which kernels there are.
+    /// The position of a kernel among the entries, by its symbol or by a name of C++ that means no other, without the
+    /// arguments of a template too. The error says which kernels there are.
     pub(crate) fn find(&self, name: &str) -> Result<usize, String> {
         let entries = self.entries();
         if let Some(at) = entries.iter().position(|e| e.name == name) {
             return Ok(at);
         }
-        let found: Vec<usize> = (0..entries.len()).filter(|&at| means(name, &entries[at].name)).collect();
+        let all = |meant: fn(&str, &str) -> bool| -> Vec<usize> {
+            (0..entries.len()).filter(|&at| meant(name, &entries[at].name)).collect()
+        };
+        let mut found = all(means);
+        if found.is_empty() {
+            found = all(means_template);
+        }
         match found.as_slice() {
             [at] => Ok(*at),
             [] if entries.is_empty() => Err(format!("{} has no kernels", self.file())),
@@ -73,6 +95,26 @@ impl Module {
                 "this name means several kernels: {}",
                 list(found.iter().map(|&at| &entries[at]))
             )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_arguments;
+
+    #[test]
+    fn only_the_last_arguments_are_left_out() {
+        for (name, want) in [
+            ("twice<float>", Some("twice")),
+            ("a<b>::twice<pair<int, c<d>>>", Some("a<b>::twice")),
+            ("a<b>::twice", None),
+            ("twice", None),
+            ("x>", None),
+            ("<>>", None),
+            ("", None),
+        ] {
+            assert_eq!(without_arguments(name), want, "{name}");
         }
     }
 }

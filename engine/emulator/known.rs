@@ -66,6 +66,8 @@ enum Node {
         bit: u32,
         low: Arc<Node>,
         high: Arc<Node>,
+        /// Those of the parts and its own.
+        weight: u64,
     },
 }
 
@@ -75,6 +77,14 @@ impl Node {
         match *self {
             Node::Leaf { block, .. } => (block, 0),
             Node::Fork { prefix, bit, .. } => (prefix, bit),
+        }
+    }
+
+    /// The memory that the node and those below take, in units of 16 bytes, if they share none with others.
+    fn weight(&self) -> u64 {
+        match self {
+            Node::Leaf { row, .. } => 8 + row.0.len() as u64,
+            Node::Fork { weight, .. } => *weight,
         }
     }
 }
@@ -89,7 +99,10 @@ fn join(a: &Arc<Node>, b: &Arc<Node>) -> Arc<Node> {
         return a.clone();
     }
     let ((p, k), (q, l)) = (a.key(), b.key());
-    let fork = |prefix, bit, low, high| Arc::new(Node::Fork { prefix, bit, low, high });
+    let fork = |prefix, bit, low: Arc<Node>, high: Arc<Node>| {
+        let weight = low.weight().saturating_add(high.weight()).saturating_add(4);
+        Arc::new(Node::Fork { prefix, bit, low, high, weight })
+    };
     match (&**a, &**b) {
         (Node::Leaf { block, row }, Node::Leaf { block: other, row: more }) if block == other => {
             let both = row.join(more);
@@ -138,6 +151,11 @@ impl Known {
     /// Whether nothing is known.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
+    }
+
+    /// The memory that it takes at most, in units of 16 bytes.
+    pub fn weight(&self) -> u64 {
+        self.0.as_ref().map_or(0, |node| node.weight())
     }
 
     /// Adds what `other` knows.

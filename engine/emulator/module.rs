@@ -131,8 +131,8 @@ impl Module {
         &self.globals
     }
 
-    /// The kernel of this name: its symbol, or its name in C++, with the types of its parameters or without, if that means
-    /// no other kernel.
+    /// The kernel of this name: its symbol, or its name in C++, with the types of its parameters or without, and of a
+    /// template without its arguments, if that means no other kernel.
     pub fn entry(&self, name: &str) -> Option<&Entry> {
         self.find(name).ok().map(|at| &self.entries[at])
     }

@@ -13,23 +13,31 @@ pub(crate) struct Printed(Mutex<Parts>);
 struct Parts {
     by_turn: BTreeMap<u32, Vec<u8>>,
     bytes: usize,
+    /// From this turn on nothing is kept, because of what came before it.
+    full: Option<u32>,
 }
 
 impl Printed {
-    /// Adds what a block has printed, and drops what comes too late to be kept.
-    pub fn add(&self, turn: u32, text: Vec<u8>) {
+    /// Adds what a block has printed since the last time, and drops what comes too late to be kept.
+    pub fn add(&self, turn: u32, text: &[u8]) {
         if text.is_empty() {
             return;
         }
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if parts.full.is_some_and(|full| turn >= full) {
+            return;
+        }
+        let kept = parts.by_turn.entry(turn).or_default();
+        let text = &text[..text.len().min((MOST_TEXT + 1).saturating_sub(kept.len()))];
+        kept.extend_from_slice(text);
         parts.bytes += text.len();
-        parts.by_turn.insert(turn, text);
         // One byte more than is kept shows later that something was dropped.
-        while let Some(last) = parts.by_turn.last_entry().map(|last| last.get().len())
+        while let Some((turn, last)) = parts.by_turn.last_key_value().map(|(&turn, text)| (turn, text.len()))
             && parts.bytes - last > MOST_TEXT
         {
             parts.by_turn.pop_last();
             parts.bytes -= last;
+            parts.full = Some(turn);
         }
     }
 
@@ -74,5 +82,30 @@ impl Output {
             ));
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_print_in_parts_and_no_more_is_kept_than_is_shown() {
+        let printed = Printed::default();
+        for (turn, text) in [(2, "c"), (0, "a"), (2, "d"), (1, "b"), (0, "A")] {
+            printed.add(turn, text.as_bytes());
+        }
+        assert_eq!(printed.up_to(1), b"aAb");
+
+        let printed = Printed::default();
+        let large = vec![b'x'; MOST_TEXT / 2];
+        (0..50).for_each(|k| printed.add(5 + k % 2, &large));
+        let held = printed.0.lock().unwrap().by_turn.values().map(Vec::len).sum::<usize>();
+        assert!(held <= 2 * MOST_TEXT + 2, "{held}");
+        // What is dropped of a turn does not come back in part, and earlier turns still have room.
+        printed.add(0, b"first");
+        printed.add(6, b"late");
+        let text = printed.up_to(u32::MAX);
+        assert!(text.starts_with(b"firstx") && text.ends_with(b"x") && text.len() > MOST_TEXT);
     }
 }

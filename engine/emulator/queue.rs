@@ -70,7 +70,7 @@ impl Queue {
         let mut tally = Tally::new(&env.program);
         let mut free: Option<Block> = None;
         loop {
-            let Some((turn, block)) = self.next(env) else { return tally };
+            let Some((turn, block)) = self.next() else { return tally };
             let mut block = block.unwrap_or_else(|| {
                 let mut block = free.take().unwrap_or_else(|| Block::new(env));
                 block.start(env, index(turn));
@@ -79,6 +79,8 @@ impl Queue {
             std::mem::swap(block.tally(), &mut tally);
             let outcome = block.go_on(env);
             std::mem::swap(block.tally(), &mut tally);
+            // What it has printed is not kept with each block that waits.
+            env.printed.add(turn, &block.take_printed());
             let mut state = self.state();
             state.running -= 1;
             // A block that waits when another has stopped the launch might wait for that one.
@@ -86,7 +88,6 @@ impl Queue {
                 state.aside.push_back((turn, block));
             } else {
                 state.started -= 1;
-                env.printed.add(turn, block.take_printed());
                 free = Some(block);
             }
             if let Err(fault) = outcome
@@ -100,7 +101,7 @@ impl Queue {
 
     /// The turn of the next block for a worker, and the block where it has started. With a fault, only blocks of earlier
     /// turns start.
-    fn next(&self, env: &Env) -> Option<(u32, Option<Block>)> {
+    fn next(&self) -> Option<(u32, Option<Block>)> {
         let mut state = self.state();
         let mut paused = false;
         loop {
@@ -113,9 +114,7 @@ impl Queue {
             }
             if state.first.is_some() {
                 state.started -= state.aside.len();
-                for (turn, mut block) in state.aside.drain(..) {
-                    env.printed.add(turn, block.take_printed());
-                }
+                state.aside.clear();
             }
             if state.aside.is_empty() {
                 return None;

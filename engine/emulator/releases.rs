@@ -19,23 +19,37 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::isa::Scope;
 use crate::known::Known;
 
-/// The most addresses at which something is published; what more addresses get is seen at every address.
-const MOST_ADDRESSES: usize = 1 << 16;
+/// The most memory of what is published in global memory, in units of 16 bytes. What is published beyond that is seen at
+/// every address, so that a race may be missed but none is made up.
+const MOST_GLOBAL: u64 = 1 << 24;
+/// The same for the threads of a block, for each of them: as many blocks may be there at once as have 65,536 threads.
+const MOST_OF_THREAD: u64 = 1 << 8;
+/// What a small block may take all the same.
+const LEAST_OF_BLOCK: u64 = 1 << 14;
 
 /// What is published, by address.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
     at: HashMap<u64, Known>,
     beyond: Known,
+    /// The memory that `at` takes, and the most that it may, in units of 16 bytes.
+    weight: u64,
+    most: u64,
 }
 
 impl Table {
+    fn new(most: u64) -> Self {
+        Self { at: HashMap::new(), beyond: Known::default(), weight: 0, most }
+    }
+
     fn publish(&mut self, at: u64, what: &Known) {
-        if self.at.len() < MOST_ADDRESSES || self.at.contains_key(&at) {
-            self.at.entry(at).or_default().add(what);
-        } else {
-            self.beyond.add(what);
+        if self.weight >= self.most {
+            return self.beyond.add(what);
         }
+        let here = self.at.entry(at).or_default();
+        let before = here.weight();
+        here.add(what);
+        self.weight = (self.weight + here.weight()).saturating_sub(before);
     }
 
     fn see(&self, at: u64, known: &mut Known) {
@@ -47,11 +61,17 @@ impl Table {
 }
 
 /// What the threads of a launch published in global memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Published {
     /// Anything was published.
     any: AtomicBool,
     table: Mutex<Table>,
+}
+
+impl Default for Published {
+    fn default() -> Self {
+        Self { any: AtomicBool::new(false), table: Mutex::new(Table::new(MOST_GLOBAL)) }
+    }
 }
 
 impl Published {
@@ -121,7 +141,7 @@ impl Releases {
             threads: vec![Thread::default(); threads as usize],
             all: Thread::default(),
             fences: vec![Default::default(); threads as usize],
-            table: Table::default(),
+            table: Table::new((MOST_OF_THREAD * u64::from(threads)).max(LEAST_OF_BLOCK)),
         }
     }
 
@@ -202,5 +222,35 @@ impl Releases {
             own.acquired.add(&self.all.seen[s]);
             own.acquired.add(&own.seen[s]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::known::Row;
+
+    /// Every block publishes at every address.
+    #[test]
+    fn what_is_published_takes_bounded_memory_and_is_all_seen() {
+        let mut table = Table::new(20_000);
+        for at in 0..200u64 {
+            for block in 0..100 {
+                table.publish(8 * at, &Known::of(block, Row::new(4, |_| block + 1)));
+            }
+        }
+        let held: u64 = table.at.values().map(Known::weight).sum();
+        assert!(held == table.weight && (20_000..20_100).contains(&held), "{held} {}", table.weight);
+        for at in 0..200u64 {
+            let mut known = Known::default();
+            table.see(8 * at, &mut known);
+            (0..100).for_each(|block| assert!(known.time(block, 3) > block));
+        }
+        // Before the limit, an address shows only what was published there.
+        let mut table = Table::new(20_000);
+        table.publish(8, &Known::of(1, Row::new(4, |_| 5)));
+        let mut known = Known::default();
+        table.see(16, &mut known);
+        assert!(known.is_empty());
     }
 }

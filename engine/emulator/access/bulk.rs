@@ -11,14 +11,12 @@ use crate::extended::{BulkAccess, BulkWay};
 use crate::fault::{FaultKind, Run, stop};
 use crate::isa::Address;
 use crate::lanes::{Lanes, set_lanes};
-use crate::mbarrier::{Arrival, MOST_COUNT};
+use crate::mbarrier::Arrival;
 use crate::memory::WHOLE_WORD;
 use crate::meter::Traffic;
 
 /// The bytes of which sizes and addresses are multiples.
 const UNIT: u32 = 16;
-/// The most words that may be under way in a block.
-const MOST_FLYING: usize = 4 << 20;
 
 impl Exec<'_, '_> {
     /// Executes a copy of each lane of `active`.
@@ -111,11 +109,10 @@ impl Exec<'_, '_> {
         self.state.shared.bytes[range].iter_mut().for_each(|bytes| *bytes &= !WHOLE_WORD);
         let at = self.addresses(barrier)[lane as usize];
         self.find_barrier_of_copy(lane, at)?;
-        let flying = &self.state.mbarriers.arrivals;
-        let here: usize = flying.iter().filter(|a| u64::from(a.barrier) == at).map(|a| a.words.len()).sum();
-        let all: usize = flying.iter().map(|a| a.words.len()).sum();
-        if here + words.len() > MOST_COUNT as usize / 4 || all + words.len() > MOST_FLYING {
-            let detail = "more bytes are under way to one barrier than it can count";
+        // Copies that do not overwrite each other all have room in shared memory.
+        let flying: usize = self.state.mbarriers.arrivals.iter().map(|a| a.words.len()).sum();
+        if flying + words.len() > self.state.shared.words.len() {
+            let detail = "more bytes are under way than shared memory has: copies to the same place that no wait separates";
             return stop(FaultKind::PartialBarrier, lane, Some(at), detail);
         }
         let known = self.release();

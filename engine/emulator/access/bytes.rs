@@ -6,7 +6,7 @@ use super::global::Effect;
 use crate::env::View;
 use crate::exec::Exec;
 use crate::fault::{FaultKind, Run, stop};
-use crate::heap::Misuse;
+use crate::heap::{Misuse, PAGE};
 use crate::lanes::{Lanes, lanes_where, set_lanes};
 use crate::program::{LOCAL_WINDOW, SHARED_WINDOW, WINDOW};
 
@@ -40,7 +40,8 @@ impl<'e> Exec<'e, '_> {
     }
 
     /// The page of the heap that the first lane of `active` may use, and all lanes whose accesses lie in it too; `None`
-    /// where the first lane's address is no address of the heap.
+    /// where the first lane's address is no address of the heap. Accesses lie within one page but for bulk copies, which
+    /// are refused where they do not.
     #[cold]
     #[inline(never)]
     pub(super) fn heap_view(&self, at: &Lanes<u64>, active: u32, bytes: u64) -> Run<Option<(&'e View, u32)>> {
@@ -54,7 +55,12 @@ impl<'e> Exec<'e, '_> {
             let here = at[lane as usize];
             let fault = |kind, detail: String| stop(kind, lane, Some(here), detail);
             match heap.check(here, bytes) {
-                Ok(()) => {}
+                Ok(()) if heap.page_at(here + bytes - 1) == Some(page) => {}
+                Ok(()) => {
+                    let detail =
+                        format!("a bulk copy of {bytes} bytes beyond {PAGE} of the heap is not supported");
+                    return fault(FaultKind::Unsupported, detail);
+                }
                 Err(Misuse::Freed) => return fault(FaultKind::Heap, "memory that was freed".into()),
                 Err(Misuse::PastEnd(len)) => {
                     let detail = format!("past the end of {len} bytes that malloc gave");

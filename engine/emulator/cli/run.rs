@@ -302,3 +302,21 @@ fn failure(fault: Fault) -> Failure {
         _ => Failure::Kernel([&fault].into_iter().chain(&fault.more).map(Fault::to_string).collect()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every field of `Checks` has its switch, which has its name.
+    #[test]
+    fn each_check_has_a_switch_of_its_name() {
+        let mut none = Checks::ALL;
+        CHECKS.iter().for_each(|(_, check)| *check(&mut none) = false);
+        assert_eq!(none, Checks::NONE);
+        for (name, check) in CHECKS {
+            let mut one = Checks::NONE;
+            *check(&mut one) = true;
+            assert!(format!("{one:?}").contains(&format!("{}: true", name.replace('-', "_"))), "{name}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ mod parser;
 mod statement;
 mod variable;
 
-use self::parser::{Parsed, Parser};
+use self::parser::{Parsed, Parser, begins_function};
 use crate::fault::ParseError;
 use crate::lexer::{Token, tokens};
 use crate::syntax::{Function, ParsedFile, Variable};
@@ -31,7 +31,8 @@ pub(crate) fn parse<'t>(file: &str, text: &'t str) -> Result<ParsedFile<'t>, Par
 impl<'t> Parser<'_, 't> {
     /// Takes a directive of the module.
     fn top(&mut self, out: &mut ParsedFile<'t>) -> Parsed<()> {
-        let word = self.word("a directive")?;
+        let Some(word) = self.peek_word() else { return self.rest_of_function(out) };
+        self.at += 1;
         match word {
             ".version" | ".address_size" => {
                 self.at += 1;
@@ -91,7 +92,7 @@ impl<'t> Parser<'_, 't> {
             }
             _ => {
                 self.at -= 1;
-                return self.expected("a directive");
+                return self.rest_of_function(out);
             }
         }
         Ok(())
@@ -184,9 +185,28 @@ impl<'t> Parser<'_, 't> {
             return Ok(None);
         }
         self.need('{')?;
-        function.body = self.block()?;
+        function.body = match self.block() {
+            Err(error) if std::mem::take(&mut self.cut) => {
+                self.start_over();
+                self.refused.get_or_insert(error);
+                Vec::new()
+            }
+            body => body?,
+        };
         function.refused = self.refused.take();
         Ok(Some(function))
+    }
+
+    /// Takes what stands between functions and is no directive: the rest of the last one, whose body a brace has ended too
+    /// early. That function is refused.
+    fn rest_of_function(&mut self, out: &mut ParsedFile<'t>) -> Parsed<()> {
+        let Err(error) = self.expected::<()>("a directive") else { return Ok(()) };
+        let Some(function) = out.functions.last_mut() else { return Err(error) };
+        function.refused.get_or_insert(error);
+        while self.at < self.tokens.len() && !self.peek_word().is_some_and(begins_function) {
+            self.at += 1;
+        }
+        Ok(())
     }
 
     /// Takes a directive between the parameters of a function and its body. Returns false for another word.
@@ -231,6 +251,7 @@ impl<'t> Parser<'_, 't> {
         match self.params() {
             Err(error) if !self.failed() => {
                 self.at = start;
+                self.expressions = 0;
                 self.skip_parentheses()?;
                 self.refused.get_or_insert(error);
                 Ok(Vec::new())

@@ -23,6 +23,8 @@ pub(super) struct Parser<'p, 't> {
     pub addresses: Vec<AddressValue<'t>>,
     /// The last error is not one of a single function: the file is beyond a limit, or no PTX.
     fatal: bool,
+    /// A function without an end was left where the next one begins.
+    pub cut: bool,
     /// The first error in the function that is being read.
     pub refused: Option<ParseError>,
 }
@@ -42,6 +44,7 @@ impl<'p, 't> Parser<'p, 't> {
             variables: 0,
             addresses: Vec::new(),
             fatal: false,
+            cut: false,
             refused: None,
         }
     }
@@ -106,11 +109,12 @@ impl<'p, 't> Parser<'p, 't> {
     /// to the end of the block, is skipped, and the error is kept as that of the function.
     ///
     /// # Errors
-    /// What concerns the whole file: a limit, or text whose statements have no ends.
+    /// What concerns the whole file: a limit, or text that ends in a statement. Where another function begins, `cut` tells
+    /// that only this one is lost.
     pub fn forgiving(&mut self, one: impl FnOnce(&mut Self) -> Parsed<()>) -> Parsed<()> {
         let (start, depth) = (self.at, self.depth);
         let Err(error) = one(self) else { return Ok(()) };
-        if self.fatal {
+        if self.fatal || self.cut {
             return Err(error);
         }
         self.at = start;
@@ -119,7 +123,11 @@ impl<'p, 't> Parser<'p, 't> {
         let mut open = 0;
         loop {
             match self.peek() {
-                None | Some(Token::Word(".entry" | ".func" | ".visible" | ".version")) => {
+                Some(Token::Word(word)) if begins_function(word) => {
+                    self.cut = true;
+                    return Err(error);
+                }
+                None => {
                     self.fatal = true;
                     return Err(error);
                 }
@@ -136,6 +144,11 @@ impl<'p, 't> Parser<'p, 't> {
         }
         self.refused.get_or_insert(error);
         Ok(())
+    }
+
+    /// Begins outside of all functions again.
+    pub fn start_over(&mut self) {
+        (self.depth, self.expressions) = (0, 0);
     }
 
     /// Whether the last error concerns the whole file.
@@ -240,4 +253,9 @@ impl<'p, 't> Parser<'p, 't> {
             }
         }
     }
+}
+
+/// Whether a word begins a function or a kernel, and stands in none.
+pub(super) fn begins_function(word: &str) -> bool {
+    matches!(word, ".visible" | ".weak" | ".extern" | ".entry" | ".func")
 }

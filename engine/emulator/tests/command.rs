@@ -405,18 +405,21 @@ fn values_have_any_size() {
 fn kernels_are_found_by_their_name_in_the_source() {
     let folder = Folder::new("names");
     let head = ".version 8.4\n.target sm_80\n.address_size 64\n";
-    let kernels = ["_Z3onePf", "_Z5twiceIfEvv", "_Z5twiceIdEvv", "_Z4pairPf", "_Z4pairPd"]
+    let kernels = ["_Z3onePf", "_Z5twiceIfEvv", "_Z5twiceIdEvv", "_Z4pairPf", "_Z4pairPd", "_Z4onlyIiEvv"]
         .map(|k| format!(".entry {k}() {{ ret; }}\n"));
     folder.put("k.ptx", format!("{head}{}", kernels.concat()));
     let run = |kernel| ["run", "k.ptx", kernel, "--grid", "1", "--block", "1"];
     folder.works(&run("one"));
     folder.works(&run("_Z5twiceIdEvv"));
     folder.works(&run("twice<float>()"));
+    folder.works(&run("only"));
+    folder.works(&run("only<int>"));
     folder.fails(
-        &run("twice"),
+        &run("only<"),
         2,
         "no kernel of this name, but one(float*), twice<float>(), twice<double>(), ",
     );
+    folder.fails(&run("twice"), 2, "this name means several kernels: twice<float>(), twice<double>()");
     folder.fails(&run("pair"), 2, "this name means several kernels: pair(float*), pair(double*)");
     assert!(folder.works(&["list", "k.ptx"]).starts_with("kernel _Z3onePf, one(float*): parameters none\n"));
 }

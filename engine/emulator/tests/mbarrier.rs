@@ -178,7 +178,7 @@ fn bulk_copies_arrive_with_their_barrier() {
     let run = |bench: &Bench| {
         let machine = Machine::new();
         let (from, to) = (machine.alloc(128), machine.alloc(128));
-        let data: Vec<u8> = (0..128).map(|k| k * 3 % 251).collect();
+        let data: Vec<u8> = (0..128u32).map(|k| (k * 3 % 251) as u8).collect();
         machine.write(from, &data).unwrap();
         let args = [
             Arg::Buffer { at: to, bytes: 128, access: Access::Write },

@@ -26,7 +26,11 @@ fuzz_target!(init: start(), |input: &[u8]| -> Corpus {
         let args: Vec<Arg> = entry
             .params
             .iter()
-            .map(|param| if param.is_64_bit() { buffer() } else { Arg::U32(40) })
+            .map(|param| match param.bytes {
+                8 if param.align == 8 => buffer(),
+                4 => Arg::U32(40),
+                bytes => Arg::Bytes(vec![1; bytes as usize]),
+            })
             .collect();
         let launch = Launch { grid: [2, 1, 1], block: [40, 1, 1], shared: 256 };
         checked(machine.launch(&module, &entry.name, launch, &args));
