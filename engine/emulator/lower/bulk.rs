@@ -22,17 +22,28 @@ pub(super) struct Extras {
     pub hint: bool,
 }
 
+/// The number of dimensions that a modifier names.
+fn dimensions(name: &str) -> Option<usize> {
+    ["1d", "2d", "3d", "4d", "5d"].iter().position(|d| *d == name).map(|d| d + 1)
+}
+
 impl<'t> Builder<'t, '_> {
     /// `cp.async.bulk`, after that
     pub(super) fn bulk(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
-        if m.takes("commit_group") || m.takes("wait_group") {
+        // Copies from shared memory are done when they are started.
+        if m.takes("commit_group") {
+            self.done(i, m)?;
+            let [] = self.operands(i)?;
+            return self.emit(i, Class::Copy, Op::Nop);
+        }
+        if m.takes("wait_group") {
             m.takes("read");
             self.done(i, m)?;
-            // Copies from shared memory are done when they are started.
+            let [Operand::Int(0..)] = self.operands(i)? else { return self.unsupported(i) };
             return self.emit(i, Class::Copy, Op::Nop);
         }
         if m.takes("prefetch") {
-            return self.emit(i, Class::Other, Op::Nop);
+            return self.prefetch(i, m);
         }
         if m.takes("tensor") {
             return self.tensor(i, m);
@@ -58,11 +69,33 @@ impl<'t> Builder<'t, '_> {
         self.emit_extended(i, Class::Copy, What::Bulk(access), uses)
     }
 
+    /// `cp.async.bulk.prefetch.L2.global [from], bytes` and `cp.async.bulk.prefetch.tensor.2d.L2.global.tile [map, {x, y}]`, which
+    /// change nothing here
+    fn prefetch(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
+        let dimensions = if m.takes("tensor") { Some(m.find(dimensions)) } else { None };
+        let known = m.takes("L2") && m.takes("global");
+        let hint = usize::from(m.takes("L2::cache_hint"));
+        if dimensions.is_some() {
+            m.takes("tile");
+        }
+        self.done(i, m)?;
+        let fits = match (dimensions, i.operands.as_slice()) {
+            (Some(Some(dimensions)), [Operand::Tensor(_, corner), rest @ ..]) => {
+                corner.len() == dimensions && rest.len() == hint
+            }
+            (None, [Operand::Address(..), _, rest @ ..]) => rest.len() == hint,
+            _ => false,
+        };
+        if !known || !fits {
+            return self.unsupported(i);
+        }
+        self.emit(i, Class::Other, Op::Nop)
+    }
+
     /// `cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [to], [map, {x, y}], [barrier]` and
     /// `cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [map, {x, y}], [from]`
     fn tensor(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
-        let dimensions = m.find(|p| ["1d", "2d", "3d", "4d", "5d"].iter().position(|d| *d == p));
-        let Some(dimensions) = dimensions.map(|d| d + 1) else { return self.unsupported(i) };
+        let Some(dimensions) = m.find(dimensions) else { return self.unsupported(i) };
         let (way, extras) = self.bulk_way(i, m)?;
         m.takes("tile");
         self.done(i, m)?;
@@ -92,15 +125,12 @@ impl<'t> Builder<'t, '_> {
 
     /// The memories of a copy, how it reports that it is done, and which operands are at its end.
     pub(super) fn bulk_way(&self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<(Way, Extras)> {
-        let space = |p: &str| match p {
-            "global" => Some(true),
-            "shared::cluster" | "shared::cta" => Some(false),
-            _ => None,
-        };
-        let way = match (m.find(space), m.find(space)) {
-            (Some(false), Some(true)) => BulkWay::FromGlobal,
-            (Some(true), Some(false)) => BulkWay::ToGlobal,
-            (Some(false), Some(false)) => BulkWay::InShared,
+        let space = |p: &str| ["global", "shared::cta", "shared::cluster"].into_iter().find(|s| *s == p);
+        let spaces = (m.find(space), m.find(space));
+        let way = match spaces {
+            (Some("shared::cluster" | "shared::cta"), Some("global")) => BulkWay::FromGlobal,
+            (Some("global"), Some("shared::cta")) => BulkWay::ToGlobal,
+            (Some("shared::cluster"), Some("shared::cta")) => BulkWay::InShared,
             _ => return self.unsupported(i),
         };
         let barrier = m.takes("mbarrier::complete_tx::bytes");
@@ -108,8 +138,9 @@ impl<'t> Builder<'t, '_> {
         if barrier == group || barrier == (way == BulkWay::ToGlobal) {
             return self.unsupported(i);
         }
-        let multicast = way == BulkWay::FromGlobal && m.takes("multicast::cluster");
-        let hint = m.takes("L2::cache_hint");
+        let clustered = spaces.0 == Some("shared::cluster");
+        let multicast = way == BulkWay::FromGlobal && clustered && m.takes("multicast::cluster");
+        let hint = way != BulkWay::InShared && m.takes("L2::cache_hint");
         Ok((Way { way, barrier }, Extras { multicast, hint }))
     }
 

@@ -9,9 +9,6 @@ use crate::meter::Class;
 use crate::syntax::{Instruction, Operand};
 use crate::types::{RegisterFile, Space, Type};
 
-/// Memory orders and scopes, which change nothing here.
-const ORDERS: [&str; 6] = ["release", "acquire", "relaxed", "cta", "cluster", "aligned"];
-
 impl<'t> Builder<'t, '_> {
     /// Adds an operation on a barrier.
     fn emit_mbarrier(&mut self, i: &Instruction<'t>, access: MbarrierAccess) -> Lowered<()> {
@@ -51,11 +48,10 @@ impl<'t> Builder<'t, '_> {
             _ => return self.unsupported(i),
         };
         let parity = action == BarrierAction::Wait && m.takes("parity");
-        for order in &ORDERS[..5] {
-            m.takes(order);
-        }
+        let remote = m.all().contains(&"shared::cluster");
+        let legal = ordered(action, m) && (!remote || crosses(action));
         let space = m.find(Space::parse).unwrap_or(Space::Generic);
-        if !matches!(space, Space::Shared | Space::Generic) || !m.takes("b64") {
+        if !legal || !matches!(space, Space::Shared | Space::Generic) || !m.takes("b64") {
             return self.unsupported(i);
         }
         self.done(i, m)?;
@@ -166,9 +162,10 @@ impl<'t> Builder<'t, '_> {
             (false, true) => What::ClusterWait,
             _ => return self.unsupported(i),
         };
-        for order in ORDERS {
-            m.takes(order);
-        }
+        let orders: &[&str] =
+            if matches!(what, What::ClusterArrive) { &["release", "relaxed"] } else { &["acquire"] };
+        m.find(|p| orders.contains(&p).then_some(()));
+        m.takes("aligned");
         self.done(i, m)?;
         let [] = self.operands(i)?;
         self.emit_extended(i, Class::Barrier, what, Vec::new())
@@ -226,16 +223,41 @@ impl<'t> Builder<'t, '_> {
 
     /// `setmaxnreg` and `griddepcontrol`, which change nothing here.
     pub(super) fn hint(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
-        let known: &[&str] = match m.name {
-            "setmaxnreg" => &["inc", "dec", "sync", "aligned", "u32"],
-            _ => &["launch_dependents", "wait"],
+        let known = match m.name {
+            "setmaxnreg" => {
+                m.takes("inc") != m.takes("dec") && ["sync", "aligned", "u32"].iter().all(|p| m.takes(p))
+            }
+            _ => m.takes("launch_dependents") != m.takes("wait"),
         };
-        known.iter().for_each(|p| {
-            m.takes(p);
-        });
+        if !known {
+            return self.unsupported(i);
+        }
         self.done(i, m)?;
+        match (m.name, i.operands.as_slice()) {
+            ("setmaxnreg", [Operand::Int(24..=256)]) | ("griddepcontrol", []) => {}
+            _ => return self.fail(format!("`{}` does not take these operands", i.opcode)),
+        }
         self.emit(i, Class::Other, Op::Nop)
     }
+}
+
+/// Takes the memory order and the scope of an operation on a barrier, which change nothing here. Whether it can have them.
+fn ordered(action: BarrierAction, m: &mut Modifiers) -> bool {
+    let order = m.find(|p| ["release", "acquire", "relaxed"].into_iter().find(|o| *o == p));
+    let scope = m.takes("cta") || m.takes("cluster");
+    match (action, order) {
+        (BarrierAction::Init | BarrierAction::Invalidate, order) => order.is_none() && !scope,
+        (_, None) => true,
+        (BarrierAction::Wait, Some(order)) => order != "release",
+        (BarrierAction::Arrive { .. }, Some(order)) => order != "acquire",
+        (_, Some(order)) => order == "relaxed",
+    }
+}
+
+/// Whether the barrier of an operation may be named by an address of the cluster.
+fn crosses(action: BarrierAction) -> bool {
+    use BarrierAction::{Arrive, CompleteBytes, ExpectBytes};
+    matches!(action, Arrive { completes: true, .. } | ExpectBytes | CompleteBytes)
 }
 
 /// The type and the register file of an address.

@@ -19,6 +19,14 @@ const TYPES: [&str; 35] = [
     "s2", "u2", "u16x2", "s16x2", "row", "col", "b4",
 ];
 
+/// The spaces of a bulk copy; that of the destination comes first.
+const SPACES: [&str; 3] = ["global", "shared::cta", "shared::cluster"];
+
+/// Whether a word has a place among others, so that their order matters.
+fn ordered(bulk: bool, word: &str) -> bool {
+    TYPES.contains(&word) || bulk && SPACES.contains(&word)
+}
+
 /// Modifiers of PTX that the lowering may not know.
 const FOREIGN: [&str; 6] = ["rna", "rs", "satfinite", "oob", "xorsign", "volatile"];
 
@@ -37,7 +45,9 @@ impl Opcode {
     }
 
     fn new<'w>(name: &str, words: impl Iterator<Item = &'w str>) -> Self {
-        let (types, mut modifiers): (Vec<&str>, Vec<&str>) = words.partition(|p| TYPES.contains(p));
+        let words: Vec<&str> = words.collect();
+        let bulk = words.contains(&"bulk");
+        let (types, mut modifiers): (Vec<&str>, Vec<&str>) = words.iter().partition(|p| ordered(bulk, p));
         modifiers.sort_unstable();
         let mut text = name.to_string();
         for word in modifiers.into_iter().chain(types) {
@@ -77,7 +87,7 @@ impl Opcode {
         for word in words {
             let word = word.as_str();
             each(Self::new(name, own.iter().copied().chain([word])));
-            if TYPES.contains(&word) {
+            if ordered(own.contains(&"bulk"), word) {
                 each(Self::new(name, std::iter::once(word).chain(own.iter().copied())));
             }
         }
@@ -120,11 +130,18 @@ fn shape(form: &Form, inputs: &[Kind], operands: &str) -> String {
             .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.'))
             .map_or(name.len(), |n| n + 1);
         let (name, after) = name.split_at(end);
+        // Operands of video instructions can be parts of registers.
+        let name = match name.split_once('.') {
+            Some((register, _)) if name.starts_with("%a") || name.starts_with("%d") => register,
+            _ => name,
+        };
         out.push_str(before);
         let number = |prefix: &str| name.strip_prefix(prefix).and_then(|n| n.parse::<usize>().ok());
         let piped = after.starts_with('|');
         let part = match (number("%d"), number("%a")) {
             _ if before.ends_with('[') => "%rd0".into(),
+            // The registers of fragments.
+            _ if name.starts_with("%f") || name.starts_with("%g") => name.into(),
             (Some(k), _) if form.outputs[k] == Kind::Pred => format!("%p{}", k & 1),
             (_, Some(k)) if inputs[k] == Kind::Pred => format!("%p{}", 2 + (k & 1)),
             (Some(_), _) if piped => "%r0".into(),
@@ -169,7 +186,7 @@ impl Parser {
         let mut shapes: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for form in &table.forms {
             for (opcode, operands) in statements(&form.body) {
-                if Opcode::parse(opcode) != Opcode::parse(&form.opcode) {
+                if !form.opcodes().any(|o| Opcode::parse(o) == Opcode::parse(opcode)) {
                     continue;
                 }
                 let all = shapes.entry(Opcode::parse(opcode).name().to_string()).or_default();
@@ -187,9 +204,18 @@ impl Parser {
         if let Some(&known) = self.known.get(opcode) {
             return known;
         }
+        // Products of matrices have many shapes, and say by other words that it is the operands which do not fit.
+        let modifiers_first = matches!(opcode.name(), "mma" | "wmma");
+        let mut refused = false;
         let mut try_shape = |shape: &str| {
+            if refused {
+                return false;
+            }
             self.asked += 1;
-            Module::parse_whole("probe.ptx", &probe(opcode.text(), shape)).is_ok()
+            let parsed = Module::parse_whole("probe.ptx", &probe(opcode.text(), shape));
+            refused =
+                modifiers_first && parsed.as_ref().is_err_and(|e| e.to_string().contains("is not supported"));
+            parsed.is_ok()
         };
         let accepted = match self.shapes.get_mut(opcode.name()) {
             Some(shapes) => {
@@ -211,32 +237,52 @@ impl Parser {
 fn probe(opcode: &str, operands: &str) -> String {
     format!(
         ".version 8.4\n.target sm_90\n.address_size 64\n.func f1(){{ret;}}.func(.param .b32 r)triple(.param .b32 q){{ret;}}\n.visible .entry k(.param .u64 in, .param .u32 word){{
-.reg .pred %p<4>;.reg .b32 %r<4>;.reg .b64 %rd<2>;.param .b32 q0;.param .b32 r0;.param .align 16 .b8 q[16];
+.reg .pred %p<4>;.reg .b32 %r<4>, %fa<8>, %fb<8>, %fc<8>, %fd<8>;.reg .b64 %rd<2>, %ga<2>, %gb<2>, %gc<2>, %gd<2>;.param .b32 q0;.param .b32 r0;.param .align 16 .b8 q[16];
 .param .align 16 .b8 r[16];L1: T1: .branchtargets L1;\n{opcode} {operands};}}"
     )
 }
 
-/// The words between quotes in the sources of the lowering that could be modifiers.
-pub fn words(table: &Table) -> BTreeSet<String> {
+/// What stands between quotes in the sources of the lowering; tests and documentation there have no modifiers of their own.
+fn literals() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let lowering = std::fs::read_dir(root.join("lower")).expect("the sources of the lowering");
     let files =
         lowering.map(|f| f.expect("a file").path()).chain([root.join("isa.rs"), root.join("types.rs")]);
-    let mut words: BTreeSet<String> = TYPES.into_iter().chain(FOREIGN).map(String::from).collect();
+    let mut all = BTreeSet::new();
     for file in files {
         let text = std::fs::read_to_string(&file).expect("a source");
-        // Tests and documentation have no modifiers of their own.
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        let literals = code.split('"').skip(1).step_by(2);
-        let word = |w: &&str| {
-            w.len() < 24
-                && !w.is_empty()
-                && w.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
-        };
-        words.extend(literals.filter(word).map(String::from));
+        all.extend(code.split('"').skip(1).step_by(2).map(String::from));
     }
-    words.extend(table.forms.iter().flat_map(|f| f.opcode.split('.').skip(1).map(String::from)));
+    all
+}
+
+/// The literals that could be modifiers, and the words of the table.
+pub fn words(table: &Table) -> BTreeSet<String> {
+    let mut words: BTreeSet<String> = TYPES.into_iter().chain(FOREIGN).map(String::from).collect();
+    let word = |w: &String| {
+        w.len() < 24 && !w.is_empty() && w.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
+    };
+    words.extend(literals().into_iter().filter(word));
+    words.extend(
+        table.forms.iter().flat_map(Form::opcodes).flat_map(|o| o.split('.').skip(1).map(String::from)),
+    );
     words
+}
+
+/// The special registers that are accepted: names between quotes in the lowering, with what may follow them.
+pub fn special_registers() -> BTreeSet<String> {
+    let names = literals().into_iter().filter(|name| {
+        name.strip_prefix('%').is_some_and(|n| n.starts_with(|c: char| c.is_ascii_lowercase()))
+    });
+    let endings = ["", ".x", ".y", ".z", "0", "31"];
+    let all = names.flat_map(|name| endings.map(|ending| format!("{name}{ending}")));
+    let accepted = |name: &String| {
+        [("mov.u32", "%r0"), ("mov.u64", "%rd0"), ("mov.pred", "%p0")].iter().any(|(opcode, to)| {
+            Module::parse_whole("probe.ptx", &probe(opcode, &format!("{to}, {name}"))).is_ok()
+        })
+    };
+    all.filter(accepted).collect()
 }
 
 /// Everything that is accepted. The search ends for a name of which `most` forms without a program were found.
@@ -245,8 +291,9 @@ pub fn search(table: &Table, parser: &mut Parser, most: usize) -> BTreeSet<Opcod
     let mut forms: BTreeMap<String, BTreeSet<Opcode>> =
         words.iter().map(|w| (w.clone(), BTreeSet::new())).collect();
     for form in &table.forms {
-        let opcode = Opcode::parse(&form.opcode);
-        forms.entry(opcode.name().to_string()).or_default().insert(opcode);
+        for opcode in form.opcodes().map(Opcode::parse) {
+            forms.entry(opcode.name().to_string()).or_default().insert(opcode);
+        }
     }
     let mut accepted = BTreeSet::new();
     for (name, own) in &forms {

@@ -14,6 +14,13 @@ def branches(t):
         t.form(f"call{uni}", ["u32"], ["u32"], lambda a: 3 * a + 1, rows=[[0], [5], [0xFFFFFFFF]],
                body=f".param .b32 q0; .param .b32 r0; st.param.b32 [q0], %a0; call{uni} (r0), triple, (q0); ld.param.b32 %d0, [r0];")
         t.form(f"call{uni}", ["u32"], ["u32"], lambda a: a, rows=[[3]], body=f"mov.u32 %d0, %a0; call{uni} f1;")
+        # The address of a function, which threads may have different ones of.
+        listed = ("T1: .calltargets triple, seventh;", "T1: .callprototype (.param .b32 _) _ (.param .b32 _);")
+        for declared in listed:
+            t.form(f"call{uni}", ["u32"], ["u32"], lambda a: 3 * a + 1 if uni or a & 1 else a + 7, rows=[[0], [5], [0xFFFFFFFF], [2]],
+                   body=f".reg .b64 %f, %g; .param .b32 q0; .param .b32 r0; {declared} mov.u64 %f, triple; mov.u64 %g, seventh; "
+                        f"and.b32 %t, %a0, {0 if uni else 1}; setp.ne.u32 %zero, %t, {1 if uni else 0}; selp.b64 %f, %f, %g, %zero; "
+                        f"st.param.b32 [q0], %a0; call{uni} (r0), %f, (q0), T1; ld.param.b32 %d0, [r0];")
     # Threads with an odd number go around a loop as often as it says.
     t.form("bra", ["u32"], ["u32"], lambda a: a * (a + 1) // 2, rows=[[k] for k in range(40)],
            body=".reg .u32 %n; mov.u32 %n, %a0; mov.u32 %d0, 0; again: setp.eq.u32 %zero, %n, 0; @%zero bra L1; add.u32 %d0, %d0, %n; "
@@ -78,7 +85,10 @@ def special(t):
                  "%warpid": lambda k: k >> 5, "%nwarpid": 2, "%lanemask_eq": lambda k: 1 << lane(k),
                  "%lanemask_lt": lambda k: (1 << lane(k)) - 1, "%lanemask_le": lambda k: (2 << lane(k)) - 1,
                  "%lanemask_gt": lambda k: mask(32) & ~((2 << lane(k)) - 1), "%lanemask_ge": lambda k: mask(32) & ~((1 << lane(k)) - 1),
-                 "%dynamic_smem_size": 0, "WARP_SZ": 32}
+                 "%dynamic_smem_size": 0, "WARP_SZ": 32, "%cluster_ctarank": 0, "%cluster_nctarank": 1}
+    # A cluster is one block.
+    for axis in "xyz":
+        registers |= {f"%clusterid.{axis}": 0, f"%nclusterid.{axis}": 1, f"%cluster_ctaid.{axis}": 0, f"%cluster_nctaid.{axis}": 1}
     for name, value in registers.items():
         want = value if callable(value) else (lambda k: value)
         t.form("mov.u32", ["u32"], ["u32"], want, rows=ROWS, body=f"mov.u32 %d0, {name};")
@@ -88,7 +98,10 @@ def special(t):
     for ty, name in (("u64", "%clock64"), ("u64", "%globaltimer"), ("u32", "%clock")):
         t.form(f"mov.{ty}", [], ["pred"], lambda: 1, rows=[[]],
                body=f".reg .{ty} %s, %n; mov.{ty} %s, {name}; mov.{ty} %n, {name}; setp.ge.{ty} %d0, %n, %s;")
-    t.form("mov.u32", [], ["u32"], lambda: ANY, rows=[[]], body="mov.u32 %d0, %clock_hi;")
+    for name in ("%clock_hi", "%globaltimer_lo", "%globaltimer_hi", "%gridid", *(f"%envreg{k}" for k in range(32))):
+        t.form("mov.u32", [], ["u32"], lambda: ANY, rows=[[]], body=f"mov.u32 %d0, {name};")
+    t.form("mov.u64", [], ["u64"], lambda: ANY, rows=[[]], body="mov.u64 %d0, %gridid;")
+    t.form("mov.pred", [], ["pred"], lambda: 0, rows=[[]], body="mov.pred %d0, %is_explicit_cluster;")
 
 
 FAMILIES = (branches, barriers, unchanged, special)

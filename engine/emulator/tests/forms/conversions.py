@@ -35,7 +35,7 @@ def whole_to_whole(t):
                     x = value(x, source)
                     return min(max(x, low), high) if sat else value(x, to)
 
-                t.form(f"cvt{suffix(sat, to, source)}", [register_of(source)], [register_of(to)], oracle, count=32)
+                t.form(f"cvt{suffix(sat, to, source)}", [register_of(source)], [register_of(to)], oracle, count=24)
     # A result is extended to a wider register, and a source taken from the low bits of one.
     for to in ("u8", "s8", "u16", "s16"):
         t.form(f"cvt.{to}.u32", ["u32"], ["u64"], lambda x: value(x, to), count=24)

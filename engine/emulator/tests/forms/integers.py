@@ -355,7 +355,7 @@ def compared(t, name, ftz, ty, flush=lambda x: x, sets=("u32", "s32", "f32", "f1
         opcode = f"setp.{name}{'.' + logic if logic else ''}{ftz}.{ty}"
         oracle = lambda a, b, p=0: (f(holds(a, b), 1 - p), f(1 - holds(a, b), 1 - p))
         if two:
-            t.form(opcode, [ty] * 2 + joined, ["pred"] * 2, oracle, body=f"{opcode} %d0|%d1, %a0, %a1{last};", count=16)
+            t.form(opcode, [ty] * 2 + joined, ["pred"] * 2, oracle, body=f"{opcode} %d0|%d1, %a0, %a1{last};", count=8)
         else:
             t.form(opcode, [ty] * 2 + joined, ["pred"], lambda *a: oracle(*a)[0], body=f"{opcode} %d0, %a0, %a1{last};", count=16)
         for result in sets:
@@ -363,7 +363,7 @@ def compared(t, name, ftz, ty, flush=lambda x: x, sets=("u32", "s32", "f32", "f1
                 continue
             opcode = f"set.{name}{'.' + logic if logic else ''}{ftz}.{result}.{ty}"
             t.form(opcode, [ty] * 2 + joined, [result], lambda a, b, p=1: all_ones(result) * f(holds(a, b), p),
-                   count=6 if logic else 14)
+                   count=4 if logic else 8)
 
 
 def predicates(t):

@@ -18,23 +18,6 @@ fn report(what: &str, wrong: &[String]) {
     assert!(wrong.is_empty(), "{} {what}:\n{}", wrong.len(), wrong[..wrong.len().min(400)].join("\n"));
 }
 
-/// Names whose forms have tests of their own, and are not in the table yet: `tests/matrix.rs`, `tests/arithmetic` and `tests/mbarrier.rs`.
-const ELSEWHERE: [&str; 13] = [
-    "wmma.",
-    "vadd",
-    "vsub",
-    "vabsdiff",
-    "vavrg",
-    "vmin",
-    "vmax",
-    "vset",
-    "vshl",
-    "vshr",
-    "vmad",
-    "mbarrier.",
-    "cp.async.bulk",
-];
-
 /// The search goes no further for a name of which so many forms without a program were found.
 const MOST: usize = 400;
 
@@ -51,30 +34,31 @@ fn every_accepted_form_has_a_program() {
     let table = table();
     let mut parser = Parser::new(&table);
     let forms: BTreeSet<Opcode> =
-        table.forms.iter().map(|f| Opcode::parse(&f.opcode).split(&table).0).collect();
+        table.forms.iter().flat_map(|f| f.opcodes()).map(|o| Opcode::parse(o).split(&table).0).collect();
     // Without this, the search could be blind.
     let unseen: Vec<String> = table
         .forms
         .iter()
-        .map(|f| Opcode::parse(&f.opcode))
+        .flat_map(|f| f.opcodes())
+        .map(Opcode::parse)
         .filter(|o| !parser.accepts(o))
         .map(|o| o.text().to_string())
         .collect();
     report("forms of the table are not found by the search", &unseen);
     for (name, words) in &table.hints {
         for word in words {
-            let has = |f: &table::Form| {
-                f.opcode.starts_with(&format!("{name}.")) && f.opcode.split('.').any(|w| w == word)
-            };
-            assert!(table.forms.iter().any(has), "`{word}` has no program with `{name}`");
+            let has = |o: &str| o.starts_with(&format!("{name}.")) && o.split('.').any(|w| w == word);
+            assert!(
+                table.forms.iter().flat_map(|f| f.opcodes()).any(has),
+                "`{word}` has no program with `{name}`"
+            );
         }
     }
-    let elsewhere = |o: &Opcode| ELSEWHERE.iter().any(|name| o.text().starts_with(name));
     let accepted = accepted::search(&table, &mut parser, MOST);
     let missing: BTreeSet<String> = accepted
         .iter()
         .map(|o| o.split(&table).0)
-        .filter(|o| !forms.contains(o) && !elsewhere(o))
+        .filter(|o| !forms.contains(o))
         .map(|o| o.text().to_string())
         .collect();
     println!("{} forms are accepted, of {} that were tried", accepted.len(), parser.asked);
@@ -82,6 +66,24 @@ fn every_accepted_form_has_a_program() {
         std::fs::write(file, missing.iter().cloned().collect::<Vec<_>>().join("\n")).unwrap();
     }
     report("accepted forms have no program", &missing.into_iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn every_special_register_has_a_program() {
+    let table = table();
+    let accepted = accepted::special_registers();
+    assert!(
+        accepted.contains("%tid.x") && accepted.contains("%clock64"),
+        "the search is blind: {accepted:?}"
+    );
+    let read: BTreeSet<&str> = table
+        .forms
+        .iter()
+        .flat_map(|f| f.body.split(|c: char| c.is_whitespace() || c == ',' || c == ';'))
+        .filter(|word| word.starts_with('%'))
+        .collect();
+    let missing: Vec<String> = accepted.into_iter().filter(|name| !read.contains(name.as_str())).collect();
+    report("special registers have no program", &missing);
 }
 
 /// For `ptxas.py`, which asks an assembler of PTX whether the forms of the table are its own.

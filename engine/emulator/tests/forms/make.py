@@ -8,16 +8,19 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(HERE))
 
+import asynchronous
 import control
 import conversions
 import floats
 import integers
 import matrices
 import memory
+import video
 import warps
+import wmma
 from table import Table
 
-MODULES = (integers, floats, conversions, memory, warps, matrices, control)
+MODULES = (integers, floats, conversions, memory, warps, matrices, wmma, video, asynchronous, control)
 
 
 def main():

@@ -28,7 +28,8 @@ HINTS = {
     "st": ORDERS["st"] + CACHES["st"] + EVICTIONS + ("param::func",),
     "atom": ("relaxed", "acquire", "release", "acq_rel", "cta", "cluster", "gpu", "sys"),
     "red": ("relaxed", "release", "cta", "cluster", "gpu", "sys"),
-    "cp": PREFETCHES,
+    "cp": (*PREFETCHES, "L2::cache_hint", "tile"),
+    "mbarrier": ("release", "acquire", "relaxed", "cta", "cluster"),
 }
 
 

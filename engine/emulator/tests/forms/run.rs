@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use ptx_emulator::{Access, Arg, Launch, Machine, Module, Options};
+use ptx_emulator::{Access, Arg, Launch, Machine, Module, Options, Swizzle, TensorMap};
 
 use crate::table::{Form, Inputs, Kind, Table};
 
@@ -25,6 +25,9 @@ fn head() -> String {
 }}
 .func (.param .b32 result) triple(.param .b32 x) {{
 .reg .b32 %x; ld.param.b32 %x, [x]; mad.lo.u32 %x, %x, 3, 1; st.param.b32 [result], %x; ret;
+}}
+.func (.param .b32 result) seventh(.param .b32 x) {{
+.reg .b32 %x; ld.param.b32 %x, [x]; add.u32 %x, %x, 7; st.param.b32 [result], %x; ret;
 }}\n"
     )
 }
@@ -37,7 +40,7 @@ fn register(kind: Kind) -> String {
 }
 
 /// The kernel of a form. Each thread has a row: its inputs are in `%a0 ..`, its results in `%d0 ..`. The body may also use `%row`, the
-/// address `%mem` of scratch memory, the parameters `word` and `double`, and the
+/// address `%mem` of scratch memory, the parameters `word`, `double`, `numbers` and `maps`, and the
 /// registers `%t` and `%zero`, which are used after the body alone.
 pub fn kernel(name: &str, form: &Form, inputs: &[Kind]) -> String {
     let mut text = String::new();
@@ -45,7 +48,7 @@ pub fn kernel(name: &str, form: &Form, inputs: &[Kind]) -> String {
     let stride = |n: usize| 8 * n.max(1);
     let _ = writeln!(
         out,
-        ".visible .entry {name}(.param .u64 in, .param .u64 out, .param .u64 mem, .param .u32 word, .param .u64 double)\n{{
+        ".visible .entry {name}(.param .u64 in, .param .u64 out, .param .u64 mem, .param .u32 word, .param .u64 double, .param .u64 numbers, .param .u64 maps)\n{{
 .reg .b64 %in, %out, %mem; .reg .b32 %row, %t; .reg .pred %zero;
 mov.u32 %row, %tid.x; ld.param.u64 %in, [in]; ld.param.u64 %out, [out]; ld.param.u64 %mem, [mem];
 mad.wide.u32 %in, %row, {}, %in; mad.wide.u32 %out, %row, {}, %out;",
@@ -98,6 +101,45 @@ fn upload(machine: &Machine, rows: &[Vec<u64>]) -> (u64, usize) {
     (at, bytes.len())
 }
 
+/// Small whole numbers in the types of matrices: 4096 bytes of each, of the same values.
+fn numbers() -> Vec<u8> {
+    let value = |i: u32| i64::from(i.wrapping_mul(2_654_435_761) % 7) - 3;
+    let large =
+        |i: u32| if i % 2 == 1 { 0x7FFF_FFFF - i64::from(i % 16) } else { i64::from(i % 16) - (1 << 31) };
+    let mut out = Vec::new();
+    (0..2048).for_each(|i| out.extend(half::f16::from_f32(value(i) as f32).to_le_bytes()));
+    (0..2048).for_each(|i| out.extend(half::bf16::from_f32(value(i) as f32).to_le_bytes()));
+    (0..1024).for_each(|i| out.extend((value(i) as f32).to_le_bytes()));
+    (0..512).for_each(|i| out.extend((value(i) as f64).to_le_bytes()));
+    // Sums with some of the words leave the range of their type.
+    let word = |i: u32| if i.is_multiple_of(5) { large(i) } else { value(i) };
+    (0..1024).for_each(|i| out.extend((word(i) as i32).to_le_bytes()));
+    (0..4096).for_each(|i| out.push(value(i) as u8));
+    out
+}
+
+/// Descriptions of tensors of words at `at`, of one to five dimensions.
+fn maps(at: u64) -> Vec<u8> {
+    let (sizes, box_sizes) = ([20, 5, 3, 3, 2], [8, 3, 2, 2, 2]);
+    let strides = [96, 480, 1440, 4320];
+    let map = |n: usize| TensorMap {
+        address: at,
+        element: 4,
+        sizes: sizes[..n].to_vec(),
+        strides: strides[..n - 1].to_vec(),
+        box_sizes: box_sizes[..n].to_vec(),
+        swizzle: Swizzle::None,
+    };
+    (1..=5).flat_map(|n| map(n).bytes().expect("a tensor within the bounds")).collect()
+}
+
+/// Copies bytes to a new buffer, which a kernel may read.
+fn given(machine: &Machine, bytes: &[u8]) -> Arg {
+    let at = machine.alloc(bytes.len());
+    machine.write(at, bytes).expect("the buffer has this size");
+    Arg::Buffer { at, bytes: bytes.len(), access: Access::Read }
+}
+
 /// Runs one kernel and compares its results. The error names the first row that differs.
 fn compare(
     machine: &Machine,
@@ -119,13 +161,17 @@ fn compare(
         Arg::Buffer { at: mem, bytes: SCRATCH, access: Access::ReadWrite },
         Arg::U32(0xFEDC_BA98),
         Arg::U64(0x8899_AABB_CCDD_EEFF),
+        given(machine, &numbers()),
+        given(machine, &maps(mem)),
     ];
     let launch = Launch { grid: [1, 1, 1], block: [rows as u32, 1, 1], shared: 0 };
     let launched = machine.launch(module, name, launch, &args).map_err(|fault| fault.to_string());
     let mut output = output;
     machine.read(at, &mut output).expect("it was written");
-    for freed in [input, at, mem] {
-        machine.free(freed);
+    for arg in &args {
+        if let Arg::Buffer { at, .. } = arg {
+            machine.free(*at);
+        }
     }
     launched?;
     let mut cells = output.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().expect("8 bytes")));
@@ -171,8 +217,8 @@ pub fn all(table: &Table) -> (usize, Vec<String>) {
 /// The names of the forms of the table, with the programs that each has.
 pub fn programs(table: &Table) -> BTreeMap<&str, usize> {
     let mut count = BTreeMap::new();
-    for form in &table.forms {
-        *count.entry(form.opcode.as_str()).or_default() += 1;
+    for opcode in table.forms.iter().flat_map(Form::opcodes) {
+        *count.entry(opcode).or_default() += 1;
     }
     count
 }

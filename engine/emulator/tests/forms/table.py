@@ -5,6 +5,9 @@ import values
 from oracle import ANY, ANY_NAN, Either, Near, width
 
 
+DITTO = '"'
+
+
 def register(ty):
     """The kind of register that holds a type: `p`, or its width in bits."""
     if ty == "pred":
@@ -25,22 +28,33 @@ def hexed(x):
     return f"{x:x}"
 
 
+def repeated(rows):
+    """A row that is the one before is not written again."""
+    return [DITTO if k and row == rows[k - 1] and len(row) > 1 else row for k, row in enumerate(rows)]
+
+
+def common(a, b):
+    """The length of the beginning that two texts share."""
+    return next((k for k, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+
+
 class Table:
     def __init__(self):
         self.sets = {}
+        self.bodies = {}
         self.lines = []
 
     def inputs(self, types, count, salt, given):
         """The name of a set of rows, which the forms with the same inputs share."""
         rows = given if given is not None else values.rows(types, count, salt)
-        text = " ".join(",".join(f"{x:x}" for x in row) for row in rows)
+        text = " ".join(repeated([",".join(f"{x:x}" for x in row) for row in rows]))
         kinds = ",".join(register(t) for t in types)
         if (kinds, text) not in self.sets:
             self.sets[kinds, text] = f"i{len(self.sets)}"
         return self.sets[kinds, text], rows
 
-    def form(self, opcode, inputs, outputs, oracle, body=None, count=48, salt="", rows=None, **options):
-        """Adds a form.
+    def form(self, opcode, inputs, outputs, oracle, body=None, count=48, salt="", rows=None, also=False, **options):
+        """Adds a form; with `also`, its body checks the other opcodes of that name in it as well.
 
         `inputs` and `outputs` are types; `oracle` gives the result of a row, or a tuple of them. The body reads `%a0 ..` and writes
         `%d0 ..`; without one it is the opcode with these operands. Options: the tolerance of results that are `Near`, of which one must hold
@@ -60,10 +74,10 @@ class Table:
                 cells.append(hexed(x))
             results.append(",".join(cells))
         options.pop("lanes", None)
-        body = body or "="
+        body = self.bodies.setdefault((body or "=").replace(opcode, "$"), f"b{len(self.bodies)}")
         kinds = ",".join(outputs)
         extra = " ".join(f"{k}={v}" for k, v in options.items())
-        self.lines.append("\t".join([opcode, name, kinds, extra, body, " ".join(results)]))
+        self.lines.append([opcode + " *" * also, name, kinds, extra, body, " ".join(repeated(results))])
 
     def write(self, file, hints):
         file.write(HEAD)
@@ -71,8 +85,18 @@ class Table:
             file.write(f"hints\t{name}\t{' '.join(words)}\n")
         for (kinds, text), name in self.sets.items():
             file.write(f"in\t{name}\t{kinds}\t{text}\n")
-        for line in self.lines:
-            file.write(f"form\t{line}\n")
+        before = ""
+        for body, name in self.bodies.items():
+            head = common(before, body)
+            tail = common(before[head:][::-1], body[head:][::-1])
+            file.write(f"body\t{name}\t{head}\t{tail}\t{body[head:len(body) - tail]}\n")
+            before = body
+        last = None
+        for fields in self.lines:
+            # What was just said is not said again.
+            short = [DITTO if last and len(x) > 1 and x == y else x for x, y in zip(fields, last or fields)]
+            file.write("\t".join(["f", *short]) + "\n")
+            last = fields
 
 
 HEAD = """\

@@ -2,6 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::accepted::statements;
+
+/// A field that is the same as in the form before, or a row that is the one before.
+const DITTO: &str = "\"";
+
 /// The type of a result, as far as its bits are to be understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -145,6 +150,8 @@ impl Tolerance {
 #[derive(Debug)]
 pub struct Form {
     pub opcode: String,
+    /// Other opcodes of the same name that the program checks.
+    pub others: BTreeSet<String>,
     /// The name of its rows.
     pub inputs: String,
     pub outputs: Vec<Kind>,
@@ -158,6 +165,13 @@ pub struct Form {
 pub struct Inputs {
     pub kinds: Vec<Kind>,
     pub rows: Vec<Vec<u64>>,
+}
+
+impl Form {
+    /// All opcodes that the program checks.
+    pub fn opcodes(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.opcode).chain(&self.others).map(String::as_str)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -174,7 +188,11 @@ fn kinds(text: &str) -> Vec<Kind> {
 
 /// Splits rows at spaces and cells at commas. A program without inputs has one row without cells.
 fn rows<T>(text: &str, cell: impl Fn(&str) -> T) -> Vec<Vec<T>> {
-    let row = |row: &str| row.split(',').filter(|c| !c.is_empty()).map(&cell).collect();
+    let mut last = "";
+    let row = |row| {
+        last = if row == DITTO { last } else { row };
+        last.split(',').filter(|c| !c.is_empty()).map(&cell).collect()
+    };
     text.split(' ').map(row).collect()
 }
 
@@ -188,8 +206,10 @@ fn plain(opcode: &str, results: usize, inputs: usize) -> String {
 impl Table {
     pub fn read(text: &str) -> Self {
         let mut table = Self::default();
+        let (mut bodies, mut body, mut last) = (BTreeMap::new(), String::new(), Vec::new());
         for line in text.lines().filter(|line| !line.starts_with('#')) {
-            match *line.split('\t').collect::<Vec<_>>() {
+            let fields: Vec<&str> = line.split('\t').collect();
+            match *fields {
                 ["hints", name, words] => {
                     let words = words.split(' ').map(String::from).collect();
                     table.hints.insert(name.into(), words);
@@ -198,24 +218,50 @@ impl Table {
                     let rows = rows(cells, |c| u64::from_str_radix(c, 16).expect("a hexadecimal number"));
                     table.inputs.insert(name.into(), Inputs { kinds: kinds(types), rows });
                 }
-                ["form", opcode, inputs, outputs, options, body, results] => {
-                    let outputs = kinds(outputs);
-                    let body = match body {
-                        "=" => plain(opcode, outputs.len(), table.inputs[inputs].kinds.len()),
-                        _ => body.into(),
-                    };
-                    table.forms.push(Form {
-                        opcode: opcode.into(),
-                        inputs: inputs.into(),
-                        outputs,
-                        tolerance: Tolerance::parse(options),
-                        body,
-                        rows: rows(results, Want::parse),
-                    });
+                ["body", name, head, tail, middle] => {
+                    let length = |text: &str| text.parse::<usize>().expect("a length");
+                    let (head, tail) = (&body[..length(head)], &body[body.len() - length(tail)..]);
+                    body = format!("{head}{middle}{tail}");
+                    bodies.insert(name, body.clone());
+                }
+                ["f", ..] => {
+                    last = fields
+                        .iter()
+                        .enumerate()
+                        .map(|(k, f)| if *f == DITTO { last[k] } else { *f })
+                        .collect();
+                    table.add(&last, &bodies);
                 }
                 _ => panic!("this line of the table is not understood: {line}"),
             }
         }
         table
+    }
+
+    /// Adds a form from its fields.
+    fn add(&mut self, fields: &[&str], bodies: &BTreeMap<&str, String>) {
+        let &[_, opcodes, inputs, outputs, options, body, results] = fields else {
+            panic!("a form has seven fields: {fields:?}");
+        };
+        let opcode = opcodes.trim_end_matches(" *").to_string();
+        let outputs = kinds(outputs);
+        let body = match bodies[body].as_str() {
+            "=" => plain(&opcode, outputs.len(), self.inputs[inputs].kinds.len()),
+            body => body.replace('$', &opcode),
+        };
+        let name = |opcode: &str| opcode.split('.').next().map(String::from);
+        let others: BTreeSet<String> = statements(&body)
+            .filter(|(o, _)| opcodes != opcode && *o != opcode && name(o) == name(&opcode))
+            .map(|(o, _)| o.into())
+            .collect();
+        self.forms.push(Form {
+            opcode,
+            others,
+            inputs: inputs.into(),
+            outputs,
+            tolerance: Tolerance::parse(options),
+            body,
+            rows: rows(results, Want::parse),
+        });
     }
 }
