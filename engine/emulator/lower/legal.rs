@@ -115,14 +115,19 @@ fn access(name: &str, has: &dyn Fn(&str) -> bool) -> bool {
             once && cache + evict + prefetch + count(&foreign) == 0
                 && (name == "atom" || !has("acquire") && !has("acq_rel"))
         }
+        // These reach shared memory of their own block only.
+        "wmma" | "ldmatrix" | "stmatrix" => !has("shared::cluster"),
+        "mapa" => has("shared::cluster") == (spaces == 1) && (has("u64") || spaces == 1),
+        "getctarank" => has("shared::cluster") == (spaces == 1),
+        "cp" if has("mbarrier") && has("shared::cluster") => has("bulk"),
         "cp" => {
             order + scope + evict + count(&["mmio"]) == 0
                 && prefetch <= 1
                 && (has("bulk") || !has("global") || count(&["ca", "cg"]) == 1 && cache == 1)
         }
         "fence" | "membar" => fence(name, has, order, scope),
-        "cvta" => spaces == 1,
-        "isspacep" => spaces == 1 && !has("to"),
+        "cvta" => spaces == 1 && !has("param::func"),
+        "isspacep" => spaces == 1 && !has("to") && !has("param::func"),
         "bar" if has("warp") => has("sync") && !has("cta"),
         "bar" => !has("aligned"),
         "barrier" => !has("warp"),

@@ -116,8 +116,9 @@ impl<'t> Builder<'t, '_> {
 
     /// `wmma.load wmma.store wmma.mma`
     pub(super) fn wmma(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
-        if m.takes("load") || m.takes("store") {
-            return self.fragment_access(i, m);
+        let store = m.takes("store");
+        if store || m.takes("load") {
+            return self.fragment_access(i, m, store);
         }
         if !m.takes("mma") {
             return self.unsupported(i);
@@ -182,17 +183,15 @@ impl<'t> Builder<'t, '_> {
 
     /// `wmma.load.a.sync.aligned.row.m16n16k16.shared.f16 {...}, [at], stride` and
     /// `wmma.store.d.sync.aligned.row.m16n16k16.f32 [at], {...}, stride`
-    fn fragment_access(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>) -> Lowered<()> {
-        let role = m.find(|p| {
-            Some(match p {
-                "a" => (Role::A, false),
-                "b" => (Role::B, false),
-                "c" => (Role::C, false),
-                "d" => (Role::C, true),
-                _ => return None,
-            })
+    fn fragment_access(&mut self, i: &Instruction<'t>, m: &mut Modifiers<'t>, store: bool) -> Lowered<()> {
+        let role = m.find(|p| match p {
+            "a" if !store => Some(Role::A),
+            "b" if !store => Some(Role::B),
+            "c" if !store => Some(Role::C),
+            "d" if store => Some(Role::C),
+            _ => None,
         });
-        let Some((role, store)) = role else { return self.unsupported(i) };
+        let Some(role) = role else { return self.unsupported(i) };
         let shape = self.aligned_shape(i, m)?;
         let column_major = m.takes("col");
         if !column_major && !m.takes("row") {

@@ -98,7 +98,8 @@ def special(t):
     for ty, name in (("u64", "%clock64"), ("u64", "%globaltimer"), ("u32", "%clock")):
         t.form(f"mov.{ty}", [], ["pred"], lambda: 1, rows=[[]],
                body=f".reg .{ty} %s, %n; mov.{ty} %s, {name}; mov.{ty} %n, {name}; setp.ge.{ty} %d0, %n, %s;")
-    for name in ("%clock_hi", "%globaltimer_lo", "%globaltimer_hi", "%gridid", *(f"%envreg{k}" for k in range(32))):
+    for name in ("%clock_hi", "%globaltimer_lo", "%globaltimer_hi", "%gridid", *(f"%envreg{k}" for k in range(32)),
+                 *(f"%reserved_smem_offset_{k}" for k in ("begin", "end", "cap", "0", "1"))):
         t.form("mov.u32", [], ["u32"], lambda: ANY, rows=[[]], body=f"mov.u32 %d0, {name};")
     t.form("mov.u64", [], ["u64"], lambda: ANY, rows=[[]], body="mov.u64 %d0, %gridid;")
     t.form("mov.pred", [], ["pred"], lambda: 0, rows=[[]], body="mov.pred %d0, %is_explicit_cluster;")

@@ -15,6 +15,7 @@ PLACES = {
     "global": "mad.wide.u32 %p, %row, 16, %mem;",
     "shared": ".shared .align 16 .b8 sh[1024]; mov.u64 %p, sh; mad.wide.u32 %p, %row, 16, %p;",
     "shared::cta": ".shared .align 16 .b8 sh[1024]; mov.u64 %p, sh; mad.wide.u32 %p, %row, 16, %p;",
+    "shared::cluster": ".shared .align 16 .b8 sh[1024]; mov.u64 %p, sh; mad.wide.u32 %p, %row, 16, %p;",
     "local": ".local .align 16 .b8 lo[16]; mov.u64 %p, lo;",
 }
 TABLE = "and.b32 %t, %row, 3; mov.u64 %p, {name}; mad.wide.u32 %p, %t, 16, %p;"
@@ -205,7 +206,7 @@ SAMPLES = {w: [0, 1, mask(w), 5, 5, 1 << (w - 1), mask(w - 1), 0x12345678, 7, 0]
 
 def half_atomics(t):
     """Sums of 16-bit floats keep subnormals; the compare and swap of 16 bits has no neighbours to disturb."""
-    for space in ("", "global", "shared", "shared::cta"):
+    for space in ("", "global", "shared", "shared::cta", "shared::cluster"):
         mid = f".{space}" if space else ""
         for one in ("f16", "bf16"):
             new = rounded(o.add, one)
@@ -260,7 +261,7 @@ def vector_atomics(t):
 
 
 def atomics(t):
-    for space in ("", "global", "shared", "shared::cta"):
+    for space in ("", "global", "shared", "shared::cta", "shared::cluster"):
         for op, types in ATOMICS:
             for ty in types:
                 atomic(t, "atom", "", space, op, ty)
@@ -313,7 +314,7 @@ def copies(t):
 
 def addresses(t):
     """Generic addresses of each space lead to the same bytes, and back."""
-    for space in ("global", "shared", "shared::cta", "local"):
+    for space in ("global", "shared", "shared::cta", "shared::cluster", "local"):
         opcode = f"cvta.{space}.u64"
         put = f"st.{space}.b32 [%p], %a0;"
         t.form(opcode, ["b32"], ["b32"], lambda a: a, count=8,
@@ -326,14 +327,21 @@ def addresses(t):
     rows = [[k] for k in range(4)]
     t.form("cvta.const.u64", ["b32"], ["b32"], word, body=f"{constant} ld.b32 %d0, [%q];", rows=rows)
     t.form("cvta.to.const.u64", ["b32"], ["b32"], word, body=f"{constant} cvta.to.const.u64 %q, %q; ld.const.b32 %d0, [%q];", rows=rows)
+    for space in ("param", "param::entry"):
+        address = f".reg .b64 %p, %q; mov.u64 %p, word; cvta.{space}.u64 %q, %p;"
+        t.form(f"cvta.{space}.u64", [], ["b32"], lambda: 0xFEDCBA98, rows=[[]], body=f"{address} ld.b32 %d0, [%q];")
+        t.form(f"cvta.to.{space}.u64", [], ["b32"], lambda: 0xFEDCBA98, rows=[[]],
+               body=f"{address} cvta.to.{space}.u64 %q, %q; ld.param.b32 %d0, [%q];")
     places = {"global": "mov.u64 %g, globals; cvta.global.u64 %g, %g;",
               "shared": ".shared .b8 sh[16]; mov.u64 %s, sh; cvta.shared.u64 %s, %s;",
               "local": ".local .b8 lo[16]; mov.u64 %l, lo; cvta.local.u64 %l, %l;",
-              "const": "mov.u64 %c, constants; cvta.const.u64 %c, %c;"}
-    for space in ("global", "shared", "shared::cta", "local", "const"):
+              "const": "mov.u64 %c, constants; cvta.const.u64 %c, %c;",
+              "param": "mov.u64 %p, word; cvta.param.u64 %p, %p;"}
+    # The window of the parameters is a part of that of global memory.
+    for space in ("global", "shared", "shared::cta", "shared::cluster", "local", "const", "param", "param::entry"):
         asked = " ".join(f"isspacep.{space} %d{k}, %{name[0]};" for k, name in enumerate(places))
-        t.form(f"isspacep.{space}", [], ["pred"] * 4, lambda: tuple(int(space.split(":")[0] == name) for name in places), rows=[[]],
-               body=f".reg .b64 %g, %s, %l, %c; {' '.join(places.values())} {asked}")
+        t.form(f"isspacep.{space}", [], ["pred"] * 5, lambda: tuple(int(name == space.split(":")[0] or (space, name) == ("global", "param")) for name in places), rows=[[]],
+               body=f".reg .b64 %g, %s, %l, %c, %p; {' '.join(places.values())} {asked}")
 
 
 FAMILIES = (loads, stores, parameters, hinted, atomics, half_atomics, vector_atomics, copies, addresses)
