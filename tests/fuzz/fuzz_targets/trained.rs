@@ -14,8 +14,13 @@ static FILE: LazyLock<Unnamed> = LazyLock::new(Unnamed::new);
 /// The smallest backbone, and its hash.
 static BACKBONE: LazyLock<(Folder, String)> = LazyLock::new(|| {
     let folder = Folder::with([]);
-    let sizes =
-        Sizes { img_size: Some(4), patch_size: Some(2), embed_dim: Some(8), depth: Some(1), ..Sizes::default() };
+    let sizes = Sizes {
+        img_size: Some(4),
+        patch_size: Some(2),
+        embed_dim: Some(8),
+        depth: Some(1),
+        ..Sizes::default()
+    };
     let made = from_scratch("vim_nano", &sizes, 0).expect("a small backbone");
     let tensors: Vec<(String, &Tensor)> = made.params.iter().map(|p| (p.name.clone(), &p.value)).collect();
     let path = folder.path().join("backbone.safetensors");
