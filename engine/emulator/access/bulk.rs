@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::global::Effect;
+use crate::checks::Checks;
 use crate::exec::Exec;
 use crate::extended::{BulkAccess, BulkWay};
 use crate::fault::{FaultKind, Run, stop};
@@ -67,7 +68,7 @@ impl Exec<'_, '_> {
         let mut all: Lanes<u64> = [0; 32];
         all[lane as usize] = at;
         let (view, _) = self.view(&all, 1 << lane, bytes, Effect::Load)?;
-        if self.env.options.checks {
+        if self.env.checks != Checks::NONE {
             self.check_load(view, &all, 1 << lane, bytes, false)?;
         }
         self.count_bulk_global(lane, at, bytes);

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::global::Effect;
+use crate::checks::Checks;
 use crate::env::View;
 use crate::exec::Exec;
 use crate::fault::{FaultKind, Run, stop};
@@ -24,15 +25,14 @@ impl<'e> Exec<'e, '_> {
             self.check_local(lane, offset, 1)?;
             let index = (offset / 4) as usize;
             let written = self.warp.local_written[index][(offset % 4) as usize] >> lane & 1 == 1;
-            if !written && self.env.options.checks {
-                let detail = "local memory that the thread has not written";
-                return stop(FaultKind::Uninitialised, lane, Some(offset), detail);
+            if !written {
+                self.unwritten(lane, offset, "local memory that the thread has not written".into())?;
             }
             return Ok(of(self.warp.local[index][lane as usize], offset));
         }
         let all = [at; 32];
         let (view, _) = self.view(&all, 1 << lane, 1, Effect::Load)?;
-        if self.env.options.checks {
+        if self.env.checks != Checks::NONE {
             self.check_load(view, &all, 1 << lane, 1, false)?;
         }
         let offset = at - view.buffer.at;

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::global::Effect;
 use super::words::word_mask;
+use crate::checks::Checks;
 use crate::exec::Exec;
 use crate::extended::TensorAccess;
 use crate::fault::{FaultKind, Run, stop};
@@ -138,7 +139,7 @@ impl Exec<'_, '_> {
             all[lane as usize] = here;
             let bytes = part.len() as u32;
             let (view, _) = self.view(&all, 1 << lane, bytes, Effect::Load)?;
-            if self.env.options.checks {
+            if self.env.checks != Checks::NONE {
                 self.check_load(view, &all, 1 << lane, bytes, false)?;
             }
             let offset = here - view.buffer.at;

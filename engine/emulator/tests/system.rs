@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Bench, Inout, launch};
-use ptx_emulator::{Access, Arg, Fault, FaultKind, Machine, Options};
+use ptx_emulator::{Access, Arg, Checks, Fault, FaultKind, Machine, Options};
 
 const EXTERNS: &str = ".extern .func (.param .b32 r) vprintf(.param .b64 a, .param .b64 b);
 .extern .func __assertfail(.param .b64 a, .param .b64 b, .param .b32 c, .param .b64 d, .param .b64 e);
@@ -77,6 +77,19 @@ fn printing_reads_memory_as_loads_do() {
     );
     assert_eq!(one("st.local.u32 [block], 3;").0, Err(FaultKind::Uninitialised));
     assert_eq!(one("st.local.u32 [block], 3; st.local.u64 [block+8], 99;").0, Err(FaultKind::OutOfBounds));
+}
+
+#[test]
+fn what_printing_reads_has_the_switch_of_loads() {
+    let top = text("format", "%d\n");
+    let bench = bench(&top, &format!(".local .align 8 .b8 block[8]; {PRINT}"));
+    let kind = |uninitialised_memory| {
+        let which = Checks { uninitialised_memory, ..Checks::default() };
+        let machine = Machine::with(Options { which, ..Options::default() });
+        run(&machine, &bench, 1, 1).map_err(|fault| fault.kind)
+    };
+    assert_eq!(kind(true), Err(FaultKind::Uninitialised));
+    assert_eq!(kind(false), Ok(()));
 }
 
 #[test]
