@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::Result;
 use crate::model::Model;
+use crate::pass::Seen;
 
 /// One gate of every patch, row by row, as the mean over channels, states and blocks. The class token and prompts are
 /// left out.
@@ -43,7 +44,8 @@ impl Gates {
     pub fn of(model: &Model, image: Tensor, adapted: bool) -> Result<Self> {
         let (patches, depth) = (model.spec().patches(), model.spec().depth);
         let mut sums = [(); 2].map(|()| vec![(0.0, 0.0); patches]);
-        model.observe(image, adapted, &mut |scanned| {
+        model.observe(image, adapted, &mut |seen| {
+            let Seen::Scan(scanned) = seen else { return Ok(()) };
             let is_patch = |row| Some(row) != scanned.class_row && !scanned.prompt_rows.contains(&row);
             for (direction, sums) in sums.iter_mut().enumerate() {
                 let prompt = scanned.prompts.map(|prompts| &prompts[direction]);

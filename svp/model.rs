@@ -255,7 +255,7 @@ impl Model {
         Ok(tape.cast(&images, dtype)?)
     }
 
-    /// Passes the inputs of the scans for images `[b 3 s s]` to `watch`, with the method or with the backbone alone. No
+    /// Passes what a watcher sees of each block for images `[b 3 s s]` to `watch`, with the method or with the backbone alone. No
     /// gradients are recorded.
     ///
     /// # Errors

@@ -39,6 +39,10 @@ pub struct Spec {
     pub depth: usize,
     /// Additions of a block to the residual stream: 1 in Vim, 2 in ViT.
     pub additions: usize,
+    /// Heads of a block's attention; `None` without attention.
+    pub heads: Option<usize>,
+    /// Channels between both products of a block's MLP; `None` without an MLP.
+    pub mlp_width: Option<usize>,
     /// Row of the class token among the stem's tokens; `None` without one.
     pub class_row: Option<usize>,
     /// Mean and deviation for normalising images, as in pre-training.
@@ -83,11 +87,21 @@ pub struct Tokens {
     pub class_row: Option<usize>,
     /// Rows that are prompts, in rising order.
     pub prompt_rows: Vec<usize>,
-    /// Features `[b d]` of a backbone that pools otherwise than by the class token's row, after its last block.
+    /// Features `[b d]` of a backbone, or of a method, that pools otherwise than by the class token's row, after the last
+    /// block.
     pub pooled: Option<Var>,
+    /// Probabilities `[b heads keys]`, f32, of the class token's row in the attention of the block before, where the method
+    /// has asked for them ([`Attending::class_row`]). Keys are the method's extra rows and then the sequence. No gradient
+    /// goes through them.
+    pub attention: Option<Var>,
 }
 
 impl Tokens {
+    /// The stem's tokens `h [b l d]`, before any method.
+    pub fn stem(h: Var, class_row: Option<usize>) -> Self {
+        Tokens { h, residual: None, class_row, prompt_rows: vec![], pooled: None, attention: None }
+    }
+
     /// What the head reads, `[b d]`, in f32: what the backbone has pooled, or else the class token's row.
     ///
     /// A sequence without either.
@@ -132,8 +146,30 @@ pub struct Scanned<'a> {
     pub prompt_rows: &'a [usize],
 }
 
-/// A function that is called with the scan of each block, in order.
-pub type Watch<'a> = dyn FnMut(Scanned) -> Result<()> + 'a;
+/// The attention of one block, as a watcher sees it.
+pub struct Attended<'a> {
+    /// Number of the block, counted from 0.
+    pub layer: usize,
+    /// Probabilities `[b heads keys]`, f32, of the class token's row. Keys are the extra rows and then the sequence.
+    pub class_attention: &'a Var,
+    /// Rows that stand before the keys of the sequence.
+    pub extra: usize,
+    /// Row of the class token in the sequence.
+    pub class_row: usize,
+    /// Rows of the sequence that are prompts.
+    pub prompt_rows: &'a [usize],
+}
+
+/// What a watcher sees of a block.
+pub enum Seen<'a> {
+    /// The scan of a Vim's block.
+    Scan(Scanned<'a>),
+    /// The attention of a ViT's block.
+    Attention(Attended<'a>),
+}
+
+/// A function that is called with the scan or the attention of each block, in order.
+pub type Watch<'a> = dyn FnMut(Seen) -> Result<()> + 'a;
 
 /// The context of one forward pass.
 pub struct Pass<'a> {
@@ -143,7 +179,7 @@ pub struct Pass<'a> {
     pub params: &'a Bound,
     /// The random numbers of this pass.
     pub noise: Noise<'a>,
-    /// Watcher of the scans.
+    /// Watcher of the scans and the attention.
     pub watch: Option<&'a mut Watch<'a>>,
     /// Type of the activations up to the features.
     pub precision: DType,
@@ -169,6 +205,26 @@ impl Generated {
     pub fn as_prompt<'a>(&'a self, params: &'a Bound) -> Prompt<'a> {
         Prompt { generated: &self.value, bias: &params[self.bias], scale: &params[self.scale], row: self.row }
     }
+}
+
+/// A branch of a ViT's block: what it computes of the normalised stream is added to the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Branch {
+    /// Attention, the first one.
+    Attention,
+    /// The MLP, the second one.
+    Mlp,
+}
+
+/// What a method wants of the attention of a block.
+#[derive(Default)]
+pub struct Attending {
+    /// Rows `[heads n c]` that stand before the keys of each head and, as well, before its values.
+    pub extra: Option<Var>,
+    /// Temperatures `[k]`, and the one by which the scores are divided.
+    pub temperature: Option<(Var, usize)>,
+    /// Whether [`Tokens::attention`] is to hold the probabilities of the class token's row.
+    pub class_row: bool,
 }
 
 /// The form in which a method takes images: the whole picture as a square of values in 0..=1, not normalised. The method
@@ -259,6 +315,41 @@ pub trait Method: Send + Sync {
         _class_row: Option<usize>,
     ) -> Result<Option<[Var; 2]>> {
         Ok(None)
+    }
+
+    /// What the method wants of the attention of block `layer`. It is called only where the backbone has attention.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    fn attention(&self, _pass: &mut Pass, _layer: usize) -> Result<Attending> {
+        Ok(Attending::default())
+    }
+
+    /// Replaces `h [b l d]`, which a branch of block `layer` has computed and which is to be added to `stream [b l d]`, the
+    /// residual stream, f32, that the branch's norm has read. It is called only where blocks have branches.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    fn branch(&self, _pass: &mut Pass, _at: (usize, Branch), _stream: &Var, h: Var) -> Result<Var> {
+        Ok(h)
+    }
+
+    /// Replaces the residual stream `[b l d]`, f32, around a branch of block `layer`, after the branch's norm has read it. It
+    /// is called only where blocks have branches.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    fn shortcut(&self, _pass: &mut Pass, _at: (usize, Branch), stream: Var) -> Result<Var> {
+        Ok(stream)
+    }
+
+    /// Replaces the tokens after the last block, normalised where the class token's row is read, before the head reads
+    /// them.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    fn ended(&self, _pass: &mut Pass, tokens: Tokens) -> Result<Tokens> {
+        Ok(tokens)
     }
 
     /// Replaces the output `y [b l n]` of a product or a norm of the backbone, whose input was `x [b l k]`. `weight` is the

@@ -19,7 +19,7 @@ use svp::methods::Chosen;
 use svp::methods::linear::Frozen;
 use svp::model::{Forward, Model, Parts};
 use svp::params::Params;
-use svp::pass::{Noise, Pass, Tokens};
+use svp::pass::{Noise, Pass, Seen, Tokens};
 use svp::train::{self as steps, Rates};
 use testkit::golden::{Differences, Golden, values};
 
@@ -421,7 +421,8 @@ fn gates(model: &Model, training: &MethodTraining) -> Option<BTreeMap<String, Ve
     // Update and forget gate of every row of every image, for each layer and direction.
     let mut scans: Vec<Vec<TokenGates>> = vec![];
     model
-        .observe(training.images().clone(), true, &mut |scanned| {
+        .observe(training.images().clone(), true, &mut |seen| {
+            let Seen::Scan(scanned) = seen else { return Ok(()) };
             for (direction, at) in scanned.directions.iter().zip(0..) {
                 scans.push(scan_gates(direction, scanned.prompts.map(|prompts| &prompts[at]))?);
             }

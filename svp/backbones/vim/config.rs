@@ -106,6 +106,8 @@ impl VimConfig {
             scan_width: Some(self.d_inner()),
             depth: self.depth,
             additions: 1,
+            heads: None,
+            mlp_width: None,
             class_row: Some(self.class_row()),
             normalisation: Normalisation::IMAGENET,
         }

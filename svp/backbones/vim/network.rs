@@ -16,7 +16,7 @@ use super::weights::{self, Direction, VimParams};
 use crate::Result;
 use crate::backbones::family::Backbone;
 use crate::params::Params;
-use crate::pass::{Method, Pass, Scanned, Spec, Tokens};
+use crate::pass::{Method, Pass, Scanned, Seen, Spec, Tokens};
 
 /// A Vim without its head: its sizes, and where its parameters are.
 pub struct Vim {
@@ -64,7 +64,9 @@ impl Vim {
         let prompts = method.scan(pass, layer, u.each_ref(), tokens.class_row)?;
         if let Some(watch) = &mut pass.watch {
             let (class_row, prompt_rows) = (tokens.class_row, tokens.prompt_rows.as_slice());
-            watch(Scanned { layer, directions, prompts: prompts.as_ref(), class_row, prompt_rows })?;
+            let scanned =
+                Scanned { layer, directions, prompts: prompts.as_ref(), class_row, prompt_rows };
+            watch(Seen::Scan(scanned))?;
         }
         let out = selective_scan(tape, &xz, directions, prompts.as_ref().map(<[Var; 2]>::each_ref))?;
         let h = linear(tape, &out, &params[block.out_proj], None)?;
@@ -96,7 +98,7 @@ impl Backbone for Vim {
             pos: &params[self.params.pos],
         };
         let h = patch_embed(tape, images, &weights, self.config.stride, self.config.class_row())?;
-        let mut tokens = Tokens { h, residual: None, class_row, prompt_rows: vec![], pooled: None };
+        let mut tokens = Tokens::stem(h, class_row);
         tokens = method.stem(pass, tokens)?;
         for (i, block) in self.params.blocks.iter().enumerate() {
             tape.scope(format!("layers.{i}"));
@@ -117,6 +119,6 @@ impl Backbone for Vim {
         let [r, hidden] =
             prompt_add_norm(tape, &tokens.h, residual, &[], &params[self.params.norm_f], settings)?;
         let hidden = method.site(pass, self.params.norm_f, &r, hidden)?;
-        Ok(Tokens { h: hidden, residual: None, ..tokens })
+        method.ended(pass, Tokens { h: hidden, residual: None, ..tokens })
     }
 }

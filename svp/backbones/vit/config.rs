@@ -106,6 +106,8 @@ impl VitConfig {
             scan_width: None,
             depth: self.depth,
             additions: 2,
+            heads: Some(self.heads),
+            mlp_width: Some(self.mlp_dim),
             class_row: Some(0),
             normalisation: self.normalisation,
         }

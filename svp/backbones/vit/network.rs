@@ -21,7 +21,7 @@ use crate::Result;
 use crate::backbones::family::{Backbone, Pool};
 use crate::checkpoint::Metadata;
 use crate::params::{ParamId, Params};
-use crate::pass::{Method, Pass, Spec, Tokens};
+use crate::pass::{Attended, Branch, Method, Pass, Seen, Spec, Tokens};
 
 /// A ViT without its head: its sizes, and where its parameters are.
 pub struct Vit {
@@ -44,12 +44,37 @@ impl Vit {
         Ok(Vit { spec: config.spec(), config, params })
     }
 
-    /// Attention among the rows of `x [b l d]`: `[b l d]`.
-    fn attention(&self, pass: &mut Pass, method: &dyn Method, block: &Block, x: &Var) -> Result<Var> {
+    /// Attention among the rows of `x [b l d]` in block `layer`: `[b l d]`, and the probabilities of the class token's row
+    /// where they are wanted.
+    fn attention(
+        &self,
+        pass: &mut Pass,
+        method: &dyn Method,
+        layer: usize,
+        x: &Var,
+        tokens: &Tokens,
+    ) -> Result<(Var, Option<Var>)> {
+        let block = &self.params.blocks[layer];
         let qkv = product(pass, method, block.qkv, x)?;
-        let out = attention(pass.tape, &qkv, Settings::heads(self.config.heads))?.out;
-        let h = product(pass, method, block.proj, &out)?;
-        scaled(pass, block.layer_scale.map(|scales| scales[0]), h)
+        let wanted = method.attention(pass, layer)?;
+        let class_row = tokens.class_row.filter(|_| wanted.class_row || pass.watch.is_some());
+        let settings = Settings {
+            heads: self.config.heads,
+            extra: wanted.extra.as_ref(),
+            temperature: wanted.temperature.as_ref().map(|(temperatures, entry)| (temperatures, *entry)),
+            class_row,
+        };
+        let attended = attention(pass.tape, &qkv, settings)?;
+        if let (Some(watch), Some(class_attention), Some(class_row)) =
+            (&mut pass.watch, &attended.probabilities, class_row)
+        {
+            let extra = wanted.extra.as_ref().map_or(0, |extra| extra.shape()[1]);
+            let prompt_rows = &tokens.prompt_rows;
+            watch(Seen::Attention(Attended { layer, class_attention, extra, class_row, prompt_rows }))?;
+        }
+        let h = product(pass, method, block.proj, &attended.out)?;
+        let h = scaled(pass, block.layer_scale.map(|scales| scales[0]), h)?;
+        Ok((h, attended.probabilities.filter(|_| wanted.class_row)))
     }
 
     /// The MLP on each row of `x [b l d]`: `[b l d]`.
@@ -101,6 +126,18 @@ fn product(pass: &mut Pass, method: &dyn Method, of: Affine, x: &Var) -> Result<
     method.site(pass, of.weight, x, y)
 }
 
+/// What a branch has computed of the stream, and the stream that it is added to, adapted by the method.
+fn joined(
+    pass: &mut Pass,
+    method: &dyn Method,
+    at: (usize, Branch),
+    h: Var,
+    stream: Var,
+) -> Result<(Var, Var)> {
+    let h = method.branch(pass, at, &stream, h)?;
+    Ok((h, method.shortcut(pass, at, stream)?))
+}
+
 /// A branch's output times the factors of its channels, where there are such.
 fn scaled(pass: &Pass, scale: Option<ParamId>, h: Var) -> Result<Var> {
     match scale {
@@ -132,8 +169,7 @@ impl Backbone for Vit {
             pos: &params[self.params.pos],
         };
         let h = patch_embed(tape, images, &weights, self.config.stride, 0)?;
-        let mut tokens = Tokens { h, residual: None, class_row: Some(0), prompt_rows: vec![], pooled: None };
-        tokens = method.stem(pass, tokens)?;
+        let mut tokens = method.stem(pass, Tokens::stem(h, Some(0)))?;
         for (i, block) in self.params.blocks.iter().enumerate() {
             tape.scope(format!("blocks.{i}"));
             let (entering, generated) = method.block(pass, i, tokens)?;
@@ -141,12 +177,15 @@ impl Backbone for Vit {
             // What enters block i is the output of the MLP of block i - 1, and is dropped at that block's rate.
             let (before, first) = ((&entering.h, entering.residual.as_ref()), (2 * i).checked_sub(1));
             let [r, x] = self.norm(pass, method, block.norm1, before, first)?;
-            let h = self.attention(pass, method, block, &x)?;
+            let (h, attention) = self.attention(pass, method, i, &x, &entering)?;
+            let (h, r) = joined(pass, method, (i, Branch::Attention), h, r)?;
             let [r, x] = self.norm(pass, method, block.norm2, (&h, Some(&r)), Some(2 * i))?;
             let h = self.mlp(pass, method, block, &x)?;
-            tokens = Tokens { h, residual: Some(r), ..entering };
+            let (h, r) = joined(pass, method, (i, Branch::Mlp), h, r)?;
+            tokens = Tokens { h, residual: Some(r), attention, ..entering };
         }
         tape.scope("norm");
-        self.ended(pass, method, tokens)
+        let ended = self.ended(pass, method, tokens)?;
+        method.ended(pass, ended)
     }
 }
