@@ -64,8 +64,7 @@ impl Vim {
         let prompts = method.scan(pass, layer, u.each_ref(), tokens.class_row)?;
         if let Some(watch) = &mut pass.watch {
             let (class_row, prompt_rows) = (tokens.class_row, tokens.prompt_rows.as_slice());
-            let scanned =
-                Scanned { layer, directions, prompts: prompts.as_ref(), class_row, prompt_rows };
+            let scanned = Scanned { layer, directions, prompts: prompts.as_ref(), class_row, prompt_rows };
             watch(Seen::Scan(scanned))?;
         }
         let out = selective_scan(tape, &xz, directions, prompts.as_ref().map(<[Var; 2]>::each_ref))?;
