@@ -14,12 +14,14 @@
 #![warn(missing_docs)]
 
 pub mod adamw;
+pub mod add_rows;
 pub mod attention;
 pub mod causal_conv1d;
 pub mod clamp;
 pub mod cross_entropy;
 pub mod ema;
 pub mod frame;
+pub mod gate_rows;
 pub mod gelu;
 pub mod grad_norm;
 pub mod layer_norm;
@@ -28,7 +30,9 @@ pub mod mean_rows;
 pub mod nearest;
 pub mod patch_embed;
 pub mod prompt_add_norm;
+pub mod prompt_chain;
 pub mod prompt_rows;
+pub mod salient;
 pub mod scale_shift;
 pub mod selective_scan;
 pub mod sgd;

@@ -217,7 +217,8 @@ impl Model {
         let images = self.input(tape, images, &*self.method)?;
         let assignment =
             assignment.map_or_else(|| self.assigned(&*self.method, &images), |known| Ok(Some(known)))?;
-        let mut pass = Pass { tape, params, noise, watch: None, precision: self.precision, assignment };
+        let mut pass =
+            Pass { tape, params, noise, watch: None, precision: self.precision, assignment, kept: None };
         let images = self.method.pixels(&mut pass, images)?;
         self.backbone.forward(&mut pass, &images, &*self.method)
     }
@@ -238,7 +239,7 @@ impl Model {
         let tape = Tape::inference(&self.device);
         let params = self.params.bind(&tape);
         let (noise, watch, precision, assignment) = (Noise::default(), None, self.precision, None);
-        let mut pass = Pass { tape: &tape, params: &params, noise, watch, precision, assignment };
+        let mut pass = Pass { tape: &tape, params: &params, noise, watch, precision, assignment, kept: None };
         let features = self.backbone.forward(&mut pass, images, &Frozen)?.features(&tape)?;
         Ok(Some(nearest(&self.device, features.value(), self.params.get(prototypes))?))
     }
@@ -276,7 +277,7 @@ impl Model {
         let watch = watch.map(|watch| watch as &mut Watch);
         let (noise, assignment) = (Noise::default(), self.assigned(method, &images)?);
         let precision = self.precision;
-        let mut pass = Pass { tape: &tape, params: &bound, noise, watch, precision, assignment };
+        let mut pass = Pass { tape: &tape, params: &bound, noise, watch, precision, assignment, kept: None };
         let images = method.pixels(&mut pass, images)?;
         self.backbone.forward(&mut pass, &images, method)?;
         Ok(())

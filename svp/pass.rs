@@ -160,15 +160,25 @@ pub struct Attended<'a> {
     pub prompt_rows: &'a [usize],
 }
 
+/// The rows that a method has chosen by the attention of one block, as a watcher sees them.
+pub struct ChosenRows<'a> {
+    /// Number of the block, counted from 0.
+    pub layer: usize,
+    /// Numbers `[b k]` of rows of the sequence, f32, for each image.
+    pub rows: &'a Var,
+}
+
 /// What a watcher sees of a block.
 pub enum Seen<'a> {
     /// The scan of a Vim's block.
     Scan(Scanned<'a>),
     /// The attention of a ViT's block.
     Attention(Attended<'a>),
+    /// Rows that the method has chosen by that attention.
+    Rows(ChosenRows<'a>),
 }
 
-/// A function that is called with the scan or the attention of each block, in order.
+/// A function that is called with what there is to see of each block, in order.
 pub type Watch<'a> = dyn FnMut(Seen) -> Result<()> + 'a;
 
 /// The context of one forward pass.
@@ -185,6 +195,8 @@ pub struct Pass<'a> {
     pub precision: DType,
     /// Number `[b]` of the prototype that each image is nearest to, where the method has prototypes.
     pub assignment: Option<Tensor>,
+    /// What a hook of the method leaves for its later hooks in this pass.
+    pub kept: Option<Var>,
 }
 
 /// A prompt that a method generated, which a block adds together with its residual before normalising: `scale

@@ -113,7 +113,7 @@ impl Vit {
         let settings = norm.norm(pass.params, self.config.eps);
         let [r, _] = add_layer_norm(pass.tape, before.0, before.1, settings, pass.noise.keep(last))?;
         let class_row = tokens.class_row.expect("a ViT has a class token");
-        let mean = mean_rows(pass.tape, &r, class_row)?;
+        let mean = mean_rows(pass.tape, &r, Some(class_row))?;
         let pooled = layer_norm(pass.tape, &mean, settings)?;
         let pooled = Some(method.site(pass, norm.weight, &mean, pooled)?);
         Ok(Tokens { h: r, residual: None, pooled, ..tokens })
