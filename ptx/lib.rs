@@ -13,9 +13,12 @@
 
 #![warn(missing_docs)]
 
+pub mod activation;
 pub mod adamw;
 pub mod attention;
+pub mod batch_norm;
 pub mod causal_conv1d;
+pub mod channels;
 pub mod clamp;
 pub mod cross_entropy;
 pub mod ema;
@@ -27,8 +30,10 @@ pub mod linear;
 pub mod mean_rows;
 pub mod nearest;
 pub mod patch_embed;
+pub mod permute;
 pub mod prompt_add_norm;
 pub mod prompt_rows;
+pub mod quantise;
 pub mod scale_shift;
 pub mod selective_scan;
 pub mod sgd;
