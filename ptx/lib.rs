@@ -13,10 +13,13 @@
 
 #![warn(missing_docs)]
 
+pub mod activation;
 pub mod adamw;
 pub mod add_rows;
 pub mod attention;
+pub mod batch_norm;
 pub mod causal_conv1d;
+pub mod channels;
 pub mod clamp;
 pub mod cross_entropy;
 pub mod ema;
@@ -29,9 +32,11 @@ pub mod linear;
 pub mod mean_rows;
 pub mod nearest;
 pub mod patch_embed;
+pub mod permute;
 pub mod prompt_add_norm;
 pub mod prompt_chain;
 pub mod prompt_rows;
+pub mod quantise;
 pub mod salient;
 pub mod scale_shift;
 pub mod selective_scan;

@@ -232,6 +232,11 @@ pub trait Op: Sync {
     /// gradient no case asks for.
     fn reference_grad(&self, case: &Case, inputs: &[Vec<f64>], grads: &[Vec<f64>]) -> Values;
 
+    /// Whether the gradient of a case is the derivative. One that is an estimate is not compared with central differences.
+    fn is_slope(&self, _case: &Case) -> bool {
+        true
+    }
+
     /// Largest error in f32, relative to the norm of the whole tensor, from the length of its sums.
     fn tolerance(&self, case: &Case) -> f64;
 

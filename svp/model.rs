@@ -2,12 +2,13 @@
 
 use autograd::{Tape, Var};
 use engine::{DType, Device, Tensor};
+use ptx::ema::{Slot, step};
 use ptx::nearest::nearest;
 
 use crate::backbones::Backbone;
 use crate::data::text::{count, first};
 use crate::data::{Fit, Normalisation, Transform};
-use crate::heads::{Head, HeadKind, Place};
+use crate::heads::{Head, HeadKind, Logits, Moved, Place};
 use crate::methods::linear::Frozen;
 use crate::methods::{Chosen, Site};
 use crate::params::{BACKBONE, Bound, HEAD, Param, Params};
@@ -78,6 +79,8 @@ pub struct Forward {
     pub logits: Var,
     /// The parameters on the tape, by which gradients are looked up.
     pub bound: Bound,
+    /// What the step moves without a gradient, for [`Model::follow`].
+    pub moved: Vec<Moved>,
 }
 
 impl Model {
@@ -202,8 +205,8 @@ impl Model {
         let bound = self.params.bind(tape);
         let tokens = self.tokens(tape, &bound, images, noise, assignment)?;
         let features = self.head.features(tape, &tokens)?;
-        let logits = self.head.logits(tape, &bound, &features)?;
-        Ok(Forward { tokens, logits, bound })
+        let Logits { values: logits, moved } = self.head.logits(tape, &bound, &features)?;
+        Ok(Forward { tokens, logits, bound, moved })
     }
 
     fn tokens(
@@ -287,11 +290,24 @@ impl Model {
     ///
     /// # Errors
     /// A fault of the device.
-    pub fn classify(&self, tape: &Tape, features: Tensor) -> Result<(Var, Bound)> {
+    pub fn classify(&self, tape: &Tape, features: Tensor) -> Result<(Logits, Bound)> {
         let bound = self.params.bind(tape);
         let features = Var::constant(features.to_device(&self.device)?);
         let logits = self.head.logits(tape, &bound, &features)?;
         Ok((logits, bound))
+    }
+
+    /// Moves what a training step moves without a gradient, unless `health [3]` says that a step was not finite (see
+    /// [`ptx::grad_norm`]). Nothing else may hold the parameters, so that they keep their addresses.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn follow(&mut self, moved: &[Moved], health: &Tensor) -> Result<()> {
+        for Moved { param, towards, rate } in moved {
+            let slot = Slot { average: self.params.get_mut(*param), value: towards };
+            step(&self.device, &mut [slot], *rate, health)?;
+        }
+        Ok(())
     }
 
     /// Features `[b d]` of images `[b 3 s s]`, which the head reads. No gradients are recorded.
@@ -309,7 +325,7 @@ impl Model {
     /// # Errors
     /// A fault of the device.
     pub fn logits_of(&self, features: Tensor) -> Result<Tensor> {
-        Ok(self.classify(&Tape::inference(&self.device), features)?.0.into_value())
+        Ok(self.classify(&Tape::inference(&self.device), features)?.0.values.into_value())
     }
 
     /// Logits `[b k]` of images `[b 3 s s]`. No gradients are recorded.

@@ -296,6 +296,20 @@ pub trait Method: Send + Sync {
         Ok(images)
     }
 
+    /// Whether the stem is to stop at the embedded patches for [`Method::patches`], which costs it a few copies.
+    fn adapts_patches(&self) -> bool {
+        false
+    }
+
+    /// Replaces the embedded patches `[b p d]` before class token and position embedding join them. It is called where
+    /// [`Method::adapts_patches`] says so and the backbone is a ViT.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    fn patches(&self, _pass: &mut Pass, patches: Var) -> Result<Var> {
+        Ok(patches)
+    }
+
     /// Replaces the stem's tokens before they enter the first block.
     ///
     /// # Errors

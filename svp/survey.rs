@@ -56,6 +56,18 @@ impl Survey<'_> {
     /// # Errors
     /// [`Error::Interrupted`] after a stop, more than 1 % of broken images, and errors of `each`.
     pub fn each_batch(&self, positions: &[usize], each: &mut dyn FnMut(Tensor) -> Result<()>) -> Result<()> {
+        self.each_labelled_batch(positions, &mut |images, _| each(images))
+    }
+
+    /// [`Survey::each_batch`] with the class of each image.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn each_labelled_batch(
+        &self,
+        positions: &[usize],
+        each: &mut dyn FnMut(Tensor, Vec<u32>) -> Result<()>,
+    ) -> Result<()> {
         let samples = positions.iter().map(|&position| self.samples[position].clone()).collect();
         let options = LoaderOptions {
             seed: self.seed,
@@ -68,9 +80,9 @@ impl Survey<'_> {
             if (self.stop)() {
                 return Err(Error::Interrupted { step: 0, hint: "run it again".into() });
             }
-            let images = batch?.images;
-            let b = images.len() / (3 * s * s);
-            each(Tensor::from_vec(images, &[b, 3, s, s]))?;
+            let batch = batch?;
+            let b = batch.labels.len();
+            each(Tensor::from_vec(batch.images, &[b, 3, s, s]), batch.labels)?;
         }
         Ok(())
     }

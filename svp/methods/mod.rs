@@ -4,6 +4,7 @@
 //! presets, sweeps and configs, tables, pages and tests all come from the entries (`docs/adding-a-method.md`).
 
 mod entry;
+mod modules;
 mod settings;
 
 use serde::de::Error as _;
@@ -40,6 +41,12 @@ methods! {
     bitfit,
     lora,
     ssf,
+    adapter,
+    adaptformer,
+    fact,
+    bi_adapter,
+    sct,
+    snf,
     vp,
     dam_vp,
     spt,

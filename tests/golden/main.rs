@@ -25,7 +25,7 @@ use testkit::golden::{self, Golden};
 use testkit::guarded::Guarded;
 use testkit::root::root;
 
-use method_training::{MethodTraining, run_method};
+use method_training::{MethodTraining, merge, run_method};
 
 /// Folder of the project's own files.
 fn own() -> PathBuf {
@@ -78,6 +78,13 @@ fn compare(device: &Device, path: &Path, golden: Golden) -> Verdict {
                     }
                     training.compare(&outputs)
                 }
+                None => return Verdict::NotRun(format!("method side missing: {}", training.name())),
+            }
+        }
+        Some("merge") => {
+            let training = MethodTraining::merged(golden);
+            match merge(device, &training) {
+                Some(problems) => problems,
                 None => return Verdict::NotRun(format!("method side missing: {}", training.name())),
             }
         }

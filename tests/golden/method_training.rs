@@ -15,7 +15,7 @@ use svp::backbones::vit::{self, Vit, VitConfig};
 use svp::backbones::{Backbone, Pool, Shapes};
 use svp::data::resize::square;
 use svp::gates::{TokenGates, scan_gates};
-use svp::heads::Labels;
+use svp::heads::{HeadKind, Labels};
 use svp::methods::linear::Frozen;
 use svp::methods::{Chosen, Kind};
 use svp::model::{Forward, Model, Parts};
@@ -33,6 +33,7 @@ const OUTPUT: f64 = 1e-4;
 const GRADIENT: f64 = 1e-3;
 const TRAJECTORY: f64 = 1e-3;
 const RESIZED: f64 = 1e-5;
+const MERGED: f64 = 1e-5;
 /// Largest value where the gradient is zero and only rounding is stored.
 const ROUNDING: f32 = 1e-6;
 
@@ -94,6 +95,15 @@ impl MethodTraining {
             trained: serde_json::from_value(json("trained")).expect("a list of names"),
             golden,
         }
+    }
+
+    /// Reads a file of kind `merge`, which has no steps.
+    pub fn merged(mut golden: Golden) -> Self {
+        for (name, none) in [("optimizer", r#"{"name": "sgd"}"#), ("label_smoothing", "0"), ("trained", "[]")]
+        {
+            golden.metadata.insert(name.into(), none.into());
+        }
+        Self::new(golden)
     }
 
     /// Names of method and backbone, for lists.
@@ -281,7 +291,7 @@ pub fn run_method(device: &Device, training: &MethodTraining) -> Option<Outputs>
             }
             check_rows(training, &forward.tokens);
         }
-        let Forward { bound, .. } = forward;
+        let Forward { bound, moved, .. } = forward;
         let grads = tape.backward(&loss, Tensor::from_slice(device, &[1.0], &[1])).unwrap();
         if step == 0 {
             for id in model.params.trained() {
@@ -293,13 +303,41 @@ pub fn run_method(device: &Device, training: &MethodTraining) -> Option<Outputs>
         let factors = Tensor::from_slice(device, &factors, &[factors.len()]);
         let params = &mut model.params;
         optimizer.step(device, params, bound, loss.value(), &grads, &factors, &mut health).unwrap();
+        model.follow(&moved, &health).unwrap();
     }
-    for id in model.params.trained() {
-        outputs.finals.insert(model.params.name(id).into(), values(model.params.get(id)));
+    // Of what is not trained, the file has the values that follow each batch.
+    let moves = |name: &str| training.golden.tensors.contains_key(&format!("trajectory.final.{name}"));
+    let trained = model.params.trained();
+    for id in model.params.saved() {
+        let name = model.params.name(id);
+        if trained.contains(&id) || moves(name) {
+            outputs.finals.insert(name.into(), values(model.params.get(id)));
+        }
     }
     let bounded = model.params.iter().filter_map(|param| Some((param.name.clone(), param.bounds?)));
     outputs.bounds = bounded.collect();
     Some(outputs)
+}
+
+/// Folds what the method of the file has trained into its backbone: all differences between the values of the file and those
+/// computed before and after; `None` where there is no such method or backbone.
+pub fn merge(device: &Device, training: &MethodTraining) -> Option<Vec<String>> {
+    let mut model = model(device, training)?;
+    let mut found = Differences::default();
+    let logits = |model: &Model| values(&model.logits(training.images().clone()).unwrap());
+    let before = logits(&model);
+    found.compare("output.logits", &before, training.tensor("output.logits").as_slice(), OUTPUT);
+    model.method.merge(&mut model.params).unwrap();
+    model.params.replace_all(|_, value, _| value.to_device(device)).unwrap();
+    model.method = Box::new(Frozen);
+    for (name, want) in training.stored("merged.") {
+        let got = values(model.params.get(model.params.id(name).expect("a tensor of the backbone")));
+        found.compare(&format!("merged.{name}"), &got, want.as_slice(), OUTPUT);
+    }
+    let after = logits(&model);
+    found.compare("output.logits_merged", &after, training.tensor("output.logits_merged").as_slice(), OUTPUT);
+    found.compare("logits before and after", &after, &before, MERGED);
+    Some(found.0)
 }
 
 /// The backbone of the file with its method and head, with all parameters from the file.
@@ -312,16 +350,26 @@ fn model(device: &Device, training: &MethodTraining) -> Option<Model> {
     let backbone = backbone(training, &mut params)?;
     let classes = training.size("num_classes");
     // A head of another size than the task's is the one with which the backbone was trained.
-    let head = ["head.weight", "head.bias"].map(|name| training.params()[name].clone());
-    let source_head = (head[1].numel() != classes).then_some(head);
-    let parts = Parts { source_head, ..Parts::new(method, classes) };
+    let head = ["head.weight", "head.bias"].map(|name| training.params().get(name).copied().cloned());
+    let head = head.into_iter().collect::<Option<Vec<Tensor>>>().and_then(|head| head.try_into().ok());
+    let source_head = head.filter(|[_, bias]: &[Tensor; 2]| bias.numel() != classes);
+    let own = match training.settings["head"].as_str() {
+        Some("batchnorm") => HeadKind::named("batch-norm").unwrap(),
+        _ => HeadKind::default(),
+    };
+    let parts = Parts { head: own, source_head, ..Parts::new(method, classes) };
     let mut model = Model::new(device, backbone, params, parts, 0).unwrap();
     let names: Vec<String> = model.params.iter().map(|param| param.name.clone()).collect();
     let stored = training.params();
     for name in &names {
-        // What is found before training, and not trained, is an input of the file.
+        // What is found before training, and not trained, is an input of the file, or whole numbers of this name.
         let found = training.golden.tensors.get(&format!("input.{name}"));
-        let value = stored.get(name.as_str()).copied().or(found);
+        let numbers = training
+            .golden
+            .integers
+            .get(name)
+            .map(|all| Tensor::from_vec(all.iter().map(|&number| number as f32).collect(), &[all.len()]));
+        let value = stored.get(name.as_str()).copied().or(found).cloned().or(numbers);
         let value = value.unwrap_or_else(|| panic!("neither param.{name} nor input.{name} is in the file"));
         model.params.set(model.params.id(name).unwrap(), value.to_owned_on(device));
     }
@@ -335,11 +383,14 @@ fn model(device: &Device, training: &MethodTraining) -> Option<Model> {
 }
 
 /// The method with the settings of the file, which are those that its entry declares, under their own or their
-/// published names. The file gives `none` for settings that do not apply; other keys are facts about the run.
+/// published names. The file gives `none` for settings that do not apply; other keys are facts about the run, as is the
+/// start of values that the file holds.
 fn chosen(training: &MethodTraining) -> Option<Chosen> {
     let mut chosen = Chosen::named(&training.method).ok()?;
     for (name, value) in training.settings.as_object().expect("settings are an object") {
-        let Some(setting) = chosen.setting(&name.replace('_', "-")) else { continue };
+        // How a tensor begins is in the file as values.
+        let known = chosen.setting(&name.replace('_', "-")).filter(|_| name != "init");
+        let Some(setting) = known else { continue };
         let value = match value.as_str().and_then(|text| word(&setting.kind, text)) {
             Some(word) => word.into(),
             None if value.as_str() == Some("none") => continue,

@@ -12,7 +12,9 @@ use ptx::layer_norm::{add_layer_norm, layer_norm};
 use ptx::linear::linear;
 use ptx::mean_rows::mean_rows;
 use ptx::patch_embed::{Weights, patch_embed};
+use ptx::prompt_rows::{Prompts, insert};
 use ptx::scale_shift::scale_shift;
+use ptx::token_rows::window;
 
 use super::config::VitConfig;
 use super::facts;
@@ -42,6 +44,28 @@ impl Vit {
     ) -> Result<Self> {
         let params = VitParams::build(&config, params, value)?;
         Ok(Vit { spec: config.spec(), config, params })
+    }
+
+    /// The tokens `[b p+1 d]`: class token and patches, with the position embedding.
+    fn stem(&self, pass: &mut Pass, images: &Var, method: &dyn Method) -> Result<Var> {
+        let (tape, params) = (pass.tape, pass.params);
+        let (cls, pos) = (&params[self.params.cls], &params[self.params.pos]);
+        let [weight, bias] = [self.params.patch.weight, self.params.patch.bias].map(|id| &params[id]);
+        if !method.adapts_patches() {
+            let weights = Weights { weight, bias, cls, pos };
+            return Ok(patch_embed(tape, images, &weights, self.config.stride, 0)?);
+        }
+        let zeros = |of: &Var| Var::constant(Tensor::zeros(tape.device(), of.shape()));
+        let weights = Weights { weight, bias, cls: &zeros(cls), pos: &zeros(pos) };
+        let rows = patch_embed(tape, images, &weights, self.config.stride, 0)?;
+        let &[b, l, d] = rows.shape() else { unreachable!("a sequence has three axes") };
+        let patches = method.patches(pass, window(tape, &rows, 1, l - 1)?)?;
+        let prompts = Prompts { values: cls, entry: 0, dropout: None };
+        let rows = tape.reshape(&insert(tape, &patches, &prompts, &[0])?, &[b, l * d])?;
+        // The position embedding is a shift of all channels of all rows.
+        let ones = Var::constant(Tensor::from_slice(tape.device(), &vec![1.0; l * d], &[l * d]));
+        let rows = scale_shift(tape, &rows, &ones, Some(&tape.reshape(pos, &[l * d])?))?;
+        Ok(tape.reshape(&rows, &[b, l, d])?)
     }
 
     /// Attention among the rows of `x [b l d]` in block `layer`: `[b l d]`, and the probabilities of the class token's row
@@ -160,15 +184,9 @@ impl Backbone for Vit {
     }
 
     fn forward(&self, pass: &mut Pass, images: &Var, method: &dyn Method) -> Result<Tokens> {
-        let (tape, params) = (pass.tape, pass.params);
+        let tape = pass.tape;
         tape.scope("patch_embed");
-        let weights = Weights {
-            weight: &params[self.params.patch.weight],
-            bias: &params[self.params.patch.bias],
-            cls: &params[self.params.cls],
-            pos: &params[self.params.pos],
-        };
-        let h = patch_embed(tape, images, &weights, self.config.stride, 0)?;
+        let h = self.stem(pass, images, method)?;
         let mut tokens = method.stem(pass, Tokens::stem(h, Some(0)))?;
         for (i, block) in self.params.blocks.iter().enumerate() {
             tape.scope(format!("blocks.{i}"));
