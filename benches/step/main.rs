@@ -37,6 +37,7 @@ use std::time::Instant;
 use autograd::noted;
 use engine::Device;
 use svp::Result;
+use svp::backbones::vim;
 use svp::cost::{Count, Trial};
 use svp::methods::{Chosen, METHODS};
 use svp::report::Table;
@@ -75,7 +76,8 @@ impl Arguments {
             }
         }
         if methods.is_empty() {
-            methods = METHODS.iter().map(|entry| entry.name).collect();
+            let of_vim = METHODS.iter().filter(|entry| entry.backbones.contains(&vim::NAME));
+            methods = of_vim.map(|entry| entry.name).collect();
         }
         Ok(Some(Arguments { methods, rounds }))
     }

@@ -40,6 +40,7 @@ methods! {
     dam_vp,
     spt,
     autovp,
+    e2vpt,
 }
 
 /// A method with its settings.
@@ -209,4 +210,4 @@ pub fn table() -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

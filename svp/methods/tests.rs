@@ -3,10 +3,22 @@ use std::collections::HashSet;
 use engine::Device;
 
 use super::*;
-use crate::backbones::FAMILIES;
-use crate::backbones::vim::{Vim, VimConfig};
+use crate::backbones::vim::{self, Vim, VimConfig};
+use crate::backbones::vit::{Vit, VitConfig};
+use crate::backbones::{Backbone, FAMILIES};
 use crate::model::{Model, Parts, count_parameters};
 use crate::params::{BACKBONE, HEAD, Params};
+
+/// A small backbone that a method runs on, 16 wide with 16 patches: a Vim where it does, else a ViT.
+pub(crate) fn backbone(entry: &Entry, depth: usize, params: &mut Params) -> Box<dyn Backbone> {
+    match entry.backbones.contains(&vim::NAME) {
+        true => Box::new(Vim::init(VimConfig::sized(16, 4, 16, depth), params, 5).unwrap()),
+        false => {
+            let config = VitConfig { heads: 2, ..VitConfig::sized(16, 4, 16, depth) };
+            Box::new(Vit::init(config, params, 5).unwrap())
+        }
+    }
+}
 
 /// Checks what every entry of the registry must hold.
 #[test]
@@ -59,9 +71,9 @@ fn every_method_can_be_built() {
     for entry in METHODS {
         let chosen = Chosen::named(entry.name).unwrap();
         let mut params = Params::default();
-        let vim = Vim::init(VimConfig::sized(16, 4, 16, 2), &mut params, 5).unwrap();
+        let backbone = backbone(entry, 2, &mut params);
         let parts = parts(chosen.clone());
-        let model = Model::new(&Device::cpu(), Box::new(vim), params, parts, 5).unwrap();
+        let model = Model::new(&Device::cpu(), backbone, params, parts, 5).unwrap();
         let counts = count_parameters(&model.params);
         let part = |name: &str| counts.iter().find(|count| count.module == name);
         let whole = (entry.head)(&chosen.settings).is_none();
@@ -98,8 +110,8 @@ fn merged_models_compute_the_same() {
             chosen = chosen.with_flag(setting, text).unwrap();
         }
         let mut params = Params::default();
-        let vim = Vim::init(VimConfig::sized(16, 4, 16, 2), &mut params, 5).unwrap();
-        let mut model = Model::new(&Device::cpu(), Box::new(vim), params, parts(chosen), 5).unwrap();
+        let backbone = backbone(chosen.entry, 2, &mut params);
+        let mut model = Model::new(&Device::cpu(), backbone, params, parts(chosen), 5).unwrap();
         let mut rng = engine::Rng::keyed(3, 0, 0, 0);
         for id in model.params.trained() {
             let (shape, values) =

@@ -99,7 +99,7 @@ pub(super) fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Meth
         site.params.room(name, &[layers, n, spec.width])?;
         stream += 1;
         let mut rng = Rng::keyed(site.seed, 0, 0, stream);
-        let bound = (6.0 / (3 * spec.patch_size * spec.patch_size + spec.width) as f64).sqrt();
+        let bound = bound(spec);
         let values = (0..layers * n * spec.width).map(|_| rng.range(-bound, bound) as f32).collect();
         let value = Tensor::from_vec(values, &[layers, n, spec.width]);
         Ok::<_, crate::Error>(site.params.add(PROMPTS, name, value, true))
@@ -116,6 +116,11 @@ pub(super) fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Meth
         replaces: settings.choice("inject") == "replace",
         dropout: settings.number("prompt-dropout") as f32,
     }))
+}
+
+/// The largest value with which prompts begin, uniform on both sides of zero, as published.
+pub(super) fn bound(spec: &Spec) -> f64 {
+    (6.0 / (3 * spec.patch_size * spec.patch_size + spec.width) as f64).sqrt()
 }
 
 /// The stem's row before which each prompt goes; the number of rows stands for the end. Where the class token is the first
