@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use svp::backbones::vim;
+use svp::methods::Chosen;
 use testkit::programs::{fails, succeeds, text, train, words};
 use testkit::runs::{Task, records, same, small};
 
@@ -50,8 +52,15 @@ fn of_kind(kind: &str) -> (&str, &str) {
         }
         // Its logits are counted out to the classes before every epoch.
         "autovp-iter" => ("autovp", "--augment false --resize trainable --mapping iter --mapped-logits 1"),
+        "e2vpt-masks" => ("e2vpt", "--masks trained --prompt-dropout 0.2 --optimizer sgd"),
         method => (method, ""),
     }
+}
+
+/// A task whose backbone is one that the method of a kind runs on.
+fn task(name: &str, kind: &str) -> Task {
+    let entry = Chosen::named(of_kind(kind).0).unwrap().entry;
+    if entry.backbones.contains(&vim::NAME) { Task::new(name, 3) } else { Task::of_vit(name, 3) }
 }
 
 /// Trains to the end and returns the run folder.
@@ -118,7 +127,7 @@ fn broken(task: &Task, method: &str, out: &str, save_every: &str, after: After, 
 }
 
 fn killed_and_resumed(method: &str) {
-    let task = Task::new(&format!("killed-{method}"), 3);
+    let task = task(&format!("killed-{method}"), method);
     let unbroken = train_to_end(&task, method, "unbroken", &[]);
     let mut killed = 0;
     let moments = [1, 4, 10, 20, 35, 60, 100].map(After::Millis);
@@ -176,6 +185,11 @@ fn dam_vp_with_kept_frames_killed_and_resumed() {
 #[test]
 fn autovp_with_counted_logits_killed_and_resumed() {
     killed_and_resumed("autovp-iter");
+}
+
+#[test]
+fn e2vpt_killed_and_resumed() {
+    killed_and_resumed("e2vpt-masks");
 }
 
 #[test]

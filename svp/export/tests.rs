@@ -73,6 +73,7 @@ fn cases() -> Vec<(String, Model, Trained)> {
         ("adapter", vec![("form", "noah")], "batch-norm"),
         ("adaptformer", vec![("layernorm", "in")], "linear"),
         ("sct", vec![("mode", "sct_mlp")], "linear"),
+        ("e2vpt", vec![("masks", "trained"), ("tokens", "3")], "linear"),
     ];
     let case = |(method, settings, head): (&str, Vec<(&str, &str)>, &str)| {
         let (model, trained) = model(method, &settings, head);

@@ -59,7 +59,7 @@ pub static ENTRY: Entry = Entry {
     keeps_features: false,
     whole_backbone: false,
     views: &[("frozen", false), ("framed", true)],
-    survey: Some(Surveyor { fills: &[FRAMES, THRESHOLD], look }),
+    survey: Some(Surveyor { fills: &[FRAMES, THRESHOLD], reads_run: false, look }),
     build,
 };
 
@@ -179,8 +179,16 @@ mod tests {
         let model = vim(Chosen::named(linear::ENTRY.name).unwrap());
         let transform = Transform::eval(32, model.spec().normalisation);
         let samples = &Dataset::builtin("orientation").unwrap().train[..images];
-        let survey =
-            Survey { model: &model, seed: 3, samples, transform, batch: 8, workers: 2, stop: &|| false };
+        let survey = Survey {
+            model: &model,
+            trained: None,
+            seed: 3,
+            samples,
+            transform,
+            batch: 8,
+            workers: 2,
+            stop: &|| false,
+        };
         look(&chosen.settings, &survey)
     }
 

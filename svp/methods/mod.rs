@@ -51,6 +51,7 @@ methods! {
     dam_vp,
     spt,
     autovp,
+    e2vpt,
 }
 
 /// A method with its settings.
@@ -220,4 +221,4 @@ pub fn table() -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
