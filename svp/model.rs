@@ -7,7 +7,7 @@ use ptx::nearest::nearest;
 
 use crate::backbones::Backbone;
 use crate::data::text::{count, first};
-use crate::data::{Fit, Normalisation, Transform};
+use crate::data::{Fit, NoiseForm, Normalisation, PictureNoise, Transform};
 use crate::heads::{Head, HeadKind, Logits, Moved, Place};
 use crate::methods::linear::Frozen;
 use crate::methods::{Chosen, Site};
@@ -139,6 +139,15 @@ impl Model {
                 ..Transform::eval(side as u32, Normalisation::NONE)
             },
         }
+    }
+
+    /// Noise on the images that the model is measured on.
+    ///
+    /// # Errors
+    /// A rate out of 0 to 1.
+    pub fn noise(&self, rate: f64, form: NoiseForm, seed: u64) -> Result<PictureNoise> {
+        let normalised = self.method.picture().is_none();
+        Ok(PictureNoise::new(rate, form, seed, normalised, self.spec().normalisation)?)
     }
 
     /// The transform of evaluation images to the input of the backbone alone.

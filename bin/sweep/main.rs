@@ -10,7 +10,7 @@ mod runner;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use svp::sweep::{Plan, Results, Run, RunStatus, SHIPPED, Sweep, json, markdown};
+use svp::sweep::{Plan, Results, Run, RunStatus, SHIPPED, Shipped, Sweep, json, markdown};
 use svp::train::backbone;
 use svp::{Error, Result};
 
@@ -26,7 +26,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match (cli.command, cli.run) {
         (Some(Command::List), _) => svp_cli::print(&list()?)?,
         (Some(Command::Show { name }), _) => {
-            let shipped = SHIPPED.iter().find(|shipped| shipped.name == name);
+            let shipped = Shipped::named(&name);
             let unknown = || Error::input(&name, "is no sweep of the program", "see `svp-sweep list`");
             svp_cli::print(shipped.ok_or_else(unknown)?.text)?;
         }
@@ -41,7 +41,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
 fn list() -> Result<String> {
     let titles = SHIPPED.iter().map(|shipped| {
         let sweep = Sweep::parse(Path::new(shipped.name), shipped.text)?;
-        Ok(format!("{:<8}  {}\n", shipped.name, sweep.title))
+        let also = shipped.also.map_or(String::new(), |also| format!("; also {also}"));
+        Ok(format!("{:<14}  {}{also}\n", shipped.name, sweep.title))
     });
     titles.collect()
 }

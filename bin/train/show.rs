@@ -123,7 +123,7 @@ fn of_method(preset: &Preset) -> String {
     let listed = |of: &mut dyn Iterator<Item = (&String, &Value)>| {
         of.map(|(key, value)| format!("{key} {}", shown(value))).collect::<Vec<_>>().join(", ")
     };
-    let Preset { name, source, ours, grid, settings, .. } = preset;
+    let Preset { name, source, ours, grid, by_task, settings, .. } = preset;
     let (own, published): (Vec<_>, Vec<_>) =
         settings.iter().filter(|(key, _)| *key != "method").partition(|(key, _)| ours.contains(key));
     let source = source.as_deref().unwrap_or_default();
@@ -131,6 +131,14 @@ fn of_method(preset: &Preset) -> String {
     text += &format!("  ours       {}\n", listed(&mut own.into_iter()));
     if !grid.is_empty() {
         text += &format!("  published to choose from  {}\n", listed(&mut grid.iter()));
+    }
+    if !by_task.is_empty() {
+        let tasks = by_task.iter().map(|(task, settings)| {
+            let own = settings.as_table().into_iter().flatten();
+            let own: Vec<String> = own.map(|(key, value)| format!("{key} {}", shown(value))).collect();
+            format!("{task} {}", own.join(" "))
+        });
+        text += &format!("  published for tasks  {}\n", tasks.collect::<Vec<_>>().join(", "));
     }
     text
 }

@@ -12,7 +12,7 @@ use crate::train::{BUILTIN, Preset, TrainConfig};
 use crate::{Error, Result};
 
 /// Most runs of a sweep, so that a slip in a list does not make millions.
-const MOST_RUNS: usize = 10_000;
+const MOST_RUNS: usize = 50_000;
 
 /// Most bytes of a name of a folder. A file system takes 255; `.toml` and `.partial` need some.
 const LONGEST: usize = 200;
@@ -317,13 +317,16 @@ impl Making<'_> {
         let overrides = self.sweep.overrides.iter().filter(|(key, _)| reported || !late(key));
         let retrain = self.sweep.retrain.iter().filter(|_| reported);
         settings.extend(retrain.chain(overrides).map(|(key, value)| (key.clone(), value.clone())));
-        // The data of a task are in the data folder of the sweep.
-        if let (Some(Value::String(folder)), Some(Value::String(data))) =
-            (self.sweep.settings.get("data"), task.get("data"))
-            && !data.starts_with(BUILTIN)
-        {
-            let path = Path::new(folder).join(data);
-            settings.insert("data".into(), path.to_string_lossy().into_owned().into());
+        // The data of a task are in the data folder of the sweep, and the backbone of a method is in its folder of
+        // backbones.
+        for (key, of) in [("data", task), ("backbone", method)] {
+            if let (Some(Value::String(folder)), Some(Value::String(file))) =
+                (self.sweep.settings.get(key), of.get(key))
+                && !file.starts_with(BUILTIN)
+            {
+                let path = Path::new(folder).join(file);
+                settings.insert(key.into(), path.to_string_lossy().into_owned().into());
+            }
         }
         if let Some(seed) = seed {
             let seed = i64::try_from(seed)

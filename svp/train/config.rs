@@ -14,7 +14,7 @@ use super::stepper::StepSettings;
 use crate::backbones::pos_embed::{ClassRow, Interpolation};
 use crate::backbones::{LoadOptions, Normalise, Pool, Reading, Sizes};
 use crate::checkpoint::Weights;
-use crate::data::{Augment, Layout, Mix, RandAugment, Sampler};
+use crate::data::{Augment, Layout, Mix, NoiseForm, RandAugment, Sampler};
 use crate::heads::HeadKind;
 use crate::methods::{Chosen, Entry, METHODS, OptimizerKind};
 use crate::{Error, Result};
@@ -225,6 +225,12 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Choose the best epoch on the test split, as the published program does (`docs/recipe.md`, "Choosing the epoch").
     pub select_on_test: bool,
+    /// Rates of Gaussian noise, 0 to 1, at each of which the test is made once more in the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub test_noise: Vec<f64>,
+    /// How that noise enters the pictures.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub noise_form: NoiseForm,
     /// Threads that read and change images, at least 1.
     pub workers: usize,
     /// Also save the state after every so many steps. With 0 it is saved only after each epoch and about once a minute.
@@ -471,6 +477,9 @@ impl TrainConfig {
             if !(positive(value) && value <= most) {
                 return wrong(flag, format!("{value} is out of range"), &format!("use 0 to {most}"));
             }
+        }
+        if let Some(rate) = self.test_noise.iter().find(|rate| !(positive(**rate) && **rate <= 1.0)) {
+            return wrong("test-noise", format!("{rate} is out of range"), "use rates of 0 to 1");
         }
         let changed = self.auto_augment.is_some() || self.color_jitter > 0.0 || self.reprob > 0.0;
         if changed && !self.augment {
