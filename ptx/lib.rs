@@ -26,6 +26,7 @@ pub mod layer_norm;
 pub mod linear;
 pub mod mean_rows;
 pub mod nearest;
+pub mod neighbour_attention;
 pub mod patch_embed;
 pub mod prompt_add_norm;
 pub mod prompt_rows;

@@ -308,7 +308,7 @@ fn importance(model: &Model, wanted: [usize; 2], survey: &Survey) -> Result<[Vec
         let tape = Tape::new(device);
         let forward = model.forward(&tape, batch, Noise::default())?;
         let targets = Tensor::from_slice(device, &targets, &[b, classes]);
-        let loss = model.head.loss(&tape, &forward.logits, &targets)?;
+        let loss = model.loss(&tape, &forward, &targets)?;
         let grads = tape.backward(&loss, Tensor::from_slice(device, &[b as f32], &[1]))?;
         for (sum, id) in sums.iter_mut().zip(ids) {
             let grad = grads.get(&forward.bound[id]).expect("a gradient of what is trained").values()?;

@@ -41,6 +41,7 @@ methods! {
     spt,
     autovp,
     e2vpt,
+    sa2vp,
 }
 
 /// A method with its settings.

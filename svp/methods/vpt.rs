@@ -79,10 +79,10 @@ const PROMPTS: &str = "prompts";
 
 /// The places of the prompts' parameters, and their rows.
 struct Vpt {
-    /// Prompts of the first block, `[1 n d]`.
+    /// The tensor whose first entry is the prompts of the first block.
     shallow: ParamId,
-    /// Prompts of the later blocks, `[depth-1 n d]`.
-    deep: Option<ParamId>,
+    /// The tensor of the prompts of the later blocks, and the entry that is those of block 1.
+    deep: Option<(ParamId, usize)>,
     /// Rows of the prompts in the sequence, in rising order.
     rows: Vec<usize>,
     /// Number of prompts before the class token.
@@ -107,15 +107,41 @@ pub(super) fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Meth
     let shallow = add(SHALLOW_PROMPTS, 1)?;
     let deep = settings.flag("deep") && spec.depth > 1;
     let deep = deep.then(|| add(DEEP_PROMPTS, spec.depth - 1)).transpose()?;
+    Ok(placed(settings, spec, shallow, deep.map(|deep| (deep, 0))))
+}
+
+/// Adds all prompts as one tensor `name [layers n d]`, with the same initial values.
+pub(super) fn build_together(
+    settings: &Settings,
+    site: &mut Site,
+    name: &str,
+    layers: usize,
+) -> Result<Box<dyn Method>> {
+    let (spec, n) = (site.spec, settings.count("tokens"));
+    site.params.room(name, &[layers, n, spec.width])?;
+    let mut rng = Rng::keyed(site.seed, 0, 0, streams::METHOD_INIT + 1);
+    let values = (0..layers * n * spec.width).map(|_| rng.range(-bound(spec), bound(spec)) as f32).collect();
+    let prompts = site.params.add(PROMPTS, name, Tensor::from_vec(values, &[layers, n, spec.width]), true);
+    Ok(placed(settings, spec, prompts, (layers > 1).then_some((prompts, 1))))
+}
+
+/// The method with prompts at the rows that its settings say.
+fn placed(
+    settings: &Settings,
+    spec: &Spec,
+    shallow: ParamId,
+    deep: Option<(ParamId, usize)>,
+) -> Box<dyn Method> {
+    let n = settings.count("tokens");
     let before = insert_before(settings.choice("position"), n, spec);
-    Ok(Box::new(Vpt {
+    Box::new(Vpt {
         shallow,
         deep,
         rows: before.iter().enumerate().map(|(j, row)| row + j).collect(),
         before_class: before.iter().filter(|&&row| spec.class_row.is_some_and(|class| row <= class)).count(),
         replaces: settings.choice("inject") == "replace",
         dropout: settings.number("prompt-dropout") as f32,
-    }))
+    })
 }
 
 /// The largest value with which prompts begin, uniform on both sides of zero, as published.
@@ -159,7 +185,8 @@ impl Method for Vpt {
 
     fn section(&self, params: &Params, _spec: &Spec) -> Result<Option<Section>> {
         let mut layers = vec![];
-        for id in [Some(self.shallow), self.deep].into_iter().flatten() {
+        let deep = self.deep.map(|(deep, _)| deep).filter(|&deep| deep != self.shallow);
+        for id in [Some(self.shallow), deep].into_iter().flatten() {
             let (shape, values) = (params.get(id).shape().to_vec(), params.get(id).values()?);
             for prompts in values.chunks_exact(shape[1] * shape[2]) {
                 let norm = |row: &[f32]| row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
@@ -185,8 +212,8 @@ impl Method for Vpt {
     }
 
     fn block(&self, pass: &mut Pass, layer: usize, tokens: Tokens) -> Result<(Tokens, Vec<Generated>)> {
-        let Some(deep) = self.deep.filter(|_| layer > 0) else { return Ok((tokens, vec![])) };
-        let prompts = self.prompts(pass, deep, layer - 1, layer);
+        let Some((deep, first)) = self.deep.filter(|_| layer > 0) else { return Ok((tokens, vec![])) };
+        let prompts = self.prompts(pass, deep, first + layer - 1, layer);
         let h = replace(pass.tape, &tokens.h, Some(&prompts), &self.rows)?;
         let residual = match &tokens.residual {
             Some(r) if self.replaces => Some(replace(pass.tape, r, None, &self.rows)?),

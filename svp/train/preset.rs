@@ -30,7 +30,7 @@ macro_rules! of_methods {
     };
 }
 
-of_methods!("svp" "linear" "full" "vpt" "spt" "dam-vp" "autovp" "vp" "bitfit" "lora" "ssf" "e2vpt");
+of_methods!("svp" "linear" "full" "vpt" "spt" "dam-vp" "autovp" "vp" "bitfit" "lora" "ssf" "e2vpt" "sa2vp");
 
 /// Joins the names of presets that are used together.
 const AND: char = '+';

@@ -301,15 +301,14 @@ impl Stepper {
 impl Inputs {
     /// The loss `[1]` of the inputs that were sent.
     fn loss(&self, model: &Model, tape: &Tape, settings: StepSettings) -> Result<(Var, Bound)> {
-        let (logits, bound) = if settings.features {
-            model.classify(tape, self.batch.clone())?
-        } else {
-            let noise = Noise { drop_path: self.drop_path.as_ref(), dropout: self.dropout.as_ref() };
-            let assignment = self.assignment.clone();
-            let forward = model.forward_assigned(tape, self.batch.clone(), noise, assignment)?;
-            (forward.logits, forward.bound)
-        };
-        Ok((model.head.loss(tape, &logits, &self.targets)?, bound))
+        if settings.features {
+            let (logits, bound) = model.classify(tape, self.batch.clone())?;
+            return Ok((model.head.loss(tape, &logits, &self.targets)?, bound));
+        }
+        let noise = Noise { drop_path: self.drop_path.as_ref(), dropout: self.dropout.as_ref() };
+        let forward = model.forward_assigned(tape, self.batch.clone(), noise, self.assignment.clone())?;
+        let loss = model.loss(tape, &forward, &self.targets)?;
+        Ok((loss, forward.bound))
     }
 }
 
