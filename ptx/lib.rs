@@ -31,6 +31,7 @@ pub mod layer_norm;
 pub mod linear;
 pub mod mean_rows;
 pub mod nearest;
+pub mod neighbour_attention;
 pub mod patch_embed;
 pub mod permute;
 pub mod prompt_add_norm;

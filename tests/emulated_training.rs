@@ -12,7 +12,7 @@ use autograd::Tape;
 use engine::cuda::Cuda;
 use engine::emulated::Emulated;
 use engine::{Device, Rng, Tensor};
-use ptx::cross_entropy::{cross_entropy, smooth_targets};
+use ptx::cross_entropy::smooth_targets;
 use ptx::grad_norm::healthy;
 use ptx_emulator::Meter;
 use rayon::prelude::*;
@@ -112,10 +112,11 @@ fn three_steps(device: &Device, method: &str, precision: Precision) -> Steps {
         let tape = Tape::new(device).checking_finite();
         let images = Tensor::from_vec(images, &[BATCH, 3, 32, 32]);
         let noise = Noise { drop_path: Some(&keep), dropout: None };
-        let Forward { logits, bound, .. } = model.forward(&tape, images, noise).unwrap();
+        let forward = model.forward(&tape, images, noise).unwrap();
         let targets = smooth_targets(&labels, CLASSES, 0.1).unwrap();
         let targets = Tensor::from_slice(device, &targets, &[BATCH, CLASSES]);
-        let loss = cross_entropy(&tape, &logits, &targets).unwrap();
+        let loss = model.loss(&tape, &forward, &targets).unwrap();
+        let Forward { bound, .. } = forward;
         losses.push(f64::from(loss.value().to_host().unwrap()[0]));
         let grads = tape.backward(&loss, Tensor::from_slice(device, &[1.0], &[1])).unwrap();
         if step == 0 {
@@ -125,7 +126,6 @@ fn three_steps(device: &Device, method: &str, precision: Precision) -> Steps {
             };
             grads_of_first = model.params.trained().into_iter().map(of).collect();
         }
-        drop(logits);
         let factors = Tensor::from_slice(device, &optimizer.next_factors(&rates).unwrap(), &[7]);
         let (loss, params) = (loss.value(), &mut model.params);
         optimizer.step(device, params, bound, loss, &grads, &factors, &mut health).unwrap();

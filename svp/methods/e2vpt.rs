@@ -8,13 +8,12 @@
 use autograd::{Tape, Var};
 use engine::{Rng, Tensor};
 use ptx::linear::linear;
-use ptx::prompt_rows::{Dropout, Prompts, insert, replace};
 use ptx::scale_shift::scale_shift;
 use ptx::token_rows::window;
 
 use super::entry::{Defaults, Entry, Site};
 use super::settings::{Kind, Setting, Settings, Value};
-use super::vpt;
+use super::vpt::{self, PROMPTS, PromptRows, add_prompts};
 use crate::backbones::vit;
 use crate::heads::Labels;
 use crate::model::Model;
@@ -88,7 +87,6 @@ pub const LEAST_TOKENS: usize = 1;
 pub const LEAST_PIECES: usize = 4;
 
 /// Names of the parts of a model that the method adds.
-const PROMPTS: &str = "prompts";
 const KEYS_VALUES: &str = "keys and values";
 const MASK_PART: &str = "masks";
 
@@ -101,9 +99,7 @@ struct E2Vpt {
     /// Rows before keys and values, `[heads n c]`, of each block; none where there are none.
     extra: Vec<ParamId>,
     masks: Option<Masks>,
-    /// Rows of the prompts in the sequence.
-    rows: Vec<usize>,
-    dropout: f32,
+    rows: PromptRows,
 }
 
 /// Masks of rows and of their pieces. Piece j of p has the channels c with c mod p = j.
@@ -121,31 +117,29 @@ struct Masks {
 fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
     let (spec, n, kv) = (site.spec, settings.count("tokens"), settings.count("kv-tokens"));
     let heads = spec.heads.expect("a family whose blocks have attention");
-    let mut stream = streams::METHOD_INIT;
-    let mut add = |part: &'static str, name: &str, shape: &[usize], bound: f64| {
-        site.params.room(name, shape)?;
-        stream += 1;
-        let mut rng = Rng::keyed(site.seed, 0, 0, stream);
-        let values = (0..shape.iter().product()).map(|_| rng.range(-bound, bound) as f32).collect();
-        Ok::<_, Error>(site.params.add(part, name, Tensor::from_vec(values, shape), true))
-    };
-    let bound = vpt::bound(spec);
-    let shallow = add(PROMPTS, vpt::SHALLOW_PROMPTS, &[1, n, spec.width], bound)?;
-    let deep = (spec.depth > 1)
-        .then(|| add(PROMPTS, vpt::DEEP_PROMPTS, &[spec.depth - 1, n, spec.width], bound))
-        .transpose()?;
+    let first = streams::METHOD_INIT + 1;
+    let shallow = add_prompts(site, PROMPTS, vpt::SHALLOW_PROMPTS, [1, n], first)?;
+    let mut deep = None;
+    if spec.depth > 1 {
+        deep = Some(add_prompts(site, PROMPTS, vpt::DEEP_PROMPTS, [spec.depth - 1, n], first + 1)?);
+    }
     let shape = [heads, kv, spec.width / heads];
-    let kaiming = (6.0 / (shape[1] * shape[2]).max(1) as f64).sqrt();
-    let of_block =
-        |i: usize| add(KEYS_VALUES, &format!("blocks.{i}.attn.deep_QKV_embeddings"), &shape, kaiming);
+    let bound = (6.0 / (shape[1] * shape[2]).max(1) as f64).sqrt();
+    let mut of_block = |i: usize| {
+        let name = format!("blocks.{i}.attn.deep_QKV_embeddings");
+        site.params.room(&name, &shape)?;
+        let mut rng = Rng::keyed(site.seed, 0, 0, first + 2 + i as u32);
+        let values = (0..shape.iter().product()).map(|_| rng.range(-bound, bound) as f32).collect();
+        Ok::<_, Error>(site.params.add(KEYS_VALUES, name, Tensor::from_vec(values, &shape), true))
+    };
     let blocks = if kv > 0 { spec.depth } else { 0 };
-    let extra = (0..blocks).map(of_block).collect::<Result<_>>()?;
+    let extra = (0..blocks).map(&mut of_block).collect::<Result<_>>()?;
     let masks = match settings.choice(MASKS) {
         NONE => None,
         kind => Some(Masks::build(n, settings.count("pieces"), kind == TRAINED, site)?),
     };
-    let dropout = settings.number("prompt-dropout") as f32;
-    Ok(Box::new(E2Vpt { shallow, deep, extra, masks, rows: (1..=n).collect(), dropout }))
+    let rows = PromptRows::new(spec, n, "pre", settings.number("prompt-dropout"));
+    Ok(Box::new(E2Vpt { shallow, deep, extra, masks, rows }))
 }
 
 impl Masks {
@@ -194,35 +188,22 @@ impl E2Vpt {
         let masked = scale_shift(tape, &one, &wide, None)?;
         Ok((tape.reshape(&masked, &[1, n, d])?, 0))
     }
-
-    /// The dropout that training applies to the prompts before block `layer`.
-    fn dropout<'a>(&self, pass: &Pass<'a>, layer: usize) -> Option<Dropout<'a>> {
-        let dropout = |keys| Dropout { keys, rate: self.dropout, stream: layer as u32 };
-        pass.noise.dropout.filter(|_| self.dropout > 0.0).map(dropout)
-    }
 }
 
 impl Method for E2Vpt {
     fn drops(&self) -> bool {
-        self.dropout > 0.0
+        self.rows.drops()
     }
 
     fn stem(&self, pass: &mut Pass, tokens: Tokens) -> Result<Tokens> {
-        let (values, entry) = self.masked(pass, self.shallow, 0)?;
-        let prompts = Prompts { values: &values, entry, dropout: self.dropout(pass, 0) };
-        let h = insert(pass.tape, &tokens.h, &prompts, &self.rows)?;
-        Ok(Tokens { h, prompt_rows: self.rows.clone(), ..tokens })
+        let (values, _) = self.masked(pass, self.shallow, 0)?;
+        self.rows.insert(pass, tokens, &values)
     }
 
     fn block(&self, pass: &mut Pass, layer: usize, tokens: Tokens) -> Result<(Tokens, Vec<Generated>)> {
         let Some(deep) = self.deep.filter(|_| layer > 0) else { return Ok((tokens, vec![])) };
         let (values, entry) = self.masked(pass, deep, layer - 1)?;
-        let prompts = Prompts { values: &values, entry, dropout: self.dropout(pass, layer) };
-        // Drop path multiplies h alone, so the prompts stand in the stream that it is added to.
-        let residual = tokens.residual.as_ref().expect("a stream after the first block");
-        let residual = Some(replace(pass.tape, residual, Some(&prompts), &self.rows)?);
-        let h = replace(pass.tape, &tokens.h, None, &self.rows)?;
-        Ok((Tokens { h, residual, ..tokens }, vec![]))
+        Ok((self.rows.replace(pass, layer, tokens, (&values, entry))?, vec![]))
     }
 
     fn attention(&self, pass: &mut Pass, layer: usize) -> Result<Attending> {
@@ -308,7 +289,7 @@ fn importance(model: &Model, wanted: [usize; 2], survey: &Survey) -> Result<[Vec
         let tape = Tape::new(device);
         let forward = model.forward(&tape, batch, Noise::default())?;
         let targets = Tensor::from_slice(device, &targets, &[b, classes]);
-        let loss = model.head.loss(&tape, &forward.logits, &targets)?;
+        let loss = model.loss(&tape, &forward, &targets)?;
         let grads = tape.backward(&loss, Tensor::from_slice(device, &[b as f32], &[1]))?;
         for (sum, id) in sums.iter_mut().zip(ids) {
             let grad = grads.get(&forward.bound[id]).expect("a gradient of what is trained").values()?;

@@ -93,7 +93,7 @@ impl Method for Express {
     }
 
     fn stem(&self, pass: &mut Pass, tokens: Tokens) -> Result<Tokens> {
-        self.rows.insert(pass, tokens, self.prompts)
+        self.rows.insert(pass, tokens, &pass.params[self.prompts])
     }
 
     fn site(&self, pass: &mut Pass, weight: ParamId, _x: &Var, y: Var) -> Result<Var> {

@@ -81,7 +81,7 @@ impl Method for GaPt {
     }
 
     fn stem(&self, pass: &mut Pass, tokens: Tokens) -> Result<Tokens> {
-        self.rows.insert(pass, tokens, self.prompts)
+        self.rows.insert(pass, tokens, &pass.params[self.prompts])
     }
 
     fn attention(&self, pass: &mut Pass, layer: usize) -> Result<Attending> {
@@ -92,13 +92,13 @@ impl Method for GaPt {
     /// Keeps the stream with which a block begins, for the gate behind it.
     fn branch(&self, pass: &mut Pass, (_, branch): (usize, Branch), stream: &Var, h: Var) -> Result<Var> {
         if branch == Branch::Attention && self.gates.is_some() {
-            pass.kept = Some(stream.clone());
+            pass.kept = vec![stream.clone()];
         }
         Ok(h)
     }
 
     fn block(&self, pass: &mut Pass, layer: usize, tokens: Tokens) -> Result<(Tokens, Vec<Generated>)> {
-        let (Some(gates), Some(before)) = (self.gates, pass.kept.take()) else { return Ok((tokens, vec![])) };
+        let (Some(gates), Some(before)) = (self.gates, pass.kept.pop()) else { return Ok((tokens, vec![])) };
         let gate = Gate::Logit(&pass.params[gates], layer - 1);
         let gated = |x, z| gate_rows(pass.tape, x, z, gate, &self.rows.rows);
         let stream = tokens.residual.map(|stream| gated(stream, Some(&before))).transpose()?;

@@ -216,7 +216,7 @@ impl Method for Ivpt {
     }
 
     fn stem(&self, pass: &mut Pass, tokens: Tokens) -> Result<Tokens> {
-        let tokens = self.rows.insert(pass, tokens, self.shallow)?;
+        let tokens = self.rows.insert(pass, tokens, &pass.params[self.shallow])?;
         let reach = match (self.cdc, self.gamma) {
             (NONE, _) => None,
             (ALL, _) => Some(Reach::All),
@@ -225,7 +225,7 @@ impl Method for Ivpt {
         if let (Some(reach), Some(deep)) = (reach, self.deep) {
             pass.tape.scope("prompts");
             let [shallow, deep] = [self.shallow, deep].map(|id| &pass.params[id]);
-            pass.kept = Some(prompt_chain(pass.tape, shallow, deep, reach)?);
+            pass.kept = vec![prompt_chain(pass.tape, shallow, deep, reach)?];
         }
         Ok(tokens)
     }
@@ -237,8 +237,8 @@ impl Method for Ivpt {
 
     fn block(&self, pass: &mut Pass, layer: usize, tokens: Tokens) -> Result<(Tokens, Vec<Generated>)> {
         let Some(deep) = self.deep.filter(|_| layer > 0) else { return Ok((tokens, vec![])) };
-        let prompts = pass.kept.as_ref().unwrap_or(&pass.params[deep]);
-        let mut tokens = self.rows.replace(pass, layer, tokens, prompts)?;
+        let prompts = pass.kept.first().unwrap_or(&pass.params[deep]);
+        let mut tokens = self.rows.replace(pass, layer, tokens, (prompts, layer - 1))?;
         if let Some(reinforcing) = &self.reinforcing {
             tokens = reinforcing.add(pass, layer, tokens, &self.rows.patches)?;
         }

@@ -53,6 +53,7 @@ methods! {
     spt,
     autovp,
     e2vpt,
+    sa2vp,
 }
 
 /// A method with its settings.

@@ -67,7 +67,7 @@ fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
 
 impl Method for ProVp {
     fn stem(&self, pass: &mut Pass, tokens: Tokens) -> Result<Tokens> {
-        self.rows.insert(pass, tokens, self.prompts)
+        self.rows.insert(pass, tokens, &pass.params[self.prompts])
     }
 
     fn block(&self, pass: &mut Pass, layer: usize, tokens: Tokens) -> Result<(Tokens, Vec<Generated>)> {

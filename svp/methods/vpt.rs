@@ -103,7 +103,7 @@ pub(super) fn add_prompts(
 }
 
 /// The largest value with which prompts begin, uniform on both sides of zero, as published.
-pub(super) fn bound(spec: &Spec) -> f64 {
+fn bound(spec: &Spec) -> f64 {
     (6.0 / (3 * spec.patch_size * spec.patch_size + spec.width) as f64).sqrt()
 }
 
@@ -153,16 +153,22 @@ impl PromptRows {
     }
 
     /// The stem's tokens with the first of prompts `[k n d]` among them.
-    pub fn insert(&self, pass: &Pass, tokens: Tokens, values: ParamId) -> Result<Tokens> {
-        let prompts = self.prompts(pass, &pass.params[values], 0, 0);
+    pub fn insert(&self, pass: &Pass, tokens: Tokens, values: &Var) -> Result<Tokens> {
+        let prompts = self.prompts(pass, values, 0, 0);
         let h = prompt_rows::insert(pass.tape, &tokens.h, &prompts, &self.rows)?;
         let class_row = tokens.class_row.map(|row| row + self.before_class);
         Ok(Tokens { h, class_row, prompt_rows: self.rows.clone(), ..tokens })
     }
 
-    /// The tokens before block `layer` with entry `layer - 1` of prompts `[k n d]` in place of what the rows have become.
-    pub fn replace(&self, pass: &Pass, layer: usize, tokens: Tokens, values: &Var) -> Result<Tokens> {
-        let prompts = self.prompts(pass, values, layer - 1, layer);
+    /// The tokens before block `layer` with an entry of prompts `[k n d]` in place of what the rows have become.
+    pub fn replace(
+        &self,
+        pass: &Pass,
+        layer: usize,
+        tokens: Tokens,
+        (values, entry): (&Var, usize),
+    ) -> Result<Tokens> {
+        let prompts = self.prompts(pass, values, entry, layer);
         let put = |x: &Var, prompts| prompt_rows::replace(pass.tape, x, prompts, &self.rows);
         let Some(residual) = &tokens.residual else {
             return Ok(Tokens { h: put(&tokens.h, Some(&prompts))?, ..tokens });
@@ -172,13 +178,19 @@ impl PromptRows {
         Ok(Tokens { h, residual, ..tokens })
     }
 
-    /// The tokens before block `layer` with entry `layer - 1` of prompts `[k n d]` added to what the rows have become: in a
-    /// Vim to the residual stream alone, since they take the place of h.
-    fn add(&self, pass: &Pass, layer: usize, tokens: Tokens, values: &Var) -> Result<Tokens> {
+    /// The tokens before block `layer` with an entry of prompts `[k n d]` added to what the rows have become: in a Vim to the
+    /// residual stream alone, since they take the place of h.
+    fn add(
+        &self,
+        pass: &Pass,
+        layer: usize,
+        tokens: Tokens,
+        (values, entry): (&Var, usize),
+    ) -> Result<Tokens> {
         if self.in_stream {
-            return self.add_weighed(pass, tokens, (values, layer - 1), 1.0);
+            return self.add_weighed(pass, tokens, (values, entry), 1.0);
         }
-        let prompts = self.prompts(pass, values, layer - 1, layer);
+        let prompts = self.prompts(pass, values, entry, layer);
         let h = prompt_rows::replace(pass.tape, &tokens.h, Some(&prompts), &self.rows)?;
         Ok(Tokens { h, ..tokens })
     }
@@ -241,30 +253,49 @@ pub(super) fn lengths(params: &Params, prompts: &[ParamId], text: String) -> Res
 
 /// The places of the prompts' parameters, and their rows.
 struct Vpt {
-    /// Prompts of the first block, `[1 n d]`.
+    /// The tensor whose first entry is the prompts of the first block.
     shallow: ParamId,
-    /// Prompts of the later blocks, `[depth-1 n d]`.
-    deep: Option<ParamId>,
+    /// The tensor of the prompts of the later blocks, and the entry that is those of block 1.
+    deep: Option<(ParamId, usize)>,
     rows: PromptRows,
     replaces: bool,
 }
 
 pub(super) fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
-    let (spec, n) = (site.spec, settings.count("tokens"));
+    let n = settings.count("tokens");
+    let first = streams::METHOD_INIT + 1;
+    let shallow = add_prompts(site, PROMPTS, SHALLOW_PROMPTS, [1, n], first)?;
+    let later = if settings.flag("deep") { site.spec.depth - 1 } else { 0 };
+    let deep = (later > 0).then(|| add_prompts(site, PROMPTS, DEEP_PROMPTS, [later, n], first + 1));
+    placed(settings, site.spec, shallow, deep.transpose()?.map(|deep| (deep, 0)))
+}
+
+/// Adds all prompts as one tensor `name [layers n d]`.
+pub(super) fn build_together(
+    settings: &Settings,
+    site: &mut Site,
+    name: &str,
+    layers: usize,
+) -> Result<Box<dyn Method>> {
+    let sizes = [layers, settings.count("tokens")];
+    let prompts = add_prompts(site, PROMPTS, name, sizes, streams::METHOD_INIT + 1)?;
+    placed(settings, site.spec, prompts, (layers > 1).then_some((prompts, 1)))
+}
+
+/// The method with prompts at the rows that its settings say.
+fn placed(
+    settings: &Settings,
+    spec: &Spec,
+    shallow: ParamId,
+    deep: Option<(ParamId, usize)>,
+) -> Result<Box<dyn Method>> {
+    let n = settings.count("tokens");
     let rows = PromptRows::new(spec, n, settings.choice("position"), settings.number("prompt-dropout"));
     let replaces = settings.choice("inject") == "replace";
-    let deep = settings.flag("deep") && spec.depth > 1;
-    if deep && !replaces && rows.in_stream && rows.drops() {
+    if deep.is_some() && !replaces && rows.in_stream && rows.drops() {
         let what = "prompts that are added to rows of a ViT are not dropped out";
         return Err(Error::input("--prompt-dropout", what, "use --inject replace, or --prompt-dropout 0"));
     }
-    let mut stream = streams::METHOD_INIT;
-    let mut add = |name: &str, layers: usize| {
-        stream += 1;
-        add_prompts(site, PROMPTS, name, [layers, n], stream)
-    };
-    let shallow = add(SHALLOW_PROMPTS, 1)?;
-    let deep = deep.then(|| add(DEEP_PROMPTS, spec.depth - 1)).transpose()?;
     Ok(Box::new(Vpt { shallow, deep, rows, replaces }))
 }
 
@@ -275,17 +306,18 @@ impl Method for Vpt {
 
     fn section(&self, params: &Params, _spec: &Spec) -> Result<Option<Section>> {
         let before = if self.deep.is_some() { "every block" } else { "the first block" };
-        let prompts: Vec<ParamId> = [Some(self.shallow), self.deep].into_iter().flatten().collect();
+        let deep = self.deep.map(|(deep, _)| deep).filter(|&deep| deep != self.shallow);
+        let prompts: Vec<ParamId> = [Some(self.shallow), deep].into_iter().flatten().collect();
         lengths(params, &prompts, format!("{} prompt rows before {before}.", self.rows.rows.len()))
     }
 
     fn stem(&self, pass: &mut Pass, tokens: Tokens) -> Result<Tokens> {
-        self.rows.insert(pass, tokens, self.shallow)
+        self.rows.insert(pass, tokens, &pass.params[self.shallow])
     }
 
     fn block(&self, pass: &mut Pass, layer: usize, tokens: Tokens) -> Result<(Tokens, Vec<Generated>)> {
-        let Some(deep) = self.deep.filter(|_| layer > 0) else { return Ok((tokens, vec![])) };
-        let deep = &pass.params[deep];
+        let Some((deep, first)) = self.deep.filter(|_| layer > 0) else { return Ok((tokens, vec![])) };
+        let deep = (&pass.params[deep], first + layer - 1);
         let tokens = match self.replaces {
             true => self.rows.replace(pass, layer, tokens, deep)?,
             false => self.rows.add(pass, layer, tokens, deep)?,

@@ -286,7 +286,7 @@ pub fn run_method(device: &Device, training: &MethodTraining) -> Option<Outputs>
     for step in 0..training.tensor("trajectory.losses").numel() {
         let tape = Tape::new(device).checking_finite();
         let forward = model.forward(&tape, training.images().clone(), Noise::default()).unwrap();
-        let loss = model.head.loss(&tape, &forward.logits, &targets).unwrap();
+        let loss = model.loss(&tape, &forward, &targets).unwrap();
         outputs.losses.push(values(loss.value())[0]);
         if step == 0 {
             outputs.logits = values(forward.logits.value());
@@ -295,6 +295,11 @@ pub fn run_method(device: &Device, training: &MethodTraining) -> Option<Outputs>
             if training.golden.tensors.contains_key("output.pooled") {
                 let pooled = values(&model.features(training.images().clone()).unwrap());
                 outputs.others.insert("pooled".into(), pooled);
+            }
+            if let Some(beside) = forward.tokens.beside.first() {
+                outputs.others.insert("hidden_prompt".into(), values(beside.h.value()));
+                let logits = model.logits_beside(&tape, &forward).unwrap().expect("a sequence beside");
+                outputs.others.insert("logits_prompt".into(), values(logits.value()));
             }
             check_rows(training, &forward.tokens);
         }
@@ -491,8 +496,7 @@ fn shrunken(model: &Model, training: &MethodTraining) -> BTreeMap<String, Vec<f3
     let tape = Tape::inference(&model.device);
     let params = model.params.bind(&tape);
     let images = Var::constant(training.images().to_owned_on(&model.device));
-    let (noise, watch, precision, assignment) = (Noise::default(), None, DType::F32, None);
-    let mut pass = Pass { tape: &tape, params: &params, noise, watch, precision, assignment, kept: None };
+    let mut pass = Pass::new(&tape, &params, DType::F32);
     let input = values(model.method.pixels(&mut pass, images).unwrap().value());
     let features = Var::constant(model.features(training.images().clone()).unwrap());
     let own = ["weight", "bias"].map(|part| &params[model.params.id(&format!("head.{part}")).unwrap()]);
