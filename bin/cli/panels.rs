@@ -188,7 +188,7 @@ fn panels<'a>(runs: &'a [(&'a Path, TrainedModel)], what: &str) -> Vec<Panel<'a>
     let views = |loaded: &TrainedModel| loaded.trained.method.entry.views;
     if let [(_, loaded)] = runs {
         if let [(name, _)] = views(loaded) {
-            tell(&format!("this run has no prompts: only the {what} of its {name} backbone are drawn"));
+            tell(&format!("this run has no prompts: only the {what} of its {name} backbone can be drawn"));
         }
         let panel = |&(name, adapted): &(&str, bool)| Panel { name: name.into(), run: None, loaded, adapted };
         return views(loaded).iter().map(panel).collect();
@@ -199,7 +199,7 @@ fn panels<'a>(runs: &'a [(&'a Path, TrainedModel)], what: &str) -> Vec<Panel<'a>
     let trained = runs.iter().filter_map(|(run, loaded)| {
         let &(view, adapted) = views(loaded).last().expect("a test wants one of every method");
         if view == FROZEN {
-            tell(&format!("{}: its {what} are those of the frozen backbone", run.display()));
+            tell(&format!("{}: its line is that of the frozen backbone", run.display()));
             return None;
         }
         let alone = runs.iter().filter(|(_, other)| method(other) == method(loaded)).count() == 1;

