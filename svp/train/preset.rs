@@ -30,7 +30,8 @@ macro_rules! of_methods {
     };
 }
 
-of_methods!("svp" "linear" "full" "vpt" "spt" "dam-vp" "autovp" "vp" "bitfit" "lora" "ssf");
+of_methods!("svp" "linear" "full" "vpt" "spt" "dam-vp" "autovp" "vp" "bitfit" "lora" "ssf" "adapter" "adaptformer"
+    "fact" "bi-adapter" "sct" "snf");
 
 /// Joins the names of presets that are used together.
 const AND: char = '+';
