@@ -90,7 +90,8 @@ impl MethodTraining {
         let optimizer = Optimizer::new(json(optimizer));
         MethodTraining {
             backbone: golden.setting("backbone").into(),
-            method: golden.setting("method").into(),
+            // Names of files have `_`, those of the registry `-`.
+            method: golden.setting("method").replace('_', "-"),
             settings: json("settings"),
             optimizer,
             label_smoothing: golden.setting("label_smoothing").parse().expect("a share"),
