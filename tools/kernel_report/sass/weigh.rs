@@ -40,7 +40,11 @@ pub fn weigh<'a>(function: &'a Function, lines: &BTreeMap<u32, f64>, warps: f64)
     known[0] = Some(warps);
     propagate(&blocks, &mut known);
     while let Some(at) = known.iter().position(Option::is_none) {
-        known[at] = Some(evidence(&blocks[at], |_| true).unwrap_or(0.0));
+        // Code that was moved out of a loop still has the counts of lines in it.
+        let before = &blocks[at].before;
+        let flows: Option<f64> = before.iter().map(|&from| known[from]).sum();
+        let most = flows.filter(|_| !before.is_empty()).unwrap_or(f64::INFINITY);
+        known[at] = Some(evidence(&blocks[at], |_| true).unwrap_or(0.0).min(most));
         propagate(&blocks, &mut known);
     }
     let counts = known.into_iter().map(|count| count.expect("all are known").max(0.0)).collect();
