@@ -140,6 +140,11 @@ impl Tape {
         &self.device
     }
 
+    /// Whether it records calls for a backward pass, as in a training step.
+    pub fn records(&self) -> bool {
+        self.enabled
+    }
+
     /// Names the part of the model that the next calls belong to, for messages.
     pub fn scope(&self, name: impl Into<String>) {
         if self.check_finite {

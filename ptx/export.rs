@@ -14,6 +14,8 @@ pub struct Call<'a> {
     traced: &'a Traced,
     /// The names of the trace's values so far.
     names: &'a [Option<Name>],
+    /// Which of them are the same for all images.
+    fixed: &'a [bool],
 }
 
 impl<'a> Call<'a> {
@@ -39,6 +41,11 @@ impl<'a> Call<'a> {
         &self.trace.values[self.traced.inputs[input].expect("an input that every call has")].shape
     }
 
+    /// Whether an input that every call has is the same for all images.
+    fn is_fixed(&self, input: usize) -> bool {
+        self.fixed[self.traced.inputs[input].expect("an input that every call has")]
+    }
+
     /// The shape of the first output.
     pub fn output(&self) -> &'a [usize] {
         &self.trace.values[self.traced.outputs[0]].shape
@@ -62,8 +69,8 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Writes all calls of a trace of one image, and completes `names`, which has those of the given values, by those of what
-/// is computed.
+/// Writes all calls of a trace of one image, value number `image`, and completes `names`, which has those of the given
+/// values, by those of what is computed.
 ///
 /// # Errors
 /// A call that cannot be written: the op and the reason.
@@ -71,10 +78,14 @@ pub fn write<'a>(
     graph: &mut Graph<'a>,
     trace: &'a Trace,
     names: &mut [Option<Name>],
+    image: usize,
 ) -> Result<(), (&'static str, &'static str)> {
     let ops = registry::all();
+    let mut fixed: Vec<bool> = (0..names.len()).map(|value| value != image).collect();
     for traced in &trace.calls {
-        let call = Call { trace, traced, names };
+        let of_images = traced.inputs.iter().flatten().any(|&input| !fixed[input]);
+        traced.outputs.iter().for_each(|&output| fixed[output] = !of_images);
+        let call = Call { trace, traced, names, fixed: &fixed };
         let outputs = match ops.iter().find(|op| op.name() == traced.op) {
             Some(op) => op.onnx(graph, &call),
             None if traced.op == "reshape" => reshape(graph, &call),
@@ -90,6 +101,10 @@ pub fn write<'a>(
 
 /// The tape's own call that gives values another shape.
 fn reshape(graph: &mut Graph, call: &Call) -> Written {
+    if call.is_fixed(0) {
+        let shape: Vec<i64> = call.output().iter().map(|&length| length as i64).collect();
+        return Ok(vec![graph.reshape(&call.input(0), &shape)]);
+    }
     let &[1, ref rest @ ..] = call.output() else { return Err("its images are not along the first axis") };
     let shape: Vec<i64> = [0].into_iter().chain(rest.iter().map(|&length| length as i64)).collect();
     Ok(vec![graph.reshape(&call.input(0), &shape)])

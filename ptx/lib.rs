@@ -13,22 +13,32 @@
 
 #![warn(missing_docs)]
 
+pub mod activation;
 pub mod adamw;
+pub mod add_rows;
 pub mod attention;
+pub mod batch_norm;
 pub mod causal_conv1d;
+pub mod channels;
 pub mod clamp;
 pub mod cross_entropy;
 pub mod ema;
 pub mod frame;
+pub mod gate_rows;
 pub mod gelu;
 pub mod grad_norm;
 pub mod layer_norm;
 pub mod linear;
 pub mod mean_rows;
 pub mod nearest;
+pub mod neighbour_attention;
 pub mod patch_embed;
+pub mod permute;
 pub mod prompt_add_norm;
+pub mod prompt_chain;
 pub mod prompt_rows;
+pub mod quantise;
+pub mod salient;
 pub mod scale_shift;
 pub mod selective_scan;
 pub mod sgd;

@@ -153,6 +153,8 @@ pub struct Cost {
     pub flop: f64,
     /// Exponentials.
     pub exp: f64,
+    /// Those of the additions and multiplications that an own kernel leaves to tensor cores.
+    pub tensor: f64,
     /// Issue slots of warps on a launched device, as the op's machine code takes them; `kernel_report` counts them and
     /// fails where they differ by more than a third. Those of the scan are the most that it lets pass. 0 where a GPU
     /// needs at least twice as long for the bytes.
@@ -231,6 +233,11 @@ pub trait Op: Sync {
     /// The gradients of the inputs by the plain loops, given those of the outputs. They may be empty for inputs whose
     /// gradient no case asks for.
     fn reference_grad(&self, case: &Case, inputs: &[Vec<f64>], grads: &[Vec<f64>]) -> Values;
+
+    /// Whether the gradient of a case is the derivative. One that is an estimate is not compared with central differences.
+    fn is_slope(&self, _case: &Case) -> bool {
+        true
+    }
 
     /// Largest error in f32, relative to the norm of the whole tensor, from the length of its sums.
     fn tolerance(&self, case: &Case) -> f64;

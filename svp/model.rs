@@ -2,12 +2,15 @@
 
 use autograd::{Tape, Var};
 use engine::{DType, Device, Tensor};
+use ptx::ema::{Slot, step};
+use ptx::linear::added;
 use ptx::nearest::nearest;
+use ptx::scale_shift::scale_shift;
 
 use crate::backbones::Backbone;
 use crate::data::text::{count, first};
 use crate::data::{Fit, NoiseForm, Normalisation, PictureNoise, Transform};
-use crate::heads::{Head, HeadKind, Place};
+use crate::heads::{Head, HeadKind, Logits, Moved, Place};
 use crate::methods::linear::Frozen;
 use crate::methods::{Chosen, Site};
 use crate::params::{BACKBONE, Bound, HEAD, Param, Params};
@@ -78,6 +81,8 @@ pub struct Forward {
     pub logits: Var,
     /// The parameters on the tape, by which gradients are looked up.
     pub bound: Bound,
+    /// What the step moves without a gradient, for [`Model::follow`].
+    pub moved: Vec<Moved>,
 }
 
 impl Model {
@@ -211,8 +216,13 @@ impl Model {
         let bound = self.params.bind(tape);
         let tokens = self.tokens(tape, &bound, images, noise, assignment)?;
         let features = self.head.features(tape, &tokens)?;
-        let logits = self.head.logits(tape, &bound, &features)?;
-        Ok(Forward { tokens, logits, bound })
+        let Logits { values: logits, moved } = self.head.logits(tape, &bound, &features)?;
+        Ok(Forward { tokens, logits, bound, moved })
+    }
+
+    /// A pass without noise, which nobody watches.
+    fn pass<'a>(&self, tape: &'a Tape, params: &'a Bound) -> Pass<'a> {
+        Pass::new(tape, params, self.precision)
     }
 
     fn tokens(
@@ -226,7 +236,7 @@ impl Model {
         let images = self.input(tape, images, &*self.method)?;
         let assignment =
             assignment.map_or_else(|| self.assigned(&*self.method, &images), |known| Ok(Some(known)))?;
-        let mut pass = Pass { tape, params, noise, watch: None, precision: self.precision, assignment };
+        let mut pass = Pass { noise, assignment, ..self.pass(tape, params) };
         let images = self.method.pixels(&mut pass, images)?;
         self.backbone.forward(&mut pass, &images, &*self.method)
     }
@@ -246,8 +256,7 @@ impl Model {
         let Some(prototypes) = method.prototypes() else { return Ok(None) };
         let tape = Tape::inference(&self.device);
         let params = self.params.bind(&tape);
-        let (noise, watch, precision, assignment) = (Noise::default(), None, self.precision, None);
-        let mut pass = Pass { tape: &tape, params: &params, noise, watch, precision, assignment };
+        let mut pass = self.pass(&tape, &params);
         let features = self.backbone.forward(&mut pass, images, &Frozen)?.features(&tape)?;
         Ok(Some(nearest(&self.device, features.value(), self.params.get(prototypes))?))
     }
@@ -262,6 +271,34 @@ impl Model {
         // A method that makes the backbone's input does it in f32 and narrows the result.
         let dtype = if method.picture().is_some() { DType::F32 } else { self.precision };
         Ok(tape.cast(&images, dtype)?)
+    }
+
+    /// The mean loss `[1]` of training, for the targets `[b k]` of the head: that of the logits, and a share of it that of
+    /// those of a sequence beside, where the method says so.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn loss(&self, tape: &Tape, forward: &Forward, targets: &Tensor) -> Result<Var> {
+        let loss = self.head.loss(tape, &forward.logits, targets)?;
+        let share = self.method.beside_share() as f32;
+        let Some(logits) = self.logits_beside(tape, forward)?.filter(|_| share > 0.0) else {
+            return Ok(loss);
+        };
+        let beside = self.head.loss(tape, &logits, targets)?;
+        let number = |x: f32, shape: &[usize]| Var::constant(Tensor::from_slice(&self.device, &[x], shape));
+        let own = scale_shift(tape, &tape.reshape(&loss, &[1, 1])?, &number(1.0 - share, &[1]), None)?;
+        let beside = tape.reshape(&beside, &[1, 1])?;
+        Ok(tape.reshape(&added(tape, own, &beside, &number(share, &[1, 1]), None)?, &[1])?)
+    }
+
+    /// The logits `[b k]` of the first sequence beside that of the images, where there is one.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn logits_beside(&self, tape: &Tape, forward: &Forward) -> Result<Option<Var>> {
+        let Some(beside) = forward.tokens.beside.first() else { return Ok(None) };
+        let features = self.head.features(tape, beside)?;
+        Ok(Some(self.head.logits(tape, &forward.bound, &features)?.values))
     }
 
     /// Passes what a watcher sees of each block for images `[b 3 s s]` to `watch`, with the method or with the backbone alone. No
@@ -283,9 +320,8 @@ impl Model {
         let images = self.input(&tape, images, method)?;
         let bound = self.params.bind(&tape);
         let watch = watch.map(|watch| watch as &mut Watch);
-        let (noise, assignment) = (Noise::default(), self.assigned(method, &images)?);
-        let precision = self.precision;
-        let mut pass = Pass { tape: &tape, params: &bound, noise, watch, precision, assignment };
+        let assignment = self.assigned(method, &images)?;
+        let mut pass = Pass { watch, assignment, ..self.pass(&tape, &bound) };
         let images = method.pixels(&mut pass, images)?;
         self.backbone.forward(&mut pass, &images, method)?;
         Ok(())
@@ -295,11 +331,24 @@ impl Model {
     ///
     /// # Errors
     /// A fault of the device.
-    pub fn classify(&self, tape: &Tape, features: Tensor) -> Result<(Var, Bound)> {
+    pub fn classify(&self, tape: &Tape, features: Tensor) -> Result<(Logits, Bound)> {
         let bound = self.params.bind(tape);
         let features = Var::constant(features.to_device(&self.device)?);
         let logits = self.head.logits(tape, &bound, &features)?;
         Ok((logits, bound))
+    }
+
+    /// Moves what a training step moves without a gradient, unless `health [3]` says that a step was not finite (see
+    /// [`ptx::grad_norm`]). Nothing else may hold the parameters, so that they keep their addresses.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn follow(&mut self, moved: &[Moved], health: &Tensor) -> Result<()> {
+        for Moved { param, towards, rate } in moved {
+            let slot = Slot { average: self.params.get_mut(*param), value: towards };
+            step(&self.device, &mut [slot], *rate, health)?;
+        }
+        Ok(())
     }
 
     /// Features `[b d]` of images `[b 3 s s]`, which the head reads. No gradients are recorded.
@@ -317,7 +366,7 @@ impl Model {
     /// # Errors
     /// A fault of the device.
     pub fn logits_of(&self, features: Tensor) -> Result<Tensor> {
-        Ok(self.classify(&Tape::inference(&self.device), features)?.0.into_value())
+        Ok(self.classify(&Tape::inference(&self.device), features)?.0.values.into_value())
     }
 
     /// Logits `[b k]` of images `[b 3 s s]`. No gradients are recorded.

@@ -15,6 +15,8 @@ pub struct Surveyor {
     /// Names of the settings whose values are found. The trained file holds those values, the run's config the ones
     /// that were asked for.
     pub fills: &'static [&'static str],
+    /// Whether it can look at a trained run of the same method too (`--prune-from`).
+    pub reads_run: bool,
     /// Looks and finds. The settings are those of the run.
     pub look: fn(&Settings, &Survey) -> Result<Found>,
 }
@@ -34,6 +36,8 @@ pub struct Found {
 pub struct Survey<'a> {
     /// The backbone, which no method adapts.
     pub model: &'a Model,
+    /// What another run of the method has trained on this backbone for these classes, where one is given.
+    pub trained: Option<&'a Model>,
     /// Seed of the run.
     pub seed: u64,
     pub(crate) samples: &'a [Sample],
@@ -56,6 +60,18 @@ impl Survey<'_> {
     /// # Errors
     /// [`Error::Interrupted`] after a stop, more than 1 % of broken images, and errors of `each`.
     pub fn each_batch(&self, positions: &[usize], each: &mut dyn FnMut(Tensor) -> Result<()>) -> Result<()> {
+        self.each_labelled_batch(positions, &mut |images, _| each(images))
+    }
+
+    /// [`Survey::each_batch`] with the class of each image.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn each_labelled_batch(
+        &self,
+        positions: &[usize],
+        each: &mut dyn FnMut(Tensor, Vec<u32>) -> Result<()>,
+    ) -> Result<()> {
         let samples = positions.iter().map(|&position| self.samples[position].clone()).collect();
         let options = LoaderOptions {
             seed: self.seed,
@@ -68,9 +84,9 @@ impl Survey<'_> {
             if (self.stop)() {
                 return Err(Error::Interrupted { step: 0, hint: "run it again".into() });
             }
-            let images = batch?.images;
-            let b = images.len() / (3 * s * s);
-            each(Tensor::from_vec(images, &[b, 3, s, s]))?;
+            let batch = batch?;
+            let b = batch.labels.len();
+            each(Tensor::from_vec(batch.images, &[b, 3, s, s]), batch.labels)?;
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ impl Op for Cases {
     }
 
     fn formula(&self) -> &'static str {
-        "y = x[:, c0..c0+k] wᵀ + bias; y = y0 + x wᵀ"
+        "y = x[:, c0..c0+k] wᵀ + bias; y = y0 + x wᵀ + bias"
     }
 
     fn cases(&self) -> Vec<Case> {
@@ -49,14 +49,17 @@ impl Op for Cases {
         }
         // Added to what is there.
         for (rows, k, n, frozen) in [(1, 1, 1, 0), (197, 4, 48, 0), (33, 8, 65, 1), (785, 3, 7, 0)] {
-            cases.push(Case::new(&[
-                ("rows", rows),
-                ("width", k),
-                ("k", k),
-                ("n", n),
-                ("frozen", frozen),
-                ("added", 1),
-            ]));
+            for bias in [0, 1] {
+                cases.push(Case::new(&[
+                    ("rows", rows),
+                    ("width", k),
+                    ("k", k),
+                    ("n", n),
+                    ("bias", bias),
+                    ("frozen", frozen),
+                    ("added", 1),
+                ]));
+            }
         }
         // The projections of Vim-S at batch 8: in_proj, x_proj, dt_proj, out_proj.
         for (width, k, n) in [(384, 384, 1536), (768, 768, 56), (56, 24, 768), (768, 768, 384)] {
@@ -92,7 +95,9 @@ impl Op for Cases {
 
     fn forward(&self, case: &Case, tape: &Tape, inputs: &[Var]) -> Result<Vec<Var>> {
         if case.is("added") {
-            return Ok(vec![super::added(tape, inputs[2].clone(), &inputs[0], &inputs[1])?]);
+            let bias = inputs.get(2).filter(|_| case.is("bias"));
+            let y = inputs.last().expect("what is added to").clone();
+            return Ok(vec![super::added(tape, y, &inputs[0], &inputs[1], bias)?]);
         }
         Ok(vec![super::window(tape, &inputs[0], case.get("first"), &inputs[1], inputs.get(2))?])
     }
@@ -100,19 +105,24 @@ impl Op for Cases {
     fn reference(&self, case: &Case, inputs: &[Vec<f64>]) -> Values {
         let (width, first, k) = (case.get("width"), case.get("first"), case.get("k"));
         let product = |bias: &[f64]| reference::forward(&inputs[0], width, first, &inputs[1], k, bias);
-        match case.is("added") {
-            true => vec![product(&[]).iter().zip(&inputs[2]).map(|(product, y)| product + y).collect()],
-            false => vec![product(inputs.get(2).map_or(&[][..], Vec::as_slice))],
+        let product = product(inputs.get(2).filter(|_| case.is("bias")).map_or(&[][..], Vec::as_slice));
+        match inputs.last().filter(|_| case.is("added")) {
+            Some(y) => vec![product.iter().zip(y).map(|(product, y)| product + y).collect()],
+            None => vec![product],
         }
     }
 
     fn reference_grad(&self, case: &Case, inputs: &[Vec<f64>], grads: &[Vec<f64>]) -> Values {
         let (width, first, k) = (case.get("width"), case.get("first"), case.get("k"));
         let (dx, dw, dbias) = reference::backward(&inputs[0], width, first, &inputs[1], k, &grads[0]);
-        match case.is("added") {
-            true => vec![dx, dw, grads[0].clone()],
-            false => vec![dx, dw, dbias],
+        let mut all = vec![dx, dw];
+        if case.is("bias") {
+            all.push(dbias);
         }
+        if case.is("added") {
+            all.push(grads[0].clone());
+        }
+        all
     }
 
     fn tolerance(&self, case: &Case) -> f64 {

@@ -24,8 +24,15 @@ pub fn forward(d: Dims, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32
     );
 }
 
-/// Adds `x w^T` to `y [rows n]`.
-pub fn add(d: Dims, x: &[f32], w: &[f32], y: &mut [f32]) {
+/// Adds `x w^T + bias` to `y [rows n]`.
+pub fn add(d: Dims, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    if let Some(bias) = bias {
+        y.par_chunks_mut(PIECE * d.n).for_each(|rows| {
+            for y in rows.chunks_exact_mut(d.n) {
+                y.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+            }
+        });
+    }
     gemm(d.rows, d.n, d.k, Mat::rows(x, d.width), Mat::transposed(w, d.k), y, d.n, true);
 }
 

@@ -1,12 +1,12 @@
-//! Linear on a launched device: the GEMM of its library. The product itself adds the bias to an f32 result; a kernel
-//! adds it to a bf16 one. A weight of another type than x is cast.
+//! Linear on a launched device: the GEMM of its library. The product itself adds the bias to an f32 result that it writes; a
+//! kernel adds it to a bf16 one, and to what a product was added to. A weight of another type than x is cast.
 
 use engine::blas::{RowMajor, gemm, gemm_bias};
-use engine::launch::{Kernel, Launcher, PtxFile};
+use engine::launch::{Launcher, PtxFile};
 use engine::{DType, Result, Tensor};
 
 use super::call::{Dims, OP};
-use crate::launch::{each, grid, ptx_file, run, sizes, wide};
+use crate::launch::{each, entry, grid, ptx_file, run, sizes, wide};
 
 static FILE: PtxFile = ptx_file!("linear");
 const THREADS: usize = 256;
@@ -35,21 +35,28 @@ pub fn forward(
     }
 }
 
-/// Adds `x w^T` to `y [rows n]`.
-pub fn add(launcher: &dyn Launcher, d: Dims, x: &Tensor, w: &Tensor, y: &mut Tensor) -> Result<()> {
+/// Adds `x w^T + bias` to `y [rows n]`.
+pub fn add(
+    launcher: &dyn Launcher,
+    d: Dims,
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    y: &mut Tensor,
+) -> Result<()> {
     let w = w.cast(x.dtype())?;
     let (x, w) = (RowMajor::rows(x, 0, d.width), RowMajor::transposed(&w, 0, d.k));
-    gemm(launcher, [d.rows, d.n, d.k], x, w, RowMajor::result(y, 0, d.n), true)
+    gemm(launcher, [d.rows, d.n, d.k], x, w, RowMajor::result(y, 0, d.n), true)?;
+    bias.map_or(Ok(()), |bias| add_bias(launcher, d, bias, y))
 }
 
-/// Adds the bias to a bf16 result.
+/// Adds the bias to a result.
 fn add_bias(launcher: &dyn Launcher, d: Dims, bias: &Tensor, y: &mut Tensor) -> Result<()> {
     let elements = y.numel();
     let [count, columns] = sizes(OP, [elements, d.n])?;
     let args = [y.arg_inout(), bias.arg(), count, columns];
     let blocks = elements.div_ceil(THREADS * each(d.n, wide(y.dtype())));
-    let kernel = Kernel { file: &FILE, entry: "linear_bias_bf16" };
-    run(launcher, kernel, grid(OP, [blocks, 1, 1], THREADS)?, &args)
+    run(launcher, entry!(FILE, "linear_bias", y.dtype()), grid(OP, [blocks, 1, 1], THREADS)?, &args)
 }
 
 /// Writes the window's columns of `dx [rows width]`, or adds to them.

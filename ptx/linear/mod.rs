@@ -4,7 +4,7 @@
 //! `dx = dy w`, `dw = dy^T x`, `dbias = sum_r dy`. x is kept only for a trained weight, and w only where x wants a
 //! gradient. On a launched device y and dx have the type of x; the bias and the gradients of w and bias are f32.
 //!
-//! [`added`] is the product added to what is there, `y[r n] = y0[r n] + x[r k] w[n k]^T`, with `dy0 = dy`.
+//! [`added`] is the product added to what is there, `y[r n] = y0[r n] + x[r k] w[n k]^T + bias[n]`, with `dy0 = dy`.
 
 mod call;
 pub(crate) mod cases;
@@ -17,7 +17,7 @@ use autograd::{Function, Recipe, Saved, Sinks, Tape, Var};
 use engine::shape::check_shape;
 use engine::{DType, Device, Result, Tensor};
 
-use crate::launch::typed;
+use crate::launch::{check_type, typed};
 use crate::rows::launch::{self as rows, Rows};
 use call::{Dims, OP, check};
 
@@ -40,24 +40,28 @@ pub fn window(tape: &Tape, x: &Var, first: usize, w: &Var, bias: Option<&Var>) -
     record(tape, dims, [x, w, bias.unwrap_or(&none), &none], y)
 }
 
-/// `y [.. n]` plus `x [.. k]` times `w [n k]` transposed, as a low-rank update adds to a frozen product. The sum takes the
-/// memory of y unless somebody else holds it.
+/// `y [.. n]` plus `x [.. k]` times `w [n k]` transposed, plus `bias [n]`, as a low-rank update adds to a frozen product and
+/// an adapter to a branch. The sum takes the memory of y unless somebody else holds it.
 ///
 /// # Errors
-/// A shape that differs, or what the device fails with.
-pub fn added(tape: &Tape, mut y: Var, x: &Var, w: &Var) -> Result<Var> {
-    let dims = check(x, 0, w, None)?;
+/// A shape or type that differs, or what the device fails with.
+pub fn added(tape: &Tape, mut y: Var, x: &Var, w: &Var, bias: Option<&Var>) -> Result<Var> {
+    let dims = check(x, 0, w, bias)?;
     let mut shape = x.shape().to_vec();
     *shape.last_mut().expect("checked: x has a last axis") = dims.n;
     check_shape(OP, "y", "[.. n]", &shape, y.shape())?;
-    let (device, mut sum) = (tape.device(), y.take());
+    check_type(OP, "y", y.value(), x.value().dtype())?;
+    let (device, mut sum, bias_value) = (tape.device(), y.take(), bias.map(Var::value));
     sum.make_unique(device);
     match device.launcher() {
-        None => cpu::add(dims, x.value().as_slice(), w.value().as_slice(), sum.as_mut_slice()),
-        Some(launcher) => launch::add(launcher, dims, x.value(), w.value(), &mut sum)?,
+        None => {
+            let bias = bias_value.map(Tensor::as_slice);
+            cpu::add(dims, x.value().as_slice(), w.value().as_slice(), bias, sum.as_mut_slice());
+        }
+        Some(launcher) => launch::add(launcher, dims, x.value(), w.value(), bias_value, &mut sum)?,
     }
     let none = Var::constant(Tensor::from_vec(vec![], &[0]));
-    record(tape, dims, [x, w, &none, &y], sum)
+    record(tape, dims, [x, w, bias.unwrap_or(&none), &y], sum)
 }
 
 /// Records a call with x, w, bias and the variable that was added to.

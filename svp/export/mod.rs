@@ -42,14 +42,18 @@ pub fn onnx(mut model: Model, trained: &Trained) -> Result<Vec<u8>> {
     let batch = Size::Any("N");
     let input = graph.input(INPUT, &[batch, Size::Of(3), Size::Of(s), Size::Of(s)]);
     let input = normalised(&mut graph, input, &model);
+    let image =
+        trace.values.iter().position(|value| value.given.as_ref().is_some_and(|t| t.is_clone_of(&images)));
+    let image = image.expect("the pass reads the image");
     let mut names = vec![];
-    for value in &trace.values {
-        names.push(value.given.as_ref().map(|tensor| match tensor.is_clone_of(&images) {
+    for (i, value) in trace.values.iter().enumerate() {
+        names.push(value.given.as_ref().map(|tensor| match i == image {
             true => input.clone(),
             false => given(&mut graph, tensor, &model.params),
         }));
     }
-    ptx::export::write(&mut graph, &trace, &mut names).map_err(|(op, why)| refuse(format!("{op}: {why}")))?;
+    ptx::export::write(&mut graph, &trace, &mut names, image)
+        .map_err(|(op, why)| refuse(format!("{op}: {why}")))?;
     let logits = logits.and_then(|logits| names[logits].clone()).expect("the head computes the logits");
     graph.output(OUTPUT, &logits, &[batch, Size::Of(model.classes())]);
     graph.prune();

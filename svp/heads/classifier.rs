@@ -2,11 +2,12 @@
 
 use autograd::{Tape, Var};
 use engine::{Rng, Tensor};
+use ptx::batch_norm::{batch_norm, normalised_by};
 use ptx::cross_entropy::{cross_entropy, smooth_targets};
 use ptx::linear::linear;
 use ptx::token_rows::window;
 
-use super::entry::{Assigning, Head, HeadEntry, Labels, Place};
+use super::entry::{Assigning, Head, HeadEntry, Labels, Logits, Moved, Place};
 use crate::data::augment::blend_mirrored;
 use crate::params::{Bound, HEAD, ParamId};
 use crate::pass::Tokens;
@@ -19,6 +20,8 @@ struct Classifier {
     maps: Vec<(ParamId, Option<ParamId>)>,
     /// Number of logits, of which the last map may give more.
     classes: usize,
+    /// Running mean and variance `[d]` by which the features are normalised first.
+    running: Option<[ParamId; 2]>,
     counted: Option<Assigning>,
 }
 
@@ -40,7 +43,35 @@ pub(super) fn build(entry: &HeadEntry, place: &mut Place) -> Result<Box<dyn Head
         ids.push(place.params.add(HEAD, name, value, true));
     }
     let maps = ids.as_chunks().0.iter().map(|&[weight, bias]| (weight, Some(bias))).collect();
-    Ok(Box::new(Classifier { maps, classes: place.classes, counted: None }))
+    Ok(Box::new(Classifier { maps, classes: place.classes, running: None, counted: None }))
+}
+
+/// The share of a batch's mean and variance in the running ones, as published.
+const MOMENTUM: f32 = 0.1;
+
+/// Adds a trained map of features that are normalised over the batch, with the published deviation of its weights. The
+/// running mean and variance, by which evaluation normalises, begin at 0 and 1.
+pub(super) fn build_normalised(entry: &HeadEntry, place: &mut Place) -> Result<Box<dyn Head>> {
+    let d = place.spec.width;
+    let mut running = |name: &str, value: f32| -> Result<ParamId> {
+        place.params.room(name, &[d])?;
+        Ok(place.params.add_found(HEAD, name, Tensor::from_vec(vec![value; d], &[d])))
+    };
+    let running = Some([running("head.0.running_mean", 0.0)?, running("head.0.running_var", 1.0)?]);
+    let shapes = (entry.shapes)(d, place.classes);
+    for (name, shape) in &shapes {
+        place.params.room(name, shape)?;
+    }
+    let [(weight, shape), (bias, bias_shape)] = &shapes[..] else { unreachable!("one map") };
+    let value = drawn(place, 0, shape, |rng| 0.01 * rng.normal());
+    let weight = place.params.add(HEAD, weight.clone(), value, true);
+    let bias = place.params.add(HEAD, bias.clone(), Tensor::zeros(place.device, bias_shape), true);
+    Ok(Box::new(Classifier {
+        maps: vec![(weight, Some(bias))],
+        classes: place.classes,
+        running,
+        counted: None,
+    }))
 }
 
 /// Initial values of the head's tensor number `i`.
@@ -72,7 +103,7 @@ pub(super) fn build_first(entry: &HeadEntry, place: &mut Place) -> Result<Box<dy
         return Err(Error::input(format!("head {}", entry.name), what, "train a head instead"));
     }
     let maps = vec![(weight, Some(bias))];
-    Ok(Box::new(Classifier { maps, classes: place.classes, counted: None }))
+    Ok(Box::new(Classifier { maps, classes: place.classes, running: None, counted: None }))
 }
 
 /// Adds the head with which the backbone was trained, frozen, and a map from its logits to the classes: a trained one with
@@ -93,7 +124,7 @@ pub(super) fn build_source(entry: &HeadEntry, place: &mut Place, trained: bool) 
     }
     let counted = (!trained).then(|| Assigning { weight, bias, shares: ids[0] });
     let maps = vec![(weight, Some(bias)), (ids[0], ids.get(1).copied())];
-    Ok(Box::new(Classifier { maps, classes: place.classes, counted }))
+    Ok(Box::new(Classifier { maps, classes: place.classes, running: None, counted }))
 }
 
 impl Head for Classifier {
@@ -105,18 +136,28 @@ impl Head for Classifier {
         tokens.features(tape)
     }
 
-    fn logits(&self, tape: &Tape, params: &Bound, features: &Var) -> Result<Var> {
+    fn logits(&self, tape: &Tape, params: &Bound, features: &Var) -> Result<Logits> {
         tape.scope("head");
-        let mut x = features.clone();
+        let (mut x, mut moved) = (features.clone(), vec![]);
+        match self.running {
+            Some(running) if tape.records() => {
+                let (y, moments) = batch_norm(tape, &x)?;
+                let moves = |(param, towards)| Moved { param, towards, rate: MOMENTUM };
+                moved = running.into_iter().zip(moments).map(moves).collect();
+                x = y;
+            }
+            Some([mean, variance]) => x = normalised_by(tape, &x, &params[mean], &params[variance])?,
+            None => {}
+        }
         for &(weight, bias) in &self.maps {
             x = linear(tape, &x, &params[weight], bias.map(|bias| &params[bias]))?;
         }
         let (images, all) = (x.shape()[0], x.shape()[1]);
         if all == self.classes {
-            return Ok(x);
+            return Ok(Logits { values: x, moved });
         }
         let first = window(tape, &tape.reshape(&x, &[images, all, 1])?, 0, self.classes)?;
-        Ok(tape.reshape(&first, &[images, self.classes])?)
+        Ok(Logits { values: tape.reshape(&first, &[images, self.classes])?, moved })
     }
 
     fn targets(&self, labels: &Labels, classes: usize, smoothing: f32, own_share: f32) -> Result<Vec<f32>> {

@@ -31,6 +31,24 @@ impl Labels {
     }
 }
 
+/// What a head computes of features.
+pub struct Logits {
+    /// `[b k]`
+    pub values: Var,
+    /// What the step moves without a gradient, in a training step.
+    pub moved: Vec<Moved>,
+}
+
+/// A parameter that follows a value of each training batch: `p += rate (towards - p)`.
+pub struct Moved {
+    /// The parameter, which has no gradient and is [found](Params::add_found).
+    pub param: ParamId,
+    /// The batch's value, of the parameter's shape.
+    pub towards: Tensor,
+    /// A share in 0..=1.
+    pub rate: f32,
+}
+
 /// The part of a model that answers the task.
 pub trait Head: Send + Sync {
     /// Number of classes that it tells apart.
@@ -43,11 +61,11 @@ pub trait Head: Send + Sync {
     /// Tokens that lack what the head reads, such as a class token.
     fn features(&self, tape: &Tape, tokens: &Tokens) -> Result<Var>;
 
-    /// Logits `[b k]` of features `[b d]`.
+    /// Logits `[b k]` of features `[b d]`, and what the step moves. A tape that records belongs to a training step.
     ///
     /// # Errors
-    /// A fault of the device.
-    fn logits(&self, tape: &Tape, params: &Bound, features: &Var) -> Result<Var>;
+    /// A batch that the head cannot be trained on, or a fault of the device.
+    fn logits(&self, tape: &Tape, params: &Bound, features: &Var) -> Result<Logits>;
 
     /// The targets `[b k]` of the loss. They are smoothed, and each sample keeps a share `own_share` of its own while
     /// the rest is that of the sample at the mirrored place in the batch.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Error, Result};
 
-pub use entry::{Assigning, Head, HeadEntry, Labels, Place};
+pub use entry::{Assigning, Head, HeadEntry, Labels, Logits, Moved, Place};
 
 /// Declares the modules of the heads, whose files `cargo fmt` does not follow, and the registry.
 macro_rules! heads {
@@ -24,6 +24,7 @@ macro_rules! heads {
 heads! {
     linear,
     two_layer,
+    batch_norm,
     first_k,
     source_map,
     source_means,

@@ -3,10 +3,22 @@ use std::collections::HashSet;
 use engine::Device;
 
 use super::*;
-use crate::backbones::FAMILIES;
-use crate::backbones::vim::{Vim, VimConfig};
+use crate::backbones::vim::{self, Vim, VimConfig};
+use crate::backbones::vit::{Vit, VitConfig};
+use crate::backbones::{Backbone, FAMILIES};
 use crate::model::{Model, Parts, count_parameters};
 use crate::params::{BACKBONE, HEAD, Params};
+
+/// A small backbone that a method runs on, 16 wide with 16 patches: a Vim where it does, else a ViT.
+pub(crate) fn backbone(entry: &Entry, depth: usize, params: &mut Params) -> Box<dyn Backbone> {
+    match entry.backbones.contains(&vim::NAME) {
+        true => Box::new(Vim::init(VimConfig::sized(16, 4, 16, depth), params, 5).unwrap()),
+        false => {
+            let config = VitConfig { heads: 2, ..VitConfig::sized(16, 4, 16, depth) };
+            Box::new(Vit::init(config, params, 5).unwrap())
+        }
+    }
+}
 
 /// Checks what every entry of the registry must hold.
 #[test]
@@ -59,9 +71,9 @@ fn every_method_can_be_built() {
     for entry in METHODS {
         let chosen = Chosen::named(entry.name).unwrap();
         let mut params = Params::default();
-        let vim = Vim::init(VimConfig::sized(16, 4, 16, 2), &mut params, 5).unwrap();
+        let backbone = backbone(entry, 2, &mut params);
         let parts = parts(chosen.clone());
-        let model = Model::new(&Device::cpu(), Box::new(vim), params, parts, 5).unwrap();
+        let model = Model::new(&Device::cpu(), backbone, params, parts, 5).unwrap();
         let counts = count_parameters(&model.params);
         let part = |name: &str| counts.iter().find(|count| count.module == name);
         let whole = (entry.head)(&chosen.settings).is_none();
@@ -98,8 +110,8 @@ fn merged_models_compute_the_same() {
             chosen = chosen.with_flag(setting, text).unwrap();
         }
         let mut params = Params::default();
-        let vim = Vim::init(VimConfig::sized(16, 4, 16, 2), &mut params, 5).unwrap();
-        let mut model = Model::new(&Device::cpu(), Box::new(vim), params, parts(chosen), 5).unwrap();
+        let backbone = backbone(chosen.entry, 2, &mut params);
+        let mut model = Model::new(&Device::cpu(), backbone, params, parts(chosen), 5).unwrap();
         let mut rng = engine::Rng::keyed(3, 0, 0, 0);
         for id in model.params.trained() {
             let (shape, values) =
@@ -123,6 +135,125 @@ fn merged_models_compute_the_same() {
         }
     }
     assert_eq!(merged, ["linear", "full", "bitfit", "lora", "ssf", "lora"]);
+}
+
+/// The methods that can be folded into a ViT, whose products and norms have biases.
+#[test]
+fn merged_vits_compute_the_same() {
+    for (name, settings) in [
+        ("bitfit", &[][..]),
+        ("lora", &[("targets", "qkv,proj,fc1,fc2"), ("alpha", "3"), ("rank", "2")]),
+        ("lora", &[("targets", "qv"), ("init", "trunc-normal"), ("rank", "3")]),
+        ("ssf", &[]),
+        ("ssf", &[("shift", "false")]),
+        ("fact", &[("rank", "3"), ("scale", "0.5")]),
+        ("fact", &[("form", "tk"), ("rank", "3")]),
+        ("bi-adapter", &[("form", "lora"), ("bits", "2"), ("width", "3")]),
+    ] {
+        let chosen = settings.iter().fold(Chosen::named(name).unwrap(), |chosen, (setting, text)| {
+            chosen.with_flag(setting, text).unwrap()
+        });
+        let mut params = Params::default();
+        let config = VitConfig { heads: 2, ..VitConfig::sized(16, 4, 16, 2) };
+        let vit = Vit::init(config, &mut params, 5).unwrap();
+        let mut model = Model::new(&Device::cpu(), Box::new(vit), params, parts(chosen), 5).unwrap();
+        let mut rng = engine::Rng::keyed(3, 0, 0, 0);
+        for id in model.params.trained() {
+            let (shape, values) =
+                (model.params.get(id).shape().to_vec(), model.params.get(id).to_host().unwrap());
+            let moved = values.iter().map(|value| value + 0.1 * rng.normal() as f32).collect();
+            model.params.set(id, engine::Tensor::from_vec(moved, &shape));
+        }
+        let images = (0..2 * 3 * 16 * 16).map(|_| rng.normal() as f32).collect();
+        let images = engine::Tensor::from_vec(images, &[2, 3, 16, 16]);
+        let adapted = model.logits(images.clone()).unwrap().to_host().unwrap();
+        let own = std::mem::replace(&mut model.method, Box::new(linear::Frozen));
+        let frozen = model.logits(images.clone()).unwrap().to_host().unwrap();
+        own.merge(&mut model.params).unwrap();
+        let merged = model.logits(images).unwrap().to_host().unwrap();
+        let far = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(far(&merged, &adapted) <= 2e-5, "{name} {settings:?}: {:e}", far(&merged, &adapted));
+        assert!(name == "bitfit" || far(&frozen, &adapted) > 1e-3, "{name} {settings:?} adapts nothing");
+    }
+}
+
+/// Numbers that are published, or follow from the formulas of `docs/methods.md`, on ViT-B.
+#[test]
+fn parameters_of_a_vit_are_those_of_the_publications() {
+    let count = |name: &str, settings: &[(&str, &str)]| {
+        let chosen = settings.iter().fold(Chosen::named(name).unwrap(), |chosen, (setting, text)| {
+            chosen.with_flag(setting, text).unwrap()
+        });
+        let mut params = Params::default();
+        let zeros = |_: &str, shape: &[usize]| Ok(engine::Tensor::zeros(&Device::cpu(), shape));
+        let vit = Vit::build(VitConfig::sized(224, 16, 768, 12), &mut params, zeros).unwrap();
+        let model = Model::new(&Device::cpu(), Box::new(vit), params, Parts::new(chosen, 10), 5).unwrap();
+        let own = count_parameters(&model.params).into_iter().filter(|count| count.module != HEAD);
+        own.map(|count| count.trained).sum::<usize>()
+    };
+    for (name, settings, want) in [
+        ("bitfit", &[][..], 102_912),
+        ("lora", &[], 294_912),
+        ("lora", &[("targets", "qv")], 294_912),
+        ("adapter", &[("width", "12")], 230_544),
+        ("adaptformer", &[], 1_189_632),
+        ("adaptformer", &[("width", "8"), ("layernorm", "in")], 156_768 + 18_432),
+        ("ssf", &[], 205_824),
+        ("fact", &[], 1536 * 16 + 144 * 16 * 16),
+        ("fact", &[("form", "tk")], 1536 * 16 + 144 * 16 + 16 * 16 * 16),
+        ("sct", &[], 12 * (96 * 96 + 96)),
+        ("snf", &[], 24 * (1536 + 1537 * 5)),
+        ("bi-adapter", &[], 18_432 * 32),
+        ("bi-adapter", &[("form", "lora"), ("width", "8")], 294_912),
+    ] {
+        assert_eq!(count(name, settings), want, "{name} {settings:?}");
+    }
+}
+
+/// Adapters that begin as published leave the frozen model what it is.
+#[test]
+fn new_modules_begin_as_the_frozen_model() {
+    for name in ["lora", "adapter", "adaptformer", "fact"] {
+        let mut params = Params::default();
+        let config = VitConfig { heads: 2, ..VitConfig::sized(16, 4, 16, 2) };
+        let vit = Vit::init(config, &mut params, 5).unwrap();
+        let parts = parts(Chosen::named(name).unwrap());
+        let mut model = Model::new(&Device::cpu(), Box::new(vit), params, parts, 5).unwrap();
+        let mut rng = engine::Rng::keyed(3, 0, 0, 0);
+        let images = (0..3 * 16 * 16).map(|_| rng.normal() as f32).collect();
+        let images = engine::Tensor::from_vec(images, &[1, 3, 16, 16]);
+        let adapted = model.logits(images.clone()).unwrap().to_host().unwrap();
+        model.method = Box::new(linear::Frozen);
+        assert_eq!(adapted, model.logits(images).unwrap().to_host().unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn products_of_another_family_are_refused() {
+    let build = |targets: &str, on_vim: bool| {
+        let chosen = Chosen::named("lora").unwrap().with_flag("targets", targets).unwrap();
+        let mut params = Params::default();
+        let backbone: Box<dyn Backbone> = match on_vim {
+            true => Box::new(Vim::init(VimConfig::sized(16, 4, 16, 2), &mut params, 5).unwrap()),
+            false => {
+                let config = VitConfig { heads: 2, ..VitConfig::sized(16, 4, 16, 2) };
+                Box::new(Vit::init(config, &mut params, 5).unwrap())
+            }
+        };
+        let spec = backbone.spec();
+        let mut site = Site { device: &Device::cpu(), spec, params: &mut params, seed: 5 };
+        chosen.build(&mut site).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(build("in_proj", true), Ok(()));
+    assert_eq!(build("auto", false), Ok(()));
+    for (targets, on_vim, message) in [
+        ("fc1", true, "fc1 is no product of a vim backbone; use in_proj, x_proj, out_proj"),
+        ("in_proj,qkv", false, "in_proj is no product of a vit backbone; use qkv, qv, proj, fc1, fc2"),
+        ("qkv,qv", false, "use one of the two"),
+    ] {
+        let error = build(targets, on_vim).unwrap_err();
+        assert!(error.contains(message), "{error}");
+    }
 }
 
 #[test]

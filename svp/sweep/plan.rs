@@ -256,10 +256,12 @@ impl Run {
 pub(super) fn comparable(config: &TrainConfig) -> TrainConfig {
     let named = config.preset.as_deref().is_some_and(Preset::names_data);
     let name = config.data.file_name().filter(|_| !named);
+    let run = |run: &Option<PathBuf>| run.as_deref().and_then(Path::file_name).map(PathBuf::from);
     TrainConfig {
         data: name.unwrap_or_default().into(),
         backbone: None,
-        init_from: config.init_from.as_deref().and_then(Path::file_name).map(PathBuf::from),
+        init_from: run(&config.init_from),
+        prune_from: run(&config.prune_from),
         weights: None,
         workers: 0,
         save_every: 0,

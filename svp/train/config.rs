@@ -16,7 +16,7 @@ use crate::backbones::{LoadOptions, Normalise, Pool, Reading, Sizes};
 use crate::checkpoint::Weights;
 use crate::data::{Augment, Layout, Mix, NoiseForm, RandAugment, Sampler};
 use crate::heads::HeadKind;
-use crate::methods::{Chosen, OptimizerKind};
+use crate::methods::{Chosen, Entry, METHODS, OptimizerKind};
 use crate::{Error, Result};
 
 /// Type of the activations and of the frozen weights of matrix products. The residual stream, the trained parameters,
@@ -215,6 +215,9 @@ pub struct TrainConfig {
     /// Run folder or trained file whose trained tensors are the initial values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_from: Option<PathBuf>,
+    /// Run folder or trained file that tells which of the method's parameters are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune_from: Option<PathBuf>,
     /// Type of activations and frozen weights.
     #[serde(default)]
     pub precision: Precision,
@@ -388,8 +391,10 @@ impl TrainConfig {
         let absolute = |path: PathBuf| std::path::absolute(&path).map_err(|e| Error::io(&path, "find", &e));
         let data = if self.draws_data() { self.data } else { absolute(self.data)? };
         let backbone = self.backbone.map(absolute).transpose()?;
-        let init_from = self.init_from.map(absolute).transpose()?;
-        Ok(TrainConfig { data, backbone, init_from, ..self })
+        let [init_from, prune_from] =
+            [self.init_from, self.prune_from].map(|run| run.map(absolute).transpose());
+        let (init_from, prune_from) = (init_from?, prune_from?);
+        Ok(TrainConfig { data, backbone, init_from, prune_from, ..self })
     }
 
     /// Whether the program draws the data itself.
@@ -495,6 +500,19 @@ impl TrainConfig {
             return wrong(
                 "model",
                 "trains from scratch, --backbone from a checkpoint".into(),
+                "give one of the two",
+            );
+        }
+        let reads = |entry: &Entry| entry.survey.as_ref().is_some_and(|surveyor| surveyor.reads_run);
+        if self.prune_from.is_some() && !reads(self.method.entry) {
+            let able: Vec<_> = METHODS.iter().filter(|entry| reads(entry)).map(|entry| entry.name).collect();
+            let what = format!("--method {} has nothing that is left out", self.method.entry.name);
+            return wrong("prune-from", what, &format!("use it with {}", able.join(", ")));
+        }
+        if self.prune_from.is_some() && self.init_from.is_some() {
+            return wrong(
+                "prune-from",
+                "trains from initial values, --init-from from those of a run".into(),
                 "give one of the two",
             );
         }

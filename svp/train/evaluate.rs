@@ -98,7 +98,7 @@ pub(crate) fn each_image(
                 let known = assignment.map(|known| Tensor::from_slice(&model.device, &known, &[known.len()]));
                 model.forward_assigned(&tape, batch, Noise::default(), known)?.logits
             }
-            Feed::Features(_) => model.classify(&tape, batch)?.0,
+            Feed::Features(_) => model.classify(&tape, batch)?.0.values,
         };
         let logits = logits.into_value();
         if let Some(before) = waiting.replace((logits.receive()?, labels, indices)) {

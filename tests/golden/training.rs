@@ -76,7 +76,7 @@ pub fn vim_training(device: &Device, golden: &Golden) -> Vec<String> {
     for step in 0..5 {
         let tape = Tape::new(device).checking_finite();
         let images = golden.get("input.images").clone();
-        let Forward { tokens, logits, bound } = model.forward(&tape, images, Noise::default()).unwrap();
+        let Forward { tokens, logits, bound, .. } = model.forward(&tape, images, Noise::default()).unwrap();
         let hidden = tokens.h;
         let loss = cross_entropy(&tape, &logits, &targets).unwrap();
         losses.push(values(loss.value())[0]);

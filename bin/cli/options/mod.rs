@@ -236,6 +236,10 @@ options! {
     /// Begin with what this run has trained: its folder or trained file. The head is taken where the classes are the same
     #[arg(value_name = "RUN", help_heading = "Model")]
     init_from: PathBuf,
+    /// Leave out what matters least in this run of the same method, and train anew: its folder or trained file. The
+    /// method says how much (e2vpt: --prune-tokens, --prune-pieces)
+    #[arg(value_name = "RUN", help_heading = "Model")]
+    prune_from: PathBuf,
     /// Passes over the training images
     #[arg(value_name = "N", help_heading = "Training")]
     epochs: u32 => by_width(|d| d.epochs.to_string()) + ", but linear 100",
@@ -524,6 +528,7 @@ impl Options {
             preset: self.preset,
             backbone: self.backbone,
             init_from: self.init_from,
+            prune_from: self.prune_from,
             weights: self.weights,
             model: self.model,
             embed_dim: self.embed_dim,

@@ -12,6 +12,7 @@ use ptx::grad_norm;
 use ptx::prompt_rows::dropout_keys;
 
 use crate::backbones::drop_path;
+use crate::heads::Moved;
 use crate::methods::OptimizerKind;
 use crate::model::Model;
 use crate::params::Bound;
@@ -98,7 +99,7 @@ pub struct Stepper {
     /// Loss and gradients of the step's earlier batches.
     gathered: Option<Gathered>,
     recorded: HashMap<Part, Recording>,
-    /// Addresses of the trained tensors when the first part was recorded.
+    /// Addresses of the tensors that a step changes when the first part was recorded.
     addresses: Vec<u64>,
     steps: u64,
 }
@@ -197,7 +198,7 @@ impl Stepper {
         self.send(model, batch, epoch, &[vec![0.0; self.optimizer.factors()]])?;
         let tape = Tape::new(&self.device).checking_finite();
         let inputs = self.inputs.as_ref().expect("just sent");
-        let (loss, bound) = inputs.loss(model, &tape, self.settings)?;
+        let (loss, bound, _) = inputs.loss(model, &tape, self.settings)?;
         let grads = tape.backward(&loss, inputs.share.clone())?;
         for id in model.params.trained() {
             let at = || format!("the gradient of {}", model.params.name(id));
@@ -274,7 +275,7 @@ impl Stepper {
         let mut gathered = self.gathered.take().filter(|_| !part.first).unwrap_or_default();
         let inputs = self.inputs.as_ref().expect("sent before");
         let tape = Tape::new(&self.device);
-        let (loss, bound) = inputs.loss(model, &tape, self.settings)?;
+        let (loss, bound, moved) = inputs.loss(model, &tape, self.settings)?;
         gathered.grads = tape.backward_onto(&loss, inputs.share.clone(), gathered.grads)?;
         match &mut gathered.loss {
             Some(sum) => sum.add_assign(&self.device, loss.value()),
@@ -289,9 +290,11 @@ impl Stepper {
                 average.step(&self.device, params, &self.health)?;
             }
         } else {
+            drop(bound);
             // Later batches add to these gradients in place.
             gathered.grads.unshare(&self.device);
         }
+        model.follow(&moved, &self.health)?;
         // The recorded parts of a step meet in these tensors, so they must keep their addresses.
         self.gathered = (part != Part { first: true, last: true }).then_some(gathered);
         Ok(())
@@ -299,26 +302,25 @@ impl Stepper {
 }
 
 impl Inputs {
-    /// The loss `[1]` of the inputs that were sent.
-    fn loss(&self, model: &Model, tape: &Tape, settings: StepSettings) -> Result<(Var, Bound)> {
-        let (logits, bound) = if settings.features {
-            model.classify(tape, self.batch.clone())?
-        } else {
-            let noise = Noise { drop_path: self.drop_path.as_ref(), dropout: self.dropout.as_ref() };
-            let assignment = self.assignment.clone();
-            let forward = model.forward_assigned(tape, self.batch.clone(), noise, assignment)?;
-            (forward.logits, forward.bound)
-        };
-        Ok((model.head.loss(tape, &logits, &self.targets)?, bound))
+    /// The loss `[1]` of the inputs that were sent, the parameters on the tape, and what the step moves without a gradient.
+    fn loss(&self, model: &Model, tape: &Tape, settings: StepSettings) -> Result<(Var, Bound, Vec<Moved>)> {
+        if settings.features {
+            let (logits, bound) = model.classify(tape, self.batch.clone())?;
+            return Ok((model.head.loss(tape, &logits.values, &self.targets)?, bound, logits.moved));
+        }
+        let noise = Noise { drop_path: self.drop_path.as_ref(), dropout: self.dropout.as_ref() };
+        let forward = model.forward_assigned(tape, self.batch.clone(), noise, self.assignment.clone())?;
+        let loss = model.loss(tape, &forward, &self.targets)?;
+        Ok((loss, forward.bound, forward.moved))
     }
 }
 
-/// Addresses of the trained tensors on a launched device.
+/// Addresses on a launched device of the tensors that a step changes, and of those that were found before training.
 fn addresses(model: &Model) -> Vec<u64> {
     if model.device.launcher().is_none() {
         return vec![];
     }
-    model.params.trained().into_iter().map(|id| model.params.get(id).region().at).collect()
+    model.params.saved().into_iter().map(|id| model.params.get(id).region().at).collect()
 }
 
 #[cfg(test)]
