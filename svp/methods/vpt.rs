@@ -364,7 +364,7 @@ mod tests {
             };
             let all = [of(SHALLOW_PROMPTS), of(DEEP_PROMPTS)].concat();
             let layers: Vec<&[f32]> = all.chunks_exact(n * d).collect();
-            let mut row = |at: usize| -> Vec<f32> {
+            let row = |at: usize| -> Vec<f32> {
                 let taken = if summed { &layers[..] } else { &layers[layers.len() - 1..] };
                 (0..d).map(|c| taken.iter().map(|layer| layer[at * d + c]).sum()).collect()
             };
