@@ -9,6 +9,7 @@ use clap::Parser;
 use engine::Device;
 use serde::Serialize;
 use svp::checkpoint::Weights;
+use svp::cost::table8::{self, Row8};
 use svp::cost::{Asked, Cost, Repeats, csv, measure, text};
 use svp::methods::{Chosen, METHODS};
 use svp::train::{Precision, TrainConfig, backbone};
@@ -44,9 +45,13 @@ struct Cli {
     /// Images of a batch
     #[arg(long, value_name = "N", default_value_t = 8)]
     batch_size: usize,
-    /// Classes of the head
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    classes: usize,
+    /// Classes of the head [default: 100; with --ivpt-table8 49]
+    #[arg(long, value_name = "N")]
+    classes: Option<usize>,
+    /// Print Table 8 of iVPT, with its numbers below ours: parameters, multiply-adds, latency, minutes of training on a
+    /// task of VTAB-1k, memory [default methods: vpt:tokens=10 dam-vp:frames=36 ivpt:tokens=10:salient=10]
+    #[arg(long)]
+    ivpt_table8: bool,
     /// f32; tf32, whose matrix products round their operands; or bf16. Only f32 on the CPU
     #[arg(long, value_name = "TYPE", value_parser = word::<Precision>, default_value = "f32")]
     precision: Precision,
@@ -76,6 +81,15 @@ struct Report {
     classes: usize,
     rounds: usize,
     methods: Vec<Cost>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ivpt_table8: Option<Table8>,
+}
+
+/// Table 8 of iVPT.
+#[derive(Serialize)]
+struct Table8 {
+    here: Vec<Row8>,
+    published: Vec<Row8>,
 }
 
 fn main() -> ExitCode {
@@ -83,12 +97,10 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
-    for (flag, value) in [
-        ("batch-size", cli.batch_size),
-        ("classes", cli.classes),
-        ("rounds", cli.rounds),
-        ("times", cli.times),
-    ] {
+    let classes = cli.classes.unwrap_or(if cli.ivpt_table8 { table8::CLASSES } else { 100 });
+    for (flag, value) in
+        [("batch-size", cli.batch_size), ("classes", classes), ("rounds", cli.rounds), ("times", cli.times)]
+    {
         if value == 0 {
             return Err(Error::input(
                 format!("--{flag}"),
@@ -97,8 +109,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
             ));
         }
     }
-    let all = METHODS.iter().map(|entry| entry.name.to_string());
-    let names = if cli.methods.is_empty() { all.collect() } else { cli.methods.clone() };
+    let names: Vec<String> = match cli.methods.is_empty() {
+        false => cli.methods.clone(),
+        true if cli.ivpt_table8 => table8::METHODS.map(String::from).into(),
+        true => METHODS.iter().map(|entry| entry.name.to_string()).collect(),
+    };
     let asked = names.into_iter().map(|name| ask(&cli, name)).collect::<Result<Vec<_>>>()?;
     let device = cli.compute.start()?;
     svp_cli::stop_on_signals()?;
@@ -107,18 +122,22 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let spec = *loaded.backbone.spec();
     drop(loaded);
     let repeats = Repeats { rounds: cli.rounds, times: cli.times };
-    let methods = measure(&asked, cli.classes, &device, repeats, &svp_cli::tell, &svp_cli::stopped)?;
+    let methods = measure(&asked, classes, &device, repeats, &svp_cli::tell, &svp_cli::stopped)?;
     let report = Report {
         device: described(&device),
         threads: rayon::current_num_threads(),
         backbone: format!("{}, {spec}", spec.family),
         precision: cli.precision,
         batch_size: cli.batch_size,
-        classes: cli.classes,
+        classes,
         rounds: cli.rounds,
+        ivpt_table8: cli
+            .ivpt_table8
+            .then(|| Table8 { here: methods.iter().map(Row8::of).collect(), published: Row8::published() }),
         methods,
     };
     match cli.csv {
+        true if cli.ivpt_table8 => svp_cli::print(&table8::csv(&report.methods))?,
         true => svp_cli::print(&csv(&report.methods))?,
         false => svp_cli::show(&report, cli.json, shown)?,
     }
@@ -147,7 +166,7 @@ fn ask(cli: &Cli, name: String) -> Result<Asked> {
         ..Options::default()
     };
     let config = TrainConfig { method, ..options.resolve()? };
-    Ok(Asked { name, config, needed: !cli.methods.is_empty() })
+    Ok(Asked { name, config, needed: cli.ivpt_table8 || !cli.methods.is_empty() })
 }
 
 /// The device in a few words.
@@ -159,9 +178,21 @@ fn described(device: &Device) -> String {
 }
 
 fn shown(report: &Report) -> String {
-    let Report { device, threads, backbone, precision, batch_size, classes, rounds, methods } = report;
+    let Report { device, threads, backbone, precision, batch_size, classes, rounds, methods, .. } = report;
+    let what = format!(
+        "{backbone}, batch {batch_size}, {classes} classes, {precision:?}, on {device}, {threads} threads"
+    );
+    if report.ivpt_table8.is_some() {
+        return format!(
+            "{what}\n\n{}\n\
+             Medians; turns of each method: {rounds}. Multiply-adds are those of one image, latency is that of a batch of \
+             {batch_size}, training is of 1,000 images for the published epochs, without evaluations. Published: iVPT, \
+             arXiv 2404.05207, Table 8, on another machine; its parameters are means over VTAB-1k.\n",
+            table8::text(methods)
+        );
+    }
     format!(
-        "{backbone}, batch {batch_size}, {classes} classes, {precision:?}, on {device}, {threads} threads\n\n{}\n\
+        "{what}\n\n{}\n\
          Medians; turns of each method: {rounds}. GFLOP are those of one image; latency is the evaluation of a \
          batch of {batch_size}.\n",
         text(methods, *batch_size)

@@ -14,7 +14,7 @@ use svp::report::table::percent;
 use svp::run_page::{Measured, run_page};
 use svp::train::Evaluation;
 use svp::{Error, Result};
-use svp_cli::{Images, Measure, Run, Split, Using};
+use svp_cli::{Images, Measure, Noise, Run, Split, Using};
 
 /// Writes a run as one HTML page: curves, confusion matrix, accuracy of the classes, mistakes, prompts and settings.
 ///
@@ -55,8 +55,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let out = cli.out.unwrap_or_else(|| folder.join("report.html"));
     svp_cli::check_place(&out)?;
     let loaded = cli.using.load(run)?;
-    let (config, images) = cli.measure.open(run, &loaded)?;
-    let Images { split, samples, feed } = &images;
+    let (config, images) = cli.measure.open(run, &loaded, &Noise::default())?;
+    let Images { split, samples, feed, .. } = &images;
     let on = Measured { split: split.name(), title: split.title(), samples, feed };
     let (page, evaluation) = run_page(folder, &loaded, &config, on)?;
     let html = page.render();

@@ -6,6 +6,9 @@ use crate::graph::{Attribute, Graph, Name};
 
 use Attribute::{Int, Ints};
 
+/// The number of the type of floats.
+const FLOAT: i64 = 1;
+
 /// The end of an axis, whatever its length, as operators understand it.
 const END: i64 = i64::MAX;
 
@@ -38,6 +41,11 @@ impl<'a> Graph<'a> {
     /// A function of every value, by its operator.
     pub fn each(&mut self, op: &'static str, x: &Name) -> Name {
         self.node(op, &[x], vec![])
+    }
+
+    /// Truth values or whole numbers as floats.
+    pub fn to_floats(&mut self, x: &Name) -> Name {
+        self.node("Cast", &[x], vec![("to", Int(FLOAT))])
     }
 
     /// `x sigmoid(x)`

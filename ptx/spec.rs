@@ -153,6 +153,8 @@ pub struct Cost {
     pub flop: f64,
     /// Exponentials.
     pub exp: f64,
+    /// Those of the additions and multiplications that an own kernel leaves to tensor cores.
+    pub tensor: f64,
     /// Issue slots of warps on a launched device, as the op's machine code takes them; `kernel_report` counts them and
     /// fails where they differ by more than a third. Those of the scan are the most that it lets pass. 0 where a GPU
     /// needs at least twice as long for the bytes.

@@ -3,11 +3,12 @@
 //! From the bottom up: [`params`], [`score`], [`confusion`], [`calibration`] and [`imagenet`]; [`checkpoint`] and
 //! [`report`]; [`pass`], the types that a backbone and a method exchange; [`backbones`], [`methods`] (with [`kmeans`]
 //! and [`cluster`]) and [`heads`]; [`model`], which joins one of each; [`survey`], what a method looks at before it
-//! begins; [`gates`]; [`train`]; [`examination`]; [`run_page`], [`sweep`], [`cost`] and [`export`].
+//! begins; [`gates`] and [`attention`]; [`train`]; [`examination`]; [`run_page`], [`sweep`], [`cost`] and [`export`].
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod attention;
 pub mod backbones;
 pub mod calibration;
 pub mod checkpoint;

@@ -3,11 +3,13 @@
 use autograd::{Tape, Var};
 use engine::{DType, Device, Tensor};
 use ptx::ema::{Slot, step};
+use ptx::linear::added;
 use ptx::nearest::nearest;
+use ptx::scale_shift::scale_shift;
 
 use crate::backbones::Backbone;
 use crate::data::text::{count, first};
-use crate::data::{Fit, Normalisation, Transform};
+use crate::data::{Fit, NoiseForm, Normalisation, PictureNoise, Transform};
 use crate::heads::{Head, HeadKind, Logits, Moved, Place};
 use crate::methods::linear::Frozen;
 use crate::methods::{Chosen, Site};
@@ -141,6 +143,15 @@ impl Model {
         }
     }
 
+    /// Noise on the images that the model is measured on.
+    ///
+    /// # Errors
+    /// A rate out of 0 to 1.
+    pub fn noise(&self, rate: f64, form: NoiseForm, seed: u64) -> Result<PictureNoise> {
+        let normalised = self.method.picture().is_none();
+        Ok(PictureNoise::new(rate, form, seed, normalised, self.spec().normalisation)?)
+    }
+
     /// The transform of evaluation images to the input of the backbone alone.
     pub fn backbone_transform(&self) -> Transform {
         Transform::eval(self.spec().img_size as u32, self.spec().normalisation)
@@ -209,6 +220,11 @@ impl Model {
         Ok(Forward { tokens, logits, bound, moved })
     }
 
+    /// A pass without noise, which nobody watches.
+    fn pass<'a>(&self, tape: &'a Tape, params: &'a Bound) -> Pass<'a> {
+        Pass::new(tape, params, self.precision)
+    }
+
     fn tokens(
         &self,
         tape: &Tape,
@@ -220,7 +236,7 @@ impl Model {
         let images = self.input(tape, images, &*self.method)?;
         let assignment =
             assignment.map_or_else(|| self.assigned(&*self.method, &images), |known| Ok(Some(known)))?;
-        let mut pass = Pass { tape, params, noise, watch: None, precision: self.precision, assignment };
+        let mut pass = Pass { noise, assignment, ..self.pass(tape, params) };
         let images = self.method.pixels(&mut pass, images)?;
         self.backbone.forward(&mut pass, &images, &*self.method)
     }
@@ -240,8 +256,7 @@ impl Model {
         let Some(prototypes) = method.prototypes() else { return Ok(None) };
         let tape = Tape::inference(&self.device);
         let params = self.params.bind(&tape);
-        let (noise, watch, precision, assignment) = (Noise::default(), None, self.precision, None);
-        let mut pass = Pass { tape: &tape, params: &params, noise, watch, precision, assignment };
+        let mut pass = self.pass(&tape, &params);
         let features = self.backbone.forward(&mut pass, images, &Frozen)?.features(&tape)?;
         Ok(Some(nearest(&self.device, features.value(), self.params.get(prototypes))?))
     }
@@ -256,6 +271,34 @@ impl Model {
         // A method that makes the backbone's input does it in f32 and narrows the result.
         let dtype = if method.picture().is_some() { DType::F32 } else { self.precision };
         Ok(tape.cast(&images, dtype)?)
+    }
+
+    /// The mean loss `[1]` of training, for the targets `[b k]` of the head: that of the logits, and a share of it that of
+    /// those of a sequence beside, where the method says so.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn loss(&self, tape: &Tape, forward: &Forward, targets: &Tensor) -> Result<Var> {
+        let loss = self.head.loss(tape, &forward.logits, targets)?;
+        let share = self.method.beside_share() as f32;
+        let Some(logits) = self.logits_beside(tape, forward)?.filter(|_| share > 0.0) else {
+            return Ok(loss);
+        };
+        let beside = self.head.loss(tape, &logits, targets)?;
+        let number = |x: f32, shape: &[usize]| Var::constant(Tensor::from_slice(&self.device, &[x], shape));
+        let own = scale_shift(tape, &tape.reshape(&loss, &[1, 1])?, &number(1.0 - share, &[1]), None)?;
+        let beside = tape.reshape(&beside, &[1, 1])?;
+        Ok(tape.reshape(&added(tape, own, &beside, &number(share, &[1, 1]), None)?, &[1])?)
+    }
+
+    /// The logits `[b k]` of the first sequence beside that of the images, where there is one.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn logits_beside(&self, tape: &Tape, forward: &Forward) -> Result<Option<Var>> {
+        let Some(beside) = forward.tokens.beside.first() else { return Ok(None) };
+        let features = self.head.features(tape, beside)?;
+        Ok(Some(self.head.logits(tape, &forward.bound, &features)?.values))
     }
 
     /// Passes what a watcher sees of each block for images `[b 3 s s]` to `watch`, with the method or with the backbone alone. No
@@ -277,9 +320,8 @@ impl Model {
         let images = self.input(&tape, images, method)?;
         let bound = self.params.bind(&tape);
         let watch = watch.map(|watch| watch as &mut Watch);
-        let (noise, assignment) = (Noise::default(), self.assigned(method, &images)?);
-        let precision = self.precision;
-        let mut pass = Pass { tape: &tape, params: &bound, noise, watch, precision, assignment };
+        let assignment = self.assigned(method, &images)?;
+        let mut pass = Pass { watch, assignment, ..self.pass(&tape, &bound) };
         let images = method.pixels(&mut pass, images)?;
         self.backbone.forward(&mut pass, &images, method)?;
         Ok(())

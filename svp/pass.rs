@@ -94,12 +94,16 @@ pub struct Tokens {
     /// has asked for them ([`Attending::class_row`]). Keys are the method's extra rows and then the sequence. No gradient
     /// goes through them.
     pub attention: Option<Var>,
+    /// Further sequences that go through the same blocks beside this one, where a method has them and the backbone takes
+    /// them along. Each is normalised after the last block as this one is.
+    pub beside: Vec<Tokens>,
 }
 
 impl Tokens {
     /// The stem's tokens `h [b l d]`, before any method.
     pub fn stem(h: Var, class_row: Option<usize>) -> Self {
-        Tokens { h, residual: None, class_row, prompt_rows: vec![], pooled: None, attention: None }
+        let (residual, prompt_rows, pooled, attention, beside) = (None, vec![], None, None, vec![]);
+        Tokens { h, residual, class_row, prompt_rows, pooled, attention, beside }
     }
 
     /// What the head reads, `[b d]`, in f32: what the backbone has pooled, or else the class token's row.
@@ -160,15 +164,25 @@ pub struct Attended<'a> {
     pub prompt_rows: &'a [usize],
 }
 
+/// The rows that a method has chosen by the attention of one block, as a watcher sees them.
+pub struct ChosenRows<'a> {
+    /// Number of the block, counted from 0.
+    pub layer: usize,
+    /// Numbers `[b k]` of rows of the sequence, f32, for each image.
+    pub rows: &'a Var,
+}
+
 /// What a watcher sees of a block.
 pub enum Seen<'a> {
     /// The scan of a Vim's block.
     Scan(Scanned<'a>),
     /// The attention of a ViT's block.
     Attention(Attended<'a>),
+    /// Rows that the method has chosen by that attention.
+    Rows(ChosenRows<'a>),
 }
 
-/// A function that is called with the scan or the attention of each block, in order.
+/// A function that is called with what there is to see of each block, in order.
 pub type Watch<'a> = dyn FnMut(Seen) -> Result<()> + 'a;
 
 /// The context of one forward pass.
@@ -185,6 +199,18 @@ pub struct Pass<'a> {
     pub precision: DType,
     /// Number `[b]` of the prototype that each image is nearest to, where the method has prototypes.
     pub assignment: Option<Tensor>,
+    /// Which sequence the hooks are called for: 0 for that of the images, and from 1 on those of [`Tokens::beside`].
+    pub sequence: usize,
+    /// What hooks of the method leave for its later hooks in this pass.
+    pub kept: Vec<Var>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass without noise, which nobody watches.
+    pub fn new(tape: &'a Tape, params: &'a Bound, precision: DType) -> Self {
+        let (noise, watch, assignment) = (Noise::default(), None, None);
+        Pass { tape, params, noise, watch, precision, assignment, sequence: 0, kept: vec![] }
+    }
 }
 
 /// A prompt that a method generated, which a block adds together with its residual before normalising: `scale
@@ -355,6 +381,21 @@ pub trait Method: Send + Sync {
     /// A fault of the device.
     fn shortcut(&self, _pass: &mut Pass, _at: (usize, Branch), stream: Var) -> Result<Var> {
         Ok(stream)
+    }
+
+    /// Replaces the tokens that block `layer` has computed, those of sequences beside them among them. In a block these come
+    /// first. It is called only where the backbone takes such sequences along.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    fn after(&self, _pass: &mut Pass, _layer: usize, tokens: Tokens) -> Result<Tokens> {
+        Ok(tokens)
+    }
+
+    /// Share of the loss in training that is that of the logits which the head makes of the first sequence beside that of the
+    /// images. Evaluation does not see them.
+    fn beside_share(&self) -> f64 {
+        0.0
     }
 
     /// Replaces the tokens after the last block, normalised where the class token's row is read, before the head reads

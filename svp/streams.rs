@@ -51,6 +51,7 @@ mod tests {
             stream::MIX,
             stream::HOLD_OUT_TEST,
             stream::BALANCED,
+            stream::NOISE,
             stream::DRAW,
         ];
         for (i, number) in data.iter().enumerate() {

@@ -15,6 +15,8 @@ pub struct Surveyor {
     /// Names of the settings whose values are found. The trained file holds those values, the run's config the ones
     /// that were asked for.
     pub fills: &'static [&'static str],
+    /// Whether it can look at a trained run of the same method too (`--prune-from`).
+    pub reads_run: bool,
     /// Looks and finds. The settings are those of the run.
     pub look: fn(&Settings, &Survey) -> Result<Found>,
 }
@@ -34,6 +36,8 @@ pub struct Found {
 pub struct Survey<'a> {
     /// The backbone, which no method adapts.
     pub model: &'a Model,
+    /// What another run of the method has trained on this backbone for these classes, where one is given.
+    pub trained: Option<&'a Model>,
     /// Seed of the run.
     pub seed: u64,
     pub(crate) samples: &'a [Sample],

@@ -12,13 +12,15 @@ use autograd::Tape;
 use engine::cuda::Cuda;
 use engine::emulated::Emulated;
 use engine::{Device, Rng, Tensor};
-use ptx::cross_entropy::{cross_entropy, smooth_targets};
+use ptx::cross_entropy::smooth_targets;
 use ptx::grad_norm::healthy;
 use ptx_emulator::Meter;
 use rayon::prelude::*;
 use safetensors::SafeTensors;
+use svp::backbones::Backbone;
 use svp::backbones::drop_path;
-use svp::backbones::vim::{Vim, VimConfig};
+use svp::backbones::vim::{self, Vim, VimConfig};
+use svp::backbones::vit::{Vit, VitConfig};
 use svp::methods::{Chosen, METHODS, OptimizerKind};
 use svp::model::{Forward, Model, Parts};
 use svp::params::Params;
@@ -57,11 +59,19 @@ fn relative(got: &[f32], want: &[f32]) -> f64 {
     if wanted == 0.0 { off } else { off / wanted }
 }
 
-/// A Vim with initial values for 65 tokens of 48 channels, adapted by a method.
+/// A Vim with initial values for 65 tokens of 48 channels, or a ViT for methods that do not run on a Vim, adapted by a
+/// method.
 fn model(device: &Device, method: &str, precision: Precision) -> Model {
     let mut params = Params::default();
-    let vim = Vim::init(VimConfig::sized(32, 4, 48, DEPTH), &mut params, 5).unwrap();
     let flags = small(method);
+    let on_vim = Chosen::named(method).unwrap().entry.backbones.contains(&vim::NAME);
+    let backbone: Box<dyn Backbone> = match on_vim {
+        true => Box::new(Vim::init(VimConfig::sized(32, 4, 48, DEPTH), &mut params, 5).unwrap()),
+        false => {
+            let config = VitConfig { heads: 3, ..VitConfig::sized(32, 4, 48, DEPTH) };
+            Box::new(Vit::init(config, &mut params, 5).unwrap())
+        }
+    };
     let chosen = flags[2..]
         .chunks(2)
         .fold(Chosen::named(method), |chosen, flag| chosen?.with_flag(&flag[0][2..], flag[1]));
@@ -73,7 +83,7 @@ fn model(device: &Device, method: &str, precision: Precision) -> Model {
     // For methods that keep the backbone's own head.
     let source_head = Some([drawn(&[2 * CLASSES, 48]), drawn(&[2 * CLASSES])]);
     let parts = Parts { source_head, ..Parts::new(chosen.unwrap(), CLASSES) };
-    let mut model = Model::new(device, Box::new(vim), params, parts, 5).unwrap();
+    let mut model = Model::new(device, backbone, params, parts, 5).unwrap();
     // What a survey would find.
     let trained = model.params.trained();
     let numbers = |id| model.params.name(id).starts_with("index.");
@@ -97,16 +107,18 @@ fn three_steps(device: &Device, method: &str, precision: Precision) -> Steps {
         let images = (0..BATCH * 3 * 32 * 32).map(|_| rng.normal() as f32).collect();
         let labels: Vec<u32> = (0..BATCH).map(|_| (rng.range(0.0, CLASSES as f64)) as u32).collect();
         let samples = [0, 1, 2, 3].map(|i| BATCH as u32 * step + i);
-        let keep = drop_path::factors(0.3, (DEPTH, 1), 5, 0, &samples).unwrap();
-        let keep = Tensor::from_slice(device, &keep, &[DEPTH, BATCH]);
+        let additions = model.spec().additions;
+        let keep = drop_path::factors(0.3, (DEPTH, additions), 5, 0, &samples).unwrap();
+        let keep = Tensor::from_slice(device, &keep, &[DEPTH * additions, BATCH]);
 
         let tape = Tape::new(device).checking_finite();
         let images = Tensor::from_vec(images, &[BATCH, 3, 32, 32]);
         let noise = Noise { drop_path: Some(&keep), dropout: None };
-        let Forward { logits, bound, .. } = model.forward(&tape, images, noise).unwrap();
+        let forward = model.forward(&tape, images, noise).unwrap();
         let targets = smooth_targets(&labels, CLASSES, 0.1).unwrap();
         let targets = Tensor::from_slice(device, &targets, &[BATCH, CLASSES]);
-        let loss = cross_entropy(&tape, &logits, &targets).unwrap();
+        let loss = model.loss(&tape, &forward, &targets).unwrap();
+        let Forward { bound, .. } = forward;
         losses.push(f64::from(loss.value().to_host().unwrap()[0]));
         let grads = tape.backward(&loss, Tensor::from_slice(device, &[1.0], &[1])).unwrap();
         if step == 0 {
@@ -116,7 +128,6 @@ fn three_steps(device: &Device, method: &str, precision: Precision) -> Steps {
             };
             grads_of_first = model.params.trained().into_iter().map(of).collect();
         }
-        drop(logits);
         let factors = Tensor::from_slice(device, &optimizer.next_factors(&rates).unwrap(), &[7]);
         let (loss, params) = (loss.value(), &mut model.params);
         optimizer.step(device, params, bound, loss, &grads, &factors, &mut health).unwrap();
@@ -243,7 +254,7 @@ fn worst(got: &str, want: &str) -> f64 {
     off
 }
 
-/// Every method of the registry and every optimizer, through the program: parameters and what the optimizer keeps,
+/// Every method of a Vim and every optimizer, through the program: parameters and what the optimizer keeps,
 /// after an epoch.
 #[test]
 fn a_trained_file_is_that_of_the_cpu() {
@@ -253,7 +264,8 @@ fn a_trained_file_is_that_of_the_cpu() {
         ("vpt", "--optimizer sgd --prompt-dropout 0.2"),
         ("bitfit", "--optimizer adam"),
     ];
-    for (method, more) in METHODS.iter().map(|entry| (entry.name, "")).chain(more) {
+    let of_vim = METHODS.iter().filter(|entry| entry.backbones.contains(&vim::NAME));
+    for (method, more) in of_vim.map(|entry| (entry.name, "")).chain(more) {
         let flags = [small(method), words(more)].concat();
         let run = |device: &str| train_on(&task, device, &format!("{method}{more}-{device}"), &flags);
         let (cpu, emulated) = (run("cpu"), run("emulated"));

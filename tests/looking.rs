@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 
 use serde_json::Value;
-use testkit::programs::{Scratch, fails, succeeds, text, train, words};
+use testkit::programs::{Scratch, fails, program, succeeds, text, train, words};
 
 /// Data of three classes, and runs of every method on it.
 struct Trained {
@@ -157,7 +157,7 @@ fn runs_are_drawn_side_by_side() {
     let (same, said, _) = drawn(&[svp, linear, svp], &image);
     let names: Vec<_> = same.iter().map(|model| model["model"].as_str().unwrap()).collect();
     assert_eq!(names, ["frozen", "svp", "svp"]);
-    assert!(said.contains("linear: its gates are those of the frozen backbone"), "{said}");
+    assert!(said.contains("linear: its line is that of the frozen backbone"), "{said}");
 
     let out = place.at("none.png");
     let refused = gates(&["--run", svp, "--run", &TRAINED.full, "--out", &out, &image]);
@@ -185,6 +185,8 @@ fn gates_of_bad_input_are_refused() {
     fails(&gates(&["--run", run, "--out", &place.at("gates.svg"), &image]), &["gates.svg", "PNG", "--out"]);
     fails(&gates(&["--run", run, "--out", &place.at("none/gates.png"), &image]), &["none/gates.png"]);
     fails(&gates(&["--run", &TRAINED.data, "--out", &out, &image]), &["data", "best.safetensors"]);
+    let attention = program("svp-attention").args(["--run", run, "--out", &out, &image]).output().unwrap();
+    fails(&attention, &["vim backbone has no attention", "svp-gates"]);
     let many = vec![image.as_str(); 51];
     fails(&gates(&[&["--run", run, "--out", &out][..], &many].concat()), &["51 images", "at most 50"]);
     assert!(!Path::new(&out).exists(), "a refused picture leaves nothing");
@@ -258,6 +260,51 @@ fn unfinished_runs_are_shown_and_damaged_ones_named() {
     fails(&report(&[&TRAINED.data]), &["data", "best.safetensors"]);
     fails(&report(&[&TRAINED.svp, "--out", &place.at("none/page.html")]), &["none/page.html"]);
     fails(&report(&[&TRAINED.svp, "--device", "gpu"]), &["--device", "gpu"]);
+}
+
+/// A run tests itself with noise in the end, and `svp-eval` finds the same with the seed of the run.
+#[test]
+fn a_run_is_measured_with_noise() {
+    let place = Scratch::new("noise");
+    let best = format!("{}/best.safetensors", TRAINED.full);
+    let run = |method: &str, more: &str| {
+        let out = place.at(method);
+        let usual = ["--data", &TRAINED.data, "--backbone", &best, "--out", &out, "--method", method];
+        let settings = "--epochs 1 --batch-size 8 --seed 5 --test-noise 0.25,1";
+        succeeds(&train(&[&usual[..], &words(settings), &words(more)].concat()));
+        out
+    };
+    let json = |args: &[&str]| -> Value {
+        serde_json::from_str(&succeeds(&eval(&[&["--json"], args].concat()))).unwrap()
+    };
+    for (method, more, form) in [("vpt", "--lr 0.5", "mix"), ("linear", "--noise-form add", "add")] {
+        let out = run(method, more);
+        let report: Value =
+            serde_json::from_str(&fs::read_to_string(format!("{out}/report.json")).unwrap()).unwrap();
+        let noisy = report["noisy"].as_array().unwrap();
+        assert_eq!((noisy.len(), &noisy[0]["rate"], &noisy[0]["form"]), (2, &0.25.into(), &form.into()));
+        let again = json(&[&out, "--noise", "0.25", "--noise-form", form]);
+        for found in ["top1", "loss"] {
+            assert_eq!(again[found], noisy[0][found], "{method}: {found}");
+        }
+        assert_eq!(again["noise"], serde_json::json!({ "rate": 0.25, "form": form, "seed": 5 }));
+        assert_ne!(json(&[&out])["loss"], again["loss"]);
+        assert_ne!(
+            json(&[&out, "--noise", "0.25", "--noise-seed", "6", "--noise-form", form])["loss"],
+            again["loss"]
+        );
+    }
+    let vpt = place.at("vpt");
+    let told = succeeds(&eval(&[&vpt, "--noise", "1"]));
+    assert!(told.contains(", with noise at a rate of 1 (mix, seed 5): top-1"), "{told}");
+    fails(&eval(&[&vpt, "--noise", "1.5"]), &["--noise", "1.5", "0 to 1"]);
+    assert_eq!(eval(&[&vpt, "--noise-seed", "1"]).status.code(), Some(2), "without --noise");
+    let refused = |settings: &str, parts: &[&str]| {
+        let usual = ["--data", &TRAINED.data, "--out", &place.at("none"), "--backbone", &best];
+        fails(&train(&[&usual[..], &words(settings)].concat()), parts);
+    };
+    refused("--test-noise 0.5,-1", &["--test-noise", "-1", "0 to 1"]);
+    refused("--noise-form add", &["--noise-form", "changes nothing without --test-noise"]);
 }
 
 /// Copies images of the test split: `(class there, number, path in the new folder)`.

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use svp::backbones::vim;
+use svp::methods::Chosen;
 use testkit::programs::{fails, succeeds, text, train, words};
 use testkit::runs::{Task, records, same, small};
 
@@ -50,8 +52,18 @@ fn of_kind(kind: &str) -> (&str, &str) {
         }
         // Its logits are counted out to the classes before every epoch.
         "autovp-iter" => ("autovp", "--augment false --resize trainable --mapping iter --mapped-logits 1"),
+        // One tensor holds all prompts there.
+        "spt-on-vit" => ("spt", "--prompt-dropout 0.2"),
+        "e2vpt-masks" => ("e2vpt", "--masks trained --prompt-dropout 0.2 --optimizer sgd"),
         method => (method, ""),
     }
+}
+
+/// A task whose backbone is one that the method of a kind runs on.
+fn task(name: &str, kind: &str) -> Task {
+    let entry = Chosen::named(of_kind(kind).0).unwrap().entry;
+    let on_vim = entry.backbones.contains(&vim::NAME) && !kind.ends_with("on-vit");
+    if on_vim { Task::new(name, 3) } else { Task::of_vit(name, 3) }
 }
 
 /// Trains to the end and returns the run folder.
@@ -118,7 +130,7 @@ fn broken(task: &Task, method: &str, out: &str, save_every: &str, after: After, 
 }
 
 fn killed_and_resumed(method: &str) {
-    let task = Task::new(&format!("killed-{method}"), 3);
+    let task = task(&format!("killed-{method}"), method);
     let unbroken = train_to_end(&task, method, "unbroken", &[]);
     let mut killed = 0;
     let moments = [1, 4, 10, 20, 35, 60, 100].map(After::Millis);
@@ -176,6 +188,22 @@ fn dam_vp_with_kept_frames_killed_and_resumed() {
 #[test]
 fn autovp_with_counted_logits_killed_and_resumed() {
     killed_and_resumed("autovp-iter");
+}
+
+#[test]
+fn e2vpt_killed_and_resumed() {
+    killed_and_resumed("e2vpt-masks");
+}
+
+#[test]
+fn spt_on_a_vit_killed_and_resumed() {
+    killed_and_resumed("spt-on-vit");
+}
+
+/// With drop path, which drops branches of both its sequences.
+#[test]
+fn sa2vp_killed_and_resumed() {
+    killed_and_resumed("sa2vp");
 }
 
 #[test]
@@ -369,6 +397,48 @@ fn a_finished_run_can_be_made_longer() {
     assert!(file("config.toml").contains("epochs = 6\n"), "{}", file("config.toml"));
     assert!(file("report-4-epochs.json").contains("\"epochs\": 4"));
     assert!(file("report.json").contains("\"epochs\": 6"));
+}
+
+/// What is left out is found once, before the first step; prompts begin as in the run that tells it.
+#[test]
+fn prompts_that_matter_least_are_left_out() {
+    let task = Task::of_vit("pruned", 3);
+    let run = |out: &str, more: &str| {
+        let places = ["--data", &task.data, "--backbone", &task.backbone, "--out", out];
+        let fixed = words("--epochs 2 --batch-size 8 --lr 0.1 --save-every 1");
+        train(&[&places, &fixed[..], &small("e2vpt"), &words(more)].concat())
+    };
+    let [first, pruned, broken] = ["first", "pruned", "broken"].map(|name| task.place.at(name));
+    succeeds(&run(&first, "--masks trained"));
+    let asked = format!("--prune-from {first} --prune-tokens 40 --prune-pieces 50");
+    let told = run(&pruned, &asked);
+    succeeds(&told);
+    let line = "1 of 3 prompt rows and 8 of the 16 pieces of each are left out";
+    assert!(text(&told.stderr).contains(line), "{}", text(&told.stderr));
+    let masks: Vec<Vec<f32>> = tensors(&pruned)
+        .into_iter()
+        .filter(|(name, _)| name.contains("mask_cls_token"))
+        .map(|(_, bytes)| bytes.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect())
+        .collect();
+    let zeros = |masks: &[f32]| masks.iter().filter(|&&mask| mask == 0.0).count();
+    assert_eq!(masks.iter().map(|masks| (masks.len(), zeros(masks))).collect::<Vec<_>>(), [(3, 1), (48, 24)]);
+    let start = [
+        &["--data", &task.data, "--backbone", &task.backbone, "--out", &broken][..],
+        &words("--epochs 2 --batch-size 8 --lr 0.1 --save-every 1"),
+        &small("e2vpt"),
+        &words(&asked),
+    ]
+    .concat();
+    let mut child = spawn(&start);
+    wait(&mut child, &broken, 0, After::Records(3));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    succeeds(&train(&["--resume", &broken]));
+    same(&pruned, &broken);
+    fails(&run(&task.place.at("none"), "--prune-tokens 40"), &["--prune-from RUN"]);
+    let of_vpt =
+        ["--data", &task.data, "--backbone", &task.backbone, "--method", "vpt", "--prune-from", &first];
+    fails(&train(&of_vpt), &["--prune-from", "use it with e2vpt"]);
 }
 
 /// Tensors of a trained file by their names.

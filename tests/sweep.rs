@@ -296,7 +296,7 @@ fn after_the_choice_it_is_trained_on_all() {
     let (task, file) = small("retrained");
     let text = fs::read_to_string(&file)
         .unwrap()
-        .replace("[settings]", "retrain = { train-on-val = true }\n[settings]");
+        .replace("[settings]", "retrain = { train-on-val = true, test-noise = [0.5, 1.0] }\n[settings]");
     let (file, out) = (task.place.write("all.toml", text.as_bytes()), task.place.at("out"));
     fails(&sweep(&args(&task, &file, &out, "--dry-run --jobs 0")), 1, &["--jobs"]);
     succeeds(&sweep(&args(&task, &file, &out, "--jobs 2")));
@@ -305,6 +305,11 @@ fn after_the_choice_it_is_trained_on_all() {
     assert_eq!((svp.len(), reported.len()), (4, 2), "{svp:?}");
     let choices = svp.iter().filter(|line| line.contains(",no,val,") && line.contains("/choose-seed-0"));
     assert_eq!(choices.count(), 2, "{svp:?}");
+    // What is reported was tested with noise too: two tasks with two methods at two rates, and without.
+    let noise = fs::read_to_string(Path::new(&out).join("noise.csv")).unwrap();
+    assert_eq!(noise.lines().count(), 1 + 2 * 2 * 3, "{noise}");
+    assert!(noise.contains("stripes,SVP,0,2,") && noise.contains("stripes,SVP,0.5,2,"), "{noise}");
+    assert!(fs::read(Path::new(&out).join("noise.png")).unwrap().starts_with(b"\x89PNG"));
 }
 
 /// Runs a preset with its data where the published program looks for them, and reports the means of VTAB-1k's groups.

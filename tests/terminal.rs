@@ -15,11 +15,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use testkit::programs::{Scratch, program, succeeds, text, words};
 
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 10] = [
     "svp-train",
     "svp-eval",
     "svp-predict",
     "svp-gates",
+    "svp-attention",
     "svp-cost",
     "svp-report",
     "svp-convert",

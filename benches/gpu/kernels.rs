@@ -216,7 +216,7 @@ struct Timed {
 impl Timed {
     fn beside(&self, cost: &Cost, peaks: &Peaks, call: &Call) -> Times {
         let ms = |at: usize| 1e3 * self.times[at] / self.sets as f64;
-        let flop = if call.op.is_product() { cost.flop / peaks.flop(call.dtype) } else { 0.0 };
+        let flop = if call.op.is_product() { cost.flop } else { cost.tensor } / peaks.flop(call.dtype);
         let parts = [
             ("bytes", cost.bytes / peaks.bytes),
             ("exp", cost.exp / peaks.exp),

@@ -1,10 +1,11 @@
-//! The training step of every method on Vim-S at 224 px, batch 8, beside what its matrix products and scans take alone,
-//! beside the step of SVP, beside the frozen forward pass and, when a Python with PyTorch is named, beside the reference
-//! script of `tools/reference`.
+//! The training step of methods at 224 px, batch 8, beside what its matrix products and its scans or attentions take
+//! alone, beside the step of a base method, beside the frozen forward pass and, when a Python with PyTorch is named, beside
+//! the reference scripts of `tools/reference`.
 //!
 //! ```text
-//! cargo bench --bench step                       # every method, 7 rounds
+//! cargo bench --bench step                       # every method on Vim-S, 7 rounds
 //! cargo bench --bench step -- vpt svp --rounds 3
+//! cargo bench --bench step -- --model vit_base vpt
 //! REFERENCE_PYTHON=venv/bin/python cargo bench --bench step
 //! ```
 //!
@@ -13,20 +14,21 @@
 //! whose features are computed once, `linear`, the evaluation of the batch and the step of the head are taken together:
 //! what its step would take if they were not.
 //!
-//! The work of a step, by count, is each product and each scan that its tape noted, with the gradients that were wanted,
-//! once: products by the engine's GEMM and scans by the op, on buffers of their sizes that stay where they are. What the
-//! backward pass computes again to save memory is not counted, nor are convolutions, norms, loss, optimizer and copies.
-//! SVP's step has that rest too, so the figure of a method is
+//! The work of a step, by count, is each product and each scan or attention that its tape noted, with the gradients that
+//! were wanted, once: products by the engine's GEMM and the others by the op, on buffers of their sizes that stay where
+//! they are. What the backward pass computes again to save memory is not counted, nor are convolutions, norms, loss,
+//! optimizer and copies. The base method (SVP on a Vim, VPT on a ViT) has that rest too, so the figure of a method is
 //!
 //! ```text
-//! excess = (step / work) / (step of SVP / work of SVP)
+//! excess = (step / work) / (step of the base / work of the base)
 //! ```
 //!
-//! which is to stay at most 1.1. In each round SVP's step and work, the frozen forward pass, and the method's step and
-//! work take turns, so what else the machine does slows all alike. Times are medians of the rounds, and so are ratios, of
-//! those of each round. Where other programs share the cores, the excess of the time that was computed says more than that
-//! of the time that passed; step/forward is of computed time. The row of SVP is a second model of it: how far it is from 1 is what the figures can tell apart.
-//! Memory is the most that tensors and weights take in a step, counted by a device of the method's own.
+//! which is to stay at most 1.1. On a ViT step/work itself is to stay at most 1.25. In each round the step and the work of
+//! the base, the frozen forward pass, and the method's step and work take turns, so what else the machine does slows all
+//! alike. Times are medians of the rounds, and so are ratios, of those of each round. Where other programs share the cores,
+//! the excess of the time that was computed says more than that of the time that passed; step/forward is of computed time.
+//! The row of the base is a second model of it: how far it is from 1 is what the figures can tell apart. Memory is the most
+//! that tensors and weights take in a step, counted by a device of the method's own.
 
 mod reference;
 mod work;
@@ -37,6 +39,7 @@ use std::time::Instant;
 use autograd::noted;
 use engine::Device;
 use svp::Result;
+use svp::backbones::{Sizes, named};
 use svp::cost::{Count, Trial};
 use svp::methods::{Chosen, METHODS};
 use svp::report::Table;
@@ -44,16 +47,20 @@ use svp::report::table::{bytes, count};
 use svp_cli::Options;
 use svp_cli::values::BatchSize;
 
-use work::{Products, Scans};
+use work::{Mixers, Products};
 
 const BATCH: usize = 8;
 const CLASSES: usize = 100;
-/// The methods that all others stand beside.
-const SVP: &str = "svp";
+/// The backbone where none is named.
+const MODEL: &str = "vim_small";
+/// The methods that all others stand beside, the first of them that runs on the backbone.
+const BASES: [&str; 2] = ["svp", "vpt"];
 const LINEAR: &str = "linear";
 
 /// What was asked for.
 struct Arguments {
+    model: String,
+    base: &'static str,
     methods: Vec<&'static str>,
     rounds: usize,
 }
@@ -61,12 +68,13 @@ struct Arguments {
 impl Arguments {
     /// `None` where cargo only asks whether the bench starts.
     fn read(mut args: impl Iterator<Item = String>) -> std::result::Result<Option<Self>, String> {
-        let (mut methods, mut rounds) = (vec![], 7);
+        let (mut model, mut methods, mut rounds) = (MODEL.to_string(), vec![], 7);
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--test" => return Ok(None),
                 // Cargo adds it.
                 "--bench" => {}
+                "--model" => model = args.next().ok_or("--model: give the name of a size")?,
                 "--rounds" => {
                     let number = args.next().and_then(|number| number.parse().ok());
                     rounds = number.filter(|&rounds| rounds > 0).ok_or("--rounds: give a number from 1")?;
@@ -74,10 +82,15 @@ impl Arguments {
                 name => methods.push(Chosen::named(name).map_err(|e| e.to_string())?.entry.name),
             }
         }
+        let family = named(&model, &Sizes::default()).map_err(|e| e.to_string())?.family;
+        let runs = |name: &&str| {
+            METHODS.iter().any(|entry| entry.name == *name && entry.backbones.contains(&family))
+        };
         if methods.is_empty() {
-            methods = METHODS.iter().map(|entry| entry.name).collect();
+            methods = METHODS.iter().map(|entry| entry.name).filter(runs).collect();
         }
-        Ok(Some(Arguments { methods, rounds }))
+        let base = BASES.into_iter().find(runs).ok_or(format!("no base method runs on {model}"))?;
+        Ok(Some(Arguments { model, base, methods, rounds }))
     }
 }
 
@@ -88,7 +101,7 @@ struct Subject {
     /// Whether its step sees features that were computed before.
     features: bool,
     products: Products,
-    scans: Scans,
+    mixers: Mixers,
     gflop: f64,
 }
 
@@ -98,25 +111,25 @@ type Spent = [f64; 2];
 const PASSED: usize = 0;
 const COMPUTED: usize = 1;
 
-/// What a step, its products alone, and its scans alone spent.
+/// What a step, its products alone, and its scans or attentions alone spent.
 struct Turn {
     step: Spent,
     products: Spent,
-    scans: Spent,
+    mixers: Spent,
 }
 
 impl Turn {
     /// The step over its work, by one of the clocks.
     fn over_work(&self, clock: usize) -> f64 {
-        self.step[clock] / (self.products[clock] + self.scans[clock])
+        self.step[clock] / (self.products[clock] + self.mixers[clock])
     }
 }
 
 impl Subject {
     /// Builds the model, counts what it does, and runs everything once more so that nothing is done for the first time.
-    fn new(name: &str) -> Result<Self> {
+    fn new(model: &str, name: &str) -> Result<Self> {
         let options = Options {
-            model: Some("vim_small".into()),
+            model: Some(model.into()),
             batch_size: Some(BatchSize::Images(BATCH)),
             method: Some(name.into()),
             ..Options::default()
@@ -128,11 +141,11 @@ impl Subject {
         let features = config.step_settings().features;
         let (stepped, calls) = noted(|| step(&mut trial, features));
         stepped?;
-        let (mut products, scans) = (Products::of(&calls), Scans::of(&calls));
+        let (mut products, mixers) = (Products::of(&calls), Mixers::of(&calls));
         products.run();
-        scans.run()?;
-        let gflop = 1e-9 * (products.flop() + scans.flop());
-        Ok(Subject { trial, count: counted, features, products, scans, gflop })
+        mixers.run()?;
+        let gflop = 1e-9 * (products.flop() + mixers.flop());
+        Ok(Subject { trial, count: counted, features, products, mixers, gflop })
     }
 
     fn turn(&mut self) -> Result<Turn> {
@@ -142,7 +155,7 @@ impl Subject {
                 self.products.run();
                 Ok(())
             })?,
-            scans: spent(|| Ok(self.scans.run()?))?,
+            mixers: spent(|| Ok(self.mixers.run()?))?,
         })
     }
 }
@@ -175,16 +188,16 @@ fn computed() -> f64 {
     read().unwrap_or(f64::NAN)
 }
 
-/// The turns of a round: SVP, the frozen forward pass, and the method.
+/// The turns of a round: the base method, the frozen forward pass, and the method.
 struct Round {
-    svp: Turn,
+    base: Turn,
     forward: Spent,
     own: Turn,
 }
 
 impl Round {
     fn excess(&self, clock: usize) -> f64 {
-        self.own.over_work(clock) / self.svp.over_work(clock)
+        self.own.over_work(clock) / self.base.over_work(clock)
     }
 }
 
@@ -211,11 +224,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(Arguments { methods, rounds }: &Arguments) -> Result<()> {
+fn run(Arguments { model, base, methods, rounds }: &Arguments) -> Result<()> {
     // As the commands do.
     rayon::ThreadPoolBuilder::new().use_current_thread().build_global().expect("the first pool");
     println!(
-        "Steps on Vim-S, 224 px, batch {BATCH}, {CLASSES} classes, f32, {} threads, {:?}; medians of {rounds} rounds",
+        "Steps on {model}, 224 px, batch {BATCH}, {CLASSES} classes, f32, {} threads, {:?}; medians of {rounds} rounds",
         rayon::current_num_threads(),
         engine::simd::level()
     );
@@ -225,7 +238,7 @@ fn run(Arguments { methods, rounds }: &Arguments) -> Result<()> {
         "GFLOP",
         "step, s",
         "products, s",
-        "scans, s",
+        "mixers, s",
         "step/work",
         "excess",
         "least to most",
@@ -235,15 +248,15 @@ fn run(Arguments { methods, rounds }: &Arguments) -> Result<()> {
         "images/s",
         "memory",
     ]);
-    let (mut svp, linear) = (Subject::new(SVP)?, Subject::new(LINEAR)?);
+    let (mut base, linear) = (Subject::new(model, base)?, Subject::new(model, LINEAR)?);
     let (mut fastest, mut shares) = (vec![], vec![]);
     for &method in methods {
-        let mut subject = Subject::new(method)?;
+        let mut subject = Subject::new(model, method)?;
         let mut all = vec![];
         for _ in 0..*rounds {
-            let svp = svp.turn()?;
+            let base = base.turn()?;
             let forward = spent(|| linear.trial.evaluation_seconds().map(drop))?;
-            all.push(Round { svp, forward, own: subject.turn()? });
+            all.push(Round { base, forward, own: subject.turn()? });
         }
         let over = |of: &dyn Fn(&Round) -> f64| spread(all.iter().map(of));
         let middle = |of: &dyn Fn(&Round) -> f64| over(of)[0];
@@ -255,7 +268,7 @@ fn run(Arguments { methods, rounds }: &Arguments) -> Result<()> {
             format!("{:.0}", subject.gflop),
             format!("{step:.3}"),
             format!("{:.3}", middle(&|round| round.own.products[PASSED])),
-            format!("{:.3}", middle(&|round| round.own.scans[PASSED])),
+            format!("{:.3}", middle(&|round| round.own.mixers[PASSED])),
             format!("{:.3}", middle(&|round| round.own.over_work(PASSED))),
             format!("{excess:.3}"),
             format!("{low:.2} to {high:.2}"),
@@ -270,10 +283,10 @@ fn run(Arguments { methods, rounds }: &Arguments) -> Result<()> {
         fastest.push((method, least));
         shares.extend(all.iter().map(|round| round.own.step[COMPUTED] / round.own.step[PASSED]));
     }
-    drop((svp, linear));
+    drop((base, linear));
     let share = spread(shares.into_iter())[0] / rayon::current_num_threads() as f64;
     print!("{table}");
     println!("Steps got {:.0} % of the cores: the rest was others'.", 100.0 * share);
-    reference::compare(&fastest);
+    reference::compare(model, &fastest);
     Ok(())
 }

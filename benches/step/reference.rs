@@ -1,39 +1,75 @@
-//! The same steps in eager PyTorch, by `tools/reference/vim_step.py`.
+//! The same steps in PyTorch, by `tools/reference/vim_step.py` and `vit_step.py`.
 
 use std::process::Command;
 
 use serde_json::Value;
 use svp::report::table::bytes;
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/reference/vim_step.py");
-/// The methods that the script has.
-const METHODS: [&str; 2] = ["svp", "vpt"];
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/reference/");
 
-/// Runs the script's step of each method that it has, and prints it beside ours, of which the fastest seconds are given:
-/// the script's, too, are those of its fastest step.
-pub fn compare(ours: &[(&str, f64)]) {
+/// What PyTorch has for a backbone.
+struct Reference {
+    script: &'static str,
+    /// The methods that the script has.
+    methods: &'static [&'static str],
+    /// The ways to run it: a name, and the script's flags.
+    ways: &'static [(&'static str, &'static [&'static str])],
+}
+
+const VIM: Reference = Reference { script: "vim_step.py", methods: &["svp", "vpt"], ways: &[("eager", &[])] };
+const VIT: Reference = Reference {
+    script: "vit_step.py",
+    methods: &["vpt"],
+    ways: &[
+        ("eager", &[]),
+        ("compiled", &["--compile"]),
+        ("eager, bf16", &["--bf16"]),
+        ("compiled, bf16", &["--compile", "--bf16"]),
+    ],
+};
+
+/// The reference of a backbone, and the flags that choose the step of a method.
+fn reference(model: &str, method: &str) -> Option<(Reference, [String; 2])> {
+    match model {
+        "vim_small" => Some((VIM, ["--method".into(), method.into()])),
+        "vit_tiny" | "vit_small" | "vit_base" => Some((VIT, ["--model".into(), model.into()])),
+        _ => None,
+    }
+}
+
+/// Runs the step of each method that the reference has, and prints it beside ours, of which the fastest seconds are
+/// given: those of the reference, too, are of its fastest step.
+pub fn compare(model: &str, ours: &[(&str, f64)]) {
     let Ok(python) = std::env::var("REFERENCE_PYTHON") else {
         return println!("reference not run: set REFERENCE_PYTHON to a Python with PyTorch");
     };
-    for (method, seconds) in ours.iter().filter(|(method, _)| METHODS.contains(method)) {
-        match measure(&python, method) {
-            Err(e) => eprintln!("{method} in PyTorch: {e}"),
-            Ok([reference, share, memory, images]) => println!(
-                "{method} in PyTorch: fastest step {reference:.3} s ({images:.2} images/s, {:.0} % of the cores, {} peak); \
-                 ours {seconds:.3} s, {:.1} times as fast",
-                100.0 * share,
-                bytes(memory as u64),
-                reference / seconds,
-            ),
+    for &(method, seconds) in ours {
+        let Some((reference, chosen)) = reference(model, method) else {
+            return println!("reference not run: none is written for {model}");
+        };
+        if !reference.methods.contains(&method) {
+            continue;
+        }
+        for (name, flags) in reference.ways {
+            match measure(&python, reference.script, &chosen, flags) {
+                Err(e) => eprintln!("{method} in PyTorch, {name}: {e}"),
+                Ok([theirs, share, memory, images]) => println!(
+                    "{method} in PyTorch, {name}: fastest step {theirs:.3} s ({images:.2} images/s, {:.0} % of the cores, \
+                     {} peak); ours {seconds:.3} s, {:.2} times as fast",
+                    100.0 * share,
+                    bytes(memory as u64),
+                    theirs / seconds,
+                ),
+            }
         }
     }
 }
 
 /// Seconds of the script's fastest step, the share of the cores that it got, its peak memory, and images a second.
-fn measure(python: &str, method: &str) -> Result<[f64; 4], String> {
+fn measure(python: &str, script: &str, chosen: &[String], flags: &[&str]) -> Result<[f64; 4], String> {
     let threads = rayon::current_num_threads().to_string();
     let mut command = Command::new(python);
-    command.args([SCRIPT, "--json", "--method", method, "--threads", &threads]);
+    command.arg(format!("{FOLDER}{script}")).args(["--json", "--threads", &threads]).args(chosen).args(flags);
     let output = command.output().map_err(|e| format!("REFERENCE_PYTHON={python}: {e}"))?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());

@@ -1,4 +1,4 @@
-//! The matrix products and scans that a computation made, run alone on buffers of their sizes.
+//! The matrix products, and the scans or attentions, that a computation made, run alone on buffers of their sizes.
 
 use autograd::{Noted, Tape, Var};
 use engine::gemm::{Mat, gemm};
@@ -7,6 +7,8 @@ use ptx::registry;
 use ptx::spec::{Case, Op};
 use testkit::problem::Problem;
 
+/// The ops that mix rows, of which a backbone has one: the scan of a Vim and the attention of a ViT.
+const MIXERS: [&str; 2] = [SCAN, "attention"];
 const SCAN: &str = "selective_scan";
 
 /// An operand as it lies in a buffer: the distance between its rows, and whether it is read transposed.
@@ -111,54 +113,58 @@ impl Products {
     }
 }
 
-/// Scans of the same sizes and with the same gradients wanted, made by the op itself on random inputs.
-struct Scan {
+/// Calls of one op with the same sizes and the same gradients wanted, made by the op itself on random inputs.
+struct Mixer {
     call: Noted,
     times: usize,
+    op: Box<dyn Op>,
     case: Case,
     inputs: Vec<Tensor>,
     /// The gradient of the output, where any is wanted of the inputs.
     upstream: Option<Tensor>,
 }
 
-/// The scans of some calls.
-pub struct Scans {
+/// The scans or the attentions of some calls.
+pub struct Mixers {
     device: Device,
-    op: Box<dyn Op>,
-    all: Vec<Scan>,
+    all: Vec<Mixer>,
 }
 
-impl Scans {
+impl Mixers {
     pub fn of(calls: &[Noted]) -> Self {
         let device = Device::cpu();
-        let op = registry::all().into_iter().find(|op| op.name() == SCAN).expect("it is in the registry");
-        let mut all: Vec<Scan> = vec![];
-        for call in calls.iter().filter(|call| call.op == SCAN && !call.backward) {
-            if let Some(same) = all.iter_mut().find(|scan| scan.call == *call) {
+        let mut all: Vec<Mixer> = vec![];
+        for call in calls.iter().filter(|call| MIXERS.contains(&call.op) && !call.backward) {
+            if let Some(same) = all.iter_mut().find(|mixer| mixer.call == *call) {
                 same.times += 1;
                 continue;
             }
-            let case = op.noted(call).expect("scans say what they cost");
-            let columns_before_b_and_c = call.inputs[3].0[2] - 2 * case.get("n");
-            let case = case.with("r", columns_before_b_and_c);
+            let op =
+                registry::all().into_iter().find(|op| op.name() == call.op).expect("it is in the registry");
+            let mut case = op.noted(call).expect("it says what it costs");
+            if call.op == SCAN {
+                let columns_before_b_and_c = call.inputs[3].0[2] - 2 * case.get("n");
+                case = case.with("r", columns_before_b_and_c);
+            }
             let problem = Problem::new(&*op, case.clone());
             let inputs = problem.tensors(&device).expect("the CPU has room");
             let upstream = call.inputs.iter().any(|(_, wanted)| *wanted).then(|| {
                 let shape = &call.outputs[0];
                 Tensor::from_slice(&device, &problem.upstream(0, shape.iter().product()), shape)
             });
-            all.push(Scan { call: call.clone(), times: 1, case, inputs, upstream });
+            all.push(Mixer { call: call.clone(), times: 1, op, case, inputs, upstream });
         }
-        let backward = calls.iter().filter(|call| call.op == SCAN && call.backward).count();
-        let expected: usize = all.iter().filter(|scan| scan.upstream.is_some()).map(|scan| scan.times).sum();
-        assert_eq!(backward, expected, "a scan that wants gradients has a backward pass");
-        Scans { device, op, all }
+        let backward = calls.iter().filter(|call| MIXERS.contains(&call.op) && call.backward).count();
+        let expected: usize =
+            all.iter().filter(|mixer| mixer.upstream.is_some()).map(|mixer| mixer.times).sum();
+        assert_eq!(backward, expected, "what wants gradients has a backward pass");
+        Mixers { device, all }
     }
 
     /// Additions and multiplications of a run, as the op counts them.
     pub fn flop(&self) -> f64 {
-        let of = |Scan { case, times, upstream, .. }: &Scan| {
-            let (forward, backward) = self.op.cost(case, DType::F32);
+        let of = |Mixer { op, case, times, upstream, .. }: &Mixer| {
+            let (forward, backward) = op.cost(case, DType::F32);
             *times as f64 * (forward.flop + if upstream.is_some() { backward.flop } else { 0.0 })
         };
         self.all.iter().map(of).sum()
@@ -167,17 +173,17 @@ impl Scans {
     /// # Errors
     /// Those of the op.
     pub fn run(&self) -> Result<()> {
-        self.all.iter().try_for_each(|scan| (0..scan.times).try_for_each(|_| self.run_one(scan)))
+        self.all.iter().try_for_each(|mixer| (0..mixer.times).try_for_each(|_| self.run_one(mixer)))
     }
 
-    fn run_one(&self, Scan { call, case, inputs, upstream, .. }: &Scan) -> Result<()> {
+    fn run_one(&self, Mixer { call, op, case, inputs, upstream, .. }: &Mixer) -> Result<()> {
         let tape = Tape::new(&self.device);
         let var = |(input, (_, wanted)): (&Tensor, &(Vec<usize>, bool))| match wanted {
             true => tape.leaf(input.clone()),
             false => Var::constant(input.clone()),
         };
         let inputs: Vec<Var> = inputs.iter().zip(&call.inputs).map(var).collect();
-        let out = self.op.forward(case, &tape, &inputs)?;
+        let out = op.forward(case, &tape, &inputs)?;
         if let Some(upstream) = upstream {
             tape.backward(&out[0], upstream.clone())?;
         }

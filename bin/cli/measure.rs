@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use svp::data::{Dataset, Layout, LoaderOptions, Sample, Turn};
+use svp::data::{Dataset, Layout, LoaderOptions, NoiseForm, PictureNoise, Sample, Turn};
+use svp::model::Model;
 use svp::train::{Feed, TrainConfig, TrainedFile, TrainedModel, dataset};
 use svp::{Error, Result};
 
@@ -27,6 +28,32 @@ pub struct Measure {
     pub allow_outside: bool,
 }
 
+/// The flags for noise on the images that a model is measured on.
+#[derive(Args, Default)]
+pub struct Noise {
+    /// Put Gaussian noise on the images, at a rate of 0 to 1
+    #[arg(id = "noise", long = "noise", value_name = "RATE")]
+    rate: Option<f64>,
+    /// How the noise enters the normalised picture x, with standard normal n: mix (x becomes (1 - rate) x + rate n) or add
+    /// (x + rate n) [default: mix]
+    #[arg(id = "noise_form", long = "noise-form", value_name = "HOW", requires = "noise")]
+    form: Option<NoiseForm>,
+    /// Seed of the noise [default: the run's]
+    #[arg(id = "noise_seed", long = "noise-seed", value_name = "N", requires = "noise")]
+    seed: Option<u64>,
+}
+
+impl Noise {
+    /// The noise that is asked for, if any. `seed` is that of the run.
+    ///
+    /// # Errors
+    /// A rate out of 0 to 1.
+    pub fn of(&self, model: &Model, seed: u64) -> Result<Option<PictureNoise>> {
+        let (form, seed) = (self.form.unwrap_or_default(), self.seed.unwrap_or(seed));
+        self.rate.map(|rate| model.noise(rate, form, seed)).transpose()
+    }
+}
+
 /// A split of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -46,6 +73,8 @@ pub struct Images {
     pub samples: Arc<Vec<Sample>>,
     /// Hands out the images in batches.
     pub feed: Feed,
+    /// The noise on them.
+    pub noise: Option<PictureNoise>,
 }
 
 impl Split {
@@ -71,12 +100,12 @@ impl Split {
 }
 
 impl Measure {
-    /// Opens the images for a model that was loaded from `run`. Returns the config of the run too, with the data that was
+    /// Opens the images for a model that was loaded from `run`, with noise where that is asked for. Returns the config of the run too, with the data that was
     /// asked for.
     ///
     /// # Errors
     /// A run without a config, data that cannot be read, has no class of the model or lacks the split.
-    pub fn open(&self, run: &Path, loaded: &TrainedModel) -> Result<(TrainConfig, Images)> {
+    pub fn open(&self, run: &Path, loaded: &TrainedModel, noise: &Noise) -> Result<(TrainConfig, Images)> {
         let config = loaded.config.clone();
         let mut config = config
             .ok_or_else(|| Error::path(run, "has no config.toml beside it", "give the folder of a run"))?;
@@ -99,9 +128,10 @@ impl Measure {
             return Err(Error::path(&config.data, what, "use another --split"));
         }
         let transform = Preparation::of(loaded, true).into_transform();
-        let options = LoaderOptions::eval(config.batch_size, config.workers);
+        let noise = noise.of(&loaded.model, config.seed)?;
+        let options = LoaderOptions { noise, ..LoaderOptions::eval(config.batch_size, config.workers) };
         let images = self.choose(data, &config.data, |samples| Feed::images(samples, transform, options))?;
-        Ok((config, images))
+        Ok((config, Images { noise, ..images }))
     }
 
     /// Chooses the split of a data set at `place`, and tells what is not measured on.
@@ -134,7 +164,7 @@ impl Measure {
         }
         let samples = Arc::new(samples);
         let feed = feed(&samples)?.with_bar();
-        Ok(Images { split, samples, feed })
+        Ok(Images { split, samples, feed, noise: None })
     }
 }
 

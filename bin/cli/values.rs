@@ -46,6 +46,19 @@ impl TryFrom<String> for AutoAugment {
     }
 }
 
+/// Several numbers, parted by commas on the command line.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+pub struct Shares(pub Vec<f64>);
+
+impl FromStr for Shares {
+    type Err = String;
+
+    fn from_str(text: &str) -> Parsed<Self, String> {
+        let number = |part: &str| part.trim().parse().map_err(|_| format!("{part:?} is no number"));
+        text.split(',').map(number).collect::<Parsed<_, _>>().map(Shares)
+    }
+}
+
 /// A batch size: a number, or as many images as fit.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(try_from = "toml::Value")]

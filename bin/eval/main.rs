@@ -14,7 +14,7 @@ use svp::Result;
 use svp::checkpoint::write_atomically;
 use svp::examination::Examination;
 use svp::model::Model;
-use svp_cli::{Images, Measure, Run, Using};
+use svp_cli::{Images, Measure, Noise, Run, Using};
 
 use crate::report::Report;
 
@@ -37,6 +37,8 @@ struct Cli {
     confusion: Option<PathBuf>,
     #[command(flatten)]
     measure: Measure,
+    #[command(flatten)]
+    noise: Noise,
     #[command(flatten)]
     using: Using,
 }
@@ -65,14 +67,14 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let Measured { model, classes, images, data } = match cli.run.path() {
         Some(run) => {
             let loaded = cli.using.load(run)?;
-            let (config, images) = cli.measure.open(run, &loaded)?;
+            let (config, images) = cli.measure.open(run, &loaded, &cli.noise)?;
             let data = config.data.display().to_string();
             Measured { model: loaded.model, classes: loaded.trained.classes, images, data }
         }
-        None => untouched::open(&cli.measure, &cli.using)?,
+        None => untouched::open(&cli.measure, &cli.noise, &cli.using)?,
     };
     let found = Examination::of(&model, &images.feed, &mut |_| {})?;
-    let report = Report::new(data, images.split, &classes, &found, images.feed.broken());
+    let report = Report::new(data, &images, &classes, &found);
     svp_cli::show(&report, cli.using.json, Report::text)?;
     if let Some(path) = &cli.confusion {
         let csv = found.confusion.csv(&classes);

@@ -3,11 +3,12 @@
 use serde::Serialize;
 use svp::confusion::{ClassScore, Means};
 use svp::data::text::shown;
+use svp::data::{NoiseForm, PictureNoise};
 use svp::examination::Examination;
 use svp::report::Table;
 use svp::report::table::{count, percent};
 use svp::train::Evaluation;
-use svp_cli::Split;
+use svp_cli::{Images, Split};
 
 /// Most images that are named because they could not be read.
 const NAMED: usize = 20;
@@ -17,6 +18,8 @@ const NAMED: usize = 20;
 pub struct Report<'a> {
     data: String,
     split: Split,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    noise: Option<NoiseOn>,
     classes: &'a [String],
     #[serde(flatten)]
     evaluation: &'a Evaluation,
@@ -30,27 +33,30 @@ pub struct Report<'a> {
     broken_images: Vec<String>,
 }
 
+/// The noise on the images.
+#[derive(Serialize)]
+struct NoiseOn {
+    rate: f64,
+    form: NoiseForm,
+    seed: u64,
+}
+
 impl<'a> Report<'a> {
     /// The report of an examination.
-    pub fn new(
-        data: String,
-        split: Split,
-        classes: &'a [String],
-        found: &'a Examination,
-        broken_images: Vec<String>,
-    ) -> Self {
+    pub fn new(data: String, images: &Images, classes: &'a [String], found: &'a Examination) -> Self {
         let scores = found.confusion.scores(classes.len());
         let means = Means::of(&scores);
         Report {
             data,
-            split,
+            split: images.split,
+            noise: images.noise.map(|PictureNoise { rate, form, seed, .. }| NoiseOn { rate, form, seed }),
             classes,
             evaluation: &found.found,
             balanced_accuracy: means.as_ref().map(|means| means.recall),
             scores,
             means,
             calibration_error: found.calibration_error,
-            broken_images,
+            broken_images: images.feed.broken(),
         }
     }
 
@@ -70,11 +76,14 @@ impl<'a> Report<'a> {
             _ => format!(" top-5 {},", share(evaluation.top5)),
         };
         format!(
-            "{}\n{}{means}{} of {}: top-1 {},{top5} loss {:.4}, {} images\n",
+            "{}\n{}{means}{} of {}{}: top-1 {},{top5} loss {:.4}, {} images\n",
             self.table(),
             self.left_out(),
             capital(self.split.title()),
             shown(&self.data),
+            self.noise.as_ref().map_or(String::new(), |on| {
+                format!(", with noise at a rate of {} ({}, seed {})", on.rate, on.form, on.seed)
+            }),
             share(evaluation.top1),
             evaluation.loss,
             count(evaluation.images as u64),

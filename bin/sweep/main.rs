@@ -10,12 +10,12 @@ mod runner;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use svp::sweep::{Plan, Results, Run, RunStatus, SHIPPED, Sweep, json, markdown};
+use svp::sweep::{Plan, Results, Run, RunStatus, SHIPPED, Shipped, Sweep, json, markdown};
 use svp::train::backbone;
 use svp::{Error, Result};
 
 use files::{SWEEP, write, write_results};
-use options::{Cli, Command, RunArgs, resolve};
+use options::{Cli, Command, Resolver, RunArgs};
 use runner::Runner;
 
 fn main() -> ExitCode {
@@ -26,7 +26,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match (cli.command, cli.run) {
         (Some(Command::List), _) => svp_cli::print(&list()?)?,
         (Some(Command::Show { name }), _) => {
-            let shipped = SHIPPED.iter().find(|shipped| shipped.name == name);
+            let shipped = Shipped::named(&name);
             let unknown = || Error::input(&name, "is no sweep of the program", "see `svp-sweep list`");
             svp_cli::print(shipped.ok_or_else(unknown)?.text)?;
         }
@@ -41,7 +41,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
 fn list() -> Result<String> {
     let titles = SHIPPED.iter().map(|shipped| {
         let sweep = Sweep::parse(Path::new(shipped.name), shipped.text)?;
-        Ok(format!("{:<8}  {}\n", shipped.name, sweep.title))
+        let also = shipped.also.map_or(String::new(), |also| format!("; also {also}"));
+        Ok(format!("{:<14}  {}{also}\n", shipped.name, sweep.title))
     });
     titles.collect()
 }
@@ -52,7 +53,8 @@ fn sweep(args: &RunArgs) -> Result<ExitCode> {
     let sweep = args.open()?;
     let out = args.folder();
     check_folder(&out, &sweep)?;
-    let plan = Plan::new(sweep, &resolve)?;
+    let resolver = Resolver::default();
+    let plan = Plan::new(sweep, &|settings| resolver.resolve(settings))?;
     let folders = [out.clone()];
     let results = Results::read(&plan, &folders)?;
     results.check_backbones(Some(&|run: &Run| Ok(backbone(&run.config)?.hash)))?;
@@ -117,7 +119,8 @@ fn report(folders: &[PathBuf], out: Option<PathBuf>, json: bool) -> Result<()> {
             return Err(Error::path(&other.join(SWEEP), what, "report on parts of one sweep"));
         }
     }
-    let plan = Plan::new(first, &resolve)?;
+    let resolver = Resolver::default();
+    let plan = Plan::new(first, &|settings| resolver.resolve(settings))?;
     let results = Results::read(&plan, folders)?;
     let out = out.unwrap_or_else(|| folder.clone());
     std::fs::create_dir_all(&out).map_err(|e| Error::io(&out, "make the folder", &e))?;

@@ -99,7 +99,7 @@ fn quoted(word: &str) -> Cow<'_, str> {
 pub fn presets() -> String {
     let mut table = Table::new(["preset", "method", "lr", "decay", "batch", "epochs", "settings", "data"]);
     let (of_data, of_methods): (Vec<_>, Vec<_>) =
-        Preset::all().into_iter().partition(|preset| preset.dataset.is_some());
+        Preset::all().iter().partition(|preset| preset.dataset.is_some());
     for preset in of_data {
         let whose = if preset.published() { "published" } else { "ours" };
         let Preset { name, dataset, settings, .. } = preset;
@@ -110,9 +110,9 @@ pub fn presets() -> String {
         let of_method: String = of_method.map(|name| format!(" {name} {}", settings[name])).collect();
         let method = setting("method").trim_matches('"').to_string() + &of_method;
         let title = dataset.map_or(String::new(), |dataset| dataset.title.into());
-        table.row([name, method, lr, decay, batch, epochs, whose.into(), title]);
+        table.row([name.clone(), method, lr, decay, batch, epochs, whose.into(), title]);
     }
-    let methods: String = of_methods.iter().map(of_method).collect();
+    let methods: String = of_methods.into_iter().map(of_method).collect();
     format!(
         "{table}\nPresets of methods; hta/cub200+vpt has both, and the settings of the method win.\n{methods}"
     )
@@ -123,7 +123,7 @@ fn of_method(preset: &Preset) -> String {
     let listed = |of: &mut dyn Iterator<Item = (&String, &Value)>| {
         of.map(|(key, value)| format!("{key} {}", shown(value))).collect::<Vec<_>>().join(", ")
     };
-    let Preset { name, source, ours, grid, settings, .. } = preset;
+    let Preset { name, source, ours, grid, by_task, settings, .. } = preset;
     let (own, published): (Vec<_>, Vec<_>) =
         settings.iter().filter(|(key, _)| *key != "method").partition(|(key, _)| ours.contains(key));
     let source = source.as_deref().unwrap_or_default();
@@ -131,6 +131,14 @@ fn of_method(preset: &Preset) -> String {
     text += &format!("  ours       {}\n", listed(&mut own.into_iter()));
     if !grid.is_empty() {
         text += &format!("  published to choose from  {}\n", listed(&mut grid.iter()));
+    }
+    if !by_task.is_empty() {
+        let tasks = by_task.iter().map(|(task, settings)| {
+            let own = settings.as_table().into_iter().flatten();
+            let own: Vec<String> = own.map(|(key, value)| format!("{key} {}", shown(value))).collect();
+            format!("{task} {}", own.join(" "))
+        });
+        text += &format!("  published for tasks  {}\n", tasks.collect::<Vec<_>>().join(", "));
     }
     text
 }

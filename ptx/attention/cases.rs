@@ -49,12 +49,18 @@ impl Op for Cases {
     }
 
     /// Channels that fill 16 bytes in f32, in both types and in neither; rows that end within, at and behind a tile; heads
-    /// of each kernel, and wider than any.
+    /// of each kernel, as wide as it takes and narrower, and wider than any.
     fn cases(&self) -> Vec<Case> {
         let mut cases = vec![];
-        for (b, l, heads, c) in
-            [(1, 1, 1, 4), (2, 5, 3, 7), (3, 17, 2, 16), (1, 64, 2, 20), (1, 70, 1, 64), (2, 33, 1, 80)]
-        {
+        for (b, l, heads, c) in [
+            (1, 1, 1, 4),
+            (2, 5, 3, 7),
+            (3, 17, 2, 16),
+            (1, 64, 2, 20),
+            (1, 70, 1, 64),
+            (2, 33, 1, 80),
+            (1, 35, 1, 128),
+        ] {
             for (n, temperature, probabilities) in [(0, 0, 0), (3, 0, 0), (0, 1, 1), (2, 1, 1), (2, 1, 0)] {
                 cases.push(Case::new(&[
                     ("b", b),
@@ -67,9 +73,11 @@ impl Op for Cases {
                 ]));
             }
         }
-        // More extra rows than a tile has; a row that is most of the tiles of an image; and what a GPU does not take.
+        // More extra rows than a tile has; rows of several blocks, in both passes; and what a GPU does not take.
         cases.push(Case::new(&[("b", 2), ("l", 3), ("heads", 2), ("c", 8), ("n", 37)]));
         cases.push(Case::new(&[("b", 1), ("l", 207), ("heads", 1), ("c", 32)]));
+        cases.push(Case::new(&[("b", 1), ("l", 300), ("heads", 1), ("c", 40), ("n", 70)]));
+        cases.push(Case::new(&[("b", 1), ("l", 130), ("heads", 1), ("c", 90), ("n", 1)]));
         cases.push(Case::new(&[("b", 1), ("l", 9), ("heads", 2), ("c", 129), ("n", 2), ("cpu_only", 1)]));
         // ViT-B at batch 8.
         cases.push(Case::bench(&[("b", 8), ("l", 197), ("heads", 12), ("c", 64)]));
@@ -127,18 +135,24 @@ impl Op for Cases {
         let [b, l, heads, c, n] = ["b", "l", "heads", "c", "n"].map(|size| case.get(size) as f64);
         let rows = b * l * heads * c * dtype.size() as f64;
         let scores = b * heads * l * (n + l);
-        // Slots and passes of shared memory are those of the bench case, whose last tiles are half empty, for each channel of
-        // a score.
-        let of = |tensors: f64, products: f64, slots: f64, shared: f64| Cost {
+        // Slots and passes of shared memory are those of the bench case for each channel of a score, forward and backward.
+        // In f32 its last tiles are half empty; in bf16 tensor cores make the products.
+        let (tensor_cores, [forward, backward]) = match dtype {
+            DType::F32 => (0.0, [(4.4, 1.4), (14.5, 6.5)]),
+            DType::Bf16 => (1.0, [(0.28, 0.062), (0.74, 0.21)]),
+        };
+        let of = |tensors: f64, products: f64, (slots, shared): (f64, f64)| Cost {
             bytes: tensors * rows,
             flop: 2.0 * products * scores * c,
             exp: scores,
+            tensor: tensor_cores * 2.0 * products * scores * c,
             slots: slots * scores * c / WARP,
             shared: shared * scores * c / WARP,
         };
         // Forward has two products, backward five, among them the scores once more. It reads qkv, out and its gradient, and
-        // writes the gradient of qkv. The kernels of the backward pass make scores and their gradients twice.
-        (of(4.0, 2.0, 4.4, 1.4), of(8.0, 5.0, 14.5, 6.5))
+        // writes the gradient of qkv. The kernels of the backward pass make scores and their gradients twice, which is no
+        // part of the FLOP.
+        (of(4.0, 2.0, forward), of(8.0, 5.0, backward))
     }
 
     fn onnx(&self, graph: &mut Graph, call: &Call) -> Written {

@@ -10,55 +10,68 @@ use crate::rows::launch::{Rows, sum as sum_rows};
 
 static FILE: PtxFile = ptx_file!("attention");
 const THREADS: usize = 128;
+const WARP: usize = 32;
 
-/// The kernels for heads of at most so many channels.
+/// The kernels for heads of at most so many channels, in one type.
 struct Kernels {
     channels: usize,
-    /// Rows of the tile that a block keeps, forward and backward.
-    tiles: [usize; 2],
-    /// The entries `[forward, queries, keys]` in f32 and in bf16.
-    entries: [[&'static str; 3]; 2],
+    dtype: DType,
+    /// The entries `[forward, queries, keys]`, and the rows that a block of each keeps.
+    entries: [&'static str; 3],
+    rows: [usize; 3],
 }
 
 macro_rules! kernels {
-    ($channels:literal, $tiles:expr) => {
+    ($channels:literal, $dtype:ident, $suffix:literal, $rows:expr) => {
         Kernels {
             channels: $channels,
-            tiles: $tiles,
+            dtype: DType::$dtype,
             entries: [
-                [
-                    concat!("attention_forward_", $channels, "_f32"),
-                    concat!("attention_queries_", $channels, "_f32"),
-                    concat!("attention_keys_", $channels, "_f32"),
-                ],
-                [
-                    concat!("attention_forward_", $channels, "_bf16"),
-                    concat!("attention_queries_", $channels, "_bf16"),
-                    concat!("attention_keys_", $channels, "_bf16"),
-                ],
+                concat!("attention_forward_", $channels, "_", $suffix),
+                concat!("attention_queries_", $channels, "_", $suffix),
+                concat!("attention_keys_", $channels, "_", $suffix),
             ],
+            rows: $rows,
         }
     };
 }
 
-static KERNELS: [Kernels; 2] = [kernels!(64, [64, 32]), kernels!(128, [32, 16])];
+static KERNELS: [Kernels; 6] = [
+    kernels!(64, F32, "f32", [64, 32, 32]),
+    kernels!(128, F32, "f32", [32, 16, 16]),
+    kernels!(32, Bf16, "bf16", [128, 128, 128]),
+    kernels!(64, Bf16, "bf16", [128, 128, 128]),
+    kernels!(80, Bf16, "bf16", [128, 128, 64]),
+    kernels!(128, Bf16, "bf16", [64, 64, 64]),
+];
+
+/// Which kernel of a set.
+const FORWARD: usize = 0;
+const QUERIES: usize = 1;
+const KEYS: usize = 2;
 
 impl Kernels {
     /// Those for a call; wider heads are refused.
-    fn of(dims: Dims) -> Result<&'static Self> {
-        KERNELS.iter().find(|kernels| dims.c <= kernels.channels).ok_or_else(|| {
-            let most = KERNELS[KERNELS.len() - 1].channels;
+    fn of(dims: Dims, dtype: DType) -> Result<&'static Self> {
+        let mut of_type = KERNELS.iter().filter(|kernels| kernels.dtype == dtype);
+        of_type.clone().find(|kernels| dims.c <= kernels.channels).ok_or_else(|| {
+            let most = of_type.next_back().map_or(0, |kernels| kernels.channels);
             let what = format!("{} channels a head on a launched device: at most {most}", dims.c);
             Error::Unsupported { op: OP, what }
         })
     }
 
-    fn kernel(&self, which: usize, dtype: DType) -> Kernel {
-        let of_type = match dtype {
-            DType::F32 => 0,
-            DType::Bf16 => 1,
-        };
-        Kernel { file: &FILE, entry: self.entries[of_type][which] }
+    fn kernel(&self, which: usize) -> Kernel {
+        Kernel { file: &FILE, entry: self.entries[which] }
+    }
+
+    /// A block for each tile of `rows` rows of each head of each image. In bf16 each warp has rows of its own, and blocks
+    /// have as few warps as share the rows evenly.
+    fn grid(&self, dims: Dims, which: usize, rows: usize) -> Result<Grid> {
+        let blocks = rows.div_ceil(self.rows[which]);
+        let warps = rows.div_ceil(self.rows[which] / (THREADS / WARP)).div_ceil(blocks.max(1));
+        let threads = if self.dtype == DType::Bf16 { WARP * warps } else { THREADS };
+        grid(OP, [blocks, dims.heads, dims.b], threads)
     }
 }
 
@@ -91,11 +104,6 @@ impl Call {
         args.push(Arg::F32(self.dims.scale()));
         Ok(args)
     }
-
-    /// A block for each tile of `rows` rows of each head of each image.
-    fn grid(&self, rows: usize, tile: usize) -> Result<Grid> {
-        grid(OP, [rows.div_ceil(tile), self.dims.heads, self.dims.b], THREADS)
-    }
 }
 
 /// Writes `out [b l d]`, and where they are asked for the binary logarithms of the sums of powers `[b heads l]` and the
@@ -108,12 +116,12 @@ pub fn forward(
     sums: Option<&mut Tensor>,
     probabilities: Option<&mut Tensor>,
 ) -> Result<()> {
-    let kernels = Kernels::of(call.dims)?;
+    let kernels = Kernels::of(call.dims, qkv.dtype())?;
     let mut args = call.input_args(qkv)?.to_vec();
     args.extend([out.arg_mut(), optional_mut(sums), optional_mut(probabilities)]);
     args.extend(call.size_args()?);
     args.push(Arg::U32(size(OP, call.dims.class_row.unwrap_or(0))?));
-    run(launcher, kernels.kernel(0, qkv.dtype()), call.grid(call.dims.l, kernels.tiles[0])?, &args)
+    run(launcher, kernels.kernel(FORWARD), kernels.grid(call.dims, FORWARD, call.dims.l)?, &args)
 }
 
 /// Computes the gradients of the inputs that want one: first those of queries and temperature, with the numbers of each
@@ -124,9 +132,8 @@ pub fn backward(
     [qkv, logs, out, dout]: [&Tensor; 4],
     sinks: &mut Sinks,
 ) -> Result<()> {
-    let (kernels, device) = (Kernels::of(call.dims)?, sinks.device().clone());
+    let (kernels, device) = (Kernels::of(call.dims, qkv.dtype())?, sinks.device().clone());
     let Dims { b, l, heads, c, n, .. } = call.dims;
-    let tile = kernels.tiles[1];
     let mut dqkv = sinks.take_typed(at::QKV, qkv.dtype(), qkv.shape());
     if let Some(sink) = &dqkv {
         check_type(OP, "the gradient of qkv", &sink.tensor, qkv.dtype())?;
@@ -134,7 +141,7 @@ pub fn backward(
     let dextra = call.extra.as_ref().and_then(|extra| sinks.take(at::EXTRA, extra.shape()));
     let dtemperature = call.temperature.as_ref().and_then(|all| sinks.take(at::TEMPERATURE, all.shape()));
     let mut delta = Tensor::empty(&device, &[b, heads, l]);
-    let queries = call.grid(l, tile)?;
+    let queries = kernels.grid(call.dims, QUERIES, l)?;
     let blocks = queries.blocks.iter().map(|&blocks| blocks as usize).product();
     let mut parts = dtemperature.as_ref().map(|_| Tensor::empty(&device, &[blocks, 1]));
 
@@ -145,7 +152,7 @@ pub fn backward(
     args.push(optional_mut(parts.as_mut()));
     args.extend(call.size_args()?);
     args.push(Arg::U32(accumulate.into()));
-    run(launcher, kernels.kernel(1, qkv.dtype()), queries, &args)?;
+    run(launcher, kernels.kernel(QUERIES), queries, &args)?;
 
     if dqkv.is_some() || dextra.is_some() {
         let mut of_images = dextra.as_ref().map(|_| Tensor::empty(&device, &[b, heads * n * c]));
@@ -156,7 +163,7 @@ pub fn backward(
         args.push(of_images.as_mut().filter(|_| n > 0).map_or(Arg::None, Tensor::arg_mut));
         args.extend(call.size_args()?);
         args.push(Arg::U32(accumulate.into()));
-        run(launcher, kernels.kernel(2, qkv.dtype()), call.grid(call.dims.keys(), tile)?, &args)?;
+        run(launcher, kernels.kernel(KEYS), kernels.grid(call.dims, KEYS, call.dims.keys())?, &args)?;
         if let (Some(mut sink), Some(of_images)) = (dextra, of_images) {
             let rows = Rows::of(&of_images, heads * n * c);
             sum_rows(&device, rows, sink.tensor.region_mut(), sink.accumulate)?;

@@ -71,19 +71,26 @@ fn probabilities_are_beside_the_gradient() {
     }
 }
 
-/// Scores far from zero neither overflow nor vanish, at either end, and a query that is not a number spoils its own row and
-/// head alone.
+/// Scores far from zero neither overflow nor vanish, at either end and however they grow along a row, and a query that is not
+/// a number spoils its own row and head alone.
 #[test]
 fn scores_of_any_size_are_taken() {
-    for device in [Device::cpu_checked(), Device::emulated()] {
-        let (l, c) = (21, 4);
+    let devices = [
+        (Device::cpu_checked(), DType::F32),
+        (Device::emulated(), DType::F32),
+        (Device::emulated(), DType::Bf16),
+    ];
+    for (device, dtype) in devices {
+        let (l, c) = (41, 4);
         for size in [1e3f32, -1e3, f32::NAN] {
             let tape = Tape::new(&device);
-            let mut values = random(&device, &[1, l, 6 * c], 2).to_host().unwrap();
-            // The first channel of the first head makes the score of every key for the first query.
+            let qkv = random(&device, &[1, l, 6 * c], 2).cast(dtype).unwrap();
+            let mut values = qkv.to_host().unwrap();
+            // The first channel of the first head makes the score of every key for the first query; they grow along the row.
             values[0] = size;
-            (0..l).for_each(|row| values[row * 6 * c + 2 * c] = 1.0);
-            let qkv = tape.leaf(Tensor::from_slice(&device, &values, &[1, l, 6 * c]));
+            (0..l).for_each(|row| values[row * 6 * c + 2 * c] = row as f32);
+            let qkv = Tensor::from_slice(&device, &values, &[1, l, 6 * c]).cast(dtype).unwrap();
+            let qkv = tape.leaf(qkv);
             let out = attention(&tape, &qkv, Settings::heads(2)).unwrap().out;
             let got = out.value().to_host().unwrap();
             let (first, rest) = got.split_at(c);
@@ -94,7 +101,12 @@ fn scores_of_any_size_are_taken() {
                 device.name()
             );
             assert!(rest.iter().all(|v| v.is_finite()), "{size} on {}", device.name());
+            // All of its weight is on the last key, or on the first.
+            let chosen = if size > 0.0 { l - 1 } else { 0 };
+            let value = &values[chosen * 6 * c + 4 * c..][..c];
+            assert!(size.is_nan() || first == value, "{size} on {}: {first:?}, {value:?}", device.name());
             let ones = Tensor::from_slice(&device, &vec![1.0; l * 2 * c], &[1, l, 2 * c]);
+            let ones = ones.cast(dtype).unwrap();
             let grad = tape.backward(&out, ones).unwrap().take(&qkv).unwrap().to_host().unwrap();
             assert!(size.is_nan() || grad.iter().all(|v| v.is_finite()), "{size} on {}", device.name());
         }

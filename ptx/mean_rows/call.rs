@@ -6,7 +6,7 @@ use engine::{Error, Result};
 
 pub(super) const OP: &str = "mean_rows";
 
-/// Sizes of a sequence, and the row that is left out.
+/// Sizes of a sequence, and the row that is left out; `l` where none is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Dims {
     pub b: usize,
@@ -17,17 +17,18 @@ pub(super) struct Dims {
 
 impl Dims {
     /// The sizes of a call whose shapes are right.
-    pub fn new(x: &Var, skip: usize) -> Result<Self> {
+    pub fn new(x: &Var, skip: Option<usize>) -> Result<Self> {
         let [b, l, d] = axes(OP, "x", "[b l d]", x.shape())?;
-        if skip >= l || l < 2 {
-            let what = format!("all rows but row {skip} of a sequence of {l}");
-            return Err(Error::Unsupported { op: OP, what });
-        }
-        Ok(Dims { b, l, d, skip })
+        let what = match skip {
+            Some(skip) if skip >= l || l < 2 => format!("all rows but row {skip} of a sequence of {l}"),
+            None if l == 0 => "a sequence without rows".into(),
+            _ => return Ok(Dims { b, l, d, skip: skip.unwrap_or(l) }),
+        };
+        Err(Error::Unsupported { op: OP, what })
     }
 
     /// What each row weighs in the mean.
     pub fn share(&self) -> f32 {
-        1.0 / (self.l - 1) as f32
+        1.0 / (self.l - usize::from(self.skip < self.l)) as f32
     }
 }

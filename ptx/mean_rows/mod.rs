@@ -1,8 +1,8 @@
-//! The mean of the rows of token sequences `[b l d]`, all but one of them: the features of a ViT that is pooled over its
+//! The mean of the rows of token sequences `[b l d]`, of all or of all but one: the features of a ViT that is pooled over its
 //! patches, as MAE is fine-tuned (He et al., CVPR 2022), which leaves out the class token's row.
 //!
 //! ```text
-//! y[i] = 1/(l-1) sum_(j != skip) x[i, j]      x: [b l d], y: [b d]
+//! y[i] = 1/(l-1) sum_(j != skip) x[i, j]      x: [b l d], y: [b d]; 1/l and all rows where none is skipped
 //! dx[i, j] = dy[i] / (l-1), and 0 for j = skip
 //! ```
 //! Sums are f32, rows in an order that depends on sizes only. Only sizes are kept. On a launched device y and dx have the
@@ -21,19 +21,19 @@ use engine::{DType, Result, Tensor};
 use crate::launch::typed;
 use call::{Dims, OP};
 
-/// The mean `[b d]` of all rows of `x [b l d]` but row `skip`.
+/// The mean `[b d]` of all rows of `x [b l d]` but row `skip`, where there is one to be left out.
 ///
 /// # Errors
-/// A shape of other than three axes, [`engine::Error::Unsupported`] where there is no such row or no other, or what the
+/// A shape of other than three axes, [`engine::Error::Unsupported`] where there is no such row or none is left, or what the
 /// device fails with.
-pub fn mean_rows(tape: &Tape, x: &Var, skip: usize) -> Result<Var> {
+pub fn mean_rows(tape: &Tape, x: &Var, skip: Option<usize>) -> Result<Var> {
     let (dims, dtype) = (Dims::new(x, skip)?, x.value().dtype());
     let mut y = Tensor::empty_typed(tape.device(), dtype, &[dims.b, dims.d]);
     match tape.device().launcher() {
         None => cpu::forward(dims, x.value().as_slice(), y.as_mut_slice()),
         Some(launcher) => launch::forward(launcher, dims, x.value(), &mut y)?,
     }
-    let settings = || vec![("skip", vec![skip as f64])];
+    let settings = || vec![("skip", skip.iter().map(|&row| row as f64).collect())];
     let function = || -> Box<dyn Function> { Box::new(MeanRows { dims, dtype }) };
     Ok(tape.record_with(OP, settings, &[x], vec![y], function)?.remove(0))
 }
@@ -72,9 +72,11 @@ mod tests {
             let x = Var::constant(Tensor::zeros(tape.device(), shape));
             mean_rows(&tape, &x, skip).map(|y| y.shape().to_vec()).map_err(|e| e.to_string())
         };
-        assert_eq!(run(&[2, 5, 3], 4), Ok(vec![2, 3]));
-        assert_eq!(run(&[2, 5, 3], 5), Err("mean_rows: all rows but row 5 of a sequence of 5".into()));
-        assert_eq!(run(&[2, 1, 3], 0), Err("mean_rows: all rows but row 0 of a sequence of 1".into()));
-        assert!(run(&[5, 3], 0).unwrap_err().contains("x must be [b l d]"));
+        assert_eq!(run(&[2, 5, 3], Some(4)), Ok(vec![2, 3]));
+        assert_eq!(run(&[2, 1, 3], None), Ok(vec![2, 3]));
+        assert_eq!(run(&[2, 5, 3], Some(5)), Err("mean_rows: all rows but row 5 of a sequence of 5".into()));
+        assert_eq!(run(&[2, 1, 3], Some(0)), Err("mean_rows: all rows but row 0 of a sequence of 1".into()));
+        assert_eq!(run(&[2, 0, 3], None), Err("mean_rows: a sequence without rows".into()));
+        assert!(run(&[5, 3], None).unwrap_err().contains("x must be [b l d]"));
     }
 }

@@ -205,6 +205,7 @@ impl Op for Cases {
                 exp: steps + 3.0 * tokens,
                 slots: SLOTS[0] * steps / WARP,
                 shared: SHARED[0] * steps / WARP,
+                ..Cost::default()
             },
             // These and dout; the gradients of u, delta and all of xz.
             Cost {
@@ -213,6 +214,7 @@ impl Op for Cases {
                 exp: steps + 8.0 * tokens,
                 slots: SLOTS[1] * steps / WARP,
                 shared: SHARED[1] * steps / WARP,
+                ..Cost::default()
             },
         )
     }

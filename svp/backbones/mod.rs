@@ -4,6 +4,7 @@
 
 pub mod drop_path;
 mod family;
+mod filling;
 pub mod pos_embed;
 pub mod vim;
 pub mod vit;

@@ -2,9 +2,10 @@
 //!
 //! - [`Trial`]: a model in training on random images
 //! - [`measure`]: the costs of several methods, which take turns on the clock
-//! - [`text`], [`csv`]: the costs as a table and as a file
+//! - [`text`], [`csv`]: the costs as a table and as a file; [`table8`]: as iVPT has them
 
 mod table;
+pub mod table8;
 mod trial;
 
 #[cfg(test)]

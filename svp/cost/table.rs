@@ -33,7 +33,7 @@ pub fn text(costs: &[Cost], batch: usize) -> String {
 }
 
 /// Four digits that count, and none behind the point of a number that has them before it.
-fn significant(value: f64) -> String {
+pub(super) fn significant(value: f64) -> String {
     let before = value.abs().max(1e-9).log10().floor() as i32;
     format!("{value:.*}", (3 - before).clamp(0, 6) as usize)
 }

@@ -189,3 +189,37 @@ fn costs_are_written_as_a_table_and_as_csv() {
     }
     assert_eq!((median(vec![3.0, 1.0, 2.0]), median(vec![4.0, 1.0])), (2.0, 2.5));
 }
+
+/// The rows of Table 8, and what stands in them of a method that was measured: 100 epochs of 1,000 images at 50 a second are
+/// 2,000 seconds, of the 50 epochs of DAM-VP half of it.
+#[test]
+fn table_8_of_ivpt_has_ours_and_the_published_rows() {
+    let published = table8::Row8::published();
+    let names: Vec<&str> = published.iter().map(|row| row.method.as_str()).collect();
+    assert_eq!(names, ["VPT", "DAM-VP", "iVPT"]);
+    assert_eq!((published[1].memory_mb, published[2].accuracy), (11_011.0, Some(77.13)));
+    let cost = |method: &str| Cost {
+        method: method.into(),
+        params_m: 0.25,
+        trained_parameters: 250_000,
+        without_head: 200_000,
+        gflop: 35.0,
+        train_gflop: 70.0,
+        latency_ms: 3.0,
+        train_ms: 160.0,
+        train_images_per_s: 50.0,
+        memory_mb: 900.0,
+        evaluation_memory_mb: 500.0,
+    };
+    let costs = [cost("vpt:tokens=10"), cost("dam-vp")];
+    let minutes = costs.iter().map(|cost| table8::Row8::of(cost).train_minutes);
+    assert_eq!(minutes.collect::<Vec<_>>(), [2000.0 / 60.0, 1000.0 / 60.0]);
+    let csv = table8::csv(&costs);
+    assert_eq!(csv.lines().count(), 6);
+    assert_eq!(
+        csv.lines().nth(1),
+        Some("vpt:tokens=10,0.250000,17.500000,3.000000,33.333333,900.000000,,here")
+    );
+    let text = table8::text(&costs);
+    assert!(text.contains("DAM-VP, published") && text.contains("763.1"), "{text}");
+}

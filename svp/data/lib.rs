@@ -72,5 +72,5 @@ pub use procedural::Task;
 pub use regular::{Seen, open_regular};
 pub use sample::Sample;
 pub use source::Source;
-pub use transform::{Fit, Normalisation, Transform};
+pub use transform::{Fit, NoiseForm, Normalisation, PictureNoise, Transform};
 pub use watch::Watch;

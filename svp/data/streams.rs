@@ -14,5 +14,7 @@ pub const MIX: u32 = 0xDA7A_0003;
 pub const HOLD_OUT_TEST: u32 = 0xDA7A_0004;
 /// Draws of an epoch in which all classes are equally likely, keyed by (seed, epoch).
 pub const BALANCED: u32 = 0xDA7A_0005;
+/// Noise on a picture that is measured on, keyed by (seed, picture).
+pub const NOISE: u32 = 0xDA7A_0006;
 /// Pixels of the first drawn task, keyed by (split, picture); the number of a task is added to it.
 pub const DRAW: u32 = 0xDA7A_0100;

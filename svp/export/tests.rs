@@ -73,6 +73,7 @@ fn cases() -> Vec<(String, Model, Trained)> {
         ("adapter", vec![("form", "noah")], "batch-norm"),
         ("adaptformer", vec![("layernorm", "in")], "linear"),
         ("sct", vec![("mode", "sct_mlp")], "linear"),
+        ("e2vpt", vec![("masks", "trained"), ("tokens", "3")], "linear"),
     ];
     let case = |(method, settings, head): (&str, Vec<(&str, &str)>, &str)| {
         let (model, trained) = model(method, &settings, head);
@@ -190,8 +191,8 @@ fn every_file_is_a_whole_graph() {
         };
         let mut ops = HashMap::new();
         check(all(&bytes, 7)[0], HashSet::new(), &mut HashSet::new(), &mut ops);
-        let of_a_block = if trained.family == vim::NAME { ("Scan", 2) } else { ("Softmax", 1) };
-        assert_eq!(ops[of_a_block.0], of_a_block.1 * DEPTH, "{name}");
+        let (op, of_a_block) = if trained.family == vim::NAME { ("Scan", 2) } else { ("Softmax", 1) };
+        assert!(ops[op] >= of_a_block * DEPTH, "{name} has {} of {op}", ops[op]);
         let metadata: HashMap<_, _> = all(&bytes, 14)
             .iter()
             .map(|entry| (texts(entry, 1).remove(0), texts(entry, 2).remove(0)))

@@ -11,7 +11,7 @@ use ptx::zoom_prompt::{Normalisation, zoom_prompt};
 
 use super::entry::{Defaults, Entry, OptimizerKind, Site};
 use super::settings::{Kind, Setting, Settings, Value};
-use crate::backbones::vim;
+use crate::backbones::{vim, vit};
 use crate::data;
 use crate::params::ParamId;
 use crate::pass::{Counted, Method, Pass, Picture};
@@ -24,7 +24,7 @@ pub static ENTRY: Entry = Entry {
     about: "A picture around shrunken images, and a map of the logits of a frozen backbone's own head",
     trains: "a picture around the image, its scale if wanted, and a map of the own head's logits",
     source: "AutoVP, ICLR 2024",
-    backbones: &[vim::NAME],
+    backbones: &[vim::NAME, vit::NAME],
     settings: &[
         Setting {
             published: Some("mode"),
@@ -171,5 +171,100 @@ impl Method for AutoVp {
         let delta = &pass.params[self.delta];
         pass.tape.scope("prompt");
         Ok(zoom_prompt(pass.tape, &images, delta, scale, &self.normalisation, pass.precision)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use autograd::Tape;
+    use engine::{Device, Rng};
+    use ptx::grad_norm::healthy;
+
+    use super::*;
+    use crate::backbones::vit::{Vit, VitConfig};
+    use crate::heads::Labels;
+    use crate::methods::Chosen;
+    use crate::model::{Forward, Model, Parts};
+    use crate::params::Params;
+    use crate::pass::Noise;
+    use crate::train::{Optimizer, Rates};
+
+    const CLASSES: usize = 3;
+
+    /// On a ViT that has its own head: gradients are central differences of the loss, and steps lower it.
+    #[test]
+    fn a_vit_is_prompted() {
+        let chosen = Chosen::named(ENTRY.name).unwrap().with_flag("resize", TRAINED).unwrap();
+        let mut params = Params::default();
+        let config = VitConfig { heads: 2, ..VitConfig::sized(24, 8, 16, 2) };
+        let vit = Vit::init(config, &mut params, 5).unwrap();
+        let mut rng = Rng::keyed(1, 0, 0, 0);
+        let mut drawn = |shape: &[usize], deviation: f64| {
+            let values = (0..shape.iter().product()).map(|_| (deviation * rng.normal()) as f32);
+            Tensor::from_vec(values.collect(), shape)
+        };
+        // Products of the size that training gives them, or the image would hardly reach the logits.
+        for name in params.iter().map(|param| param.name.clone()).collect::<Vec<_>>() {
+            let id = params.id(&name).unwrap();
+            let shape = params.get(id).shape().to_vec();
+            if shape.len() > 1 && name.starts_with("blocks.") {
+                params.set(id, drawn(&shape, 0.2));
+            }
+        }
+        let source_head = Some([drawn(&[7, 16], 0.5), drawn(&[7], 0.5)]);
+        let parts = Parts { source_head, ..Parts::new(chosen, CLASSES) };
+        let mut model = Model::new(&Device::cpu(), Box::new(vit), params, parts, 5).unwrap();
+        let side = model.transform().size as usize;
+        let images = drawn(&[4, 3, side, side], 1.0);
+        let targets = model.head.targets(&Labels::Classes(vec![0, 1, 2, 1]), CLASSES, 0.0, 1.0).unwrap();
+        let targets = Tensor::from_vec(targets, &[4, CLASSES]);
+        let loss = |model: &Model, tape: &Tape| {
+            let Forward { logits, bound, .. } =
+                model.forward(tape, images.clone(), Noise::default()).unwrap();
+            (model.head.loss(tape, &logits, &targets).unwrap(), bound)
+        };
+        let value = |model: &Model| loss(model, &Tape::inference(&model.device)).0.value().as_slice()[0];
+        let ids = [DELTA, "train_resize.scale"].map(|name| model.params.id(name).unwrap());
+        let tape = Tape::new(&model.device);
+        let (first, bound) = loss(&model, &tape);
+        let grads = tape.backward(&first, Tensor::from_vec(vec![1.0], &[1])).unwrap();
+        // A pixel of the picture moves little: the largest gradients are checked, by steps that the loss can tell apart.
+        for (id, step, tolerance) in [(ids[0], 0.25, 0.02), (ids[1], 2e-3, 0.1)] {
+            let grad = grads.get(&bound[id]).unwrap().to_host().unwrap();
+            let mut order: Vec<usize> = (0..grad.len()).collect();
+            order.sort_by(|&a, &b| grad[b].abs().total_cmp(&grad[a].abs()));
+            for &at in &order[..grad.len().min(5)] {
+                let before = model.params.get(id).clone();
+                let moved = |by: f32, model: &mut Model| {
+                    let mut values = before.to_host().unwrap();
+                    values[at] += by;
+                    model.params.set(id, Tensor::from_vec(values, before.shape()));
+                    value(model)
+                };
+                let difference = (moved(step, &mut model) - moved(-step, &mut model)) / (2.0 * step);
+                model.params.set(id, before.clone());
+                let (got, name) = (grad[at], model.params.name(id));
+                assert!(
+                    (got - difference).abs() <= tolerance * got.abs(),
+                    "{name} {at}: {got}, by steps {difference}"
+                );
+            }
+        }
+        drop(bound);
+        let kind = OptimizerKind::Adam;
+        let mut optimizer = Optimizer::new(kind, &Device::cpu(), &model.params, |_, _| false);
+        let mut health = healthy(&Device::cpu());
+        let before = value(&model);
+        for _ in 0..10 {
+            let tape = Tape::new(&model.device);
+            let (loss, bound) = loss(&model, &tape);
+            let grads = tape.backward(&loss, Tensor::from_vec(vec![1.0], &[1])).unwrap();
+            let rates = Rates { lr: 1e-2, weight_decay: 0.0, momentum: 0.0 };
+            let factors = Tensor::from_vec(optimizer.next_factors(&rates).unwrap(), &[7]);
+            let (device, params) = (Device::cpu(), &mut model.params);
+            optimizer.step(&device, params, bound, loss.value(), &grads, &factors, &mut health).unwrap();
+        }
+        let after = value(&model);
+        assert!(after < 0.9 * before, "{before} became {after}");
     }
 }

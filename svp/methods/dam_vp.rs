@@ -13,7 +13,7 @@ use ptx::frame::frame;
 use super::entry::{Defaults, Entry, Site};
 use super::settings::{AUTO, Kind, Setting, Settings, Value};
 use super::vp::{PAD, Sides, add_frame, width};
-use crate::backbones::vim;
+use crate::backbones::{vim, vit};
 use crate::cluster::{Tree, means};
 use crate::data::streams::ORDER;
 use crate::params::ParamId;
@@ -28,7 +28,7 @@ pub static ENTRY: Entry = Entry {
     about: "A frame of pixels for each cluster of images, on a frozen backbone",
     trains: "a frame of pixels for each cluster of images, and the head",
     source: "DAM-VP, CVPR 2023",
-    backbones: &[vim::NAME],
+    backbones: &[vim::NAME, vit::NAME],
     settings: &[
         PAD,
         Setting {
@@ -59,7 +59,7 @@ pub static ENTRY: Entry = Entry {
     keeps_features: false,
     whole_backbone: false,
     views: &[("frozen", false), ("framed", true)],
-    survey: Some(Surveyor { fills: &[FRAMES, THRESHOLD], look }),
+    survey: Some(Surveyor { fills: &[FRAMES, THRESHOLD], reads_run: false, look }),
     build,
 };
 
@@ -154,14 +154,18 @@ impl Method for DamVp {
 
 #[cfg(test)]
 mod tests {
+    use autograd::Tape;
     use engine::Device;
 
     use super::*;
     use crate::backbones::vim::{Vim, VimConfig};
+    use crate::backbones::vit::{Vit, VitConfig};
     use crate::data::{Dataset, Transform};
+    use crate::heads::Labels;
     use crate::methods::{Chosen, linear};
     use crate::model::{Model, Parts};
     use crate::params::Params;
+    use crate::pass::Noise;
 
     fn vim(chosen: Chosen) -> Model {
         let mut params = Params::default();
@@ -179,8 +183,16 @@ mod tests {
         let model = vim(Chosen::named(linear::ENTRY.name).unwrap());
         let transform = Transform::eval(32, model.spec().normalisation);
         let samples = &Dataset::builtin("orientation").unwrap().train[..images];
-        let survey =
-            Survey { model: &model, seed: 3, samples, transform, batch: 8, workers: 2, stop: &|| false };
+        let survey = Survey {
+            model: &model,
+            trained: None,
+            seed: 3,
+            samples,
+            transform,
+            batch: 8,
+            workers: 2,
+            stop: &|| false,
+        };
         look(&chosen.settings, &survey)
     }
 
@@ -216,6 +228,72 @@ mod tests {
         ] {
             let error = Chosen::named(ENTRY.name).unwrap().with_flag(flag, text).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
+        }
+    }
+
+    /// On a ViT the gradient of a frame is that of `vp`, which golden files hold, on the images that have it.
+    #[test]
+    fn frames_of_a_vit_have_the_gradients_of_vp() {
+        let model = |chosen: Chosen| {
+            let mut params = Params::default();
+            let config = VitConfig { heads: 2, ..VitConfig::sized(24, 8, 16, 2) };
+            let vit = Vit::init(config, &mut params, 5).unwrap();
+            Model::new(&Device::cpu(), Box::new(vit), params, Parts::new(chosen, 3), 5).unwrap()
+        };
+        let mut damvp = model(chosen(&[("frames", "2"), ("pad", "3")]));
+        let mut rng = Rng::keyed(1, 0, 0, 0);
+        let mut images = |n: usize| {
+            let values = (0..n * 3 * 24 * 24).map(|_| rng.normal() as f32).collect();
+            Tensor::from_vec(values, &[n, 3, 24, 24])
+        };
+        let all = images(4);
+        let frozen = model(Chosen::named(linear::ENTRY.name).unwrap());
+        let features = frozen.features(all.clone()).unwrap().to_host().unwrap();
+        // The prototypes are the features of images 1 and 2, and two more images have one each.
+        let prototypes = damvp.params.id(PROTOTYPES).unwrap();
+        damvp.params.set(prototypes, Tensor::from_vec(features[16..48].to_vec(), &[2, 16]));
+        let frame_of = damvp.assignment(all.clone()).unwrap().unwrap().to_host().unwrap();
+        assert_eq!(frame_of[1..3], [0.0, 1.0]);
+        let labels = [0, 1, 2, 1];
+        let gradients = |model: &Model, of: &[usize]| {
+            let images: Vec<f32> =
+                of.iter().flat_map(|i| all.as_slice()[i * 3 * 24 * 24..][..3 * 24 * 24].to_vec()).collect();
+            let classes = Labels::Classes(of.iter().map(|&i| labels[i]).collect());
+            let targets = model.head.targets(&classes, 3, 0.0, 1.0).unwrap();
+            let tape = Tape::new(&model.device);
+            let images = Tensor::from_vec(images, &[of.len(), 3, 24, 24]);
+            let forward = model.forward(&tape, images, Noise::default()).unwrap();
+            let targets = Tensor::from_vec(targets, &[of.len(), 3]);
+            let loss = model.head.loss(&tape, &forward.logits, &targets).unwrap();
+            // The sum over the images.
+            let grads = tape.backward(&loss, Tensor::from_vec(vec![of.len() as f32], &[1])).unwrap();
+            let named = model.params.trained().into_iter().map(|id| {
+                (model.params.name(id).to_string(), grads.get(&forward.bound[id]).unwrap().to_host().unwrap())
+            });
+            named.collect::<std::collections::BTreeMap<_, _>>()
+        };
+        let got = gradients(&damvp, &[0, 1, 2, 3]);
+        for frame in 0..2 {
+            let mut vp =
+                model(Chosen::named(super::super::vp::ENTRY.name).unwrap().with_flag("pad", "3").unwrap());
+            for side in ["pad_up", "pad_down", "pad_left", "pad_right"] {
+                let [from, to] = [&damvp, &vp].map(|of| {
+                    let own = format!("prompter.{frame}.{side}");
+                    of.params.id(&own).or(of.params.id(side)).unwrap()
+                });
+                vp.params.set(to, damvp.params.get(from).clone());
+            }
+            let of: Vec<usize> = (0..4).filter(|&i| frame_of[i] == frame as f32).collect();
+            let want = gradients(&vp, &of);
+            for side in ["pad_up", "pad_down", "pad_left", "pad_right"] {
+                let (got, want) = (&got[&format!("prompter.{frame}.{side}")], &want[side]);
+                let largest = want.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
+                let far = got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(
+                    largest > 0.0 && far <= 1e-5 * largest,
+                    "{side} of frame {frame}: {far:e} of {largest:e}"
+                );
+            }
         }
     }
 

@@ -35,7 +35,8 @@ pub struct Entry {
     /// Whether every tensor of the backbone is trained. Such a backbone may begin with initial values, and the trained
     /// file holds it.
     pub whole_backbone: bool,
-    /// Views that `svp-gates` draws of each image: a name, and whether the method adapts the backbone in that view.
+    /// Views that `svp-gates` and `svp-attention` draw of each image: a name, and whether the method adapts the backbone in
+    /// that view.
     pub views: &'static [(&'static str, bool)],
     /// The look at the training images with which the method begins; `None` where it needs none.
     pub survey: Option<Surveyor>,

@@ -12,6 +12,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::{Table, Value as Toml};
 
+use crate::backbones::FAMILIES;
 use crate::pass::{Method, Spec};
 use crate::{Error, Result};
 
@@ -34,6 +35,10 @@ methods! {
     linear,
     full,
     vpt,
+    ivpt,
+    provp,
+    express,
+    gapt,
     bitfit,
     lora,
     ssf,
@@ -47,6 +52,8 @@ methods! {
     dam_vp,
     spt,
     autovp,
+    e2vpt,
+    sa2vp,
 }
 
 /// A method with its settings.
@@ -208,12 +215,18 @@ pub fn setting_names() -> Vec<&'static str> {
     names
 }
 
-/// The table of methods in Markdown: name, what is trained, and source.
+/// The table of methods in Markdown: name, what is trained, families of backbones, and source.
 pub fn table() -> String {
-    let line = |entry: &&Entry| format!("| `{}` | {} | {} |\n", entry.name, entry.trains, entry.source);
-    let head = "| method | trains | source |\n|---|---|---|\n";
+    let titles = |entry: &Entry| {
+        let runs = FAMILIES.iter().filter(|family| entry.backbones.contains(&family.name));
+        runs.map(|family| family.title).collect::<Vec<_>>().join(", ")
+    };
+    let line = |entry: &&Entry| {
+        format!("| `{}` | {} | {} | {} |\n", entry.name, entry.trains, titles(entry), entry.source)
+    };
+    let head = "| method | trains | on | source |\n|---|---|---|---|\n";
     head.to_string() + &METHODS.iter().map(line).collect::<String>()
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -52,7 +52,7 @@ pub static ENTRY: Entry = Entry {
     keeps_features: false,
     whole_backbone: false,
     views: &[("frozen", false), ("adapted", true)],
-    survey: Some(Surveyor { fills: &[], look }),
+    survey: Some(Surveyor { fills: &[], reads_run: false, look }),
     build,
 };
 

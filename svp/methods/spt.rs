@@ -10,10 +10,10 @@ use std::sync::Mutex;
 
 use engine::{Rng, Tensor};
 
-use super::entry::{Defaults, Entry};
+use super::entry::{Defaults, Entry, Site};
 use super::settings::{Kind, Setting, Settings, Value};
 use super::vpt;
-use crate::backbones::vim;
+use crate::backbones::{vim, vit};
 use crate::model::Model;
 use crate::pass::{Generated, Method, Pass, Tokens};
 use crate::survey::{Found, Survey, Surveyor};
@@ -26,7 +26,7 @@ pub static ENTRY: Entry = Entry {
     about: "Prompt rows that begin as tokens of the training images, in a frozen backbone",
     trains: "prompt rows, which begin as tokens of training images, and the head",
     source: "SPT, ICML 2024",
-    backbones: &[vim::NAME],
+    backbones: &[vim::NAME, vit::NAME],
     settings: &[
         vpt::tokens(20),
         vpt::DEEP,
@@ -52,9 +52,21 @@ pub static ENTRY: Entry = Entry {
     keeps_features: false,
     whole_backbone: false,
     views: &[("frozen", false), ("prompted", true)],
-    survey: Some(Surveyor { fills: &[], look }),
-    build: vpt::build,
+    survey: Some(Surveyor { fills: &[], reads_run: false, look }),
+    build,
 };
+
+/// Name of the prompts on a ViT, `[layers n d]` of all layers that have them.
+const TOGETHER: &str = "prompt_token";
+
+/// On a ViT one tensor for all layers, as published; on a Vim those of VPT.
+fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
+    if site.spec.family != vit::NAME {
+        return vpt::build(settings, site);
+    }
+    let layers = if settings.flag("deep") { site.spec.depth } else { 1 };
+    vpt::build_together(settings, site, TOGETHER, layers)
+}
 
 /// Images whose rows k-means clusters, all of which are in memory at once.
 const CLUSTERED: usize = 64;
@@ -138,10 +150,12 @@ fn look(settings: &Settings, survey: &Survey) -> Result<Found> {
         None => clustered_prompts(n, layers, &drawn, survey)?,
     };
     let tensor = |layers: &[Vec<f32>]| Tensor::from_vec(layers.concat(), &[layers.len(), n, spec.width]);
-    let mut values = vec![(vpt::SHALLOW_PROMPTS.to_string(), tensor(&prompts[..1]))];
-    if deep {
-        values.push((vpt::DEEP_PROMPTS.to_string(), tensor(&prompts[1..])));
-    }
+    let named = match spec.family {
+        vit::NAME => vec![(TOGETHER, &prompts[..])],
+        _ => vec![(vpt::SHALLOW_PROMPTS, &prompts[..1]), (vpt::DEEP_PROMPTS, &prompts[1..])],
+    };
+    let named = named.into_iter().filter(|(_, layers)| !layers.is_empty());
+    let values = named.map(|(name, layers)| (name.to_string(), tensor(layers))).collect();
     Ok(Found { values, notes: vec![note], ..Found::default() })
 }
 

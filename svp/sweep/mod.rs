@@ -5,8 +5,10 @@
 //! - [`Results`]: what the finished runs have found: chosen hyper-parameters, mean and deviation over seeds
 //! - [`published`]: the tables of the paper, whose numbers stand beside the results
 //! - [`csv`], [`runs_csv`], [`json`], [`markdown`], [`chart()`]: the results as files
+//! - [`noise_csv`], [`noise_chart`]: what was found with noise on the test images
 
 mod chart;
+mod noise;
 mod plan;
 pub mod published;
 mod results;
@@ -16,6 +18,7 @@ mod table;
 pub(crate) mod tests;
 
 pub use chart::chart;
+pub use noise::{noise_chart, noise_csv};
 pub use plan::{Cell, Plan, Point, Run};
 pub use results::{Accuracy, CellResult, Failure, Results, RunStatus, mark_diverged};
 pub use spec::{Method, Published, SHIPPED, Shipped, Sweep, Task};

@@ -12,7 +12,7 @@ use crate::train::{BUILTIN, Preset, TrainConfig};
 use crate::{Error, Result};
 
 /// Most runs of a sweep, so that a slip in a list does not make millions.
-const MOST_RUNS: usize = 10_000;
+const MOST_RUNS: usize = 50_000;
 
 /// Most bytes of a name of a folder. A file system takes 255; `.toml` and `.partial` need some.
 const LONGEST: usize = 200;
@@ -232,6 +232,18 @@ impl Run {
         parts.join("/")
     }
 
+    /// The same run with another seed, which changes nothing else of its config.
+    fn with_seed(&self, seed: u64) -> Result<Self> {
+        let mut run = self.clone();
+        let role =
+            self.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let role = role.trim_end_matches(|c: char| c.is_ascii_digit());
+        run.folder.set_file_name(format!("{role}{seed}"));
+        run.settings.insert("seed".into(), as_setting(seed)?);
+        run.config.seed = seed;
+        Ok(run)
+    }
+
     /// Whether a run with this config is the one that is wanted, wherever its data are and however they were loaded.
     pub fn is_like(&self, config: &TrainConfig) -> bool {
         comparable(config) == comparable(&self.config)
@@ -244,10 +256,12 @@ impl Run {
 pub(super) fn comparable(config: &TrainConfig) -> TrainConfig {
     let named = config.preset.as_deref().is_some_and(Preset::names_data);
     let name = config.data.file_name().filter(|_| !named);
+    let run = |run: &Option<PathBuf>| run.as_deref().and_then(Path::file_name).map(PathBuf::from);
     TrainConfig {
         data: name.unwrap_or_default().into(),
         backbone: None,
-        init_from: config.init_from.as_deref().and_then(Path::file_name).map(PathBuf::from),
+        init_from: run(&config.init_from),
+        prune_from: run(&config.prune_from),
         weights: None,
         workers: 0,
         save_every: 0,
@@ -296,7 +310,10 @@ impl Making<'_> {
             let hint = "move the setting to retrain, or leave it out";
             return Err(Error::input("select-on-test, train-on-val", what, hint));
         }
-        let reported = seeds.into_iter().map(|seed| run(seed, true)).collect::<Result<_>>()?;
+        let first = run(seeds[0], true)?;
+        let others = seeds[1..].iter().flatten().map(|&seed| first.with_seed(seed));
+        let others = others.collect::<Result<Vec<_>>>()?;
+        let reported = [first].into_iter().chain(others).collect();
         Ok(Point { label, probe, reported })
     }
 
@@ -315,18 +332,19 @@ impl Making<'_> {
         let overrides = self.sweep.overrides.iter().filter(|(key, _)| reported || !late(key));
         let retrain = self.sweep.retrain.iter().filter(|_| reported);
         settings.extend(retrain.chain(overrides).map(|(key, value)| (key.clone(), value.clone())));
-        // The data of a task are in the data folder of the sweep.
-        if let (Some(Value::String(folder)), Some(Value::String(data))) =
-            (self.sweep.settings.get("data"), task.get("data"))
-            && !data.starts_with(BUILTIN)
-        {
-            let path = Path::new(folder).join(data);
-            settings.insert("data".into(), path.to_string_lossy().into_owned().into());
+        // The data of a task are in the data folder of the sweep, and the backbone of a method is in its folder of
+        // backbones.
+        for (key, of) in [("data", task), ("backbone", method)] {
+            if let (Some(Value::String(folder)), Some(Value::String(file))) =
+                (self.sweep.settings.get(key), of.get(key))
+                && !file.starts_with(BUILTIN)
+            {
+                let path = Path::new(folder).join(file);
+                settings.insert(key.into(), path.to_string_lossy().into_owned().into());
+            }
         }
         if let Some(seed) = seed {
-            let seed = i64::try_from(seed)
-                .map_err(|_| Error::input("seeds", format!("{seed} is too large"), "use smaller ones"))?;
-            settings.insert("seed".into(), seed.into());
+            settings.insert("seed".into(), as_setting(seed)?);
         }
         let config = (self.resolve)(&settings)?;
         config.check()?;
@@ -337,6 +355,14 @@ impl Making<'_> {
         let folder = folder.join(format!("{role}seed-{}", config.seed));
         Ok(Run { folder, cell: self.cell, unit: 0, settings, config })
     }
+}
+
+/// A seed as a setting of a file, whose numbers have a sign.
+fn as_setting(seed: u64) -> Result<Value> {
+    let number = i64::try_from(seed);
+    number
+        .map(Value::from)
+        .map_err(|_| Error::input("seeds", format!("{seed} is too large"), "use smaller ones"))
 }
 
 /// The presets as tasks, then the tasks of the sweep itself.

@@ -13,19 +13,37 @@ use crate::{Error, Result, toml_text};
 pub struct Shipped {
     /// The name by which it is run.
     pub name: &'static str,
+    /// Another name, of a table that prints the same results otherwise.
+    pub also: Option<&'static str>,
     /// The text of its file.
     pub text: &'static str,
 }
 
 macro_rules! shipped {
-    ($($name:literal)*) => {
-        /// The sweeps that come with the program, in the order of the paper.
-        pub static SHIPPED: &[Shipped] =
-            &[$(Shipped { name: $name, text: include_str!(concat!("shipped/", $name, ".toml")) },)*];
+    ($($name:literal $(or $also:literal)?)*) => {
+        /// The sweeps that come with the program, in the order of the papers.
+        pub static SHIPPED: &[Shipped] = &[$(Shipped {
+            name: $name,
+            also: [$(Some($also),)? None][0],
+            text: include_str!(concat!("shipped/", $name, ".toml")),
+        },)*];
     };
 }
 
-shipped!("table1" "table2" "table3" "table4" "figure4" "figure5" "small");
+shipped!(
+    "table1" "table2" "table3" "table4" "figure4" "figure5"
+    "ivpt-table1" "ivpt-table2" or "ivpt-table10" "ivpt-table3" or "ivpt-table11" "ivpt-table4" or "ivpt-table12"
+    "ivpt-table5" or "ivpt-table13" "ivpt-table6" or "ivpt-table14" "ivpt-table9"
+    "ivpt-figure4" "ivpt-figure5-n" "ivpt-figure5-k" "ivpt-figure6"
+    "small"
+);
+
+impl Shipped {
+    /// The sweep of this name.
+    pub fn named(name: &str) -> Option<&'static Shipped> {
+        SHIPPED.iter().find(|shipped| shipped.name == name || shipped.also == Some(name))
+    }
+}
 
 /// What to run: every task with every method, every value of `vary`, and every seed.
 ///
@@ -148,7 +166,7 @@ impl Sweep {
     /// # Errors
     /// A file that cannot be read, is no TOML or has unknown keys.
     pub fn open(name: &Path) -> Result<Self> {
-        if let Some(shipped) = SHIPPED.iter().find(|shipped| Path::new(shipped.name) == name) {
+        if let Some(shipped) = name.to_str().and_then(Shipped::named) {
             return Self::parse(name, shipped.text);
         }
         let text = read_settings(name).map_err(|e| match e.kind() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 
+use super::noise;
 use super::plan::{Cell, Plan, Run};
 use super::results::{Accuracy, Results, RunStatus};
 use crate::data::text;
@@ -128,6 +129,7 @@ pub fn json(plan: &Plan, results: &Results) -> String {
         "published_only": plan.not_run,
         "failed": failed,
         "left": left,
+        "noise": noise::all(plan, results),
     });
     text::shown_json(&json.to_string())
 }
@@ -213,17 +215,17 @@ pub fn markdown(plan: &Plan, results: &Results) -> String {
     let of = if plan.tasks.len() > 1 { ", mean" } else { "" };
     text += &row(&format!("parameters trained{of}"), parameters(|outcome| outcome.trained_parameters));
     text += &row("without the head", parameters(without_head));
-    text + &not_run(plan) + &chosen(plan, results) + &notes(plan, results)
+    text + &noise::markdown(plan, results) + &not_run(plan) + &chosen(plan, results) + &notes(plan, results)
 }
 
 /// A line of a Markdown table, which no name in it breaks.
-fn row(first: &str, cells: Vec<String>) -> String {
+pub(super) fn row(first: &str, cells: Vec<String>) -> String {
     let cells = [first.to_string()].into_iter().chain(cells);
     let cells = cells.map(|cell| text::shown(&cell).replace('|', "\\|"));
     format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
 }
 
-fn header(first: &str, plan: &Plan) -> String {
+pub(super) fn header(first: &str, plan: &Plan) -> String {
     row(first, plan.columns.clone()) + &row("---", vec!["---".into(); plan.columns.len()])
 }
 
@@ -241,7 +243,7 @@ fn cell(plan: &Plan, results: &Results, task: usize, column: usize) -> String {
     with_published(plan, column, &plan.tasks[task].name, results.task(task, column), text)
 }
 
-fn shown(Accuracy { mean, deviation }: Accuracy) -> String {
+pub(super) fn shown(Accuracy { mean, deviation }: Accuracy) -> String {
     match deviation {
         Some(deviation) => format!("{mean:.1} ± {deviation:.1}"),
         None => format!("{mean:.1}"),

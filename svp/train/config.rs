@@ -14,9 +14,9 @@ use super::stepper::StepSettings;
 use crate::backbones::pos_embed::{ClassRow, Interpolation};
 use crate::backbones::{LoadOptions, Normalise, Pool, Reading, Sizes};
 use crate::checkpoint::Weights;
-use crate::data::{Augment, Layout, Mix, RandAugment, Sampler};
+use crate::data::{Augment, Layout, Mix, NoiseForm, RandAugment, Sampler};
 use crate::heads::HeadKind;
-use crate::methods::{Chosen, OptimizerKind};
+use crate::methods::{Chosen, Entry, METHODS, OptimizerKind};
 use crate::{Error, Result};
 
 /// Type of the activations and of the frozen weights of matrix products. The residual stream, the trained parameters,
@@ -215,6 +215,9 @@ pub struct TrainConfig {
     /// Run folder or trained file whose trained tensors are the initial values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_from: Option<PathBuf>,
+    /// Run folder or trained file that tells which of the method's parameters are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune_from: Option<PathBuf>,
     /// Type of activations and frozen weights.
     #[serde(default)]
     pub precision: Precision,
@@ -222,6 +225,12 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Choose the best epoch on the test split, as the published program does (`docs/recipe.md`, "Choosing the epoch").
     pub select_on_test: bool,
+    /// Rates of Gaussian noise, 0 to 1, at each of which the test is made once more in the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub test_noise: Vec<f64>,
+    /// How that noise enters the pictures.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub noise_form: NoiseForm,
     /// Threads that read and change images, at least 1.
     pub workers: usize,
     /// Also save the state after every so many steps. With 0 it is saved only after each epoch and about once a minute.
@@ -382,8 +391,10 @@ impl TrainConfig {
         let absolute = |path: PathBuf| std::path::absolute(&path).map_err(|e| Error::io(&path, "find", &e));
         let data = if self.draws_data() { self.data } else { absolute(self.data)? };
         let backbone = self.backbone.map(absolute).transpose()?;
-        let init_from = self.init_from.map(absolute).transpose()?;
-        Ok(TrainConfig { data, backbone, init_from, ..self })
+        let [init_from, prune_from] =
+            [self.init_from, self.prune_from].map(|run| run.map(absolute).transpose());
+        let (init_from, prune_from) = (init_from?, prune_from?);
+        Ok(TrainConfig { data, backbone, init_from, prune_from, ..self })
     }
 
     /// Whether the program draws the data itself.
@@ -467,6 +478,9 @@ impl TrainConfig {
                 return wrong(flag, format!("{value} is out of range"), &format!("use 0 to {most}"));
             }
         }
+        if let Some(rate) = self.test_noise.iter().find(|rate| !(positive(**rate) && **rate <= 1.0)) {
+            return wrong("test-noise", format!("{rate} is out of range"), "use rates of 0 to 1");
+        }
         let changed = self.auto_augment.is_some() || self.color_jitter > 0.0 || self.reprob > 0.0;
         if changed && !self.augment {
             return wrong(
@@ -486,6 +500,19 @@ impl TrainConfig {
             return wrong(
                 "model",
                 "trains from scratch, --backbone from a checkpoint".into(),
+                "give one of the two",
+            );
+        }
+        let reads = |entry: &Entry| entry.survey.as_ref().is_some_and(|surveyor| surveyor.reads_run);
+        if self.prune_from.is_some() && !reads(self.method.entry) {
+            let able: Vec<_> = METHODS.iter().filter(|entry| reads(entry)).map(|entry| entry.name).collect();
+            let what = format!("--method {} has nothing that is left out", self.method.entry.name);
+            return wrong("prune-from", what, &format!("use it with {}", able.join(", ")));
+        }
+        if self.prune_from.is_some() && self.init_from.is_some() {
+            return wrong(
+                "prune-from",
+                "trains from initial values, --init-from from those of a run".into(),
                 "give one of the two",
             );
         }

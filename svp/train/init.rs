@@ -7,8 +7,9 @@ use engine::Device;
 use super::config::TrainConfig;
 use super::state::TrainedFile;
 use super::trained::Trained;
-use super::trained_model::trained_file;
+use super::trained_model::{TrainedModel, load_trained, trained_file};
 use crate::methods::{Chosen, Settings};
+use crate::model::Model;
 use crate::params::{HEAD, Params};
 use crate::{Error, Result};
 
@@ -85,4 +86,37 @@ impl Source {
         self.file.restore_parts(device, params, |part| part != HEAD)?;
         Ok(format!("{taken}; the head begins anew, because {why}"))
     }
+}
+
+/// The model of the run that tells a run of `config` what to leave out. `frozen` is the backbone of that hash, and `classes`
+/// are those of the task.
+///
+/// # Errors
+/// A run that has trained nothing yet, or one of another method, backbone or task.
+pub(super) fn told_by(
+    run: &Path,
+    config: &TrainConfig,
+    frozen: &Model,
+    hash: &str,
+    classes: &[String],
+) -> Result<Model> {
+    let wrong = |what: String, hint: &str| Err(Error::path(run, what, hint));
+    let TrainedModel { model, trained, .. } = load_trained(run, config.backbone.as_deref(), &frozen.device)?;
+    let (theirs, ours) = (trained.method.entry.name, config.method.entry.name);
+    if theirs != ours {
+        return wrong(
+            format!("is a run of {theirs}, which tells nothing of {ours}"),
+            "give one of the same method",
+        );
+    }
+    if trained.backbone_hash != hash || model.spec() != frozen.spec() {
+        return wrong(
+            "was trained on another backbone".into(),
+            "give that one with --backbone, and its --img-size",
+        );
+    }
+    if trained.classes != classes {
+        return wrong("was trained for other classes".into(), "give a run on the same data set");
+    }
+    Ok(model)
 }

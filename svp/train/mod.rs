@@ -43,7 +43,7 @@ pub use feed::{Feed, FeedBatch};
 pub use fit::{explain_memory, fitting_batch_size};
 pub use lr_range::Rate;
 pub use optim::{HeadRates, Optimizer, Rates};
-pub use outcome::Outcome;
+pub use outcome::{Noisy, Outcome};
 pub(crate) use prepare::assemble;
 pub use prepare::{Prepared, prepare};
 pub use preset::{Override, Preset};

@@ -14,6 +14,7 @@ use super::setup::Feeds;
 use super::state::Position;
 use super::trained::Trained;
 use crate::checkpoint::write_atomically;
+use crate::data::NoiseForm;
 use crate::model::{Model, ParameterCount, count_parameters};
 use crate::report::read_file;
 use crate::score::{self, Score};
@@ -64,6 +65,9 @@ pub struct Outcome {
     pub last: Option<Score>,
     /// The single test of the chosen epoch; `None` without a test split, or where the test split chose.
     pub test: Option<Evaluation>,
+    /// What the chosen epoch makes of the test split with noise, for each rate that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub noisy: Vec<Noisy>,
     /// Parameters by group, all and trained.
     pub parameters: Vec<ParameterCount>,
     /// Number of trained values.
@@ -80,6 +84,21 @@ pub struct Outcome {
     pub backbone_hash: String,
     /// The reasons why images could not be read, one for each image.
     pub broken_images: Vec<String>,
+}
+
+/// A test with noise on the pictures. Accuracies are shares in 0..=1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Noisy {
+    /// Rate of the noise, 0 to 1.
+    pub rate: f64,
+    /// How it enters the pictures.
+    pub form: NoiseForm,
+    /// Mean cross-entropy in nats.
+    pub loss: f64,
+    /// Share of the images whose class has the largest logit.
+    pub top1: f64,
+    /// Share of the images whose class is among the five largest logits.
+    pub top5: f64,
 }
 
 impl Outcome {
@@ -112,6 +131,7 @@ impl Outcome {
             selected: best.score,
             last: None,
             test,
+            noisy: vec![],
             trained_parameters: parameters.iter().map(|p| p.trained).sum(),
             parameters,
             images_per_s: throughput.images as f64 / busy,

@@ -1,12 +1,13 @@
 //! Model and data of a config, loaded before anything is written.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use engine::Device;
 
 use super::config::TrainConfig;
 use super::feed::Feed;
-use super::init::Source;
+use super::init::{Source, told_by};
 use super::setup;
 use super::trained::Trained;
 use crate::backbones::Loaded;
@@ -84,7 +85,7 @@ pub(crate) fn assemble(
             Some(settings) => surveyor.fills.iter().for_each(|name| {
                 config.method.settings.set(name, settings.get(name));
             }),
-            None => (loaded, found) = look(surveyor, &config, device, loaded, images, stop)?,
+            None => (loaded, found) = look(surveyor, &config, device, loaded, (images, classes), stop)?,
         }
     }
     found.settings.into_iter().for_each(|(name, value)| config.method.settings.set(name, value));
@@ -123,15 +124,18 @@ fn look(
     config: &TrainConfig,
     device: &Device,
     loaded: Loaded,
-    images: &[Sample],
+    (images, classes): (&[Sample], &[String]),
     stop: &dyn Fn() -> bool,
 ) -> Result<(Loaded, Found)> {
     let Loaded { backbone, params, head, hash, files, notes } = loaded;
     let parts = Parts { simam: config.simam, ..Parts::new(Chosen::named(linear::ENTRY.name)?, 1) };
     let model = Model::new(device, backbone, params.clone(), parts, config.seed)?;
     let model = model.in_precision(config.precision.dtype())?;
+    let told = |run: &Path| told_by(run, config, &model, &hash, classes);
+    let trained = config.prune_from.as_deref().map(told).transpose()?;
     let survey = Survey {
         model: &model,
+        trained: trained.as_ref(),
         seed: config.seed,
         samples: images,
         transform: setup::train_transform(config, &model),

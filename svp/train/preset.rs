@@ -1,6 +1,8 @@
 //! Named settings: for a data set, for a method, or for both together. They are published, or this project's where none
 //! are.
 
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -16,9 +18,10 @@ struct Collection {
     published: bool,
 }
 
-static COLLECTIONS: [Collection; 2] = [
+static COLLECTIONS: [Collection; 3] = [
     Collection { name: "hta", text: include_str!("presets/hta.toml"), published: true },
     Collection { name: "vtab", text: include_str!("presets/vtab.toml"), published: false },
+    Collection { name: "fgvc", text: include_str!("presets/fgvc.toml"), published: false },
 ];
 
 macro_rules! of_methods {
@@ -30,8 +33,13 @@ macro_rules! of_methods {
     };
 }
 
-of_methods!("svp" "linear" "full" "vpt" "spt" "dam-vp" "autovp" "vp" "bitfit" "lora" "ssf" "adapter" "adaptformer"
-    "fact" "bi-adapter" "sct" "snf");
+of_methods!(
+    "svp" "linear" "full" "vpt" "spt" "dam-vp" "autovp" "vp" "bitfit" "lora" "ssf" "ivpt" "provp" "express" "gapt" "e2vpt"
+    "sa2vp" "adapter" "adaptformer" "fact" "bi-adapter" "sct" "snf"
+);
+
+/// Published settings of methods for single tasks: a table for each method, in it one for each preset of a data set.
+static OF_TASKS: &str = include_str!("presets/tasks.toml");
 
 /// Joins the names of presets that are used together.
 const AND: char = '+';
@@ -49,6 +57,9 @@ pub struct Preset {
     pub ours: Vec<String>,
     /// Published lists of values from which settings of a method are chosen for each task.
     pub grid: Table,
+    /// Published settings of a method for single tasks, by the names of the tasks' presets. They win over `settings` where
+    /// the preset is used together with one of these.
+    pub by_task: Table,
     /// Group of the task (natural, specialized or structured) in a benchmark that averages by group.
     pub group: Option<String>,
     /// Values by the names of the long flags.
@@ -68,9 +79,12 @@ pub struct Override {
 
 impl Preset {
     /// All presets: those of data sets in the order of the paper's tables, then those of methods.
-    pub fn all() -> Vec<Preset> {
-        let of_methods = OF_METHODS.iter().map(|(name, text)| of_method(name, text));
-        COLLECTIONS.iter().flat_map(Collection::presets).chain(of_methods).collect()
+    pub fn all() -> &'static [Preset] {
+        static ALL: LazyLock<Vec<Preset>> = LazyLock::new(|| {
+            let of_methods = OF_METHODS.iter().map(|(name, text)| of_method(name, text));
+            COLLECTIONS.iter().flat_map(Collection::presets).chain(of_methods).collect()
+        });
+        &ALL
     }
 
     /// Finds a preset by its name. Names that are joined by `+` make one preset, in which later settings win.
@@ -78,10 +92,12 @@ impl Preset {
     /// # Errors
     /// A name that no preset has, or two data sets.
     pub fn named(name: &str) -> Result<Preset> {
-        let mut all = Preset::all();
-        let mut take = |part: &str| {
-            let at = all.iter().position(|preset| preset.name == part);
-            at.map(|at| all.swap_remove(at)).ok_or_else(|| {
+        let mut taken: Vec<&str> = vec![];
+        let mut take = |part: &'_ str| {
+            let found = Preset::all().iter().find(|preset| preset.name == part);
+            let found = found.filter(|preset| !taken.contains(&preset.name.as_str()));
+            taken.extend(found.map(|preset| preset.name.as_str()));
+            found.cloned().ok_or_else(|| {
                 let what = format!("there is no {part:?}, or it is named twice");
                 Error::input("--preset", what, "see --preset list")
             })
@@ -109,12 +125,18 @@ impl Preset {
         self.ours.retain(|setting| !later.settings.contains_key(setting));
         self.ours.extend(later.ours);
         self.settings.extend(later.settings);
+        let of_task = self.name.split(AND).find_map(|part| later.by_task.get(part)?.as_table());
+        for (setting, value) in of_task.into_iter().flatten() {
+            self.ours.retain(|ours| ours != setting);
+            self.settings.insert(setting.clone(), value.clone());
+        }
         Ok(Preset {
             name: format!("{}{AND}{}", self.name, later.name),
             dataset: self.dataset.or(later.dataset),
             source: self.source.or(later.source),
             ours: self.ours,
             grid: if later.grid.is_empty() { self.grid } else { later.grid },
+            by_task: if later.by_task.is_empty() { self.by_task } else { later.by_task },
             group: self.group.or(later.group),
             settings: self.settings,
         })
@@ -179,7 +201,8 @@ impl Collection {
             let ours = settings.keys().filter(|key| !self.published || *key == "val-fraction");
             let ours = ours.cloned().collect();
             settings.insert("dataset".into(), dataset.name.into());
-            Preset { name, dataset: Some(dataset), source: None, ours, grid: Table::new(), group, settings }
+            let (grid, by_task) = (Table::new(), Table::new());
+            Preset { name, dataset: Some(dataset), source: None, ours, grid, by_task, group, settings }
         };
         tables.into_iter().map(preset).collect()
     }
@@ -193,7 +216,9 @@ fn of_method(name: &str, text: &str) -> Preset {
     let names = ours.keys().cloned().collect();
     settings.extend(ours);
     let grid = table(file.remove("grid"));
-    Preset { name: name.into(), dataset: None, source, ours: names, grid, group: None, settings }
+    let mut of_tasks: Table = OF_TASKS.parse().expect("a test reads it");
+    let by_task = table(of_tasks.remove(name));
+    Preset { name: name.into(), dataset: None, source, ours: names, grid, by_task, group: None, settings }
 }
 
 #[cfg(test)]
@@ -206,7 +231,8 @@ mod tests {
     fn there_are_those_of_the_paper_and_the_tasks_of_vtab_and_of_every_method() {
         let all = Preset::all();
         let of = |start: &str| all.iter().filter(|preset| preset.name.starts_with(start)).count();
-        assert_eq!((of("hta/"), of("vtab/"), all.len()), (10, 19, 29 + METHODS.len()));
+        let counts = (of("hta/"), of("vtab/"), of("fgvc/"), all.len());
+        assert_eq!(counts, (10, 19, 5, 34 + METHODS.len()));
         let tasks = KNOWN.iter().filter(|known| known.name.starts_with("vtab/"));
         assert_eq!(tasks.count(), of("vtab/"), "every task has one");
         for entry in METHODS {
@@ -253,6 +279,50 @@ mod tests {
             assert!(error.contains(part) && !error.contains('\n'), "{error}");
         }
         assert!(Preset::names_data("hta/cub200+vpt") && !Preset::names_data("vpt"));
+    }
+
+    /// The sums by which the parameters that iVPT prints come out: of 12 blocks of 768 channels, 12 n D for the prompts, and
+    /// 11 k D for the reinforced rows.
+    #[test]
+    fn settings_of_single_tasks_are_those_that_parameters_were_published_for() {
+        let of_tasks: Table = OF_TASKS.parse().unwrap();
+        let sum = |method: &str, benchmark: &str, setting: &str| -> i64 {
+            let tasks = of_tasks[method].as_table().unwrap().iter();
+            let tasks: Vec<_> = tasks.filter(|(task, _)| task.starts_with(benchmark)).collect();
+            let known = Preset::all().iter().filter(|preset| preset.name.starts_with(benchmark)).count();
+            assert_eq!(tasks.len(), known, "{method}, {benchmark}");
+            for (task, _) in &tasks {
+                assert!(Preset::named(task).is_ok(), "{task}");
+            }
+            tasks.iter().map(|(_, settings)| settings[setting].as_integer().unwrap()).sum()
+        };
+        assert_eq!(12 * 768 * sum("vpt", "vtab/", "tokens") / 19, 561_690);
+        assert_eq!(12 * 768 * sum("vpt", "fgvc/", "tokens") / 5, 672_768);
+        assert_eq!(12 * 768 * sum("ivpt", "vtab/", "tokens") / 19, 361_364);
+        assert_eq!(11 * 768 * sum("ivpt", "vtab/", "salient") / 19, 184_077);
+        assert_eq!(12 * 768 * sum("ivpt", "fgvc/", "tokens") / 5, 156_672);
+        assert_eq!(11 * 768 * sum("ivpt", "fgvc/", "salient") / 5, 69_273);
+        for (method, tasks) in &of_tasks {
+            let Some(entry) = METHODS.iter().find(|entry| entry.name == method) else { continue };
+            let settings =
+                tasks.as_table().unwrap().values().flat_map(|task| task.as_table().unwrap().keys());
+            for key in settings {
+                assert!(entry.settings.iter().any(|setting| setting.name == key), "{method} has no {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_task_has_the_settings_that_its_method_publishes_for_it() {
+        let tokens = |name: &str| {
+            let preset = Preset::named(name).unwrap();
+            let ours = preset.ours.iter().any(|setting| setting == "tokens");
+            (preset.settings["tokens"].as_integer().unwrap(), ours)
+        };
+        assert_eq!(tokens("vpt"), (10, true));
+        assert_eq!(tokens("vtab/svhn+vpt"), (50, false));
+        assert_eq!(tokens("fgvc/cars+vpt"), (200, false));
+        assert_eq!(tokens("hta/nabirds+vpt"), (10, true), "another benchmark");
     }
 
     /// Checks rate, weight decay, group size, mixing, seed, SimAM and head (`docs/recipe.md`, "Settings of each data

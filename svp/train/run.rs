@@ -9,13 +9,13 @@ use engine::Device;
 use super::class_weights::ClassFactors;
 use super::config::TrainConfig;
 use super::config_file::{Moved, resuming, write_config};
-use super::evaluate::evaluate;
-use super::feed::FeedBatch;
+use super::evaluate::{Evaluation, evaluate};
+use super::feed::{Feed, FeedBatch};
 use super::inputs::Inputs;
 use super::kept::Kept;
 use super::log::{Log, LoggedStep};
 use super::lr_range::{Rate, found_rate};
-use super::outcome::{Outcome, Throughput};
+use super::outcome::{Noisy, Outcome, Throughput};
 use super::prepare::{Prepared, prepare};
 use super::resume::{self, Resumed};
 use super::setup::{self, Feeds};
@@ -425,6 +425,7 @@ impl Training<'_> {
             },
             None => None,
         };
+        let noisy = self.noisy(feeds)?;
         self.check_inputs()?;
         let records = read_metrics(&self.log.run.metrics())?;
         let last = records.iter().rev().find_map(|record| match record {
@@ -443,6 +444,7 @@ impl Training<'_> {
             &self.device,
         );
         outcome.folder = self.log.run.path().into();
+        outcome.noisy = noisy;
         outcome.last = last.flatten().map(|value| Score { measure: Measure::Top1, value: f64::from(value) });
         if let Some(test) = &outcome.test {
             let record = Record::Final {
@@ -461,6 +463,16 @@ impl Training<'_> {
         write_atomically(&self.log.run.curves(), |file| std::io::Write::write_all(file, &picture))?;
         self.log.progress.finish();
         Ok(outcome)
+    }
+
+    /// Tests with noise, at every rate of the config.
+    fn noisy(&self, feeds: &Feeds) -> Result<Vec<Noisy>> {
+        let (form, classes) = (self.config.noise_form, self.trained.classes.len());
+        let test = |(rate, feed): &(f64, Feed)| match evaluate(&self.model, feed, classes, self.stop)? {
+            Some(Evaluation { loss, top1, top5, .. }) => Ok(Noisy { rate: *rate, form, loss, top1, top5 }),
+            None => Err(self.interrupted_at_the_end()),
+        };
+        feeds.noisy.iter().map(test).collect()
     }
 
     /// The error of a stop during the test, when training is done and saved.

@@ -5,11 +5,14 @@ use serde::{Deserialize, Serialize};
 
 /// How the rate falls after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Decay {
-    /// Along a cosine to the rate at the end.
+    /// Along a cosine to the rate at the end, which began with the first epoch. Each epoch has the value of the one
+    /// before it, as in the published program of SVP.
     #[default]
     Cosine,
+    /// Along a cosine to the rate at the end, which begins where the warm-up ends, as in VPT's program.
+    AfterWarmup,
     /// In two steps: to a tenth at 50 % of the epochs, to a hundredth at 72 %, as AutoVP's program does. The rate at the
     /// end plays no part.
     Steps,
@@ -44,18 +47,20 @@ impl Schedule {
             let passed = STEPS.iter().filter(|&&share| t >= (share * f64::from(self.epochs)) as u32);
             self.lr * 0.1_f64.powi(passed.count() as i32)
         } else if t < self.epochs {
-            let cosine = (std::f64::consts::PI * f64::from(t) / f64::from(self.epochs)).cos();
+            let before = if self.decay == Decay::AfterWarmup { self.warmup_epochs } else { 0 };
+            let share = f64::from(t - before) / f64::from(self.epochs - before);
+            let cosine = (std::f64::consts::PI * share).cos();
             self.min_lr + 0.5 * (self.lr - self.min_lr) * (1.0 + cosine)
         } else {
             self.min_lr
         }
     }
 
-    /// The rate of an epoch, counted from 0. The published program steps after each epoch, so epoch e runs at the cosine's
-    /// value of e - 1 and the first two epochs at the warm-up rate.
+    /// The rate of an epoch, counted from 0. The published program of SVP steps after each epoch, so epoch e runs at the
+    /// cosine's value of e - 1 and the first two epochs at the warm-up rate.
     pub fn epoch(&self, epoch: u32) -> f64 {
         match epoch {
-            _ if self.decay == Decay::Steps => self.at(epoch),
+            _ if self.decay != Decay::Cosine => self.at(epoch),
             0 if self.warmup_epochs == 0 => self.lr,
             0 => self.warmup_lr,
             _ => self.at(epoch - 1),
@@ -100,6 +105,26 @@ mod tests {
             let got = s.epoch(epoch);
             assert!((got - want).abs() <= 1e-10 * want, "epoch {epoch}: {got} {want}");
         }
+    }
+
+    /// What `WarmupCosineSchedule` of VPT's program multiplies its rate by: with 10 epochs of warm-up of 100, e / 10, then
+    /// (1 + cos(pi (e - 10) / 90)) / 2.
+    #[test]
+    fn a_cosine_after_the_warm_up_is_that_of_vpt() {
+        let s = Schedule {
+            lr: 2.0,
+            warmup_lr: 0.0,
+            min_lr: 0.0,
+            warmup_epochs: 10,
+            epochs: 100,
+            decay: Decay::AfterWarmup,
+        };
+        for (epoch, want) in [(0, 0.0), (1, 0.2), (9, 1.8), (10, 2.0), (40, 1.5), (55, 1.0), (70, 0.5)] {
+            assert!((s.epoch(epoch) - want).abs() < 1e-12, "epoch {epoch}: {}", s.epoch(epoch));
+        }
+        assert!((s.epoch(99) - (1.0 + (std::f64::consts::PI * 89.0 / 90.0).cos())).abs() < 1e-12);
+        let none = Schedule { warmup_epochs: 0, epochs: 4, ..s };
+        assert_eq!(none.epoch(0), 2.0);
     }
 
     /// The epochs at which PyTorch's `MultiStepLR` with `[int(0.5 n), int(0.72 n)]` and gamma 0.1 changes the rate.

@@ -12,7 +12,7 @@ use super::state::check_backbone;
 use super::trained::Trained;
 use crate::backbones::{self, Loaded};
 use crate::checkpoint::{Checkpoint, Weights};
-use crate::data::{Dataset, Loader, LoaderOptions, Transform, Turn, mapped};
+use crate::data::{Dataset, Loader, LoaderOptions, Sample, Transform, Turn, mapped};
 use crate::model::{Model, Parts};
 use crate::{Error, Result};
 
@@ -96,6 +96,9 @@ pub(super) fn check_data(config: &TrainConfig, data: &Dataset) -> Result<()> {
     if config.select_on_test && data.test.is_none() {
         return Err(Error::input("--select-on-test", "there is no test split", "leave the flag out"));
     }
+    if !config.test_noise.is_empty() && data.test.is_none() {
+        return Err(Error::input("--test-noise", "there is no test split", "leave the flag out"));
+    }
     if config.train_on_val && data.test.is_none() {
         let what = "there is no test split: nothing would be left to measure on";
         return Err(Error::input("--train-on-val", what, "leave the flag out"));
@@ -156,6 +159,8 @@ pub struct Feeds {
     pub val: Option<Feed>,
     /// The test split; `None` where there is none, or where it chooses the epoch.
     pub test: Option<Feed>,
+    /// The test split with noise, for each rate that is asked for.
+    pub noisy: Vec<(f64, Feed)>,
     /// The training images as they are evaluated, where the head's logits are counted out before every epoch.
     pub counted: Option<Feed>,
 }
@@ -176,6 +181,7 @@ pub fn feeds(config: &TrainConfig, model: &Model, data: &Dataset, stop: &dyn Fn(
     let transform = model.transform();
     let train = train_images(config, model, data)?;
     let [val, test] = [&data.val, &data.test].map(|split| split.clone().map(Arc::new));
+    let noisy = noisy(config, model, test.as_ref())?;
     let (val, test) = if config.select_on_test { (test, None) } else { (val, test) };
     let in_order = LoaderOptions::eval(config.batch_size, config.workers);
     if !config.keeps_features() {
@@ -190,6 +196,7 @@ pub fn feeds(config: &TrainConfig, model: &Model, data: &Dataset, stop: &dyn Fn(
             train: if changed { train } else { assigned(train, &Arc::new(data.train.clone()))? },
             val: val.map(|samples| assigned(eval(&samples)?, &samples)).transpose()?,
             test: test.map(|samples| eval(&samples)).transpose()?,
+            noisy,
             counted: counts.then(|| eval(&Arc::new(data.train.clone()))).transpose()?,
         });
     }
@@ -203,6 +210,17 @@ pub fn feeds(config: &TrainConfig, model: &Model, data: &Dataset, stop: &dyn Fn(
         train: features(Arc::new(data.train.clone()), sampled)?,
         val: val.map(|samples| features(samples, in_order)).transpose()?,
         test: test.map(|samples| features(samples, in_order)).transpose()?,
+        noisy,
         counted: None,
     })
+}
+
+/// Feeds of the test split with noise, one for each rate of the config.
+fn noisy(config: &TrainConfig, model: &Model, test: Option<&Arc<Vec<Sample>>>) -> Result<Vec<(f64, Feed)>> {
+    let feed = |(&rate, samples): (&f64, &Arc<Vec<Sample>>)| {
+        let noise = Some(model.noise(rate, config.noise_form, config.seed)?);
+        let options = LoaderOptions { noise, ..LoaderOptions::eval(config.batch_size, config.workers) };
+        Ok((rate, Feed::images(samples, model.transform(), options)?))
+    };
+    config.test_noise.iter().filter_map(|rate| Some((rate, test?))).map(feed).collect()
 }

@@ -8,6 +8,7 @@ mod clusters;
 mod method_training;
 mod ops;
 mod optimizer;
+mod pruning;
 mod self_prompts;
 mod training;
 mod vit_checkpoints;
@@ -63,8 +64,9 @@ fn compare(device: &Device, path: &Path, golden: Golden) -> Verdict {
         Some("vit_pos_embed") => ops::vit_pos_embed(&golden),
         Some("agglomerative") => clusters::agglomerative(&golden),
         Some("spt_init") if golden.metadata.get("backbone").is_some_and(|family| family == "vit") => {
-            return Verdict::NotRun("method side missing: spt on vit".into());
+            self_prompts::vit_spt_init(device, &golden)
         }
+        Some("e2vpt_prune") => pruning::e2vpt_prune(&golden),
         Some("spt_init") => self_prompts::spt_init(device, &golden),
         Some("vit_checkpoint") => vit_checkpoints::compare(device, path, &golden),
         Some("vim_training") => training::vim_training(device, &golden),

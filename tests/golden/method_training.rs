@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use autograd::{Tape, Var};
 use engine::{DType, Device, Tensor};
+use ptx::clamp::clamp;
 use ptx::grad_norm::healthy;
 use ptx::linear::linear;
 use serde_json::Value;
@@ -15,8 +16,8 @@ use svp::backbones::{Backbone, Pool, Shapes};
 use svp::data::resize::square;
 use svp::gates::{TokenGates, scan_gates};
 use svp::heads::{HeadKind, Labels};
-use svp::methods::Chosen;
 use svp::methods::linear::Frozen;
+use svp::methods::{Chosen, Kind};
 use svp::model::{Forward, Model, Parts};
 use svp::params::Params;
 use svp::pass::{Noise, Pass, Seen, Tokens};
@@ -31,6 +32,9 @@ const OUTPUTS: [&str; 3] = ["logits", "hidden", "loss"];
 const OUTPUT: f64 = 1e-4;
 const GRADIENT: f64 = 1e-3;
 const TRAJECTORY: f64 = 1e-3;
+/// Gradients that have a tolerance of their own: a row of a deep prompt is read through a norm alone, which does not see
+/// its length but by the norm's eps, so what is left of the gradient of its mask is the difference of large numbers.
+const BY_EPS: (&str, f64) = ("prompt_soft_tokens_mask_cls_token", 2e-2);
 const RESIZED: f64 = 1e-5;
 const MERGED: f64 = 1e-5;
 /// Largest value where the gradient is zero and only rounding is stored.
@@ -66,6 +70,8 @@ pub struct Outputs {
     pub losses: Vec<f32>,
     /// Every trained tensor after the five steps.
     pub finals: BTreeMap<String, Vec<f32>>,
+    /// The bounds of the tensors that have some. The file has what the last step left, from before they are applied.
+    pub bounds: BTreeMap<String, [f32; 2]>,
     /// Gates by their name behind `gates.`; `None` where the device cannot compute them.
     pub gates: Option<BTreeMap<String, Vec<f32>>>,
     /// Further outputs that the method offers, by their name behind `output.`.
@@ -170,7 +176,8 @@ impl MethodTraining {
                 None => found.0.push(format!("{name} is not in the file")),
             }
         }
-        self.compare_all(&mut found, "grad.", &outputs.grads, GRADIENT);
+        let unbound = BTreeMap::new();
+        self.compare_all(&mut found, "grad.", (&outputs.grads, &unbound), GRADIENT);
         for (name, got) in &outputs.grads {
             // Such gradients are zero by structure, not by rounding: a factor before a factor of zeros, or a pixel that
             // nothing reaches.
@@ -195,9 +202,9 @@ impl MethodTraining {
         for (step, (&got, &want)) in outputs.losses.iter().zip(losses).enumerate() {
             found.compare(&format!("loss before step {}", step + 1), &[got], &[want], TRAJECTORY);
         }
-        self.compare_all(&mut found, "trajectory.final.", &outputs.finals, TRAJECTORY);
+        self.compare_all(&mut found, "trajectory.final.", (&outputs.finals, &outputs.bounds), TRAJECTORY);
         if let Some(gates) = &outputs.gates {
-            self.compare_all(&mut found, "gates.", gates, OUTPUT);
+            self.compare_all(&mut found, "gates.", (gates, &unbound), OUTPUT);
         }
         found.0
     }
@@ -218,16 +225,19 @@ impl MethodTraining {
     pub fn passed_over(&self, outputs: &Outputs) -> Vec<String> {
         let gates = self.stored("gates.").into_keys().filter(|_| outputs.gates.is_none());
         let others = self.stored("output.").into_keys();
+        let numbers = self.golden.integers.keys().filter_map(|name| name.strip_prefix("output."));
+        let others = others.chain(numbers);
         let others = others.filter(|name| !OUTPUTS.contains(name) && !outputs.others.contains_key(*name));
         gates.map(|name| format!("gates.{name}")).chain(others.map(|name| format!("output.{name}"))).collect()
     }
 
-    /// Compares all tensors under a prefix; the names must be the same.
+    /// Compares all tensors under a prefix; the names must be the same. Values of the file that have bounds are brought between
+    /// them.
     fn compare_all(
         &self,
         found: &mut Differences,
         prefix: &str,
-        got: &BTreeMap<String, Vec<f32>>,
+        (got, bounds): (&BTreeMap<String, Vec<f32>>, &BTreeMap<String, [f32; 2]>),
         tolerance: f64,
     ) {
         let want = self.stored(prefix);
@@ -235,7 +245,12 @@ impl MethodTraining {
         for name in names {
             match (got.get(name), want.get(name)) {
                 (Some(got), Some(want)) if got.len() == want.numel() => {
-                    let [got, want] = [got, want.as_slice()].map(|of| self.moved(name, want.shape(), of));
+                    let [got, mut want] = [got, want.as_slice()].map(|of| self.moved(name, want.shape(), of));
+                    if let Some(&[low, high]) = bounds.get(name) {
+                        want.iter_mut().for_each(|want| *want = want.clamp(low, high));
+                    }
+                    let by_eps = prefix == "grad." && name == BY_EPS.0;
+                    let tolerance = if by_eps { BY_EPS.1 } else { tolerance };
                     found.compare(&format!("{prefix}{name}"), &got, &want, tolerance);
                 }
                 (Some(got), Some(want)) => {
@@ -253,8 +268,10 @@ impl MethodTraining {
 pub fn run_method(device: &Device, training: &MethodTraining) -> Option<Outputs> {
     let (mut model, kind) = (model(device, training)?, training.optimizer.kind());
     let number = |name: &str| training.optimizer.number(name);
-    let rates =
-        Rates { lr: number("lr"), weight_decay: training.optimizer.decay(), momentum: number("momentum") };
+    let rates = [false, true].map(|of_head| {
+        let weight_decay = training.optimizer.decay(of_head);
+        Rates { lr: number("lr"), weight_decay, momentum: number("momentum") }
+    });
     let decays = |name: &str, value: &Tensor| training.optimizer.decays(kind, name, value);
     let mut optimizer = steps::Optimizer::new(kind, device, &model.params, decays);
     let labels = Labels::Classes(training.labels());
@@ -265,11 +282,12 @@ pub fn run_method(device: &Device, training: &MethodTraining) -> Option<Outputs>
     let gates = gates(&model, training);
     let mut others = assigned(&mut model, training);
     others.extend(shrunken(&model, training));
+    others.extend(attention(&model, training));
     let mut outputs = Outputs { gates, others, ..Outputs::default() };
     for step in 0..training.tensor("trajectory.losses").numel() {
         let tape = Tape::new(device).checking_finite();
         let forward = model.forward(&tape, training.images().clone(), Noise::default()).unwrap();
-        let loss = model.head.loss(&tape, &forward.logits, &targets).unwrap();
+        let loss = model.loss(&tape, &forward, &targets).unwrap();
         outputs.losses.push(values(loss.value())[0]);
         if step == 0 {
             outputs.logits = values(forward.logits.value());
@@ -278,6 +296,11 @@ pub fn run_method(device: &Device, training: &MethodTraining) -> Option<Outputs>
             if training.golden.tensors.contains_key("output.pooled") {
                 let pooled = values(&model.features(training.images().clone()).unwrap());
                 outputs.others.insert("pooled".into(), pooled);
+            }
+            if let Some(beside) = forward.tokens.beside.first() {
+                outputs.others.insert("hidden_prompt".into(), values(beside.h.value()));
+                let logits = model.logits_beside(&tape, &forward).unwrap().expect("a sequence beside");
+                outputs.others.insert("logits_prompt".into(), values(logits.value()));
             }
             check_rows(training, &forward.tokens);
         }
@@ -289,10 +312,13 @@ pub fn run_method(device: &Device, training: &MethodTraining) -> Option<Outputs>
                 outputs.grads.insert(model.params.name(id).into(), values(grad));
             }
         }
-        let factors = optimizer.next_factors(&rates).unwrap();
-        let factors = Tensor::from_slice(device, &factors, &[factors.len()]);
-        let params = &mut model.params;
-        optimizer.step(device, params, bound, loss.value(), &grads, &factors, &mut health).unwrap();
+        let factors = [optimizer.next_factors(&rates[0]), optimizer.factors_of(&rates[1])];
+        let factors = factors.map(|factors| {
+            let factors = factors.unwrap();
+            Tensor::from_slice(device, &factors, &[factors.len()])
+        });
+        let (params, loss) = (&mut model.params, loss.value());
+        optimizer.step_apart(device, params, bound, loss, &grads, factors.each_ref(), &mut health).unwrap();
         model.follow(&moved, &health).unwrap();
     }
     // Of what is not trained, the file has the values that follow each batch.
@@ -304,6 +330,8 @@ pub fn run_method(device: &Device, training: &MethodTraining) -> Option<Outputs>
             outputs.finals.insert(name.into(), values(model.params.get(id)));
         }
     }
+    let bounded = model.params.iter().filter_map(|param| Some((param.name.clone(), param.bounds?)));
+    outputs.bounds = bounded.collect();
     Some(outputs)
 }
 
@@ -361,6 +389,10 @@ fn model(device: &Device, training: &MethodTraining) -> Option<Model> {
         let value = value.unwrap_or_else(|| panic!("neither param.{name} nor input.{name} is in the file"));
         model.params.set(model.params.id(name).unwrap(), value.to_owned_on(device));
     }
+    // The published programs bring values between their bounds before each forward pass, ours after each step.
+    for (value, [low, high]) in model.params.bounded_mut() {
+        clamp(device, value, low, high).unwrap();
+    }
     let unknown: Vec<_> = stored.keys().filter(|name| !names.iter().any(|known| known == **name)).collect();
     assert!(unknown.is_empty(), "{unknown:?} are not in the model");
     Some(model)
@@ -372,15 +404,28 @@ fn model(device: &Device, training: &MethodTraining) -> Option<Model> {
 fn chosen(training: &MethodTraining) -> Option<Chosen> {
     let mut chosen = Chosen::named(&training.method).ok()?;
     for (name, value) in training.settings.as_object().expect("settings are an object") {
-        let known = chosen.setting(&name.replace('_', "-")).is_some();
-        if known && name != "init" && value.as_str() != Some("none") {
-            // The name of the published class, and the word of the flag.
-            let full = (value.as_str() == Some("fully")).then(|| "full".into());
-            let value = full.unwrap_or_else(|| toml::Value::try_from(value).expect("a plain value"));
-            chosen = chosen.with(name, &value).unwrap_or_else(|e| panic!("{e}"));
-        }
+        // How a tensor begins is in the file as values.
+        let known = chosen.setting(&name.replace('_', "-")).filter(|_| name != "init");
+        let Some(setting) = known else { continue };
+        let value = match value.as_str().and_then(|text| word(&setting.kind, text)) {
+            Some(word) => word.into(),
+            None if value.as_str() == Some("none") => continue,
+            None => toml::Value::try_from(value).expect("a plain value"),
+        };
+        chosen = chosen.with(name, &value).unwrap_or_else(|e| panic!("{e}"));
     }
     Some(chosen)
+}
+
+/// The word of a choice that the file's text says: the same, or else the one that is a part of it or that it is a part of, since
+/// programs say `fully` and `prev` for what is `full` and `previous` here.
+fn word(kind: &Kind, text: &str) -> Option<&'static str> {
+    let words = match kind {
+        Kind::Choice(words) | Kind::Auto(Kind::Choice(words)) => *words,
+        _ => return None,
+    };
+    let like = |word: &&&str| word.contains(text) || text.contains(**word);
+    words.iter().find(|word| **word == text).or_else(|| words.iter().find(like)).copied()
 }
 
 /// The backbone of the file, whose sizes follow from the shapes of its parameters.
@@ -452,13 +497,44 @@ fn shrunken(model: &Model, training: &MethodTraining) -> BTreeMap<String, Vec<f3
     let tape = Tape::inference(&model.device);
     let params = model.params.bind(&tape);
     let images = Var::constant(training.images().to_owned_on(&model.device));
-    let (noise, watch, precision, assignment) = (Noise::default(), None, DType::F32, None);
-    let mut pass = Pass { tape: &tape, params: &params, noise, watch, precision, assignment };
+    let mut pass = Pass::new(&tape, &params, DType::F32);
     let input = values(model.method.pixels(&mut pass, images).unwrap().value());
     let features = Var::constant(model.features(training.images().clone()).unwrap());
     let own = ["weight", "bias"].map(|part| &params[model.params.id(&format!("head.{part}")).unwrap()]);
     let logits = values(linear(&tape, &features, own[0], Some(own[1])).unwrap().value());
     [("model_input".into(), input), ("source_logits".into(), logits)].into()
+}
+
+/// What the class token attends to in each block, and the patches that the method has chosen by it, where the file has them: for
+/// each image the mean over the heads of every key, and numbers of patches.
+fn attention(model: &Model, training: &MethodTraining) -> BTreeMap<String, Vec<f32>> {
+    let mut seen_all = BTreeMap::new();
+    if !training.stored("output.").keys().any(|name| name.starts_with("attention.")) {
+        return seen_all;
+    }
+    let mut patches = vec![];
+    let mut look = |seen: Seen| match seen {
+        Seen::Attention(attended) => {
+            let &[_, heads, keys] = attended.class_attention.shape() else { unreachable!("three axes") };
+            let (all, extra) = (values(attended.class_attention.value()), attended.extra);
+            let mean = |image: &[f32], key| {
+                image.chunks_exact(keys).map(|head| f64::from(head[key])).sum::<f64>() / heads as f64
+            };
+            let of = |image| (0..keys).map(move |key| mean(image, key) as f32);
+            let means = all.chunks_exact(heads * keys).flat_map(of).collect();
+            seen_all.insert(format!("attention.{}", attended.layer), means);
+            let own = |row: &usize| *row != attended.class_row && !attended.prompt_rows.contains(row);
+            patches = (0..keys - extra).filter(own).collect();
+        }
+        Seen::Rows(chosen) => {
+            let number = |row: f32| patches.iter().position(|&patch| patch as f32 == row).expect("a patch");
+            let numbers = values(chosen.rows.value()).into_iter().map(|row| number(row) as f32).collect();
+            seen_all.insert(format!("salient.{}", chosen.layer), numbers);
+        }
+        Seen::Scan(_) => {}
+    };
+    model.observe(training.images().clone(), true, &mut |seen| Ok(look(seen))).unwrap();
+    seen_all
 }
 
 /// The gates of every scan, where the file has them: means over channels and states.
@@ -511,6 +587,9 @@ mod tests {
             named.map(|(name, value)| (name.into(), value.as_slice().to_vec())).collect()
         };
         let output = |name: &str| of.tensor(&format!("output.{name}")).as_slice().to_vec();
+        let numbers = of.golden.integers.iter().filter_map(|(name, all)| {
+            Some((name.strip_prefix("output.")?.into(), all.iter().map(|&n| n as f32).collect()))
+        });
         Outputs {
             logits: output("logits"),
             hidden: output("hidden"),
@@ -518,10 +597,12 @@ mod tests {
             grads: values("grad."),
             losses: of.tensor("trajectory.losses").as_slice().to_vec(),
             finals: values("trajectory.final."),
+            bounds: BTreeMap::new(),
             gates: Some(values("gates.")),
             others: values("output.")
                 .into_iter()
                 .filter(|(name, _)| !OUTPUTS.contains(&name.as_str()))
+                .chain(numbers)
                 .collect(),
         }
     }

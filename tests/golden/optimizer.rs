@@ -39,11 +39,12 @@ impl Optimizer {
         Some(each.collect())
     }
 
-    /// The decay of what decays, which must be one number.
-    pub fn decay(&self) -> f64 {
+    /// The decay of what decays, of the head or of all else, which must be one number.
+    pub fn decay(&self, of_head: bool) -> f64 {
         let Some(groups) = self.groups() else { return self.number("weight_decay") };
-        let decays: BTreeSet<_> =
-            groups.values().filter(|&&decay| decay > 0.0).map(|d| d.to_bits()).collect();
+        let groups =
+            groups.into_iter().filter(|(name, decay)| name.starts_with("head.") == of_head && *decay > 0.0);
+        let decays: BTreeSet<_> = groups.map(|(_, decay)| decay.to_bits()).collect();
         assert!(decays.len() <= 1, "several decays");
         decays.first().map_or(0.0, |&bits| f64::from_bits(bits))
     }

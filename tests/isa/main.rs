@@ -11,6 +11,7 @@ mod exact;
 mod float;
 mod forms;
 mod integer;
+mod matrix;
 mod memory;
 mod program;
 mod values;
@@ -81,6 +82,11 @@ fn warps() {
 }
 
 #[test]
+fn matrices() {
+    run("matrix", matrix::programs());
+}
+
+#[test]
 fn guards_branches_and_barriers() {
     run("control", control::programs());
 }
@@ -96,6 +102,7 @@ fn tested() -> BTreeSet<String> {
         approx::programs(),
         memory::programs(),
         warp::programs(),
+        matrix::programs(),
         control::programs(),
     ];
     families.concat().iter().flat_map(|program| forms::forms(&program.body)).collect()

@@ -100,6 +100,13 @@ fn votes() -> Vec<Program> {
         let body = "vote.sync.ballot.b32 %d0, %a0, 0xffffffff;";
         programs.push(warp(body, (&[Pred], &[B32]), says, |_| vec![u64::from(ballot)]));
     }
+    // The mask comes from a register.
+    programs.push(warp(
+        "vote.sync.all.pred %d0, %a0, %a1;",
+        (&[Pred, B32], &[Pred]),
+        |lane| vec![u64::from(lane != 5), 0xFFFF_FFFF],
+        |_| vec![0],
+    ));
     programs.push(warp("activemask.b32 %d0;", (&[], &[B32]), |_| vec![], |_| vec![0xFFFF_FFFF]));
     programs
 }

@@ -52,8 +52,17 @@ impl Scratch {
 
     /// Makes a run that trains a small Vim for one epoch on `data`; its `best.safetensors` serves as a backbone.
     pub fn small_vim(&self, name: &str, data: &str) -> String {
+        self.small(name, data, "--model vim_nano --embed-dim 16 --depth 2")
+    }
+
+    /// The same of a ViT.
+    pub fn small_vit(&self, name: &str, data: &str) -> String {
+        let size = "--model vit_tiny --embed-dim 16 --depth 3 --heads 2 --img-size 32 --patch-size 8";
+        self.small(name, data, size)
+    }
+
+    fn small(&self, name: &str, data: &str, size: &str) -> String {
         let out = self.at(name);
-        let size = "--model vim_nano --embed-dim 16 --depth 2";
         succeeds(&train(&[&["--data", data, "--out", &out], &words(FULL)[..], &words(size)].concat()));
         out
     }

@@ -25,6 +25,14 @@ impl Task {
         let backbone = place.small_vim("backbone", &data) + "/best.safetensors";
         Task { place, data, backbone }
     }
+
+    /// The same with a ViT, as [`Scratch::small_vit`] makes it.
+    pub fn of_vit(name: &str, classes: usize) -> Self {
+        let place = Scratch::new(name);
+        let data = place.data("data", classes);
+        let backbone = place.small_vit("backbone", &data) + "/best.safetensors";
+        Task { place, data, backbone }
+    }
 }
 
 /// Number of lines that a run has written to its metrics.

@@ -1,24 +1,28 @@
 //! Builds and gathers what a run needs on a machine without a Rust toolchain: `gpu_check` itself, and an archive with
-//! the rest, as every program holds all kernels as text and is a third of its size when compressed.
+//! the rest. Every program holds all kernels as text and most of the other programs' code, so the archive is compressed
+//! as one stream with a window that reaches back over several programs.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use lzma_rust2::{LzmaOptions, XzOptions, XzReader, XzWriter};
 use serde_json::{Value, json};
-use zip::write::SimpleFileOptions;
-use zip::{ZipArchive, ZipWriter};
 
 use crate::environment::date;
 
 /// The archive in the folder.
-const ARCHIVE: &str = "pack.zip";
+const ARCHIVE: &str = "pack.tar.xz";
+/// Bytes that the compression reaches back: four programs.
+const WINDOW: u32 = 64 << 20;
+/// The least preset that finds long repetitions by trees; higher ones take much longer for a few percent.
+const PRESET: u32 = 4;
 /// In the archive: what was packed.
 pub const FACTS: &str = "pack.json";
-/// Most bytes of the folder. Beside a checkout, which has 22 MiB, it can be sent where 64 MiB are the most.
-const LIMIT: u64 = 40 << 20;
+/// Most bytes of the folder. Beside a checkout, which has 32 MiB, it can be sent where 64 MiB are the most.
+const LIMIT: u64 = 32 << 20;
 /// The GPUs for which the published kernels are built here, by compute capability; for others they are built there.
 const ARCH: &str = "90";
 
@@ -105,34 +109,38 @@ pub fn unpack(folder: &Path, to: &Path) -> Result<Option<PathBuf>, String> {
     if !path.exists() {
         return Ok(None);
     }
-    let wrong = |err: zip::result::ZipError| format!("{}: {err}", path.display());
-    let file = File::open(&path).map_err(|err| at(&path, err))?;
-    ZipArchive::new(file).and_then(|mut archive| archive.extract(to)).map_err(wrong)?;
+    let wrong = |err: io::Error| at(&path, err);
+    let file = BufReader::new(File::open(&path).map_err(wrong)?);
+    tar::Archive::new(XzReader::new(file, false)).unpack(to).map_err(wrong)?;
     Ok(Some(to.into()))
 }
 
 /// An archive being written.
 struct Archive {
     path: PathBuf,
-    writer: ZipWriter<File>,
+    writer: tar::Builder<XzWriter<File>>,
 }
 
 impl Archive {
     fn create(path: &Path) -> Result<Self, String> {
         let file = File::create(path).map_err(|err| at(path, err))?;
-        Ok(Archive { path: path.into(), writer: ZipWriter::new(file) })
+        let lzma_options = LzmaOptions { dict_size: WINDOW, ..LzmaOptions::with_preset(PRESET) };
+        let options = XzOptions { lzma_options, ..XzOptions::with_preset(PRESET) };
+        let writer = XzWriter::new(file, options).map_err(|err| at(path, err))?;
+        Ok(Archive { path: path.into(), writer: tar::Builder::new(writer) })
     }
 
     fn add(&mut self, name: &str, bytes: &[u8], mode: u32) -> Result<(), String> {
         println!("{:>9.1} KiB  {name}", bytes.len() as f64 / 1024.0);
-        let started = self.writer.start_file(name, SimpleFileOptions::default().unix_permissions(mode));
-        let written =
-            started.map_err(io::Error::from).and_then(|()| io::Write::write_all(&mut self.writer, bytes));
-        written.map_err(|err| at(&self.path, err))
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(mode);
+        self.writer.append_data(&mut header, name, bytes).map_err(|err| at(&self.path, err))
     }
 
     fn finish(self) -> Result<(), String> {
-        self.writer.finish().map(|_| ()).map_err(|err| format!("{}: {err}", self.path.display()))
+        let finished = self.writer.into_inner().and_then(XzWriter::finish);
+        finished.map(|_| ()).map_err(|err| at(&self.path, err))
     }
 }
 
@@ -144,27 +152,18 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|err| at(path, err))
 }
 
-/// Builds the programs; where each is, and its name in the folder.
+/// Builds the programs; where each is, and its name in the folder. They are built as `cargo test --workspace` builds them,
+/// whose choice of the crates' features would else be another one and compile most of the project once more.
 fn build(root: &Path) -> Result<Vec<(PathBuf, &'static str)>, String> {
-    let mut tests = vec!["test", "--no-run", "-p", "svp-train"];
+    let mut arguments = vec!["test", "--no-run", "--workspace"];
     for (target, _) in TESTS {
-        tests.extend([if target == "gpu" { "--bench" } else { "--test" }, target]);
+        arguments.extend([if target == "gpu" { "--bench" } else { "--test" }, target]);
     }
-    let mut programs = vec!["build", "-p", "svp-train", "-p", "tools"];
-    PROGRAMS.iter().for_each(|(target, _)| programs.extend(["--bin", target]));
-    let mut found = cargo(root, &tests, &TESTS)?;
-    found.extend(cargo(root, &programs, &PROGRAMS)?);
-    Ok(found)
-}
-
-fn cargo(
-    root: &Path,
-    arguments: &[&str],
-    wanted: &[(&str, &'static str)],
-) -> Result<Vec<(PathBuf, &'static str)>, String> {
+    // Cargo builds the programs of a package beside its tests. This is one of the package that has `gpu_check`.
+    arguments.extend(["--test", "gpu_check_without_a_gpu"]);
     let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
     let mut command = Command::new(cargo);
-    command.args(arguments).args(["--release", "--message-format", "json-render-diagnostics"]);
+    command.args(&arguments).args(["--release", "--message-format", "json-render-diagnostics"]);
     let output = command.current_dir(root).stderr(Stdio::inherit()).output();
     let output = output.map_err(|err| format!("cargo: {err}"))?;
     if !output.status.success() {
@@ -179,7 +178,7 @@ fn cargo(
     let find = |&(target, name): &(&str, &'static str)| {
         Ok((program(target).ok_or(format!("cargo built no {target}"))?, name))
     };
-    wanted.iter().map(find).collect()
+    TESTS.iter().chain(&PROGRAMS).map(find).collect()
 }
 
 /// Copies a program without the names that only a debugger reads. Without `strip` it is larger, and works.

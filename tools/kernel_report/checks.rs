@@ -1,10 +1,10 @@
-//! What the report must show of the scan.
+//! What the report must show of the scan and of attention.
 
 use engine::DType;
 use ptx::spec::{Case, WARP};
 
-use crate::Usages;
 use crate::measure::Pass;
+use crate::{Usages, h100};
 
 pub struct Check {
     pub what: String,
@@ -19,6 +19,11 @@ pub const SCAN: &str = "selective_scan";
 /// and C, more blocks in f32 than in bf16, and backward reads the states before a chunk twice, the second time a few
 /// microseconds after the first, when those of all blocks together are 2 MB.
 const LIMITS: [(&str, f64, f64, f64); 2] = [("forward", 1.2, 1.1, 9.0), ("backward", 1.55, 2.2, 20.0)];
+const ATTENTION: &str = "attention";
+/// Most time of each pass of attention in bf16, by the slots and passes of its kernels, for the time that its products take
+/// on tensor cores, or its exponentials if they take longer: a share of 70 and of 55 %. Backward makes seven products of
+/// the five, because each of its two kernels makes the scores and their gradients.
+const TENSOR_CORES: [(&str, f64); 2] = [("forward", 1.0 / 0.7), ("backward", 1.0 / 0.55)];
 /// Most by which the slots and passes of an op's cost may differ from those counted.
 const STATED: f64 = 4.0 / 3.0;
 /// Most by which executions of machine code may differ from those of the PTX that it was made of.
@@ -53,6 +58,16 @@ pub fn all(passes: &[Pass], usages: Option<&Usages>, machine_code: bool) -> Vec<
             }
         }
     }
+    for (name, most) in TENSOR_CORES.into_iter().filter(|_| machine_code) {
+        let of = |pass: &&Pass| pass.op == ATTENTION && pass.name == name && pass.dtype == DType::Bf16;
+        for pass in passes.iter().filter(of) {
+            let time: f64 = pass.parts.iter().map(|part| h100::on_chip(&part.work)).sum();
+            let least = h100::products_and_powers(pass.cost.tensor, pass.cost.exp);
+            let what =
+                format!("attention {name}, bf16: time by slots over that of products and exponentials");
+            checks.push(at_most(what, time / least, most));
+        }
+    }
     for pass in passes.iter().filter(|_| machine_code) {
         let (work, cost) = (pass.work(), &pass.cost);
         let shared = work.wavefronts + work.shuffle;
@@ -71,14 +86,16 @@ pub fn all(passes: &[Pass], usages: Option<&Usages>, machine_code: bool) -> Vec<
         }
     }
     if let Some(usages) = usages {
-        let scan = usages.iter().filter(|((entry, _), _)| entry.starts_with(SCAN));
-        let (entries, spills) = scan.fold((0, 0), |sum, (_, usage)| (sum.0 + 1, sum.1 + usage.spills));
-        checks.push(Check {
-            what: format!("bytes spilled in the scan, {entries} entries and architectures"),
-            value: spills.to_string(),
-            limit: "0".into(),
-            holds: spills == 0,
-        });
+        for (op, name) in [(SCAN, "the scan"), (ATTENTION, ATTENTION)] {
+            let of = usages.iter().filter(|((entry, _), _)| entry.starts_with(op));
+            let (entries, spills) = of.fold((0, 0), |sum, (_, usage)| (sum.0 + 1, sum.1 + usage.spills));
+            checks.push(Check {
+                what: format!("bytes spilled in {name}, {entries} entries and architectures"),
+                value: spills.to_string(),
+                limit: "0".into(),
+                holds: spills == 0,
+            });
+        }
     }
     checks
 }

@@ -15,23 +15,41 @@ const MUFU: f64 = 16.0;
 const FMA: f64 = 128.0;
 const ALU: f64 = 64.0;
 const CONVERT: f64 = 64.0;
+/// Products of 16 x 8 x 16, which are 4096 FLOP. At NVIDIA's figure for dense bf16, 989.4 TFLOP/s at 1.83 GHz, it is 1; but
+/// that takes `wgmma`. `mma.sync`, which kernels for every architecture have, reaches 62.9 % of it (Luo et al., Benchmarking
+/// and Dissecting the Nvidia Hopper GPU Architecture via Microbenchmarking, 2024).
+const TENSOR: f64 = 0.629;
+const TENSOR_FLOP: f64 = 4096.0;
 /// Instructions of warps that a multiprocessor issues in a cycle.
 const ISSUE: f64 = 4.0;
 /// Passes of 128 bytes through a multiprocessor's shared memory in a cycle; a shuffle is one too.
 const SHARED: f64 = 1.0;
 
 /// The parts, and the seconds for which each is busy.
-pub fn parts(work: &Work) -> [(&'static str, f64); 7] {
+pub fn parts(work: &Work) -> [(&'static str, f64); 8] {
     let cycles = MULTIPROCESSORS * CLOCK;
     [
         ("HBM", work.bytes() / HBM),
         ("MUFU", 32.0 * work.mufu / (MUFU * cycles)),
         ("FMA", 32.0 * (work.fma + work.imad) / (FMA * cycles)),
+        ("tensor cores", work.tensor / (TENSOR * cycles)),
         ("ALU", 32.0 * (work.integer + work.compare) / (ALU * cycles)),
         ("conversions", 32.0 * work.convert / (CONVERT * cycles)),
         ("issue", work.slots() / (ISSUE * cycles)),
         ("shared", (work.wavefronts + work.shuffle) / (SHARED * cycles)),
     ]
+}
+
+/// Seconds in which all multiprocessors make so many FLOP of products and so many exponentials, whichever takes longer.
+pub fn products_and_powers(flop: f64, exp: f64) -> f64 {
+    let cycles = MULTIPROCESSORS * CLOCK;
+    (flop / (TENSOR_FLOP * TENSOR * cycles)).max(exp / (MUFU * cycles))
+}
+
+/// Seconds for which the busiest part beside HBM is busy.
+pub fn on_chip(work: &Work) -> f64 {
+    let chip = parts(work).into_iter().filter(|part| part.0 != "HBM");
+    chip.map(|part| part.1).fold(0.0, f64::max)
 }
 
 /// The part that is busy longest, and its seconds. No run is faster.

@@ -50,6 +50,8 @@ work! {
     /// Issue slots of the other kinds of instructions, as `sass::Unit` sorts them.
     fma,
     imad,
+    /// Products of 16 x 8 x 16 on tensor cores.
+    tensor,
     integer,
     compare,
     shared,
@@ -93,6 +95,7 @@ impl Work {
             fma: sum(&[Class::Fma, Class::FloatAdd, Class::FloatMul, Class::Bf16, Class::Double])
                 + (DIVISION - 1.0) * divisions,
             imad: sum(&[Class::IntegerMul]),
+            tensor: sum(&[Class::Mma]),
             integer: sum(&[Class::Integer]) + INTEGER_DIVISION * sum(&[Class::IntegerDivide]),
             compare: sum(&[Class::Float, Class::Vote]),
             shared: 0.0,
@@ -113,13 +116,14 @@ impl Work {
 
     /// The same run, with the issue slots of its machine code.
     pub fn in_machine_code(self, code: &Weighed) -> Self {
-        let [mufu, fma, imad, integer, compare, shared, shuffle, global, convert, moves, control] =
+        let [mufu, fma, imad, tensor, integer, compare, shared, shuffle, global, convert, moves, control] =
             code.kinds(0..code.blocks.len());
         let stalls = code.sum(|one| f64::from(one.stall));
         Work {
             mufu,
             fma,
             imad,
+            tensor,
             integer,
             compare,
             shared,
@@ -141,9 +145,21 @@ impl Work {
     /// Issue slots by kind, in the order of `sass::UNITS`.
     pub fn kinds(&self) -> [f64; UNITS.len()] {
         let Work {
-            mufu, fma, imad, integer, compare, shared, shuffle, global, convert, moves, control, ..
+            mufu,
+            fma,
+            imad,
+            tensor,
+            integer,
+            compare,
+            shared,
+            shuffle,
+            global,
+            convert,
+            moves,
+            control,
+            ..
         } = *self;
-        [mufu, fma, imad, integer, compare, shared, shuffle, global, convert, moves, control]
+        [mufu, fma, imad, tensor, integer, compare, shared, shuffle, global, convert, moves, control]
     }
 
     /// Issue slots.

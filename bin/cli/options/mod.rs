@@ -8,7 +8,7 @@ use svp::backbones::pos_embed::{ClassRow, Interpolation};
 use svp::backbones::{Normalise, Pool, Reading, Sizes};
 use svp::checkpoint::Weights;
 use svp::data::text::read_settings;
-use svp::data::{Layout, Sampler};
+use svp::data::{Layout, NoiseForm, Sampler};
 use svp::heads::{HEADS, HeadKind};
 use svp::methods::{Chosen, Defaults, Entry, METHODS, OptimizerKind};
 use svp::pass::Spec;
@@ -21,7 +21,7 @@ use toml::Table;
 
 use super::Compute;
 use super::method_flags::{self, MethodSettings};
-use super::values::{AutoAugment, BatchSize, methods, word};
+use super::values::{AutoAugment, BatchSize, Shares, methods, word};
 
 /// Declares the settings of a run. Each has its help, the form of its flag, its name and type, and its default where it
 /// has one; after `=>` stands a default in words that depends on other settings. From these come the flags with their
@@ -237,6 +237,10 @@ options! {
     /// Begin with what this run has trained: its folder or trained file. The head is taken where the classes are the same
     #[arg(value_name = "RUN", help_heading = "Model")]
     init_from: PathBuf,
+    /// Leave out what matters least in this run of the same method, and train anew: its folder or trained file. The
+    /// method says how much (e2vpt: --prune-tokens, --prune-pieces)
+    #[arg(value_name = "RUN", help_heading = "Model")]
+    prune_from: PathBuf,
     /// Passes over the training images
     #[arg(value_name = "N", help_heading = "Training")]
     epochs: u32 => by_width(|d| d.epochs.to_string()) + ", but linear 100",
@@ -270,7 +274,7 @@ options! {
     /// Rate at the end of the cosine, not scaled
     #[arg(value_name = "RATE", help_heading = "Training")]
     min_lr: f64 = 1e-5,
-    /// How the rate falls: cosine, or steps (to a tenth at 50 % of the epochs, to a hundredth at 72 %)
+    /// How the rate falls: cosine, after-warmup (a cosine that begins where the warm-up ends), or steps (to a tenth at 50 % of the epochs, to a hundredth at 72 %)
     #[arg(value_name = "HOW", value_parser = word::<Decay>, help_heading = "Training")]
     lr_decay: Decay => "cosine".into(),
     /// Weight decay, of the parameters that the optimizer decays
@@ -305,6 +309,12 @@ options! {
     /// Choose the best epoch on the test split, as the published program does; the report says so
     #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Training")]
     select_on_test: bool = false,
+    /// Test once more in the end at these rates of Gaussian noise on the pictures, 0 to 1, such as 0.1,0.2
+    #[arg(value_name = "RATE,...", help_heading = "Training")]
+    test_noise: Shares => "none".into(),
+    /// How that noise enters: mix (x becomes (1 - rate) x + rate n) or add (x + rate n); x normalised, n standard normal
+    #[arg(value_name = "HOW", value_parser = word::<NoiseForm>, help_heading = "Training")]
+    noise_form: NoiseForm => "mix".into(),
     /// Save every N steps, beside every epoch and about once a minute
     #[arg(value_name = "N", help_heading = "Training")]
     save_every: u64 = 0,
@@ -413,6 +423,7 @@ impl Options {
                 "weights" if config.backbone.is_none() => "--backbone",
                 "patch_size" | "embed_dim" | "depth" if config.model.is_none() => "--model",
                 "momentum" if config.optimizer != OptimizerKind::Sgd => "--optimizer sgd",
+                "noise_form" if config.test_noise.is_empty() => "--test-noise",
                 "min_lr" if config.lr_decay == Decay::Steps => "--lr-decay cosine",
                 "crop_scale_min" | "flip" | "auto_augment" | "color_jitter" | "reprob" | "mixup"
                 | "cutmix"
@@ -445,12 +456,19 @@ impl Options {
     ///
     /// An unknown method, a setting that it does not have, or a value that the setting does not take.
     pub fn resolve(self) -> Result<TrainConfig> {
+        let spec = self.backbone_spec()?;
+        self.resolve_on(&spec)
+    }
+
+    /// Fills in the defaults for a backbone that was looked at before.
+    ///
+    /// Those of [`Options::resolve`].
+    pub fn resolve_on(self, spec: &Spec) -> Result<TrainConfig> {
         let method = self.method_settings.choose(&self.method())?;
         let builtin = || PathBuf::from(format!("{BUILTIN}orientation"));
         let data = self.data.clone().unwrap_or_else(builtin);
         let drawn = data.to_str().is_some_and(|name| name.starts_with(BUILTIN) && !name.ends_with("shapes"));
-        let spec = self.backbone_spec()?;
-        let (defaults, of_run) = (method.defaults(&spec), RunDefaults::of(&spec, method.entry));
+        let (defaults, of_run) = (method.defaults(spec), RunDefaults::of(spec, method.entry));
         let epochs = self.epochs.unwrap_or(of_run.epochs);
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         Ok(TrainConfig {
@@ -503,12 +521,15 @@ impl Options {
             precision: self.precision.unwrap_or_default(),
             seed: self.seed(),
             select_on_test: self.select_on_test(),
+            noise_form: self.noise_form.unwrap_or_default(),
             workers: self.workers.unwrap_or(cores),
             save_every: self.save_every(),
+            test_noise: self.test_noise.unwrap_or_default().0,
             method,
             preset: self.preset,
             backbone: self.backbone,
             init_from: self.init_from,
+            prune_from: self.prune_from,
             weights: self.weights,
             model: self.model,
             embed_dim: self.embed_dim,

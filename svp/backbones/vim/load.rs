@@ -1,14 +1,13 @@
 //! Loads a Vim from a checkpoint.
 
-use engine::Tensor;
-
 use super::config::VimConfig;
 use super::network::Vim;
 use super::weights;
 use crate::Result;
-use crate::backbones::family::{LoadOptions, Loaded, own_head, shapes};
+use crate::backbones::family::{LoadOptions, Loaded, shapes};
+use crate::backbones::filling::Filling;
 use crate::backbones::pos_embed::{ClassRow, Interpolation, resize_pos_embed};
-use crate::checkpoint::{Checkpoint, hash_tensors};
+use crate::checkpoint::Checkpoint;
 use crate::params::Params;
 
 /// Whether a key of a classification checkpoint is not the backbone's.
@@ -36,7 +35,6 @@ pub(super) fn load(file: &Checkpoint, options: &LoadOptions) -> Result<Loaded> {
     let config = VimConfig { img_size: options.img_size.unwrap_or(stored.img_size), ..stored };
     config.check()?;
     let mut drawn = Params::default();
-    let mut originals: Vec<(String, Tensor)> = vec![];
     if options.allow_mismatch && !report.is_empty() {
         Vim::init(stored, &mut drawn, options.seed)?;
     }
@@ -44,16 +42,9 @@ pub(super) fn load(file: &Checkpoint, options: &LoadOptions) -> Result<Loaded> {
     if config.tokens() != stored.tokens() {
         params.room("pos_embed", &[1, config.tokens(), config.embed_dim])?;
     }
+    let mut filling = Filling::new(file, drawn, [stored.tokens(), stored.embed_dim]);
     let vim = Vim::build(config, &mut params, |name, shape| {
-        let wanted =
-            if name == "pos_embed" { vec![1, stored.tokens(), stored.embed_dim] } else { shape.to_vec() };
-        let value = match file.entries().get(name).filter(|entry| entry.shape() == wanted) {
-            Some(_) => file.tensor(name)?,
-            None => drawn
-                .get(drawn.id(name).expect("a missing key is only let through with values drawn"))
-                .clone(),
-        };
-        originals.push((name.to_string(), value.clone()));
+        let value = filling.value(name, shape)?;
         if value.shape() == shape {
             return Ok(value);
         }
@@ -69,7 +60,5 @@ pub(super) fn load(file: &Checkpoint, options: &LoadOptions) -> Result<Loaded> {
         let by = options.interpolation.unwrap_or(Interpolation::Bicubic);
         resize_pos_embed(&value, (grid, grid), options.class_row, by)
     })?;
-    let hash = hash_tensors(originals.iter().map(|(name, value)| (name.as_str(), value)));
-    let (head, files) = (own_head(file, config.embed_dim)?, file.files().to_vec());
-    Ok(Loaded { backbone: Box::new(vim), params, head, hash, files, notes })
+    filling.loaded(Box::new(vim), params, config.embed_dim, notes)
 }

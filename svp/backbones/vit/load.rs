@@ -6,10 +6,11 @@ use super::config::VitConfig;
 use super::network::Vit;
 use super::{facts, weights};
 use crate::Result;
-use crate::backbones::family::{LoadOptions, Loaded, Pool, Reading, own_head, shapes};
+use crate::backbones::family::{LoadOptions, Loaded, Pool, Reading, shapes};
+use crate::backbones::filling::Filling;
 use crate::backbones::pos_embed::{ClassRow, Interpolation, resize_pos_embed};
-use crate::checkpoint::{Checkpoint, hash_tensors};
-use crate::params::Params;
+use crate::checkpoint::Checkpoint;
+use crate::params::{BACKBONE, Params};
 
 /// What a checkpoint may hold beside the backbone: heads and projectors, MAE's decoder, tokens that training alone uses, and
 /// what methods add.
@@ -52,26 +53,21 @@ pub(super) fn load(file: &Checkpoint, options: &LoadOptions) -> Result<Loaded> {
     let config = VitConfig { img_size: options.img_size.unwrap_or(stored.img_size), ..stored };
     config.check()?;
     let mut drawn = Params::default();
-    let mut originals: Vec<(String, Tensor)> = vec![];
     if options.allow_mismatch && !report.is_empty() {
         Vit::init(stored, &mut drawn, options.seed)?;
+    } else if fresh {
+        for (part, value) in [("weight", 1.0), ("bias", 0.0)] {
+            let value = Tensor::from_vec(vec![value; stored.embed_dim], &[stored.embed_dim]);
+            drawn.add(BACKBONE, format!("fc_norm.{part}"), value, false);
+        }
     }
     let mut params = Params::default();
     if config.tokens() != stored.tokens() {
         params.room("pos_embed", &[1, config.tokens(), config.embed_dim])?;
     }
+    let mut filling = Filling::new(file, drawn, [stored.tokens(), stored.embed_dim]);
     let vit = Vit::build(config, &mut params, |name, shape| {
-        let wanted =
-            if name == "pos_embed" { vec![1, stored.tokens(), stored.embed_dim] } else { shape.to_vec() };
-        let value = match file.entries().get(name).filter(|entry| entry.shape() == wanted) {
-            Some(_) => file.tensor(name)?,
-            None if fresh && name == "fc_norm.weight" => Tensor::from_vec(vec![1.0; config.embed_dim], shape),
-            None if fresh && name == "fc_norm.bias" => Tensor::from_vec(vec![0.0; config.embed_dim], shape),
-            None => drawn
-                .get(drawn.id(name).expect("a missing key is only let through with values drawn"))
-                .clone(),
-        };
-        originals.push((name.to_string(), value.clone()));
+        let value = filling.value(name, shape)?;
         if value.shape() == shape {
             return Ok(value);
         }
@@ -80,7 +76,5 @@ pub(super) fn load(file: &Checkpoint, options: &LoadOptions) -> Result<Loaded> {
             .push(format!("position embedding resized from {0}x{0} to {grid}x{grid} patches", stored.grid()));
         resize_pos_embed(&value, (grid, grid), ClassRow::First, by)
     })?;
-    let hash = hash_tensors(originals.iter().map(|(name, value)| (name.as_str(), value)));
-    let (head, files) = (own_head(file, config.embed_dim)?, file.files().to_vec());
-    Ok(Loaded { backbone: Box::new(vit), params, head, hash, files, notes })
+    filling.loaded(Box::new(vit), params, config.embed_dim, notes)
 }

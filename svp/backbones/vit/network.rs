@@ -81,7 +81,8 @@ impl Vit {
         let block = &self.params.blocks[layer];
         let qkv = product(pass, method, block.qkv, x)?;
         let wanted = method.attention(pass, layer)?;
-        let class_row = tokens.class_row.filter(|_| wanted.class_row || pass.watch.is_some());
+        let watched = pass.watch.is_some() && pass.sequence == 0;
+        let class_row = tokens.class_row.filter(|_| wanted.class_row || watched);
         let settings = Settings {
             heads: self.config.heads,
             extra: wanted.extra.as_ref(),
@@ -90,7 +91,7 @@ impl Vit {
         };
         let attended = attention(pass.tape, &qkv, settings)?;
         if let (Some(watch), Some(class_attention), Some(class_row)) =
-            (&mut pass.watch, &attended.probabilities, class_row)
+            (pass.watch.as_mut().filter(|_| watched), &attended.probabilities, class_row)
         {
             let extra = wanted.extra.as_ref().map_or(0, |extra| extra.shape()[1]);
             let prompt_rows = &tokens.prompt_rows;
@@ -125,6 +126,21 @@ impl Vit {
         Ok([r, x])
     }
 
+    /// What block `i` makes of the tokens that enter it.
+    fn block(&self, pass: &mut Pass, method: &dyn Method, i: usize, entering: Tokens) -> Result<Tokens> {
+        let (tape, block) = (pass.tape, &self.params.blocks[i]);
+        tape.scope(format!("blocks.{i}"));
+        // What enters block i is the output of the MLP of block i - 1, and is dropped at that block's rate.
+        let (before, first) = ((&entering.h, entering.residual.as_ref()), (2 * i).checked_sub(1));
+        let [r, x] = self.norm(pass, method, block.norm1, before, first)?;
+        let (h, attention) = self.attention(pass, method, i, &x, &entering)?;
+        let (h, r) = joined(pass, method, (i, Branch::Attention), h, r)?;
+        let [r, x] = self.norm(pass, method, block.norm2, (&h, Some(&r)), Some(2 * i))?;
+        let h = self.mlp(pass, method, block, &x)?;
+        let (h, r) = joined(pass, method, (i, Branch::Mlp), h, r)?;
+        Ok(Tokens { h, residual: Some(r), attention, ..entering })
+    }
+
     /// The rows after the last block, and what is pooled of them otherwise than by the class token's row.
     fn ended(&self, pass: &mut Pass, method: &dyn Method, tokens: Tokens) -> Result<Tokens> {
         let (norm, last) = (self.params.norm, 2 * self.config.depth - 1);
@@ -137,7 +153,7 @@ impl Vit {
         let settings = norm.norm(pass.params, self.config.eps);
         let [r, _] = add_layer_norm(pass.tape, before.0, before.1, settings, pass.noise.keep(last))?;
         let class_row = tokens.class_row.expect("a ViT has a class token");
-        let mean = mean_rows(pass.tape, &r, class_row)?;
+        let mean = mean_rows(pass.tape, &r, Some(class_row))?;
         let pooled = layer_norm(pass.tape, &mean, settings)?;
         let pooled = Some(method.site(pass, norm.weight, &mean, pooled)?);
         Ok(Tokens { h: r, residual: None, pooled, ..tokens })
@@ -148,6 +164,21 @@ impl Vit {
 fn product(pass: &mut Pass, method: &dyn Method, of: Affine, x: &Var) -> Result<Var> {
     let y = linear(pass.tape, x, &pass.params[of.weight], Some(&pass.params[of.bias]))?;
     method.site(pass, of.weight, x, y)
+}
+
+/// Runs `work` on the sequences beside the tokens, and then on these.
+fn each_sequence(
+    pass: &mut Pass,
+    mut tokens: Tokens,
+    work: &mut dyn FnMut(&mut Pass, Tokens) -> Result<Tokens>,
+) -> Result<Tokens> {
+    let mut beside = vec![];
+    for (number, tokens) in std::mem::take(&mut tokens.beside).into_iter().enumerate() {
+        pass.sequence = number + 1;
+        beside.push(work(pass, tokens)?);
+    }
+    pass.sequence = 0;
+    Ok(Tokens { beside, ..work(pass, tokens)? })
 }
 
 /// What a branch has computed of the stream, and the stream that it is added to, adapted by the method.
@@ -188,22 +219,14 @@ impl Backbone for Vit {
         tape.scope("patch_embed");
         let h = self.stem(pass, images, method)?;
         let mut tokens = method.stem(pass, Tokens::stem(h, Some(0)))?;
-        for (i, block) in self.params.blocks.iter().enumerate() {
-            tape.scope(format!("blocks.{i}"));
+        for i in 0..self.params.blocks.len() {
             let (entering, generated) = method.block(pass, i, tokens)?;
             assert!(generated.is_empty(), "methods that generate prompts do not list this family");
-            // What enters block i is the output of the MLP of block i - 1, and is dropped at that block's rate.
-            let (before, first) = ((&entering.h, entering.residual.as_ref()), (2 * i).checked_sub(1));
-            let [r, x] = self.norm(pass, method, block.norm1, before, first)?;
-            let (h, attention) = self.attention(pass, method, i, &x, &entering)?;
-            let (h, r) = joined(pass, method, (i, Branch::Attention), h, r)?;
-            let [r, x] = self.norm(pass, method, block.norm2, (&h, Some(&r)), Some(2 * i))?;
-            let h = self.mlp(pass, method, block, &x)?;
-            let (h, r) = joined(pass, method, (i, Branch::Mlp), h, r)?;
-            tokens = Tokens { h, residual: Some(r), attention, ..entering };
+            tokens = each_sequence(pass, entering, &mut |pass, tokens| self.block(pass, method, i, tokens))?;
+            tokens = method.after(pass, i, tokens)?;
         }
         tape.scope("norm");
-        let ended = self.ended(pass, method, tokens)?;
+        let ended = each_sequence(pass, tokens, &mut |pass, tokens| self.ended(pass, method, tokens))?;
         method.ended(pass, ended)
     }
 }

@@ -62,9 +62,11 @@ enum Reader {
 }
 
 impl Known {
-    /// The data set with this name, with or without `hta/` in front of it. The published program's name counts too.
+    /// The data set with this name, with or without `hta/` or `fgvc/` in front of it. The published program's name counts
+    /// too.
     pub fn named(name: &str) -> Option<&'static Known> {
-        let plain = name.strip_prefix("hta/").unwrap_or(name);
+        let plain =
+            ["hta/", "fgvc/"].iter().find_map(|benchmark| name.strip_prefix(benchmark)).unwrap_or(name);
         KNOWN.iter().find(|known| known.name == plain || known.flag.eq_ignore_ascii_case(plain))
     }
 

@@ -32,7 +32,7 @@ use crate::error::{Error, Result};
 use crate::sample::Sample;
 use crate::streams;
 use crate::text::brief;
-use crate::transform::Transform;
+use crate::transform::{PictureNoise, Transform};
 
 pub use batches::Batches;
 pub use order::{Sampler, balanced_order};
@@ -65,6 +65,8 @@ pub struct LoaderOptions {
     pub on_broken: OnBroken,
     /// Mixup and cutmix of whole batches.
     pub mix: Option<Mix>,
+    /// Noise on every picture, after its transform.
+    pub noise: Option<PictureNoise>,
 }
 
 impl LoaderOptions {
@@ -72,7 +74,7 @@ impl LoaderOptions {
     pub fn train(batch: usize, workers: usize, seed: u64) -> Self {
         let on_broken = OnBroken::Replace;
         let sampler = Some(Sampler::Shuffled);
-        LoaderOptions { batch, workers, seed, sampler, drop_last: true, on_broken, mix: None }
+        LoaderOptions { batch, workers, seed, sampler, drop_last: true, on_broken, mix: None, noise: None }
     }
 
     /// For prediction: as for evaluation, but however many images cannot be read.
@@ -83,7 +85,8 @@ impl LoaderOptions {
     /// For evaluation: every readable image once, in the order of the split.
     pub fn eval(batch: usize, workers: usize) -> Self {
         let on_broken = OnBroken::Skip;
-        LoaderOptions { batch, workers, seed: 0, sampler: None, drop_last: false, on_broken, mix: None }
+        let (sampler, drop_last) = (None, false);
+        LoaderOptions { batch, workers, seed: 0, sampler, drop_last, on_broken, mix: None, noise: None }
     }
 }
 
@@ -361,6 +364,7 @@ impl Epoch {
                 let start = images.len();
                 images.resize(start + transform.values(), 0.0);
                 transform.apply(&image, &mut rng, &mut images[start..]);
+                options.noise.iter().for_each(|noise| noise.apply(&mut images[start..], index));
                 labels.push(sample.label);
                 indices.push(index);
                 keys.push(key);

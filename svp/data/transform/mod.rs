@@ -1,10 +1,14 @@
 //! From a decoded picture to the normalised input of a model, as the published program does it (`docs/recipe.md`).
 
+mod noise;
+
 use engine::Rng;
 use image::{RgbImage, imageops};
 
 use crate::augment::{Augment, erase};
 use crate::resize::{Rect, resize, square};
+
+pub use noise::{NoiseForm, PictureNoise};
 
 /// Input sizes up to this one, in pixels a side, are for small pictures such as CIFAR's. In evaluation these are not
 /// enlarged before the crop; in training, a picture that has the size already is padded and shifted.

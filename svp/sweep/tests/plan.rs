@@ -87,6 +87,19 @@ fn data_lie_below_the_sweeps_folder() {
     assert_eq!(plan.runs().next().unwrap().config.seed, 7, "without seeds, that of the settings");
 }
 
+/// A sweep over several backbones is given the folder that holds them.
+#[test]
+fn backbones_of_methods_lie_in_the_sweeps_folder_of_them() {
+    let text = "
+        methods = ['linear', { name = 'large', method = 'linear', backbone = 'L.npz' }]
+        settings = { backbone = 'checkpoints' }
+        tasks = [{ name = 'a' }]
+    ";
+    let of = |text: &str| -> Vec<_> { plan(text).runs().map(|run| run.config.backbone.clone()).collect() };
+    assert_eq!(of(text), [Some("checkpoints".into()), Some(Path::new("checkpoints").join("L.npz"))]);
+    assert_eq!(of(&text.replace("settings", "# settings")), [None, Some("L.npz".into())]);
+}
+
 #[test]
 fn runs_after_the_choice_have_settings_of_their_own() {
     let text = "
@@ -133,11 +146,11 @@ fn sweeps_that_cannot_work_are_refused() {
     let list = format!("{:?}", (0..400).collect::<Vec<_>>());
     let many =
         format!("methods = ['svp']\nvary = {{ epochs = {list}, hidden = {list}, group-size = {list} }}");
-    refused(&with(&many), &["more than 10000 runs"]);
+    refused(&with(&many), &["more than 50000 runs"]);
     // Lists that make nothing, because there is no task or another list is empty, are not multiplied either.
-    refused(&many, &["more than 10000 runs"]);
-    refused(&with(&many.replace("['svp']", "[]")), &["more than 10000 runs"]);
-    refused(&with(&many.replace(" }", ", simam = [] }")), &["more than 10000 runs"]);
+    refused(&many, &["more than 50000 runs"]);
+    refused(&with(&many.replace("['svp']", "[]")), &["more than 50000 runs"]);
+    refused(&with(&many.replace(" }", ", simam = [] }")), &["more than 50000 runs"]);
     refused(&with("methods = ['svp']\nseeds = [1, 2, 1]"), &["seeds", "\"1\"", "twice"]);
     refused(&with("methods = ['svp']\nchoose = { lr = [1e-3, 0.001] }"), &["choose", "lr=0.001", "twice"]);
     for own in ["data = 'b'", "backbone = 'b'", "method = 'full'", "seed = 3"] {

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::data::NoiseForm;
 use crate::model::ParameterCount;
 use crate::score::{Measure, Score};
-use crate::train::{Evaluation, Outcome};
+use crate::train::{Evaluation, Noisy, Outcome};
 
 /// A finished run: validation and test accuracy.
 fn outcome(val: f64, test: f64) -> RunStatus {
@@ -27,6 +28,7 @@ fn outcome(val: f64, test: f64) -> RunStatus {
         selected: score(val),
         last: score(1.0 - val),
         test: Some(found),
+        noisy: vec![],
         parameters: vec![module("head", 30), module("inner prompts", 12)],
         trained_parameters: 42,
         images_per_s: 100.0,
@@ -351,4 +353,33 @@ fn what_diverged_everywhere_is_said_so() {
     }
     assert!(markdown(&plan, &results).contains("| birds | - | diverged |"));
     assert_eq!(results.problems(), 2);
+}
+
+/// The plain test is that at rate 0; seeds that were not tested with noise are left out.
+#[test]
+fn tests_with_noise_have_a_table_of_their_own() {
+    let plan = plan("methods = ['linear']\nseeds = [0, 1]\ntasks = [{ name = 'birds' }]");
+    let mut results = none(&plan);
+    assert!(noise_csv(&plan, &results).is_none() && noise_chart(&plan, &results).is_none());
+    for (test, noisy) in [(0.9, 0.7), (0.8, 0.5)] {
+        let RunStatus::Done(mut outcome) = outcome(0.5, test) else { unreachable!("it is done") };
+        let (form, loss, top5) = (NoiseForm::Mix, 1.0, 1.0);
+        outcome.noisy = vec![Noisy { rate: 0.25, form, loss, top1: noisy, top5 }];
+        let run = results.next(|_| true).expect("a run to make");
+        results.set(run, RunStatus::Done(outcome));
+    }
+    let csv = noise_csv(&plan, &results).unwrap();
+    assert_eq!(
+        csv.lines().collect::<Vec<_>>(),
+        [
+            "task,method,rate,seeds,mean,deviation",
+            "birds,linear,0,2,85.000,7.071",
+            "birds,linear,0.25,2,60.000,14.142"
+        ]
+    );
+    let text = markdown(&plan, &results);
+    assert!(text.contains("| birds, rate 0.25 | 60.0 ± 14.1 |"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&json(&plan, &results)).unwrap();
+    assert_eq!((&json["noise"][1]["rate"], &json["noise"][1]["seeds"]), (&0.25.into(), &2.into()));
+    assert!(noise_chart(&plan, &results).unwrap().starts_with(b"\x89PNG"));
 }

@@ -304,16 +304,14 @@ impl Stepper {
 impl Inputs {
     /// The loss `[1]` of the inputs that were sent, the parameters on the tape, and what the step moves without a gradient.
     fn loss(&self, model: &Model, tape: &Tape, settings: StepSettings) -> Result<(Var, Bound, Vec<Moved>)> {
-        let (logits, bound, moved) = if settings.features {
+        if settings.features {
             let (logits, bound) = model.classify(tape, self.batch.clone())?;
-            (logits.values, bound, logits.moved)
-        } else {
-            let noise = Noise { drop_path: self.drop_path.as_ref(), dropout: self.dropout.as_ref() };
-            let assignment = self.assignment.clone();
-            let forward = model.forward_assigned(tape, self.batch.clone(), noise, assignment)?;
-            (forward.logits, forward.bound, forward.moved)
-        };
-        Ok((model.head.loss(tape, &logits, &self.targets)?, bound, moved))
+            return Ok((model.head.loss(tape, &logits.values, &self.targets)?, bound, logits.moved));
+        }
+        let noise = Noise { drop_path: self.drop_path.as_ref(), dropout: self.dropout.as_ref() };
+        let forward = model.forward_assigned(tape, self.batch.clone(), noise, self.assignment.clone())?;
+        let loss = model.loss(tape, &forward, &self.targets)?;
+        Ok((loss, forward.bound, forward.moved))
     }
 }
 

@@ -39,7 +39,8 @@ impl Instruction {
             "MUFU" => Unit::Mufu,
             "FFMA" | "FMUL" | "FADD" | "HFMA2" | "HMUL2" | "HADD2" | "DFMA" | "DMUL" | "DADD" => Unit::Fma,
             "IMAD" => Unit::Imad,
-            "LDS" | "STS" | "ATOMS" => Unit::Shared,
+            "HMMA" => Unit::Tensor,
+            "LDS" | "STS" | "LDSM" | "ATOMS" => Unit::Shared,
             "SHFL" | "REDUX" => Unit::Shuffle,
             "LDG" | "STG" | "LD" | "ST" | "LDL" | "STL" | "LDGSTS" | "ATOM" | "ATOMG" | "RED"
             | "LDGDEPBAR" | "DEPBAR" | "MEMBAR" | "CCTL" | "ERRBAR" => Unit::Global,
@@ -75,6 +76,8 @@ units! {
     Fma = "FFMA/FMUL/FADD",
     /// Products of integers, on the FMA pipes.
     Imad = "IMAD",
+    /// Products of matrices.
+    Tensor = "HMMA",
     /// Integers, addresses and bits.
     Integer = "integer",
     /// Comparisons, selections, logic of predicates.

@@ -49,7 +49,7 @@ pub fn weigh<'a>(function: &'a Function, lines: &BTreeMap<u32, f64>, warps: f64)
 
 /// Whether an instruction is executed exactly as often as its PTX line.
 fn fixed(one: &Instruction) -> bool {
-    let moves = matches!(one.unit(), Unit::Shared | Unit::Shuffle | Unit::Global);
+    let moves = matches!(one.unit(), Unit::Shared | Unit::Shuffle | Unit::Global | Unit::Tensor);
     !one.guarded && (moves || one.opcode == "MUFU.EX2" || one.root() == "BAR") && one.root() != "DEPBAR"
 }
 

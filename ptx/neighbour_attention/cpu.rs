@@ -1,0 +1,173 @@
+//! Attention to neighbours on the CPU: a task for each head of each image, queries in order.
+
+use autograd::Sink;
+use engine::simd::Simd;
+use engine::{Tensor, simd_fn};
+use rayon::prelude::*;
+
+use super::call::Dims;
+use crate::disjoint::Disjoint;
+
+/// One head of one image, over the values of a call.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    dims: Dims,
+    image: usize,
+    head: usize,
+    queries: &'a [f32],
+    keys: &'a [f32],
+}
+
+/// The thirds of the inputs.
+const Q: usize = 0;
+const K: usize = 1;
+const V: usize = 2;
+
+impl<'a> Head<'a> {
+    /// Where a row of a third begins.
+    #[inline(always)]
+    fn at(&self, third: usize, row: usize) -> usize {
+        let Dims { l, heads, c, .. } = self.dims;
+        (((self.image * l + row) * 3 + third) * heads + self.head) * c
+    }
+
+    #[inline(always)]
+    fn q(&self, row: usize) -> &'a [f32] {
+        &self.queries[self.at(Q, row)..][..self.dims.c]
+    }
+
+    /// A row of the keys (K) or values (V).
+    #[inline(always)]
+    fn key(&self, third: usize, row: usize) -> &'a [f32] {
+        &self.keys[self.at(third, row)..][..self.dims.c]
+    }
+
+    /// Where this head's part of a row of out begins.
+    fn out_at(&self, row: usize) -> usize {
+        let Dims { l, heads, c, .. } = self.dims;
+        ((self.image * l + row) * heads + self.head) * c
+    }
+}
+
+/// Calls `each` for every head of every image, with memory for the probabilities of a query.
+fn each_head(dims: Dims, queries: &Tensor, keys: &Tensor, each: impl Fn(Head, &mut Vec<f32>) + Sync) {
+    let (queries, keys) = (queries.as_slice(), keys.as_slice());
+    (0..dims.b * dims.heads).into_par_iter().for_each_init(Vec::new, |p, task| {
+        each(Head { dims, image: task / dims.heads, head: task % dims.heads, queries, keys }, p);
+    });
+}
+
+#[inline(always)]
+fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
+    let mut sum = s.splat(0.0);
+    for i in (0..a.len()).step_by(S::LANES) {
+        sum = s.fma(s.read(a, i), s.read(b, i), sum);
+    }
+    s.sum(sum)
+}
+
+/// Adds `by x` to y.
+#[inline(always)]
+fn add<S: Simd>(s: S, by: f32, x: &[f32], y: &mut [f32]) {
+    let by = s.splat(by);
+    for i in (0..y.len()).step_by(S::LANES) {
+        s.write(y, i, s.fma(by, s.read(x, i), s.read(y, i)));
+    }
+}
+
+/// Makes p the probabilities of a query, in the order of its neighbours.
+#[inline(always)]
+fn probabilities<S: Simd>(s: S, of: Head, row: usize, p: &mut Vec<f32>) {
+    p.clear();
+    p.extend(of.dims.neighbours(row).map(|j| dot(s, of.q(row), of.key(K, j))));
+    let largest = p.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    // The exponential may hide a NaN, which must reach the sum.
+    let hidden = 0.0 * p.iter().sum::<f32>();
+    let (shift, by) = (s.splat(largest), s.splat(of.dims.scale() * std::f32::consts::LOG2_E));
+    for i in (0..p.len()).step_by(S::LANES) {
+        let power = s.exp2_product(s.sub(s.read(p, i), shift), by);
+        s.write(p, i, power);
+    }
+    let inverse = 1.0 / (p.iter().sum::<f32>() + hidden);
+    p.iter_mut().for_each(|p| *p *= inverse);
+}
+
+/// Writes `out [b l d]`.
+pub fn forward(dims: Dims, queries: &Tensor, keys: &Tensor, out: &mut Tensor) {
+    let out = Disjoint::new(out.as_mut_slice());
+    each_head(dims, queries, keys, |of, p| forward_head(of, &out, p));
+}
+
+simd_fn! {
+    fn forward_head<S>(s, of: Head<'_>, out: &Disjoint<'_>, p: &mut Vec<f32>) {
+        for row in 0..of.dims.l {
+            probabilities(s, of, row, p);
+            // SAFETY: this task alone has these channels.
+            let out = unsafe { out.slice(of.out_at(row), of.dims.c) };
+            out.fill(0.0);
+            of.dims.neighbours(row).zip(&*p).for_each(|(j, &p)| add(s, p, of.key(V, j), out));
+        }
+    }
+}
+
+/// Replaces dp by the gradients of the products of query and key, times `1 / sqrt(c)`.
+#[inline(always)]
+fn grad_scores<S: Simd>(s: S, of: Head, row: usize, dout: &[f32], p: &[f32], ds: &mut Vec<f32>) {
+    ds.clear();
+    ds.extend(of.dims.neighbours(row).map(|j| dot(s, dout, of.key(V, j))));
+    let (mean, scale) = (dot(s, p, ds), of.dims.scale());
+    ds.iter_mut().zip(p).for_each(|(ds, p)| *ds = p * (*ds - mean) * scale);
+}
+
+/// Writes or adds the gradient of the first third of the queries.
+pub fn grad_queries(dims: Dims, [queries, keys, dout]: [&Tensor; 3], sink: &mut Sink) {
+    let (accumulate, to, dout) =
+        (sink.accumulate, Disjoint::new(sink.tensor.as_mut_slice()), dout.as_slice());
+    each_head(dims, queries, keys, |of, p| grad_queries_head(of, dout, &to, accumulate, p));
+}
+
+simd_fn! {
+    fn grad_queries_head<S>(s, of: Head<'_>, dout: &[f32], to: &Disjoint<'_>, accumulate: bool, p: &mut Vec<f32>) {
+        let mut ds = vec![];
+        for row in 0..of.dims.l {
+            probabilities(s, of, row, p);
+            grad_scores(s, of, row, &dout[of.out_at(row)..][..of.dims.c], p, &mut ds);
+            // SAFETY: this task alone has these channels.
+            let to = unsafe { to.slice(of.at(Q, row), of.dims.c) };
+            if !accumulate {
+                to.fill(0.0);
+            }
+            of.dims.neighbours(row).zip(&ds).for_each(|(j, &ds)| add(s, ds, of.key(K, j), to));
+        }
+    }
+}
+
+/// Writes or adds the gradients of the second and third third of the keys.
+pub fn grad_keys(dims: Dims, [queries, keys, dout]: [&Tensor; 3], sink: &mut Sink) {
+    let (accumulate, to, dout) =
+        (sink.accumulate, Disjoint::new(sink.tensor.as_mut_slice()), dout.as_slice());
+    each_head(dims, queries, keys, |of, p| grad_keys_head(of, dout, &to, accumulate, p));
+}
+
+simd_fn! {
+    fn grad_keys_head<S>(s, of: Head<'_>, dout: &[f32], to: &Disjoint<'_>, accumulate: bool, p: &mut Vec<f32>) {
+        let (Dims { l, c, .. }, mut ds) = (of.dims, vec![]);
+        if !accumulate {
+            for (row, third) in (0..l).flat_map(|row| [(row, K), (row, V)]) {
+                // SAFETY: this task alone has these channels, and no other slice of them lives.
+                unsafe { to.slice(of.at(third, row), c) }.fill(0.0);
+            }
+        }
+        for row in 0..l {
+            let dout = &dout[of.out_at(row)..][..c];
+            probabilities(s, of, row, p);
+            grad_scores(s, of, row, dout, p, &mut ds);
+            for (j, (&p, &ds)) in of.dims.neighbours(row).zip(p.iter().zip(&ds)) {
+                // SAFETY: this task alone has these channels, and the slices end before the next begin.
+                add(s, ds, of.q(row), unsafe { to.slice(of.at(K, j), c) });
+                // SAFETY: as above.
+                add(s, p, dout, unsafe { to.slice(of.at(V, j), c) });
+            }
+        }
+    }
+}
