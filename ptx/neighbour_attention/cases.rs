@@ -6,7 +6,7 @@ use onnx::Graph;
 
 use super::{neighbour_attention, reference};
 use crate::export::{Call, Written};
-use crate::spec::{Asked, Axis, Case, Cost, Input, Op, Values, sum_tolerance};
+use crate::spec::{Asked, Axis, Case, Cost, Input, Op, Values, WARP, sum_tolerance};
 
 pub(crate) struct Cases;
 
@@ -81,15 +81,19 @@ impl Op for Cases {
         let rows = b * l * heads * c * dtype.size() as f64;
         // The class token's, and for each side of the grid three neighbours of a patch but at both ends.
         let scores = b * heads * (l + (3.0 * grid - 2.0).powi(2));
-        let of = |tensors: f64, products: f64| Cost {
+        // Slots and shuffles are those of the bench case, counted by hand in the machine code of its loops, for each
+        // channel of a score.
+        let of = |tensors: f64, products: f64, slots: f64, shared: f64| Cost {
             bytes: tensors * rows,
             flop: 2.0 * products * scores * c,
             exp: scores,
+            slots: slots * scores * c / WARP,
+            shared: shared * scores * c / WARP,
             ..Cost::default()
         };
         // Forward has two products, backward five, among them the scores once more. It reads three thirds, out and its
         // gradient, and writes three thirds.
-        (of(4.0, 2.0), of(8.0, 5.0))
+        (of(4.0, 2.0, 35.0, 2.5), of(8.0, 5.0, 100.0, 10.5))
     }
 
     fn onnx(&self, graph: &mut Graph, call: &Call) -> Written {
