@@ -137,7 +137,7 @@ fn merged_models_compute_the_same() {
             }
         }
     }
-    assert_eq!(merged, ["linear", "full", "bitfit", "lora", "ssf", "lora"]);
+    assert_eq!(merged, ["linear", "full", "bitfit", "lora", "fact", "ssf", "lora"]);
 }
 
 /// The methods that can be folded into a ViT, whose products and norms have biases.
