@@ -149,7 +149,7 @@ impl Model {
     /// A rate out of 0 to 1.
     pub fn noise(&self, rate: f64, form: NoiseForm, seed: u64) -> Result<PictureNoise> {
         let normalised = self.method.picture().is_none();
-        Ok(PictureNoise::new(rate, form, seed, normalised, self.spec().normalisation)?)
+        PictureNoise::new(rate, form, seed, normalised, self.spec().normalisation)
     }
 
     /// The transform of evaluation images to the input of the backbone alone.

@@ -86,7 +86,9 @@ fn model(device: &Device, method: &str, precision: Precision) -> Model {
     let mut model = Model::new(device, backbone, params, parts, 5).unwrap();
     // What a survey would find.
     let trained = model.params.trained();
-    for id in model.params.saved().into_iter().filter(|id| !trained.contains(id)) {
+    let numbers = |id| model.params.name(id).starts_with("index.");
+    let found = model.params.saved().into_iter().filter(|&id| !trained.contains(&id) && !numbers(id));
+    for id in found.collect::<Vec<_>>() {
         let value = drawn(model.params.get(id).shape());
         model.params.set(id, value.to_device(device).unwrap());
     }

@@ -37,6 +37,10 @@ pub struct Drawing {
     images: Vec<PathBuf>,
 }
 
+/// Computes the maps of a model, by row and column of the picture, and the numbers `M` of the report, for an input
+/// `[1 3 s s]`, with the method or of the backbone alone.
+pub type Maps<'a, M> = dyn Fn(&Model, Tensor, bool) -> Result<(Vec<Vec<Map>>, M)> + 'a;
+
 /// What a command draws.
 pub struct Drawn<'a, M> {
     /// Its name in sentences, such as `gates`.
@@ -45,8 +49,8 @@ pub struct Drawn<'a, M> {
     pub check: &'a dyn Fn(&Path, &Model) -> Result<()>,
     /// The columns of the picture.
     pub groups: &'a dyn Fn(&Model) -> Result<Vec<Group>>,
-    /// The maps and the numbers of a model for an input `[1 3 s s]`, with the method or of the backbone alone.
-    pub maps: &'a dyn Fn(&Model, Tensor, bool) -> Result<(Vec<Vec<Map>>, M)>,
+    /// The maps and the numbers of a model.
+    pub maps: &'a Maps<'a, M>,
 }
 
 /// The numbers of an image; patches are listed row by row.

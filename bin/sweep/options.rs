@@ -278,10 +278,11 @@ mod tests {
 
     /// Whether this version has all methods of a sweep.
     fn known(sweep: &Sweep) -> bool {
-        let name = |method: &Method| {
-            ["preset", "method"].iter().find_map(|key| method.settings.get(*key)?.as_str().map(String::from))
+        let names = |method: &Method| {
+            let name = |key: &str| method.settings.get(key)?.as_str().map(String::from);
+            ["preset", "method"].into_iter().filter_map(name).collect::<Vec<_>>()
         };
-        sweep.methods.iter().filter_map(name).all(|name| METHODS.iter().any(|entry| entry.name == name))
+        sweep.methods.iter().flat_map(names).all(|name| METHODS.iter().any(|entry| entry.name == name))
     }
 
     /// Tasks, columns and seeds of every sweep.

@@ -26,7 +26,7 @@ use svp_cli::{Signals, when_signalled};
 
 use origins::Origins;
 
-/// Adapts a frozen, pre-trained Vision Mamba to a new image task by selective visual prompts or another method.
+/// Adapts a frozen, pre-trained Vision Mamba or ViT to a new image task by selective visual prompts or another method.
 ///
 /// Without settings it runs a demonstration: a linear probe against SVP, on a drawn task with a built-in backbone.
 #[derive(Parser)]

@@ -41,6 +41,25 @@ __device__ __forceinline__ void write_probabilities(const Inputs& in, float* to,
     }
 }
 
+// Scales what rows have by the largest of what it is scaled by and of 16 new scores, times `size`.
+template <int C, int M>
+__device__ __forceinline__ void raise_most(const float (&scores)[M][2][4], float size, float (&most)[M][2],
+                                           float (&total)[M][2], float (&sums)[M][C / EIGHT][4]) {
+#pragma unroll
+    for (int m = 0; m < M; m++) {
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const float* a = &scores[m][0][2 * h];
+            const float* b = &scores[m][1][2 * h];
+            const float largest = row_max(fmaxf(fmaxf(a[0], a[1]), fmaxf(b[0], b[1]))) * size;
+            const float now = fmaxf(most[m][h], largest), shrink = exp2_approx(most[m][h] - now);
+            most[m][h] = now, total[m][h] *= shrink;
+#pragma unroll
+            for (int j = 0; j < C / EIGHT; j++) sums[m][j][2 * h] *= shrink, sums[m][j][2 * h + 1] *= shrink;
+        }
+    }
+}
+
 template <int C, int M>
 __device__ __forceinline__ void forward(const Inputs& in, const float* temperature, bf16* out, float* logs,
                                         float* probabilities, float scale, u32 class_row) {
@@ -74,53 +93,42 @@ __device__ __forceinline__ void forward(const Inputs& in, const float* temperatu
         __syncthreads();
         if (key + SPAN < keys) stage(which ^ 1, key + SPAN);
         if (own >= s.l) continue;
-        const u32 k = across + which * sizeof(Stage<C>), v = down + which * sizeof(Stage<C>) + sizeof(Stage<C>) / 2;
+        u32 k = across + which * sizeof(Stage<C>), v = down + which * sizeof(Stage<C>) + sizeof(Stage<C>) / 2;
+        u32 left = keys - key;
+        const u32 end = left - span<C>(key, keys);
 #pragma unroll 1
-        for (u32 i = 0; i < SPAN && key + i < keys; i += SIXTEEN) {
+        do {
             float p[M][2][4], sum[M][2];
             // The first scores of a row raise what its powers are scaled by, and later ones if their powers are too large:
             // then scores are computed again.
-            bool raise = key + i == 0, fits;
+            bool raise = left == keys, fits;
             do {
-                times_rows<C>(p, q, k + i * sizeof(Row<C>));
-                if (key + i + SIXTEEN > keys) hide(p, lane, keys - key - i);
-                if (raise) {
-#pragma unroll
-                    for (int m = 0; m < M; m++) {
-#pragma unroll
-                        for (int h = 0; h < 2; h++) {
-                            const float* a = &p[m][0][2 * h];
-                            const float* b = &p[m][1][2 * h];
-                            const float largest = row_max(fmaxf(fmaxf(a[0], a[1]), fmaxf(b[0], b[1]))) * size;
-                            const float now = fmaxf(most[m][h], largest), shrink = exp2_approx(most[m][h] - now);
-                            most[m][h] = now, total[m][h] *= shrink;
-#pragma unroll
-                            for (int j = 0; j < C / EIGHT; j++) {
-                                sums[m][j][2 * h] *= shrink, sums[m][j][2 * h + 1] *= shrink;
-                            }
-                        }
-                    }
+                times_rows<C>(p, q, k);
+                // Both are rare, and share a branch.
+                if (raise || left < SIXTEEN) {
+                    hide(p, lane, left);
+                    if (raise) raise_most<C>(p, size, most, total, sums);
                 }
                 fits = true;
 #pragma unroll
                 for (int m = 0; m < M; m++) {
-                    sum[m][0] = sum[m][1] = 0.0f;
 #pragma unroll
                     for (int e = 0; e < EIGHT; e++) {
                         const int h = e % 4 / 2;
                         float& power = p[m][e / 4][e % 4];
                         power = exp2_approx(fmaf(power, size, -most[m][h]));
-                        sum[m][h] += power;
+                        sum[m][h] = e % 4 == 2 * h && e < 4 ? power : sum[m][h] + power;
                     }
                     fits &= sum[m][0] <= LARGEST && sum[m][1] <= LARGEST;
                 }
-                fits = raise || __all_sync(0xFFFFFFFFu, fits);
+                fits = __all_sync(0xFFFFFFFFu, fits || raise);
                 raise = true;
             } while (!fits);
 #pragma unroll
             for (int m = 0; m < M; m++) total[m][0] += sum[m][0], total[m][1] += sum[m][1];
-            add_weighted<C>(sums, p, v + i * sizeof(Row<C>));
-        }
+            add_weighted<C>(sums, p, v);
+            k += SIXTEEN * sizeof(Row<C>), v += SIXTEEN * sizeof(Row<C>), left -= SIXTEEN;
+        } while (left != end);
     }
     const bool classed = probabilities != nullptr && class_row - first < count;
     // The stages are read no more.
@@ -133,7 +141,7 @@ __device__ __forceinline__ void forward(const Inputs& in, const float* temperatu
             for (int h = 0; h < 2; h++) {
                 const u32 row = own + m * SIXTEEN + h * EIGHT + lane.g;
                 const float sum = row_sum(total[m][h]), log = most[m][h] + log2_approx(sum);
-                inverse[m][h] = 1.0f / sum;
+                inverse[m][h] = reciprocal(sum);
                 if (lane.t != 0 || row >= s.l) continue;
                 if (logs != nullptr) logs[s.query_at(row)] = log;
                 if (classed && row == class_row) class_log = log;
@@ -141,8 +149,8 @@ __device__ __forceinline__ void forward(const Inputs& in, const float* temperatu
         }
         const u32 width = in.width();
         bf16* to = out + s.out_at(own);
-        hand_over<bf16, C>(lane, stages, sums, inverse, s.c, [&](u32 row, u32 channel, auto& x) {
-            if (own + row < s.l && channel < s.c) put(to + row * width + channel, x, false);
+        hand_over<bf16, C>(lane, stages, sums, inverse, s.l - own, s.c, [&](u32 row, u32 channel, auto& x) {
+            put(to + (row * width + channel), x, false);
         });
     }
     if (!classed) return;
@@ -210,10 +218,11 @@ __device__ __forceinline__ void grad_queries(const Inputs& in, const float* temp
         __syncthreads();
         if (key + SPAN < keys) stage(which ^ 1, key + SPAN);
         if (own >= s.l) continue;
+        const u32 rows = span<C>(key, keys);
         const u32 k = across + which * sizeof(Stage<C>), v = k + sizeof(Stage<C>) / 2;
         const u32 weighted = down + which * sizeof(Stage<C>);
 #pragma unroll 1
-        for (u32 i = 0; i < SPAN && key + i < keys; i += SIXTEEN) {
+        for (u32 i = 0; i < rows; i += SIXTEEN) {
             float scores[M][2][4], ds[M][2][4];
             times_rows<C>(scores, q, k + i * sizeof(Row<C>));
             times_rows<C>(ds, g, v + i * sizeof(Row<C>));
@@ -267,14 +276,12 @@ __device__ __forceinline__ void grad_queries(const Inputs& in, const float* temp
     for (int m = 0; m < M; m++) factors[m][0] = factors[m][1] = factor * ln_2;
     const u32 stride = 3 * in.width();
     bf16* to = dqkv + s.at(QUERY, own);
-    const auto write = [&](u32 row, u32 channel, auto& x) {
-        if (own + row < s.l && channel < s.c) put(to + row * stride + channel, x, add);
-    };
+    const auto write = [&](u32 row, u32 channel, auto& x) { put(to + (row * stride + channel), x, add); };
     // What is added to must be rounded once only.
     if (add) {
-        hand_over<float, C>(lane, stages, sums, factors, s.c, write);
+        hand_over<float, C>(lane, stages, sums, factors, s.l - own, s.c, write);
     } else {
-        hand_over<bf16, C>(lane, stages, sums, factors, s.c, write);
+        hand_over<bf16, C>(lane, stages, sums, factors, s.l - own, s.c, write);
     }
 }
 
@@ -321,10 +328,11 @@ __device__ __forceinline__ void grad_keys(const Inputs& in, const float* tempera
         __syncthreads();
         if (query + SPAN < s.l) stage(which ^ 1, query + SPAN);
         if (own >= keys) continue;
+        const u32 rows = span<C>(query, s.l);
         const u32 q = lane.across(stages[which].rows[0]), g = q + sizeof(Stage<C>) / 2;
         const u32 q_down = lane.down(stages[which].rows[0]), g_down = q_down + sizeof(Stage<C>) / 2;
 #pragma unroll 1
-        for (u32 i = 0; i < span<C>(query, s.l); i += SIXTEEN) {
+        for (u32 i = 0; i < rows; i += SIXTEEN) {
             float p[M][2][4], ds[M][2][4], number[2][2];
             const float* own_numbers = &numbers[which][0][i + 2 * lane.t];
             times_rows<C>(p, k, q + i * sizeof(Row<C>));
@@ -356,16 +364,17 @@ __device__ __forceinline__ void grad_keys(const Inputs& in, const float* tempera
     // The stages are read no more.
     __syncthreads();
     if (own >= keys) return;
+    const u32 stride = 3 * in.width();
 #pragma unroll 1
     for (u32 third = KEY; third <= VALUE; third++) {
         float factors[M][2];
 #pragma unroll
         for (int m = 0; m < M; m++) factors[m][0] = factors[m][1] = third == KEY ? factor * ln_2 : 1.0f;
+        bf16* to = dqkv + s.at(third, 0);
         const auto write = [&](u32 row, u32 channel, auto& x) {
             const u32 key = own + row;
-            if (key >= keys || channel >= s.c) return;
             if (key >= s.n) {
-                if (dqkv != nullptr) put(dqkv + s.at(third, key - s.n) + channel, x, add);
+                if (dqkv != nullptr) put(to + ((key - s.n) * stride + channel), x, add);
             } else if (dextra != nullptr) {
                 // What an extra row gets as a key and as a value is added up.
                 const size_t head = static_cast<size_t>(blockIdx.z) * s.heads + blockIdx.y;
@@ -374,9 +383,9 @@ __device__ __forceinline__ void grad_keys(const Inputs& in, const float* tempera
         };
         // What is added to must be rounded once only, and extra rows are f32.
         if (add || own < s.n) {
-            hand_over<float, C>(lane, stages, dk, factors, s.c, write);
+            hand_over<float, C>(lane, stages, dk, factors, keys - own, s.c, write);
         } else {
-            hand_over<bf16, C>(lane, stages, dk, factors, s.c, write);
+            hand_over<bf16, C>(lane, stages, dk, factors, keys - own, s.c, write);
         }
         // The warp's part of shared memory is read no more.
         __syncwarp();

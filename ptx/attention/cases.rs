@@ -76,6 +76,7 @@ impl Op for Cases {
         // More extra rows than a tile has; rows of several blocks, in both passes; and what a GPU does not take.
         cases.push(Case::new(&[("b", 2), ("l", 3), ("heads", 2), ("c", 8), ("n", 37)]));
         cases.push(Case::new(&[("b", 1), ("l", 207), ("heads", 1), ("c", 32)]));
+        cases.push(Case::new(&[("b", 1), ("l", 70), ("heads", 1), ("c", 72)]));
         cases.push(Case::new(&[("b", 1), ("l", 300), ("heads", 1), ("c", 40), ("n", 70)]));
         cases.push(Case::new(&[("b", 1), ("l", 130), ("heads", 1), ("c", 90), ("n", 1)]));
         cases.push(Case::new(&[("b", 1), ("l", 9), ("heads", 2), ("c", 129), ("n", 2), ("cpu_only", 1)]));

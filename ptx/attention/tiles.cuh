@@ -145,8 +145,15 @@ __device__ __forceinline__ void operands(u32 (&a)[M][C / SIXTEEN][4], u32 at, bo
 #pragma unroll
         for (int k = 0; k < C / SIXTEEN; k++) {
             load_matrices(a[m][k], at + m * SIXTEEN * sizeof(Row<C>) + k * 2 * SIXTEEN);
+        }
+    }
+    if (!negate) return;
 #pragma unroll
-            for (int i = 0; i < 4; i++) a[m][k][i] ^= negate ? 0x80008000u : 0u;
+    for (int m = 0; m < M; m++) {
+#pragma unroll
+        for (int k = 0; k < C / SIXTEEN; k++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) a[m][k][i] ^= 0x80008000u;
         }
     }
 }
@@ -262,23 +269,35 @@ struct Taken<float, N> {
     float x[N];
 };
 
-// A warp's rows of C sums in shared memory, which are longer by 8, by N: put(row, channel, N sums).
+// The first `rows` of a warp's rows in shared memory, of which each has c of C sums and 8 more: put(row, channel, N sums).
 template <int N, int C, int M, typename T, typename Put>
-__device__ __forceinline__ void put_rows(const Lane& lane, const T* part, Put put) {
-#pragma unroll 1
-    for (u32 i = lane.lane; i < M * SIXTEEN * (C / N); i += WARP) {
-        const u32 row = i / (C / N), channel = i % (C / N) * N;
+__device__ __forceinline__ void put_rows(const Lane& lane, const T* part, u32 rows, u32 c, Put put) {
+    const auto take = [&](u32 row, u32 channel) {
         Taken<T, N> taken;
         get<N>(part + row * (C + EIGHT) + channel, taken.x);
         put(row, channel, taken.x);
+    };
+    rows = rows < M * SIXTEEN ? rows : M * SIXTEEN;
+    if constexpr (N == 1) {
+#pragma unroll 1
+        for (u32 i = lane.lane; i < rows * C; i += WARP) {
+            if (i % C < c) take(i / C, i % C);
+        }
+    } else {
+        enum { PIECES = C / N, STEP = WARP / PIECES };
+        const u32 channel = lane.lane % PIECES * N;
+        // The last lanes may have no whole row.
+        if (channel >= c || lane.lane >= STEP * PIECES) rows = 0;
+#pragma unroll 1
+        for (u32 row = lane.lane / PIECES; row < rows; row += STEP) take(row, channel);
     }
 }
 
-// Hands over a warp's sums, each times the factor of its row: put(row, channel, sums). They pass through the warp's part
+// Hands over the first `rows` of a warp's sums, each times the factor of its row: put(row, channel, sums). They pass through the warp's part
 // of shared memory as elements T, so that one lane has eight, or where rows are not aligned one.
 template <typename T, int C, int M, typename Put>
 __device__ __forceinline__ void hand_over(const Lane& lane, void* shared, const float (&sums)[M][C / EIGHT][4],
-                                          const float (&factors)[M][2], u32 c, Put put) {
+                                          const float (&factors)[M][2], u32 rows, u32 c, Put put) {
     // A part is as long as it is with elements of f32.
     float* begin = static_cast<float*>(shared) + lane.warp * M * SIXTEEN * (C + EIGHT);
     T* part = reinterpret_cast<T*>(begin);
@@ -296,9 +315,9 @@ __device__ __forceinline__ void hand_over(const Lane& lane, void* shared, const 
     }
     __syncwarp();
     if (c % EIGHT == 0) {
-        put_rows<EIGHT, C, M>(lane, part, put);
+        put_rows<EIGHT, C, M>(lane, part, rows, c, put);
     } else {
-        put_rows<1, C, M>(lane, part, put);
+        put_rows<1, C, M>(lane, part, rows, c, put);
     }
 }
 

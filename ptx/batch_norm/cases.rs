@@ -23,7 +23,8 @@ impl Op for Cases {
 
     fn cases(&self) -> Vec<Case> {
         let mut cases = vec![];
-        for (b, d) in [(2, 1), (3, 7), (5, 128), (33, 130), (257, 5)] {
+        // Not two rows, which become 1 and -1 whatever they are, so that the gradient is eps alone.
+        for (b, d) in [(4, 1), (3, 7), (5, 128), (33, 130), (257, 5)] {
             cases.extend([0, 1].map(|given| Case::new(&[("b", b), ("d", d), ("given", given)])));
         }
         cases.extend([(3, 7), (257, 5)].map(|(b, d)| Case::new(&[("b", b), ("d", d), ("moments", 1)])));
@@ -97,6 +98,9 @@ impl Op for Cases {
     }
 
     fn kept(&self, case: &Case, asked: &Asked) -> Vec<usize> {
+        if case.is("moments") {
+            return vec![];
+        }
         let y = asked.bytes("x").filter(|_| !case.is("given"));
         y.into_iter().chain([case.get("d") * DType::F32.size()]).collect()
     }

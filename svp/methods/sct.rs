@@ -1,6 +1,6 @@
 //! SCT (Zhao et al., IJCV 2023): a trained product on the salient channels of each block of a ViT.
 //!
-//! `x[c] += W x[c] + b` on n channels c, of the residual stream after attention or of the MLP's output. The channels are
+//! `x[c] += s (W x[c] + b)` on n channels c, of the residual stream after attention or of the MLP's output. The channels are
 //! those whose values are largest over the training images in the frozen backbone (`docs/methods.md`, "SCT").
 
 use std::sync::Mutex;
@@ -10,8 +10,9 @@ use engine::Tensor;
 use ptx::channels;
 use ptx::linear::linear;
 
+use super::adaptformer::scale;
 use super::entry::{Defaults, Entry, Site};
-use super::modules::{Adding, Affine, TRUNC_NORMAL};
+use super::modules::{Adding, Affine, TRUNC_NORMAL, scaled};
 use super::settings::{AUTO, Kind, Setting, Settings, Value};
 use crate::backbones::vit;
 use crate::params::ParamId;
@@ -43,6 +44,7 @@ pub static ENTRY: Entry = Entry {
                 "Channels of a block; auto is an eighth of all, 96 of a ViT-B",
             )
         },
+        scale(1.0),
     ],
     // 1e-3 at 64 images a step, and decay 1e-4: the published program's, which its commands replace task by task.
     defaults: |spec, _| Defaults::adamw(8e-3, 1e-4).narrow(spec, 0.12),
@@ -83,6 +85,7 @@ struct Sct {
     at: Branch,
     /// The numbers of the channels `[n]` of each block, and its product.
     blocks: Vec<(ParamId, Affine)>,
+    scale: f32,
 }
 
 /// Adds a product `[n n]` for every block, with the published start, and the numbers of its channels, which the survey
@@ -107,7 +110,8 @@ fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
         Affine::product(&mut adding, &name, [n, n], TRUNC_NORMAL)
     };
     let products = (0..depth).map(&mut product).collect::<Result<Vec<_>>>()?;
-    Ok(Box::new(Sct { at: branch_of(mode), blocks: indices.into_iter().zip(products).collect() }))
+    let (blocks, scale) = (indices.into_iter().zip(products).collect(), settings.number("scale") as f32);
+    Ok(Box::new(Sct { at: branch_of(mode), blocks, scale }))
 }
 
 impl Sct {
@@ -117,6 +121,7 @@ impl Sct {
         let (index, (weight, bias)) = (&pass.params[index], product.on(pass.params));
         let chosen = channels::gather(tape, &x, index)?;
         let update = linear(tape, &chosen, weight, bias.filter(|_| with_bias))?;
+        let update = scaled(tape, update, self.scale)?;
         Ok(channels::add(tape, x, index, &update)?)
     }
 }

@@ -74,7 +74,8 @@ pub(super) const fn prompt_dropout(default: f64) -> Setting {
 /// Rates of methods whose prompts are rows: those of a ViT were tried on ViT-Ti.
 pub(super) fn defaults(spec: &Spec) -> Defaults {
     match spec.family {
-        vit::NAME => Defaults::adamw(3e-3, 1e-4),
+        // 3e-3 at 64 images a step (`docs/methods.md`, "VPT").
+        vit::NAME => Defaults::adamw(2.4e-2, 1e-4),
         _ => Defaults::adamw(5e-3, 1e-4).narrow(spec, 0.12),
     }
 }
@@ -363,7 +364,7 @@ mod tests {
             };
             let all = [of(SHALLOW_PROMPTS), of(DEEP_PROMPTS)].concat();
             let layers: Vec<&[f32]> = all.chunks_exact(n * d).collect();
-            let mut row = |at: usize| -> Vec<f32> {
+            let row = |at: usize| -> Vec<f32> {
                 let taken = if summed { &layers[..] } else { &layers[layers.len() - 1..] };
                 (0..d).map(|c| taken.iter().map(|layer| layer[at * d + c]).sum()).collect()
             };

@@ -33,7 +33,8 @@ macro_rules! of_methods {
     };
 }
 
-of_methods!("svp" "linear" "full" "vpt" "spt" "dam-vp" "autovp" "vp" "bitfit" "lora" "ssf" "ivpt" "provp" "express" "gapt" "e2vpt" "sa2vp");
+of_methods!("svp" "linear" "full" "vpt" "spt" "dam-vp" "autovp" "vp" "bitfit" "lora" "ssf" "ivpt" "provp" "express" "gapt"
+    "e2vpt" "sa2vp" "adapter" "adaptformer" "fact" "bi-adapter" "sct" "snf");
 
 /// Published settings of methods for single tasks: a table for each method, in it one for each preset of a data set.
 static OF_TASKS: &str = include_str!("presets/tasks.toml");

@@ -40,6 +40,9 @@ const MERGED: f64 = 1e-5;
 /// Largest value where the gradient is zero and only rounding is stored.
 const ROUNDING: f32 = 1e-6;
 
+/// The least and the largest value of tensors, by name.
+type Bounds = BTreeMap<String, [f32; 2]>;
+
 /// A file of kind `method_training`.
 pub struct MethodTraining {
     /// The family of the backbone, such as `vim`.
@@ -71,7 +74,7 @@ pub struct Outputs {
     /// Every trained tensor after the five steps.
     pub finals: BTreeMap<String, Vec<f32>>,
     /// The bounds of the tensors that have some. The file has what the last step left, from before they are applied.
-    pub bounds: BTreeMap<String, [f32; 2]>,
+    pub bounds: Bounds,
     /// Gates by their name behind `gates.`; `None` where the device cannot compute them.
     pub gates: Option<BTreeMap<String, Vec<f32>>>,
     /// Further outputs that the method offers, by their name behind `output.`.
@@ -90,7 +93,8 @@ impl MethodTraining {
         let optimizer = Optimizer::new(json(optimizer));
         MethodTraining {
             backbone: golden.setting("backbone").into(),
-            method: golden.setting("method").into(),
+            // Names of files have `_`, those of the registry `-`.
+            method: golden.setting("method").replace('_', "-"),
             settings: json("settings"),
             optimizer,
             label_smoothing: golden.setting("label_smoothing").parse().expect("a share"),
@@ -236,7 +240,7 @@ impl MethodTraining {
         &self,
         found: &mut Differences,
         prefix: &str,
-        (got, bounds): (&BTreeMap<String, Vec<f32>>, &BTreeMap<String, [f32; 2]>),
+        (got, bounds): (&BTreeMap<String, Vec<f32>>, &Bounds),
         tolerance: f64,
     ) {
         let want = self.stored(prefix);
@@ -512,27 +516,31 @@ fn attention(model: &Model, training: &MethodTraining) -> BTreeMap<String, Vec<f
         return seen_all;
     }
     let mut patches = vec![];
-    let mut look = |seen: Seen| match seen {
-        Seen::Attention(attended) => {
-            let &[_, heads, keys] = attended.class_attention.shape() else { unreachable!("three axes") };
-            let (all, extra) = (values(attended.class_attention.value()), attended.extra);
-            let mean = |image: &[f32], key| {
-                image.chunks_exact(keys).map(|head| f64::from(head[key])).sum::<f64>() / heads as f64
-            };
-            let of = |image| (0..keys).map(move |key| mean(image, key) as f32);
-            let means = all.chunks_exact(heads * keys).flat_map(of).collect();
-            seen_all.insert(format!("attention.{}", attended.layer), means);
-            let own = |row: &usize| *row != attended.class_row && !attended.prompt_rows.contains(row);
-            patches = (0..keys - extra).filter(own).collect();
+    let mut look = |seen: Seen| {
+        match seen {
+            Seen::Attention(attended) => {
+                let &[_, heads, keys] = attended.class_attention.shape() else { unreachable!("three axes") };
+                let (all, extra) = (values(attended.class_attention.value()), attended.extra);
+                let mean = |image: &[f32], key| {
+                    image.chunks_exact(keys).map(|head| f64::from(head[key])).sum::<f64>() / heads as f64
+                };
+                let of = |image| (0..keys).map(move |key| mean(image, key) as f32);
+                let means = all.chunks_exact(heads * keys).flat_map(of).collect();
+                seen_all.insert(format!("attention.{}", attended.layer), means);
+                let own = |row: &usize| *row != attended.class_row && !attended.prompt_rows.contains(row);
+                patches = (0..keys - extra).filter(own).collect();
+            }
+            Seen::Rows(chosen) => {
+                let number =
+                    |row: f32| patches.iter().position(|&patch| patch as f32 == row).expect("a patch");
+                let numbers = values(chosen.rows.value()).into_iter().map(|row| number(row) as f32).collect();
+                seen_all.insert(format!("salient.{}", chosen.layer), numbers);
+            }
+            Seen::Scan(_) => {}
         }
-        Seen::Rows(chosen) => {
-            let number = |row: f32| patches.iter().position(|&patch| patch as f32 == row).expect("a patch");
-            let numbers = values(chosen.rows.value()).into_iter().map(|row| number(row) as f32).collect();
-            seen_all.insert(format!("salient.{}", chosen.layer), numbers);
-        }
-        Seen::Scan(_) => {}
+        Ok(())
     };
-    model.observe(training.images().clone(), true, &mut |seen| Ok(look(seen))).unwrap();
+    model.observe(training.images().clone(), true, &mut look).unwrap();
     seen_all
 }
 

@@ -227,7 +227,8 @@ options! {
     /// What adapts the backbone; --method NAME --help lists the settings of one
     #[arg(value_name = "METHOD", value_parser = methods(), help_heading = "Method")]
     method: String = METHODS[0].name.to_string(),
-    /// What answers the task: linear (one affine map) or two-layer (D -> D/2 -> classes)
+    /// What answers the task: linear (one affine map), two-layer (D -> D/2 -> classes) or batch-norm (normalised, then an
+    /// affine map)
     #[arg(value_name = "HEAD", value_parser = word::<HeadKind>, help_heading = "Method")]
     head: HeadKind => HEADS[0].name.into(),
     /// SimAM reweighting of the input image (the published --input_relu)

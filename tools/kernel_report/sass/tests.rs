@@ -96,3 +96,29 @@ fn weighs_blocks_by_the_counts_of_ptx_lines() {
     assert_eq!((hot.len(), hot[0].addresses, hot[0].iterations), (1, [0x20, 0x80], 40.0));
     assert_eq!(hot[0].kinds.iter().sum::<f64>(), 6.0);
 }
+
+#[test]
+fn code_before_a_loop_is_not_weighed_by_lines_in_it() {
+    // Line 20 is in the loop of the PTX; its machine code stands before the loop, where half of the warps come by.
+    let text = r#"
+.text.moved:
+	//## File ".nv_debug_ptx_txt", line 10
+        /*0000*/                   LDC R1, c[0x0][0x28] ;
+        /*0010*/               @P0 BRA `(.L_x_2) ;
+	//## File ".nv_debug_ptx_txt", line 20
+        /*0020*/                   IMAD R2, R1, R1, RZ ;
+.L_x_1:
+	//## File ".nv_debug_ptx_txt", line 21
+        /*0030*/                   LDG.E R4, desc[UR4][R2.64] ;
+        /*0040*/               @P1 BRA `(.L_x_1) ;
+.L_x_2:
+	//## File ".nv_debug_ptx_txt", line 30
+        /*0050*/                   STG.E desc[UR4][R2.64], R4 ;
+        /*0060*/                   EXIT ;
+"#;
+    let function = parse(text).remove("moved").unwrap();
+    let lines = BTreeMap::from([(10, 4.0), (20, 80.0), (21, 80.0), (30, 4.0)]);
+    let counts = weigh(&function, &lines, 4.0).counts;
+    assert_eq!((counts[0], counts[2], counts[3]), (4.0, 80.0, 4.0));
+    assert!(counts[1] <= 4.0, "{counts:?}");
+}

@@ -3,7 +3,8 @@
 //! The assembler notes the PTX line of each instruction, and the emulator counts how often warps execute each line. Where
 //! an instruction can neither be moved nor left out, such as an access to memory, both counts are the same; where loops
 //! were unrolled, its copies share the count. Other instructions may have been hoisted or merged, so a block is given the
-//! median of its fixed instructions; what has none takes what flows into it, and only then the median of all its lines.
+//! median of its fixed instructions; what has none takes what flows into it, and only then the median of all its lines,
+//! but never more than flows into it: code that was moved out of a loop still has the counts of lines in it.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +41,10 @@ pub fn weigh<'a>(function: &'a Function, lines: &BTreeMap<u32, f64>, warps: f64)
     known[0] = Some(warps);
     propagate(&blocks, &mut known);
     while let Some(at) = known.iter().position(Option::is_none) {
-        known[at] = Some(evidence(&blocks[at], |_| true).unwrap_or(0.0));
+        let before = &blocks[at].before;
+        let flows: Option<f64> = before.iter().map(|&from| known[from]).sum();
+        let most = flows.filter(|_| !before.is_empty()).unwrap_or(f64::INFINITY);
+        known[at] = Some(evidence(&blocks[at], |_| true).unwrap_or(0.0).min(most));
         propagate(&blocks, &mut known);
     }
     let counts = known.into_iter().map(|count| count.expect("all are known").max(0.0)).collect();
