@@ -11,7 +11,7 @@ use ptx::linear::linear;
 use ptx::scale_shift::scale_shift;
 use ptx::token_rows::window;
 
-use super::entry::{Defaults, Entry, Site};
+use super::entry::{Entry, Site};
 use super::settings::{Kind, Setting, Settings, Value};
 use super::vpt::{self, PROMPTS, PromptRows, add_prompts};
 use crate::backbones::vit;
@@ -57,7 +57,7 @@ pub static ENTRY: Entry = Entry {
         percent(PRUNE_PIECES, "Percent of the pieces of every prompt row that --prune-from leaves out"),
         vpt::PROMPT_DROPOUT,
     ],
-    defaults: |spec, _| Defaults::adamw(5e-3, 1e-4).narrow(spec, 0.12),
+    defaults: |spec, _| vpt::defaults(spec),
     head: |_| None,
     keeps_features: false,
     whole_backbone: false,
@@ -315,6 +315,9 @@ mod tests {
     use crate::model::{Parts, count_parameters};
     use crate::params::Params;
 
+    /// Those of the drawn task.
+    const CLASSES: usize = 8;
+
     fn chosen(flags: &[(&str, &str)]) -> Chosen {
         let with = |chosen: Chosen, flag: &(&str, &str)| chosen.with_flag(flag.0, flag.1).unwrap();
         flags.iter().fold(Chosen::named(ENTRY.name).unwrap(), with)
@@ -323,7 +326,7 @@ mod tests {
     fn vit(config: VitConfig, chosen: Chosen) -> Model {
         let mut params = Params::default();
         let vit = Vit::init(config, &mut params, 5).unwrap();
-        Model::new(&Device::cpu(), Box::new(vit), params, Parts::new(chosen, 4), 5).unwrap()
+        Model::new(&Device::cpu(), Box::new(vit), params, Parts::new(chosen, CLASSES), 5).unwrap()
     }
 
     fn small(flags: &[(&str, &str)]) -> Model {
@@ -332,10 +335,16 @@ mod tests {
 
     #[test]
     fn parameters_are_those_of_the_publication() {
-        let config = VitConfig::sized(32, 16, 768, 12);
+        // The width and depth of a ViT-B.
+        let config = VitConfig { mlp_dim: 8, ..VitConfig::sized(32, 16, 768, 12) };
         for (n, kv) in [(10, 5), (5, 0)] {
             let flags = [("tokens", n.to_string()), ("kv-tokens", kv.to_string())];
-            let model = vit(config, chosen(&flags.each_ref().map(|(name, text)| (*name, &**text))));
+            let chosen = chosen(&flags.each_ref().map(|(name, text)| (*name, &**text)));
+            let mut params = Params::default();
+            let zeros = |_: &str, shape: &[usize]| Ok(Tensor::zeros(&Device::cpu(), shape));
+            let vit = Vit::build(config, &mut params, zeros).unwrap();
+            let parts = Parts::new(chosen, CLASSES);
+            let model = Model::new(&Device::cpu(), Box::new(vit), params, parts, 5).unwrap();
             let counts = count_parameters(&model.params);
             let own = counts.iter().filter(|count| count.module != crate::params::HEAD);
             assert_eq!(own.map(|count| count.trained).sum::<usize>(), 12 * 768 * (n + kv));

@@ -353,9 +353,15 @@ mod tests {
 
     #[test]
     fn parameters_are_those_of_the_publication() {
+        // The width, depth and rows of a ViT-B.
         let config = VitConfig { mlp_dim: 8, ..VitConfig::sized(14, 1, 768, 12) };
         for (width, want) in [("8", 202_200), ("16", 372_912), ("32", 714_336), ("64", 1_397_184)] {
-            let counts = count_parameters(&vit(config, chosen(&[("map-width", width)])).params);
+            let mut params = Params::default();
+            let zeros = |_: &str, shape: &[usize]| Ok(Tensor::zeros(&Device::cpu(), shape));
+            let vit = Vit::build(config, &mut params, zeros).unwrap();
+            let parts = Parts::new(chosen(&[("map-width", width)]), 4);
+            let model = Model::new(&Device::cpu(), Box::new(vit), params, parts, 5).unwrap();
+            let counts = count_parameters(&model.params);
             let own = counts.iter().filter(|count| count.module != HEAD);
             assert_eq!(own.map(|count| count.trained).sum::<usize>(), want, "{width}");
         }
