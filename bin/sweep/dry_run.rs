@@ -1,5 +1,6 @@
 //! What a sweep would do, without doing it.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -24,11 +25,11 @@ pub fn tell(plan: &Plan, results: &Results, out: &Path, mine: impl Fn(usize) -> 
         }
     }
     let mut runs = Table::new(["run", "status"]);
-    let open = results.open(&mine);
+    let open: HashSet<_> = results.open(&mine).into_iter().map(|run| run.folder.as_os_str()).collect();
     for run in plan.runs().filter(|run| mine(run.unit)) {
         let status = match results.status(run) {
             _ if RunDir::is_busy(&out.join(&run.folder)) => "running",
-            RunStatus::Todo if open.iter().any(|open| open.folder == run.folder) => "to do",
+            RunStatus::Todo if open.contains(run.folder.as_os_str()) => "to do",
             // Its hyper-parameters may be chosen later, or others were.
             RunStatus::Todo | RunStatus::Running => continue,
             RunStatus::Done(_) => "done",

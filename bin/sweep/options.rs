@@ -239,6 +239,7 @@ mod tests {
     use clap::CommandFactory;
     use svp::methods::METHODS;
     use svp::sweep::{Method, Plan, SHIPPED, published};
+    use svp::train::Preset;
     use testkit::programs::Scratch;
     use testkit::root::root;
 
@@ -276,13 +277,15 @@ mod tests {
         sweep
     }
 
-    /// Whether this version has all methods of a sweep.
+    /// Whether this version has all methods of a sweep, and their presets.
     fn known(sweep: &Sweep) -> bool {
-        let names = |method: &Method| {
-            let name = |key: &str| method.settings.get(key)?.as_str().map(String::from);
-            ["preset", "method"].into_iter().filter_map(name).collect::<Vec<_>>()
+        let named =
+            |method: &Method, key: &str| method.settings.get(key).and_then(Value::as_str).map(String::from);
+        let has = |method: &Method| {
+            named(method, "preset").is_none_or(|name| Preset::named(&name).is_ok())
+                && named(method, "method").is_none_or(|name| METHODS.iter().any(|entry| entry.name == name))
         };
-        sweep.methods.iter().flat_map(names).all(|name| METHODS.iter().any(|entry| entry.name == name))
+        sweep.methods.iter().all(has)
     }
 
     /// Tasks, columns and seeds of every sweep.

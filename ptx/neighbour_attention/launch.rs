@@ -1,7 +1,7 @@
 //! Attention to neighbours on a launched device.
 
 use autograd::Sink;
-use engine::launch::{Arg, Grid, Kernel, Launcher, PtxFile};
+use engine::launch::{Arg, Grid, Kernel, Launcher, PtxFile, Region};
 use engine::{DType, Device, Error, Result, Tensor};
 
 use super::call::{Dims, OP};
@@ -103,7 +103,10 @@ pub fn grad_queries(
     if let Some(sink) = &sink {
         check_type(OP, "the gradient of the queries", &sink.tensor, queries.dtype())?;
     }
-    args.push(sink.map_or(Arg::None, |sink| result(sink.tensor.region_mut(), adds)));
+    // Of each row the kernel writes the first third, so it does not reach the last two of the last row.
+    let thirds = 2 * dims.heads * dims.c * queries.dtype().size();
+    let queries_of = |region: Region| Region { bytes: region.bytes - thirds, ..region };
+    args.push(sink.map_or(Arg::None, |sink| result(queries_of(sink.tensor.region_mut()), adds)));
     args.extend(dims.size_args()?);
     args.push(Arg::U32(adds.into()));
     run(launcher, kernel, dims.grid()?, &args)?;

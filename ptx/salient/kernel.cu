@@ -18,7 +18,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         float sum = 0.0f;
         for (u32 head = 0; head < heads; head++) sum += p[static_cast<size_t>(head) * keys + row];
         // NaN would be in no order, and then some place of the result would get no row.
-        sums[at] = sum == sum ? sum : -__int_as_float(0x7F800000);
+        const float least = __int_as_float(0xFF800000);
+        sums[at] = sum > least ? sum : least;
     }
     __syncthreads();
     for (u32 at = threadIdx.x; at < n; at += THREADS) {

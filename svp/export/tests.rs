@@ -8,7 +8,7 @@ use super::*;
 use crate::backbones::pos_embed::ClassRow;
 use crate::backbones::vim;
 use crate::heads::HeadKind;
-use crate::methods::tests::backbone;
+use crate::methods::tests::{backbone, vit};
 use crate::methods::{Chosen, METHODS};
 use crate::model::Parts;
 use crate::params::Params;
@@ -17,13 +17,20 @@ const DEPTH: usize = 2;
 const CLASSES: usize = 3;
 const IMAGES: usize = 3;
 
+/// Ends the name of a method that is to run on a ViT, though it runs on a Vim too.
+const ON_A_VIT: &str = " on a ViT";
+
 /// A model whose trained values have moved from where they begin, and what its file says.
 fn model(method: &str, settings: &[(&str, &str)], head: &str) -> (Model, Trained) {
     let with = |chosen: Chosen, (name, text): &(&str, &str)| chosen.with_flag(name, text).unwrap();
-    let chosen = settings.iter().fold(Chosen::named(method).unwrap(), with);
+    let name = method.trim_end_matches(ON_A_VIT);
+    let chosen = settings.iter().fold(Chosen::named(name).unwrap(), with);
     let mut rng = Rng::keyed(3, 0, 0, 0);
     let mut params = Params::default();
-    let backbone = backbone(chosen.entry, DEPTH, &mut params);
+    let backbone = match name == method {
+        true => backbone(chosen.entry, DEPTH, &mut params),
+        false => vit(DEPTH, &mut params),
+    };
     let family = backbone.spec().family.to_string();
     let own = [&[7, 16][..], &[7]].map(|shape| moved(&Tensor::zeros(&Device::cpu(), shape), &mut rng));
     let parts = Parts {
@@ -74,6 +81,11 @@ fn cases() -> Vec<(String, Model, Trained)> {
         ("adaptformer", vec![("layernorm", "in")], "linear"),
         ("sct", vec![("mode", "sct_mlp")], "linear"),
         ("e2vpt", vec![("masks", "trained"), ("tokens", "3")], "linear"),
+        ("vpt on a ViT", vec![("inject", "add"), ("tokens", "3")], "linear"),
+        ("ivpt on a ViT", vec![("tokens", "3"), ("salient", "4")], "linear"),
+        ("ivpt on a ViT", vec![("cdc", "all"), ("aggregate", "false"), ("reinforce", "all")], "linear"),
+        ("provp", vec![("mode", "add")], "linear"),
+        ("express", vec![("readout", "class")], "linear"),
     ];
     let case = |(method, settings, head): (&str, Vec<(&str, &str)>, &str)| {
         let (model, trained) = model(method, &settings, head);

@@ -13,11 +13,14 @@ use crate::params::{BACKBONE, HEAD, Params};
 pub(crate) fn backbone(entry: &Entry, depth: usize, params: &mut Params) -> Box<dyn Backbone> {
     match entry.backbones.contains(&vim::NAME) {
         true => Box::new(Vim::init(VimConfig::sized(16, 4, 16, depth), params, 5).unwrap()),
-        false => {
-            let config = VitConfig { heads: 2, ..VitConfig::sized(16, 4, 16, depth) };
-            Box::new(Vit::init(config, params, 5).unwrap())
-        }
+        false => vit(depth, params),
     }
+}
+
+/// A ViT of the same sizes.
+pub(crate) fn vit(depth: usize, params: &mut Params) -> Box<dyn Backbone> {
+    let config = VitConfig { heads: 2, ..VitConfig::sized(16, 4, 16, depth) };
+    Box::new(Vit::init(config, params, 5).unwrap())
 }
 
 /// Checks what every entry of the registry must hold.
@@ -134,7 +137,7 @@ fn merged_models_compute_the_same() {
             }
         }
     }
-    assert_eq!(merged, ["linear", "full", "bitfit", "lora", "ssf", "lora"]);
+    assert_eq!(merged, ["linear", "full", "bitfit", "lora", "fact", "ssf", "lora"]);
 }
 
 /// The methods that can be folded into a ViT, whose products and norms have biases.
