@@ -271,6 +271,13 @@ mod tests {
         sweep.settings.insert("data".into(), "data".into());
         if name.starts_with("ivpt-") {
             let several = sweep.methods.iter().any(|method| method.settings.contains_key("backbone"));
+            // Small checkpoints in PyTorch's form do not tell their heads, as those of a ViT-B/16 do by their width.
+            for method in &mut sweep.methods {
+                let file = method.settings.get("backbone").and_then(Value::as_str);
+                if file.is_some_and(|file| file.contains(".pth")) {
+                    method.settings.insert("heads".into(), 2.into());
+                }
+            }
             let backbone = CHECKPOINTS.at(if several { "" } else { "ViT-B_16.npz" });
             sweep.settings.insert("backbone".into(), backbone.into());
         }
