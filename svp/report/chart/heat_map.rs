@@ -160,13 +160,16 @@ fn legend(canvas: &mut Canvas, left: u32, top: u32, width: u32, scale: &RangeInc
     for x in 0..width {
         canvas.fill(left + x, top, 1, LEGEND, color(x as f32 / (width - 1) as f32));
     }
-    let text = |value: &f64| format!("{value:.3e}");
-    let (low, high) = match scale.start().abs().max(scale.end().abs()) {
-        size if (0.1..1e3).contains(&size) => {
-            (format!("{:.3}", scale.start()), format!("{:.3}", scale.end()))
-        }
-        _ => (text(scale.start()), text(scale.end())),
+    let ends = |digits: usize| {
+        let plain = (0.1..1e3).contains(&scale.start().abs().max(scale.end().abs()));
+        [scale.start(), scale.end()].map(|value| match plain {
+            true => format!("{value:.digits$}"),
+            false => format!("{value:.digits$e}"),
+        })
     };
+    // Under a single map there is less room.
+    let fits = |[low, high]: &[String; 2]| text_width(low) + text_width(high) + GAP <= width;
+    let [low, high] = [3, 2, 1].map(ends).into_iter().find(fits).unwrap_or_else(|| ends(0));
     canvas.text(left, top + LEGEND + 8, &low, SOFT);
     let right = (left + width).saturating_sub(text_width(&high));
     canvas.text(right, top + LEGEND + 8, &high, SOFT);
