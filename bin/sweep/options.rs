@@ -271,6 +271,13 @@ mod tests {
         sweep.settings.insert("data".into(), "data".into());
         if name.starts_with("ivpt-") {
             let several = sweep.methods.iter().any(|method| method.settings.contains_key("backbone"));
+            // Small checkpoints in PyTorch's form do not tell their heads, as those of a ViT-B/16 do by their width.
+            for method in &mut sweep.methods {
+                let file = method.settings.get("backbone").and_then(Value::as_str);
+                if file.is_some_and(|file| file.contains(".pth")) {
+                    method.settings.insert("heads".into(), 2.into());
+                }
+            }
             let backbone = CHECKPOINTS.at(if several { "" } else { "ViT-B_16.npz" });
             sweep.settings.insert("backbone".into(), backbone.into());
         }
@@ -295,15 +302,19 @@ mod tests {
         let runs = |name: &str| {
             let mut sweep = shipped(name);
             let plan = Plan::new(sweep.clone(), &|settings| resolver.resolve(settings)).unwrap();
-            // As the comments in Table 1 have it, and to try one out.
+            let select = |plan: &Plan| plan.cells[0].points[0].reported[0].config.select_on_test;
+            assert!(!select(&plan), "{name}");
+            let shape = [plan.tasks.len(), plan.columns.len(), plan.cells[0].points[0].reported.len()];
+            if name.starts_with("ivpt-") {
+                return shape;
+            }
+            // As the comments in Table 1 of SVP have it, and to try one out.
             for (key, value) in [("variant", "official".into()), ("select-on-test", true.into())] {
                 sweep.overrides.insert(key.into(), value);
             }
             sweep.overrides.insert("epochs".into(), 1.into());
-            let official = Plan::new(sweep, &|settings| resolver.resolve(settings)).unwrap();
-            let select = |plan: &Plan| plan.cells[0].points[0].reported[0].config.select_on_test;
-            assert_eq!((select(&plan), select(&official)), (false, true), "{name}");
-            [plan.tasks.len(), plan.columns.len(), plan.cells[0].points[0].reported.len()]
+            assert!(select(&Plan::new(sweep, &|settings| resolver.resolve(settings)).unwrap()), "{name}");
+            shape
         };
         let want = [
             ("table1", [10, 7, 3]),
