@@ -249,7 +249,7 @@ fn a_dry_run_counts_and_writes_nothing() {
         assert_eq!(backbone["trained"] == backbone["all"], whole, "{method}");
         assert_eq!(trained("backbone") == 0, frozen, "{method}");
         assert_eq!(trained("inner prompts") > 0, method == "svp");
-        assert_eq!(trained("prompts") > 0, ["vpt", "spt"].contains(&method));
+        assert_eq!(trained("prompts") > 0, ["vpt", "spt", "ivpt"].contains(&method));
     }
     assert!(!Path::new(&out).exists());
 }
