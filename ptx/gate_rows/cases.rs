@@ -151,6 +151,7 @@ impl Op for Cases {
     }
 
     fn training(&self) -> Vec<Axis> {
-        vec![Axis::images([1, 2, 3])]
+        // The sum of a gradient's parts has too few of them to grow evenly with the images.
+        vec![]
     }
 }

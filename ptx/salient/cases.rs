@@ -82,8 +82,8 @@ impl Op for Cases {
     fn cost(&self, case: &Case, _: DType) -> (Cost, Cost) {
         let [b, heads, n, k] = ["b", "heads", "n", "k"].map(|name| case.get(name) as f64);
         let bytes = 4.0 * (b * heads * n + n + b * k);
-        // Five instructions for each pair of rows.
-        let slots = b * n * n * 5.0 / WARP;
+        // Those of a pair of rows in its machine code.
+        let slots = b * n * n * 10.4 / WARP;
         (Cost { bytes, flop: b * heads * n, slots, ..Cost::default() }, Cost::default())
     }
 
