@@ -39,8 +39,13 @@ const PROGRAMS: [(&str, &str); 3] = [("svp-train", "svp-train"), ("svp-eval", "s
 const SELF: &str = "gpu_check";
 
 /// Files of the project, by folder (with those in it) and ending, that go along under the same path.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 9] = [
     ("tests/golden", "safetensors"),
+    // Checkpoints in other formats, which the files of numbers beside them name.
+    ("tests/golden/vit", "npz"),
+    ("tests/golden/vit", "pth"),
+    ("tests/golden/vit", "tar"),
+    ("tests/golden/vit", "json"),
     ("tools/reference", "py"),
     ("tools/reference", "h"),
     ("tools/reference", "cpp"),
