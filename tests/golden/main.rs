@@ -6,6 +6,7 @@
 
 mod clusters;
 mod method_training;
+mod offered;
 mod ops;
 mod optimizer;
 mod pruning;
