@@ -217,7 +217,7 @@ impl Tape {
         if was == dtype {
             return Ok(x.clone());
         }
-        let y = x.value.cast(dtype)?;
+        let y = x.value.cast(self.device(), dtype)?;
         Ok(self.record("cast", &[x], vec![y], || Box::new(Cast(was)))?.remove(0))
     }
 
@@ -282,8 +282,8 @@ struct Cast(DType);
 
 impl Function for Cast {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
-        let dy = grads.remove(0).expect("the only output");
-        sinks.give(0, dy.cast(self.0)?);
+        let (dy, device) = (grads.remove(0).expect("the only output"), sinks.device().clone());
+        sinks.give(0, dy.cast(&device, self.0)?);
         Ok(())
     }
 }

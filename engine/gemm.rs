@@ -3,24 +3,29 @@
 //! The `gemm` crate does the work. How it splits the work over threads changes no sum, so results are the same for any
 //! number of threads, which a test checks.
 
+use std::borrow::Cow;
+
 use gemm::Parallelism;
+use rayon::prelude::*;
+
+use crate::simd::Element;
 
 /// An operand: a row-major matrix whose rows start `ld` elements apart, read as it is or transposed.
 #[derive(Clone, Copy)]
-pub struct Mat<'a> {
-    data: &'a [f32],
+pub struct Mat<'a, E = f32> {
+    data: &'a [E],
     ld: usize,
     transposed: bool,
 }
 
-impl<'a> Mat<'a> {
+impl<'a, E: Element> Mat<'a, E> {
     /// The matrix as it is; its rows start `ld` elements apart.
-    pub fn rows(data: &'a [f32], ld: usize) -> Self {
+    pub fn rows(data: &'a [E], ld: usize) -> Self {
         Mat { data, ld, transposed: false }
     }
 
     /// The transpose of the matrix whose rows start `ld` elements apart.
-    pub fn transposed(data: &'a [f32], ld: usize) -> Self {
+    pub fn transposed(data: &'a [E], ld: usize) -> Self {
         Mat { data, ld, transposed: true }
     }
 
@@ -32,36 +37,61 @@ impl<'a> Mat<'a> {
     }
 }
 
-/// Computes `c[m n] = a[m k] b[k n]`, plus what `c` held when `accumulate`; the rows of `c` start `ldc` elements apart.
+/// Computes `c[m n] = a[m k] b[k n]`, plus what `c` held when `accumulate`; the rows of `c` start `ldc` elements apart. Sums
+/// are in f32, and a result in bf16 is rounded once.
 ///
 /// Panics when an operand has fewer elements than its size needs.
 #[allow(clippy::too_many_arguments)]
-pub fn gemm(m: usize, n: usize, k: usize, a: Mat, b: Mat, c: &mut [f32], ldc: usize, accumulate: bool) {
+pub fn gemm<E: Element, O: Element>(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Mat<E>,
+    b: Mat<E>,
+    c: &mut [O],
+    ldc: usize,
+    accumulate: bool,
+) {
+    gemm_bias([m, n, k], a, b, None, c, ldc, accumulate);
+}
+
+/// [`gemm`] with a bias `[n]` that is added to every row.
+pub fn gemm_bias<E: Element, O: Element>(
+    [m, n, k]: [usize; 3],
+    a: Mat<E>,
+    b: Mat<E>,
+    bias: Option<&[f32]>,
+    c: &mut [O],
+    ldc: usize,
+    accumulate: bool,
+) {
     // Below this a second thread costs more than it saves.
     let parallelism = if m * n * k > 1 << 16 { Parallelism::Rayon(0) } else { Parallelism::None };
-    product([m, n, k], a, b, c, ldc, accumulate, parallelism);
+    product([m, n, k], a, b, bias, c, ldc, accumulate, parallelism);
 }
 
 /// [`gemm`] on the calling thread alone, for products inside of a parallel loop.
 #[allow(clippy::too_many_arguments)]
-pub fn gemm_serial(
+pub fn gemm_serial<E: Element, O: Element>(
     m: usize,
     n: usize,
     k: usize,
-    a: Mat,
-    b: Mat,
-    c: &mut [f32],
+    a: Mat<E>,
+    b: Mat<E>,
+    c: &mut [O],
     ldc: usize,
     accumulate: bool,
 ) {
-    product([m, n, k], a, b, c, ldc, accumulate, Parallelism::None);
+    product([m, n, k], a, b, None, c, ldc, accumulate, Parallelism::None);
 }
 
-fn product(
+#[allow(clippy::too_many_arguments)]
+fn product<E: Element, O: Element>(
     [m, n, k]: [usize; 3],
-    a: Mat,
-    b: Mat,
-    c: &mut [f32],
+    a: Mat<E>,
+    b: Mat<E>,
+    bias: Option<&[f32]>,
+    c: &mut [O],
     ldc: usize,
     accumulate: bool,
     parallelism: Parallelism,
@@ -72,20 +102,30 @@ fn product(
     let (ars, acs) = a.strides(m, k);
     let (brs, bcs) = b.strides(k, n);
     assert!(n <= ldc && (m - 1) * ldc + n <= c.len());
+    if let Some(bias) = bias {
+        for row in c.chunks_mut(ldc).take(m) {
+            for (c, bias) in row[..n].iter_mut().zip(&bias[..n]) {
+                *c = O::from_f32(if accumulate { c.to_f32() + bias } else { *bias });
+            }
+        }
+    }
+    let accumulate = accumulate || bias.is_some();
+    let (a, b) = (widened(a.data), widened(b.data));
+    let mut wide = widened(c).into_owned();
     // SAFETY: the asserts above and in `strides` keep every access of the m x n x k product inside its slice.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            c.as_mut_ptr(),
+            wide.as_mut_ptr(),
             1,
             ldc as isize,
             accumulate,
-            a.data.as_ptr(),
+            a.as_ptr(),
             acs,
             ars,
-            b.data.as_ptr(),
+            b.as_ptr(),
             bcs,
             brs,
             1.0,
@@ -96,6 +136,13 @@ fn product(
             parallelism,
         )
     }
+    for (row, wide) in c.chunks_mut(ldc).zip(wide.chunks(ldc)).take(m) {
+        row[..n].iter_mut().zip(wide).for_each(|(c, wide)| *c = O::from_f32(*wide));
+    }
+}
+
+fn widened<E: Element>(data: &[E]) -> Cow<'_, [f32]> {
+    Cow::Owned(data.par_iter().map(|v| v.to_f32()).collect())
 }
 
 #[cfg(test)]

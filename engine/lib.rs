@@ -13,13 +13,14 @@ mod mmap;
 pub mod rng;
 pub mod shape;
 
-#[allow(unsafe_code, reason = "the gemm crate takes pointers")]
-pub mod gemm;
 pub mod launch;
 
 pub mod cards;
 #[allow(unsafe_code, reason = "instruction sets that are found at run time")]
 pub mod simd;
+
+#[allow(unsafe_code, reason = "the gemm crate takes pointers")]
+pub mod gemm;
 
 pub mod cuda;
 mod elementwise;
@@ -34,8 +35,10 @@ pub mod tensor;
 pub use allocator::Telling;
 pub use device::Device;
 pub use error::{Error, Result, or_out_of_memory};
+pub use half::bf16;
 pub use launch::DType;
 pub use mmap::Mmap;
 pub use pool::Recording;
 pub use rng::Rng;
+pub use simd::Element;
 pub use tensor::{Arriving, Tensor};

@@ -1,7 +1,7 @@
 //! Tensors: shared storage and a shape. Elements lie row-major and contiguous; there are no strides.
 //!
-//! On the CPU, elements are f32 and are read as slices. On a launched device they are f32 or bf16 and are read with
-//! [`Tensor::to_host`]; kernels get them as arguments.
+//! Elements are f32 or bf16. Those of the CPU are read as slices; those of a launched device are read with
+//! [`Tensor::to_host`], and kernels get them as arguments.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,15 +15,16 @@ use crate::launch::{Arg, DType, Launcher, Pending, Region};
 use crate::mmap::Mmap;
 use crate::pool::{CpuBuffer, CpuPool, LaunchedBuffer, LaunchedPool};
 use crate::shape::numel;
+use crate::simd::{Element, add, convert, copy};
 use crate::{Error, Result};
 
-/// Elements that a thread adds or copies at a time.
+/// Elements that a thread looks at, at a time.
 const CHUNK: usize = 1 << 16;
 
 #[derive(Debug)]
 enum Storage {
-    /// Memory of the CPU device's pool.
-    Owned(CpuBuffer),
+    /// Memory of the CPU device's pool, which holds elements of the type.
+    Owned(CpuBuffer, DType),
     /// Memory of an ordinary vector.
     Vec(Vec<f32>),
     /// A part of a file in memory, `offset` bytes in, which is read-only.
@@ -45,13 +46,13 @@ impl Tensor {
         Self::empty_typed(device, DType::F32, shape)
     }
 
-    /// [`Tensor::empty`] of a type. Panics when it is not f32 on the CPU.
+    /// [`Tensor::empty`] of a type.
     pub fn empty_typed(device: &Device, dtype: DType, shape: &[usize]) -> Self {
         let n = numel(shape);
         let storage = match device {
             Device::Cpu(pool) => {
-                assert_eq!(dtype, DType::F32, "the CPU computes in f32");
-                Storage::Owned(CpuPool::take(pool, n))
+                let floats = (n * dtype.size()).div_ceil(DType::F32.size());
+                Storage::Owned(CpuPool::take(pool, floats), dtype)
             }
             Device::Launched(pool) => Storage::Launched(LaunchedPool::take(pool, n * dtype.size()), dtype),
         };
@@ -71,6 +72,8 @@ impl Tensor {
             Storage::Launched(buffer, _) => {
                 buffer.pool().keep(buffer.pool().zero(buffer.region()));
             }
+            // Zero has the same bits in both types.
+            Storage::Owned(buffer, _) => buffer.as_mut_slice().fill(0.0),
             _ => self.as_mut_slice().fill(0.0),
         }
     }
@@ -158,34 +161,46 @@ impl Tensor {
         self
     }
 
-    /// The element type: f32 on the CPU, and the type it was made with on a launched device.
+    /// The element type.
     pub fn dtype(&self) -> DType {
         match &*self.storage {
-            Storage::Launched(_, dtype) => *dtype,
+            Storage::Owned(_, dtype) | Storage::Launched(_, dtype) => *dtype,
             _ => DType::F32,
         }
     }
 
-    /// The elements of a tensor of the CPU. Panics for one of a launched device.
+    /// The elements of an f32 tensor of the CPU: [`Tensor::slice`].
     pub fn as_slice(&self) -> &[f32] {
+        self.slice()
+    }
+
+    /// The elements of an f32 tensor of the CPU, for writing: [`Tensor::slice_mut`].
+    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        self.slice_mut()
+    }
+
+    /// The elements of a tensor of the CPU. Panics for one of a launched device, and for elements of another type.
+    pub fn slice<E: Element>(&self) -> &[E] {
+        assert_eq!(self.dtype(), E::DTYPE, "elements of another type: shape {:?}", self.shape);
+        let n = numel(&self.shape);
         match &*self.storage {
-            Storage::Owned(buffer) => buffer.as_slice(),
-            Storage::Vec(data) => data,
-            Storage::Mapped { map, offset } => {
-                bytemuck::cast_slice(&map[*offset..*offset + numel(&self.shape) * 4])
-            }
+            Storage::Owned(buffer, _) => &bytemuck::cast_slice(buffer.as_slice())[..n],
+            Storage::Vec(data) => bytemuck::cast_slice(data),
+            Storage::Mapped { map, offset } => bytemuck::cast_slice(&map[*offset..*offset + n * 4]),
             Storage::Launched(..) => {
                 panic!("a tensor of a launched device has no slice: shape {:?}", self.shape)
             }
         }
     }
 
-    /// The elements of a tensor of the CPU, for writing. Panics when the storage is shared or mapped, because ops write only
-    /// what they made.
-    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+    /// The elements of a tensor of the CPU, for writing. Panics as [`Tensor::slice`] does, and when the storage is shared or
+    /// mapped, because ops write only what they made.
+    pub fn slice_mut<E: Element>(&mut self) -> &mut [E] {
+        assert_eq!(self.dtype(), E::DTYPE, "elements of another type: shape {:?}", self.shape);
+        let n = numel(&self.shape);
         match self.storage_mut() {
-            Storage::Owned(buffer) => buffer.as_mut_slice(),
-            Storage::Vec(data) => data,
+            Storage::Owned(buffer, _) => &mut bytemuck::cast_slice_mut(buffer.as_mut_slice())[..n],
+            Storage::Vec(data) => bytemuck::cast_slice_mut(data),
             Storage::Mapped { .. } => panic!("a mapped tensor is read-only"),
             Storage::Launched(..) => panic!("a tensor of a launched device has no slice"),
         }
@@ -199,12 +214,17 @@ impl Tensor {
         }
     }
 
-    /// The values in f32, borrowed on the CPU and read from the device elsewhere.
+    /// The values in f32: borrowed where the CPU has them so, widened from another type, read from a launched device.
     ///
     /// # Errors
     /// Those of [`Launcher`].
     pub fn values(&self) -> Result<Cow<'_, [f32]>> {
-        let Storage::Launched(buffer, dtype) = &*self.storage else { return Ok(self.as_slice().into()) };
+        let Storage::Launched(buffer, dtype) = &*self.storage else {
+            return Ok(match self.dtype() {
+                DType::F32 => self.as_slice().into(),
+                DType::Bf16 => self.slice::<bf16>().iter().map(|v| v.to_f32()).collect(),
+            });
+        };
         match dtype {
             DType::F32 => {
                 let mut values = vec![0.0f32; self.numel()];
@@ -243,20 +263,23 @@ impl Tensor {
         }
     }
 
-    /// The tensor in another type, rounded to nearest; a clone where it has the type already.
+    /// The tensor in another type, rounded to nearest; a clone where it has the type already. It must be one of `device`, or
+    /// for the CPU any of the CPU.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] on the CPU, and those of [`Launcher`].
-    pub fn cast(&self, dtype: DType) -> Result<Self> {
+    /// Those of [`Launcher`].
+    pub fn cast(&self, device: &Device, dtype: DType) -> Result<Self> {
         if dtype == self.dtype() {
             return Ok(self.clone());
         }
-        let Storage::Launched(buffer, _) = &*self.storage else {
-            let what = "the CPU computes in f32".into();
-            return Err(Error::Unsupported { op: "cast", what });
-        };
-        let mut out = Self::empty_typed(&Device::Launched(buffer.pool().clone()), dtype, &self.shape);
-        elementwise::cast(&**buffer.pool(), self.numel(), out.elements_mut(), self.elements())?;
+        let mut out = Self::empty_typed(device, dtype, &self.shape);
+        match (device, dtype) {
+            (Device::Launched(pool), _) => {
+                elementwise::cast(&**pool, self.numel(), out.elements_mut(), self.elements())?;
+            }
+            (Device::Cpu(_), DType::F32) => convert(self.slice::<bf16>(), out.slice_mut::<f32>()),
+            (Device::Cpu(_), DType::Bf16) => convert(self.slice::<f32>(), out.slice_mut::<bf16>()),
+        }
         Ok(out)
     }
 
@@ -307,8 +330,12 @@ impl Tensor {
             pool.keep(elementwise::add_assign(&**pool, n, self.elements_mut(), other.elements()));
             return;
         }
-        let chunks = self.as_mut_slice().par_chunks_mut(CHUNK).zip(other.as_slice().par_chunks(CHUNK));
-        chunks.for_each(|(to, from)| to.iter_mut().zip(from).for_each(|(t, f)| *t += f));
+        match (self.dtype(), other.dtype()) {
+            (DType::F32, DType::F32) => add(self.slice_mut::<f32>(), other.slice::<f32>()),
+            (DType::F32, DType::Bf16) => add(self.slice_mut::<f32>(), other.slice::<bf16>()),
+            (DType::Bf16, DType::F32) => add(self.slice_mut::<bf16>(), other.slice::<f32>()),
+            (DType::Bf16, DType::Bf16) => add(self.slice_mut::<bf16>(), other.slice::<bf16>()),
+        }
     }
 
     /// Makes the storage writable by copying it when it is shared or mapped.
@@ -324,9 +351,11 @@ impl Tensor {
             let Device::Cpu(_) = device else {
                 return Self::from_slice(device, self.as_slice(), &self.shape);
             };
-            let mut out = Self::empty(device, &self.shape);
-            let chunks = out.as_mut_slice().par_chunks_mut(CHUNK).zip(self.as_slice().par_chunks(CHUNK));
-            chunks.for_each(|(to, from)| to.copy_from_slice(from));
+            let mut out = Self::empty_typed(device, self.dtype(), &self.shape);
+            match self.dtype() {
+                DType::F32 => copy(self.slice::<f32>(), out.slice_mut()),
+                DType::Bf16 => copy(self.slice::<bf16>(), out.slice_mut()),
+            }
             return out;
         };
         let mut out = Self::empty_typed(device, *dtype, &self.shape);
@@ -341,7 +370,7 @@ impl Tensor {
 
     /// True when the values lie in memory that [`Device::memory`] counts.
     pub fn is_counted(&self) -> bool {
-        matches!(&*self.storage, Storage::Owned(_) | Storage::Launched(..))
+        matches!(&*self.storage, Storage::Owned(..) | Storage::Launched(..))
     }
 
     /// True when the values lie in a mapped file.

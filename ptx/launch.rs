@@ -97,9 +97,26 @@ pub(crate) fn run(launcher: &dyn Launcher, kernel: Kernel, grid: Grid, args: &[A
     if grid.blocks.contains(&0) { Ok(()) } else { launcher.launch(kernel, grid, args) }
 }
 
+/// Runs a body for the type of elements, whose name in the body is `$E`.
+macro_rules! on_type {
+    ($dtype:expr, $E:ident, $body:expr) => {
+        match $dtype {
+            engine::DType::F32 => {
+                type $E = f32;
+                $body
+            }
+            engine::DType::Bf16 => {
+                type $E = engine::bf16;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use on_type;
+
 /// A gradient in the type that its reader takes.
-pub(crate) fn typed(grad: Tensor, dtype: DType) -> Result<Tensor> {
-    if grad.dtype() == dtype { Ok(grad) } else { grad.cast(dtype) }
+pub(crate) fn typed(device: &Device, grad: Tensor, dtype: DType) -> Result<Tensor> {
+    if grad.dtype() == dtype { Ok(grad) } else { grad.cast(device, dtype) }
 }
 
 /// Elements of a chunk, which one block takes.

@@ -116,10 +116,10 @@ impl Model {
     /// # Errors
     /// A type that the device does not compute in.
     pub fn in_precision(mut self, precision: DType) -> Result<Self> {
-        let backbone = &self.backbone;
+        let (backbone, device) = (&self.backbone, &self.device);
         self.params.replace_all(|name, value, trained| {
             match backbone.is_product_weight(name) && !trained {
-                true => value.cast(precision),
+                true => value.cast(device, precision),
                 false => Ok(value.clone()),
             }
         })?;

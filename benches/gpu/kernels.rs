@@ -203,7 +203,7 @@ fn drawn(device: &Device, i: u32, input: &Input, dtype: DType) -> Result<Tensor>
         Input { shape: vec![n], ..input.clone() }.values(&mut Rng::keyed(5, 0, i, 0))
     });
     let tensor = Tensor::from_slice(device, &values, &input.shape);
-    if input.typed { tensor.cast(dtype) } else { Ok(tensor) }
+    if input.typed { tensor.cast(device, dtype) } else { Ok(tensor) }
 }
 
 /// Sorted seconds of runs over all sets.

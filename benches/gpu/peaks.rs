@@ -72,7 +72,7 @@ fn product(bench: &Bench, device: &Device, n: usize, dtype: DType) -> Result<f64
     let mut rng = Rng::keyed(0, 0, 0, 0);
     let drawn: Vec<f32> = (0..1 << 16).map(|_| rng.normal() as f32).collect();
     let values: Vec<f32> = drawn.iter().copied().cycle().take(n * n).collect();
-    let a = Tensor::from_slice(device, &values, &[n, n]).cast(dtype)?;
+    let a = Tensor::from_slice(device, &values, &[n, n]).cast(device, dtype)?;
     let b = a.to_owned_on(device);
     let mut c = Tensor::empty_typed(device, dtype, &[n, n]);
     let launcher = device.launcher().expect("a launched device");

@@ -22,6 +22,8 @@ const ALIGN: usize = 64;
 const GUARD: usize = ALIGN / 4;
 /// What guard words hold; it is NaN.
 const GUARD_BITS: u32 = 0x7FC0_5EED;
+/// What fresh floats of a checked buffer hold: NaN, and in bf16 two of them.
+const POISON_BITS: u32 = 0x7FC0_7FC0;
 /// The size in bytes from which on memory is mapped.
 const HUGE_PAGE: usize = 2 << 20;
 
@@ -77,7 +79,7 @@ impl CpuPool {
         let mut buffer = CpuBuffer { allocation: Some(allocation), len, guard, pool: pool.clone() };
         if pool.checked {
             buffer.raw().fill(f32::from_bits(GUARD_BITS));
-            buffer.as_mut_slice().fill(f32::NAN);
+            buffer.as_mut_slice().fill(f32::from_bits(POISON_BITS));
         }
         buffer
     }

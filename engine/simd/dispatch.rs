@@ -1,24 +1,25 @@
 //! Macros that compile a body for every instruction set and choose one at run time.
 
-/// Defines a function whose body is compiled once for each instruction set; `S` is the set, `s` has its operations.
+/// Defines a function whose body is compiled once for each instruction set; `S` is the set, `s` has its operations. Names
+/// after `S` are types of elements, each an [`Element`](crate::Element).
 #[macro_export]
 macro_rules! simd_fn {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident<$S:ident>($s:ident, $($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$S:ident $(, $E:ident)*>($s:ident, $($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
         #[allow(clippy::too_many_arguments)]
-        $vis fn $name($($arg: $ty),*) $(-> $ret)? {
+        $vis fn $name<$($E: $crate::Element),*>($($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
-            fn generic<$S: $crate::simd::Simd>($s: $S, $($arg: $ty),*) $(-> $ret)? $body
+            fn generic<$S: $crate::simd::Simd $(, $E: $crate::Element)*>($s: $S, $($arg: $ty),*) $(-> $ret)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f")]
-            fn avx512($($arg: $ty),*) $(-> $ret)? {
+            fn avx512<$($E: $crate::Element),*>($($arg: $ty),*) $(-> $ret)? {
                 generic($crate::simd::Avx512::new(), $($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            fn avx2($($arg: $ty),*) $(-> $ret)? {
+            fn avx2<$($E: $crate::Element),*>($($arg: $ty),*) $(-> $ret)? {
                 generic($crate::simd::Avx2::new(), $($arg),*)
             }
 

@@ -39,7 +39,7 @@ pub fn level() -> Level {
 
 /// Asks for the cache line of element `at`, which is about to be read or written. Any `at` is allowed.
 #[inline(always)]
-pub fn prefetch(from: &[f32], at: usize) {
+pub fn prefetch<E>(from: &[E], at: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

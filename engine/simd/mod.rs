@@ -17,16 +17,20 @@
 //! ```
 
 mod dispatch;
+mod element;
 mod level;
 mod portable;
+mod slices;
 #[cfg(test)]
 mod tests;
 mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use element::Element;
 pub use level::{Level, level, limit, prefetch};
 pub use portable::Portable;
+pub(crate) use slices::{add, convert, copy};
 pub use vector::Simd;
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};

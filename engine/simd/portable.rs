@@ -1,5 +1,8 @@
 //! The instruction set of any machine.
 
+use half::bf16;
+
+use super::element::Element;
 use super::vector::Simd;
 
 /// Arrays of eight floats, whose loops are left to the compiler.
@@ -87,5 +90,15 @@ impl Simd for Portable {
     unsafe fn store_first(self, at: *mut f32, n: usize, v: Self::V) {
         // SAFETY: the caller vouches for `n` floats.
         unsafe { std::slice::from_raw_parts_mut(at, n) }.copy_from_slice(&v[..n]);
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, at: *const bf16) -> Self::V {
+        // SAFETY: the caller vouches for eight elements.
+        unsafe { at.cast::<[bf16; 8]>().read_unaligned() }.map(Element::to_f32)
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, at: *mut bf16, v: Self::V) {
+        // SAFETY: the caller vouches for eight elements.
+        unsafe { at.cast::<[bf16; 8]>().write_unaligned(v.map(Element::from_f32)) }
     }
 }

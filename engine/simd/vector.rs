@@ -1,5 +1,9 @@
 //! Vectors of floats, and functions of them that every instruction set shares.
 
+use half::bf16;
+
+use super::element::Element;
+
 /// The coefficients of 2^f on [-0.5, 0.5]: a Chebyshev fit of degree 5 whose constant is held at 1, so that 2^0 = 1
 /// exactly. The relative error is 2.0e-7 before rounding.
 #[allow(clippy::excessive_precision)]
@@ -30,6 +34,9 @@ const TAIL: [f32; 9] = [
     0.133_974_030_6,
     -0.029_108_395_8,
 ];
+
+/// The most lanes of any instruction set.
+const MOST_LANES: usize = 16;
 
 /// 1 / sqrt(2 pi), the density of the standard normal distribution at 0.
 const NORMAL_PEAK: f32 = 0.398_942_3;
@@ -107,30 +114,67 @@ pub trait Simd: Copy {
     /// `n` floats must be writable at `at`.
     unsafe fn store_first(self, at: *mut f32, n: usize, v: Self::V);
 
+    /// Reads `LANES` elements and widens them.
+    ///
+    /// # Safety
+    /// `LANES` elements must be readable at `at`.
+    unsafe fn load_bf16(self, at: *const bf16) -> Self::V;
+    /// Writes `LANES` elements, rounded to nearest, ties to even; NaN stays NaN.
+    ///
+    /// # Safety
+    /// `LANES` elements must be writable at `at`.
+    unsafe fn store_bf16(self, at: *mut bf16, v: Self::V);
+    /// Reads and widens the first `n < LANES` elements; the other lanes are zero.
+    ///
+    /// # Safety
+    /// `n` elements must be readable at `at`.
+    #[inline(always)]
+    unsafe fn load_first_bf16(self, at: *const bf16, n: usize) -> Self::V {
+        let mut whole = [bf16::ZERO; MOST_LANES];
+        // SAFETY: the caller vouches for `n` elements, and `n < LANES`, which is at most the length of the array.
+        unsafe {
+            std::ptr::copy_nonoverlapping(at, whole.as_mut_ptr(), n);
+            self.load_bf16(whole.as_ptr())
+        }
+    }
+    /// Writes the first `n < LANES` lanes, rounded as by [`Simd::store_bf16`].
+    ///
+    /// # Safety
+    /// `n` elements must be writable at `at`.
+    #[inline(always)]
+    unsafe fn store_first_bf16(self, at: *mut bf16, n: usize, v: Self::V) {
+        let mut whole = [bf16::ZERO; MOST_LANES];
+        // SAFETY: the caller vouches for `n` elements, and `n < LANES`, which is at most the length of the array.
+        unsafe {
+            self.store_bf16(whole.as_mut_ptr(), v);
+            std::ptr::copy_nonoverlapping(whole.as_ptr(), at, n);
+        }
+    }
+
     /// Reads the elements `i..i + LANES`; lanes beyond the end are zero.
     #[inline(always)]
-    fn read(self, from: &[f32], i: usize) -> Self::V {
+    fn read<E: Element>(self, from: &[E], i: usize) -> Self::V {
         let from = &from[i..];
-        // SAFETY: the slice holds at least as many floats as are read.
+        // SAFETY: the slice holds at least as many elements as are read.
         unsafe {
             if from.len() >= Self::LANES {
-                self.load(from.as_ptr())
+                E::load(self, from.as_ptr())
             } else {
-                self.load_first(from.as_ptr(), from.len())
+                E::load_first(self, from.as_ptr(), from.len())
             }
         }
     }
 
     /// Writes the elements `i..i + LANES`; lanes beyond the end are dropped.
     #[inline(always)]
-    fn write(self, to: &mut [f32], i: usize, v: Self::V) {
+    fn write<E: Element>(self, to: &mut [E], i: usize, v: Self::V) {
         let to = &mut to[i..];
-        // SAFETY: the slice holds at least as many floats as are written.
+        // SAFETY: the slice holds at least as many elements as are written.
         unsafe {
             if to.len() >= Self::LANES {
-                self.store(to.as_mut_ptr(), v);
+                E::store(self, to.as_mut_ptr(), v);
             } else {
-                self.store_first(to.as_mut_ptr(), to.len(), v);
+                E::store_first(self, to.as_mut_ptr(), to.len(), v);
             }
         }
     }
@@ -140,13 +184,13 @@ pub trait Simd: Copy {
     /// # Safety
     /// With `FULL`, the slice must hold elements `i..i + LANES`.
     #[inline(always)]
-    unsafe fn read_at<const FULL: bool>(self, from: &[f32], i: usize) -> Self::V {
+    unsafe fn read_at<const FULL: bool>(self, from: &[impl Element], i: usize) -> Self::V {
         if !FULL {
             return self.read(from, i);
         }
         debug_assert!(i + Self::LANES <= from.len());
-        // SAFETY: the caller vouches for the floats.
-        unsafe { self.load(from.as_ptr().add(i)) }
+        // SAFETY: the caller vouches for the elements.
+        unsafe { Element::load(self, from.as_ptr().add(i)) }
     }
 
     /// [`Simd::write`] without a look at the end where `FULL` says that no vector reaches beyond it.
@@ -154,13 +198,13 @@ pub trait Simd: Copy {
     /// # Safety
     /// With `FULL`, the slice must hold elements `i..i + LANES`.
     #[inline(always)]
-    unsafe fn write_at<const FULL: bool>(self, to: &mut [f32], i: usize, v: Self::V) {
+    unsafe fn write_at<const FULL: bool>(self, to: &mut [impl Element], i: usize, v: Self::V) {
         if !FULL {
             return self.write(to, i, v);
         }
         debug_assert!(i + Self::LANES <= to.len());
-        // SAFETY: the caller vouches for the floats.
-        unsafe { self.store(to.as_mut_ptr().add(i), v) }
+        // SAFETY: the caller vouches for the elements.
+        unsafe { Element::store(self, to.as_mut_ptr().add(i), v) }
     }
 
     /// 2^(a b), with a relative error below 3e-7 where the product enters unrounded (see [`Simd::split_product`]).

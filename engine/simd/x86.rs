@@ -2,6 +2,8 @@
 
 use std::arch::x86_64::*;
 
+use half::bf16;
+
 use super::vector::Simd;
 
 /// Defines operations that are one intrinsic each.
@@ -166,6 +168,29 @@ impl Simd for Avx512 {
         // SAFETY: masked lanes are not written; the caller vouches for the others.
         unsafe { _mm512_mask_storeu_ps(at, ((1u32 << n) - 1) as u16, v) }
     }
+    #[inline(always)]
+    unsafe fn load_bf16(self, at: *const bf16) -> __m512 {
+        // SAFETY: the caller vouches for sixteen elements. The upper half of an f32 is a bf16.
+        unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(at.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, at: *mut bf16, v: __m512) {
+        // SAFETY: the token proves AVX-512F, and the caller vouches for sixteen elements. Half a unit is added, less one bit
+        // where the kept part is even. A NaN, whose kept part could become that of infinity, gets its quiet bit instead.
+        unsafe {
+            let bits = _mm512_castps_si512(v);
+            let upper = _mm512_srli_epi32::<16>(bits);
+            let odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+            let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF));
+            let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, half));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+            let result = _mm512_mask_or_epi32(rounded, nan, upper, _mm512_set1_epi32(0x40));
+            _mm256_storeu_si256(at.cast(), _mm512_cvtepi32_epi16(result));
+        }
+    }
 }
 
 /// Vectors of eight floats, with AVX2 and FMA.
@@ -257,6 +282,30 @@ impl Simd for Avx2 {
     unsafe fn store_first(self, at: *mut f32, n: usize, v: __m256) {
         // SAFETY: masked lanes are not written; the caller vouches for the others.
         unsafe { _mm256_maskstore_ps(at, mask(n), v) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, at: *const bf16) -> __m256 {
+        // SAFETY: the token proves AVX2, and the caller vouches for eight elements. The upper half of an f32 is a bf16.
+        unsafe {
+            let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(at.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, at: *mut bf16, v: __m256) {
+        // SAFETY: the token proves AVX2, and the caller vouches for eight elements. Rounding is as with AVX-512. Packing works
+        // in each half of the vector, so the halves are put side by side after it.
+        unsafe {
+            let bits = _mm256_castps_si256(v);
+            let upper = _mm256_srli_epi32::<16>(bits);
+            let odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+            let half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF));
+            let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, half));
+            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+            let result = _mm256_blendv_epi8(rounded, _mm256_or_si256(upper, _mm256_set1_epi32(0x40)), nan);
+            let packed = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(result, result));
+            _mm_storeu_si128(at.cast(), _mm256_castsi256_si128(packed));
+        }
     }
 }
 

@@ -107,7 +107,7 @@ struct Attention {
 impl Function for Attention {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
         let Some(dout) = grads.swap_remove(0) else { return Ok(()) };
-        let dout = typed(dout, self.dtype)?;
+        let dout = typed(sinks.device(), dout, self.dtype)?;
         let qkv = self.qkv.get()?;
         match (sinks.device().clone().launcher(), &self.out) {
             (Some(launcher), Some(out)) => {

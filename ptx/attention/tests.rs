@@ -84,12 +84,12 @@ fn scores_of_any_size_are_taken() {
         let (l, c) = (41, 4);
         for size in [1e3f32, -1e3, f32::NAN] {
             let tape = Tape::new(&device);
-            let qkv = random(&device, &[1, l, 6 * c], 2).cast(dtype).unwrap();
+            let qkv = random(&device, &[1, l, 6 * c], 2).cast(&device, dtype).unwrap();
             let mut values = qkv.to_host().unwrap();
             // The first channel of the first head makes the score of every key for the first query; they grow along the row.
             values[0] = size;
             (0..l).for_each(|row| values[row * 6 * c + 2 * c] = row as f32);
-            let qkv = Tensor::from_slice(&device, &values, &[1, l, 6 * c]).cast(dtype).unwrap();
+            let qkv = Tensor::from_slice(&device, &values, &[1, l, 6 * c]).cast(&device, dtype).unwrap();
             let qkv = tape.leaf(qkv);
             let out = attention(&tape, &qkv, Settings::heads(2)).unwrap().out;
             let got = out.value().to_host().unwrap();
@@ -106,7 +106,7 @@ fn scores_of_any_size_are_taken() {
             let value = &values[chosen * 6 * c + 4 * c..][..c];
             assert!(size.is_nan() || first == value, "{size} on {}: {first:?}, {value:?}", device.name());
             let ones = Tensor::from_slice(&device, &vec![1.0; l * 2 * c], &[1, l, 2 * c]);
-            let ones = ones.cast(dtype).unwrap();
+            let ones = ones.cast(&device, dtype).unwrap();
             let grad = tape.backward(&out, ones).unwrap().take(&qkv).unwrap().to_host().unwrap();
             assert!(size.is_nan() || grad.iter().all(|v| v.is_finite()), "{size} on {}", device.name());
         }

@@ -69,7 +69,7 @@ struct Gather {
 
 impl Function for Gather {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
-        let dy = typed(grads.remove(0).expect("the only output"), self.dtype)?;
+        let dy = typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?;
         let (device, channels) = (sinks.device().clone(), self.channels.get()?);
         let Some(mut sink) = sinks.take_typed(at::X, self.dtype, &self.shape) else { return Ok(()) };
         let dx = sink.zeroed_tensor();
@@ -92,7 +92,7 @@ struct Add {
 
 impl Function for Add {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
-        let dy = typed(grads.remove(0).expect("the only output"), self.dtype)?;
+        let dy = typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?;
         let (device, channels) = (sinks.device().clone(), self.channels.get()?);
         if let Some(mut sink) = sinks.take_typed(at::ADDED, self.dtype, &chosen(&self.shape, self.dims.n)) {
             let (ds, add) = (&mut sink.tensor, sink.accumulate);

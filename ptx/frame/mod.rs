@@ -62,7 +62,7 @@ struct Frame {
 impl Function for Frame {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
         let (d, device) = (self.dims, sinks.device().clone());
-        let dy = typed(grads.remove(0).expect("the only output"), self.dtype)?;
+        let dy = typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?;
         let mut sides: Vec<_> =
             (0..4 * d.frames).map(|side| sinks.take(1 + side, &d.side(side % 4))).collect();
         match device.launcher() {

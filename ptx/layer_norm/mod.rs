@@ -100,14 +100,14 @@ struct LayerNorm {
 impl Function for LayerNorm {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
         let dout =
-            grads.pop().expect("the last output").map(|dout| typed(dout, self.call.dtype)).transpose()?;
-        let dsum = grads.pop().flatten().map(|dsum| typed(dsum, DType::F32)).transpose()?;
+            grads.pop().expect("the last output").map(|dout| typed(sinks.device(), dout, self.call.dtype)).transpose()?;
+        let dsum = grads.pop().flatten().map(|dsum| typed(sinks.device(), dsum, DType::F32)).transpose()?;
         let saved = |saved: &Option<Saved>| saved.as_ref().map(Saved::get).transpose();
         let (sum, weight) = (saved(&self.sum)?, saved(&self.weight)?);
         match sinks.device().clone().launcher() {
             None => self.backward_cpu(sum.as_ref(), weight.as_ref(), dsum, dout, sinks),
             Some(launcher) => {
-                let sum = sum.map(|sum| sum.cast(DType::F32)).transpose()?;
+                let sum = sum.map(|sum| sum.cast(sinks.device(), DType::F32)).transpose()?;
                 launch::backward(launcher, &self.call, [sum.as_ref(), weight.as_ref()], [dsum, dout], sinks)?;
             }
         }

@@ -20,9 +20,8 @@ pub fn forward(
     bias: Option<&Tensor>,
     y: &mut Tensor,
 ) -> Result<()> {
-    let w = w.cast(x.dtype())?;
     let size = [d.rows, d.n, d.k];
-    let (x, w) = (RowMajor::rows(x, d.first, d.width), RowMajor::transposed(&w, 0, d.k));
+    let (x, w) = (RowMajor::rows(x, d.first, d.width), RowMajor::transposed(w, 0, d.k));
     match bias {
         Some(bias) if y.dtype() == DType::F32 => {
             gemm_bias(launcher, size, x, w, RowMajor::result(y, 0, d.n), bias)
@@ -44,8 +43,7 @@ pub fn add(
     bias: Option<&Tensor>,
     y: &mut Tensor,
 ) -> Result<()> {
-    let w = w.cast(x.dtype())?;
-    let (x, w) = (RowMajor::rows(x, 0, d.width), RowMajor::transposed(&w, 0, d.k));
+    let (x, w) = (RowMajor::rows(x, 0, d.width), RowMajor::transposed(w, 0, d.k));
     gemm(launcher, [d.rows, d.n, d.k], x, w, RowMajor::result(y, 0, d.n), true)?;
     bias.map_or(Ok(()), |bias| add_bias(launcher, d, bias, y))
 }
@@ -68,8 +66,7 @@ pub fn grad_x(
     dx: &mut Tensor,
     accumulate: bool,
 ) -> Result<()> {
-    let w = w.cast(dy.dtype())?;
-    let (dy, w) = (RowMajor::rows(dy, 0, d.n), RowMajor::rows(&w, 0, d.k));
+    let (dy, w) = (RowMajor::rows(dy, 0, d.n), RowMajor::rows(w, 0, d.k));
     gemm(launcher, [d.rows, d.k, d.n], dy, w, RowMajor::result(dx, d.first, d.width), accumulate)
 }
 

@@ -17,7 +17,7 @@ use autograd::{Function, Recipe, Saved, Sinks, Tape, Var};
 use engine::shape::check_shape;
 use engine::{DType, Device, Result, Tensor};
 
-use crate::launch::{check_type, typed};
+use crate::launch::{check_type, on_type, typed};
 use crate::rows::launch::{self as rows, Rows};
 use call::{Dims, OP, check};
 
@@ -53,12 +53,13 @@ pub fn added(tape: &Tape, mut y: Var, x: &Var, w: &Var, bias: Option<&Var>) -> R
     check_type(OP, "y", y.value(), x.value().dtype())?;
     let (device, mut sum, bias_value) = (tape.device(), y.take(), bias.map(Var::value));
     sum.make_unique(device);
+    let (x_value, w_value) = (x.value(), w.value().cast(device, x.value().dtype())?);
     match device.launcher() {
-        None => {
+        None => on_type!(x_value.dtype(), E, {
             let bias = bias_value.map(Tensor::as_slice);
-            cpu::add(dims, x.value().as_slice(), w.value().as_slice(), bias, sum.as_mut_slice());
-        }
-        Some(launcher) => launch::add(launcher, dims, x.value(), w.value(), bias_value, &mut sum)?,
+            cpu::add::<E>(dims, x_value.slice(), w_value.slice(), bias, sum.slice_mut());
+        }),
+        Some(launcher) => launch::add(launcher, dims, x_value, &w_value, bias_value, &mut sum)?,
     }
     let none = Var::constant(Tensor::from_vec(vec![], &[0]));
     record(tape, dims, [x, w, bias.unwrap_or(&none), &y], sum)
@@ -105,9 +106,13 @@ fn forward(device: &Device, dims: Dims, x: &Tensor, w: &Tensor, bias: Option<&Te
     let mut shape = x.shape().to_vec();
     *shape.last_mut().expect("checked: x has a last axis") = dims.n;
     let mut y = Tensor::empty_typed(device, x.dtype(), &shape);
+    let w = w.cast(device, x.dtype())?;
     match device.launcher() {
-        None => cpu::forward(dims, x.as_slice(), w.as_slice(), bias.map(Tensor::as_slice), y.as_mut_slice()),
-        Some(launcher) => launch::forward(launcher, dims, x, w, bias, &mut y)?,
+        None => on_type!(x.dtype(), E, {
+            let bias = bias.map(Tensor::as_slice);
+            cpu::forward::<E>(dims, x.slice(), w.slice(), bias, y.slice_mut());
+        }),
+        Some(launcher) => launch::forward(launcher, dims, x, &w, bias, &mut y)?,
     }
     Ok(y)
 }
@@ -125,13 +130,16 @@ struct Linear {
 
 impl Function for Linear {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
-        let (d, dy) = (self.dims, typed(grads.remove(0).expect("the only output"), self.dtype)?);
+        let (d, dy) = (self.dims, typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?);
         let device = sinks.device().clone();
         if let Some(mut sink) = sinks.take_columns(at::X, self.dtype, &self.x_shape, d.first..d.first + d.k) {
             let w = self.w.as_ref().expect("saved for the input's gradient").get()?;
+            let w = w.cast(&device, self.dtype)?;
             let (dx, add) = (&mut sink.tensor, sink.accumulate);
             match device.launcher() {
-                None => cpu::grad_x(d, dy.as_slice(), w.as_slice(), dx.as_mut_slice(), add),
+                None => on_type!(self.dtype, E, {
+                    cpu::grad_x::<E>(d, dy.slice(), w.slice(), dx.slice_mut(), add);
+                }),
                 Some(launcher) => launch::grad_x(launcher, d, &dy, &w, dx, add)?,
             }
             sinks.put(at::X, sink);
@@ -140,14 +148,16 @@ impl Function for Linear {
             let x = self.x.as_ref().expect("saved for the weight's gradient").get()?;
             let (dw, add) = (&mut sink.tensor, sink.accumulate);
             match device.launcher() {
-                None => cpu::grad_w(d, dy.as_slice(), x.as_slice(), dw.as_mut_slice(), add),
+                None => on_type!(self.dtype, E, {
+                    cpu::grad_w::<E>(d, dy.slice(), x.slice(), dw.as_mut_slice(), add);
+                }),
                 Some(launcher) => launch::grad_w(launcher, d, &dy, &x, dw, add)?,
             }
             sinks.put(at::W, sink);
         }
         if let Some(mut sink) = sinks.take(at::BIAS, &[d.n]) {
             match device.launcher() {
-                None => cpu::grad_bias(d, dy.as_slice(), sink.zeroed()),
+                None => on_type!(self.dtype, E, cpu::grad_bias::<E>(d, dy.slice(), sink.zeroed())),
                 Some(_) => rows::sum(&device, Rows::of(&dy, d.n), sink.tensor.region_mut(), sink.accumulate)?,
             }
             sinks.put(at::BIAS, sink);

@@ -68,7 +68,7 @@ struct NeighbourAttention {
 impl Function for NeighbourAttention {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
         let (dims, device) = (self.dims, sinks.device().clone());
-        let dout = typed(grads.remove(0).expect("the only output"), self.dtype)?;
+        let dout = typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?;
         let (queries, keys) = (self.queries.get()?, self.keys.get()?);
         let (d, shape) = (dims.d(), [dims.b, dims.l, 3 * dims.d()]);
         // One after the other, because both inputs may be one variable.

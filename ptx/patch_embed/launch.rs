@@ -41,7 +41,7 @@ pub fn forward(
     images: &Tensor,
     [w, bias, cls, pos]: [&Tensor; 4],
 ) -> Result<Tensor> {
-    let (columns, w) = (gather(device, launcher, d, images)?, w.cast(images.dtype())?);
+    let (columns, w) = (gather(device, launcher, d, images)?, w.cast(device, images.dtype())?);
     let mut product = Tensor::empty(device, &[d.rows(), d.d]);
     let (a, b) = (RowMajor::rows(&columns, 0, d.k()), RowMajor::transposed(&w, 0, d.k()));
     gemm(launcher, [d.rows(), d.d, d.k()], a, b, RowMajor::result(&mut product, 0, d.d), false)?;
@@ -64,7 +64,7 @@ pub fn grad_images(
     w: &Tensor,
     (to, accumulate): (&mut Tensor, bool),
 ) -> Result<()> {
-    let (mut columns, w) = (Tensor::empty(device, &d.columns()), w.cast(dy.dtype())?);
+    let (mut columns, w) = (Tensor::empty(device, &d.columns()), w.cast(device, dy.dtype())?);
     let (a, b) = (RowMajor::rows(dy, 0, d.d), RowMajor::rows(&w, 0, d.k()));
     gemm(launcher, [d.rows(), d.k(), d.d], a, b, RowMajor::result(&mut columns, 0, d.k()), false)?;
     let pixels = to.numel();

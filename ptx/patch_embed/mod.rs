@@ -84,7 +84,7 @@ struct PatchEmbed {
 impl Function for PatchEmbed {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
         let (d, device) = (self.dims, sinks.device().clone());
-        let dy = typed(grads.remove(0).expect("the only output"), self.dtype)?;
+        let dy = typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?;
         if let Some(mut sink) = sinks.take_typed(at::IMAGES, self.dtype, &d.images()) {
             let weight = self.weight.as_ref().expect("saved for the images' gradient").get()?;
             match device.launcher() {

@@ -45,7 +45,7 @@ struct Permute {
 
 impl Function for Permute {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
-        let dy = typed(grads.remove(0).expect("the only output"), self.dtype)?;
+        let dy = typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?;
         let (device, back) = (sinks.device().clone(), self.order.back());
         let Some(mut sink) = sinks.take_typed(0, self.dtype, &back.shape) else { return Ok(()) };
         let (dx, add) = (&mut sink.tensor, sink.accumulate);

@@ -81,7 +81,7 @@ impl Function for AddNorm {
         let saved = self.saved.iter().map(Saved::get).collect::<Result<Vec<_>>>()?;
         // In recorded order, with the sum in the places of h and the incoming residual.
         let values = [vec![self.sum.clone(); at::WEIGHT], saved].concat();
-        let mut grad = |dtype| grads.remove(0).map(|grad| typed(grad, dtype)).transpose();
+        let mut grad = |dtype| grads.remove(0).map(|grad| typed(sinks.device(), grad, dtype)).transpose();
         let grads = [grad(DType::F32)?, grad(self.call.dtype)?];
         match sinks.device().clone().launcher() {
             None => self.backward_cpu(&values, grads, sinks),

@@ -122,7 +122,7 @@ impl Function for PromptRows {
         let launched = device.launcher().zip(self.on_device.as_ref());
         if let Some(mut sink) = sinks.take_typed(0, self.dtype, &self.shape) {
             let (to, accumulate) = (&mut sink.tensor, sink.accumulate);
-            let dy = dy.cast(to.dtype())?;
+            let dy = dy.cast(sinks.device(), to.dtype())?;
             match launched {
                 None => {
                     let none = (None, None);

@@ -102,7 +102,7 @@ impl Function for Scan {
         match sinks.device().clone().launcher() {
             None => self.backward_cpu(&values, &dout, sinks),
             Some(launcher) => {
-                let dout = typed(dout, values[at::XZ].dtype())?;
+                let dout = typed(sinks.device(), dout, values[at::XZ].dtype())?;
                 launch::backward(launcher, self.dims, &values, &self.kept, &dout, sinks)?;
             }
         }

@@ -45,7 +45,7 @@ struct SimAm {
 impl Function for SimAm {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
         let x = self.x.get()?;
-        let mut dy = typed(grads.remove(0).expect("the only output"), x.dtype())?;
+        let mut dy = typed(sinks.device(), grads.remove(0).expect("the only output"), x.dtype())?;
         dy.make_unique(sinks.device());
         match sinks.device().launcher() {
             None => cpu::backward(self.pixels, x.as_slice(), dy.as_mut_slice()),

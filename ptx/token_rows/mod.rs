@@ -51,7 +51,7 @@ pub fn join(tape: &Tape, a: &Var, b: &Var, gap: usize) -> Result<Var> {
 
 fn record(tape: &Tape, inputs: &[&Var], runs: Vec<Run>, shape: &[usize]) -> Result<Var> {
     let dtype = inputs[0].value().dtype();
-    let values = inputs.iter().map(|x| x.value().cast(dtype)).collect::<Result<Vec<_>>>()?;
+    let values = inputs.iter().map(|x| x.value().cast(tape.device(), dtype)).collect::<Result<Vec<_>>>()?;
     let mut y = Tensor::empty_typed(tape.device(), dtype, shape);
     place(tape.device(), &runs, &values, &mut y)?;
     let dtypes = inputs.iter().map(|x| x.value().dtype()).collect();
@@ -92,7 +92,7 @@ impl Function for TokenRows {
         for (input, (run, &dtype)) in self.runs.iter().zip(&self.dtypes).enumerate() {
             if let Some(mut sink) = sinks.take_typed(input, dtype, &[self.b, run.from.l, run.d]) {
                 let (run, to) = (run.reversed(), &mut sink.tensor);
-                let dy = dy.cast(to.dtype())?;
+                let dy = dy.cast(sinks.device(), to.dtype())?;
                 match (sink.accumulate, device.launcher()) {
                     (false, _) => place(&device, &[run], &[dy], to)?,
                     (true, None) => cpu::add(run, dy.as_slice(), to.as_mut_slice()),

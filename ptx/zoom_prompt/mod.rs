@@ -93,7 +93,7 @@ struct ZoomPrompt {
 impl Function for ZoomPrompt {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
         let (d, normalisation, device) = (self.dims, self.normalisation, sinks.device().clone());
-        let dy = typed(grads.remove(0).expect("the only output"), self.dtype)?;
+        let dy = typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?;
         let scale = self.scale.get()?;
         if let Some(mut sink) = sinks.take(at::DELTA, &d.prompt()) {
             let delta = self.delta.as_ref().expect("saved for its gradient").get()?;

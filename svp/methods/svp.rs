@@ -331,7 +331,8 @@ impl Method for Svp {
             let generated = self.generate(pass, layer, u, class_row)?;
             let prompts: Vec<_> = generated.iter().map(|p| p.as_prompt(pass.params)).collect();
             let dtype = u.value().dtype();
-            let zeros = Tensor::zeros(pass.tape.device(), u.shape()).cast(dtype)?;
+            let mut zeros = Tensor::empty_typed(pass.tape.device(), dtype, u.shape());
+            zeros.fill_zero();
             let sum = add(pass, &Var::constant(zeros), &prompts, class_row)?;
             Ok(pass.tape.cast(&sum, dtype)?)
         };

@@ -81,8 +81,10 @@ fn targets(launchers: &Launchers) -> Vec<Target> {
     let types = |names: [&'static str; 2]| names.into_iter().zip([DType::F32, DType::Bf16]);
     let mut targets = vec![];
     if wanted("cpu") {
-        let (checked, strays) = (Box::new(Device::cpu_checked), Box::new(Device::red_zone_hits));
-        targets.push(Target { name: "cpu", dtype: DType::F32, checked, strays, levels });
+        for (name, dtype) in types(["cpu f32", "cpu bf16"]) {
+            let (checked, strays) = (Box::new(Device::cpu_checked), Box::new(Device::red_zone_hits));
+            targets.push(Target { name, dtype, checked, strays, levels: levels.clone() });
+        }
     }
     if let Some(emulated) = &launchers.emulated {
         for (name, dtype) in types(["emulated f32", "emulated bf16"]) {
@@ -234,7 +236,7 @@ struct Ran {
 /// Runs the table on one device.
 fn run_table(target: &Target, tally: &mut Tally) -> Ran {
     let mut ran = Ran::default();
-    let launched = target.name != "cpu";
+    let launched = !target.name.starts_with("cpu");
     for op in registry::all() {
         for case in selected(&*op) {
             let large = if launched {
@@ -306,14 +308,14 @@ fn every_op_on_every_device() {
     );
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
     launchers.all().iter().for_each(|launcher| products::plain_products_match_loops(&**launcher));
-    launchers.all().into_iter().for_each(tensors_add_and_cast);
+    let devices = launchers.all().into_iter().map(Device::launched_checked);
+    [Device::cpu_checked()].into_iter().chain(devices).for_each(|device| tensors_add_and_cast(&device));
     every_kernel_ran(&launchers);
 }
 
 /// The engine's own kernels: a sum must be the exact sum rounded once to the type it is added to, and a cast must round
 /// to even.
-fn tensors_add_and_cast(launcher: Arc<dyn Launcher>) {
-    let device = Device::launched_checked(launcher);
+fn tensors_add_and_cast(device: &Device) {
     let types = [DType::F32, DType::Bf16];
     let round = |v: f32, dtype| if dtype == DType::Bf16 { bf16::from_f32(v).to_f32() } else { v };
     for n in [1, 7, 1024, 4099] {
@@ -322,13 +324,13 @@ fn tensors_add_and_cast(launcher: Arc<dyn Launcher>) {
             (0..n).map(|_| rng.normal() as f32).collect::<Vec<_>>()
         });
         for (to, from) in types.into_iter().flat_map(|to| types.map(|from| (to, from))) {
-            let on = |values: &[f32], dtype| Tensor::from_slice(&device, values, &[n]).cast(dtype).unwrap();
+            let on = |values: &[f32], dtype| Tensor::from_slice(device, values, &[n]).cast(device, dtype).unwrap();
             let mut sum = on(&a, to);
-            sum.add_assign(&device, &on(&b, from));
+            sum.add_assign(device, &on(&b, from));
             let want: Vec<f32> =
                 a.iter().zip(&b).map(|(&a, &b)| round(round(a, to) + round(b, from), to)).collect();
             assert_eq!(sum.to_host().unwrap(), want, "{n}: {to:?} += {from:?}");
-            let cast = on(&a, from).cast(to).unwrap();
+            let cast = on(&a, from).cast(device, to).unwrap();
             assert_eq!(cast.dtype(), to);
             let want: Vec<f32> = a.iter().map(|&a| round(round(a, from), to)).collect();
             assert_eq!(cast.to_host().unwrap(), want, "{n}: {from:?} as {to:?}");

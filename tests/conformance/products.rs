@@ -19,7 +19,7 @@ const SHAPES: [[usize; 3]; 5] =
 fn product(device: &Device, [m, n, k]: [usize; 3], dtype: DType) -> Result<Vec<f32>> {
     let ones = |rows, columns| -> Result<Tensor> {
         let ones = vec![1.0; rows * columns];
-        Tensor::from_slice(device, &ones, &[rows, columns]).cast(dtype)
+        Tensor::from_slice(device, &ones, &[rows, columns]).cast(device, dtype)
     };
     let mut c = Tensor::empty(device, &[m, n]);
     let launcher = device.launcher().expect("a launched device");

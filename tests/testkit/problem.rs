@@ -125,7 +125,7 @@ impl<'a> Problem<'a> {
     pub fn tensors(&self, device: &Device) -> Result<Vec<Tensor>> {
         let on = |(input, values): (&Input, &Vec<f32>)| {
             let dtype = if input.typed { self.dtype } else { DType::F32 };
-            Tensor::from_slice(device, values, &input.shape).cast(dtype)
+            Tensor::from_slice(device, values, &input.shape).cast(device, dtype)
         };
         self.inputs.iter().zip(&self.values).map(on).collect()
     }
@@ -143,7 +143,7 @@ impl<'a> Problem<'a> {
         for (i, y) in calls.iter().flat_map(|outputs| outputs.iter().enumerate()) {
             if ask.output.is_none_or(|only| only == i) {
                 let grad = Tensor::from_slice(tape.device(), &upstream[i], y.shape());
-                grads.push(Some(grad.cast(y.value().dtype())?));
+                grads.push(Some(grad.cast(tape.device(), y.value().dtype())?));
                 joined.push(y);
             }
         }

@@ -187,7 +187,7 @@ fn run<L: Watched + 'static>(
         let mut variables = vec![];
         for (i, input) in inputs.iter().enumerate() {
             let typed = if input.typed { dtype } else { DType::F32 };
-            let tensor = value(&device, i, input).cast(typed)?;
+            let tensor = value(&device, i, input).cast(&device, typed)?;
             variables.push(if input.grad { tape.leaf(tensor) } else { Var::constant(tensor) });
         }
         launcher.take();
