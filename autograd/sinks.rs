@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use engine::{DType, Device, Tensor};
+use engine::{DType, Device, Element, Tensor, bf16};
 
 /// A gradient that a function writes.
 pub struct Sink {
@@ -22,7 +22,7 @@ impl Sink {
         &mut self.tensor
     }
 
-    /// The elements of [`Sink::zeroed_tensor`] on the CPU.
+    /// The elements of [`Sink::zeroed_tensor`] on the CPU, of a gradient in f32.
     pub fn zeroed(&mut self) -> &mut [f32] {
         self.zeroed_tensor().as_mut_slice()
     }
@@ -65,9 +65,16 @@ impl Arrived {
 /// Makes all columns of a tensor of the CPU zero, except these.
 fn zero_other_columns(tensor: &mut Tensor, columns: &Range<usize>) {
     let width = *tensor.shape().last().expect("a gradient with columns has axes");
-    for row in tensor.as_mut_slice().chunks_exact_mut(width) {
-        row[..columns.start].fill(0.0);
-        row[columns.end..].fill(0.0);
+    match tensor.dtype() {
+        DType::F32 => zero::<f32>(tensor.slice_mut(), width, columns),
+        DType::Bf16 => zero::<bf16>(tensor.slice_mut(), width, columns),
+    }
+}
+
+fn zero<E: Element>(elements: &mut [E], width: usize, columns: &Range<usize>) {
+    for row in elements.chunks_exact_mut(width) {
+        row[..columns.start].fill(E::ZERO);
+        row[columns.end..].fill(E::ZERO);
     }
 }
 

@@ -3,20 +3,20 @@
 use std::marker::PhantomData;
 
 /// A slice of which every task writes other elements: columns of a row-major matrix, which cannot be split as a slice.
-pub(crate) struct Disjoint<'a> {
-    at: *mut f32,
+pub(crate) struct Disjoint<'a, E = f32> {
+    at: *mut E,
     len: usize,
-    owner: PhantomData<&'a mut [f32]>,
+    owner: PhantomData<&'a mut [E]>,
 }
 
 // SAFETY: the pointer is used only through `slice`, whose callers keep to places of their own.
-unsafe impl Sync for Disjoint<'_> {}
+unsafe impl<E: Send> Sync for Disjoint<'_, E> {}
 // SAFETY: as above; what it points to is borrowed for as long as this lives.
-unsafe impl Send for Disjoint<'_> {}
+unsafe impl<E: Send> Send for Disjoint<'_, E> {}
 
-impl<'a> Disjoint<'a> {
+impl<'a, E> Disjoint<'a, E> {
     /// Takes the slice over until this is dropped.
-    pub fn new(data: &'a mut [f32]) -> Self {
+    pub fn new(data: &'a mut [E]) -> Self {
         Disjoint { at: data.as_mut_ptr(), len: data.len(), owner: PhantomData }
     }
 
@@ -25,7 +25,7 @@ impl<'a> Disjoint<'a> {
     /// No other task may touch these elements while the slice lives, nor may another slice of them live.
     #[inline(always)]
     #[allow(clippy::mut_from_ref)]
-    pub unsafe fn slice(&self, at: usize, len: usize) -> &mut [f32] {
+    pub unsafe fn slice(&self, at: usize, len: usize) -> &mut [E] {
         assert!(at + len <= self.len);
         // SAFETY: inside the buffer by the line above; exclusive by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.at.add(at), len) }

@@ -5,6 +5,7 @@ pub(crate) mod launch;
 
 use std::ops::Range;
 
+use engine::Element;
 use rayon::prelude::*;
 
 /// Rows of a piece. The partial sums of the pieces are added in order.
@@ -28,10 +29,10 @@ pub(crate) fn sum_over_rows(
 }
 
 /// Adds the rows of `x [rows width]` to `total [width]`.
-pub(crate) fn sum_rows(x: &[f32], width: usize, total: &mut [f32]) {
+pub(crate) fn sum_rows<E: Element>(x: &[E], width: usize, total: &mut [f32]) {
     sum_over_rows(x.len() / width, width, total, |rows, sum| {
         for row in x[rows.start * width..rows.end * width].chunks_exact(width) {
-            sum.iter_mut().zip(row).for_each(|(s, x)| *s += x);
+            sum.iter_mut().zip(row).for_each(|(s, x)| *s += x.to_f32());
         }
     });
 }
