@@ -13,7 +13,7 @@ mod mmap;
 pub mod rng;
 pub mod shape;
 
-#[allow(unsafe_code, reason = "the gemm crate takes pointers")]
+#[allow(unsafe_code, reason = "pointers to the gemm crate, and instructions that are found at run time")]
 pub mod gemm;
 pub mod launch;
 

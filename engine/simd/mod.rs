@@ -25,6 +25,8 @@ mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+#[cfg(test)]
+pub(crate) use level::TURN;
 pub use level::{Level, level, limit, prefetch};
 pub use portable::Portable;
 pub use vector::Simd;
