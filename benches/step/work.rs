@@ -1,8 +1,8 @@
 //! The matrix products, and the scans or attentions, that a computation made, run alone on buffers of their sizes.
 
 use autograd::{Noted, Tape, Var};
-use engine::gemm::{Mat, gemm};
-use engine::{DType, Device, Element, Result, Tensor, bf16};
+use engine::gemm::{Mat, Operand, gemm};
+use engine::{DType, Device, Result, Tensor, bf16};
 use ptx::registry;
 use ptx::spec::{Case, Op};
 use testkit::problem::Problem;
@@ -88,7 +88,7 @@ struct Buffers<E> {
     wide: Vec<f32>,
 }
 
-impl<E: Element> Buffers<E> {
+impl<E: Operand> Buffers<E> {
     fn new(all: &[Product]) -> Self {
         let elements = |rows: usize, cols: usize, operand: Operand| {
             operand.ld * if operand.transposed { cols } else { rows }

@@ -59,3 +59,7 @@ pub fn prefetch<E>(from: &[E], at: usize) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (from, at);
 }
+
+/// Held by tests that set or need a level, which is that of the whole process.
+#[cfg(test)]
+pub(crate) static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());

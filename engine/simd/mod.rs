@@ -28,6 +28,8 @@ mod vector;
 mod x86;
 
 pub use element::Element;
+#[cfg(test)]
+pub(crate) use level::TURN;
 pub use level::{Level, bf16_products, level, limit, prefetch};
 pub use portable::Portable;
 pub(crate) use slices::{add, convert, copy};
