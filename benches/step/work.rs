@@ -1,7 +1,7 @@
 //! The matrix products, and the scans or attentions, that a computation made, run alone on buffers of their sizes.
 
 use autograd::{Noted, Tape, Var};
-use engine::gemm::{Mat, Operand, gemm};
+use engine::gemm::{Mat, MatElement, gemm};
 use engine::{DType, Device, Result, Tensor, bf16};
 use ptx::registry;
 use ptx::spec::{Case, Op};
@@ -88,7 +88,7 @@ struct Buffers<E> {
     wide: Vec<f32>,
 }
 
-impl<E: Operand> Buffers<E> {
+impl<E: MatElement> Buffers<E> {
     fn new(all: &[Product]) -> Self {
         let elements = |rows: usize, cols: usize, operand: Operand| {
             operand.ld * if operand.transposed { cols } else { rows }

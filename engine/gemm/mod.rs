@@ -90,9 +90,9 @@ impl<O: bfloat::Stored> Multiply<O> for bf16 {
 }
 
 /// A type of elements whose products are stored in the same type or in f32.
-pub trait Operand: Element + Multiply<Self> + Multiply<f32> {}
+pub trait MatElement: Element + Multiply<Self> + Multiply<f32> {}
 
-impl<E: Element + Multiply<Self> + Multiply<f32>> Operand for E {}
+impl<E: Element + Multiply<Self> + Multiply<f32>> MatElement for E {}
 
 /// Computes `c[m n] = a[m k] b[k n]` with [`Options`]; the rows of `c` start `ldc` elements apart.
 ///
