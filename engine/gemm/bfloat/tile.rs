@@ -88,48 +88,74 @@ pub unsafe fn tile<O: Stored, const V: usize, const STRIP: bool>(t: &Tile<O>) {
             }
         }
     }
-    match &t.end {
+    if let Some(end) = &t.end
+        && t.rows == ROWS
+        && t.cols == V * LANES
+    {
         // SAFETY: the caller's promise.
-        Some(end) => unsafe { finish(&acc, t.rows, t.cols, end) },
-        None => {
+        return unsafe { store(acc, end) };
+    }
+    for r in 0..ROWS {
+        for v in 0..V {
+            // SAFETY: the sums are [ROWS V] vectors.
+            unsafe { _mm512_storeu_ps(t.sums.add((r * V + v) * LANES), acc[r][v]) };
+        }
+    }
+    if let Some(end) = &t.end {
+        // SAFETY: the caller's promise.
+        unsafe { store_edge(t, V, end) };
+    }
+}
+
+/// Adds what is to be added to the sums of a whole tile, and stores them.
+///
+/// Inlined always, which a function with target features cannot ask for: the sums stay in registers.
+#[inline(always)]
+unsafe fn store<O: Stored, const V: usize>(mut acc: [[__m512; V]; ROWS], end: &End<O>) {
+    if !end.bias.is_null() {
+        for v in 0..V {
             for r in 0..ROWS {
-                for v in 0..V {
-                    // SAFETY: the sums are [ROWS V] vectors.
-                    unsafe { _mm512_storeu_ps(t.sums.add((r * V + v) * LANES), acc[r][v]) };
-                }
+                // SAFETY: the bias has a value for every column.
+                acc[r][v] = unsafe { _mm512_add_ps(acc[r][v], _mm512_loadu_ps(end.bias.add(LANES * v))) };
             }
+        }
+    }
+    let at = |r: usize, v: usize| end.c.wrapping_add(r * end.ldc + LANES * v);
+    if end.accumulate {
+        for r in 0..ROWS {
+            for v in 0..V {
+                // SAFETY: the tile is in C.
+                acc[r][v] = unsafe { _mm512_add_ps(acc[r][v], O::read(at(r, v), !0)) };
+            }
+        }
+    }
+    for r in 0..ROWS {
+        for v in 0..V {
+            // SAFETY: the tile is in C.
+            unsafe { O::write(at(r, v), !0, acc[r][v]) };
         }
     }
 }
 
-/// Adds what is to be added to the sums, and stores them.
-#[inline]
+/// [`store`] of a tile at the end of C, of whose sums only some are stored.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn finish<O: Stored, const V: usize>(
-    acc: &[[__m512; V]; ROWS],
-    rows: usize,
-    cols: usize,
-    end: &End<O>,
-) {
-    for v in 0..V {
-        let count = cols - LANES * v;
-        let lanes: __mmask16 = if count >= LANES { !0 } else { (1 << count) - 1 };
-        let bias = match end.bias.is_null() {
-            true => _mm512_setzero_ps(),
-            // SAFETY: the bias has a value for every column.
-            false => unsafe { _mm512_maskz_loadu_ps(lanes, end.bias.add(LANES * v)) },
-        };
-        for r in 0..ROWS {
-            if r < rows {
-                // SAFETY: `cols` columns of `rows` rows are in C.
-                unsafe {
-                    let at = end.c.add(r * end.ldc + LANES * v);
-                    let mut value = _mm512_add_ps(acc[r][v], bias);
-                    if end.accumulate {
-                        value = _mm512_add_ps(value, O::read(at, lanes));
-                    }
-                    O::write(at, lanes, value);
+unsafe fn store_edge<O: Stored>(t: &Tile<O>, vectors: usize, end: &End<O>) {
+    for v in 0..vectors {
+        let count = (t.cols - LANES * v).min(LANES);
+        let lanes = !0 >> (LANES - count);
+        for r in 0..t.rows {
+            // SAFETY: the lanes are in C and the bias, and the sums are [ROWS vectors] vectors.
+            unsafe {
+                let mut sum = _mm512_loadu_ps(t.sums.add((r * vectors + v) * LANES));
+                let at = end.c.add(r * end.ldc + LANES * v);
+                if !end.bias.is_null() {
+                    sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(lanes, end.bias.add(LANES * v)));
                 }
+                if end.accumulate {
+                    sum = _mm512_add_ps(sum, O::read(at, lanes));
+                }
+                O::write(at, lanes, sum);
             }
         }
     }
