@@ -72,7 +72,8 @@ struct Conv {
 impl Function for Conv {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
         let values = self.saved.iter().map(Saved::get).collect::<Result<Vec<_>>>()?;
-        let mut du = || grads.remove(0).map(|du| typed(sinks.device(), du, values[at::XZ].dtype())).transpose();
+        let mut du =
+            || grads.remove(0).map(|du| typed(sinks.device(), du, values[at::XZ].dtype())).transpose();
         let du = [du()?, du()?];
         match sinks.device().clone().launcher() {
             None => self.backward_cpu(&values, du, sinks),
