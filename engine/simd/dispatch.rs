@@ -14,23 +14,23 @@ macro_rules! simd_fn {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f")]
             fn avx512<$($E: $crate::Element),*>($($arg: $ty),*) $(-> $ret)? {
-                generic($crate::simd::Avx512::new(), $($arg),*)
+                generic::<_ $(, $E)*>($crate::simd::Avx512::new(), $($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn avx2<$($E: $crate::Element),*>($($arg: $ty),*) $(-> $ret)? {
-                generic($crate::simd::Avx2::new(), $($arg),*)
+                generic::<_ $(, $E)*>($crate::simd::Avx2::new(), $($arg),*)
             }
 
             match $crate::simd::level() {
                 // SAFETY: `level` found the instructions on this machine.
                 #[cfg(target_arch = "x86_64")]
-                $crate::simd::Level::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::simd::Level::Avx512 => unsafe { avx512::<$($E),*>($($arg),*) },
                 // SAFETY: `level` found the instructions on this machine.
                 #[cfg(target_arch = "x86_64")]
-                $crate::simd::Level::Avx2 => unsafe { avx2($($arg),*) },
-                _ => generic($crate::simd::Portable, $($arg),*),
+                $crate::simd::Level::Avx2 => unsafe { avx2::<$($E),*>($($arg),*) },
+                _ => generic::<_ $(, $E)*>($crate::simd::Portable, $($arg),*),
             }
         }
     };

@@ -1,8 +1,10 @@
 //! Added rows on the CPU: an image a task forward, a learned row a task backward. Bound by memory.
 
+use engine::Element;
 use rayon::prelude::*;
 
 use super::call::Call;
+use crate::rows::add_times;
 
 impl Call {
     /// The row of an image that learned row `j` is added to; `None` beyond the last one.
@@ -19,7 +21,7 @@ impl Call {
 }
 
 /// Adds the learned rows of `values [k n d]` to `y [b l d]`.
-pub fn add(call: &Call, values: &[f32], y: &mut [f32]) {
+pub fn add<E: Element>(call: &Call, values: &[f32], y: &mut [E]) {
     let (rows, d) = (&values[call.entry()], call.d);
     if y.is_empty() {
         return;
@@ -27,15 +29,14 @@ pub fn add(call: &Call, values: &[f32], y: &mut [f32]) {
     y.par_chunks_mut(call.l * d).enumerate().for_each(|(image, y)| {
         for (j, from) in rows.chunks_exact(d).enumerate() {
             if let Some(row) = call.row(image, j) {
-                let to = &mut y[row * d..][..d];
-                to.iter_mut().zip(from).for_each(|(y, v)| *y += call.weight * v);
+                add_times(call.weight, from, &mut y[row * d..][..d]);
             }
         }
     });
 }
 
 /// Adds to the gradient of `values [k n d]`, images in order.
-pub fn grad(call: &Call, dy: &[f32], to: &mut [f32]) {
+pub fn grad<E: Element>(call: &Call, dy: &[E], to: &mut [f32]) {
     let (to, d) = (&mut to[call.entry()], call.d);
     if to.is_empty() {
         return;
@@ -44,9 +45,9 @@ pub fn grad(call: &Call, dy: &[f32], to: &mut [f32]) {
         let mut sum = vec![0.0; d];
         for (image, dy) in dy.chunks_exact(call.l * d).enumerate() {
             if let Some(row) = call.row(image, j) {
-                sum.iter_mut().zip(&dy[row * d..][..d]).for_each(|(s, v)| *s += v);
+                add_times(1.0, &dy[row * d..][..d], &mut sum);
             }
         }
-        to.iter_mut().zip(&sum).for_each(|(t, s)| *t += call.weight * s);
+        add_times(call.weight, &sum, to);
     });
 }

@@ -8,7 +8,7 @@
 //! Axes: `x: [b l d]`; `rows: [n d]` is one entry of `values: [k n d]`, so that the layers of a model share one tensor. The
 //! rows `at` of a sequence differ from each other; they are the same for all images, or each image has its own in a tensor
 //! `[b n]` of numbers, of which those beyond the last row add nothing. y takes the memory of x unless somebody else holds it.
-//! `at` is kept for the gradient of the rows. On a launched device x, y and dx have one type, f32 or bf16; all else is f32.
+//! `at` is kept for the gradient of the rows. x, y and dx have one type, f32 or bf16; all else is f32.
 
 mod call;
 pub(crate) mod cases;
@@ -20,7 +20,7 @@ pub mod reference;
 use autograd::{Function, Sinks, Tape, Var};
 use engine::{DType, Result, Tensor};
 
-use crate::launch::typed;
+use crate::launch::{on_type, typed};
 use call::{Call, OP, at};
 
 pub use call::{At, Rows};
@@ -37,7 +37,7 @@ pub fn add_rows(tape: &Tape, mut x: Var, rows: Rows, places: At) -> Result<Var> 
     let mut y = x.take();
     y.make_unique(device);
     match device.launcher() {
-        None => cpu::add(&call, rows.values.value().as_slice(), y.as_mut_slice()),
+        None => on_type!(dtype, E, cpu::add::<E>(&call, rows.values.value().as_slice(), y.slice_mut())),
         Some(launcher) => launch::add(launcher, &call, rows.values.value(), &mut y)?,
     }
     let none = Var::constant(Tensor::from_vec(vec![], &[0]));
@@ -81,7 +81,7 @@ impl Function for AddRows {
             // The other entries belong to other calls: zero until those write.
             let to = sink.zeroed_tensor();
             match device.launcher() {
-                None => cpu::grad(call, dy.as_slice(), to.as_mut_slice()),
+                None => on_type!(self.dtype, E, cpu::grad::<E>(call, dy.slice(), to.as_mut_slice())),
                 Some(launcher) => launch::grad(launcher, call, &dy, to)?,
             }
             sinks.put(at::VALUES, sink);

@@ -2,7 +2,7 @@
 
 use autograd::Var;
 use engine::shape::{axes3, check_shape};
-use engine::{Error, Result, Tensor};
+use engine::{DType, Device, Error, Result, Tensor};
 
 pub(super) const OP: &str = "attention";
 
@@ -101,4 +101,11 @@ pub(super) struct Call {
     pub extra: Option<Tensor>,
     /// `[k]`
     pub temperature: Option<Tensor>,
+}
+
+impl Call {
+    /// The extra rows in the type of qkv.
+    pub fn extra(&self, device: &Device, dtype: DType) -> Result<Option<Tensor>> {
+        self.extra.as_ref().map(|extra| extra.cast(device, dtype)).transpose()
+    }
 }

@@ -18,8 +18,8 @@
 //! goes through them.
 //!
 //! qkv is kept, and of each query the logarithm of its sum of powers, from which backward computes p again; a launched device
-//! keeps out as well. On it qkv, out and their gradients have one type, f32 or bf16; all else is f32. In bf16 the products run
-//! on tensor cores: the extra rows, p and ds are rounded to bf16 before they are multiplied, and sums are f32. p and ds have
+//! keeps out as well. qkv, out and their gradients have one type, f32 or bf16; all else is f32. In bf16 the products take
+//! elements of bf16: the extra rows, p and ds are rounded to bf16 before they are multiplied, and sums are f32. p and ds have
 //! errors of 2^-9 of themselves, independent of each other, so that a sum of them is off by less than its own rounding to
 //! bf16.
 
@@ -33,11 +33,11 @@ pub mod reference;
 mod tests;
 
 use autograd::{Function, Saved, Sink, Sinks, Tape, Var};
-use engine::{DType, Result, Tensor};
+use engine::{DType, Element, Result, Tensor};
 
 pub use call::Settings;
 
-use crate::launch::typed;
+use crate::launch::{on_type, typed};
 use call::{Call, Dims, OP, at};
 
 /// What a call computes.
@@ -67,7 +67,15 @@ pub fn attention(tape: &Tape, qkv: &Var, settings: Settings) -> Result<Attended>
     let mut sums = trained.then(|| Tensor::empty(device, &[b, heads, l]));
     let mut probabilities = dims.class_row.map(|_| Tensor::empty(device, &[b, heads, dims.keys()]));
     match device.launcher() {
-        None => cpu::forward(&call, qkv.value(), &mut out, sums.as_mut(), probabilities.as_mut()),
+        None => on_type!(dtype, E, {
+            let extra = call.extra(device, dtype)?;
+            let outputs = cpu::Outputs::<E> {
+                out: out.slice_mut(),
+                sums: sums.as_mut().map(Tensor::as_mut_slice),
+                probabilities: probabilities.as_mut().map(Tensor::as_mut_slice),
+            };
+            cpu::forward(&call, [qkv.value().slice(), slice_of(&extra)], outputs);
+        }),
         Some(launcher) => {
             launch::forward(launcher, &call, qkv.value(), &mut out, sums.as_mut(), probabilities.as_mut())?;
         }
@@ -113,27 +121,35 @@ impl Function for Attention {
             (Some(launcher), Some(out)) => {
                 launch::backward(launcher, &self.call, [&qkv, &self.sums, out, &dout], sinks)?;
             }
-            _ => self.backward_cpu(&qkv, &dout, sinks),
+            _ => on_type!(self.dtype, E, self.backward_cpu::<E>(&qkv, &dout, sinks)?),
         }
         Ok(())
     }
 }
 
 impl Attention {
-    fn backward_cpu(&self, qkv: &Tensor, dout: &Tensor, sinks: &mut Sinks) {
-        let mut dqkv = sinks.take(at::QKV, qkv.shape());
+    fn backward_cpu<E: Element>(&self, qkv: &Tensor, dout: &Tensor, sinks: &mut Sinks) -> Result<()> {
+        let extra = self.call.extra(sinks.device(), self.dtype)?;
+        let mut dqkv = sinks.take_typed(at::QKV, self.dtype, qkv.shape());
         let mut take =
             |at, value: &Option<Tensor>| value.as_ref().and_then(|value| sinks.take(at, value.shape()));
         let mut dextra = take(at::EXTRA, &self.call.extra);
         let mut dtemperature = take(at::TEMPERATURE, &self.call.temperature);
-        let grads = cpu::Grads {
-            qkv: dqkv.as_mut().map(|sink| (sink.accumulate, sink.tensor.as_mut_slice())),
+        let grads = cpu::Grads::<E> {
+            qkv: dqkv.as_mut().map(|sink| (sink.accumulate, sink.tensor.slice_mut())),
             extra: dextra.as_mut().map(Sink::zeroed),
             temperature: dtemperature.as_mut().map(Sink::zeroed),
         };
-        cpu::backward(&self.call, qkv, &self.sums, dout, grads);
+        let inputs = [qkv.slice(), slice_of(&extra)];
+        cpu::backward(&self.call, inputs, self.sums.as_slice(), dout.slice(), grads);
         for (at, sink) in [(at::QKV, dqkv), (at::EXTRA, dextra), (at::TEMPERATURE, dtemperature)] {
             sink.into_iter().for_each(|sink| sinks.put(at, sink));
         }
+        Ok(())
     }
+}
+
+/// The elements of a tensor that may be absent, of which there are then none.
+fn slice_of<E: Element>(tensor: &Option<Tensor>) -> &[E] {
+    tensor.as_ref().map_or(&[], Tensor::slice)
 }

@@ -1,28 +1,27 @@
 //! Add and norm on the CPU: one pass over the rows. Bound by memory: the later looks at a row find it in the cache.
 
 use engine::simd::Simd;
-use engine::{Tensor, for_vectors, simd_fn};
+use engine::{Element, for_vectors, simd_fn};
 use rayon::prelude::*;
 
 use super::call::Call;
+use crate::disjoint::Disjoint;
 use crate::rows::PIECE;
 
 /// Writes the norm, and the sum where it is asked for.
-pub fn forward(
+pub fn forward<E: Element>(
     call: &Call,
-    x: &Tensor,
-    residual: Option<&Tensor>,
-    [weight, bias]: [&Tensor; 2],
-    sum: Option<&mut Tensor>,
-    out: &mut Tensor,
+    x: &[E],
+    residual: Option<&[f32]>,
+    [weight, bias]: [&[f32]; 2],
+    sum: Option<&mut [f32]>,
+    out: &mut [E],
 ) {
-    let d = call.d;
-    let (x, residual) = (x.as_slice(), residual.map(Tensor::as_slice));
-    let (weight, bias, keep) = (weight.as_slice(), bias.as_slice(), call.keep());
+    let (d, keep) = (call.d, call.keep());
     if x.is_empty() {
         return;
     }
-    let rows = |first: usize, out: &mut [f32], mut sum: Option<&mut [f32]>| {
+    let rows = |first: usize, out: &mut [E], mut sum: Option<&mut [f32]>| {
         for (i, out) in out.chunks_exact_mut(d).enumerate() {
             let (row, at) = (first + i, (first + i) * d..(first + i + 1) * d);
             match &mut sum {
@@ -31,16 +30,16 @@ pub fn forward(
                     let sum = &mut sum[i * d..(i + 1) * d];
                     let keep = keep.map_or(1.0, |keep| keep[row / call.l]);
                     sum_row(&x[at.clone()], keep, residual.map(|r| &r[at]), sum);
-                    norm_row(sum, weight, bias, call.eps, out);
+                    norm_row(&*sum, weight, bias, call.eps, out);
                 }
             }
         }
     };
-    let pieces = out.as_mut_slice().par_chunks_mut(PIECE * d);
+    let pieces = out.par_chunks_mut(PIECE * d);
     match sum {
         None => pieces.enumerate().for_each(|(piece, out)| rows(piece * PIECE, out, None)),
         Some(sum) => pieces
-            .zip(sum.as_mut_slice().par_chunks_mut(PIECE * d))
+            .zip(sum.par_chunks_mut(PIECE * d))
             .enumerate()
             .for_each(|(piece, (out, sum))| rows(piece * PIECE, out, Some(sum))),
     }
@@ -48,7 +47,7 @@ pub fn forward(
 
 simd_fn! {
     /// Writes `residual + keep h`.
-    fn sum_row<S>(s, h: &[f32], keep: f32, residual: Option<&[f32]>, sum: &mut [f32]) {
+    fn sum_row<S, E>(s, h: &[E], keep: f32, residual: Option<&[f32]>, sum: &mut [f32]) {
         let (d, keep) = (h.len(), s.splat(keep));
         for i in (0..d).step_by(S::LANES) {
             let before = residual.map_or(s.splat(0.0), |residual| s.read(residual, i));
@@ -60,7 +59,7 @@ simd_fn! {
 /// The mean of a row, and the inverse of its deviation. The deviation is taken from the mean, since the difference of the
 /// mean square and the squared mean would cancel.
 #[inline(always)]
-fn statistics<S: Simd>(s: S, x: &[f32], eps: f32) -> (f32, f32) {
+fn statistics<S: Simd, E: Element>(s: S, x: &[E], eps: f32) -> (f32, f32) {
     let d = x.len();
     let mut total = s.splat(0.0);
     for i in (0..d).step_by(S::LANES) {
@@ -73,12 +72,12 @@ fn statistics<S: Simd>(s: S, x: &[f32], eps: f32) -> (f32, f32) {
         let away = s.sub(s.read(whole, i), middle);
         squares = s.fma(away, away, squares);
     }
-    let rest: f32 = rest.iter().map(|x| (x - mean) * (x - mean)).sum();
+    let rest: f32 = rest.iter().map(|x| (x.to_f32() - mean) * (x.to_f32() - mean)).sum();
     (mean, 1.0 / ((s.sum(squares) + rest) / d as f32 + eps).sqrt())
 }
 
 simd_fn! {
-    fn norm_row<S>(s, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+    fn norm_row<S, X, E>(s, x: &[X], weight: &[f32], bias: &[f32], eps: f32, out: &mut [E]) {
         let d = x.len();
         let (weight, bias, out) = (&weight[..d], &bias[..d], &mut out[..d]);
         let (mean, inverse) = statistics(s, x, eps);
@@ -93,47 +92,52 @@ simd_fn! {
     }
 }
 
-/// Writes what comes through the norm to `dsum`, or adds it where its flag is set, and adds the gradients of weight and
-/// bias that are asked for. `sum` is what was normalised; the bias alone does without it.
-pub fn backward(
+/// Where the gradients of the inputs go.
+pub struct Grads<'a, E> {
+    /// That of what was normalised, which is added to where its flag is set.
+    pub sum: Option<(bool, &'a mut [f32])>,
+    /// The same in the type of h, with drop path's factors.
+    pub h: Option<&'a mut [E]>,
+    /// These are added to.
+    pub weight: Option<&'a mut [f32]>,
+    pub bias: Option<&'a mut [f32]>,
+}
+
+/// Computes the gradients that are asked for. `sum` is what was normalised.
+pub fn backward<X: Element, E: Element>(
     call: &Call,
-    [sum, weight]: [Option<&Tensor>; 2],
-    dout: &[f32],
-    dsum: Option<(bool, &mut [f32])>,
-    [dweight, dbias]: [Option<&mut [f32]>; 2],
+    (sum, weight): (&[X], Option<&[f32]>),
+    dout: &[E],
+    grads: Grads<E>,
 ) {
-    let d = call.d;
+    let (d, keep) = (call.d, call.keep());
     if dout.is_empty() {
         return;
     }
-    let Some(sum) = sum.map(Tensor::as_slice) else {
-        return dbias.into_iter().for_each(|dbias| crate::rows::sum_rows(dout, d, dbias));
-    };
-    let weight = weight.map(Tensor::as_slice);
+    let (dsum, dh) = (grads.sum.map(|(add, to)| (add, Disjoint::new(to))), grads.h.map(Disjoint::new));
+    let weight = weight.filter(|_| dsum.is_some() || dh.is_some());
     // A piece of rows has its dweight and dbias side by side, or an unused number where nobody wants them.
-    let wanted = dweight.is_some() || dbias.is_some();
+    let wanted = grads.weight.is_some() || grads.bias.is_some();
     let width = if wanted { 2 * d } else { 1 };
     let mut sums = vec![0.0; call.rows.div_ceil(PIECE) * width];
-    let rows = |piece: usize, sums: &mut [f32], mut dsum: Option<(bool, &mut [f32])>| {
-        for (i, row) in (piece * PIECE..((piece + 1) * PIECE).min(call.rows)).enumerate() {
+    sums.par_chunks_mut(width).enumerate().for_each(|(piece, sums)| {
+        for row in piece * PIECE..((piece + 1) * PIECE).min(call.rows) {
             let (r, dout) = (&sum[row * d..(row + 1) * d], &dout[row * d..(row + 1) * d]);
             let statistics = row_statistics(r, call.eps);
             if wanted {
                 add_to_sums(r, dout, statistics, sums);
             }
-            if let (Some((accumulate, dsum)), Some(weight)) = (&mut dsum, weight) {
-                through_row(r, weight, dout, statistics, *accumulate, &mut dsum[i * d..(i + 1) * d]);
+            if let Some(weight) = weight {
+                // SAFETY: this task alone has this row.
+                let dsum = dsum.as_ref().map(|(add, to)| (*add, unsafe { to.slice(row * d, d) }));
+                // SAFETY: as above.
+                let dh = dh.as_ref().map(|to| unsafe { to.slice(row * d, d) });
+                let keep = keep.map_or(1.0, |keep| keep[row / call.l]);
+                through_row(r, weight, dout, statistics, dsum, keep, dh);
             }
         }
-    };
-    let parts = sums.par_chunks_mut(width).enumerate();
-    match dsum {
-        None => parts.for_each(|(piece, sums)| rows(piece, sums, None)),
-        Some((accumulate, dsum)) => parts
-            .zip(dsum.par_chunks_mut(PIECE * d))
-            .for_each(|((piece, sums), dsum)| rows(piece, sums, Some((accumulate, dsum)))),
-    }
-    for (total, first) in [(dweight, 0), (dbias, d)] {
+    });
+    for (total, first) in [(grads.weight, 0), (grads.bias, d)] {
         let Some(total) = total else { continue };
         for sums in sums.chunks_exact(width) {
             total.iter_mut().zip(&sums[first..]).for_each(|(t, s)| *t += s);
@@ -142,14 +146,14 @@ pub fn backward(
 }
 
 simd_fn! {
-    fn row_statistics<S>(s, x: &[f32], eps: f32) -> (f32, f32) {
+    fn row_statistics<S, X>(s, x: &[X], eps: f32) -> (f32, f32) {
         statistics(s, x, eps)
     }
 }
 
 simd_fn! {
     /// Adds `dout n` to the first half of `sums` and `dout` to the second.
-    fn add_to_sums<S>(s, r: &[f32], dout: &[f32], statistics: (f32, f32), sums: &mut [f32]) {
+    fn add_to_sums<S, X, E>(s, r: &[X], dout: &[E], statistics: (f32, f32), sums: &mut [f32]) {
         let d = r.len();
         let (mean, inverse) = (s.splat(statistics.0), s.splat(statistics.1));
         let (dweight, dbias) = sums.split_at_mut(d);
@@ -167,12 +171,13 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// Writes `(g - mean g - n mean (g n)) s` with `g = weight dout`, or adds it.
-    fn through_row<S>(
-        s, r: &[f32], weight: &[f32], dout: &[f32], statistics: (f32, f32), accumulate: bool, dr: &mut [f32],
+    /// Writes `(g - mean g - n mean (g n)) s` with `g = weight dout` to dsum, or adds it, and the result times `keep` to dh.
+    fn through_row<S, X, E>(
+        s, r: &[X], weight: &[f32], dout: &[E], statistics: (f32, f32), dsum: Option<(bool, &mut [f32])>, keep: f32,
+        dh: Option<&mut [E]>,
     ) {
         let d = r.len();
-        let (weight, dout, dr) = (&weight[..d], &dout[..d], &mut dr[..d]);
+        let (weight, dout) = (&weight[..d], &dout[..d]);
         let (mean, inverse) = (s.splat(statistics.0), s.splat(statistics.1));
         let (mut plain, mut along) = (s.splat(0.0), s.splat(0.0));
         for_vectors!(S, d, |i, FULL| {
@@ -187,22 +192,37 @@ simd_fn! {
         });
         let plain = s.splat(s.sum(plain) / d as f32);
         let along = s.splat(-s.sum(along) / d as f32);
+        let accumulate = matches!(dsum, Some((true, _)));
+        let (mut dsum, mut dh) = (dsum.map(|(_, dsum)| &mut dsum[..d]), dh.map(|dh| &mut dh[..d]));
+        let keep = s.splat(keep);
         for_vectors!(S, d, |i, FULL| {
             // SAFETY: as above.
             unsafe {
                 let n = s.mul(s.sub(s.read_at::<FULL>(r, i), mean), inverse);
                 let g = s.mul(s.read_at::<FULL>(weight, i), s.read_at::<FULL>(dout, i));
                 let through = s.fma(along, n, s.sub(g, plain));
-                let before = if accumulate { s.read_at::<FULL>(dr, i) } else { s.splat(0.0) };
-                s.write_at::<FULL>(dr, i, s.fma(through, inverse, before));
+                let before = match &dsum {
+                    Some(dsum) if accumulate => s.read_at::<FULL>(dsum, i),
+                    _ => s.splat(0.0),
+                };
+                let whole = s.fma(through, inverse, before);
+                if let Some(dsum) = &mut dsum {
+                    s.write_at::<FULL>(dsum, i, whole);
+                }
+                if let Some(dh) = &mut dh {
+                    s.write_at::<FULL>(dh, i, s.mul(keep, whole));
+                }
             }
         });
     }
 }
 
 /// Writes each image of `from`, multiplied by its factor.
-pub fn scale_images(keep: &[f32], from: &[f32], to: &mut [f32]) {
+pub fn scale_images<E: Element>(keep: Option<&[f32]>, from: &[f32], to: &mut [E]) {
+    let keep = keep.unwrap_or(&[1.0]);
     let image = from.len() / keep.len().max(1);
     let images = to.par_chunks_mut(image.max(1)).zip(from.par_chunks(image.max(1))).zip(keep);
-    images.for_each(|((to, from), keep)| to.iter_mut().zip(from).for_each(|(to, from)| *to = keep * from));
+    images.for_each(|((to, from), keep)| {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = E::from_f32(keep * from))
+    });
 }

@@ -10,8 +10,8 @@
 //! ```
 //! [`layer_norm`] takes `x [.. d]` for r. [`add_layer_norm`] takes `h` and `residual_in`, both `[b l d]`, and `keep [rows
 //! b]`, of which one row is used; its outputs are r and out. `weight` and `bias` are `[d]`. Of h and the incoming residual
-//! only r is kept, and backward computes n again from it; a call whose bias alone is trained keeps nothing. On a launched
-//! device h or x, out and their gradients have one type, f32 or bf16; all else is f32.
+//! only r is kept, and backward computes n again from it; a call whose bias alone is trained keeps nothing. h or x,
+//! out and their gradients have one type, f32 or bf16; all else is f32.
 
 mod call;
 pub(crate) mod cases;
@@ -27,8 +27,9 @@ use engine::{DType, Result, Tensor};
 
 pub use call::Norm;
 
-use crate::launch::typed;
+use crate::launch::{on_type, typed};
 use crate::prompt_add_norm::Keep;
+use crate::rows::sum_rows;
 use call::{Call, OP, at};
 
 /// The norm of each row of `x [.. d]`, in the shape and type of x.
@@ -66,7 +67,12 @@ fn run(tape: &Tape, call: Call, x: &Var, residual: Option<&Var>, norm: Norm) -> 
     let parameters = [norm.weight.value(), norm.bias.value()];
     let residual_value = residual.map(Var::value);
     match device.launcher() {
-        None => cpu::forward(&call, x.value(), residual_value, parameters, sum.as_mut(), &mut out),
+        None => on_type!(call.dtype, E, {
+            let (residual, sum) =
+                (residual_value.map(Tensor::as_slice), sum.as_mut().map(Tensor::as_mut_slice));
+            let parameters = parameters.map(Tensor::as_slice);
+            cpu::forward::<E>(&call, x.value().slice(), residual, parameters, sum, out.slice_mut());
+        }),
         Some(launcher) => {
             launch::forward(launcher, &call, x.value(), residual_value, parameters, sum.as_mut(), &mut out)?;
         }
@@ -128,41 +134,48 @@ impl LayerNorm {
         sinks: &mut Sinks,
     ) {
         let (call, device) = (&self.call, sinks.device().clone());
-        let through = sinks.wants(at::X) || sinks.wants(at::RESIDUAL);
+        let (wants_h, wants_residual) = (sinks.wants(at::X), sinks.wants(at::RESIDUAL));
+        // Where nothing is dropped, h and the residual get the same gradient.
+        let shared = call.keep.is_none() && call.dtype == DType::F32;
+        let written = wants_residual || (wants_h && shared);
         // What arrived at the sum is added to.
         let accumulate = dsum.is_some();
-        let mut dsum = through.then(|| dsum.unwrap_or_else(|| Tensor::empty(&device, &call.shape)));
+        let mut dsum = dsum.filter(|_| wants_h || wants_residual);
+        if written && !accumulate {
+            dsum = Some(Tensor::empty(&device, &call.shape));
+        }
+        let mut dh = (wants_h && !shared).then(|| Tensor::empty_typed(&device, call.dtype, &call.shape));
         if let Some(dout) = &dout {
             let mut dweight = sinks.take(at::WEIGHT, &[call.d]);
             let mut dbias = sinks.take(at::BIAS, &[call.d]);
-            cpu::backward(
-                call,
-                [sum, weight],
-                dout.as_slice(),
-                dsum.as_mut().map(|dsum| {
-                    dsum.make_unique(&device);
-                    (accumulate, dsum.as_mut_slice())
-                }),
-                [dweight.as_mut().map(Sink::zeroed), dbias.as_mut().map(Sink::zeroed)],
-            );
+            dsum.iter_mut().for_each(|dsum| dsum.make_unique(&device));
+            on_type!(call.dtype, E, {
+                let grads = cpu::Grads::<E> {
+                    sum: dsum.as_mut().map(|dsum| (accumulate, dsum.as_mut_slice())),
+                    h: dh.as_mut().map(Tensor::slice_mut),
+                    weight: dweight.as_mut().map(Sink::zeroed),
+                    bias: dbias.as_mut().map(Sink::zeroed),
+                };
+                match sum {
+                    // Nothing but the bias is trained.
+                    None => {
+                        grads.bias.into_iter().for_each(|dbias| sum_rows::<E>(dout.slice(), call.d, dbias))
+                    }
+                    Some(sum) => on_type!(sum.dtype(), X, {
+                        let weight = weight.map(Tensor::as_slice);
+                        cpu::backward::<X, E>(call, (sum.slice(), weight), dout.slice(), grads);
+                    }),
+                }
+            });
             for (at, sink) in [(at::WEIGHT, dweight), (at::BIAS, dbias)] {
                 sink.into_iter().for_each(|sink| sinks.put(at, sink));
             }
+        } else if let (Some(dsum), Some(dh)) = (&dsum, &mut dh) {
+            on_type!(call.dtype, E, cpu::scale_images::<E>(call.keep(), dsum.as_slice(), dh.slice_mut()));
         }
-        let Some(dsum) = dsum else { return };
-        if sinks.wants(at::RESIDUAL) {
-            sinks.give(at::RESIDUAL, dsum.clone());
-        }
-        if sinks.wants(at::X) {
-            let dh = match call.keep() {
-                None => dsum,
-                Some(keep) => {
-                    let mut dh = Tensor::empty(&device, &call.shape);
-                    cpu::scale_images(keep, dsum.as_slice(), dh.as_mut_slice());
-                    dh
-                }
-            };
+        if let Some(dh) = dh.or_else(|| dsum.clone().filter(|_| wants_h)) {
             sinks.give(at::X, dh);
         }
+        dsum.into_iter().for_each(|dsum| sinks.give(at::RESIDUAL, dsum));
     }
 }

@@ -5,8 +5,7 @@
 //! y[i] = 1/(l-1) sum_(j != skip) x[i, j]      x: [b l d], y: [b d]; 1/l and all rows where none is skipped
 //! dx[i, j] = dy[i] / (l-1), and 0 for j = skip
 //! ```
-//! Sums are f32, rows in an order that depends on sizes only. Only sizes are kept. On a launched device y and dx have the
-//! type of x.
+//! Sums are f32, rows in an order that depends on sizes only. Only sizes are kept. y and dx have the type of x.
 
 mod call;
 pub(crate) mod cases;
@@ -18,7 +17,7 @@ pub mod reference;
 use autograd::{Function, Sinks, Tape, Var};
 use engine::{DType, Result, Tensor};
 
-use crate::launch::typed;
+use crate::launch::{on_type, typed};
 use call::{Dims, OP};
 
 /// The mean `[b d]` of all rows of `x [b l d]` but row `skip`, where there is one to be left out.
@@ -30,7 +29,7 @@ pub fn mean_rows(tape: &Tape, x: &Var, skip: Option<usize>) -> Result<Var> {
     let (dims, dtype) = (Dims::new(x, skip)?, x.value().dtype());
     let mut y = Tensor::empty_typed(tape.device(), dtype, &[dims.b, dims.d]);
     match tape.device().launcher() {
-        None => cpu::forward(dims, x.value().as_slice(), y.as_mut_slice()),
+        None => on_type!(dtype, E, cpu::forward::<E>(dims, x.value().slice(), y.slice_mut())),
         Some(launcher) => launch::forward(launcher, dims, x.value(), &mut y)?,
     }
     let settings = || vec![("skip", skip.iter().map(|&row| row as f64).collect())];
@@ -52,7 +51,7 @@ impl Function for MeanRows {
         let Some(mut sink) = sinks.take_typed(0, self.dtype, &[d.b, d.l, d.d]) else { return Ok(()) };
         let (dx, add) = (&mut sink.tensor, sink.accumulate);
         match device.launcher() {
-            None => cpu::backward(d, dy.as_slice(), dx.as_mut_slice(), add),
+            None => on_type!(self.dtype, E, cpu::backward::<E>(d, dy.slice(), dx.slice_mut(), add)),
             Some(launcher) => launch::backward(launcher, d, &dy, dx, add)?,
         }
         sinks.put(0, sink);

@@ -4,7 +4,7 @@
 //! `y[t] = w patch(t) + bias + pos[t]` for the `p = ((s - patch) / stride + 1)^2` patches in row-major order, and
 //! `y[m] = cls + pos[m]` in row `m = class_row`; the patches after it move down by one row. Patches overlap where
 //! the stride is below the patch size, as in Vim's stride-8 models. The images are kept only for a trained weight, and
-//! the weight only where the images want a gradient. On a launched device y has the type of the images; parameters and
+//! the weight only where the images want a gradient. y has the type of the images; parameters and
 //! their gradients are f32.
 
 mod call;
@@ -19,7 +19,7 @@ use engine::{DType, Device, Result, Tensor};
 
 pub use call::Weights;
 
-use crate::launch::typed;
+use crate::launch::{on_type, typed};
 use call::{Dims, OP, check};
 
 /// Positions of the inputs in a recorded call.
@@ -63,12 +63,20 @@ fn forward(device: &Device, dims: Dims, images: &Tensor, weights: [&Tensor; 4]) 
     if let Some(launcher) = device.launcher() {
         return launch::forward(device, launcher, dims, images, weights);
     }
-    let mut columns = Tensor::empty(device, &dims.columns());
-    cpu::gather(dims, images.as_slice(), columns.as_mut_slice());
+    let (dtype, [w, others @ ..]) = (images.dtype(), weights);
+    let (columns, w) = (gather(device, dims, images), w.cast(device, dtype)?);
     let mut y = Tensor::empty(device, &[dims.b, dims.tokens(), dims.d]);
-    let [w, bias, cls, pos] = weights.map(Tensor::as_slice);
-    cpu::forward(dims, columns.as_slice(), w, bias, cls, pos, y.as_mut_slice());
-    Ok(y)
+    on_type!(dtype, E, {
+        cpu::forward::<E>(dims, columns.slice(), w.slice(), others.map(Tensor::as_slice), y.as_mut_slice());
+    });
+    y.cast(device, dtype)
+}
+
+/// The patches of the CPU's images as rows `[b tokens k]`.
+fn gather(device: &Device, dims: Dims, images: &Tensor) -> Tensor {
+    let mut columns = Tensor::empty_typed(device, images.dtype(), &dims.columns());
+    on_type!(images.dtype(), E, cpu::gather::<E>(dims, images.slice(), columns.slice_mut()));
+    columns
 }
 
 struct PatchEmbed {
@@ -89,9 +97,12 @@ impl Function for PatchEmbed {
             let weight = self.weight.as_ref().expect("saved for the images' gradient").get()?;
             match device.launcher() {
                 None => {
-                    let mut columns = Tensor::empty(&device, &d.columns());
-                    cpu::grad_columns(d, dy.as_slice(), weight.as_slice(), columns.as_mut_slice());
-                    cpu::scatter(d, columns.as_slice(), sink.zeroed());
+                    let (mut columns, w) =
+                        (Tensor::empty(&device, &d.columns()), weight.cast(&device, self.dtype)?);
+                    on_type!(self.dtype, E, {
+                        cpu::grad_columns::<E>(d, dy.slice(), w.slice(), columns.as_mut_slice());
+                        cpu::scatter::<E>(d, columns.as_slice(), sink.tensor.slice_mut(), sink.accumulate);
+                    });
                 }
                 Some(launcher) => {
                     let to = (&mut sink.tensor, sink.accumulate);
@@ -105,9 +116,10 @@ impl Function for PatchEmbed {
             let (dw, accumulate) = (&mut sink.tensor, sink.accumulate);
             match device.launcher() {
                 None => {
-                    let mut columns = Tensor::empty(&device, &d.columns());
-                    cpu::gather(d, images.as_slice(), columns.as_mut_slice());
-                    cpu::grad_weight(d, dy.as_slice(), columns.as_slice(), dw.as_mut_slice(), accumulate);
+                    let columns = gather(&device, d, &images);
+                    on_type!(self.dtype, E, {
+                        cpu::grad_weight::<E>(d, dy.slice(), columns.slice(), dw.as_mut_slice(), accumulate);
+                    });
                 }
                 Some(launcher) => {
                     let columns = launch::gather(&device, launcher, d, &images)?;
@@ -118,7 +130,7 @@ impl Function for PatchEmbed {
         }
         if let Some(mut sink) = sinks.take(at::BIAS, &[d.d]) {
             match device.launcher() {
-                None => cpu::grad_bias(d, dy.as_slice(), sink.zeroed()),
+                None => on_type!(self.dtype, E, cpu::grad_bias::<E>(d, dy.slice(), sink.zeroed())),
                 Some(_) => launch::grad_bias(&device, d, &dy, sink.tensor.region_mut(), sink.accumulate)?,
             }
             sinks.put(at::BIAS, sink);
@@ -127,7 +139,9 @@ impl Function for PatchEmbed {
         for (input, first, count) in [(at::CLS, d.class_row, 1), (at::POS, 0, d.tokens())] {
             if let Some(mut sink) = sinks.take(input, &[1, count, d.d]) {
                 match device.launcher() {
-                    None => cpu::sum_samples(d, dy.as_slice(), first, sink.zeroed()),
+                    None => {
+                        on_type!(self.dtype, E, cpu::sum_samples::<E>(d, dy.slice(), first, sink.zeroed()))
+                    }
                     Some(_) => {
                         let (to, rows) = (sink.tensor.region_mut(), (count, sink.accumulate));
                         launch::sum_samples(&device, d, &dy, first, to, rows)?;

@@ -8,7 +8,7 @@
 //! ```
 //! Axes: `x: [b l d]`; `prompt: [n d]` is one entry of `prompts: [k n d]`, so that the layers of a model share one
 //! tensor; `keep: [b n d]` is dropout's factor of each element, 0 or `1 / (1 - rate)`, 1 without dropout. It is never
-//! stored: both passes draw it again. On a launched device x, y and their gradients are f32 or bf16, prompts are f32.
+//! stored: both passes draw it again. x, y and their gradients are f32 or bf16, prompts are f32.
 
 mod call;
 pub(crate) mod cases;
@@ -23,6 +23,7 @@ use engine::{DType, Result, Rng, Tensor};
 
 pub use call::Dropout;
 
+use crate::launch::on_type;
 use call::{Maps, Mask, OP};
 
 /// The prompts of one call.
@@ -75,7 +76,9 @@ fn record(tape: &Tape, x: &Var, prompts: Option<&Prompts>, rows: &[usize], maps:
         None => {
             let size = maps.rows.len() * d;
             let prompt = from.map(|(values, entry)| &values.as_slice()[entry * size..][..size]);
-            cpu::place(&maps.y, d, x.value().as_slice(), (prompt, mask.as_ref()), y.as_mut_slice(), false);
+            on_type!(dtype, E, {
+                cpu::place::<E>(&maps.y, d, x.value().slice(), (prompt, mask.as_ref()), y.slice_mut(), false);
+            });
         }
         Some(launcher) => {
             let maps = on_device.insert(launch::Maps::new(device, &maps));
@@ -124,10 +127,10 @@ impl Function for PromptRows {
             let (to, accumulate) = (&mut sink.tensor, sink.accumulate);
             let dy = dy.cast(sinks.device(), to.dtype())?;
             match launched {
-                None => {
+                None => on_type!(to.dtype(), E, {
                     let none = (None, None);
-                    cpu::place(&self.maps.x, d, dy.as_slice(), none, to.as_mut_slice(), accumulate);
-                }
+                    cpu::place::<E>(&self.maps.x, d, dy.slice(), none, to.slice_mut(), accumulate);
+                }),
                 Some((launcher, maps)) => {
                     launch::place(launcher, maps.x(), &dy, (None, None), to, accumulate)?
                 }
@@ -141,7 +144,9 @@ impl Function for PromptRows {
             match launched {
                 None => {
                     let to = &mut to.as_mut_slice()[entry * size..][..size];
-                    cpu::grad_prompts(&self.maps, d, mask.as_ref(), dy.as_slice(), to);
+                    on_type!(dy.dtype(), E, {
+                        cpu::grad_prompts::<E>(&self.maps, d, mask.as_ref(), dy.slice(), to);
+                    });
                 }
                 Some((launcher, maps)) => {
                     launch::grad_prompts(launcher, maps, mask.as_ref(), &dy, to, *entry)?

@@ -5,7 +5,7 @@ pub(crate) mod launch;
 
 use std::ops::Range;
 
-use engine::Element;
+use engine::{Element, simd_fn};
 use rayon::prelude::*;
 
 /// Rows of a piece. The partial sums of the pieces are added in order.
@@ -35,4 +35,25 @@ pub(crate) fn sum_rows<E: Element>(x: &[E], width: usize, total: &mut [f32]) {
             sum.iter_mut().zip(row).for_each(|(s, x)| *s += x.to_f32());
         }
     });
+}
+
+simd_fn! {
+    /// Writes `by x` to y.
+    pub(crate) fn write_times<S, X, Y>(s, by: f32, x: &[X], y: &mut [Y]) {
+        let by = s.splat(by);
+        for i in (0..x.len()).step_by(S::LANES) {
+            s.write(y, i, s.mul(by, s.read(x, i)));
+        }
+    }
+}
+
+simd_fn! {
+    /// Adds `by x` to y, element by element.
+    pub(crate) fn add_times<S, X, Y>(s, by: f32, x: &[X], y: &mut [Y]) {
+        let by = s.splat(by);
+        for i in (0..x.len()).step_by(S::LANES) {
+            let sum = s.add(s.read(y, i), s.mul(by, s.read(x, i)));
+            s.write(y, i, sum);
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //! around a gap of zero rows.
 //!
 //! Each call adds runs of rows to zeros, and its backward pass adds the same runs the other way; only sizes are kept.
-//! On a launched device the result has the type of the first input.
+//! The result has the type of the first input.
 
 mod call;
 pub(crate) mod cases;
@@ -15,6 +15,7 @@ use autograd::{Function, Sinks, Tape, Var};
 use engine::shape::{axes, check_shape};
 use engine::{DType, Device, Result, Tensor};
 
+use crate::launch::on_type;
 use call::{End, OP, Run};
 
 /// Row `row` of every sample of `x [b l d]`, `[b d]`. Reads the class token out.
@@ -72,7 +73,7 @@ fn place(device: &Device, runs: &[Run], from: &[Tensor], to: &mut Tensor) -> Res
     }
     to.fill_zero();
     for (run, from) in runs.iter().zip(from) {
-        cpu::add(*run, from.as_slice(), to.as_mut_slice());
+        on_type!(to.dtype(), E, cpu::add::<E>(*run, from.slice(), to.slice_mut()));
     }
     Ok(())
 }
@@ -95,7 +96,7 @@ impl Function for TokenRows {
                 let dy = dy.cast(sinks.device(), to.dtype())?;
                 match (sink.accumulate, device.launcher()) {
                     (false, _) => place(&device, &[run], &[dy], to)?,
-                    (true, None) => cpu::add(run, dy.as_slice(), to.as_mut_slice()),
+                    (true, None) => on_type!(to.dtype(), E, cpu::add::<E>(run, dy.slice(), to.slice_mut())),
                     (true, Some(launcher)) => launch::add(launcher, run, &dy, to)?,
                 }
                 sinks.put(input, sink);
