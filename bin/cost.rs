@@ -161,7 +161,7 @@ fn ask(cli: &Cli, name: String) -> Result<Asked> {
         model: cli.model.clone(),
         img_size: cli.img_size,
         batch_size: Some(BatchSize::Images(cli.batch_size)),
-        precision: Some(cli.precision),
+        precision: Some(cli.precision.into()),
         method: Some(method.entry.name.into()),
         ..Options::default()
     };

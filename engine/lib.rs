@@ -19,7 +19,7 @@ pub mod cards;
 #[allow(unsafe_code, reason = "instruction sets that are found at run time")]
 pub mod simd;
 
-#[allow(unsafe_code, reason = "the gemm crate takes pointers")]
+#[allow(unsafe_code, reason = "pointers to the gemm crate, and instructions that are found at run time")]
 pub mod gemm;
 
 pub mod cuda;

@@ -341,16 +341,16 @@ fn a_preset_is_used_and_what_replaces_it_is_told() {
     assert_ne!(found("ema.safetensors"), found("best.safetensors"));
 }
 
-/// On the emulated device, chosen by a flag or a config file, the commands report what they report on the CPU. Only
-/// there is bf16 allowed.
+/// On the emulated device, chosen by a flag or a config file, the commands report what they report on the CPU, which
+/// has no TF32.
 #[test]
 fn the_emulated_device_trains_measures_and_predicts() {
     let place = Scratch::new("emulated");
     let out = place.at("run");
     let config = place.write("bf16.toml", b"device = \"emulated\"\nthreads = 2\nprecision = \"bf16\"\n");
     let bf16 = ["--config", &config, "--method", "linear", "--batch-size", "8"];
-    let refused = train_on_data(&out, &[&bf16[..], &["--device", "cpu"]].concat());
-    fails(&refused, &["--precision", "cpu", "f32", "--device cuda or emulated"]);
+    let refused = train_on_data(&out, &[&bf16[..], &["--device", "cpu", "--precision", "tf32"]].concat());
+    fails(&refused, &["--precision", "cpu", "f32 or bf16", "--device cuda or emulated"]);
     assert!(!Path::new(&out).exists(), "a refused run leaves nothing");
     succeeds(&train_on_data(&out, &bf16));
     let json = |text: &str| -> serde_json::Value { serde_json::from_str(text).unwrap() };

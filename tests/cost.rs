@@ -89,7 +89,7 @@ fn bad_input_is_refused() {
         ("linear --batch-size 0", &["--batch-size", "at least 1"]),
         ("linear --rounds 0", &["--rounds", "at least 1"]),
         ("linear --device gpu", &["--device", "gpu"]),
-        ("linear --device cpu --precision bf16", &["--precision", "cpu"]),
+        ("linear --device cpu --precision tf32", &["--precision", "cpu"]),
         ("vp:pad=20", &["vp:pad=20", "--pad", "32 pixels"]),
     ] {
         let output = cost(args);

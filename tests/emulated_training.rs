@@ -215,16 +215,21 @@ fn compare_method(method: &str, steps: impl Fn(&str, Precision) -> Steps) {
     // features are off by about sqrt(8 depth) roundings and a gradient by sqrt(18 depth). A feature is of size one, so
     // a logit is off by that times the norm of its row of the head. The loss is off by that times the norm of softmax -
     // target, which is below sqrt(2). Three of these standard deviations are allowed; at most 35 % of that were measured.
-    let half = steps(method, Precision::Bf16);
-    let (loss, (grad, name)) = differences(&half, &cpu);
-    let features = (8.0 * DEPTH as f64).sqrt() * BF16;
-    let bound = 3.0 * 2f64.sqrt() * half.head * features;
-    assert!(loss > 0.0, "{method}: bf16 computes as f32 does");
-    println!("{method}, allowed in bf16: losses {bound:.1e}");
-    assert!(loss <= bound, "{method}: losses differ by {loss:.1e}, allowed {bound:.1e}");
-    let bound = 3.0 * (18.0 * DEPTH as f64).sqrt() * BF16;
-    println!("{method} in bf16: {:.0} % of the gradients' bound in {name}", 100.0 * grad / bound);
-    assert!(grad <= bound, "{method}: the gradient of {name} differs by {grad:.1e}, allowed {bound:.1e}");
+    let on_cpu = three_steps(&Device::cpu_checked(), method, Precision::Bf16);
+    for (device, half) in [("launched", steps(method, Precision::Bf16)), ("cpu", on_cpu)] {
+        let (loss, (grad, name)) = differences(&half, &cpu);
+        let features = (8.0 * DEPTH as f64).sqrt() * BF16;
+        let bound = 3.0 * 2f64.sqrt() * half.head * features;
+        assert!(loss > 0.0, "{method}, {device}: bf16 computes as f32 does");
+        println!("{method}, {device}, allowed in bf16: losses {bound:.1e}");
+        assert!(loss <= bound, "{method}, {device}: losses differ by {loss:.1e}, allowed {bound:.1e}");
+        let bound = 3.0 * (18.0 * DEPTH as f64).sqrt() * BF16;
+        println!("{method}, {device}: {:.0} % of the gradients' bound in {name}", 100.0 * grad / bound);
+        assert!(
+            grad <= bound,
+            "{method}, {device}: the gradient of {name} differs by {grad:.1e} of {bound:.1e}"
+        );
+    }
 }
 
 /// Arguments for one epoch of four steps on a device.

@@ -12,7 +12,7 @@ use testkit::programs::{fails, succeeds, text, train, words};
 use testkit::runs::{Task, records, same, small};
 
 /// Kinds of runs: a method, or one with other settings ([`of_kind`]).
-const KINDS: [&str; 7] = ["svp", "full", "linear", "recipe", "vpt-sgd", "bitfit-adam", "dam-vp-kept"];
+const KINDS: [&str; 8] = ["svp", "full", "linear", "recipe", "vpt-sgd", "bitfit-adam", "dam-vp-kept", "bf16"];
 /// Every random change of images and batches there is, and a moving average.
 const RECIPE: &str =
     "--augment --auto-augment rand-m9-mstd0.5-inc1 --reprob 0.25 --mixup 0.8 --cutmix 1 --ema-decay 0.9";
@@ -43,6 +43,7 @@ fn of_kind(kind: &str) -> (&str, &str) {
         "accumulated" => ("svp", ""),
         "recipe" => ("svp", RECIPE),
         "on-val" => ("svp", "--train-on-val"),
+        "bf16" => ("svp", "--precision bf16"),
         "balanced" => ("svp", "--augment --sampler balanced --class-weights balanced"),
         "vpt-sgd" => ("vpt", "--position middle --prompt-dropout 0.2 --optimizer sgd"),
         "bitfit-adam" => ("bitfit", "--optimizer adam"),

@@ -6,6 +6,7 @@
 //! cargo bench --bench step                       # every method on Vim-S, 7 rounds
 //! cargo bench --bench step -- vpt svp --rounds 3
 //! cargo bench --bench step -- --model vit_base vpt
+//! cargo bench --bench step -- --bf16 svp         # in f32 and in bf16, side by side
 //! REFERENCE_PYTHON=venv/bin/python cargo bench --bench step
 //! ```
 //!
@@ -23,7 +24,8 @@
 //! excess = (step / work) / (step of the base / work of the base)
 //! ```
 //!
-//! which is to stay at most 1.1. On a ViT step/work itself is to stay at most 1.25. In each round the step and the work of
+//! which is to stay at most 1.1. With `--bf16` each method has a second row, whose step and work are in bf16 beside the
+//! same base in f32, and a line says how the two steps of each round compare. On a ViT step/work itself is to stay at most 1.25. In each round the step and the work of
 //! the base, the frozen forward pass, and the method's step and work take turns, so what else the machine does slows all
 //! alike. Times are medians of the rounds, and so are ratios, of those of each round. Where other programs share the cores,
 //! the excess of the time that was computed says more than that of the time that passed; step/forward is of computed time.
@@ -44,6 +46,7 @@ use svp::cost::{Count, Trial};
 use svp::methods::{Chosen, METHODS};
 use svp::report::Table;
 use svp::report::table::{bytes, count};
+use svp::train::Precision;
 use svp_cli::Options;
 use svp_cli::values::BatchSize;
 
@@ -63,17 +66,21 @@ struct Arguments {
     base: &'static str,
     methods: Vec<&'static str>,
     rounds: usize,
+    /// Beside f32, if that is asked for, bf16.
+    precisions: Vec<Precision>,
 }
 
 impl Arguments {
     /// `None` where cargo only asks whether the bench starts.
     fn read(mut args: impl Iterator<Item = String>) -> std::result::Result<Option<Self>, String> {
         let (mut model, mut methods, mut rounds) = (MODEL.to_string(), vec![], 7);
+        let mut precisions = vec![Precision::F32];
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--test" => return Ok(None),
                 // Cargo adds it.
                 "--bench" => {}
+                "--bf16" => precisions = vec![Precision::F32, Precision::Bf16],
                 "--model" => model = args.next().ok_or("--model: give the name of a size")?,
                 "--rounds" => {
                     let number = args.next().and_then(|number| number.parse().ok());
@@ -90,7 +97,7 @@ impl Arguments {
             methods = METHODS.iter().map(|entry| entry.name).filter(runs).collect();
         }
         let base = BASES.into_iter().find(runs).ok_or(format!("no base method runs on {model}"))?;
-        Ok(Some(Arguments { model, base, methods, rounds }))
+        Ok(Some(Arguments { model, base, methods, rounds, precisions }))
     }
 }
 
@@ -112,6 +119,7 @@ const PASSED: usize = 0;
 const COMPUTED: usize = 1;
 
 /// What a step, its products alone, and its scans or attentions alone spent.
+#[derive(Clone, Copy)]
 struct Turn {
     step: Spent,
     products: Spent,
@@ -127,11 +135,12 @@ impl Turn {
 
 impl Subject {
     /// Builds the model, counts what it does, and runs everything once more so that nothing is done for the first time.
-    fn new(model: &str, name: &str) -> Result<Self> {
+    fn new(model: &str, name: &str, precision: Precision) -> Result<Self> {
         let options = Options {
             model: Some(model.into()),
             batch_size: Some(BatchSize::Images(BATCH)),
             method: Some(name.into()),
+            precision: Some(precision.into()),
             ..Options::default()
         };
         let config = options.resolve()?;
@@ -141,7 +150,8 @@ impl Subject {
         let features = config.step_settings().features;
         let (stepped, calls) = noted(|| step(&mut trial, features));
         stepped?;
-        let (mut products, mixers) = (Products::of(&calls), Mixers::of(&calls));
+        let (mut products, mixers) =
+            (Products::of(&calls, precision.dtype()), Mixers::of(&calls, precision.dtype()));
         products.run();
         mixers.run()?;
         let gflop = 1e-9 * (products.flop() + mixers.flop());
@@ -189,6 +199,7 @@ fn computed() -> f64 {
 }
 
 /// The turns of a round: the base method, the frozen forward pass, and the method.
+#[derive(Clone, Copy)]
 struct Round {
     base: Turn,
     forward: Spent,
@@ -224,14 +235,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(Arguments { model, base, methods, rounds }: &Arguments) -> Result<()> {
+fn run(Arguments { model, base, methods, rounds, precisions }: &Arguments) -> Result<()> {
     // As the commands do.
     rayon::ThreadPoolBuilder::new().use_current_thread().build_global().expect("the first pool");
     println!(
-        "Steps on {model}, 224 px, batch {BATCH}, {CLASSES} classes, f32, {} threads, {:?}; medians of {rounds} rounds",
+        "Steps on {model}, 224 px, batch {BATCH}, {CLASSES} classes, {} threads, {:?}; medians of {rounds} rounds",
         rayon::current_num_threads(),
         engine::simd::level()
     );
+    let mut notes = vec![];
     let mut table = Table::new([
         "method",
         "trained",
@@ -248,45 +260,71 @@ fn run(Arguments { model, base, methods, rounds }: &Arguments) -> Result<()> {
         "images/s",
         "memory",
     ]);
-    let (mut base, linear) = (Subject::new(model, base)?, Subject::new(model, LINEAR)?);
+    let f32 = Precision::F32;
+    let (mut base, linear) = (Subject::new(model, base, f32)?, Subject::new(model, LINEAR, f32)?);
     let (mut fastest, mut shares) = (vec![], vec![]);
     for &method in methods {
-        let mut subject = Subject::new(model, method)?;
+        let of = |&precision: &Precision| Subject::new(model, method, precision);
+        let mut subjects = precisions.iter().map(of).collect::<Result<Vec<_>>>()?;
         let mut all = vec![];
         for _ in 0..*rounds {
             let base = base.turn()?;
             let forward = spent(|| linear.trial.evaluation_seconds().map(drop))?;
-            all.push(Round { base, forward, own: subject.turn()? });
+            let own = subjects.iter_mut().map(Subject::turn).collect::<Result<Vec<_>>>()?;
+            all.push(own.into_iter().map(|own| Round { base, forward, own }).collect::<Vec<_>>());
         }
-        let over = |of: &dyn Fn(&Round) -> f64| spread(all.iter().map(of));
-        let middle = |of: &dyn Fn(&Round) -> f64| over(of)[0];
-        let [step, least, _] = over(&|round| round.own.step[PASSED]);
-        let [excess, low, high] = over(&|round| round.excess(PASSED));
-        let row = [
-            method.to_string(),
-            count(subject.count.trained as u64),
-            format!("{:.0}", subject.gflop),
-            format!("{step:.3}"),
-            format!("{:.3}", middle(&|round| round.own.products[PASSED])),
-            format!("{:.3}", middle(&|round| round.own.mixers[PASSED])),
-            format!("{:.3}", middle(&|round| round.own.over_work(PASSED))),
-            format!("{excess:.3}"),
-            format!("{low:.2} to {high:.2}"),
-            format!("{:.2}", middle(&|round| round.own.step[COMPUTED])),
-            format!("{:.3}", middle(&|round| round.excess(COMPUTED))),
-            format!("{:.2}", middle(&|round| round.own.step[COMPUTED] / round.forward[COMPUTED])),
-            format!("{:.2}", BATCH as f64 / step),
-            bytes(subject.count.step_bytes as u64),
-        ];
-        eprintln!("{}", row.join("  "));
-        table.row(row);
-        fastest.push((method, least));
-        shares.extend(all.iter().map(|round| round.own.step[COMPUTED] / round.own.step[PASSED]));
+        for (i, (subject, precision)) in subjects.iter().zip(precisions).enumerate() {
+            let rounds: Vec<Round> = all.iter().map(|round| round[i]).collect();
+            let row = row(&format!("{method}, {precision}"), subject, &rounds);
+            eprintln!("{}", row.join("  "));
+            table.row(row);
+            let least = spread(rounds.iter().map(|round| round.own.step[PASSED]))[1];
+            fastest.push((method, *precision, least));
+            shares.extend(rounds.iter().map(|round| round.own.step[COMPUTED] / round.own.step[PASSED]));
+        }
+        if let [single, half] = &subjects[..] {
+            let over = |of: &dyn Fn(&Turn) -> f64| {
+                spread(all.iter().map(|round| of(&round[1].own) / of(&round[0].own)))[0]
+            };
+            notes.push(format!(
+                "{method}: a step in bf16 takes {:.2} times that in f32, its products {:.2}, its scans or attentions {:.2}, \
+                 its memory {:.2}",
+                over(&|turn| turn.step[PASSED]),
+                over(&|turn| turn.products[PASSED]),
+                over(&|turn| turn.mixers[PASSED]),
+                half.count.step_bytes as f64 / single.count.step_bytes as f64,
+            ));
+        }
     }
     drop((base, linear));
     let share = spread(shares.into_iter())[0] / rayon::current_num_threads() as f64;
     print!("{table}");
+    notes.iter().for_each(|note| println!("{note}"));
     println!("Steps got {:.0} % of the cores: the rest was others'.", 100.0 * share);
     reference::compare(model, &fastest);
     Ok(())
+}
+
+/// The row of the table for a method in a precision.
+fn row(name: &str, subject: &Subject, rounds: &[Round]) -> [String; 14] {
+    let over = |of: &dyn Fn(&Round) -> f64| spread(rounds.iter().map(of));
+    let middle = |of: &dyn Fn(&Round) -> f64| over(of)[0];
+    let step = middle(&|round| round.own.step[PASSED]);
+    let [excess, low, high] = over(&|round| round.excess(PASSED));
+    [
+        name.to_string(),
+        count(subject.count.trained as u64),
+        format!("{:.0}", subject.gflop),
+        format!("{step:.3}"),
+        format!("{:.3}", middle(&|round| round.own.products[PASSED])),
+        format!("{:.3}", middle(&|round| round.own.mixers[PASSED])),
+        format!("{:.3}", middle(&|round| round.own.over_work(PASSED))),
+        format!("{excess:.3}"),
+        format!("{low:.2} to {high:.2}"),
+        format!("{:.2}", middle(&|round| round.own.step[COMPUTED])),
+        format!("{:.3}", middle(&|round| round.excess(COMPUTED))),
+        format!("{:.2}", middle(&|round| round.own.step[COMPUTED] / round.forward[COMPUTED])),
+        format!("{:.2}", BATCH as f64 / step),
+        bytes(subject.count.step_bytes as u64),
+    ]
 }

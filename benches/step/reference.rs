@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use svp::report::table::bytes;
+use svp::train::Precision;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/reference/");
 
@@ -16,7 +17,11 @@ struct Reference {
     ways: &'static [(&'static str, &'static [&'static str])],
 }
 
-const VIM: Reference = Reference { script: "vim_step.py", methods: &["svp", "vpt"], ways: &[("eager", &[])] };
+const VIM: Reference = Reference {
+    script: "vim_step.py",
+    methods: &["svp", "vpt"],
+    ways: &[("eager", &[]), ("eager, bf16", &["--bf16"])],
+};
 const VIT: Reference = Reference {
     script: "vit_step.py",
     methods: &["vpt"],
@@ -39,11 +44,13 @@ fn reference(model: &str, method: &str) -> Option<(Reference, [String; 2])> {
 
 /// Runs the step of each method that the reference has, and prints it beside ours, of which the fastest seconds are
 /// given: those of the reference, too, are of its fastest step.
-pub fn compare(model: &str, ours: &[(&str, f64)]) {
+pub fn compare(model: &str, ours: &[(&str, Precision, f64)]) {
     let Ok(python) = std::env::var("REFERENCE_PYTHON") else {
         return println!("reference not run: set REFERENCE_PYTHON to a Python with PyTorch");
     };
-    for &(method, seconds) in ours {
+    let mut methods: Vec<&str> = ours.iter().map(|(method, ..)| *method).collect();
+    methods.dedup();
+    for method in methods {
         let Some((reference, chosen)) = reference(model, method) else {
             return println!("reference not run: none is written for {model}");
         };
@@ -53,13 +60,18 @@ pub fn compare(model: &str, ours: &[(&str, f64)]) {
         for (name, flags) in reference.ways {
             match measure(&python, reference.script, &chosen, flags) {
                 Err(e) => eprintln!("{method} in PyTorch, {name}: {e}"),
-                Ok([theirs, share, memory, images]) => println!(
-                    "{method} in PyTorch, {name}: fastest step {theirs:.3} s ({images:.2} images/s, {:.0} % of the cores, \
-                     {} peak); ours {seconds:.3} s, {:.2} times as fast",
-                    100.0 * share,
-                    bytes(memory as u64),
-                    theirs / seconds,
-                ),
+                Ok([theirs, share, memory, images]) => {
+                    let own = ours.iter().filter(|own| own.0 == method).map(|(_, precision, seconds)| {
+                        format!("ours in {precision} {seconds:.3} s, {:.2} times as fast", theirs / seconds)
+                    });
+                    println!(
+                        "{method} in PyTorch, {name}: fastest step {theirs:.3} s ({images:.2} images/s, {:.0} % of the cores, \
+                         {} peak); {}",
+                        100.0 * share,
+                        bytes(memory as u64),
+                        own.collect::<Vec<_>>().join("; "),
+                    );
+                }
             }
         }
     }

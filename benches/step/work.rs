@@ -1,8 +1,8 @@
 //! The matrix products, and the scans or attentions, that a computation made, run alone on buffers of their sizes.
 
 use autograd::{Noted, Tape, Var};
-use engine::gemm::{Mat, gemm};
-use engine::{DType, Device, Result, Tensor};
+use engine::gemm::{Mat, MatElement, gemm};
+use engine::{DType, Device, Result, Tensor, bf16};
 use ptx::registry;
 use ptx::spec::{Case, Op};
 use testkit::problem::Problem;
@@ -28,6 +28,8 @@ struct Product {
     b: Operand,
     ldc: usize,
     added: bool,
+    /// The result is in f32 whatever the operands are, as the gradient of a weight.
+    wide: bool,
 }
 
 /// The products of a call of `y [rows n] = x [rows k] w [n k]^T`, or of its backward pass: the gradients that are
@@ -52,7 +54,7 @@ fn products_of(call: &Noted) -> Vec<Product> {
     let transposed = |ld| Operand { ld, transposed: true };
     if !call.backward {
         let (a, b) = (rows_apart(width), transposed(k));
-        return vec![Product { m: rows, n, k, a, b, ldc: n, added }];
+        return vec![Product { m: rows, n, k, a, b, ldc: n, added, wide: false }];
     }
     let to_x = to_x.then(|| Product {
         m: rows,
@@ -62,6 +64,7 @@ fn products_of(call: &Noted) -> Vec<Product> {
         b: rows_apart(k),
         ldc: width,
         added: false,
+        wide: false,
     });
     let to_w = to_w.then(|| Product {
         m: n,
@@ -71,29 +74,69 @@ fn products_of(call: &Noted) -> Vec<Product> {
         b: rows_apart(width),
         ldc: k,
         added: false,
+        wide: true,
     });
     to_x.into_iter().chain(to_w).collect()
 }
 
-/// The products of some calls, with buffers that are as large as the largest operands.
-pub struct Products {
-    all: Vec<Product>,
-    a: Vec<f32>,
-    b: Vec<f32>,
-    c: Vec<f32>,
+/// Memory for products, as large as the largest operands.
+struct Buffers<E> {
+    a: Vec<E>,
+    b: Vec<E>,
+    c: Vec<E>,
+    /// Results in f32.
+    wide: Vec<f32>,
 }
 
-impl Products {
-    pub fn of(calls: &[Noted]) -> Self {
-        let all: Vec<Product> = calls.iter().flat_map(products_of).collect();
+impl<E: MatElement> Buffers<E> {
+    fn new(all: &[Product]) -> Self {
         let elements = |rows: usize, cols: usize, operand: Operand| {
             operand.ld * if operand.transposed { cols } else { rows }
         };
         let largest = |size: &dyn Fn(&Product) -> usize| all.iter().map(size).max().unwrap_or(0);
-        let a = vec![0.5; largest(&|p| elements(p.m, p.k, p.a))];
-        let b = vec![0.5; largest(&|p| elements(p.k, p.n, p.b))];
-        let c = vec![0.0; largest(&|p| p.m * p.ldc)];
-        Products { all, a, b, c }
+        let half = E::from_f32(0.5);
+        Buffers {
+            a: vec![half; largest(&|p| elements(p.m, p.k, p.a))],
+            b: vec![half; largest(&|p| elements(p.k, p.n, p.b))],
+            c: vec![E::ZERO; largest(&|p| if p.wide { 0 } else { p.m * p.ldc })],
+            wide: vec![0.0; largest(&|p| if p.wide { p.m * p.ldc } else { 0 })],
+        }
+    }
+
+    fn run(&mut self, all: &[Product]) {
+        let mat = |data, Operand { ld, transposed }| match transposed {
+            true => Mat::transposed(data, ld),
+            false => Mat::rows(data, ld),
+        };
+        for Product { m, n, k, a, b, ldc, added, wide } in all {
+            let (a, b) = (mat(&self.a, *a), mat(&self.b, *b));
+            match wide {
+                true => gemm(*m, *n, *k, a, b, &mut self.wide, *ldc, *added),
+                false => gemm(*m, *n, *k, a, b, &mut self.c, *ldc, *added),
+            }
+        }
+    }
+}
+
+/// The products of some calls, in the type of their activations.
+pub struct Products {
+    all: Vec<Product>,
+    buffers: TypedBuffers,
+}
+
+enum TypedBuffers {
+    F32(Buffers<f32>),
+    Bf16(Buffers<bf16>),
+}
+
+impl Products {
+    pub fn of(calls: &[Noted], dtype: DType) -> Self {
+        let all: Vec<Product> = calls.iter().flat_map(products_of).collect();
+        let buffers = match dtype {
+            DType::F32 => TypedBuffers::F32(Buffers::new(&all)),
+            DType::Bf16 => TypedBuffers::Bf16(Buffers::new(&all)),
+        };
+        Products { all, buffers }
     }
 
     /// Additions and multiplications of a run.
@@ -102,13 +145,9 @@ impl Products {
     }
 
     pub fn run(&mut self) {
-        let mat = |data, Operand { ld, transposed }| match transposed {
-            true => Mat::transposed(data, ld),
-            false => Mat::rows(data, ld),
-        };
-        for Product { m, n, k, a, b, ldc, added } in &self.all {
-            let (a, b) = (mat(&self.a, *a), mat(&self.b, *b));
-            gemm(*m, *n, *k, a, b, &mut self.c, *ldc, *added);
+        match &mut self.buffers {
+            TypedBuffers::F32(buffers) => buffers.run(&self.all),
+            TypedBuffers::Bf16(buffers) => buffers.run(&self.all),
         }
     }
 }
@@ -131,7 +170,7 @@ pub struct Mixers {
 }
 
 impl Mixers {
-    pub fn of(calls: &[Noted]) -> Self {
+    pub fn of(calls: &[Noted], dtype: DType) -> Self {
         let device = Device::cpu();
         let mut all: Vec<Mixer> = vec![];
         for call in calls.iter().filter(|call| MIXERS.contains(&call.op) && !call.backward) {
@@ -146,11 +185,12 @@ impl Mixers {
                 let columns_before_b_and_c = call.inputs[3].0[2] - 2 * case.get("n");
                 case = case.with("r", columns_before_b_and_c);
             }
-            let problem = Problem::new(&*op, case.clone());
+            let problem = Problem::in_type(&*op, case.clone(), dtype);
             let inputs = problem.tensors(&device).expect("the CPU has room");
             let upstream = call.inputs.iter().any(|(_, wanted)| *wanted).then(|| {
                 let shape = &call.outputs[0];
-                Tensor::from_slice(&device, &problem.upstream(0, shape.iter().product()), shape)
+                let values = problem.upstream(0, shape.iter().product());
+                Tensor::from_slice(&device, &values, shape).cast(&device, dtype).expect("the CPU has room")
             });
             all.push(Mixer { call: call.clone(), times: 1, op, case, inputs, upstream });
         }

@@ -9,6 +9,7 @@ use serde::de::value::{Error as WordError, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use svp::data::RandAugment;
 use svp::methods::METHODS;
+use svp::train::Precision;
 use svp::{Error, Result};
 
 /// Reads a flag's word with the deserializer that the type has for files.
@@ -56,6 +57,42 @@ impl FromStr for Shares {
     fn from_str(text: &str) -> Parsed<Self, String> {
         let number = |part: &str| part.trim().parse().map_err(|_| format!("{part:?} is no number"));
         text.split(',').map(number).collect::<Parsed<_, _>>().map(Shares)
+    }
+}
+
+/// A precision, or the one that hardware and model allow.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionChoice {
+    /// bf16 where the hardware multiplies it and the model stays what it is, else f32.
+    Auto,
+    /// [`Precision::F32`]
+    F32,
+    /// [`Precision::Tf32`]
+    Tf32,
+    /// [`Precision::Bf16`]
+    Bf16,
+}
+
+impl PrecisionChoice {
+    /// The precision, where it is not to be found first.
+    pub fn fixed(self) -> Option<Precision> {
+        match self {
+            PrecisionChoice::Auto => None,
+            PrecisionChoice::F32 => Some(Precision::F32),
+            PrecisionChoice::Tf32 => Some(Precision::Tf32),
+            PrecisionChoice::Bf16 => Some(Precision::Bf16),
+        }
+    }
+}
+
+impl From<Precision> for PrecisionChoice {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => PrecisionChoice::F32,
+            Precision::Tf32 => PrecisionChoice::Tf32,
+            Precision::Bf16 => PrecisionChoice::Bf16,
+        }
     }
 }
 

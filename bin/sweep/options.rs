@@ -11,7 +11,7 @@ use svp::sweep::{Shipped, Sweep};
 use svp::train::{Rate, TrainConfig};
 use svp::{Error, Result};
 use svp_cli::Options;
-use svp_cli::values::BatchSize;
+use svp_cli::values::{BatchSize, PrecisionChoice};
 use toml::{Table, Value};
 
 /// Makes a table of runs: tasks x methods x seeds, hyper-parameters chosen on validation, with mean and deviation.
@@ -172,6 +172,9 @@ fn options_of(settings: &Table) -> Result<Options> {
     let wrong = |key: &str, what: &str, hint: &str| Err(Error::input(key, what, hint));
     if options.batch_size == Some(BatchSize::Auto) {
         return wrong("batch-size", "auto would differ from machine to machine", "give a number");
+    }
+    if options.precision == Some(PrecisionChoice::Auto) {
+        return wrong("precision", "auto would differ from machine to machine", "give f32 or bf16");
     }
     if options.lr == Some(Rate::Auto) {
         return wrong(

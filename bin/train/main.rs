@@ -14,14 +14,14 @@ use engine::{Device, or_out_of_memory};
 use svp::data::archive;
 use svp::report::{LrRange, Place, Show};
 use svp::train::{
-    BUILTIN, Moved, Outcome, Rate, Session, Surroundings, TrainConfig, check_same, dataset, dry_run,
-    explain_memory, fitting_batch_size, read_config,
+    BUILTIN, Moved, Outcome, Precision, Rate, Session, Surroundings, TrainConfig, check_same, dataset,
+    dry_run, explain_memory, find_precision, fitting_batch_size, read_config,
 };
 use svp::{Error, Result};
 
 use svp_cli::method_flags::of_named_method;
 use svp_cli::options::Options;
-use svp_cli::values::BatchSize;
+use svp_cli::values::{BatchSize, PrecisionChoice};
 use svp_cli::{Signals, when_signalled};
 
 use origins::Origins;
@@ -93,7 +93,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
     {
         let parent = out.as_deref().unwrap_or(parent);
         let origins = Origins::all("demonstration");
-        let run = |config| {
+        let run = |mut config: TrainConfig| {
+            if options.precision == Some(PrecisionChoice::Auto) {
+                config.precision = fitting_precision(&config, &around.device)?;
+            }
             let place = numbered(parent, &config);
             start(config, &origins, &place, around.clone())
         };
@@ -150,7 +153,7 @@ fn resume(folder: &Path, options: &Options, around: Surroundings) -> Result<Outc
 /// Goes on with the run in a folder, which must have these settings; of a finished one, reads the report.
 fn requeue(folder: &Path, options: Options, around: Surroundings) -> Result<Outcome> {
     let begun = read_config(&folder.join("config.toml"))?;
-    let batch_size = options.batch_size;
+    let (batch_size, precision) = (options.batch_size, options.precision);
     let mut config = options.resolve()?;
     // The program chose it when the run began: the most that fit into memory, or as many as a small data set has.
     config.batch_size = match batch_size {
@@ -158,6 +161,9 @@ fn requeue(folder: &Path, options: Options, around: Surroundings) -> Result<Outc
         Some(BatchSize::Auto) => begun.batch_size,
         None => begun.batch_size.min(config.batch_size),
     };
+    if precision == Some(PrecisionChoice::Auto) {
+        config.precision = begun.precision;
+    }
     if config.lr == Rate::Auto && folder.join(LrRange::FILE).exists() {
         config.lr = begun.lr;
     }
@@ -171,10 +177,11 @@ fn requeue(folder: &Path, options: Options, around: Surroundings) -> Result<Outc
     train(session)
 }
 
-/// The config of the settings. A batch size of auto becomes the largest that fits into memory, and one that nobody gave
+/// The config of the settings. A precision of auto is found, a batch size of auto becomes the largest that fits into memory, and one that nobody gave
 /// is made no larger than the data.
 fn sized(options: Options, mut origins: Origins, device: &Device) -> Result<(TrainConfig, Origins)> {
     let (auto, given) = (options.batch_size == Some(BatchSize::Auto), options.batch_size.is_some());
+    let precision = options.precision;
     options.unused().iter().for_each(|line| svp_cli::tell(line));
     let mut config = options.resolve()?;
     Options::check_effect(origins.flags(), &config)?;
@@ -191,12 +198,22 @@ fn sized(options: Options, mut origins: Origins, device: &Device) -> Result<(Tra
             svp_cli::tell(&format!("batch size: {most}, because there are only {images} training images"));
         }
     }
+    if precision == Some(PrecisionChoice::Auto) {
+        config.precision = fitting_precision(&config, device)?;
+    }
     if auto {
         config.batch_size = fitting_batch_size(&config, device)?;
         svp_cli::tell(&format!("batch size: {}", config.batch_size));
         origins.fitted("batch_size");
     }
     Ok((config, origins))
+}
+
+/// The precision that auto becomes, which is told.
+fn fitting_precision(config: &TrainConfig, device: &Device) -> Result<Precision> {
+    let found = or_out_of_memory(|| find_precision(config, device))?;
+    svp_cli::tell(&format!("precision: {}, because {}", found.precision, found.why));
+    Ok(found.precision)
 }
 
 fn start(config: TrainConfig, origins: &Origins, place: &Place, around: Surroundings) -> Result<Outcome> {

@@ -37,6 +37,16 @@ pub fn level() -> Level {
     Level::Portable
 }
 
+/// Whether products of bf16 have instructions of their own at the level in use.
+pub fn bf16_products() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        level() == Level::Avx512 && is_x86_feature_detected!("avx512bf16")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
 /// Asks for the cache line of element `at`, which is about to be read or written. Any `at` is allowed.
 #[inline(always)]
 pub fn prefetch<E>(from: &[E], at: usize) {
@@ -49,3 +59,7 @@ pub fn prefetch<E>(from: &[E], at: usize) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (from, at);
 }
+
+/// Held by tests that set or need a level, which is that of the whole process.
+#[cfg(test)]
+pub(crate) static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());

@@ -28,7 +28,9 @@ mod vector;
 mod x86;
 
 pub use element::Element;
-pub use level::{Level, level, limit, prefetch};
+#[cfg(test)]
+pub(crate) use level::TURN;
+pub use level::{Level, bf16_products, level, limit, prefetch};
 pub use portable::Portable;
 pub(crate) use slices::{add, convert, copy};
 pub use vector::Simd;

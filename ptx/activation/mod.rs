@@ -49,8 +49,10 @@ struct Applied {
 
 impl Function for Applied {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
-        let (dy, device) =
-            (typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?, sinks.device().clone());
+        let (dy, device) = (
+            typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?,
+            sinks.device().clone(),
+        );
         let Some(mut sink) = sinks.take_typed(0, self.dtype, &self.shape) else { return Ok(()) };
         let (x, dx, add) = (self.x.get()?, &mut sink.tensor, sink.accumulate);
         match device.launcher() {

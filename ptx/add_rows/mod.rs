@@ -71,8 +71,10 @@ struct AddRows {
 
 impl Function for AddRows {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
-        let (dy, device) =
-            (typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?, sinks.device().clone());
+        let (dy, device) = (
+            typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?,
+            sinks.device().clone(),
+        );
         if let Some(call) = &self.call
             && let Some(mut sink) = sinks.take(at::VALUES, &self.shape)
         {

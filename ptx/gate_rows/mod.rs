@@ -68,8 +68,10 @@ struct GateRows {
 
 impl Function for GateRows {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
-        let (mut dy, device) =
-            (typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?, sinks.device().clone());
+        let (mut dy, device) = (
+            typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?,
+            sinks.device().clone(),
+        );
         let call = &self.call;
         if let (Some(apart), Some(logits)) = (&self.apart, &call.logits)
             && let Some(mut sink) = sinks.take(at::LOGITS, logits.shape())

@@ -99,8 +99,11 @@ struct LayerNorm {
 
 impl Function for LayerNorm {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
-        let dout =
-            grads.pop().expect("the last output").map(|dout| typed(sinks.device(), dout, self.call.dtype)).transpose()?;
+        let dout = grads
+            .pop()
+            .expect("the last output")
+            .map(|dout| typed(sinks.device(), dout, self.call.dtype))
+            .transpose()?;
         let dsum = grads.pop().flatten().map(|dsum| typed(sinks.device(), dsum, DType::F32)).transpose()?;
         let saved = |saved: &Option<Saved>| saved.as_ref().map(Saved::get).transpose();
         let (sum, weight) = (saved(&self.sum)?, saved(&self.weight)?);

@@ -130,7 +130,8 @@ struct Linear {
 
 impl Function for Linear {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
-        let (d, dy) = (self.dims, typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?);
+        let (d, dy) =
+            (self.dims, typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?);
         let device = sinks.device().clone();
         if let Some(mut sink) = sinks.take_columns(at::X, self.dtype, &self.x_shape, d.first..d.first + d.k) {
             let w = self.w.as_ref().expect("saved for the input's gradient").get()?;

@@ -46,7 +46,8 @@ struct MeanRows {
 
 impl Function for MeanRows {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
-        let (d, dy) = (self.dims, typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?);
+        let (d, dy) =
+            (self.dims, typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?);
         let device = sinks.device().clone();
         let Some(mut sink) = sinks.take_typed(0, self.dtype, &[d.b, d.l, d.d]) else { return Ok(()) };
         let (dx, add) = (&mut sink.tensor, sink.accumulate);

@@ -60,8 +60,10 @@ struct ScaleShift {
 
 impl Function for ScaleShift {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
-        let (dy, device) =
-            (typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?, sinks.device().clone());
+        let (dy, device) = (
+            typed(sinks.device(), grads.remove(0).expect("the only output"), self.dtype)?,
+            sinks.device().clone(),
+        );
         let d = *self.shape.last().expect("checked: x has a last axis");
         if let Some(mut sink) = sinks.take_typed(at::X, self.dtype, &self.shape) {
             let scale = self.scale.as_ref().expect("saved for the input's gradient").get()?;

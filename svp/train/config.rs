@@ -1,5 +1,6 @@
 //! Everything a run depends on, with defaults and presets resolved, as it is written to the run folder.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use engine::{DType, Device};
@@ -33,6 +34,16 @@ pub enum Precision {
     Bf16,
 }
 
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Tf32 => "tf32",
+            Precision::Bf16 => "bf16",
+        })
+    }
+}
+
 impl Precision {
     /// Type in which activations and frozen weights are stored.
     pub fn dtype(self) -> DType {
@@ -45,11 +56,11 @@ impl Precision {
     /// Checks that `device` can compute in this precision.
     ///
     /// # Errors
-    /// Anything but f32 on a device that launches no kernels, such as the CPU.
+    /// TF32 on a device that launches no kernels, such as the CPU.
     pub fn check(self, device: &Device) -> Result<()> {
-        if self != Precision::F32 && device.launcher().is_none() {
-            let what = format!("the {} device computes in f32", device.name());
-            return Err(Error::input("--precision", what, "use f32, or --device cuda or emulated"));
+        if self == Precision::Tf32 && device.launcher().is_none() {
+            let what = format!("the {} device has no products of TF32", device.name());
+            return Err(Error::input("--precision", what, "use f32 or bf16, or --device cuda or emulated"));
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use engine::simd::bf16_products;
 use engine::{Device, budget};
 
 use super::config::{Precision, TrainConfig};
@@ -72,9 +73,9 @@ pub fn load_trained(run: &Path, backbone: Option<&Path>, device: &Device) -> Res
     };
     let mut model = Model::new(device, backbone, params, parts, 0)?;
     file.restore(device, &mut model.params)?;
-    // Predict in the precision of training where the device can.
+    // Predict in the precision of training where the device has it; a CPU without products of bf16 is faster in f32.
     let precision = config.as_ref().map_or(Precision::F32, |config| config.precision);
-    if precision.check(device).is_ok() {
+    if precision.check(device).is_ok() && (device.launcher().is_some() || bf16_products()) {
         model = model.in_precision(precision.dtype())?;
     }
     Ok(TrainedModel { model, trained: file.trained, config })

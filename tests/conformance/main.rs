@@ -324,7 +324,8 @@ fn tensors_add_and_cast(device: &Device) {
             (0..n).map(|_| rng.normal() as f32).collect::<Vec<_>>()
         });
         for (to, from) in types.into_iter().flat_map(|to| types.map(|from| (to, from))) {
-            let on = |values: &[f32], dtype| Tensor::from_slice(device, values, &[n]).cast(device, dtype).unwrap();
+            let on =
+                |values: &[f32], dtype| Tensor::from_slice(device, values, &[n]).cast(device, dtype).unwrap();
             let mut sum = on(&a, to);
             sum.add_assign(device, &on(&b, from));
             let want: Vec<f32> =

@@ -25,6 +25,7 @@ import json
 import resource
 import sys
 import time
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -126,11 +127,12 @@ def measure(args):
     optim = optimizer(model, lr=1e-3, weight_decay=1e-4)
     images = torch.randn(args.batch, 3, args.image_size, args.image_size)
     labels = torch.randint(args.classes, (args.batch,))
-    train_step(model, optim, images, labels)  # warms up: its memory is fresh, so page faults take most of its time
+    autocast = lambda: torch.autocast("cpu", torch.bfloat16) if args.bf16 else nullcontext()
+    train_step(model, optim, images, labels, autocast())  # warms up: its memory is fresh, so page faults take most of its time
     steps = []
     for _ in range(args.steps):
         wall, cpu = time.perf_counter(), time.process_time()
-        train_step(model, optim, images, labels)
+        train_step(model, optim, images, labels, autocast())
         steps.append((time.perf_counter() - wall, time.process_time() - cpu))
     seconds, cpu = min(steps)
     result = dict(
@@ -144,6 +146,7 @@ def measure(args):
         steps=args.steps,
         threads=args.threads,
         recompute=args.recompute,
+        bf16=args.bf16,
         torch=torch.__version__,
     )
     if args.json:
@@ -163,6 +166,7 @@ def main():
     parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--steps", type=int, default=3, help="measured steps, after one to warm up")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--bf16", action="store_true", help="the forward pass under autocast")
     parser.add_argument("--recompute", action="store_true", help="run each scan again in the backward pass")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()

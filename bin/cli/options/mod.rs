@@ -13,15 +13,14 @@ use svp::heads::{HEADS, HeadKind};
 use svp::methods::{Chosen, Defaults, Entry, METHODS, OptimizerKind};
 use svp::pass::Spec;
 use svp::train::{
-    BUILTIN, ClassWeights, Decay, Defaults as RunDefaults, MOMENTUM, Precision, Preset, Rate, TrainConfig,
-    backbone_spec,
+    BUILTIN, ClassWeights, Decay, Defaults as RunDefaults, MOMENTUM, Preset, Rate, TrainConfig, backbone_spec,
 };
 use svp::{Error, Result};
 use toml::Table;
 
 use super::Compute;
 use super::method_flags::{self, MethodSettings};
-use super::values::{AutoAugment, BatchSize, Shares, methods, word};
+use super::values::{AutoAugment, BatchSize, PrecisionChoice, Shares, methods, word};
 
 /// Declares the settings of a run. Each has its help, the form of its flag, its name and type, and its default where it
 /// has one; after `=>` stands a default in words that depends on other settings. From these come the flags with their
@@ -299,10 +298,10 @@ options! {
     /// end; 0 for none
     #[arg(value_name = "DECAY", help_heading = "Training")]
     ema_decay: f64 = 0.0,
-    /// f32; tf32, whose matrix products round their operands; or bf16 activations and frozen weights. Only
-    /// f32 on the CPU
-    #[arg(value_name = "TYPE", value_parser = word::<Precision>, help_heading = "Training")]
-    precision: Precision => "f32".into(),
+    /// f32; tf32, whose matrix products round their operands (not on the CPU); bf16 activations and frozen weights; or
+    /// auto: bf16 where the hardware multiplies it and one batch looks the same
+    #[arg(value_name = "TYPE", value_parser = word::<PrecisionChoice>, help_heading = "Training")]
+    precision: PrecisionChoice => "f32".into(),
     /// Seed of everything that is random
     #[arg(value_name = "N", help_heading = "Training")]
     seed: u64 = 0,
@@ -518,7 +517,8 @@ impl Options {
             cutmix: self.cutmix(),
             mixup_prob: self.mixup_prob(),
             mixup_switch_prob: self.mixup_switch_prob(),
-            precision: self.precision.unwrap_or_default(),
+            // auto is a placeholder until it is found.
+            precision: self.precision.and_then(PrecisionChoice::fixed).unwrap_or_default(),
             seed: self.seed(),
             select_on_test: self.select_on_test(),
             noise_form: self.noise_form.unwrap_or_default(),
