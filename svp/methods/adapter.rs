@@ -5,7 +5,6 @@
 
 use autograd::Var;
 use ptx::activation::{Activation, activation};
-use ptx::gelu::gelu;
 use ptx::linear::{added, linear};
 
 use super::entry::{Defaults, Entry, Site};
@@ -64,8 +63,7 @@ const ADAPTERS: &str = "adapters";
 struct Adapter {
     /// Down and up of each block.
     blocks: Vec<[Affine; 2]>,
-    /// Whether the activation is the exact GELU.
-    exact: bool,
+    function: Activation,
 }
 
 /// Adds both products of every block.
@@ -88,7 +86,8 @@ fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
         ])
     };
     let blocks = (0..depth).map(block).collect::<Result<_>>()?;
-    Ok(Box::new(Adapter { blocks, exact }))
+    let function = if exact { Activation::Gelu } else { Activation::QuickGelu };
+    Ok(Box::new(Adapter { blocks, function }))
 }
 
 impl Method for Adapter {
@@ -104,10 +103,7 @@ impl Method for Adapter {
         }
         let [down, up] = self.blocks[layer].map(|affine| affine.on(pass.params));
         let narrow = linear(pass.tape, &h, down.0, down.1)?;
-        let narrow = match self.exact {
-            true => gelu(pass.tape, &narrow)?,
-            false => activation(pass.tape, &narrow, Activation::QuickGelu)?,
-        };
+        let narrow = activation(pass.tape, &narrow, self.function)?;
         Ok(added(pass.tape, h, &narrow, up.0, up.1)?)
     }
 }

@@ -8,7 +8,7 @@
 
 use autograd::Var;
 use engine::{Rng, Tensor};
-use ptx::gelu::gelu;
+use ptx::activation::{Activation, activation};
 use ptx::layer_norm::{Norm, add_layer_norm};
 use ptx::linear::linear;
 use ptx::neighbour_attention::neighbour_attention;
@@ -232,7 +232,8 @@ impl Sa2Vp {
         let found = neighbour_attention(tape, &queries.qkv, &keys.qkv, self.heads)?;
         let found = cross.proj.of(pass, &found)?;
         let [_, x] = add_layer_norm(tape, &found, Some(&queries.stream), self.norm(pass, layer), None)?;
-        cross.fc2.of(pass, &gelu(tape, &cross.fc1.of(pass, &x)?)?)
+        let wide = cross.fc1.of(pass, &x)?;
+        cross.fc2.of(pass, &activation(tape, &wide, Activation::Gelu)?)
     }
 
     /// What the further map of a block has become in it, times its factors, f32.
