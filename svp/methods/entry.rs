@@ -44,6 +44,29 @@ pub struct Entry {
     pub build: fn(&Settings, &mut Site) -> Result<Box<dyn Method>>,
 }
 
+impl Entry {
+    /// What most entries have in common, to start from: no settings, the head that is asked for, a frozen backbone that the
+    /// method adapts, and no look at the training images. A test refuses an entry that leaves a name or a text empty.
+    pub const fn plain(build: fn(&Settings, &mut Site) -> Result<Box<dyn Method>>) -> Self {
+        Entry {
+            name: "",
+            title: "",
+            about: "",
+            trains: "",
+            source: "",
+            backbones: &[],
+            settings: &[],
+            defaults: |_, _| Defaults::adamw(1e-3, 1e-4),
+            head: |_| None,
+            keeps_features: false,
+            whole_backbone: false,
+            views: &[("frozen", false), ("adapted", true)],
+            survey: None,
+            build,
+        }
+    }
+}
+
 /// The place where a method is built: the backbone it adapts, and the parameters it adds to.
 pub struct Site<'a> {
     /// Device that holds the values.

@@ -59,12 +59,8 @@ pub static ENTRY: Entry = Entry {
     ],
     // The published rate is 1e-3 for batches of 40 to 128: this is that of 64.
     defaults: |_, _| Defaults::adamw(8e-3, 1e-4),
-    head: |_| None,
-    keeps_features: false,
-    whole_backbone: false,
     views: &[("frozen", false), ("prompted", true)],
-    survey: None,
-    build,
+    ..Entry::plain(build)
 };
 
 /// Name of the part of a model that the method adds.

@@ -64,12 +64,8 @@ pub static ENTRY: Entry = Entry {
         },
     ],
     defaults,
-    head: |_| None,
-    keeps_features: false,
-    whole_backbone: false,
     views: &[("frozen", false), ("prompted", true)],
-    survey: None,
-    build,
+    ..Entry::plain(build)
 };
 
 /// Each cross prompt comes from its own token, as in the paper's equations.
