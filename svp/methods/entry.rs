@@ -24,6 +24,8 @@ pub struct Entry {
     pub source: &'static str,
     /// Names of the families of backbones that it runs on.
     pub backbones: &'static [&'static str],
+    /// Names of the families on whose backbones it is the method that is taken where none is named.
+    pub default_on: &'static [&'static str],
     /// Its settings, in the order in which files and help list them.
     pub settings: &'static [Setting],
     /// Rates and optimiser for a backbone, where none are given.
@@ -55,6 +57,7 @@ impl Entry {
             trains: "",
             source: "",
             backbones: &[],
+            default_on: &[],
             settings: &[],
             defaults: |_, _| Defaults::adamw(1e-3, 1e-4),
             head: |_| None,

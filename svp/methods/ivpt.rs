@@ -28,6 +28,7 @@ pub static ENTRY: Entry = Entry {
              head",
     source: "iVPT, arXiv 2024",
     backbones: &[vim::NAME, vit::NAME],
+    default_on: &[vit::NAME],
     settings: &[
         vpt::tokens(10),
         vpt::POSITION,

@@ -32,6 +32,7 @@ pub static ENTRY: Entry = Entry {
     trains: "inner and cross prompts of every layer, and the head",
     source: "SVP, AAAI 2025",
     backbones: &[vim::NAME],
+    default_on: &[vim::NAME],
     settings: &[
         Setting::new(
             "variant",
