@@ -19,12 +19,29 @@ pub fn grad(f: Activation, x: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bo
     pieces.for_each(|((dx, x), dy)| slopes(f, x, dy, dx, accumulate));
 }
 
+/// Runs a loop with the function as a constant, so that the choice is made once and not by each element.
+macro_rules! with_constant {
+    ($f:ident, $run:expr) => {
+        with_constant!($f, $run, Relu QuickGelu Tanh Exp Gelu)
+    };
+    ($f:ident, $run:expr, $($known:ident)+) => {
+        match $f {
+            $(Activation::$known => {
+                let $f = Activation::$known;
+                $run
+            })+
+        }
+    };
+}
+
 simd_fn! {
     fn values<S>(s, f: Activation, x: &[f32], y: &mut [f32]) {
         let y = &mut y[..x.len()];
-        for_vectors!(S, x.len(), |i, FULL| {
-            // SAFETY: both slices have the same length, and a full vector ends within it.
-            unsafe { s.write_at::<FULL>(y, i, f.value_and_slope(s, s.read_at::<FULL>(x, i)).0) }
+        with_constant!(f, {
+            for_vectors!(S, x.len(), |i, FULL| {
+                // SAFETY: both slices have the same length, and a full vector ends within it.
+                unsafe { s.write_at::<FULL>(y, i, f.value_and_slope(s, s.read_at::<FULL>(x, i)).0) }
+            });
         });
     }
 }
@@ -32,14 +49,16 @@ simd_fn! {
 simd_fn! {
     fn slopes<S>(s, f: Activation, x: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
         let (dy, dx) = (&dy[..x.len()], &mut dx[..x.len()]);
-        for_vectors!(S, x.len(), |i, FULL| {
-            // SAFETY: every slice has the same length, and a full vector ends within it.
-            unsafe {
-                let slope = f.value_and_slope(s, s.read_at::<FULL>(x, i)).1;
-                let through = s.mul(s.read_at::<FULL>(dy, i), slope);
-                let sum = if accumulate { s.add(s.read_at::<FULL>(dx, i), through) } else { through };
-                s.write_at::<FULL>(dx, i, sum);
-            }
+        with_constant!(f, {
+            for_vectors!(S, x.len(), |i, FULL| {
+                // SAFETY: every slice has the same length, and a full vector ends within it.
+                unsafe {
+                    let slope = f.value_and_slope(s, s.read_at::<FULL>(x, i)).1;
+                    let through = s.mul(s.read_at::<FULL>(dy, i), slope);
+                    let sum = if accumulate { s.add(s.read_at::<FULL>(dx, i), through) } else { through };
+                    s.write_at::<FULL>(dx, i, sum);
+                }
+            });
         });
     }
 }
