@@ -3,8 +3,8 @@
 //! ```text
 //! y = x F(x),  F(x) = (1 + erf(x / sqrt 2)) / 2      dx = dy (F(x) + x e^(-x^2 / 2) / sqrt(2 pi))
 //! ```
-//! F is the standard normal distribution function. x has any shape, and y that of x. x is kept for the gradient. On a
-//! launched device x, y and dx have one type, f32 or bf16.
+//! F is the standard normal distribution function. x has any shape, and y that of x. x is kept for the gradient. x,
+//! y and dx have one type, f32 or bf16.
 
 mod call;
 pub(crate) mod cases;
@@ -16,7 +16,7 @@ pub mod reference;
 use autograd::{Function, Saved, Sinks, Tape, Var};
 use engine::{DType, Result, Tensor};
 
-use crate::launch::typed;
+use crate::launch::{on_type, typed};
 use call::OP;
 
 /// `x F(x)` for each element of x, by the formula above.
@@ -27,7 +27,7 @@ pub fn gelu(tape: &Tape, x: &Var) -> Result<Var> {
     let dtype = x.value().dtype();
     let mut y = Tensor::empty_typed(tape.device(), dtype, x.shape());
     match tape.device().launcher() {
-        None => cpu::forward(x.value().as_slice(), y.as_mut_slice()),
+        None => on_type!(dtype, E, cpu::forward::<E>(x.value().slice(), y.slice_mut())),
         Some(launcher) => launch::forward(launcher, x.value(), &mut y)?,
     }
     let function =
@@ -51,7 +51,9 @@ impl Function for Gelu {
         let Some(mut sink) = sinks.take_typed(0, self.dtype, &self.shape) else { return Ok(()) };
         let (x, dx, add) = (self.x.get()?, &mut sink.tensor, sink.accumulate);
         match device.launcher() {
-            None => cpu::grad(x.as_slice(), dy.as_slice(), dx.as_mut_slice(), add),
+            None => on_type!(self.dtype, E, {
+                cpu::grad::<E>(x.slice(), dy.slice(), dx.slice_mut(), add);
+            }),
             Some(launcher) => launch::grad(launcher, &x, &dy, dx, add)?,
         }
         sinks.put(0, sink);
