@@ -1,6 +1,6 @@
 //! The functions on the CPU: one pass over pieces.
 
-use engine::{for_vectors, simd_fn};
+use engine::{Element, for_vectors, simd_fn};
 use rayon::prelude::*;
 
 use super::call::Activation;
@@ -9,12 +9,12 @@ use super::call::Activation;
 const PIECE: usize = 1 << 14;
 
 /// Writes y.
-pub fn forward(f: Activation, x: &[f32], y: &mut [f32]) {
+pub fn forward<E: Element>(f: Activation, x: &[E], y: &mut [E]) {
     y.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).for_each(|(y, x)| values(f, x, y));
 }
 
 /// Writes dx, or adds to it.
-pub fn grad(f: Activation, x: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
+pub fn grad<E: Element>(f: Activation, x: &[E], dy: &[E], dx: &mut [E], accumulate: bool) {
     let pieces = dx.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).zip(dy.par_chunks(PIECE));
     pieces.for_each(|((dx, x), dy)| slopes(f, x, dy, dx, accumulate));
 }
@@ -35,7 +35,7 @@ macro_rules! with_constant {
 }
 
 simd_fn! {
-    fn values<S>(s, f: Activation, x: &[f32], y: &mut [f32]) {
+    fn values<S, E>(s, f: Activation, x: &[E], y: &mut [E]) {
         let y = &mut y[..x.len()];
         with_constant!(f, {
             for_vectors!(S, x.len(), |i, FULL| {
@@ -47,7 +47,7 @@ simd_fn! {
 }
 
 simd_fn! {
-    fn slopes<S>(s, f: Activation, x: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
+    fn slopes<S, E>(s, f: Activation, x: &[E], dy: &[E], dx: &mut [E], accumulate: bool) {
         let (dy, dx) = (&dy[..x.len()], &mut dx[..x.len()]);
         with_constant!(f, {
             for_vectors!(S, x.len(), |i, FULL| {

@@ -5,8 +5,8 @@
 //! ```text
 //! y = f(x)      dx = f'(x) dy
 //! ```
-//! x has any shape, and y that of x. x is kept for the gradient. NaN is taken for 0 by ReLU. On a launched device x, y and
-//! dx have one type, f32 or bf16.
+//! x has any shape, and y that of x. x is kept for the gradient. NaN is taken for 0 by ReLU. x, y and dx have one type, f32
+//! or bf16.
 
 mod call;
 pub(crate) mod cases;
@@ -20,7 +20,7 @@ use engine::{DType, Result, Tensor};
 
 pub use call::Activation;
 
-use crate::launch::typed;
+use crate::launch::{on_type, typed};
 use call::OP;
 
 /// `f(x)` for each element of x.
@@ -31,7 +31,7 @@ pub fn activation(tape: &Tape, x: &Var, f: Activation) -> Result<Var> {
     let dtype = x.value().dtype();
     let mut y = Tensor::empty_typed(tape.device(), dtype, x.shape());
     match tape.device().launcher() {
-        None => cpu::forward(f, x.value().as_slice(), y.as_mut_slice()),
+        None => on_type!(dtype, E, cpu::forward::<E>(f, x.value().slice(), y.slice_mut())),
         Some(launcher) => launch::forward(launcher, f, x.value(), &mut y)?,
     }
     let settings = || vec![("function", vec![f.number() as f64])];
@@ -57,7 +57,9 @@ impl Function for Applied {
         let Some(mut sink) = sinks.take_typed(0, self.dtype, &self.shape) else { return Ok(()) };
         let (x, dx, add) = (self.x.get()?, &mut sink.tensor, sink.accumulate);
         match device.launcher() {
-            None => cpu::grad(self.f, x.as_slice(), dy.as_slice(), dx.as_mut_slice(), add),
+            None => on_type!(self.dtype, E, {
+                cpu::grad::<E>(self.f, x.slice(), dy.slice(), dx.slice_mut(), add);
+            }),
             Some(launcher) => launch::grad(launcher, self.f, &x, &dy, dx, add)?,
         }
         sinks.put(0, sink);
