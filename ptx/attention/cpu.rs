@@ -3,7 +3,7 @@
 //! what products add up are f32. Powers, probabilities and gradients of scores are rounded to the type of qkv before they are
 //! multiplied, and take the place of the f32 in the row of a tile from which they are made.
 
-use engine::gemm::{Mat, gemm_serial};
+use engine::gemm::{Mat, MatElement, gemm_serial};
 use engine::simd::Simd;
 use engine::{DType, Element, simd_fn};
 use rayon::prelude::*;
@@ -79,7 +79,7 @@ fn in_place<E: Element>(tile: &[f32], keys: usize) -> (&[E], usize) {
     (bytemuck::cast_slice(tile), keys * size_of::<f32>() / size_of::<E>())
 }
 
-impl<'a, E: Element> Head<'a, E> {
+impl<'a, E: MatElement> Head<'a, E> {
     /// The rows of a third of qkv from `row` on.
     fn rows(&self, third: usize, row: usize) -> &'a [E] {
         &self.qkv[self.dims.at(third, self.image, self.head, row)..]
@@ -119,7 +119,7 @@ pub struct Outputs<'a, E> {
 }
 
 /// Writes what is asked for, from qkv and the extra rows.
-pub fn forward<E: Element>(call: &Call, inputs: [&[E]; 2], outputs: Outputs<E>) {
+pub fn forward<E: MatElement>(call: &Call, inputs: [&[E]; 2], outputs: Outputs<E>) {
     let dims = call.dims;
     let Dims { l, heads, c, .. } = dims;
     let (d, keys, tile) = (dims.d(), dims.keys(), dims.tile());
@@ -232,7 +232,7 @@ struct Scratch {
 }
 
 /// Computes the gradients that are asked for, from qkv and the extra rows. `sums` are the logarithms of the sums of powers.
-pub fn backward<E: Element>(call: &Call, inputs: [&[E]; 2], sums: &[f32], dout: &[E], grads: Grads<E>) {
+pub fn backward<E: MatElement>(call: &Call, inputs: [&[E]; 2], sums: &[f32], dout: &[E], grads: Grads<E>) {
     let dims = call.dims;
     let Dims { b, l, heads, c, n, .. } = dims;
     let (d, keys, tile, temperature) = (dims.d(), dims.keys(), dims.tile(), call.temperature());
@@ -295,7 +295,7 @@ pub fn backward<E: Element>(call: &Call, inputs: [&[E]; 2], sums: &[f32], dout: 
 }
 
 /// Writes or adds `rows [.. c]` to the channels of a head in a third of the gradient of qkv, from row `first` on.
-fn scatter<E: Element>(
+fn scatter<E: MatElement>(
     to: &Disjoint<E>,
     of: Head<E>,
     third: usize,

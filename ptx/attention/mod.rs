@@ -33,6 +33,7 @@ pub mod reference;
 mod tests;
 
 use autograd::{Function, Saved, Sink, Sinks, Tape, Var};
+use engine::gemm::MatElement;
 use engine::{DType, Element, Result, Tensor};
 
 pub use call::Settings;
@@ -128,7 +129,7 @@ impl Function for Attention {
 }
 
 impl Attention {
-    fn backward_cpu<E: Element>(&self, qkv: &Tensor, dout: &Tensor, sinks: &mut Sinks) -> Result<()> {
+    fn backward_cpu<E: MatElement>(&self, qkv: &Tensor, dout: &Tensor, sinks: &mut Sinks) -> Result<()> {
         let extra = self.call.extra(sinks.device(), self.dtype)?;
         let mut dqkv = sinks.take_typed(at::QKV, self.dtype, qkv.shape());
         let mut take =

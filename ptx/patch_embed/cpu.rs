@@ -1,7 +1,7 @@
 //! Patch embedding on the CPU: patches are gathered as rows, and one GEMM is added to the other terms. Sums are f32.
 
 use engine::Element;
-use engine::gemm::{Mat, gemm};
+use engine::gemm::{Mat, MatElement, gemm};
 use rayon::prelude::*;
 
 use super::call::Dims;
@@ -56,7 +56,7 @@ pub fn scatter<E: Element>(d: Dims, columns: &[f32], images: &mut [E], accumulat
 }
 
 /// Writes `y [b tokens d]`, not yet rounded.
-pub fn forward<E: Element>(d: Dims, columns: &[E], w: &[E], [bias, cls, pos]: [&[f32]; 3], y: &mut [f32]) {
+pub fn forward<E: MatElement>(d: Dims, columns: &[E], w: &[E], [bias, cls, pos]: [&[f32]; 3], y: &mut [f32]) {
     y.par_chunks_mut(d.d).enumerate().for_each(|(row, y)| {
         let token = row % d.tokens();
         let offset = if token == d.class_row { cls } else { bias };
@@ -67,13 +67,13 @@ pub fn forward<E: Element>(d: Dims, columns: &[E], w: &[E], [bias, cls, pos]: [&
 }
 
 /// Writes the gradient of the gathered patches, `[b tokens k]`.
-pub fn grad_columns<E: Element>(d: Dims, dy: &[E], w: &[E], columns: &mut [f32]) {
+pub fn grad_columns<E: MatElement>(d: Dims, dy: &[E], w: &[E], columns: &mut [f32]) {
     let rows = d.b * d.tokens();
     gemm(rows, d.k(), d.d, Mat::rows(dy, d.d), Mat::rows(w, d.k()), columns, d.k(), false);
 }
 
 /// Writes `dw [d k]`, or adds to it.
-pub fn grad_weight<E: Element>(d: Dims, dy: &[E], columns: &[E], dw: &mut [f32], accumulate: bool) {
+pub fn grad_weight<E: MatElement>(d: Dims, dy: &[E], columns: &[E], dw: &mut [f32], accumulate: bool) {
     let rows = d.b * d.tokens();
     gemm(d.d, d.k(), rows, Mat::transposed(dy, d.d), Mat::rows(columns, d.k()), dw, d.k(), accumulate);
 }
