@@ -48,6 +48,16 @@ fn mat<E>(data: &[E], ld: usize, transposed: bool) -> Mat<'_, E> {
     if transposed { Mat::transposed(data, ld) } else { Mat::rows(data, ld) }
 }
 
+/// A random `[rows cols]` as it lies in memory, with NaN in what is beside it and below it, which must not be read.
+fn operand<E: Value>([rows, cols]: [usize; 2], ld: usize, transposed: bool, op: u32) -> Vec<E> {
+    let (outer, inner) = if transposed { (cols, rows) } else { (rows, cols) };
+    let mut data = random(ld * (outer + 2), op);
+    for (i, row) in data.chunks_mut(ld).enumerate() {
+        row[if i < outer { inner } else { 0 }..].fill(E::of(f64::NAN));
+    }
+    data
+}
+
 /// Element `(i, j)` of what a [`Mat`] stands for.
 fn element<E: Value>(mat: Mat<E>, i: usize, j: usize) -> f64 {
     mat.data[if mat.transposed { j * mat.ld + i } else { i * mat.ld + j }].value()
@@ -62,12 +72,19 @@ fn exact<E: Value>(a: Mat<E>, b: Mat<E>, k: usize, i: usize, j: usize) -> (f64, 
 /// Every layout of a size with everything that is added, against f64. The bound is that of k + 2 additions, each rounded,
 /// in any order, and of what is stored.
 fn every_layout<E: Value + Multiply<O>, O: Value>([m, n, k]: [usize; 3], level: Level) {
-    let (lda, ldb, ldc) = (m.max(k) + 3, n.max(k) + 1, n + 2);
-    let (a, b) = (random::<E>(lda * m.max(k), 0), random::<E>(ldb * n.max(k), 1));
+    let ldc = n + 2;
+    // As it is, and transposed.
+    let lds = [[k + 3, n + 1], [m + 3, k + 1]];
+    let layouts = [false, true].map(|transposed| {
+        let [lda, ldb] = lds[usize::from(transposed)];
+        (operand::<E>([m, k], lda, transposed, 0), operand::<E>([k, n], ldb, transposed, 1))
+    });
     let (before, bias) = (random::<O>(ldc * m, 2), random::<f32>(n, 3));
     for case in 0..32 {
         let [ta, tb, accumulate, add_bias, serial] = [0, 1, 2, 3, 4].map(|bit| case >> bit & 1 == 1);
-        let (a, b, mut c) = (mat(&a, lda, ta), mat(&b, ldb, tb), before.clone());
+        let (of_a, of_b) = (usize::from(ta), usize::from(tb));
+        let (a, b) = (mat(&layouts[of_a].0, lds[of_a][0], ta), mat(&layouts[of_b].1, lds[of_b][1], tb));
+        let mut c = before.clone();
         let options = Options { accumulate, bias: add_bias.then_some(&bias[..]), serial };
         multiply([m, n, k], a, b, &mut c, ldc, options);
         for i in 0..m {
