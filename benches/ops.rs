@@ -1,4 +1,4 @@
-//! Times of every op at the shapes of Vim-S, batch 8, beside the time that this machine needs at least.
+//! Times of every op at the shapes of Vim-S, batch 8, in f32 and bf16, beside the time that this machine needs at least.
 //!
 //! The bound of a call is the largest of three times, all with all threads: that of copying as many bytes as the
 //! call must touch, that of its FLOP at the rate of a large GEMM, and that of its exponentials at the rate of
@@ -79,10 +79,13 @@ struct Timed {
     name: String,
     time: f64,
     cost: Cost,
+    /// The time of the same call in f32, for one in bf16.
+    in_f32: Option<f64>,
 }
 
 impl Timed {
-    /// One line: time, bound and what it comes from, share reached, the three times of the bound.
+    /// One line: time, bound and what it comes from, share reached, the three times of the bound, in bf16 the time over
+    /// that in f32.
     fn line(&self, peaks: &Peaks) -> String {
         let parts = [
             ("bytes", copy_time(self.cost.bytes)),
@@ -91,8 +94,9 @@ impl Timed {
         ];
         let (what, bound) = parts.into_iter().fold(parts[0], |a, b| if b.1 > a.1 { b } else { a });
         let [bytes, flop, exp] = parts.map(|(_, seconds)| seconds * 1e3);
+        let over_f32 = self.in_f32.map_or(String::new(), |in_f32| format!("{:8.2}", self.time / in_f32));
         format!(
-            "{:<88} {:9.3} {:9.3} {what:<5} {:4.0}%  {bytes:8.3} {flop:8.3} {exp:8.3}",
+            "{:<93} {:9.3} {:9.3} {what:<5} {:4.0}%  {bytes:8.3} {flop:8.3} {exp:8.3} {over_f32}",
             self.name,
             self.time * 1e3,
             bound * 1e3,
@@ -115,13 +119,14 @@ fn bench(group: &mut BenchmarkGroup<WallTime>, name: &str, mut call: impl FnMut(
     least
 }
 
-/// Benchmarks forward and backward of one case.
+/// Benchmarks forward and backward of one case in one type.
 fn bench_case(group: &mut BenchmarkGroup<WallTime>, device: &Device, problem: &Problem) -> Vec<Timed> {
     let (op, case) = (problem.op, &problem.case);
-    let (forward_cost, backward_cost) = op.cost(case, DType::F32);
+    let (forward_cost, backward_cost) = op.cost(case, problem.dtype());
+    let dtype = if problem.dtype() == DType::F32 { "" } else { " bf16" };
     let tensors = problem.tensors(device).expect("inputs on the device");
     let mut upstream = vec![];
-    let forward = bench(group, &format!("{} forward", case.name), || {
+    let forward = bench(group, &format!("{}{dtype} forward", case.name), || {
         let tape = Tape::new(device);
         let inputs = problem.variables(&tape, tensors.clone(), Ask::ALL);
         let start = Instant::now();
@@ -130,10 +135,13 @@ fn bench_case(group: &mut BenchmarkGroup<WallTime>, device: &Device, problem: &P
         drop(outputs);
         elapsed
     });
-    let timed = |what, time, cost| Timed { name: format!("{} {what}", problem.name()), time, cost };
+    let timed = |what, time, cost| {
+        let name = format!("{}{dtype} {what}", problem.name());
+        Timed { name, time, cost, in_f32: None }
+    };
     let mut calls = vec![timed("forward", forward, forward_cost)];
     if problem.asks_gradient() {
-        let backward = bench(group, &format!("{} backward", case.name), || {
+        let backward = bench(group, &format!("{}{dtype} backward", case.name), || {
             let tape = Tape::new(device);
             let inputs = problem.variables(&tape, tensors.clone(), Ask::ALL);
             let outputs = op.forward(case, &tape, &inputs).expect("a valid case");
@@ -167,7 +175,15 @@ fn main() {
     for op in registry::all() {
         let mut group = criterion.benchmark_group(op.name());
         for case in op.cases().into_iter().filter(|case| case.bench) {
-            calls.extend(bench_case(&mut group, &device, &Problem::new(&*op, case)));
+            let [in_f32, in_bf16] =
+                [DType::F32, DType::Bf16].map(|dtype| Problem::in_type(&*op, case.clone(), dtype));
+            let mut times = bench_case(&mut group, &device, &in_f32);
+            if in_bf16.inputs.iter().any(|input| input.typed) {
+                let mut typed = bench_case(&mut group, &device, &in_bf16);
+                typed.iter_mut().zip(&times).for_each(|(call, in_f32)| call.in_f32 = Some(in_f32.time));
+                times.extend(typed);
+            }
+            calls.extend(times);
         }
         group.finish();
     }
@@ -182,8 +198,8 @@ fn main() {
         f64::from(1 << 28) / copy_time(f64::from(1 << 28)) / 1e9
     );
     println!(
-        "{:<88} {:>9} {:>9} {:<5} {:>5}  {:>8} {:>8} {:>8}",
-        "op:case", "ms", "bound ms", "by", "share", "bytes", "FLOP", "exp"
+        "{:<93} {:>9} {:>9} {:<5} {:>5}  {:>8} {:>8} {:>8} {:>8}",
+        "op:case", "ms", "bound ms", "by", "share", "bytes", "FLOP", "exp", "/ f32"
     );
     for call in calls.iter().filter(|call| call.time.is_finite()) {
         println!("{}", call.line(&peaks));

@@ -25,7 +25,6 @@ pub mod cross_entropy;
 pub mod ema;
 pub mod frame;
 pub mod gate_rows;
-pub mod gelu;
 pub mod grad_norm;
 pub mod layer_norm;
 pub mod linear;

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use testkit::programs::{Scratch, fails, program, succeeds, text, train, words};
+use testkit::root::root;
 use testkit::runs::{Task, same};
 
 /// The line of standard error that tells the settings.
@@ -40,6 +41,23 @@ fn every_setting_is_told_with_its_origin() {
     succeeds(&preset);
     let line = settings(&preset.stderr);
     assert!(line.contains("vim_tiny from scratch (--model)") && line.contains("(preset full)"), "{line}");
+}
+
+/// Without --method the method is one that runs on the backbone; a named one is taken or refused.
+#[test]
+fn the_default_method_follows_the_backbone() {
+    let place = Scratch::new("default-method");
+    let data = place.data("data", 3);
+    let vit = root().join("tests/golden/vit/ckpt_google.npz").display().to_string();
+    let run =
+        |more: &str| train(&[&["--data", &data, "--backbone", &vit, "--dry-run"], &words(more)[..]].concat());
+    // The backbone has 9 patches, fewer than the method chooses by default.
+    let default = run("--salient 4");
+    succeeds(&default);
+    let line = settings(&default.stderr);
+    assert!(line.contains("method: ivpt (default for a ViT)"), "{line}");
+    succeeds(&run("--method vpt"));
+    fails(&run("--method svp"), &["--method", "svp does not run on a vit backbone", "ivpt"]);
 }
 
 /// A run that is killed while its rate is looked for looks for it again, and ends with the bytes of the unbroken one.

@@ -413,6 +413,8 @@ fn bad_input_is_one_line() {
     {
         assert_eq!(sweep(wrong).status.code(), Some(2), "{wrong:?}");
     }
+    let hinted = sweep(&["small", "--normalise", "half"]);
+    assert!(hinted.status.code() == Some(2) && text_of(&hinted).contains("--set normalise=VALUE"));
     let shown = succeeds(&sweep(&["show", "table4"]));
     let file = place.write("mine.toml", shown.as_bytes());
     fails(&sweep(&[&file, "--out", &out, "--backbone", "none.pth", "--data", "x"]), 1, &["none.pth"]);

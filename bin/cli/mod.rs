@@ -28,7 +28,7 @@ pub use measure::{Images, Measure, Noise, Split, workers};
 pub use options::Options;
 pub use output::{check_place, complain, exit, json_line, print, show, tell, whole};
 pub use panels::{Drawing, Drawn};
-pub use parse::{parse, parse_as};
+pub use parse::{parse, parse_as, parse_with_hint};
 pub use run::{Run, one_run};
 pub use stop::{Signals, end_on_signals, stop_on_signals, stopped, when_signalled};
 pub use using::Using;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, Parser, value_parser};
 use clap_complete::Shell;
 use engine::budget;
@@ -26,8 +27,17 @@ pub fn parse<C: Parser>(name: &'static str) -> C {
     parse_as(name, C::command())
 }
 
+/// [`parse`] with a hint for an unknown flag, which is given without its dashes.
+pub fn parse_with_hint<C: Parser>(name: &'static str, hint: fn(&str) -> Option<String>) -> C {
+    parsed(name, C::command(), hint)
+}
+
 /// [`parse`] with another form of `C`'s command.
 pub fn parse_as<C: Parser>(name: &'static str, command: Command) -> C {
+    parsed(name, command, |_| None)
+}
+
+fn parsed<C: Parser>(name: &'static str, command: Command, hint: fn(&str) -> Option<String>) -> C {
     #[cfg(unix)]
     survive_file_limit();
     let command = command.name(name).args(flags()).arg(max_memory());
@@ -38,7 +48,16 @@ pub fn parse_as<C: Parser>(name: &'static str, command: Command) -> C {
         let code = describe(name, command).map_or_else(|e| fail(&e), |()| 0);
         std::process::exit(code);
     }
-    let matches = command.get_matches();
+    let matches = command.try_get_matches().unwrap_or_else(|mut error| {
+        let unknown = match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(flag)) if error.kind() == ErrorKind::UnknownArgument => flag.clone(),
+            _ => error.exit(),
+        };
+        if let Some(hint) = hint(unknown.trim_start_matches('-')) {
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
+        }
+        error.exit()
+    });
     if let Some(most) = matches.get_one::<ByteSize>(MAX_MEMORY) {
         budget::limit_to(most.as_u64());
     }

@@ -14,12 +14,19 @@ use svp::sweep::{Plan, Results, Run, RunStatus, SHIPPED, Shipped, Sweep, json, m
 use svp::train::backbone;
 use svp::{Error, Result};
 
+use svp_cli::Options;
+
 use files::{SWEEP, write, write_results};
 use options::{Cli, Command, Resolver, RunArgs};
 use runner::Runner;
 
 fn main() -> ExitCode {
-    svp_cli::exit(|| run(svp_cli::parse(env!("CARGO_BIN_NAME"))))
+    svp_cli::exit(|| run(svp_cli::parse_with_hint(env!("CARGO_BIN_NAME"), as_setting)))
+}
+
+/// How a flag of `svp-train` is given to a sweep.
+fn as_setting(flag: &str) -> Option<String> {
+    Options::has(flag).then(|| format!("a setting of svp-train goes as --set {flag}=VALUE"))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {

@@ -182,8 +182,9 @@ fn requeue(folder: &Path, options: Options, around: Surroundings) -> Result<Outc
 fn sized(options: Options, mut origins: Origins, device: &Device) -> Result<(TrainConfig, Origins)> {
     let (auto, given) = (options.batch_size == Some(BatchSize::Auto), options.batch_size.is_some());
     let precision = options.precision;
-    options.unused().iter().for_each(|line| svp_cli::tell(line));
-    let mut config = options.resolve()?;
+    let spec = options.backbone_spec()?;
+    options.unused(&spec).iter().for_each(|line| svp_cli::tell(line));
+    let mut config = options.resolve_on(&spec)?;
     Options::check_effect(origins.flags(), &config)?;
     if let Some(preset) = &config.preset {
         svp_cli::tell(&show::preset(preset, &config.preset_overrides()));

@@ -4,9 +4,13 @@ use std::path::{Path, PathBuf};
 
 use svp::Result;
 use svp::backbones::title;
+use svp::methods::METHODS;
 use svp::train::{Preset, Rate, TrainConfig, backbone_spec};
 
 use svp_cli::options::Options;
+
+/// The origin of what nobody gives.
+const DEFAULT: &str = "default";
 
 /// Who gives the settings of a run, the first of whom wins.
 #[derive(Default)]
@@ -27,7 +31,7 @@ impl Origins {
         Origins {
             flags: names(flags),
             file: file.map(|(path, options)| (path.into(), names(options))),
-            otherwise: "default",
+            otherwise: DEFAULT,
             ..Origins::default()
         }
     }
@@ -94,6 +98,12 @@ impl Origins {
         let by = |setting: &str, given: Option<usize>| {
             given.map_or(String::new(), |_| format!(" ({})", self.of(setting)))
         };
+        let method = match self.of("method") {
+            origin if origin == DEFAULT && config.method.entry.name != METHODS[0].name => {
+                format!("{origin} for a {}", title(&spec))
+            }
+            origin => origin,
+        };
         Ok(format!(
             "backbone: {backbone}, {} of {spec}{}, stride {}{}; method: {} ({}); batch: {}{steps} ({}); rate: {rate}; \
              epochs: {} ({})",
@@ -102,7 +112,7 @@ impl Origins {
             spec.stride,
             by("stride", stride),
             config.method.entry.name,
-            self.of("method"),
+            method,
             config.batch_size,
             self.of("batch_size"),
             config.epochs,

@@ -29,6 +29,16 @@ pub trait Element: Pod + Send + Sync + PartialEq + std::fmt::Debug + 'static {
     /// # Safety
     /// `S::LANES` elements must be writable at `at`.
     unsafe fn store<S: Simd>(s: S, at: *mut Self, v: S::V);
+    /// [`Element::store`] for what is not read again soon: past the caches, as [`Simd::stream`], where a vector is a whole cache
+    /// line. Parts of lines would go to memory one by one.
+    ///
+    /// # Safety
+    /// `S::LANES` elements must be writable at `at`.
+    #[inline(always)]
+    unsafe fn stream<S: Simd>(s: S, at: *mut Self, v: S::V) {
+        // SAFETY: the caller vouches for the elements.
+        unsafe { Self::store(s, at, v) }
+    }
     /// Reads the first `n < S::LANES` elements; the other lanes are zero.
     ///
     /// # Safety
@@ -80,6 +90,11 @@ impl Element for f32 {
         value
     }
     accesses!(load, store, load_first, store_first);
+    #[inline(always)]
+    unsafe fn stream<S: Simd>(s: S, at: *mut Self, v: S::V) {
+        // SAFETY: the caller vouches for the elements.
+        unsafe { s.stream(at, v) }
+    }
 }
 
 impl Element for bf16 {

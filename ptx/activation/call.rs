@@ -15,6 +15,8 @@ pub enum Activation {
     Tanh,
     /// `e^x`
     Exp,
+    /// The exact GELU, `x F(x)` with the standard normal distribution function `F(x) = (1 + erf(x / sqrt 2)) / 2`.
+    Gelu,
 }
 
 /// The factor in the exponent of [`Activation::QuickGelu`].
@@ -24,11 +26,11 @@ pub(super) const QUICK: f32 = 1.702;
 const TANH_SMALL: f32 = 0.25;
 
 impl Activation {
-    /// All of them, by their numbers in the kernel.
-    pub(super) const ALL: [Activation; 4] =
-        [Activation::Relu, Activation::QuickGelu, Activation::Tanh, Activation::Exp];
+    /// All of them, by their numbers in cases and graphs.
+    pub(super) const ALL: [Activation; 5] =
+        [Activation::Relu, Activation::QuickGelu, Activation::Tanh, Activation::Exp, Activation::Gelu];
 
-    /// Its number in the kernel.
+    /// Its number.
     pub(super) fn number(self) -> usize {
         Self::ALL.iter().position(|&known| known == self).expect("all are in the list")
     }
@@ -39,6 +41,10 @@ impl Activation {
         let (zero, one) = (s.splat(0.0), s.splat(1.0));
         match self {
             Activation::Relu => (s.where_gt(x, zero, x, zero), s.where_gt(x, zero, one, zero)),
+            Activation::Gelu => {
+                let (distribution, density) = s.normal(x);
+                (s.mul(x, distribution), s.fma(x, density, distribution))
+            }
             Activation::QuickGelu => {
                 let scaled = s.mul(s.splat(QUICK), x);
                 let share = s.sigmoid(scaled);

@@ -1,11 +1,12 @@
-//! Elementwise functions of the small modules that adapters add: ReLU (AdaptFormer, Chen et al., NeurIPS 2022),
-//! `x / (1 + e^(-1.702 x))` (NOAH, Zhang et al., 2022), tanh and the exponential (normalizing flows).
+//! Elementwise functions: the exact GELU (Hendrycks and Gimpel, 2016) of the MLP of a ViT, and those of small modules that
+//! methods add, which are ReLU (AdaptFormer, Chen et al., NeurIPS 2022), `x / (1 + e^(-1.702 x))` (NOAH, Zhang et al.,
+//! 2022), tanh and the exponential (normalizing flows).
 //!
 //! ```text
 //! y = f(x)      dx = f'(x) dy
 //! ```
-//! x has any shape, and y that of x. x is kept for the gradient. NaN is taken for 0 by ReLU. On a launched device x, y and
-//! dx have one type, f32 or bf16. The exact GELU is [`gelu`](mod@crate::gelu).
+//! x has any shape, and y that of x. x is kept for the gradient. NaN is taken for 0 by ReLU. x, y and dx have one type, f32
+//! or bf16.
 
 mod call;
 pub(crate) mod cases;
@@ -19,7 +20,7 @@ use engine::{DType, Result, Tensor};
 
 pub use call::Activation;
 
-use crate::launch::typed;
+use crate::launch::{on_type, typed};
 use call::OP;
 
 /// `f(x)` for each element of x.
@@ -30,7 +31,7 @@ pub fn activation(tape: &Tape, x: &Var, f: Activation) -> Result<Var> {
     let dtype = x.value().dtype();
     let mut y = Tensor::empty_typed(tape.device(), dtype, x.shape());
     match tape.device().launcher() {
-        None => cpu::forward(f, x.value().as_slice(), y.as_mut_slice()),
+        None => on_type!(dtype, E, cpu::forward::<E>(f, x.value().slice(), y.slice_mut())),
         Some(launcher) => launch::forward(launcher, f, x.value(), &mut y)?,
     }
     let settings = || vec![("function", vec![f.number() as f64])];
@@ -56,7 +57,9 @@ impl Function for Applied {
         let Some(mut sink) = sinks.take_typed(0, self.dtype, &self.shape) else { return Ok(()) };
         let (x, dx, add) = (self.x.get()?, &mut sink.tensor, sink.accumulate);
         match device.launcher() {
-            None => cpu::grad(self.f, x.as_slice(), dy.as_slice(), dx.as_mut_slice(), add),
+            None => on_type!(self.dtype, E, {
+                cpu::grad::<E>(self.f, x.slice(), dy.slice(), dx.slice_mut(), add);
+            }),
             Some(launcher) => launch::grad(launcher, self.f, &x, &dy, dx, add)?,
         }
         sinks.put(0, sink);
@@ -88,6 +91,14 @@ mod tests {
                 (&y[..], &slope[..]),
                 (&[0.0, 0.0, 0.0, 1e-3, 80.0][..], &[0.0, 0.0, 0.0, 1.0, 1.0][..])
             );
+            let far = [-1e30, -40.0, 0.0, 40.0, 1e30, f32::NAN];
+            let (y, slope) = run(Activation::Gelu, &far);
+            assert!(y[0].abs() < 1e-6 && y[1].abs() < 1e-30 && y[5].is_nan(), "{y:?}");
+            assert_eq!(y[2..5], far[2..5]);
+            assert!(slope[0].abs() < 1e-6 && slope[1].abs() < 1e-30 && slope[5].is_nan(), "{slope:?}");
+            // The distribution function is off by 2e-7 at most.
+            assert!((slope[2] - 0.5).abs() <= 2e-7, "{slope:?}");
+            assert!((slope[3] - 1.0).abs() < 1e-6 && (slope[4] - 1.0).abs() < 1e-6, "{slope:?}");
             let (y, slope) = run(Activation::QuickGelu, &ends);
             assert!(y[0].abs() < 1e-30 && y[2] == 0.0 && y[4] == 80.0, "{y:?}");
             assert!(slope[0].abs() < 1e-30 && (slope[2] - 0.5).abs() < 1e-6 && (slope[4] - 1.0).abs() < 1e-6);

@@ -12,6 +12,16 @@ pub(super) fn write(graph: &mut Graph, call: &Call) -> Vec<Name> {
         Activation::Relu => graph.each("Relu", &x),
         Activation::Tanh => graph.each("Tanh", &x),
         Activation::Exp => graph.each("Exp", &x),
+        Activation::Gelu => {
+            let root = graph.floats(&[], vec![std::f32::consts::FRAC_1_SQRT_2]);
+            let scaled = graph.mul(&x, &root);
+            let erf = graph.each("Erf", &scaled);
+            let one = graph.floats(&[], vec![1.0]);
+            let both = graph.add(&erf, &one);
+            let half = graph.floats(&[], vec![0.5]);
+            let distribution = graph.mul(&both, &half);
+            graph.mul(&x, &distribution)
+        }
         Activation::QuickGelu => {
             let by = graph.floats(&[], vec![QUICK]);
             let scaled = graph.mul(&x, &by);

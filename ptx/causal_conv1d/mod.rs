@@ -7,8 +7,8 @@
 //! ```
 //! x is the first half of `xz [b l 2e]`; weights are `[e 1 K]` with K from 2 to 4, biases `[e]`, and both outputs
 //! `[b l e]` in token order. The inputs are kept: backward computes the sum under the SiLU again from x. The outputs
-//! can be computed again from x too, so a function that saves them saves a recipe. On a launched device xz and the
-//! outputs have one type, f32 or bf16; filters and their gradients are f32.
+//! can be computed again from x too, so a function that saves them saves a recipe. xz and the outputs have one type, f32
+//! or bf16; filters and their gradients are f32.
 
 mod call;
 pub(crate) mod cases;
@@ -18,11 +18,11 @@ mod onnx;
 pub mod reference;
 
 use autograd::{Function, Recipe, Saved, Sinks, Tape, Var};
-use engine::{DType, Device, Result, Tensor};
+use engine::{DType, Device, Element, Result, Tensor};
 
 pub use call::{Filter, MAX_WIDTH};
 
-use crate::launch::typed;
+use crate::launch::{on_type, typed};
 use crate::rows::sum_rows;
 use call::{Dims, OP, at, check};
 
@@ -54,10 +54,10 @@ fn forward(device: &Device, dims: Dims, values: &[Tensor]) -> Result<Vec<Tensor>
     let u = || Tensor::empty_typed(device, values[at::XZ].dtype(), &[dims.b, dims.l, dims.e]);
     let (mut u_f, mut u_b) = (u(), u());
     match device.launcher() {
-        None => {
-            let (xz, filters) = (values[at::XZ].as_slice(), cpu::Filters::new(dims, values));
-            cpu::forward(dims, xz, &filters, u_f.as_mut_slice(), u_b.as_mut_slice());
-        }
+        None => on_type!(values[at::XZ].dtype(), E, {
+            let (xz, filters) = (values[at::XZ].slice::<E>(), cpu::Filters::new(dims, values));
+            cpu::forward(dims, xz, &filters, u_f.slice_mut(), u_b.slice_mut());
+        }),
         Some(launcher) => launch::forward(launcher, dims, values, [&mut u_f, &mut u_b])?,
     }
     Ok(vec![u_f, u_b])
@@ -76,7 +76,7 @@ impl Function for Conv {
             || grads.remove(0).map(|du| typed(sinks.device(), du, values[at::XZ].dtype())).transpose();
         let du = [du()?, du()?];
         match sinks.device().clone().launcher() {
-            None => self.backward_cpu(&values, du, sinks),
+            None => on_type!(values[at::XZ].dtype(), E, self.backward_cpu::<E>(&values, du, sinks)),
             Some(launcher) => launch::backward(launcher, self.dims, &values, du, sinks)?,
         }
         Ok(())
@@ -84,18 +84,23 @@ impl Function for Conv {
 }
 
 impl Conv {
-    fn backward_cpu(&self, values: &[Tensor], du: [Option<Tensor>; 2], sinks: &mut Sinks) {
+    fn backward_cpu<E: Element>(&self, values: &[Tensor], mut du: [Option<Tensor>; 2], sinks: &mut Sinks) {
         let Dims { b, l, e, k } = self.dims;
-        let xz = values[at::XZ].as_slice();
+        let xz = values[at::XZ].slice::<E>();
         let filters = cpu::Filters::new(self.dims, values);
         let device = sinks.device().clone();
-        // The gradient of the sum under the SiLU, zero in a direction whose output nothing used.
-        let mut dpre = du.map(|du| du.unwrap_or_else(|| Tensor::zeros(&device, &[b, l, e])));
+        // The gradient of the sum under the SiLU is f32, so it takes the place of a du in f32. It is zero in a direction
+        // whose output nothing used.
+        let mut dpre = du.each_mut().map(|du| match du.take_if(|du| du.dtype() == DType::F32) {
+            Some(du) => du,
+            None if du.is_some() => Tensor::empty(&device, &[b, l, e]),
+            None => Tensor::zeros(&device, &[b, l, e]),
+        });
         dpre.iter_mut().for_each(|g| g.make_unique(&device));
-        let mut dxz = sinks.take_columns(at::XZ, DType::F32, &[b, l, 2 * e], 0..e);
-        let [dpre_f, dpre_b] = dpre.each_mut().map(Tensor::as_mut_slice);
-        let to = dxz.as_mut().map(|sink| (sink.tensor.as_mut_slice(), sink.accumulate));
-        cpu::backward(self.dims, xz, &filters, dpre_f, dpre_b, to);
+        let mut dxz = sinks.take_columns(at::XZ, E::DTYPE, &[b, l, 2 * e], 0..e);
+        let du = du.each_ref().map(|du| du.as_ref().map(Tensor::slice));
+        let to = dxz.as_mut().map(|sink| (sink.tensor.slice_mut(), sink.accumulate));
+        cpu::backward(self.dims, xz, &filters, du, dpre.each_mut().map(Tensor::as_mut_slice), to);
         dxz.into_iter().for_each(|sink| sinks.put(at::XZ, sink));
         let dpre = [dpre[0].as_slice(), dpre[1].as_slice()];
         for dir in 0..2 {

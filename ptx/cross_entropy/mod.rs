@@ -1,8 +1,8 @@
 //! Cross-entropy with soft targets: `loss = -mean_b sum_k t log_softmax(x)`, x and t `[b k]`, loss `[1]`.
 //!
 //! Backward: `dx = dloss (softmax(x) sum_k t - t) / b`; targets get no gradient. Logits and targets are kept. Rows are
-//! few and short, so the CPU computes sums and exponentials in f64; kernels use f32. On a launched device the logits
-//! may be bf16; targets and the loss are f32.
+//! few and short, so the CPU computes sums and exponentials in f64; kernels use f32. The logits may be
+//! bf16; targets and the loss are f32.
 
 mod call;
 pub(crate) mod cases;
@@ -13,6 +13,7 @@ pub mod reference;
 use autograd::{Function, Saved, Sinks, Tape, Var};
 use engine::{Error, Result, Tensor};
 
+use crate::launch::on_type;
 use call::{OP, check};
 
 /// The mean loss `[1]` of `logits [b k]` against `targets [b k]`, whose rows sum to 1.
@@ -23,7 +24,9 @@ pub fn cross_entropy(tape: &Tape, logits: &Var, targets: &Tensor) -> Result<Var>
     let k = check(logits.shape(), targets)?;
     let loss = match tape.device().launcher() {
         None => {
-            let loss = cpu::forward(k, logits.value().as_slice(), targets.as_slice());
+            let targets = targets.as_slice();
+            let loss =
+                on_type!(logits.value().dtype(), E, cpu::forward::<E>(k, logits.value().slice(), targets));
             Tensor::from_slice(tape.device(), &[loss], &[1])
         }
         Some(launcher) => launch::forward(tape.device(), launcher, k, logits.value(), targets)?,
@@ -66,7 +69,7 @@ impl Function for CrossEntropy {
         match sinks.device().launcher() {
             None => {
                 let (targets, dloss) = (self.targets.as_slice(), dloss.as_slice()[0]);
-                cpu::backward(self.k, x.as_slice(), targets, dloss, dx.as_mut_slice());
+                on_type!(x.dtype(), E, cpu::backward::<E>(self.k, x.slice(), targets, dloss, dx.slice_mut()));
             }
             Some(launcher) => launch::backward(launcher, self.k, &x, &self.targets, dloss, &mut dx)?,
         }

@@ -1,5 +1,6 @@
 //! The frame on the CPU. Bound by memory.
 
+use engine::Element;
 use rayon::prelude::*;
 
 use super::call::Dims;
@@ -10,7 +11,7 @@ fn frame_of(d: Dims, numbers: Option<&[f32]>, image: usize) -> usize {
 }
 
 /// Writes y. `sides` has four for every frame.
-pub fn forward(d: Dims, x: &[f32], sides: &[&[f32]], numbers: Option<&[f32]>, y: &mut [f32]) {
+pub fn forward<E: Element>(d: Dims, x: &[E], sides: &[&[f32]], numbers: Option<&[f32]>, y: &mut [E]) {
     if y.is_empty() {
         return;
     }
@@ -22,16 +23,16 @@ pub fn forward(d: Dims, x: &[f32], sides: &[&[f32]], numbers: Option<&[f32]>, y:
             let values = &values[plane % d.c * rows * columns..][..rows * columns];
             for (i, values) in values.chunks_exact(columns.max(1)).enumerate() {
                 let y = &mut y[(top + i) * d.s + left..][..columns];
-                y.iter_mut().zip(values).for_each(|(y, value)| *y += value);
+                y.iter_mut().zip(values).for_each(|(y, value)| *y = E::from_f32(y.to_f32() + value));
             }
         }
     });
 }
 
 /// Adds to `grad` the gradient of one side of one frame, images in order.
-pub fn grad_side(
+pub fn grad_side<E: Element>(
     d: Dims,
-    dy: &[f32],
+    dy: &[E],
     numbers: Option<&[f32]>,
     (frame, side): (usize, usize),
     grad: &mut [f32],
@@ -45,7 +46,7 @@ pub fn grad_side(
         let (channel, i) = (row / rows, row % rows);
         for image in &images {
             let dy = &dy[((image * d.c + channel) * d.s + top + i) * d.s + left..][..columns];
-            grad.iter_mut().zip(dy).for_each(|(grad, dy)| *grad += dy);
+            grad.iter_mut().zip(dy).for_each(|(grad, dy)| *grad += dy.to_f32());
         }
     });
 }

@@ -7,7 +7,7 @@
 //! ```
 //! `x [b c s s]`. A frame has four sides, published as `pad_up` and `pad_down` `[1 c w s]`, `pad_left` and `pad_right`
 //! `[1 c s-2w w]`. `a [b]` holds the number of each image's frame as an f32; without it there is one frame. Nothing but
-//! `a` is kept. On a launched device x and y have one type, f32 or bf16; the frames and their gradients are f32.
+//! `a` is kept. x and y have one type, f32 or bf16; the frames and their gradients are f32.
 
 mod call;
 pub(crate) mod cases;
@@ -19,7 +19,7 @@ pub mod reference;
 use autograd::{Function, Sinks, Tape, Var};
 use engine::{DType, Result, Tensor};
 
-use crate::launch::typed;
+use crate::launch::{on_type, typed};
 use call::{Dims, OP, check};
 
 /// The sides of a frame: up, down, left, right.
@@ -38,7 +38,9 @@ pub fn frame(tape: &Tape, x: &Var, frames: &[Sides], assignment: Option<&Tensor>
         None => {
             let numbers = assignment.map(Tensor::as_slice);
             let values: Vec<&[f32]> = values.iter().map(|value| value.as_slice()).collect();
-            cpu::forward(dims, x.value().as_slice(), &values, numbers, y.as_mut_slice());
+            on_type!(x.value().dtype(), E, {
+                cpu::forward::<E>(dims, x.value().slice(), &values, numbers, y.slice_mut());
+            });
         }
         Some(launcher) => {
             launch::forward(tape.device(), launcher, dims, x.value(), &values, assignment, &mut y)?
@@ -70,7 +72,12 @@ impl Function for Frame {
                 let numbers = self.assignment.as_ref().map(Tensor::as_slice);
                 for (side, sink) in sides.iter_mut().enumerate() {
                     if let Some(sink) = sink {
-                        cpu::grad_side(d, dy.as_slice(), numbers, (side / 4, side % 4), sink.zeroed());
+                        let side = (side / 4, side % 4);
+                        on_type!(
+                            self.dtype,
+                            E,
+                            cpu::grad_side::<E>(d, dy.slice(), numbers, side, sink.zeroed())
+                        );
                     }
                 }
             }

@@ -2,7 +2,7 @@
 
 use autograd::Var;
 use engine::shape::{axes3, check_shape};
-use engine::{DType, Error, Result, Tensor};
+use engine::{DType, Element, Error, Result, Tensor};
 
 use super::keep::Keep;
 
@@ -113,17 +113,16 @@ impl Call {
         })
     }
 
-    /// The inputs as slices, from the tensors in recorded order.
-    pub fn inputs<'a>(&'a self, values: &'a [Tensor]) -> Inputs<'a> {
+    /// The inputs beside h as slices, from the tensors in recorded order.
+    pub fn inputs<'a, E: Element>(&'a self, values: &'a [Tensor]) -> Inputs<'a, E> {
         let Dims { b, d, .. } = self.dims;
         let prompt = |(i, row): (usize, &usize)| PromptIn {
-            generated: values[at::generated(i)].as_slice(),
+            generated: values[at::generated(i)].slice(),
             bias: values[at::bias(i)].as_slice(),
             scale: &values[at::scale(i)].as_slice()[row * d..(row + 1) * d],
         };
         Inputs {
             dims: self.dims,
-            h: values[at::H].as_slice(),
             residual: self.has_residual.then(|| values[at::RESIDUAL].as_slice()),
             weight: values[at::WEIGHT].as_slice(),
             prompts: self.rows.iter().enumerate().map(prompt).collect(),
@@ -134,25 +133,23 @@ impl Call {
 
 /// The values of one prompt on the CPU.
 #[derive(Clone, Copy)]
-pub(super) struct PromptIn<'a> {
+pub(super) struct PromptIn<'a, E> {
     /// `[b l d]`
-    pub generated: &'a [f32],
+    pub generated: &'a [E],
     /// `[d]`
     pub bias: &'a [f32],
     /// The row that is used, `[d]`.
     pub scale: &'a [f32],
 }
 
-/// The values of one call on the CPU.
-pub(super) struct Inputs<'a> {
+/// The values of one call on the CPU, beside h.
+pub(super) struct Inputs<'a, E> {
     pub dims: Dims,
-    /// `[b l d]`; in a backward pass the sum that was normalised.
-    pub h: &'a [f32],
     /// `[b l d]`
     pub residual: Option<&'a [f32]>,
     /// `[d]`
     pub weight: &'a [f32],
-    pub prompts: Vec<PromptIn<'a>>,
+    pub prompts: Vec<PromptIn<'a, E>>,
     /// `[b]`
     pub keep: Option<&'a [f32]>,
 }

@@ -1,23 +1,24 @@
 //! Prompt add, residual add and norm on the CPU: one pass over the rows, a token at a time. Bound by memory.
 
-use engine::{for_vectors, simd_fn};
+use engine::{Element, for_vectors, simd_fn};
 use rayon::prelude::*;
 
 use super::call::{EPS, Inputs, MAX_PROMPTS, PromptIn};
 use crate::rows::{PIECE, sum_over_rows};
 
 /// Writes the sum and the normalised sum.
-pub(super) fn forward(inputs: &Inputs, sum: &mut [f32], out: &mut [f32]) {
+pub(super) fn forward<E: Element>(inputs: &Inputs<E>, h: &[E], sum: &mut [f32], out: &mut [E]) {
     let d = inputs.dims.d;
     let pieces = sum.par_chunks_mut(PIECE * d).zip(out.par_chunks_mut(PIECE * d)).enumerate();
     pieces.for_each(|(piece, (sum, out))| {
         for (i, (sum, out)) in sum.chunks_exact_mut(d).zip(out.chunks_exact_mut(d)).enumerate() {
-            forward_row(inputs, piece * PIECE + i, sum, out);
+            let row = piece * PIECE + i;
+            forward_row(inputs, row, &h[row * d..(row + 1) * d], sum, out);
         }
     });
 }
 
-impl Inputs<'_> {
+impl<E> Inputs<'_, E> {
     /// Drop path's factor of a row.
     fn keep(&self, row: usize) -> f32 {
         self.keep.map_or(1.0, |keep| keep[row / self.dims.l])
@@ -30,15 +31,13 @@ impl Inputs<'_> {
 }
 
 simd_fn! {
-    fn forward_row<S>(s, inputs: &Inputs, row: usize, sum: &mut [f32], out: &mut [f32]) {
+    fn forward_row<S, E>(s, inputs: &Inputs<E>, row: usize, h: &[E], sum: &mut [f32], out: &mut [E]) {
         let d = inputs.dims.d;
-        let at = row * d..(row + 1) * d;
-        let h = &inputs.h[at.clone()];
         let keep = s.splat(inputs.keep(row));
-        let (sum, out, weight) = (&mut sum[..d], &mut out[..d], &inputs.weight[..d]);
-        let residual = inputs.residual.map(|residual| &residual[at.clone()]);
+        let (h, sum, out, weight) = (&h[..d], &mut sum[..d], &mut out[..d], &inputs.weight[..d]);
+        let residual = inputs.residual.map(|residual| &residual[row * d..(row + 1) * d]);
         let mut squares = s.splat(0.0);
-        let none = [PromptIn { generated: h, bias: h, scale: h }; MAX_PROMPTS];
+        let none = [PromptIn { generated: h, bias: weight, scale: weight }; MAX_PROMPTS];
         let (mut prompts, mut count) = (none, 0);
         if inputs.prompted(row) {
             for prompt in &inputs.prompts {
@@ -78,11 +77,15 @@ fn inverse_rms(squares: f32, d: usize) -> f32 {
     1.0 / (squares / d as f32 + EPS as f32).sqrt()
 }
 
-/// Adds to `dsum` what comes through the norm, and to `dweight` its gradient when asked. The inputs' `h` is the sum
-/// that was normalised.
-pub(super) fn backward_norm(inputs: &Inputs, dout: &[f32], dsum: &mut [f32], dweight: Option<&mut [f32]>) {
+/// Adds to `dsum` what comes through the norm of `sum`, and to `dweight` its gradient when asked.
+pub(super) fn backward_norm<E: Element>(
+    inputs: &Inputs<E>,
+    sum: &[f32],
+    dout: &[E],
+    dsum: &mut [f32],
+    dweight: Option<&mut [f32]>,
+) {
     let d = inputs.dims.d;
-    let sum = inputs.h;
     dsum.par_chunks_mut(PIECE * d).enumerate().for_each(|(piece, dsum)| {
         for (i, dsum) in dsum.chunks_exact_mut(d).enumerate() {
             let at = (piece * PIECE + i) * d;
@@ -100,7 +103,7 @@ pub(super) fn backward_norm(inputs: &Inputs, dout: &[f32], dsum: &mut [f32], dwe
 
 simd_fn! {
     /// `dr += s w dy - s^3 r mean(r w dy)`, with `s = 1 / rms`.
-    fn backward_norm_row<S>(s, weight: &[f32], r: &[f32], dy: &[f32], dr: &mut [f32]) {
+    fn backward_norm_row<S, E>(s, weight: &[f32], r: &[f32], dy: &[E], dr: &mut [f32]) {
         let d = r.len();
         let (weight, dy, dr) = (&weight[..d], &dy[..d], &mut dr[..d]);
         let (mut squares, mut product) = (s.splat(0.0), s.splat(0.0));
@@ -129,7 +132,7 @@ simd_fn! {
 
 simd_fn! {
     /// `dweight += dy r / rms`
-    fn weight_row<S>(s, r: &[f32], dy: &[f32], dweight: &mut [f32]) {
+    fn weight_row<S, E>(s, r: &[f32], dy: &[E], dweight: &mut [f32]) {
         let mut squares = s.splat(0.0);
         for i in (0..r.len()).step_by(S::LANES) {
             squares = s.fma(s.read(r, i), s.read(r, i), squares);
@@ -144,11 +147,11 @@ simd_fn! {
 
 /// Computes the gradients of prompt `which`. That of its generated values is written to `dgenerated`, or added where
 /// its flag is set; the others are added to `dbias` and `dscale`.
-pub(super) fn backward_prompt(
-    inputs: &Inputs,
+pub(super) fn backward_prompt<E: Element>(
+    inputs: &Inputs<E>,
     which: usize,
     dsum: &[f32],
-    dgenerated: Option<(bool, &mut [f32])>,
+    dgenerated: Option<(bool, &mut [E])>,
     dbias: Option<&mut [f32]>,
     dscale: Option<&mut [f32]>,
 ) {
@@ -156,8 +159,8 @@ pub(super) fn backward_prompt(
     let prompt = inputs.prompts[which];
     // One pass, since all three need the same exponential. A piece has its dbias and dscale side by side.
     let mut sums = vec![0.0; rows.div_ceil(PIECE) * 2 * d];
-    let piece = |piece: usize, sums: &mut [f32], accumulate: bool, mut to: Option<&mut [f32]>| {
-        let mut unwanted = vec![0.0; if to.is_none() { d } else { 0 }];
+    let piece = |piece: usize, sums: &mut [f32], accumulate: bool, mut to: Option<&mut [E]>| {
+        let mut unwanted = vec![E::ZERO; if to.is_none() { d } else { 0 }];
         for row in piece * PIECE..((piece + 1) * PIECE).min(rows) {
             let to = match &mut to {
                 Some(to) => &mut to[row % PIECE * d..][..d],
@@ -167,7 +170,7 @@ pub(super) fn backward_prompt(
                 let dsum = &dsum[row * d..(row + 1) * d];
                 prompt_row(inputs.keep(row), prompt.row(row), dsum, accumulate, to, sums);
             } else if !accumulate {
-                to.fill(0.0);
+                to.fill(E::ZERO);
             }
         }
     };
@@ -186,7 +189,7 @@ pub(super) fn backward_prompt(
     }
 }
 
-impl PromptIn<'_> {
+impl<E: Copy> PromptIn<'_, E> {
     /// The same prompt with one row of its generated values.
     fn row(self, row: usize) -> Self {
         let d = self.bias.len();
@@ -197,8 +200,8 @@ impl PromptIn<'_> {
 simd_fn! {
     /// Writes `keep dsum scale silu'(generated + bias)` to `to`, or adds it, and adds it to the first half of `sums` as
     /// well. To the second half goes `keep dsum silu(generated + bias)`.
-    fn prompt_row<S>(
-        s, keep: f32, prompt: PromptIn, dsum: &[f32], accumulate: bool, to: &mut [f32], sums: &mut [f32],
+    fn prompt_row<S, E>(
+        s, keep: f32, prompt: PromptIn<E>, dsum: &[f32], accumulate: bool, to: &mut [E], sums: &mut [f32],
     ) {
         let d = to.len();
         let (dbias, dscale) = sums.split_at_mut(d);
@@ -221,9 +224,22 @@ simd_fn! {
     }
 }
 
-/// Writes each image of `from`, multiplied by its factor.
-pub(super) fn scale_images(keep: &[f32], from: &[f32], to: &mut [f32]) {
-    let image = from.len() / keep.len();
-    let images = to.par_chunks_mut(image).zip(from.par_chunks(image)).zip(keep);
-    images.for_each(|((to, from), keep)| to.iter_mut().zip(from).for_each(|(to, from)| *to = keep * from));
+/// Writes each row of `from`, multiplied by drop path's factor.
+pub(super) fn scale_rows<E: Element>(inputs: &Inputs<E>, from: &[f32], to: &mut [E]) {
+    let d = inputs.dims.d;
+    to.par_chunks_mut(PIECE * d).zip(from.par_chunks(PIECE * d)).enumerate().for_each(
+        |(piece, (to, from))| {
+            for (i, (to, from)) in to.chunks_exact_mut(d).zip(from.chunks_exact(d)).enumerate() {
+                scale_row(inputs.keep(piece * PIECE + i), from, to);
+            }
+        },
+    );
+}
+
+simd_fn! {
+    fn scale_row<S, E>(s, keep: f32, from: &[f32], to: &mut [E]) {
+        for i in (0..from.len()).step_by(S::LANES) {
+            s.write(to, i, s.mul(s.splat(keep), s.read(from, i)));
+        }
+    }
 }

@@ -9,8 +9,7 @@
 //! `h`, `residual_in` and the prompts (the products of at most two generators) are `[b l d]`, `weight` and the biases
 //! `[d]`, the scales `[rows d]` and `keep [rows b]`, of which one row is used. The outputs `residual` and `out` are
 //! `[b l d]`. Of h and the incoming residual only their sum is kept, beside weight, prompts and factors; backward
-//! computes the norm again from it. On a launched device the prompts and out have the type of h, f32 or bf16; all else
-//! is f32.
+//! computes the norm again from it. The prompts and out have the type of h, f32 or bf16; all else is f32.
 
 mod call;
 pub(crate) mod cases;
@@ -21,12 +20,12 @@ mod onnx;
 pub mod reference;
 
 use autograd::{Function, Saved, Sink, Sinks, Tape, Var};
-use engine::{DType, Result, Tensor};
+use engine::{DType, Element, Result, Tensor};
 
 pub use call::{EPS, MAX_PROMPTS, Prompt, Settings};
 pub use keep::{Keep, keep_scales};
 
-use crate::launch::typed;
+use crate::launch::{on_type, typed};
 use call::{Call, Dims, OP, at};
 
 /// `[residual, out]`, both `[b l d]`, by the formula above. Without a `residual` it is that of zeros.
@@ -51,7 +50,10 @@ pub fn prompt_add_norm(
     let mut out = Tensor::empty_typed(tape.device(), call.dtype, h.shape());
     let values: Vec<Tensor> = vars.iter().map(|v| v.value().clone()).collect();
     match tape.device().launcher() {
-        None => cpu::forward(&call.inputs(&values), sum.as_mut_slice(), out.as_mut_slice()),
+        None => on_type!(call.dtype, E, {
+            let h = values[at::H].slice::<E>();
+            cpu::forward(&call.inputs(&values), h, sum.as_mut_slice(), out.slice_mut());
+        }),
         Some(launcher) => launch::forward(launcher, &call, &values, &mut sum, &mut out)?,
     }
 
@@ -84,7 +86,7 @@ impl Function for AddNorm {
         let mut grad = |dtype| grads.remove(0).map(|grad| typed(sinks.device(), grad, dtype)).transpose();
         let grads = [grad(DType::F32)?, grad(self.call.dtype)?];
         match sinks.device().clone().launcher() {
-            None => self.backward_cpu(&values, grads, sinks),
+            None => on_type!(self.call.dtype, E, self.backward_cpu::<E>(&values, grads, sinks)),
             Some(launcher) => launch::backward(launcher, &self.call, &values, grads, sinks)?,
         }
         Ok(())
@@ -92,9 +94,14 @@ impl Function for AddNorm {
 }
 
 impl AddNorm {
-    fn backward_cpu(&self, values: &[Tensor], [dresidual, dout]: [Option<Tensor>; 2], sinks: &mut Sinks) {
+    fn backward_cpu<E: Element>(
+        &self,
+        values: &[Tensor],
+        [dresidual, dout]: [Option<Tensor>; 2],
+        sinks: &mut Sinks,
+    ) {
         let Dims { b, l, d, .. } = self.call.dims;
-        let inputs = self.call.inputs(values);
+        let inputs = self.call.inputs::<E>(values);
         let device = sinks.device().clone();
         // The gradient of the sum: what arrives from the next block, and what comes through the norm.
         let mut dsum = dresidual.unwrap_or_else(|| Tensor::zeros(&device, &[b, l, d]));
@@ -102,7 +109,7 @@ impl AddNorm {
         if let Some(dout) = &dout {
             let mut weight_sink = sinks.take(at::WEIGHT, &[d]);
             let dweight = weight_sink.as_mut().map(Sink::zeroed);
-            cpu::backward_norm(&inputs, dout.as_slice(), dsum.as_mut_slice(), dweight);
+            cpu::backward_norm(&inputs, self.sum.as_slice(), dout.slice(), dsum.as_mut_slice(), dweight);
             weight_sink.into_iter().for_each(|sink| sinks.put(at::WEIGHT, sink));
         }
         if self.call.has_residual {
@@ -110,10 +117,10 @@ impl AddNorm {
         }
         for (i, row) in self.call.rows.iter().enumerate() {
             let [generated, bias, scale] = [at::generated(i), at::bias(i), at::scale(i)];
-            let mut generated_sink = sinks.take(generated, &[b, l, d]);
+            let mut generated_sink = sinks.take_typed(generated, E::DTYPE, &[b, l, d]);
             let mut bias_sink = sinks.take(bias, &[d]);
             let mut scale_sink = sinks.take(scale, values[scale].shape());
-            let dgenerated = generated_sink.as_mut().map(|s| (s.accumulate, s.tensor.as_mut_slice()));
+            let dgenerated = generated_sink.as_mut().map(|s| (s.accumulate, s.tensor.slice_mut()));
             let dbias = bias_sink.as_mut().map(Sink::zeroed);
             let dscale = scale_sink.as_mut().map(|s| &mut s.zeroed()[row * d..(row + 1) * d]);
             cpu::backward_prompt(&inputs, i, dsum.as_slice(), dgenerated, dbias, dscale);
@@ -122,13 +129,12 @@ impl AddNorm {
             }
         }
         if sinks.wants(at::H) {
-            let dh = match inputs.keep {
-                None => dsum,
-                Some(keep) => {
-                    let mut dh = Tensor::empty(&device, &[b, l, d]);
-                    cpu::scale_images(keep, dsum.as_slice(), dh.as_mut_slice());
-                    dh
-                }
+            let dh = if inputs.keep.is_none() && E::DTYPE == DType::F32 {
+                dsum
+            } else {
+                let mut dh = Tensor::empty_typed(&device, E::DTYPE, &[b, l, d]);
+                cpu::scale_rows(&inputs, dsum.as_slice(), dh.slice_mut::<E>());
+                dh
             };
             sinks.give(at::H, dh);
         }

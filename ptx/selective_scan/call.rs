@@ -2,7 +2,7 @@
 
 use autograd::Var;
 use engine::shape::{axes3, check_shape};
-use engine::{DType, Device, Error, Result, Tensor};
+use engine::{DType, Device, Element, Error, Result, Tensor};
 
 pub(super) const OP: &str = "selective_scan";
 
@@ -104,41 +104,42 @@ pub(super) fn check(xz: &Var, directions: &[Direction; 2], prompts: Option<[&Var
 }
 
 /// The values of one call on the CPU; those of both directions side by side.
-pub(super) struct Inputs<'a> {
-    pub xz: &'a [f32],
-    pub u: [&'a [f32]; 2],
-    pub delta: [&'a [f32]; 2],
-    pub x_dbl: [&'a [f32]; 2],
+pub(super) struct Inputs<'a, E> {
+    pub xz: &'a [E],
+    pub u: [&'a [E]; 2],
+    pub delta: [&'a [E]; 2],
+    pub x_dbl: [&'a [E]; 2],
     pub a_log: [&'a [f32]; 2],
     pub d: [&'a [f32]; 2],
     pub delta_bias: [&'a [f32]; 2],
-    pub prompts: Option<[&'a [f32]; 2]>,
+    pub prompts: Option<[&'a [E]; 2]>,
 }
 
-impl<'a> Inputs<'a> {
+impl<'a, E: Element> Inputs<'a, E> {
     /// From the tensors in recorded order.
     pub fn new(dims: Dims, values: &'a [Tensor]) -> Self {
+        let typed = |at: fn(usize) -> usize| [0, 1].map(|dir| values[at(dir)].slice());
         let both = |at: fn(usize) -> usize| [0, 1].map(|dir| values[at(dir)].as_slice());
         Inputs {
-            xz: values[at::XZ].as_slice(),
-            u: both(at::u),
-            delta: both(at::delta),
-            x_dbl: both(at::x_dbl),
+            xz: values[at::XZ].slice(),
+            u: typed(at::u),
+            delta: typed(at::delta),
+            x_dbl: typed(at::x_dbl),
             a_log: both(at::a_log),
             d: both(at::d),
             delta_bias: both(at::delta_bias),
-            prompts: dims.prompts.then(|| both(at::prompt)),
+            prompts: dims.prompts.then(|| typed(at::prompt)),
         }
     }
 }
 
 /// What the forward pass leaves for the backward pass.
-pub(super) struct Kept<T> {
+pub(super) struct Kept<T, Y = T> {
     /// f32 `[2 b chunks n e]`: the state before every chunk of tokens in each direction. On the CPU its axes are in
     /// this order; kernels order the last two by the threads that read them again.
     pub states: T,
     /// `[b l e]`: y of both directions, summed, before average and gate.
-    pub y: T,
+    pub y: Y,
 }
 
 impl Kept<Tensor> {

@@ -9,7 +9,7 @@
 use std::f32::consts::LOG2_E;
 
 use engine::simd::{Simd, prefetch};
-use engine::simd_fn;
+use engine::{Element, simd_fn};
 use rayon::prelude::*;
 
 use super::call::{Dims, Inputs, Kept, MAX_STATE};
@@ -46,29 +46,37 @@ pub(super) fn chunks(dims: Dims) -> usize {
 }
 
 /// Writes `out`, and what is kept when asked.
-pub(super) fn forward(dims: Dims, inputs: &Inputs, out: &mut [f32], keep: Option<Kept<&mut [f32]>>) {
+pub(super) fn forward<E: Element>(
+    dims: Dims,
+    inputs: &Inputs<E>,
+    out: &mut [E],
+    keep: Option<Kept<&mut [f32], &mut [E]>>,
+) {
     let a2 = decay_rates(dims, inputs.a_log);
     let out = Disjoint::new(out);
     let keep = keep.map(|keep| Kept { states: Disjoint::new(keep.states), y: Disjoint::new(keep.y) });
     let groups = dims.e.div_ceil(GROUP);
-    (0..dims.b * groups).into_par_iter().for_each(|task| {
+    let room = || vec![0.0; dims.l * GROUP];
+    (0..dims.b * groups).into_par_iter().for_each_init(room, |y, task| {
         let (b, first) = (task / groups, task % groups * GROUP);
         let end = (first + GROUP).min(dims.e);
-        forward_group(dims, inputs, &a2, b, first, end, &out, keep.as_ref());
+        forward_group(dims, inputs, &a2, b, first, end, y, &out, keep.as_ref());
     });
 }
 
 simd_fn! {
-    fn forward_group<S>(
+    /// Walks channels `first..end` of image `b`; `y [l GROUP]` is room for what the first direction leaves to the second.
+    fn forward_group<S, E>(
         s,
         dims: Dims,
-        inputs: &Inputs,
+        inputs: &Inputs<E>,
         a2: &[Vec<f32>; 2],
         b: usize,
         first: usize,
         end: usize,
-        out: &Disjoint,
-        keep: Option<&Kept<Disjoint>>,
+        y: &mut [f32],
+        out: &Disjoint<E>,
+        keep: Option<&Kept<Disjoint, Disjoint<E>>>,
     ) {
         let mut states = vec![s.splat(0.0); (end - first).div_ceil(S::LANES) * dims.n];
         let mut bc: StepBc = [[0.0; 2 * MAX_STATE]; CHUNK];
@@ -80,9 +88,9 @@ simd_fn! {
                 for (i, states) in states.chunks_exact_mut(dims.n).enumerate() {
                     let channel = first + i * S::LANES;
                     if end - channel >= S::LANES {
-                        block(channel).forward::<S, true>(s, number, &bc, states, out, keep);
+                        block(channel).forward::<S, true>(s, number, &bc, states, y, out, keep);
                     } else {
-                        block(channel).forward::<S, false>(s, number, &bc, states, out, keep);
+                        block(channel).forward::<S, false>(s, number, &bc, states, y, out, keep);
                     }
                 }
             }
@@ -92,9 +100,9 @@ simd_fn! {
 }
 
 /// A block of channels of one image in one direction.
-pub(super) struct Block<'a> {
+pub(super) struct Block<'a, E> {
     pub dims: Dims,
-    pub inputs: &'a Inputs<'a>,
+    pub inputs: &'a Inputs<'a, E>,
     pub a2: &'a [f32],
     pub b: usize,
     pub channel: usize,
@@ -121,14 +129,14 @@ pub(super) struct Chunk<V> {
 /// B and then C of every step of a chunk, `2n` values in each row.
 pub(super) type StepBc = [[f32; 2 * MAX_STATE]; CHUNK];
 
-impl Block<'_> {
+impl<E: Element> Block<'_, E> {
     /// Loads a block at `at`. With `FULL` all its lanes exist.
     #[inline(always)]
-    pub fn load<S: Simd, const FULL: bool>(&self, s: S, from: &[f32], at: usize) -> S::V {
+    pub fn load<S: Simd, const FULL: bool>(&self, s: S, from: &[impl Element], at: usize) -> S::V {
         if FULL {
             debug_assert!(at + S::LANES <= from.len());
             // SAFETY: shapes are checked by the op: a full block at a token of an existing channel.
-            unsafe { s.load(from.as_ptr().add(at)) }
+            unsafe { Element::load(s, from.as_ptr().add(at)) }
         } else {
             // The lanes beyond the end of the row belong to the next row, so they are not read.
             s.read(&from[..at + (self.dims.e - self.channel).min(S::LANES)], at)
@@ -137,7 +145,7 @@ impl Block<'_> {
 
     /// Stores a block at `at`.
     #[inline(always)]
-    pub fn store<S: Simd, const FULL: bool>(&self, s: S, to: &Disjoint, at: usize, v: S::V) {
+    pub fn store<S: Simd, const FULL: bool>(&self, s: S, to: &Disjoint<impl Element>, at: usize, v: S::V) {
         let lanes = if FULL { S::LANES } else { (self.dims.e - self.channel).min(S::LANES) };
         // SAFETY: channels of one image and direction belong to one task.
         let to = unsafe { to.slice(at, lanes) };
@@ -146,10 +154,10 @@ impl Block<'_> {
 
     /// [`Block::store`] past the caches, for what is read again only after much else.
     #[inline(always)]
-    pub fn stream<S: Simd, const FULL: bool>(&self, s: S, to: &Disjoint, at: usize, v: S::V) {
+    pub fn stream<S: Simd, const FULL: bool>(&self, s: S, to: &Disjoint<impl Element>, at: usize, v: S::V) {
         if FULL {
             // SAFETY: a full block of existing channels, which belong to this task alone.
-            unsafe { s.stream(to.slice(at, S::LANES).as_mut_ptr(), v) }
+            unsafe { Element::stream(s, to.slice(at, S::LANES).as_mut_ptr(), v) }
         } else {
             self.store::<S, FULL>(s, to, at, v);
         }
@@ -219,8 +227,9 @@ impl Block<'_> {
         number: usize,
         bc: &StepBc,
         states: &mut [S::V],
-        out: &Disjoint,
-        keep: Option<&Kept<Disjoint>>,
+        first_y: &mut [f32],
+        out: &Disjoint<E>,
+        keep: Option<&Kept<Disjoint, Disjoint<E>>>,
     ) {
         let Dims { e, n, .. } = self.dims;
         let bias = self.load::<S, FULL>(s, self.inputs.delta_bias[self.dir], self.channel);
@@ -245,31 +254,32 @@ impl Block<'_> {
             *state = now;
         }
         for i in 0..chunk.count {
-            self.finish::<S, FULL>(s, chunk.rows[i], y[i], out, keep);
+            self.finish::<S, FULL>(s, chunk.rows[i], y[i], first_y, out, keep);
         }
     }
 
-    /// The first direction leaves y in `out`; the second adds its own, halves and gates.
+    /// The first direction leaves y in `first_y`; the second adds its own, halves and gates.
     #[inline(always)]
     fn finish<S: Simd, const FULL: bool>(
         &self,
         s: S,
         row: usize,
-        mut y: S::V,
-        out: &Disjoint,
-        keep: Option<&Kept<Disjoint>>,
+        y: S::V,
+        first_y: &mut [f32],
+        out: &Disjoint<E>,
+        keep: Option<&Kept<Disjoint, Disjoint<E>>>,
     ) {
-        let at = row * self.dims.e + self.channel;
-        if self.dir == 1 {
-            // SAFETY: written by this task in the first direction.
-            let before = unsafe { out.slice(at, (self.dims.e - self.channel).min(S::LANES)) };
-            y = s.add(s.read(before, 0), y);
-            if let Some(Kept { y: kept, .. }) = keep {
-                self.stream::<S, FULL>(s, kept, at, y);
-            }
-            let z = self.load::<S, FULL>(s, self.inputs.xz, at + (row + 1) * self.dims.e);
-            y = s.mul(s.mul(y, s.splat(0.5)), s.silu(z));
+        let Dims { l, e, .. } = self.dims;
+        let in_group = (row - self.b * l) * GROUP + self.channel % GROUP;
+        if self.dir == 0 {
+            return s.write(first_y, in_group, y);
         }
-        self.store::<S, FULL>(s, out, at, y);
+        let y = s.add(s.read(first_y, in_group), y);
+        let at = row * e + self.channel;
+        if let Some(Kept { y: kept, .. }) = keep {
+            self.stream::<S, FULL>(s, kept, at, y);
+        }
+        let z = self.load::<S, FULL>(s, self.inputs.xz, at + (row + 1) * e);
+        self.store::<S, FULL>(s, out, at, s.mul(s.mul(y, s.splat(0.5)), s.silu(z)));
     }
 }

@@ -8,7 +8,7 @@
 use std::array::from_fn;
 
 use engine::simd::{Simd, prefetch};
-use engine::simd_fn;
+use engine::{Element, simd_fn};
 use rayon::prelude::*;
 
 use super::call::{Dims, Inputs, Kept, MAX_STATE};
@@ -19,15 +19,15 @@ use crate::disjoint::Disjoint;
 const GROUP: usize = 256;
 
 /// Where gradients go.
-pub(super) struct Grads<'a> {
+pub(super) struct Grads<'a, E> {
     /// `[b l 2e]`: dz goes to the second half, and the first is left alone.
-    pub dxz: &'a mut [f32],
+    pub dxz: &'a mut [E],
     /// `[b l e]`
-    pub du: [&'a mut [f32]; 2],
+    pub du: [&'a mut [E]; 2],
     /// `[b l e]`
-    pub ddelta: [&'a mut [f32]; 2],
+    pub ddelta: [&'a mut [E]; 2],
     /// `[b l r+2n]`: dB and dC go to the last 2n columns, and the others are left alone.
-    pub dx_dbl: [&'a mut [f32]; 2],
+    pub dx_dbl: [&'a mut [E]; 2],
     /// `[2 b n e]`: the gradient of A, image by image, when asked for.
     pub da: Option<&'a mut [f32]>,
     /// `[2 b e]`: the gradient of D, image by image, when asked for.
@@ -35,10 +35,10 @@ pub(super) struct Grads<'a> {
 }
 
 /// [`Grads`], shared by the tasks.
-struct Out<'a> {
-    dxz: Disjoint<'a>,
-    du: [Disjoint<'a>; 2],
-    ddelta: [Disjoint<'a>; 2],
+struct Out<'a, E> {
+    dxz: Disjoint<'a, E>,
+    du: [Disjoint<'a, E>; 2],
+    ddelta: [Disjoint<'a, E>; 2],
     /// `[2 groups b l 2n]`: dB and dC of each group of channels.
     dbc: Disjoint<'a>,
     da: Option<Disjoint<'a>>,
@@ -46,7 +46,13 @@ struct Out<'a> {
 }
 
 /// Writes all of `grads`.
-pub(super) fn backward(dims: Dims, inputs: &Inputs, kept: Kept<&[f32]>, dout: &[f32], grads: Grads) {
+pub(super) fn backward<E: Element>(
+    dims: Dims,
+    inputs: &Inputs<E>,
+    kept: Kept<&[f32], &[E]>,
+    dout: &[E],
+    grads: Grads<E>,
+) {
     let Dims { b, l, e, n, .. } = dims;
     let a2 = decay_rates(dims, inputs.a_log);
     let groups = e.div_ceil(GROUP);
@@ -79,15 +85,16 @@ pub(super) fn backward(dims: Dims, inputs: &Inputs, kept: Kept<&[f32]>, dout: &[
 }
 
 /// Writes dB and dC of all groups, added in order, to the last 2n columns of `dx_dbl`.
-fn sum_groups(dims: Dims, dbc: &[f32], dx_dbl: &mut [f32]) {
+fn sum_groups<E: Element>(dims: Dims, dbc: &[f32], dx_dbl: &mut [E]) {
     let (cols, width) = (2 * dims.n, dims.r + 2 * dims.n);
     let one = dims.b * dims.l * cols;
     dx_dbl.par_chunks_mut(width).enumerate().for_each(|(row, to)| {
-        to[dims.r..].fill(0.0);
+        let mut sums = [0.0; 2 * MAX_STATE];
         for group in dbc.chunks_exact(one) {
             let from = &group[row * cols..(row + 1) * cols];
-            to[dims.r..].iter_mut().zip(from).for_each(|(t, f)| *t += f);
+            sums.iter_mut().zip(from).for_each(|(s, f)| *s += f);
         }
+        to[dims.r..].iter_mut().zip(sums).for_each(|(t, s)| *t = E::from_f32(s));
     });
 }
 
@@ -103,12 +110,12 @@ pub(super) fn grad_a_log(dims: Dims, a_log: &[f32], da: &[f32], grad: &mut [f32]
 }
 
 /// A task: one group of channels of one image.
-struct Group<'a> {
+struct Group<'a, E> {
     dims: Dims,
-    inputs: &'a Inputs<'a>,
+    inputs: &'a Inputs<'a, E>,
     a2: &'a [Vec<f32>; 2],
-    kept: &'a Kept<&'a [f32]>,
-    dout: &'a [f32],
+    kept: &'a Kept<&'a [f32], &'a [E]>,
+    dout: &'a [E],
     b: usize,
     group: usize,
     groups: usize,
@@ -117,7 +124,7 @@ struct Group<'a> {
 /// B and C of every step of a chunk, by state.
 type StateBc = [[[f32; 2]; CHUNK]; MAX_STATE];
 
-impl Block<'_> {
+impl<E: Element> Block<'_, E> {
     /// Copies B and C of a chunk's steps by state, in the order in which the loops over states read them.
     #[inline(always)]
     fn state_bc(&self, chunk: usize, to: &mut StateBc) {
@@ -127,7 +134,7 @@ impl Block<'_> {
             self.inputs.x_dbl[self.dir][at..at + 2 * n].split_at(n)
         });
         for (k, to) in to[..n].iter_mut().enumerate() {
-            *to = rows.map(|(b, c)| [b[k], c[k]]);
+            *to = rows.map(|(b, c)| [b[k].to_f32(), c[k].to_f32()]);
         }
     }
 }
@@ -146,7 +153,7 @@ struct Work<V> {
 }
 
 simd_fn! {
-    fn run_group<S>(s, group: &Group, out: &Out) {
+    fn run_group<S, E>(s, group: &Group<E>, out: &Out<E>) {
         let Dims { l, e, n, .. } = group.dims;
         let (first, end) = (group.group * GROUP, ((group.group + 1) * GROUP).min(e));
         let blocks = (end - first).div_ceil(S::LANES);
@@ -192,13 +199,13 @@ simd_fn! {
 
 /// Writes dB and dC of a chunk, summed over the lanes.
 #[inline(always)]
-fn store_bc<S: Simd>(
+fn store_bc<S: Simd, E>(
     s: S,
-    group: &Group,
+    group: &Group<E>,
     dir: usize,
     steps: std::ops::Range<usize>,
     work: &Work<S::V>,
-    out: &Out,
+    out: &Out<E>,
 ) {
     let Dims { b, l, n, .. } = group.dims;
     for (row, i) in steps.enumerate() {
@@ -215,7 +222,7 @@ fn store_bc<S: Simd>(
 
 /// Writes dA and dD of this image's channels, where they are asked for.
 #[inline(always)]
-fn store_parameters<S: Simd>(s: S, group: &Group, dir: usize, work: &Work<S::V>, out: &Out) {
+fn store_parameters<S: Simd, E>(s: S, group: &Group<E>, dir: usize, work: &Work<S::V>, out: &Out<E>) {
     let Dims { b, e, n, .. } = group.dims;
     let (first, end) = (group.group * GROUP, ((group.group + 1) * GROUP).min(e));
     for (block, sum) in work.dd.iter().enumerate() {
@@ -236,12 +243,12 @@ fn store_parameters<S: Simd>(s: S, group: &Group, dir: usize, work: &Work<S::V>,
 }
 
 /// One block of channels in one chunk of tokens.
-struct Step<'a> {
-    group: &'a Group<'a>,
-    at: Block<'a>,
+struct Step<'a, E> {
+    group: &'a Group<'a, E>,
+    at: Block<'a, E>,
     chunk: usize,
     block: usize,
-    out: &'a Out<'a>,
+    out: &'a Out<'a, E>,
 }
 
 /// Where the inputs of the next block are.
@@ -260,7 +267,7 @@ struct Sums<V> {
     through_a: [V; CHUNK],
 }
 
-impl Step<'_> {
+impl<E: Element> Step<'_, E> {
     #[inline(always)]
     fn run<S: Simd, const TRAINED: bool, const FULL: bool>(&self, s: S, bc: &StateBc, work: &mut Work<S::V>) {
         let dims = self.at.dims;

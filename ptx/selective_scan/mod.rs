@@ -14,9 +14,8 @@
 //!
 //! All inputs are kept, and y and the state every few tokens; backward computes the states between from those.
 //! Gradients of A_log, D and delta_bias are computed only when asked for; that of delta_bias alone is a sum of the
-//! gradient of delta. On a launched device (state 8, 16, 32 or 64,
-//! channels a multiple of 8, at most 16384 tokens) xz, u, delta, x_dbl, prompts, out and their gradients have one type,
-//! f32 or bf16; all else is f32.
+//! gradient of delta. xz, u, delta, x_dbl, prompts, out, y and their gradients have one type, f32 or bf16; all else is f32.
+//! A launched device takes a state of 8, 16, 32 or 64, channels in eights and at most 16384 tokens.
 
 mod call;
 pub(crate) mod cases;
@@ -28,11 +27,11 @@ mod plan;
 pub mod reference;
 
 use autograd::{Function, Saved, Sinks, Tape, Var};
-use engine::{Device, Result, Tensor};
+use engine::{Device, Element, Result, Tensor};
 
 pub use call::{Direction, MAX_STATE};
 
-use crate::launch::typed;
+use crate::launch::{on_type, typed};
 use crate::rows::sum_rows;
 use call::{Dims, Inputs, Kept, OP, at, check};
 
@@ -73,12 +72,12 @@ fn forward(
     let room = |chunk| keep.then(|| Kept::empty(device, dims, chunk, dtype));
     let out = || Tensor::empty_typed(device, dtype, &[dims.b, dims.l, dims.e]);
     match device.launcher() {
-        None => {
+        None => on_type!(dtype, E, {
             let (mut out, mut kept) = (out(), room(cpu::CHUNK));
-            let to = kept.as_mut().map(|k| Kept { states: k.states.as_mut_slice(), y: k.y.as_mut_slice() });
-            cpu::forward(dims, &Inputs::new(dims, values), out.as_mut_slice(), to);
+            let to = kept.as_mut().map(|k| Kept { states: k.states.as_mut_slice(), y: k.y.slice_mut() });
+            cpu::forward::<E>(dims, &Inputs::new(dims, values), out.slice_mut(), to);
             Ok((out, kept))
-        }
+        }),
         Some(launcher) => {
             launch::check(dims, values)?;
             let (mut out, mut kept) = (out(), room(launch::CHUNK));
@@ -98,28 +97,27 @@ struct Scan {
 impl Function for Scan {
     fn backward(&self, mut grads: Vec<Option<Tensor>>, sinks: &mut Sinks) -> Result<()> {
         let values = self.saved.iter().map(Saved::get).collect::<Result<Vec<_>>>()?;
-        let dout = grads.remove(0).expect("the only output");
+        let dtype = values[at::XZ].dtype();
+        let dout = typed(sinks.device(), grads.remove(0).expect("the only output"), dtype)?;
         match sinks.device().clone().launcher() {
-            None => self.backward_cpu(&values, &dout, sinks),
-            Some(launcher) => {
-                let dout = typed(sinks.device(), dout, values[at::XZ].dtype())?;
-                launch::backward(launcher, self.dims, &values, &self.kept, &dout, sinks)?;
-            }
+            None => on_type!(dtype, E, self.backward_cpu::<E>(&values, dout.slice(), sinks)),
+            Some(launcher) => launch::backward(launcher, self.dims, &values, &self.kept, &dout, sinks)?,
         }
         Ok(())
     }
 }
 
 impl Scan {
-    fn backward_cpu(&self, values: &[Tensor], dout: &Tensor, sinks: &mut Sinks) {
+    fn backward_cpu<E: Element>(&self, values: &[Tensor], dout: &[E], sinks: &mut Sinks) {
         let Dims { b, l, e, n, r, prompts } = self.dims;
-        let inputs = Inputs::new(self.dims, values);
+        let inputs = Inputs::<E>::new(self.dims, values);
         let trained = |at: fn(usize) -> usize| sinks.wants(at(0)) || sinks.wants(at(1));
         let device = sinks.device().clone();
         let empty = |shape: &[usize]| Tensor::empty(&device, shape);
-        let pair = |shape: &[usize]| [empty(shape), empty(shape)];
+        let typed = |shape: &[usize]| Tensor::empty_typed(&device, E::DTYPE, shape);
+        let pair = |shape: &[usize]| [typed(shape), typed(shape)];
 
-        let mut dxz = empty(&[b, l, 2 * e]);
+        let mut dxz = typed(&[b, l, 2 * e]);
         let (mut du, mut ddelta) = (pair(&[b, l, e]), pair(&[b, l, e]));
         let mut dx_dbl = pair(&[b, l, r + 2 * n]);
         let mut da = trained(at::a_log).then(|| empty(&[2, b, n, e]));
@@ -127,13 +125,13 @@ impl Scan {
         cpu_backward::backward(
             self.dims,
             &inputs,
-            Kept { states: self.kept.states.as_slice(), y: self.kept.y.as_slice() },
-            dout.as_slice(),
+            Kept { states: self.kept.states.as_slice(), y: self.kept.y.slice() },
+            dout,
             cpu_backward::Grads {
-                dxz: dxz.as_mut_slice(),
-                du: du.each_mut().map(Tensor::as_mut_slice),
-                ddelta: ddelta.each_mut().map(Tensor::as_mut_slice),
-                dx_dbl: dx_dbl.each_mut().map(Tensor::as_mut_slice),
+                dxz: dxz.slice_mut(),
+                du: du.each_mut().map(Tensor::slice_mut),
+                ddelta: ddelta.each_mut().map(Tensor::slice_mut),
+                dx_dbl: dx_dbl.each_mut().map(Tensor::slice_mut),
                 da: da.as_mut().map(Tensor::as_mut_slice),
                 dd: dd.as_mut().map(Tensor::as_mut_slice),
             },
@@ -153,7 +151,7 @@ impl Scan {
                 sinks.put(at::d(dir), sink);
             }
             if let Some(mut sink) = sinks.take(at::delta_bias(dir), &[e]) {
-                sum_rows(ddelta[dir].as_slice(), e, sink.zeroed());
+                sum_rows::<E>(ddelta[dir].slice(), e, sink.zeroed());
                 sinks.put(at::delta_bias(dir), sink);
             }
         }

@@ -1,7 +1,7 @@
 //! SimAM on the CPU: each task takes one channel of one image.
 
 use engine::simd::Simd;
-use engine::simd_fn;
+use engine::{Element, simd_fn};
 use rayon::prelude::*;
 
 /// Pixels that are summed in f32; sums of blocks are added in f64.
@@ -16,7 +16,7 @@ struct Statistics {
 }
 
 impl Statistics {
-    fn of(x: &[f32]) -> Self {
+    fn of<E: Element>(x: &[E]) -> Self {
         let mean = (x.chunks(BLOCK).map(|x| f64::from(sum(x))).sum::<f64>() / x.len() as f64) as f32;
         let squares: f64 = x.chunks(BLOCK).map(|x| f64::from(sum_squares(mean, x))).sum();
         Statistics { mean, scale: (0.25 / (squares / (x.len() - 1) as f64 + LAMBDA)) as f32 }
@@ -24,7 +24,7 @@ impl Statistics {
 }
 
 /// Writes y, channel by channel.
-pub fn forward(pixels: usize, x: &[f32], y: &mut [f32]) {
+pub fn forward<E: Element>(pixels: usize, x: &[E], y: &mut [E]) {
     y.par_chunks_mut(pixels).zip(x.par_chunks(pixels)).for_each(|(y, x)| {
         let Statistics { mean, scale } = Statistics::of(x);
         weigh(mean, scale, x, y);
@@ -32,7 +32,7 @@ pub fn forward(pixels: usize, x: &[f32], y: &mut [f32]) {
 }
 
 /// Turns dy into dx in place.
-pub fn backward(pixels: usize, x: &[f32], dy: &mut [f32]) {
+pub fn backward<E: Element>(pixels: usize, x: &[E], dy: &mut [E]) {
     dy.par_chunks_mut(pixels).zip(x.par_chunks(pixels)).for_each(|(dy, x)| {
         let Statistics { mean, scale } = Statistics::of(x);
         let (mut g_q, mut g_centred) = (0.0, 0.0);
@@ -48,7 +48,7 @@ pub fn backward(pixels: usize, x: &[f32], dy: &mut [f32]) {
 }
 
 simd_fn! {
-    fn sum<S>(s, x: &[f32]) -> f32 {
+    fn sum<S, E>(s, x: &[E]) -> f32 {
         let mut sum = s.splat(0.0);
         for i in (0..x.len()).step_by(S::LANES) {
             sum = s.add(sum, s.read(x, i));
@@ -59,14 +59,14 @@ simd_fn! {
 
 simd_fn! {
     /// The sum of `(x - mean)^2`.
-    fn sum_squares<S>(s, mean: f32, x: &[f32]) -> f32 {
+    fn sum_squares<S, E>(s, mean: f32, x: &[E]) -> f32 {
         let mut sum = s.splat(0.0);
         let whole = x.len() / S::LANES * S::LANES;
         for i in (0..whole).step_by(S::LANES) {
             let centred = s.sub(s.read(x, i), s.splat(mean));
             sum = s.fma(centred, centred, sum);
         }
-        s.sum(sum) + x[whole..].iter().map(|x| (x - mean) * (x - mean)).sum::<f32>()
+        s.sum(sum) + x[whole..].iter().map(|x| (x.to_f32() - mean) * (x.to_f32() - mean)).sum::<f32>()
     }
 }
 
@@ -87,7 +87,7 @@ fn grad_parts<S: Simd>(s: S, mean: f32, scale: f32, x: S::V, dy: S::V) -> (S::V,
 }
 
 simd_fn! {
-    fn weigh<S>(s, mean: f32, scale: f32, x: &[f32], y: &mut [f32]) {
+    fn weigh<S, E>(s, mean: f32, scale: f32, x: &[E], y: &mut [E]) {
         for i in (0..x.len()).step_by(S::LANES) {
             let x = s.read(x, i);
             let (_, weight) = centred_and_weight(s, mean, scale, x);
@@ -98,7 +98,7 @@ simd_fn! {
 
 simd_fn! {
     /// `sum g q` and `sum g (x - mean)`. Lanes beyond the end have g = 0.
-    fn grad_sums<S>(s, mean: f32, scale: f32, x: &[f32], dy: &[f32]) -> (f32, f32) {
+    fn grad_sums<S, E>(s, mean: f32, scale: f32, x: &[E], dy: &[E]) -> (f32, f32) {
         let (mut g_q, mut g_centred) = (s.splat(0.0), s.splat(0.0));
         for i in (0..x.len()).step_by(S::LANES) {
             let (centred, _, g) = grad_parts(s, mean, scale, s.read(x, i), s.read(dy, i));
@@ -112,7 +112,7 @@ simd_fn! {
 
 simd_fn! {
     /// Turns dy into `dx = dy s + 2 (x - mean) (g - through_w) - through_mean`.
-    fn grad<S>(s, mean: f32, scale: f32, through_w: f32, through_mean: f32, x: &[f32], dy: &mut [f32]) {
+    fn grad<S, E>(s, mean: f32, scale: f32, through_w: f32, through_mean: f32, x: &[E], dy: &mut [E]) {
         for i in (0..x.len()).step_by(S::LANES) {
             let dy_here = s.read(dy, i);
             let (centred, weight, g) = grad_parts(s, mean, scale, s.read(x, i), dy_here);

@@ -5,8 +5,8 @@
 //! q = (x - mean x)^2      w = sum q / (n - 1) + 1e-3      e = q / 4w + 1/2      y = x sigmoid(e)
 //! ```
 //! Backward, with `s = sigmoid(e)` and `g = dy x s (1 - s) / 4w`:
-//! `dq = g - sum(g q) / (w (n - 1))`, `dx = dy s + 2 (x - mean) dq - mean(2 (x - mean) dq)`. x is kept. On a launched
-//! device x, y and dx have one type, f32 or bf16.
+//! `dq = g - sum(g q) / (w (n - 1))`, `dx = dy s + 2 (x - mean) dq - mean(2 (x - mean) dq)`. x is kept. x, y
+//! and dx have one type, f32 or bf16.
 
 mod call;
 pub(crate) mod cases;
@@ -18,7 +18,7 @@ pub mod reference;
 use autograd::{Function, Saved, Sinks, Tape, Var};
 use engine::{Result, Tensor};
 
-use crate::launch::typed;
+use crate::launch::{on_type, typed};
 use call::{OP, check};
 
 /// Weighs every pixel of `x [b c h w]` by how much it stands out of its channel. The output has the shape of x.
@@ -30,7 +30,7 @@ pub fn simam(tape: &Tape, x: &Var) -> Result<Var> {
     let pixels = check(x.shape())?;
     let mut y = Tensor::empty_typed(tape.device(), x.value().dtype(), x.shape());
     match tape.device().launcher() {
-        None => cpu::forward(pixels, x.value().as_slice(), y.as_mut_slice()),
+        None => on_type!(y.dtype(), E, cpu::forward::<E>(pixels, x.value().slice(), y.slice_mut())),
         Some(launcher) => launch::forward(launcher, pixels, x.value(), &mut y)?,
     }
     let function = || -> Box<dyn Function> { Box::new(SimAm { pixels, x: x.save() }) };
@@ -48,7 +48,7 @@ impl Function for SimAm {
         let mut dy = typed(sinks.device(), grads.remove(0).expect("the only output"), x.dtype())?;
         dy.make_unique(sinks.device());
         match sinks.device().launcher() {
-            None => cpu::backward(self.pixels, x.as_slice(), dy.as_mut_slice()),
+            None => on_type!(x.dtype(), E, cpu::backward::<E>(self.pixels, x.slice(), dy.slice_mut())),
             Some(launcher) => launch::backward(launcher, self.pixels, &x, &mut dy)?,
         }
         sinks.give(0, dy);

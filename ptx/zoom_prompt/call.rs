@@ -2,7 +2,7 @@
 
 use autograd::Var;
 use engine::shape::{axes, axes3, check_shape};
-use engine::{DType, Error, Result};
+use engine::{Error, Result};
 
 pub(super) const OP: &str = "zoom_prompt";
 
@@ -59,8 +59,8 @@ impl Dims {
     }
 }
 
-/// The sizes, if the shapes fit. The CPU has no other type than f32.
-pub(super) fn check(images: &Var, delta: &Var, scale: &Var, dtype: DType, cpu: bool) -> Result<Dims> {
+/// The sizes, if the shapes fit.
+pub(super) fn check(images: &Var, delta: &Var, scale: &Var) -> Result<Dims> {
     let [b, _, s, _] = axes(OP, "images", "[b 3 s s]", images.shape())?;
     check_shape(OP, "images", "[b 3 s s]", &[b, CHANNELS, s, s], images.shape())?;
     let [_, size, _] = axes3(OP, "delta", "[3 S S]", delta.shape())?;
@@ -72,9 +72,6 @@ pub(super) fn check(images: &Var, delta: &Var, scale: &Var, dtype: DType, cpu: b
     }
     if images.wants_grad() {
         return refuse("images want a gradient, and get none".into());
-    }
-    if cpu && dtype != DType::F32 {
-        return refuse("the CPU computes in f32".into());
     }
     Ok(Dims { b, s, size })
 }

@@ -1,5 +1,6 @@
 //! The zoom and the prompt on the CPU: a task takes one channel of one image, or one row of delta.
 
+use engine::Element;
 use rayon::prelude::*;
 
 use super::call::{CHANNELS, Dims, Normalisation};
@@ -54,7 +55,12 @@ fn between([a, b]: [f32; 2], weight: f32) -> f32 {
 }
 
 /// Writes y.
-pub fn forward(d: Dims, normalisation: Normalisation, [images, delta, scale]: [&[f32]; 3], y: &mut [f32]) {
+pub fn forward<E: Element>(
+    d: Dims,
+    normalisation: Normalisation,
+    [images, delta, scale]: [&[f32]; 3],
+    y: &mut [E],
+) {
     if y.is_empty() {
         return;
     }
@@ -77,16 +83,17 @@ pub fn forward(d: Dims, normalisation: Normalisation, [images, delta, scale]: [&
             let (row, column) = (sources[at / size], sources[at % size]);
             let [above, below] = around(d.s, image, row, column);
             let zoomed = between([between(above, column.weight), between(below, column.weight)], row.weight);
-            *y = (zoomed + prompt - mean) * rate;
+            *y = E::from_f32((zoomed + prompt - mean) * rate);
         }
     });
 }
 
 /// Adds to ddelta, images in order.
-pub fn grad_delta(
+pub fn grad_delta<E: Element>(
     d: Dims,
     normalisation: Normalisation,
-    [dy, delta, scale]: [&[f32]; 3],
+    dy: &[E],
+    [delta, scale]: [&[f32]; 2],
     ddelta: &mut [f32],
 ) {
     if ddelta.is_empty() {
@@ -97,7 +104,7 @@ pub fn grad_delta(
         let in_rows = hole.contains(&(at % size));
         for column in (0..size).filter(|column| !(in_rows && hole.contains(column))) {
             let pixel = at * size + column;
-            let sum: f32 = (0..d.b).map(|image| dy[image * CHANNELS * size * size + pixel]).sum();
+            let sum: f32 = (0..d.b).map(|image| dy[image * CHANNELS * size * size + pixel].to_f32()).sum();
             let s = sigmoid(delta[column]);
             ddelta[column] += sum * rates[at / size] * (s * (1.0 - s));
         }
@@ -105,19 +112,24 @@ pub fn grad_delta(
 }
 
 /// The gradient of the scale. Rows are summed in f32, and their sums in f64, in order.
-pub fn grad_scale(d: Dims, normalisation: Normalisation, [dy, images, scale]: [&[f32]; 3]) -> f32 {
+pub fn grad_scale<E: Element>(
+    d: Dims,
+    normalisation: Normalisation,
+    dy: &[E],
+    [images, scale]: [&[f32]; 2],
+) -> f32 {
     if dy.is_empty() {
         return 0.0;
     }
     let (sources, size, rates) = (sources(d, scale[0]), d.size, normalisation.rates());
-    let row_sum = |(at, dy): (usize, &[f32])| -> f32 {
+    let row_sum = |(at, dy): (usize, &[E])| -> f32 {
         let (plane, row) = (at / size, sources[at % size]);
         let image = &images[plane * d.s * d.s..][..d.s * d.s];
-        let term = |(column, dy): (&Source, &f32)| {
+        let term = |(column, dy): (&Source, &E)| {
             let [above, below] = around(d.s, image, row, *column);
             let along_y = between(below, column.weight) - between(above, column.weight);
             let along_x = between([above[1] - above[0], below[1] - below[0]], row.weight);
-            dy * (row.offset * along_y + column.offset * along_x)
+            dy.to_f32() * (row.offset * along_y + column.offset * along_x)
         };
         rates[plane % CHANNELS] * sources.iter().zip(dy).map(term).sum::<f32>()
     };

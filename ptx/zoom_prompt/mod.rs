@@ -20,7 +20,7 @@
 //!
 //! Images are what is prompted and get no gradient: those that want one are refused. Kept are the images for a trained
 //! scale, delta for a trained delta, and the scale for both. All inputs are f32; y has the type that is asked for, f32
-//! or on a launched device bf16, and so has dy.
+//! or bf16, and so has dy.
 
 mod call;
 pub(crate) mod cases;
@@ -36,15 +36,15 @@ use engine::{DType, Result, Tensor};
 
 pub use call::Normalisation;
 
-use crate::launch::typed;
+use crate::launch::{on_type, typed};
 use call::{Dims, OP, at, check};
 
 /// `images [b 3 s s]` as a model of images of S pixels takes them, `[b 3 S S]` in type `dtype`: zoomed by `scale [1]`
 /// about the centre, with the prompt `delta [3 S S]` around them.
 ///
 /// # Errors
-/// A shape that differs, [`engine::Error::Unsupported`] where images are larger than S, want a gradient, or the CPU
-/// should compute in bf16, or what the device fails with.
+/// A shape that differs, [`engine::Error::Unsupported`] where images are larger than S or want a gradient, or what the
+/// device fails with.
 pub fn zoom_prompt(
     tape: &Tape,
     images: &Var,
@@ -54,11 +54,13 @@ pub fn zoom_prompt(
     dtype: DType,
 ) -> Result<Var> {
     let (device, normalisation) = (tape.device(), *normalisation);
-    let dims = check(images, delta, scale, dtype, device.launcher().is_none())?;
+    let dims = check(images, delta, scale)?;
     let mut y = Tensor::empty_typed(device, dtype, &dims.output());
     let values = [images, delta, scale].map(Var::value);
     match device.launcher() {
-        None => cpu::forward(dims, normalisation, values.map(Tensor::as_slice), y.as_mut_slice()),
+        None => on_type!(dtype, E, {
+            cpu::forward::<E>(dims, normalisation, values.map(Tensor::as_slice), y.slice_mut());
+        }),
         Some(launcher) => launch::forward(launcher, dims, normalisation, values, &mut y)?,
     }
     let function = || -> Box<dyn Function> {
@@ -98,10 +100,10 @@ impl Function for ZoomPrompt {
         if let Some(mut sink) = sinks.take(at::DELTA, &d.prompt()) {
             let delta = self.delta.as_ref().expect("saved for its gradient").get()?;
             match device.launcher() {
-                None => {
-                    let inputs = [&dy, &delta, &scale].map(Tensor::as_slice);
-                    cpu::grad_delta(d, normalisation, inputs, sink.zeroed());
-                }
+                None => on_type!(self.dtype, E, {
+                    let (delta, scale) = (delta.as_slice(), scale.as_slice());
+                    cpu::grad_delta::<E>(d, normalisation, dy.slice(), [delta, scale], sink.zeroed());
+                }),
                 Some(launcher) => {
                     launch::grad_delta(launcher, d, normalisation, [&dy, &delta, &scale], &mut sink)?;
                 }
@@ -111,10 +113,10 @@ impl Function for ZoomPrompt {
         if let Some(mut sink) = sinks.take(at::SCALE, &[1]) {
             let images = self.images.as_ref().expect("saved for the scale's gradient").get()?;
             match device.launcher() {
-                None => {
-                    let inputs = [&dy, &images, &scale].map(Tensor::as_slice);
-                    sink.zeroed()[0] += cpu::grad_scale(d, normalisation, inputs);
-                }
+                None => on_type!(self.dtype, E, {
+                    let (images, scale) = (images.as_slice(), scale.as_slice());
+                    sink.zeroed()[0] += cpu::grad_scale::<E>(d, normalisation, dy.slice(), [images, scale]);
+                }),
                 Some(_) => launch::grad_scale(&device, d, normalisation, [&dy, &images, &scale], &mut sink)?,
             }
             sinks.put(at::SCALE, sink);

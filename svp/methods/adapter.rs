@@ -5,7 +5,6 @@
 
 use autograd::Var;
 use ptx::activation::{Activation, activation};
-use ptx::gelu::gelu;
 use ptx::linear::{added, linear};
 
 use super::entry::{Defaults, Entry, Site};
@@ -40,12 +39,7 @@ pub static ENTRY: Entry = Entry {
     ],
     // 1e-3 at 64 images a step, as NOAH trains its adapters.
     defaults: |spec, _| Defaults::adamw(8e-3, 1e-4).narrow(spec, 0.12),
-    head: |_| None,
-    keeps_features: false,
-    whole_backbone: false,
-    views: &[("frozen", false), ("adapted", true)],
-    survey: None,
-    build,
+    ..Entry::plain(build)
 };
 
 /// The setting of methods with a bottleneck.
@@ -64,8 +58,7 @@ const ADAPTERS: &str = "adapters";
 struct Adapter {
     /// Down and up of each block.
     blocks: Vec<[Affine; 2]>,
-    /// Whether the activation is the exact GELU.
-    exact: bool,
+    function: Activation,
 }
 
 /// Adds both products of every block.
@@ -88,7 +81,8 @@ fn build(settings: &Settings, site: &mut Site) -> Result<Box<dyn Method>> {
         ])
     };
     let blocks = (0..depth).map(block).collect::<Result<_>>()?;
-    Ok(Box::new(Adapter { blocks, exact }))
+    let function = if exact { Activation::Gelu } else { Activation::QuickGelu };
+    Ok(Box::new(Adapter { blocks, function }))
 }
 
 impl Method for Adapter {
@@ -104,10 +98,7 @@ impl Method for Adapter {
         }
         let [down, up] = self.blocks[layer].map(|affine| affine.on(pass.params));
         let narrow = linear(pass.tape, &h, down.0, down.1)?;
-        let narrow = match self.exact {
-            true => gelu(pass.tape, &narrow)?,
-            false => activation(pass.tape, &narrow, Activation::QuickGelu)?,
-        };
+        let narrow = activation(pass.tape, &narrow, self.function)?;
         Ok(added(pass.tape, h, &narrow, up.0, up.1)?)
     }
 }

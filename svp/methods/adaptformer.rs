@@ -41,12 +41,7 @@ pub static ENTRY: Entry = Entry {
     ],
     // 1e-3 at 64 images a step, as NOAH trains adapters; the publication uses SGD.
     defaults: |spec, _| Defaults::adamw(8e-3, 1e-4).narrow(spec, 0.12),
-    head: |_| None,
-    keeps_features: false,
-    whole_backbone: false,
-    views: &[("frozen", false), ("adapted", true)],
-    survey: None,
-    build,
+    ..Entry::plain(build)
 };
 
 /// The factor of what a method's modules add.

@@ -77,11 +77,8 @@ pub static ENTRY: Entry = Entry {
         ..Defaults::adamw(4e-3, 0.0).narrow(spec, 0.25)
     },
     head: |settings| Some(if settings.choice("mapping") == FULL { "source-map" } else { "source-means" }),
-    keeps_features: false,
-    whole_backbone: false,
     views: &[("frozen", false), ("prompted", true)],
-    survey: None,
-    build,
+    ..Entry::plain(build)
 };
 
 const FIXED: &str = "fixed";

@@ -18,14 +18,9 @@ pub static ENTRY: Entry = Entry {
     trains: "every bias of the backbone, and the head",
     source: "BitFit, ACL 2022",
     backbones: &[vim::NAME, vit::NAME],
-    settings: &[],
     defaults: |spec, _| Defaults::adamw(5e-3, 1e-4).narrow(spec, 0.12),
-    head: |_| None,
-    keeps_features: false,
-    whole_backbone: false,
     views: &[("trained", true)],
-    survey: None,
-    build: |_, _| Ok(Box::new(BitFit)),
+    ..Entry::plain(|_, _| Ok(Box::new(BitFit)))
 };
 
 struct BitFit;

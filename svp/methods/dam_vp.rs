@@ -55,12 +55,9 @@ pub static ENTRY: Entry = Entry {
     ],
     // As for a single frame; the published rates, one for each data set, are for another optimiser and other backbones.
     defaults: |spec, _| Defaults::adamw(5e-3, 1e-4).narrow(spec, 0.1),
-    head: |_| None,
-    keeps_features: false,
-    whole_backbone: false,
     views: &[("frozen", false), ("framed", true)],
     survey: Some(Surveyor { fills: &[FRAMES, THRESHOLD], reads_run: false, look }),
-    build,
+    ..Entry::plain(build)
 };
 
 const FRAMES: &str = "frames";

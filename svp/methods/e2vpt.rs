@@ -58,12 +58,9 @@ pub static ENTRY: Entry = Entry {
         vpt::PROMPT_DROPOUT,
     ],
     defaults: |spec, _| vpt::defaults(spec),
-    head: |_| None,
-    keeps_features: false,
-    whole_backbone: false,
     views: &[("frozen", false), ("prompted", true)],
     survey: Some(Surveyor { fills: &[MASKS], reads_run: true, look }),
-    build,
+    ..Entry::plain(build)
 };
 
 const MASKS: &str = "masks";

@@ -24,6 +24,8 @@ pub struct Entry {
     pub source: &'static str,
     /// Names of the families of backbones that it runs on.
     pub backbones: &'static [&'static str],
+    /// Names of the families on whose backbones it is the method that is taken where none is named.
+    pub default_on: &'static [&'static str],
     /// Its settings, in the order in which files and help list them.
     pub settings: &'static [Setting],
     /// Rates and optimiser for a backbone, where none are given.
@@ -42,6 +44,30 @@ pub struct Entry {
     pub survey: Option<Surveyor>,
     /// Adds the method's parameters with initial values.
     pub build: fn(&Settings, &mut Site) -> Result<Box<dyn Method>>,
+}
+
+impl Entry {
+    /// What most entries have in common, to start from: no settings, the head that is asked for, a frozen backbone that the
+    /// method adapts, and no look at the training images. A test refuses an entry that leaves a name or a text empty.
+    pub const fn plain(build: fn(&Settings, &mut Site) -> Result<Box<dyn Method>>) -> Self {
+        Entry {
+            name: "",
+            title: "",
+            about: "",
+            trains: "",
+            source: "",
+            backbones: &[],
+            default_on: &[],
+            settings: &[],
+            defaults: |_, _| Defaults::adamw(1e-3, 1e-4),
+            head: |_| None,
+            keeps_features: false,
+            whole_backbone: false,
+            views: &[("frozen", false), ("adapted", true)],
+            survey: None,
+            build,
+        }
+    }
 }
 
 /// The place where a method is built: the backbone it adapts, and the parameters it adds to.

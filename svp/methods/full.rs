@@ -14,14 +14,10 @@ pub static ENTRY: Entry = Entry {
     trains: "everything; also from scratch",
     source: "",
     backbones: &[vim::NAME, vit::NAME],
-    settings: &[],
     defaults: |spec, _| Defaults::adamw(1e-3, 0.05).narrow(spec, 1.2e-2),
-    head: |_| None,
-    keeps_features: false,
     whole_backbone: true,
     views: &[("trained", false)],
-    survey: None,
-    build: |_, _| Ok(Box::new(Full)),
+    ..Entry::plain(|_, _| Ok(Box::new(Full)))
 };
 
 struct Full;

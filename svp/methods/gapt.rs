@@ -38,12 +38,8 @@ pub static ENTRY: Entry = Entry {
         Setting::new("temp-max", Kind::Number(1e-3, 1e3), Value::Number(10.0), "Largest temperature"),
     ],
     defaults: |spec, _| Defaults { weight_decay: 0.0, ..vpt::defaults(spec) },
-    head: |_| None,
-    keeps_features: false,
-    whole_backbone: false,
     views: &[("frozen", false), ("prompted", true)],
-    survey: None,
-    build,
+    ..Entry::plain(build)
 };
 
 struct GaPt {

@@ -28,6 +28,7 @@ pub static ENTRY: Entry = Entry {
              head",
     source: "iVPT, arXiv 2024",
     backbones: &[vim::NAME, vit::NAME],
+    default_on: &[vit::NAME],
     settings: &[
         vpt::tokens(10),
         vpt::POSITION,
@@ -80,12 +81,8 @@ pub static ENTRY: Entry = Entry {
         ),
     ],
     defaults: |spec, _| vpt::defaults(spec),
-    head: |_| None,
-    keeps_features: false,
-    whole_backbone: false,
     views: &[("frozen", false), ("prompted", true)],
-    survey: None,
-    build,
+    ..Entry::plain(build)
 };
 
 const NONE: &str = "none";

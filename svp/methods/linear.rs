@@ -14,14 +14,10 @@ pub static ENTRY: Entry = Entry {
     trains: "the head, on features that are computed once",
     source: "",
     backbones: &[vim::NAME, vit::NAME],
-    settings: &[],
     defaults: |spec, _| Defaults::adamw(2e-2, 1e-4).narrow(spec, 8e-2),
-    head: |_| None,
     keeps_features: true,
-    whole_backbone: false,
     views: &[("frozen", false)],
-    survey: None,
-    build: |_, _| Ok(Box::new(Frozen)),
+    ..Entry::plain(|_, _| Ok(Box::new(Frozen)))
 };
 
 /// The method that leaves the backbone unchanged.

@@ -58,12 +58,8 @@ pub static ENTRY: Entry = Entry {
         let lr = if spec.family == vit::NAME { 8e-3 } else { 5e-3 };
         Defaults::adamw(lr, 1e-4).narrow(spec, 0.12)
     },
-    head: |_| None,
-    keeps_features: false,
-    whole_backbone: false,
     views: &[("frozen", false), ("updated", true)],
-    survey: None,
-    build,
+    ..Entry::plain(build)
 };
 
 /// Products of a block, first those of a Vim, of which `x_proj` is that of both directions.

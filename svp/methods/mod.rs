@@ -25,7 +25,7 @@ macro_rules! methods {
     ($($name:ident,)*) => {
         $(pub mod $name;)*
 
-        /// All methods; the first one is the default.
+        /// All methods, in the order of tables. The first one is that of the built-in backbone where none is named.
         pub static METHODS: &[&Entry] = &[$(&$name::ENTRY),*];
     };
 }
@@ -149,6 +149,11 @@ impl Chosen {
     pub fn defaults(&self, spec: &Spec) -> Defaults {
         (self.entry.defaults)(spec, &self.settings)
     }
+}
+
+/// The method that is taken where none is named, on a backbone of a family.
+pub fn default_on(family: &str) -> &'static Entry {
+    METHODS.iter().find(|entry| entry.default_on.contains(&family)).unwrap_or(&METHODS[0])
 }
 
 impl Default for Chosen {

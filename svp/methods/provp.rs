@@ -39,12 +39,8 @@ pub static ENTRY: Entry = Entry {
         ),
     ],
     defaults: |spec, _| vpt::defaults(spec),
-    head: |_| None,
-    keeps_features: false,
-    whole_backbone: false,
     views: &[("frozen", false), ("prompted", true)],
-    survey: None,
-    build,
+    ..Entry::plain(build)
 };
 
 struct ProVp {

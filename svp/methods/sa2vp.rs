@@ -8,7 +8,7 @@
 
 use autograd::Var;
 use engine::{Rng, Tensor};
-use ptx::gelu::gelu;
+use ptx::activation::{Activation, activation};
 use ptx::layer_norm::{Norm, add_layer_norm};
 use ptx::linear::linear;
 use ptx::neighbour_attention::neighbour_attention;
@@ -59,12 +59,8 @@ pub static ENTRY: Entry = Entry {
     ],
     // The published rate is 1e-3 for batches of 40 to 128: this is that of 64.
     defaults: |_, _| Defaults::adamw(8e-3, 1e-4),
-    head: |_| None,
-    keeps_features: false,
-    whole_backbone: false,
     views: &[("frozen", false), ("prompted", true)],
-    survey: None,
-    build,
+    ..Entry::plain(build)
 };
 
 /// Name of the part of a model that the method adds.
@@ -232,7 +228,8 @@ impl Sa2Vp {
         let found = neighbour_attention(tape, &queries.qkv, &keys.qkv, self.heads)?;
         let found = cross.proj.of(pass, &found)?;
         let [_, x] = add_layer_norm(tape, &found, Some(&queries.stream), self.norm(pass, layer), None)?;
-        cross.fc2.of(pass, &gelu(tape, &cross.fc1.of(pass, &x)?)?)
+        let wide = cross.fc1.of(pass, &x)?;
+        cross.fc2.of(pass, &activation(tape, &wide, Activation::Gelu)?)
     }
 
     /// What the further map of a block has become in it, times its factors, f32.

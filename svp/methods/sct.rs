@@ -48,12 +48,8 @@ pub static ENTRY: Entry = Entry {
     ],
     // 1e-3 at 64 images a step, and decay 1e-4: the published program's, which its commands replace task by task.
     defaults: |spec, _| Defaults::adamw(8e-3, 1e-4).narrow(spec, 0.12),
-    head: |_| None,
-    keeps_features: false,
-    whole_backbone: false,
-    views: &[("frozen", false), ("adapted", true)],
     survey: Some(Surveyor { fills: &[], reads_run: false, look }),
-    build,
+    ..Entry::plain(build)
 };
 
 /// The places of the product, as published; parameters have these names too.

@@ -31,12 +31,7 @@ pub static ENTRY: Entry = Entry {
     )],
     // No rate is published for a ViT: that of the other small modules.
     defaults: |spec, _| Defaults::adamw(8e-3, 1e-4).narrow(spec, 0.12),
-    head: |_| None,
-    keeps_features: false,
-    whole_backbone: false,
-    views: &[("frozen", false), ("adapted", true)],
-    survey: None,
-    build,
+    ..Entry::plain(build)
 };
 
 /// Name of the part of a model that the method adds.

@@ -48,12 +48,9 @@ pub static ENTRY: Entry = Entry {
     ],
     // 1e-3 at 32 images a step, and decay 1e-2, as published.
     defaults: |spec, _| Defaults::adamw(1.6e-2, 1e-2).narrow(spec, 0.12),
-    head: |_| None,
-    keeps_features: false,
-    whole_backbone: false,
     views: &[("frozen", false), ("prompted", true)],
     survey: Some(Surveyor { fills: &[], reads_run: false, look }),
-    build,
+    ..Entry::plain(build)
 };
 
 /// Name of the prompts on a ViT, `[layers n d]` of all layers that have them.

@@ -37,12 +37,8 @@ pub static ENTRY: Entry = Entry {
         let lr = if spec.family == vit::NAME { 4e-2 } else { 5e-3 };
         Defaults::adamw(lr, 1e-4).narrow(spec, 8e-2)
     },
-    head: |_| None,
-    keeps_features: false,
-    whole_backbone: false,
     views: &[("frozen", false), ("scaled", true)],
-    survey: None,
-    build,
+    ..Entry::plain(build)
 };
 
 /// Name of the part of a model that the method adds.

@@ -32,6 +32,7 @@ pub static ENTRY: Entry = Entry {
     trains: "inner and cross prompts of every layer, and the head",
     source: "SVP, AAAI 2025",
     backbones: &[vim::NAME],
+    default_on: &[vim::NAME],
     settings: &[
         Setting::new(
             "variant",
@@ -64,12 +65,8 @@ pub static ENTRY: Entry = Entry {
         },
     ],
     defaults,
-    head: |_| None,
-    keeps_features: false,
-    whole_backbone: false,
     views: &[("frozen", false), ("prompted", true)],
-    survey: None,
-    build,
+    ..Entry::plain(build)
 };
 
 /// Each cross prompt comes from its own token, as in the paper's equations.

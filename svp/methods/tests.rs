@@ -29,7 +29,7 @@ fn entries_are_whole() {
     let mut names = HashSet::new();
     for entry in METHODS {
         let name = entry.name;
-        assert!(names.insert(name) && !name.contains([' ', '_']), "{name}");
+        assert!(names.insert(name) && !name.is_empty() && !name.contains([' ', '_']), "{name}");
         assert!(
             !entry.title.is_empty() && !entry.trains.is_empty() && entry.about.contains("backbone"),
             "{name}"
@@ -39,6 +39,7 @@ fn entries_are_whole() {
         for family in entry.backbones {
             assert!(FAMILIES.iter().any(|known| known.name == *family), "{name} runs on {family}");
         }
+        assert!(entry.default_on.iter().all(|family| entry.backbones.contains(family)), "{name}");
         let mut settings = HashSet::new();
         for setting in entry.settings {
             assert!(settings.insert(setting.name), "{name} has {} twice", setting.name);
@@ -50,6 +51,15 @@ fn entries_are_whole() {
                 setting.name
             );
         }
+    }
+}
+
+/// A run without --method needs one method, whatever the backbone.
+#[test]
+fn each_family_has_one_default_method() {
+    for family in FAMILIES {
+        let defaults = METHODS.iter().filter(|entry| entry.default_on.contains(&family.name)).count();
+        assert_eq!(defaults, 1, "{}", family.name);
     }
 }
 

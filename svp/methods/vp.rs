@@ -34,11 +34,8 @@ pub static ENTRY: Entry = Entry {
     ],
     defaults,
     head: |settings| (settings.choice("mapping") == FIRST_K).then_some("first-k"),
-    keeps_features: false,
-    whole_backbone: false,
     views: &[("frozen", false), ("framed", true)],
-    survey: None,
-    build,
+    ..Entry::plain(build)
 };
 
 /// The width of the frame.

@@ -31,12 +31,8 @@ pub static ENTRY: Entry = Entry {
     backbones: &[vim::NAME, vit::NAME],
     settings: &[tokens(10), DEEP, POSITION, INJECT, PROMPT_DROPOUT],
     defaults: |spec, _| defaults(spec),
-    head: |_| None,
-    keeps_features: false,
-    whole_backbone: false,
     views: &[("frozen", false), ("prompted", true)],
-    survey: None,
-    build,
+    ..Entry::plain(build)
 };
 
 /// The settings of methods whose prompts are rows; the number of rows has a default of its own.

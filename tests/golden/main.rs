@@ -5,6 +5,7 @@
 //! "Kinds and tolerances").
 
 mod clusters;
+mod method_run;
 mod method_training;
 mod offered;
 mod ops;
@@ -27,7 +28,8 @@ use testkit::golden::{self, Golden};
 use testkit::guarded::Guarded;
 use testkit::root::root;
 
-use method_training::{MethodTraining, merge, run_method};
+use method_run::{merge, run_method};
+use method_training::MethodTraining;
 
 /// Folder of the project's own files.
 fn own() -> PathBuf {

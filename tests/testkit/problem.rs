@@ -80,6 +80,11 @@ impl<'a> Problem<'a> {
         format!("{}:{}", self.op.name(), self.case.name)
     }
 
+    /// The type of typed inputs and of their gradients.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
     /// Elements of all inputs.
     pub fn numel(&self) -> usize {
         self.values.iter().map(Vec::len).sum()

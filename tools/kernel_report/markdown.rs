@@ -17,7 +17,7 @@ block counts as often as the emulator executed the PTX lines of its accesses to 
 Moved: 32-byte sectors of global memory that requests touch, as if no cache kept any. Fewest: what the op must read and \
 write at least once, what it keeps for its backward pass included. Bound: the time for which the busiest part of an \
 H100 is busy, all parts at full rate (HBM 3.0 TB/s; 132 multiprocessors at 1.7 GHz, each 16 MUFU, 128 FMA or products \
-of integers, 0.629 `mma` of 16 x 8 x 16, which is what the best `mma.sync` reaches, 64 other integer operations and comparisons, 64 conversions, 4 issued instructions and 128 bytes of shared \
+of integers, 0.629 `mma` of 16 x 8 x 16, which is about what `mma.sync` reaches, 64 other integer operations and comparisons, 64 conversions, 4 issued instructions and 128 bytes of shared \
 memory a cycle, shuffles among these). No run is faster but by what caches keep.";
 
 /// The report, but for steps, memory and registers.

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Deserialize;
 use svp::backbones::pos_embed::{ClassRow, Interpolation};
-use svp::backbones::{Normalise, Pool, Reading, Sizes};
+use svp::backbones::{FAMILIES, Family, Normalise, Pool, Reading, Sizes};
 use svp::checkpoint::Weights;
 use svp::data::text::read_settings;
 use svp::data::{Layout, NoiseForm, Sampler};
 use svp::heads::{HEADS, HeadKind};
-use svp::methods::{Chosen, Defaults, Entry, METHODS, OptimizerKind};
+use svp::methods::{Chosen, Defaults, Entry, METHODS, OptimizerKind, default_on};
 use svp::pass::Spec;
 use svp::train::{
     BUILTIN, ClassWeights, Decay, Defaults as RunDefaults, MOMENTUM, Preset, Rate, TrainConfig, backbone_spec,
@@ -103,6 +103,13 @@ fn by_method(of: fn(&Defaults) -> String) -> String {
         true => published.join(", "),
         false => format!("{}; {NARROW}: {}", published.join(", "), others.join(", ")),
     }
+}
+
+/// The default method of each family of backbones: `svp; on a ViT ivpt`.
+fn by_family() -> String {
+    let [first, others @ ..] = &FAMILIES;
+    let other = |family: &&Family| format!("; on a {} {}", family.title, default_on(family.name).name);
+    default_on(first.name).name.to_string() + &others.iter().map(other).collect::<String>()
 }
 
 /// Which backbones have defaults of their own, in help.
@@ -225,7 +232,7 @@ options! {
     workers: usize => "the number of cores".into(),
     /// What adapts the backbone; --method NAME --help lists the settings of one
     #[arg(value_name = "METHOD", value_parser = methods(), help_heading = "Method")]
-    method: String = METHODS[0].name.to_string(),
+    method: String => by_family(),
     /// What answers the task: linear (one affine map), two-layer (D -> D/2 -> classes) or batch-norm (normalised, then an
     /// affine map)
     #[arg(value_name = "HEAD", value_parser = word::<HeadKind>, help_heading = "Method")]
@@ -375,6 +382,11 @@ impl Options {
         Ok(Options { method_settings: MethodSettings::of_file(table), ..options })
     }
 
+    /// Whether a flag of the command line, without its dashes, is one of these settings.
+    pub fn has(flag: &str) -> bool {
+        Self::knows(flag, false)
+    }
+
     /// Whether a file may have this key. Keys that hold tables must be names of methods.
     fn knows(key: &str, is_table: bool) -> bool {
         match is_table {
@@ -408,8 +420,13 @@ impl Options {
     }
 
     /// Describes, one line each, the settings of a file that belong to a method other than the one in use.
-    pub fn unused(&self) -> Vec<String> {
-        self.method_settings.unused(&self.method())
+    pub fn unused(&self, spec: &Spec) -> Vec<String> {
+        self.method_settings.unused(&self.method_on(spec))
+    }
+
+    /// The name of the method, which belongs to the backbone where it is not given.
+    fn method_on(&self, spec: &Spec) -> String {
+        self.method.clone().unwrap_or_else(|| default_on(spec.family).name.into())
     }
 
     /// Refuses flags of the command line that change nothing beside the settings of `config`.
@@ -463,7 +480,7 @@ impl Options {
     ///
     /// Those of [`Options::resolve`].
     pub fn resolve_on(self, spec: &Spec) -> Result<TrainConfig> {
-        let method = self.method_settings.choose(&self.method())?;
+        let method = self.method_settings.choose(&self.method_on(spec))?;
         let builtin = || PathBuf::from(format!("{BUILTIN}orientation"));
         let data = self.data.clone().unwrap_or_else(builtin);
         let drawn = data.to_str().is_some_and(|name| name.starts_with(BUILTIN) && !name.ends_with("shapes"));

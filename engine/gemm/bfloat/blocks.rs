@@ -134,9 +134,11 @@ pub fn product<O: Stored>(
     let mut blocks = strips.div_ceil(most);
     let mut groups = 1;
     if threads > 1 {
-        // Enough for threads that are held up to leave some to others.
+        // More than there are threads, so that one that is held up leaves some to the others.
         let wanted = 8 * threads;
-        blocks = blocks.max(wanted.min(strips / FEWEST)).max(1);
+        blocks = blocks.max(wanted.min(strips / FEWEST));
+        // Each group packs the rows of its block again.
+        let wanted = if is_packed(a, k) { 2 * threads } else { wanted };
         groups = wanted.div_ceil(blocks).min(panels.count.div_ceil(2));
     }
     with_lines(0, panels.lines(k), |lines| {
@@ -155,7 +157,12 @@ pub fn product<O: Stored>(
     });
 }
 
-impl<'a, O: Stored> Job<'a, O> {
+/// Whether tiles cannot read the pairs of A where they are.
+fn is_packed(a: Mat<bf16>, k: usize) -> bool {
+    a.transposed || k % 2 == 1
+}
+
+impl<O: Stored> Job<'_, O> {
     /// The lines of a panel.
     fn panel(&self, i: usize) -> *const Line {
         let (Panel { first, vectors }, [_, n, k]) = (self.panels.at(i), self.size);
@@ -180,7 +187,7 @@ impl<'a, O: Stored> Job<'a, O> {
         let strips = m.div_ceil(ROWS);
         let [first, end] = [block, block + 1].map(|i| (i * strips / self.blocks * ROWS).min(m));
         let rows = end - first;
-        if self.a.transposed || k % 2 == 1 {
+        if is_packed(self.a, k) {
             let lines = rows.div_ceil(ROWS) * k.div_ceil(2) * ROWS / LANES;
             // A strip may end in the middle of a line.
             with_lines(1, lines + 1, |strips| {

@@ -15,6 +15,14 @@ pub const ROWS: usize = 8;
 /// Columns of a vector.
 pub const LANES: usize = 16;
 
+/// Columns of a transposed A that are read at a time: few enough that the strips, which are written side by side, stay in the
+/// first-level cache.
+const WIDE: usize = 128;
+/// How far ahead of where they are read elements are asked for: rows of which little is read at a time, which are in pages
+/// of their own, and elements of a row. Weights come from memory, and activations from the cache that the cores share.
+const ROWS_AHEAD: usize = 16;
+const AHEAD: usize = 128;
+
 /// The pairs of 16 columns: a vector, aligned as a cache line.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -27,25 +35,9 @@ impl Line {
 /// For the pairs of 16 columns: the first 16 elements of a vector and the last 16 in turns.
 #[target_feature(enable = "avx512f")]
 fn turns() -> __m512i {
-    let pair = |i: i32| i | (i + 16) << 16;
-    _mm512_setr_epi32(
-        pair(0),
-        pair(1),
-        pair(2),
-        pair(3),
-        pair(4),
-        pair(5),
-        pair(6),
-        pair(7),
-        pair(8),
-        pair(9),
-        pair(10),
-        pair(11),
-        pair(12),
-        pair(13),
-        pair(14),
-        pair(15),
-    )
+    let both = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    // Element i in the lower half of a pair, and i + 16 in the upper half.
+    _mm512_or_si512(both, _mm512_slli_epi32::<16>(_mm512_add_epi32(both, _mm512_set1_epi32(16))))
 }
 
 /// The first `count` of 16, or all.
@@ -58,7 +50,7 @@ fn first32(count: usize) -> __mmask32 {
     if count >= 32 { !0 } else { (1 << count) - 1 }
 }
 
-/// Packs the columns `first..first + cols` of `b [k n]` to `to`, a panel of `vectors` vectors.
+/// Packs the columns `first..first + cols` of `b [k n]` to the panel `to`.
 ///
 /// # Safety
 /// The instructions must be there, and the columns inside the matrix.
@@ -71,35 +63,39 @@ pub unsafe fn pack_columns(b: Mat<bf16>, k: usize, first: usize, cols: usize, to
     let vectors = cols.div_ceil(LANES);
     assert!(to.len() == pairs * vectors);
     let source = b.data.as_ptr().cast::<i16>();
-    for v in 0..vectors {
-        let cols = (cols - LANES * v).min(LANES);
-        let (start, to) = (first + LANES * v, &mut to[v..]);
-        // SAFETY: the caller's promise; the parts that are read are cut to the matrix.
-        unsafe {
-            if b.transposed {
-                across(source.add(start * b.ld), b.ld, k, cols, to, vectors);
-            } else {
-                along(source.add(start), b.ld, k, cols, to, vectors);
-            }
+    // SAFETY: the caller's promise.
+    unsafe {
+        if !b.transposed {
+            return along(source.add(first), b.ld, k, cols, to);
+        }
+        for v in 0..vectors {
+            let from = source.add((first + LANES * v) * b.ld);
+            across(from, b.ld, k, (cols - LANES * v).min(LANES), &mut to[v..], vectors);
         }
     }
 }
 
-/// Packs 16 columns that lie beside each other.
+/// Packs columns that lie beside each other.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn along(from: *const i16, ld: usize, k: usize, cols: usize, to: &mut [Line], step: usize) {
-    let (turns, mask) = (turns(), first16(cols));
-    for (q, line) in to.iter_mut().step_by(step).enumerate() {
-        // SAFETY: `cols` elements of each row below k are there.
-        let both = unsafe {
-            let row = from.add(2 * q * ld);
-            let one = _mm256_maskz_loadu_epi16(mask, row);
+unsafe fn along(from: *const i16, ld: usize, k: usize, cols: usize, to: &mut [Line]) {
+    let turns = turns();
+    let vectors = cols.div_ceil(LANES);
+    for (q, lines) in to.chunks_exact_mut(vectors).enumerate() {
+        let row = from.wrapping_add(2 * q * ld);
+        for v in 0..vectors {
+            let mask = first16(cols - LANES * v);
             let next = if 2 * q + 1 < k { mask } else { 0 };
-            let other = _mm256_maskz_loadu_epi16(next, row.wrapping_add(ld));
-            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(one), other)
-        };
-        // SAFETY: a line is 64 aligned bytes.
-        unsafe { _mm512_store_si512((&raw mut *line).cast(), _mm512_permutexvar_epi16(turns, both)) };
+            let at = row.wrapping_add(LANES * v);
+            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(ROWS_AHEAD * ld).cast());
+            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add((ROWS_AHEAD + 1) * ld).cast());
+            // SAFETY: the lanes of the masks are in the rows 2 q and 2 q + 1, and a line is 64 aligned bytes.
+            unsafe {
+                let one = _mm256_maskz_loadu_epi16(mask, at);
+                let other = _mm256_maskz_loadu_epi16(next, at.wrapping_add(ld));
+                let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(one), other);
+                _mm512_store_si512((&raw mut lines[v]).cast(), _mm512_permutexvar_epi16(turns, both));
+            }
+        }
     }
 }
 
@@ -111,6 +107,7 @@ unsafe fn across(from: *const i16, ld: usize, k: usize, cols: usize, to: &mut [L
         let mask = first32(k - 2 * q);
         let mut square = [_mm512_setzero_si512(); 16];
         for (c, row) in square.iter_mut().enumerate().take(cols) {
+            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(c * ld + 2 * q + AHEAD).cast());
             // SAFETY: the mask stops at the end of the column.
             *row = unsafe { _mm512_maskz_loadu_epi16(mask, from.add(c * ld + 2 * q)) };
         }
@@ -176,29 +173,33 @@ pub unsafe fn pack_rows(a: Mat<bf16>, k: usize, first: usize, rows: usize, to: &
     }
     let source = a.data.as_ptr().cast::<i16>();
     let turns = turns();
-    for i in (0..rows).step_by(32) {
-        let mask = first32(rows - i);
-        let strips = (rows - i).div_ceil(ROWS).min(4);
+    for wide in (0..rows).step_by(WIDE) {
         for q in 0..pairs {
-            // SAFETY: the mask stops at the last row, and p at k; the strips end inside `to`.
-            unsafe {
-                let row = source.add(2 * q * a.ld + first + i);
-                let next = if 2 * q + 1 < k { mask } else { 0 };
-                let one = _mm512_maskz_loadu_epi16(mask, row);
-                let other = _mm512_maskz_loadu_epi16(next, row.wrapping_add(a.ld));
-                let low = _mm512_shuffle_i64x2::<0x44>(one, other);
-                let high = _mm512_shuffle_i64x2::<0xee>(one, other);
-                let low = _mm512_permutexvar_epi16(turns, low);
-                let high = _mm512_permutexvar_epi16(turns, high);
-                let at = to.add(i / ROWS * strip + q * 2 * ROWS);
-                let parts = [
-                    _mm512_castsi512_si256(low),
-                    _mm512_extracti64x4_epi64::<1>(low),
-                    _mm512_castsi512_si256(high),
-                    _mm512_extracti64x4_epi64::<1>(high),
-                ];
-                for (s, part) in parts.into_iter().enumerate().take(strips) {
-                    _mm256_storeu_si256(at.add(s * strip).cast(), part);
+            for i in (wide..rows.min(wide + WIDE)).step_by(32) {
+                let mask = first32(rows - i);
+                let strips = (rows - i).div_ceil(ROWS).min(4);
+                // SAFETY: the mask stops at the last row, and p at k; the strips end inside `to`.
+                unsafe {
+                    let row = source.add(2 * q * a.ld + first + i);
+                    _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(ROWS_AHEAD * a.ld).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add((ROWS_AHEAD + 1) * a.ld).cast());
+                    let next = if 2 * q + 1 < k { mask } else { 0 };
+                    let one = _mm512_maskz_loadu_epi16(mask, row);
+                    let other = _mm512_maskz_loadu_epi16(next, row.wrapping_add(a.ld));
+                    let low = _mm512_shuffle_i64x2::<0x44>(one, other);
+                    let high = _mm512_shuffle_i64x2::<0xee>(one, other);
+                    let low = _mm512_permutexvar_epi16(turns, low);
+                    let high = _mm512_permutexvar_epi16(turns, high);
+                    let at = to.add(i / ROWS * strip + q * 2 * ROWS);
+                    let parts = [
+                        _mm512_castsi512_si256(low),
+                        _mm512_extracti64x4_epi64::<1>(low),
+                        _mm512_castsi512_si256(high),
+                        _mm512_extracti64x4_epi64::<1>(high),
+                    ];
+                    for (s, part) in parts.into_iter().enumerate().take(strips) {
+                        _mm256_storeu_si256(at.add(s * strip).cast(), part);
+                    }
                 }
             }
         }

@@ -6,8 +6,8 @@
 
 use autograd::Var;
 use engine::Tensor;
+use ptx::activation::{Activation, activation};
 use ptx::attention::{Settings, attention};
-use ptx::gelu::gelu;
 use ptx::layer_norm::{add_layer_norm, layer_norm};
 use ptx::linear::linear;
 use ptx::mean_rows::mean_rows;
@@ -105,7 +105,7 @@ impl Vit {
     /// The MLP on each row of `x [b l d]`: `[b l d]`.
     fn mlp(&self, pass: &mut Pass, method: &dyn Method, block: &Block, x: &Var) -> Result<Var> {
         let wide = product(pass, method, block.fc1, x)?;
-        let wide = gelu(pass.tape, &wide)?;
+        let wide = activation(pass.tape, &wide, Activation::Gelu)?;
         let h = product(pass, method, block.fc2, &wide)?;
         scaled(pass, block.layer_scale.map(|scales| scales[1]), h)
     }

@@ -1,3 +1,0 @@
-//! What the files of the op share.
-
-pub(super) const OP: &str = "gelu";
