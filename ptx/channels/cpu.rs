@@ -1,5 +1,6 @@
 //! Chosen channels on the CPU: a row a piece of memory.
 
+use engine::Element;
 use rayon::prelude::*;
 
 use super::call::Dims;
@@ -11,7 +12,7 @@ fn places(channels: &[f32], d: usize) -> Vec<usize> {
 }
 
 /// Writes the chosen channels of `x [rows d]` to `y [rows n]`, or adds them.
-pub fn gather(dims: Dims, x: &[f32], channels: &[f32], y: &mut [f32], accumulate: bool) {
+pub fn gather<E: Element>(dims: Dims, x: &[E], channels: &[f32], y: &mut [E], accumulate: bool) {
     let Dims { d, n, .. } = dims;
     if y.is_empty() {
         return;
@@ -21,7 +22,7 @@ pub fn gather(dims: Dims, x: &[f32], channels: &[f32], y: &mut [f32], accumulate
         for (y, x) in y.chunks_exact_mut(n).zip(x.chunks_exact(d)) {
             let each = y.iter_mut().zip(&places);
             match accumulate {
-                true => each.for_each(|(y, &place)| *y += x[place]),
+                true => each.for_each(|(y, &place)| *y = E::from_f32(y.to_f32() + x[place].to_f32())),
                 false => each.for_each(|(y, &place)| *y = x[place]),
             }
         }
@@ -29,7 +30,7 @@ pub fn gather(dims: Dims, x: &[f32], channels: &[f32], y: &mut [f32], accumulate
 }
 
 /// Adds `s [rows n]` to the chosen channels of `y [rows d]`.
-pub fn add(dims: Dims, s: &[f32], channels: &[f32], y: &mut [f32]) {
+pub fn add<E: Element>(dims: Dims, s: &[E], channels: &[f32], y: &mut [E]) {
     let Dims { d, n, .. } = dims;
     if s.is_empty() {
         return;
@@ -37,7 +38,9 @@ pub fn add(dims: Dims, s: &[f32], channels: &[f32], y: &mut [f32]) {
     let places = places(channels, d);
     y.par_chunks_mut(PIECE * d).zip(s.par_chunks(PIECE * n)).for_each(|(y, s)| {
         for (y, s) in y.chunks_exact_mut(d).zip(s.chunks_exact(n)) {
-            s.iter().zip(&places).for_each(|(s, &place)| y[place] += s);
+            for (s, &place) in s.iter().zip(&places) {
+                y[place] = E::from_f32(y[place].to_f32() + s.to_f32());
+            }
         }
     });
 }

@@ -7,7 +7,7 @@
 //!          dx = dy      ds[r, j] = dy[r, c[j]]
 //! ```
 //! `x [.. d]` has channels last. `c [n]` holds the numbers of the channels as f32, whole, each below d and no two alike; a
-//! number beyond d stands for the last channel. Numbers have no gradient. Only they are kept. On a launched device x, y, s
+//! number beyond d stands for the last channel. Numbers have no gradient. Only they are kept. x, y, s
 //! and their gradients have one type, f32 or bf16.
 
 mod call;
@@ -20,7 +20,7 @@ pub mod reference;
 use autograd::{Function, Saved, Sinks, Tape, Var};
 use engine::{DType, Result, Tensor};
 
-use crate::launch::typed;
+use crate::launch::{on_type, typed};
 use call::{Dims, OP, at, check, chosen};
 
 /// The channels `c [n]` of `x [.. d]`: `[.. n]`.
@@ -31,7 +31,9 @@ pub fn gather(tape: &Tape, x: &Var, channels: &Var) -> Result<Var> {
     let (dims, dtype) = (check(x, channels, None)?, x.value().dtype());
     let mut y = Tensor::empty_typed(tape.device(), dtype, &chosen(x.shape(), dims.n));
     match tape.device().launcher() {
-        None => cpu::gather(dims, x.value().as_slice(), channels.value().as_slice(), y.as_mut_slice(), false),
+        None => on_type!(dtype, E, {
+            cpu::gather::<E>(dims, x.value().slice(), channels.value().as_slice(), y.slice_mut(), false);
+        }),
         Some(launcher) => launch::gather(launcher, dims, x.value(), channels.value(), &mut y, false)?,
     }
     let function = || -> Box<dyn Function> {
@@ -51,7 +53,9 @@ pub fn add(tape: &Tape, mut x: Var, channels: &Var, s: &Var) -> Result<Var> {
     let (device, shape, mut y) = (tape.device(), x.shape().to_vec(), x.take());
     y.make_unique(device);
     match device.launcher() {
-        None => cpu::add(dims, s.value().as_slice(), channels.value().as_slice(), y.as_mut_slice()),
+        None => on_type!(dtype, E, {
+            cpu::add::<E>(dims, s.value().slice(), channels.value().as_slice(), y.slice_mut());
+        }),
         Some(launcher) => launch::add(launcher, dims, s.value(), channels.value(), &mut y)?,
     }
     let function =
@@ -74,7 +78,9 @@ impl Function for Gather {
         let Some(mut sink) = sinks.take_typed(at::X, self.dtype, &self.shape) else { return Ok(()) };
         let dx = sink.zeroed_tensor();
         match device.launcher() {
-            None => cpu::add(self.dims, dy.as_slice(), channels.as_slice(), dx.as_mut_slice()),
+            None => on_type!(self.dtype, E, {
+                cpu::add::<E>(self.dims, dy.slice(), channels.as_slice(), dx.slice_mut());
+            }),
             Some(launcher) => launch::add(launcher, self.dims, &dy, &channels, dx)?,
         }
         sinks.put(at::X, sink);
@@ -97,7 +103,9 @@ impl Function for Add {
         if let Some(mut sink) = sinks.take_typed(at::ADDED, self.dtype, &chosen(&self.shape, self.dims.n)) {
             let (ds, add) = (&mut sink.tensor, sink.accumulate);
             match device.launcher() {
-                None => cpu::gather(self.dims, dy.as_slice(), channels.as_slice(), ds.as_mut_slice(), add),
+                None => on_type!(self.dtype, E, {
+                    cpu::gather::<E>(self.dims, dy.slice(), channels.as_slice(), ds.slice_mut(), add);
+                }),
                 Some(launcher) => launch::gather(launcher, self.dims, &dy, &channels, ds, add)?,
             }
             sinks.put(at::ADDED, sink);

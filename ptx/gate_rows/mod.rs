@@ -8,7 +8,7 @@
 //! ```
 //! Axes: `x`, `z: [b l d]`, of which z may be absent and is then 0; the logits are `[k]`, of which a call uses one. y takes the
 //! memory of x unless somebody else holds it, and so does dx that of dy. The numbers of the rows are kept, and for a trained
-//! logit what x and z differ by at the rows. On a launched device x, y, z and their gradients have one type, f32 or bf16; all
+//! logit what x and z differ by at the rows. x, y, z and their gradients have one type, f32 or bf16; all
 //! else is f32.
 
 mod call;
@@ -21,7 +21,7 @@ pub mod reference;
 use autograd::{Function, Sinks, Tape, Var};
 use engine::{DType, Result, Tensor};
 
-use crate::launch::typed;
+use crate::launch::{on_type, typed};
 use call::{Call, OP, at};
 
 pub use call::Gate;
@@ -41,7 +41,10 @@ pub fn gate_rows(tape: &Tape, mut x: Var, z: Option<&Var>, gate: Gate, rows: &[u
     let mut apart = trained.then(|| Tensor::empty(device, &[call.b, call.n, call.d]));
     let z_value = z.map(Var::value);
     match device.launcher() {
-        None => cpu::gate(&call, z_value, &mut y, apart.as_mut()),
+        None => on_type!(dtype, E, {
+            let apart = apart.as_mut().map(Tensor::as_mut_slice);
+            cpu::gate::<E>(&call, z_value.map(Tensor::slice), y.slice_mut(), apart);
+        }),
         Some(launcher) => launch::gate(launcher, &call, z_value, &mut y, apart.as_mut())?,
     }
     let none = Var::constant(Tensor::from_vec(vec![], &[0]));
@@ -79,7 +82,9 @@ impl Function for GateRows {
             // The other entries belong to other calls: zero until those write.
             let to = sink.zeroed_tensor();
             match device.launcher() {
-                None => cpu::grad_logit(call, apart.as_slice(), dy.as_slice(), to.as_mut_slice()),
+                None => on_type!(self.dtype, E, {
+                    cpu::grad_logit::<E>(call, apart.as_slice(), dy.slice(), to.as_mut_slice());
+                }),
                 Some(launcher) => launch::grad_logit(&device, launcher, call, apart, &dy, to)?,
             }
             sinks.put(at::LOGITS, sink);
@@ -87,7 +92,7 @@ impl Function for GateRows {
         if let Some(mut sink) = sinks.take_typed(at::Z, self.dtype, &[call.b, call.l, call.d]) {
             let to = sink.zeroed_tensor();
             match device.launcher() {
-                None => cpu::grad_z(call, dy.as_slice(), to.as_mut_slice()),
+                None => on_type!(self.dtype, E, cpu::grad_z::<E>(call, dy.slice(), to.slice_mut())),
                 Some(launcher) => launch::grad_z(launcher, call, &dy, to)?,
             }
             sinks.put(at::Z, sink);
@@ -95,7 +100,7 @@ impl Function for GateRows {
         if sinks.wants(at::X) {
             dy.make_unique(&device);
             match device.launcher() {
-                None => cpu::gate(call, None, &mut dy, None),
+                None => on_type!(self.dtype, E, cpu::gate::<E>(call, None, dy.slice_mut(), None)),
                 Some(launcher) => launch::gate(launcher, call, None, &mut dy, None)?,
             }
             sinks.give(at::X, dy);

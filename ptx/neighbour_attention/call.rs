@@ -4,6 +4,8 @@ use autograd::Var;
 use engine::shape::{axes3, check_shape};
 use engine::{Error, Result};
 
+use crate::launch::check_type;
+
 pub(super) const OP: &str = "neighbour_attention";
 
 /// Positions of the inputs in a recorded call.
@@ -30,6 +32,7 @@ impl Dims {
     pub fn new(queries: &Var, keys: &Var, heads: usize) -> Result<Self> {
         let [b, l, width] = axes3(OP, "queries", "[b l 3d]", queries.shape())?;
         check_shape(OP, "keys", "[b l 3d]", queries.shape(), keys.shape())?;
+        check_type(OP, "keys", keys.value(), queries.value().dtype())?;
         if heads == 0 || width == 0 || !width.is_multiple_of(3 * heads) {
             let what = format!("{width} channels are no {heads} heads of queries, keys and values");
             return Err(Error::Unsupported { op: OP, what });

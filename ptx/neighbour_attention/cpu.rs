@@ -1,8 +1,7 @@
 //! Attention to neighbours on the CPU: a task for each head of each image, queries in order.
 
-use autograd::Sink;
 use engine::simd::Simd;
-use engine::{Tensor, simd_fn};
+use engine::{Element, simd_fn};
 use rayon::prelude::*;
 
 use super::call::Dims;
@@ -10,12 +9,12 @@ use crate::disjoint::Disjoint;
 
 /// One head of one image, over the values of a call.
 #[derive(Clone, Copy)]
-struct Head<'a> {
+struct Head<'a, E> {
     dims: Dims,
     image: usize,
     head: usize,
-    queries: &'a [f32],
-    keys: &'a [f32],
+    queries: &'a [E],
+    keys: &'a [E],
 }
 
 /// The thirds of the inputs.
@@ -23,7 +22,7 @@ const Q: usize = 0;
 const K: usize = 1;
 const V: usize = 2;
 
-impl<'a> Head<'a> {
+impl<'a, E> Head<'a, E> {
     /// Where a row of a third begins.
     #[inline(always)]
     fn at(&self, third: usize, row: usize) -> usize {
@@ -32,13 +31,13 @@ impl<'a> Head<'a> {
     }
 
     #[inline(always)]
-    fn q(&self, row: usize) -> &'a [f32] {
+    fn q(&self, row: usize) -> &'a [E] {
         &self.queries[self.at(Q, row)..][..self.dims.c]
     }
 
     /// A row of the keys (K) or values (V).
     #[inline(always)]
-    fn key(&self, third: usize, row: usize) -> &'a [f32] {
+    fn key(&self, third: usize, row: usize) -> &'a [E] {
         &self.keys[self.at(third, row)..][..self.dims.c]
     }
 
@@ -50,15 +49,18 @@ impl<'a> Head<'a> {
 }
 
 /// Calls `each` for every head of every image, with memory for the probabilities of a query.
-fn each_head(dims: Dims, queries: &Tensor, keys: &Tensor, each: impl Fn(Head, &mut Vec<f32>) + Sync) {
-    let (queries, keys) = (queries.as_slice(), keys.as_slice());
+fn each_head<E: Element>(
+    dims: Dims,
+    [queries, keys]: [&[E]; 2],
+    each: impl Fn(Head<E>, &mut Vec<f32>) + Sync,
+) {
     (0..dims.b * dims.heads).into_par_iter().for_each_init(Vec::new, |p, task| {
         each(Head { dims, image: task / dims.heads, head: task % dims.heads, queries, keys }, p);
     });
 }
 
 #[inline(always)]
-fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
+fn dot<S: Simd>(s: S, a: &[impl Element], b: &[impl Element]) -> f32 {
     let mut sum = s.splat(0.0);
     for i in (0..a.len()).step_by(S::LANES) {
         sum = s.fma(s.read(a, i), s.read(b, i), sum);
@@ -68,16 +70,32 @@ fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
 
 /// Adds `by x` to y.
 #[inline(always)]
-fn add<S: Simd>(s: S, by: f32, x: &[f32], y: &mut [f32]) {
+fn add<S: Simd>(s: S, by: f32, x: &[impl Element], y: &mut [f32]) {
     let by = s.splat(by);
     for i in (0..y.len()).step_by(S::LANES) {
         s.write(y, i, s.fma(by, s.read(x, i), s.read(y, i)));
     }
 }
 
+/// Writes sums as elements.
+#[inline(always)]
+fn put<S: Simd>(s: S, sums: &[f32], to: &mut [impl Element]) {
+    for i in (0..sums.len()).step_by(S::LANES) {
+        s.write(to, i, s.read(sums, i));
+    }
+}
+
+/// Makes f32 of elements, or zeros.
+#[inline(always)]
+fn begin<S: Simd>(s: S, from: &[impl Element], accumulate: bool, sums: &mut [f32]) {
+    for i in (0..sums.len()).step_by(S::LANES) {
+        s.write(sums, i, if accumulate { s.read(from, i) } else { s.splat(0.0) });
+    }
+}
+
 /// Makes p the probabilities of a query, in the order of its neighbours.
 #[inline(always)]
-fn probabilities<S: Simd>(s: S, of: Head, row: usize, p: &mut Vec<f32>) {
+fn probabilities<S: Simd, E: Element>(s: S, of: Head<E>, row: usize, p: &mut Vec<f32>) {
     p.clear();
     p.extend(of.dims.neighbours(row).map(|j| dot(s, of.q(row), of.key(K, j))));
     let largest = p.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -93,26 +111,27 @@ fn probabilities<S: Simd>(s: S, of: Head, row: usize, p: &mut Vec<f32>) {
 }
 
 /// Writes `out [b l d]`.
-pub fn forward(dims: Dims, queries: &Tensor, keys: &Tensor, out: &mut Tensor) {
-    let out = Disjoint::new(out.as_mut_slice());
-    each_head(dims, queries, keys, |of, p| forward_head(of, &out, p));
+pub fn forward<E: Element>(dims: Dims, inputs: [&[E]; 2], out: &mut [E]) {
+    let out = Disjoint::new(out);
+    each_head(dims, inputs, |of, p| forward_head(of, &out, p));
 }
 
 simd_fn! {
-    fn forward_head<S>(s, of: Head<'_>, out: &Disjoint<'_>, p: &mut Vec<f32>) {
+    fn forward_head<S, E>(s, of: Head<'_, E>, out: &Disjoint<'_, E>, p: &mut Vec<f32>) {
+        let mut sum = vec![0.0; of.dims.c];
         for row in 0..of.dims.l {
             probabilities(s, of, row, p);
+            sum.fill(0.0);
+            of.dims.neighbours(row).zip(&*p).for_each(|(j, &p)| add(s, p, of.key(V, j), &mut sum));
             // SAFETY: this task alone has these channels.
-            let out = unsafe { out.slice(of.out_at(row), of.dims.c) };
-            out.fill(0.0);
-            of.dims.neighbours(row).zip(&*p).for_each(|(j, &p)| add(s, p, of.key(V, j), out));
+            put(s, &sum, unsafe { out.slice(of.out_at(row), of.dims.c) });
         }
     }
 }
 
 /// Replaces dp by the gradients of the products of query and key, times `1 / sqrt(c)`.
 #[inline(always)]
-fn grad_scores<S: Simd>(s: S, of: Head, row: usize, dout: &[f32], p: &[f32], ds: &mut Vec<f32>) {
+fn grad_scores<S: Simd, E: Element>(s: S, of: Head<E>, row: usize, dout: &[E], p: &[f32], ds: &mut Vec<f32>) {
     ds.clear();
     ds.extend(of.dims.neighbours(row).map(|j| dot(s, dout, of.key(V, j))));
     let (mean, scale) = (dot(s, p, ds), of.dims.scale());
@@ -120,54 +139,64 @@ fn grad_scores<S: Simd>(s: S, of: Head, row: usize, dout: &[f32], p: &[f32], ds:
 }
 
 /// Writes or adds the gradient of the first third of the queries.
-pub fn grad_queries(dims: Dims, [queries, keys, dout]: [&Tensor; 3], sink: &mut Sink) {
-    let (accumulate, to, dout) =
-        (sink.accumulate, Disjoint::new(sink.tensor.as_mut_slice()), dout.as_slice());
-    each_head(dims, queries, keys, |of, p| grad_queries_head(of, dout, &to, accumulate, p));
+pub fn grad_queries<E: Element>(
+    dims: Dims,
+    [queries, keys, dout]: [&[E]; 3],
+    to: &mut [E],
+    accumulate: bool,
+) {
+    let to = Disjoint::new(to);
+    each_head(dims, [queries, keys], |of, p| grad_queries_head(of, dout, &to, accumulate, p));
 }
 
 simd_fn! {
-    fn grad_queries_head<S>(s, of: Head<'_>, dout: &[f32], to: &Disjoint<'_>, accumulate: bool, p: &mut Vec<f32>) {
-        let mut ds = vec![];
+    fn grad_queries_head<S, E>(
+        s, of: Head<'_, E>, dout: &[E], to: &Disjoint<'_, E>, accumulate: bool, p: &mut Vec<f32>,
+    ) {
+        let (mut ds, mut sum) = (vec![], vec![0.0; of.dims.c]);
         for row in 0..of.dims.l {
             probabilities(s, of, row, p);
             grad_scores(s, of, row, &dout[of.out_at(row)..][..of.dims.c], p, &mut ds);
             // SAFETY: this task alone has these channels.
             let to = unsafe { to.slice(of.at(Q, row), of.dims.c) };
-            if !accumulate {
-                to.fill(0.0);
-            }
-            of.dims.neighbours(row).zip(&ds).for_each(|(j, &ds)| add(s, ds, of.key(K, j), to));
+            begin(s, to, accumulate, &mut sum);
+            of.dims.neighbours(row).zip(&ds).for_each(|(j, &ds)| add(s, ds, of.key(K, j), &mut sum));
+            put(s, &sum, to);
         }
     }
 }
 
 /// Writes or adds the gradients of the second and third third of the keys.
-pub fn grad_keys(dims: Dims, [queries, keys, dout]: [&Tensor; 3], sink: &mut Sink) {
-    let (accumulate, to, dout) =
-        (sink.accumulate, Disjoint::new(sink.tensor.as_mut_slice()), dout.as_slice());
-    each_head(dims, queries, keys, |of, p| grad_keys_head(of, dout, &to, accumulate, p));
+pub fn grad_keys<E: Element>(dims: Dims, [queries, keys, dout]: [&[E]; 3], to: &mut [E], accumulate: bool) {
+    let to = Disjoint::new(to);
+    each_head(dims, [queries, keys], |of, p| grad_keys_head(of, dout, &to, accumulate, p));
 }
 
 simd_fn! {
-    fn grad_keys_head<S>(s, of: Head<'_>, dout: &[f32], to: &Disjoint<'_>, accumulate: bool, p: &mut Vec<f32>) {
+    fn grad_keys_head<S, E>(
+        s, of: Head<'_, E>, dout: &[E], to: &Disjoint<'_, E>, accumulate: bool, p: &mut Vec<f32>,
+    ) {
         let (Dims { l, c, .. }, mut ds) = (of.dims, vec![]);
-        if !accumulate {
-            for (row, third) in (0..l).flat_map(|row| [(row, K), (row, V)]) {
-                // SAFETY: this task alone has these channels, and no other slice of them lives.
-                unsafe { to.slice(of.at(third, row), c) }.fill(0.0);
-            }
+        // Rows of the sums of keys (K) and values (V), which every query adds to.
+        let mut sums = vec![0.0; 2 * l * c];
+        let place = |third: usize, row: usize| ((third - K) * l + row) * c;
+        for (row, third) in (0..l).flat_map(|row| [(row, K), (row, V)]) {
+            // SAFETY: this task alone has these channels, and no other slice of them lives.
+            let to = unsafe { to.slice(of.at(third, row), c) };
+            begin(s, to, accumulate, &mut sums[place(third, row)..][..c]);
         }
         for row in 0..l {
             let dout = &dout[of.out_at(row)..][..c];
             probabilities(s, of, row, p);
             grad_scores(s, of, row, dout, p, &mut ds);
             for (j, (&p, &ds)) in of.dims.neighbours(row).zip(p.iter().zip(&ds)) {
-                // SAFETY: this task alone has these channels, and the slices end before the next begin.
-                add(s, ds, of.q(row), unsafe { to.slice(of.at(K, j), c) });
-                // SAFETY: as above.
-                add(s, p, dout, unsafe { to.slice(of.at(V, j), c) });
+                add(s, ds, of.q(row), &mut sums[place(K, j)..][..c]);
+                add(s, p, dout, &mut sums[place(V, j)..][..c]);
             }
+        }
+        for (row, third) in (0..l).flat_map(|row| [(row, K), (row, V)]) {
+            // SAFETY: as above.
+            put(s, &sums[place(third, row)..][..c], unsafe { to.slice(of.at(third, row), c) });
         }
     }
 }

@@ -80,7 +80,6 @@ pub fn forward(
     out: &mut Tensor,
     logs: Option<&mut Tensor>,
 ) -> Result<()> {
-    check_type(OP, "keys", keys, queries.dtype())?;
     let kernel = dims.kernel(FORWARD, queries.dtype())?;
     let mut args = vec![queries.arg(), keys.arg(), out.arg_mut(), optional_mut(logs)];
     args.extend(dims.size_args()?);

@@ -14,7 +14,7 @@
 //! `queries` and `keys` are both `[b l 3d]`, as the product `qkv` of a ViT's block leaves them, so that what the block computes
 //! of both sequences serves here too; what is not named above is not read, and gets no gradient. `out [b l d]` is the input of
 //! the output projection. Both inputs are kept, and on a launched device out and of each query the logarithm of its sum of
-//! powers. There inputs, out and their gradients have one type, f32 or bf16; all else is f32.
+//! powers. Inputs, out and their gradients have one type, f32 or bf16; all else is f32.
 
 mod call;
 pub(crate) mod cases;
@@ -26,7 +26,7 @@ pub mod reference;
 use autograd::{Function, Saved, Sinks, Tape, Var};
 use engine::{DType, Result, Tensor};
 
-use crate::launch::typed;
+use crate::launch::{on_type, typed};
 use call::{Dims, OP, at};
 
 /// Attention of `queries [b l 3d]` to their neighbours in `keys [b l 3d]`, by the formula above: `[b l d]`.
@@ -41,7 +41,10 @@ pub fn neighbour_attention(tape: &Tape, queries: &Var, keys: &Var, heads: usize)
     let trained = queries.wants_grad() || keys.wants_grad();
     let mut logs = None;
     match device.launcher() {
-        None => cpu::forward(dims, queries.value(), keys.value(), &mut out),
+        None => on_type!(dtype, E, {
+            let inputs = [queries, keys].map(|var| var.value().slice());
+            cpu::forward::<E>(dims, inputs, out.slice_mut());
+        }),
         Some(launcher) => {
             logs = trained.then(|| Tensor::empty(device, &[dims.b, heads, dims.l]));
             launch::forward(launcher, dims, [queries.value(), keys.value()], &mut out, logs.as_mut())?;
@@ -78,7 +81,10 @@ impl Function for NeighbourAttention {
                     let inputs = [&queries, &keys, &dout];
                     launch::grad_queries(&device, launcher, dims, inputs, kept, Some(&mut sink))?;
                 }
-                _ => cpu::grad_queries(dims, [&queries, &keys, &dout], &mut sink),
+                _ => on_type!(self.dtype, E, {
+                    let inputs = [&queries, &keys, &dout].map(Tensor::slice);
+                    cpu::grad_queries::<E>(dims, inputs, sink.tensor.slice_mut(), sink.accumulate);
+                }),
             }
             sinks.put(at::QUERIES, sink);
         }
@@ -87,7 +93,10 @@ impl Function for NeighbourAttention {
                 (Some(launcher), Some(kept)) => {
                     launch::grad_keys(&device, launcher, dims, [&queries, &keys, &dout], kept, &mut sink)?;
                 }
-                _ => cpu::grad_keys(dims, [&queries, &keys, &dout], &mut sink),
+                _ => on_type!(self.dtype, E, {
+                    let inputs = [&queries, &keys, &dout].map(Tensor::slice);
+                    cpu::grad_keys::<E>(dims, inputs, sink.tensor.slice_mut(), sink.accumulate);
+                }),
             }
             sinks.put(at::KEYS, sink);
         }

@@ -4,8 +4,8 @@
 //! ```text
 //! y = x with axis `order[i]` of x as its axis i      dx = dy in the inverse order
 //! ```
-//! Only sizes are kept. On a launched device y and dx have the type of x, f32 or bf16. It is meant for tensors of
-//! parameters: a thread moves one element, and neighbours in x need not be neighbours in y.
+//! Only sizes are kept. y and dx have the type of x, f32 or bf16. It is meant for tensors of
+//! parameters: a thread of a launched device moves one element, and neighbours in x need not be neighbours in y.
 
 mod call;
 pub(crate) mod cases;
@@ -17,7 +17,7 @@ pub mod reference;
 use autograd::{Function, Sinks, Tape, Var};
 use engine::{DType, Result, Tensor};
 
-use crate::launch::typed;
+use crate::launch::{on_type, typed};
 use call::{OP, Order};
 
 /// `x [a b c]` with its axes in this order.
@@ -29,7 +29,7 @@ pub fn permute(tape: &Tape, x: &Var, order: [usize; 3]) -> Result<Var> {
     let (order, dtype) = (Order::new(x.shape(), order)?, x.value().dtype());
     let mut y = Tensor::empty_typed(tape.device(), dtype, &order.shape);
     match tape.device().launcher() {
-        None => cpu::place(&order, x.value().as_slice(), y.as_mut_slice(), false),
+        None => on_type!(dtype, E, cpu::place::<E>(&order, x.value().slice(), y.slice_mut(), false)),
         Some(launcher) => launch::place(launcher, &order, x.value(), &mut y, false)?,
     }
     let settings = || vec![("order", order.axes.map(|axis| axis as f64).to_vec())];
@@ -50,7 +50,7 @@ impl Function for Permute {
         let Some(mut sink) = sinks.take_typed(0, self.dtype, &back.shape) else { return Ok(()) };
         let (dx, add) = (&mut sink.tensor, sink.accumulate);
         match device.launcher() {
-            None => cpu::place(&back, dy.as_slice(), dx.as_mut_slice(), add),
+            None => on_type!(self.dtype, E, cpu::place::<E>(&back, dy.slice(), dx.slice_mut(), add)),
             Some(launcher) => launch::place(launcher, &back, &dy, dx, add)?,
         }
         sinks.put(0, sink);

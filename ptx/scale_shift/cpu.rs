@@ -1,12 +1,12 @@
 //! Scale and shift on the CPU: one pass over pieces of rows. Bound by memory.
 
-use engine::simd_fn;
+use engine::{Element, simd_fn};
 use rayon::prelude::*;
 
 use crate::rows::{PIECE, sum_over_rows};
 
 /// Writes y.
-pub fn forward(d: usize, x: &[f32], scale: &[f32], shift: Option<&[f32]>, y: &mut [f32]) {
+pub fn forward<E: Element>(d: usize, x: &[E], scale: &[f32], shift: Option<&[f32]>, y: &mut [E]) {
     if y.is_empty() {
         return;
     }
@@ -21,7 +21,7 @@ pub fn forward(d: usize, x: &[f32], scale: &[f32], shift: Option<&[f32]>, y: &mu
 }
 
 /// Writes dx, or adds to it.
-pub fn grad_x(d: usize, dy: &[f32], scale: &[f32], dx: &mut [f32], accumulate: bool) {
+pub fn grad_x<E: Element>(d: usize, dy: &[E], scale: &[f32], dx: &mut [E], accumulate: bool) {
     if dx.is_empty() {
         return;
     }
@@ -36,7 +36,7 @@ pub fn grad_x(d: usize, dy: &[f32], scale: &[f32], dx: &mut [f32], accumulate: b
 }
 
 /// Adds to `dscale [d]`.
-pub fn grad_scale(d: usize, dy: &[f32], x: &[f32], dscale: &mut [f32]) {
+pub fn grad_scale<E: Element>(d: usize, dy: &[E], x: &[E], dscale: &mut [f32]) {
     sum_over_rows(x.len() / d.max(1), d, dscale, |rows, sum| {
         for at in rows.map(|row| row * d) {
             add_product(&dy[at..at + d], &x[at..at + d], sum);
@@ -45,7 +45,7 @@ pub fn grad_scale(d: usize, dy: &[f32], x: &[f32], dscale: &mut [f32]) {
 }
 
 simd_fn! {
-    fn scaled<S>(s, x: &[f32], scale: &[f32], y: &mut [f32]) {
+    fn scaled<S, E>(s, x: &[E], scale: &[f32], y: &mut [E]) {
         for i in (0..x.len()).step_by(S::LANES) {
             s.write(y, i, s.mul(s.read(scale, i), s.read(x, i)));
         }
@@ -53,7 +53,7 @@ simd_fn! {
 }
 
 simd_fn! {
-    fn scaled_and_shifted<S>(s, x: &[f32], scale: &[f32], shift: &[f32], y: &mut [f32]) {
+    fn scaled_and_shifted<S, E>(s, x: &[E], scale: &[f32], shift: &[f32], y: &mut [E]) {
         for i in (0..x.len()).step_by(S::LANES) {
             s.write(y, i, s.fma(s.read(scale, i), s.read(x, i), s.read(shift, i)));
         }
@@ -62,7 +62,7 @@ simd_fn! {
 
 simd_fn! {
     /// `sum += a b`
-    fn add_product<S>(s, a: &[f32], b: &[f32], sum: &mut [f32]) {
+    fn add_product<S, A, B, T>(s, a: &[A], b: &[B], sum: &mut [T]) {
         for i in (0..a.len()).step_by(S::LANES) {
             let v = s.fma(s.read(a, i), s.read(b, i), s.read(sum, i));
             s.write(sum, i, v);

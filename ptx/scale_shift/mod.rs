@@ -5,7 +5,7 @@
 //! dx = scale dy      dscale[c] = sum_r dy[r, c] x[r, c]      dshift[c] = sum_r dy[r, c]
 //! ```
 //! `x [.. d]` is any tensor with channels last, `scale` and `shift` are `[d]`. x is kept only for a trained scale, and
-//! the scale only where x wants a gradient. On a launched device x, y and dx have one type, f32 or bf16; the scale, the
+//! the scale only where x wants a gradient. x, y and dx have one type, f32 or bf16; the scale, the
 //! shift and their gradients are f32.
 
 mod call;
@@ -18,7 +18,7 @@ pub mod reference;
 use autograd::{Function, Saved, Sinks, Tape, Var};
 use engine::{DType, Result, Tensor};
 
-use crate::launch::typed;
+use crate::launch::{on_type, typed};
 use call::{OP, at, check};
 
 /// `x [.. d]` times `scale [d]`, plus `shift [d]`.
@@ -30,10 +30,10 @@ pub fn scale_shift(tape: &Tape, x: &Var, scale: &Var, shift: Option<&Var>) -> Re
     let mut y = Tensor::empty_typed(tape.device(), x.value().dtype(), x.shape());
     let shift_value = shift.map(Var::value);
     match tape.device().launcher() {
-        None => {
+        None => on_type!(y.dtype(), E, {
             let shift = shift_value.map(Tensor::as_slice);
-            cpu::forward(d, x.value().as_slice(), scale.value().as_slice(), shift, y.as_mut_slice());
-        }
+            cpu::forward::<E>(d, x.value().slice(), scale.value().as_slice(), shift, y.slice_mut());
+        }),
         Some(launcher) => launch::forward(launcher, x.value(), scale.value(), shift_value, &mut y)?,
     }
     let none = Var::constant(Tensor::from_vec(vec![], &[0]));
@@ -69,7 +69,9 @@ impl Function for ScaleShift {
             let scale = self.scale.as_ref().expect("saved for the input's gradient").get()?;
             let (dx, add) = (&mut sink.tensor, sink.accumulate);
             match device.launcher() {
-                None => cpu::grad_x(d, dy.as_slice(), scale.as_slice(), dx.as_mut_slice(), add),
+                None => on_type!(self.dtype, E, {
+                    cpu::grad_x::<E>(d, dy.slice(), scale.as_slice(), dx.slice_mut(), add);
+                }),
                 Some(launcher) => launch::grad_x(launcher, &dy, &scale, dx, add)?,
             }
             sinks.put(at::X, sink);
@@ -78,14 +80,14 @@ impl Function for ScaleShift {
         let mut shift = sinks.take(at::SHIFT, &[d]);
         let x = self.x.as_ref().filter(|_| scale.is_some()).map(Saved::get).transpose()?;
         match device.launcher() {
-            None => {
+            None => on_type!(self.dtype, E, {
                 if let (Some(sink), Some(x)) = (&mut scale, &x) {
-                    cpu::grad_scale(d, dy.as_slice(), x.as_slice(), sink.zeroed());
+                    cpu::grad_scale::<E>(d, dy.slice(), x.slice(), sink.zeroed());
                 }
                 if let Some(sink) = &mut shift {
-                    crate::rows::sum_rows(dy.as_slice(), d, sink.zeroed());
+                    crate::rows::sum_rows::<E>(dy.slice(), d, sink.zeroed());
                 }
-            }
+            }),
             Some(launcher) => {
                 launch::grad_channels(&device, launcher, &dy, x.as_ref(), [scale.as_mut(), shift.as_mut()])?;
             }
