@@ -119,7 +119,8 @@ fn in_registers(rounds: usize) -> f32 {
             *sum = _mm512_dpbf16_ps(*sum, ones, ones);
         }
     }
-    sums.iter().fold(0.0, |total, &sum| total + _mm512_cvtss_f32(sum))
+    // Added as vectors: their first lanes one by one would not let the compiler use the upper half of the registers.
+    _mm512_reduce_add_ps(sums.into_iter().fold(_mm512_setzero_ps(), |total, sum| _mm512_add_ps(total, sum)))
 }
 
 /// FLOP a second of `vdpbf16ps` on all threads; not a number where the machine has none.

@@ -358,7 +358,8 @@ fn the_emulated_device_trains_measures_and_predicts() {
     let loss = |device| json(&succeeds(&eval(&[&out, "--json", "--device", device])))["loss"].clone();
     assert_eq!(loss("emulated"), report["test"]["loss"], "in bf16 again");
     let off = (loss("cpu").as_f64().unwrap() - report["test"]["loss"].as_f64().unwrap()).abs();
-    assert!(off > 0.0 && off <= 1e-2, "f32 and bf16 are {off} apart");
+    // Where the processor has no products of bf16, the CPU computes in f32.
+    assert!(off <= 1e-2, "the CPU and the emulated device are {off} apart");
     for card in ["emulated:h100", "emulated:rtx4090", "emulated:sms=58,shared=99,per-sm=100"] {
         assert_eq!(loss(card), report["test"]["loss"], "{card}: a small model is cut the same on every card");
     }

@@ -175,6 +175,11 @@ fn bitfit_killed_and_resumed() {
     killed_and_resumed("bitfit-adam");
 }
 
+#[test]
+fn svp_in_bf16_killed_and_resumed() {
+    killed_and_resumed("bf16");
+}
+
 /// With frames that are found anew for each changed image.
 #[test]
 fn dam_vp_killed_and_resumed() {

@@ -90,5 +90,6 @@ fn every_op_on_every_device_as_cards_cut_it() {
     }
     println!("conformance: {} comparisons of launches as cards cut them", tally.comparisons);
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
-    assert!(!everything_selected() || tally.comparisons > 0, "nothing was compared");
+    let wanted = everything_selected() && (wanted("emulated") || wanted("cuda"));
+    assert!(!wanted || tally.comparisons > 0, "nothing was compared");
 }
