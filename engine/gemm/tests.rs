@@ -136,7 +136,7 @@ fn every_layout_matches_plain_loops() {
 #[test]
 fn a_product_is_the_chain_that_the_documentation_says() {
     let _turn = TURN.lock();
-    if !bfloat::native() {
+    if !crate::simd::bf16_products() {
         return println!("skipped: no vdpbf16ps");
     }
     for [m, n, k] in SIZES {

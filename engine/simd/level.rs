@@ -41,7 +41,10 @@ pub fn level() -> Level {
 pub fn bf16_products() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
-        level() == Level::Avx512 && is_x86_feature_detected!("avx512bf16")
+        level() == Level::Avx512
+            && is_x86_feature_detected!("avx512bf16")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
     }
     #[cfg(not(target_arch = "x86_64"))]
     false

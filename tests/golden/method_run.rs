@@ -1,7 +1,7 @@
 //! Runs what a file of kind `method_training` or `merge` names: its method, with its settings, on its backbone.
 
 use autograd::Tape;
-use engine::{Device, Tensor};
+use engine::{DType, Device, Tensor};
 use ptx::clamp::clamp;
 use ptx::grad_norm::healthy;
 use svp::backbones::vim::{self, Vim, VimConfig};
@@ -21,10 +21,15 @@ use crate::offered::{assigned, attention, gates, shrunken};
 
 const MERGED: f64 = 1e-5;
 
-/// Runs the same five steps with the method that the file names, on its backbone; `None` where there is no such method
+/// Runs the same five steps with the method that the file names, on its backbone, with activations of a type; `None` where there is no such method
 /// or backbone.
-pub fn run_method(device: &Device, training: &MethodTraining) -> Option<Outputs> {
-    let (mut model, kind) = (model(device, training)?, training.optimizer.kind());
+pub fn run_method(device: &Device, training: &MethodTraining, dtype: DType) -> Option<Outputs> {
+    let model = model(device, training)?.in_precision(dtype).unwrap();
+    Some(run(device, training, model))
+}
+
+fn run(device: &Device, training: &MethodTraining, mut model: Model) -> Outputs {
+    let kind = training.optimizer.kind();
     let number = |name: &str| training.optimizer.number(name);
     let rates = [false, true].map(|of_head| {
         let weight_decay = training.optimizer.decay(of_head);
@@ -90,7 +95,7 @@ pub fn run_method(device: &Device, training: &MethodTraining) -> Option<Outputs>
     }
     let bounded = model.params.iter().filter_map(|param| Some((param.name.clone(), param.bounds?)));
     outputs.bounds = bounded.collect();
-    Some(outputs)
+    outputs
 }
 
 /// Folds what the method of the file has trained into its backbone: all differences between the values of the file and those

@@ -200,6 +200,22 @@ impl MethodTraining {
         found.0
     }
 
+    /// Compares a first step whose activations were bf16. Forward a block rounds about eight tensors and backward about ten,
+    /// each by up to 2^-9 and independently; three of the standard deviations that this makes are allowed.
+    pub fn compare_rounded(&self, outputs: &Outputs) -> Vec<String> {
+        let mut found = Differences::default();
+        let depth = self.size("depth") as f64;
+        let [forward, backward] = [8.0, 18.0].map(|tensors: f64| 3.0 * (tensors * depth).sqrt() / 512.0);
+        found.compare("hidden", &outputs.hidden, self.tensor("output.hidden").as_slice(), forward);
+        let exact = outputs.hidden == self.tensor("output.hidden").as_slice();
+        if exact {
+            found.0.push("hidden: bf16 computes as f32 does".into());
+        }
+        let unbound = BTreeMap::new();
+        self.compare_all(&mut found, "grad.", (&outputs.grads, &unbound), backward);
+        found.0
+    }
+
     /// Compares what becomes of raw images, where the file has them.
     fn compare_resized(&self, found: &mut Differences) {
         let Some(raw) = self.golden.tensors.get("resize.raw") else { return };

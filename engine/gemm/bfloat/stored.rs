@@ -1,16 +1,14 @@
-//! What C holds.
+//! What C holds, as the tiles read and write it: rounding by one instruction, which the functions of [`Element`] may not use.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
 use half::bf16;
 
+use crate::simd::Element;
+
 /// What C holds: f32 or bf16.
-pub trait Stored: Copy + Send + Sync + 'static {
-    /// The value as it is stored.
-    fn of(value: f32) -> Self;
-    /// The stored value.
-    fn to_f32(self) -> f32;
+pub trait Stored: Element {
     #[cfg(target_arch = "x86_64")]
     /// Reads the lanes of the mask; the others are zero.
     /// # Safety
@@ -24,14 +22,6 @@ pub trait Stored: Copy + Send + Sync + 'static {
 }
 
 impl Stored for f32 {
-    fn of(value: f32) -> Self {
-        value
-    }
-
-    fn to_f32(self) -> f32 {
-        self
-    }
-
     #[cfg(target_arch = "x86_64")]
     #[inline]
     #[target_feature(enable = "avx512f")]
@@ -50,14 +40,6 @@ impl Stored for f32 {
 }
 
 impl Stored for bf16 {
-    fn of(value: f32) -> Self {
-        bf16::from_f32(value)
-    }
-
-    fn to_f32(self) -> f32 {
-        bf16::to_f32(self)
-    }
-
     #[cfg(target_arch = "x86_64")]
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]

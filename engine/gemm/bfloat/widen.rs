@@ -70,7 +70,7 @@ pub fn product<O: Stored>(
             for (c, sums) in c[first * ldc..].chunks_mut(ldc).zip(sums.chunks(n)).take(rows) {
                 for (j, (c, sum)) in c.iter_mut().zip(sums).enumerate() {
                     let sum = sum + options.bias.map_or(0.0, |bias| bias[j]);
-                    *c = O::of(if options.accumulate { sum + c.to_f32() } else { sum });
+                    *c = O::from_f32(if options.accumulate { sum + c.to_f32() } else { sum });
                 }
             }
         }
