@@ -14,8 +14,10 @@ fuzz_target!(init: start(), |input: &[u8]| {
     let path = FILE.holding(input);
     checked(read_config(path));
     let Some((mut options, _)) = checked(Options::read(path)) else { return };
-    options.unused().iter().for_each(one_line);
     // What these name is read by other targets.
     (options.backbone, options.model) = (None, None);
+    if let Some(spec) = checked(options.backbone_spec()) {
+        options.unused(&spec).iter().for_each(one_line);
+    }
     checked(options.with_preset().and_then(Options::resolve));
 });
