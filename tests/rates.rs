@@ -43,6 +43,27 @@ fn every_setting_is_told_with_its_origin() {
     assert!(line.contains("vim_tiny from scratch (--model)") && line.contains("(preset full)"), "{line}");
 }
 
+/// What auto becomes is told with its reason, stands in the config, and is kept when the same command goes on.
+#[test]
+fn a_precision_of_auto_is_found() {
+    let place = Scratch::new("precision");
+    let (data, out) = (place.data("data", 3), place.at("run"));
+    let more = "--precision auto --method linear --epochs 1 --batch-size 8";
+    let run = |last: &[&str]| train(&[&["--data", &data, "--out", &out], &words(more)[..], last].concat());
+    let begun = run(&[]);
+    succeeds(&begun);
+    let told = text(&begun.stderr);
+    let line = told.lines().find(|line| line.starts_with("precision: ")).expect("a line");
+    let config = fs::read_to_string(Path::new(&out).join("config.toml")).unwrap();
+    let (found, reason) = match engine::simd::bf16_products() {
+        true => ("bf16", "on one batch its features are "),
+        false => ("f32", "the cpu device has no instructions for products of bf16"),
+    };
+    assert!(line.starts_with(&format!("precision: {found}, because {reason}")), "{line}");
+    assert!(config.contains(&format!("precision = \"{found}\"")), "{config}");
+    succeeds(&run(&["--requeue"]));
+}
+
 /// Without --method the method is one that runs on the backbone; a named one is taken or refused.
 #[test]
 fn the_default_method_follows_the_backbone() {

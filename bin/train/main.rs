@@ -177,8 +177,8 @@ fn requeue(folder: &Path, options: Options, around: Surroundings) -> Result<Outc
     train(session)
 }
 
-/// The config of the settings. A precision of auto is found, a batch size of auto becomes the largest that fits into memory, and one that nobody gave
-/// is made no larger than the data.
+/// The config of the settings. A precision of auto is found, a batch size of auto becomes the largest that fits into memory,
+/// and one that nobody gave is made no larger than the data.
 fn sized(options: Options, mut origins: Origins, device: &Device) -> Result<(TrainConfig, Origins)> {
     let (auto, given) = (options.batch_size == Some(BatchSize::Auto), options.batch_size.is_some());
     let precision = options.precision;
