@@ -1,3 +1,5 @@
+use half::bf16;
+
 use super::*;
 use crate::simd_fn;
 
@@ -101,6 +103,29 @@ fn the_normal_distribution_agrees_with_its_series() {
                 let error = (f64::from(*y) - exact(f64::from(*x))).abs();
                 assert!(error <= 2e-7, "{limit_to:?} {name}({x}) = {y}, error {error:e}");
             }
+        }
+    }
+    limit(Level::Avx512);
+}
+
+#[test]
+fn every_level_rounds_to_bf16_as_the_scalar_does() {
+    let _turn = TURN.lock();
+    // All kinds of bits: denormals, infinities, NaNs whose kept half is that of infinity, and ties.
+    let ties = (0..=u32::from(u16::MAX)).map(|upper| upper << 16 | 0x8000);
+    let bits = (0..=u32::MAX).step_by(9973).chain(ties).chain([0x7F80_0001, 0xFF80_0001, 0x7F7F_FFFF]);
+    let x: Vec<f32> = bits.map(f32::from_bits).collect();
+    assert!(!x.len().is_multiple_of(8), "the last vector is not full");
+    for limit_to in [Level::Avx512, Level::Avx2, Level::Portable] {
+        limit(limit_to);
+        let (mut rounded, mut wide) = (vec![bf16::ZERO; x.len()], vec![0.0f32; x.len()]);
+        convert(&x, &mut rounded);
+        convert(&rounded, &mut wide);
+        for ((x, rounded), wide) in x.iter().zip(&rounded).zip(&wide) {
+            let want = half::bf16::from_f32(*x);
+            assert_eq!(rounded.to_bits(), want.to_bits(), "{limit_to:?}: {:#x}", x.to_bits());
+            assert_eq!(<bf16 as Element>::from_f32(*x).to_bits(), want.to_bits(), "{:#x}", x.to_bits());
+            assert_eq!(wide.to_bits(), u32::from(want.to_bits()) << 16, "{limit_to:?}: {:#x}", x.to_bits());
         }
     }
     limit(Level::Avx512);
