@@ -258,7 +258,7 @@ impl<'a> Runner<'a> {
         let (top1, took) =
             (percent(outcome.score().map_or(f64::NAN, |score| score.value) as f32), duration(time));
         let open = ledger.results.open(|unit| self.args.is_mine(unit));
-        // Runs of the same task and method take as long. Failing these, runs of the same method give an idea.
+        // Runs of the same task and method take as long. Failing these, runs of the same method give an idea, and else all.
         let mean = |times: &mut dyn Iterator<Item = &(f64, f64)>| {
             let (runs, seconds) = times.fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
             (runs > 0.0).then(|| seconds / runs)
@@ -267,6 +267,7 @@ impl<'a> Runner<'a> {
             let of_method = ledger.times.iter().filter(|((_, column), _)| *column == run.cell.1);
             mean(&mut ledger.times.get(&run.cell).into_iter())
                 .or(mean(&mut of_method.map(|(_, times)| times)))
+                .or(mean(&mut ledger.times.values()))
         };
         let known: f64 = open.iter().filter_map(|run| expected(run)).sum();
         let sure = open.iter().all(|run| ledger.times.contains_key(&run.cell));
